@@ -1,0 +1,114 @@
+"""The trace stores Jaeger and Tempo, run from the executables that their projects release."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from service_process import (
+    HERE,
+    HOST,
+    Server,
+    ServiceMissing,
+    cache_dir,
+    choose_ports,
+    fill,
+    http_ok,
+    running,
+)
+
+
+@dataclass(frozen=True)
+class Jaeger:
+    """A running Jaeger; query_url serves /api/v3 and the older /api."""
+
+    server: Server
+    otlp_grpc: str
+    otlp_http: str
+    query_url: str
+
+
+@dataclass(frozen=True)
+class Tempo:
+    """A running Tempo; url serves /api/search and /api/v2/traces."""
+
+    server: Server
+    otlp_grpc: str
+    otlp_http: str
+    url: str
+
+
+def find_store(name: str) -> Path:
+    """Return a store's executable: the one its variable names, the cached one, or the one on PATH."""
+    # Neither store is in a package registry as a program, so it cannot be fetched from one.
+    variable = f"OTEL_KFS_{name.upper()}"
+    named = os.environ.get(variable)
+    found = shutil.which(named or cache_dir() / name) or (None if named else shutil.which(name))
+    if found is None:
+        tried = f"{variable}={named} is not an executable" if named else f"no executable {name!r} on PATH"
+        raise ServiceMissing(
+            f"{tried}: install the {name.capitalize()} release of deploy/services/README.md"
+            f" and name it in {variable}"
+        )
+    return Path(found).absolute()
+
+
+@contextmanager
+def jaeger(otlp_grpc_port: int = 0, otlp_http_port: int = 0, query_port: int = 0) -> Iterator[Jaeger]:
+    """Run Jaeger with its traces in memory, on the given ports or on free ones."""
+    executable = find_store("jaeger")
+    otlp_grpc_port, otlp_http_port, query_port, query_grpc_port, health_port = choose_ports(
+        otlp_grpc_port, otlp_http_port, query_port, 0, 0
+    )
+    query_url = _http(query_port)
+    with tempfile.TemporaryDirectory(prefix="otel-kfs-jaeger-") as scratch:
+        config = fill(
+            HERE / "jaeger" / "config.yaml",
+            Path(scratch) / "config.yaml",
+            otlp_grpc_port=otlp_grpc_port,
+            otlp_http_port=otlp_http_port,
+            query_port=query_port,
+            query_grpc_port=query_grpc_port,
+            health_port=health_port,
+        )
+
+        def ready() -> bool:
+            return http_ok(f"{_http(health_port)}/status") and http_ok(f"{query_url}/api/v3/services")
+
+        with running("jaeger", [str(executable), "--config", str(config)], Path(scratch), ready) as server:
+            yield Jaeger(server, _http(otlp_grpc_port), _http(otlp_http_port), query_url)
+
+
+@contextmanager
+def tempo(otlp_grpc_port: int = 0, otlp_http_port: int = 0, http_port: int = 0) -> Iterator[Tempo]:
+    """Run Tempo with its blocks in a folder that goes with it, on the given ports or on free ones."""
+    executable = find_store("tempo")
+    otlp_grpc_port, otlp_http_port, http_port, grpc_port = choose_ports(
+        otlp_grpc_port, otlp_http_port, http_port, 0
+    )
+    url = _http(http_port)
+    with tempfile.TemporaryDirectory(prefix="otel-kfs-tempo-") as scratch:
+        config = fill(
+            HERE / "tempo" / "config.yaml",
+            Path(scratch) / "config.yaml",
+            otlp_grpc_port=otlp_grpc_port,
+            otlp_http_port=otlp_http_port,
+            http_port=http_port,
+            grpc_port=grpc_port,
+            data_dir=Path(scratch) / "data",
+        )
+
+        def ready() -> bool:
+            return http_ok(f"{url}/ready")
+
+        with running("tempo", [str(executable), f"-config.file={config}"], Path(scratch), ready) as server:
+            yield Tempo(server, _http(otlp_grpc_port), _http(otlp_http_port), url)
+
+
+def _http(port: int) -> str:
+    return f"http://{HOST}:{port}"

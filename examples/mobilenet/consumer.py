@@ -1,0 +1,51 @@
+"""The consumer of the topic: each record's picture to the model. otel_kfs: its Consumer, and `with process(record)`.
+
+python consumer.py --bootstrap-servers 127.0.0.1:9092 --url http://127.0.0.1:8080/v1/models/mobilenet:predict
+
+(`otel-kfs bridge` does the same, with errors looked after.)
+"""
+
+import argparse
+
+import requests
+
+import otel_kfs
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bootstrap-servers", required=True)
+    parser.add_argument("--topic", default="mobilenet")
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--records", type=int, help="stop after so many; left out, go on until Ctrl-C")
+    args = parser.parse_args()
+
+    otel_kfs.configure("image-consumer")
+    consumer = otel_kfs.kafka.Consumer(
+        {
+            "bootstrap.servers": args.bootstrap_servers,
+            "group.id": "image-consumer",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "session.timeout.ms": 6000,
+            # Records of 13.9 MB: what one fetch may bring, and what one answer of the broker may hold.
+            "max.partition.fetch.bytes": 100_000_000,
+            "receive.message.max.bytes": 101_000_000,
+        }
+    )
+    consumer.subscribe([args.topic])
+    answered = 0
+    try:
+        while args.records is None or answered < args.records:
+            record = consumer.poll(1.0)
+            if record is None or record.error():
+                continue
+            with otel_kfs.kafka.process(record, group=consumer.group):
+                answer = requests.post(args.url, data=record.value(), timeout=600)
+                answer.raise_for_status()
+            consumer.commit(record, asynchronous=False)
+            answered += 1
+            print(record.topic(), record.partition(), record.offset(), answer.json())
+    except KeyboardInterrupt:
+        pass
+    finally:
+        consumer.close()

@@ -1,0 +1,70 @@
+"""What both servers share: a base64 picture becomes a tensor, a tensor becomes a class."""
+
+import base64
+import io
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import onnxruntime
+from PIL import Image, UnidentifiedImageError
+from weights import onnx_model
+
+SIDE = 256
+CROP = 224
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+# A picture one pixel wide would be enlarged to gigabytes: no photograph is this narrow.
+NARROWEST = 50
+
+Classification = TypedDict("Classification", {"class": int, "score": float})
+
+
+def to_tensor(image_base64: str | bytes) -> np.ndarray:
+    """Decode a base64 JPG to the float32 tensor (1, 3, 224, 224) that MobileNet takes."""
+    picture = _decode(image_base64)
+    scale = SIDE / min(picture.size)
+    width, height = (max(SIDE, int(length * scale)) for length in picture.size)
+    left, top = (width - CROP) // 2, (height - CROP) // 2
+    small = picture.resize((width, height), Image.Resampling.BILINEAR)
+    crop = small.crop((left, top, left + CROP, top + CROP))
+    normal = (np.asarray(crop, np.float32) / 255 - MEAN) / DEVIATION
+    return np.ascontiguousarray(normal.transpose(2, 0, 1)[np.newaxis])
+
+
+def _decode(image_base64: str | bytes) -> Image.Image:
+    """Decode the whole picture to RGB; ValueError says in one line why it cannot be had."""
+    try:
+        content = base64.b64decode(image_base64, validate=True)
+    except ValueError as error:
+        raise ValueError(f"the picture is not base64: {error}") from None
+    try:
+        picture = Image.open(io.BytesIO(content), formats=["JPEG"])
+        if max(picture.size) > NARROWEST * min(picture.size):
+            raise ValueError(f"the picture is too narrow: {picture.width}x{picture.height}")
+        # The full decode is deliberate: it is the straightforward way that the measurement is about.
+        return picture.convert("RGB")
+    except UnidentifiedImageError:
+        raise ValueError("the picture is not a JPG image") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"the picture is too large: {error}") from None
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"the picture is a broken JPG image: {error}") from None
+
+
+class MobileNet:
+    """MobileNetV2 on the CPU."""
+
+    def __init__(self, model: Path | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        # One thread a request: a server is measured by its requests side by side.
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            str(model or onnx_model()), options, providers=["CPUExecutionProvider"]
+        )
+
+    def classify(self, tensor: np.ndarray) -> Classification:
+        """Return the most likely ImageNet class and its softmax score."""
+        (logits,) = self._session.run(["logits"], {"input": tensor})[0]
+        best = int(logits.argmax())
+        return {"class": best, "score": float(1 / np.exp(logits - logits[best]).sum())}

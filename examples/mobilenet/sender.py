@@ -1,0 +1,27 @@
+"""The client sender: the same pictures straight to the transformer, then through Kafka. otel_kfs: three lines a way.
+
+python sender.py --url http://127.0.0.1:8080 --bootstrap-servers 127.0.0.1:9092 photos/chelsea.jpg
+"""
+
+import argparse
+
+import otel_kfs
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True, help="the transformer, or the ingress before it")
+    parser.add_argument("--host", help="the Host header by which the ingress finds the model")
+    parser.add_argument("--bootstrap-servers", help="Kafka; left out, only HTTP is used")
+    parser.add_argument("--topic", default="mobilenet")
+    parser.add_argument("images", nargs="+")
+    args = parser.parse_args()
+
+    otel_kfs.configure("image-sender")
+    sender = otel_kfs.HttpSender(args.url, model="mobilenet", host=args.host)
+    for image in args.images:
+        print(image, sender.send(image))
+
+    if args.bootstrap_servers:
+        kafka_sender = otel_kfs.KafkaSender(args.bootstrap_servers, args.topic)
+        for image in args.images:
+            print(image, kafka_sender.send(image))

@@ -1,0 +1,48 @@
+"""Where the time goes when an image is sent to a model on KFServing or KServe, by HTTP or through Kafka.
+
+The write side makes spans, each process its own, and only trace context travels between them:
+
+    HttpSender ----------------------------------> trace_model(transformer) -> trace_model(predictor)
+    KafkaSender or kafka.Producer -> kafka.Consumer and kafka.process, or kafka.Bridge -> the same
+
+The read side makes tables of them:
+
+    traces (files, stores) -> segments -> tables -> render -> cli
+
+Importing this package imports nothing heavy: each name below brings what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_kfs import kafka
+    from otel_kfs.sending import HttpSender, KafkaSender
+    from otel_kfs.serving import trace_model
+    from otel_kfs.tracing import configure, flush
+
+__version__ = "0.1.0"
+
+__all__ = ["HttpSender", "KafkaSender", "__version__", "configure", "flush", "kafka", "trace_model"]
+
+_HOME = {
+    "HttpSender": "otel_kfs.sending",
+    "KafkaSender": "otel_kfs.sending",
+    "configure": "otel_kfs.tracing",
+    "flush": "otel_kfs.tracing",
+    "trace_model": "otel_kfs.serving",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "kafka":
+        return importlib.import_module("otel_kfs.kafka")
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'otel_kfs' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

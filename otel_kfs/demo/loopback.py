@@ -1,0 +1,35 @@
+"""Runs a script whose servers listen on 127.0.0.1 only, whatever address they ask for.
+
+KFServer and ModelServer both listen on every interface and have no setting for it; what the demo starts must not be
+reachable from another machine.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import socket
+import sys
+from typing import Any
+
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+_bind = socket.socket.bind
+
+
+def _bind_loopback(self: socket.socket, address: Any) -> None:
+    if isinstance(address, tuple):
+        address = (_LOOPBACK.get(address[0], address[0]), *address[1:])
+    _bind(self, address)
+
+
+def main() -> None:
+    """`python -m otel_kfs.demo.loopback script.py [args]`."""
+    script, sys.argv = sys.argv[1], sys.argv[1:]
+    socket.socket.bind = _bind_loopback  # type: ignore[method-assign]
+    sys.path[0] = os.path.dirname(os.path.abspath(script))  # as `python script.py` has it
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Child processes of the demo: started with a log of their own, waited for until they answer, never left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from otel_kfs.errors import DemoError
+
+_STOP_SECONDS = 10.0  # for a process to end by itself after SIGTERM
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Processes:
+    """A context manager that stops, on the way out, every process it started, the last one first."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(
+        self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None, *, pipe: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """Start one; its output goes to `logs/name.log`, its standard output into a pipe if asked for."""
+        try:
+            with open(self.log(name), "wb") as log:
+                process = subprocess.Popen(
+                    list(command),
+                    env={**os.environ, **(env or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if pipe else log,
+                    stderr=subprocess.STDOUT if not pipe else log,
+                    # Ctrl-C reaches the terminal's whole group; these are stopped by us, in order, instead.
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise DemoError(f"can't start the {name}: {error}") from error
+        self._running.append((name, process))
+        return process
+
+    def wait_until(self, name: str, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait until `ready()`; a process that has died, or is not ready in time, is an error with its last words.
+
+        Raises:
+            DemoError: it died, or was not ready within `seconds`.
+        """
+        limit = time.monotonic() + seconds
+        while not ready():
+            self.check()
+            if time.monotonic() > limit:
+                raise DemoError(f"the {name} was not ready within {seconds:g} s; {self._last_words(name)}")
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        """Raise a DemoError if one of the processes has died."""
+        for name, process in self._running:
+            if process.poll() is not None:
+                raise DemoError(f"the {name} ended with exit code {process.returncode}; {self._last_words(name)}")
+
+    def stop(self) -> None:
+        """End all of them: SIGTERM, so that they write their last spans, and SIGKILL for what does not listen."""
+        running, self._running = self._running, []
+        for _, process in reversed(running):
+            process.terminate()
+        limit = time.monotonic() + _STOP_SECONDS
+        for _, process in reversed(running):
+            try:
+                process.wait(max(0.0, limit - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def log(self, name: str) -> Path:
+        """The file with what the process printed."""
+        return self._logs / f"{name}.log"
+
+    def _last_words(self, name: str) -> str:
+        lines = self.log(name).read_text(errors="replace").split("\n")
+        last = " | ".join(line.strip() for line in lines if line.strip())[-400:]
+        return f"its log, {self.log(name)}, ends: {last or '(empty)'}"
+
+
+def python(*args: str) -> list[str]:
+    """A command that runs this same interpreter."""
+    return [sys.executable, *args]

@@ -1,0 +1,56 @@
+"""Every error that otel-kfs itself raises; each message is one line that says what is wrong and what to do.
+
+    OtelKfsError
+     +-- ConfigError         options or settings that can't work together
+     +-- MissingExtra        a library that an extra of this package brings (also an ImportError)
+     +-- InputError          a file, image or payload that can't be used
+     +-- SendError           an image that did not reach the model, or was refused
+     |    +-- TooLarge       ... because a limit of the broker, client or server is lower than its size
+     +-- TraceQueryError     a trace query that can't be understood or answered
+     +-- DemoError           a process of the demo that did not start or died
+
+What a wrapped library raises (confluent_kafka, requests, a model server) passes through the wrappers unchanged; these
+are raised only by the parts that are ours: senders, bridge, trace stores, tables and command line.
+"""
+
+from __future__ import annotations
+
+
+class OtelKfsError(Exception):
+    """The root of the tree; catch it to catch all of ours."""
+
+
+class ConfigError(OtelKfsError):
+    """Options or settings that can't work together."""
+
+
+class MissingExtra(OtelKfsError, ImportError):
+    """A library is not installed; `extra` is the extra of otel-kfs that brings it."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(f"{library} is not installed; run: pip install 'otel-kfs[{extra}]'")
+        self.extra = extra
+
+
+class InputError(OtelKfsError):
+    """A file, image or payload that can't be used."""
+
+
+class SendError(OtelKfsError):
+    """An image that did not reach the model, or that the model's server refused."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TooLarge(SendError):
+    """A payload over a limit; the message names the limit and the setting that raises it."""
+
+
+class TraceQueryError(OtelKfsError):
+    """A trace query that can't be understood, or that its store can't answer."""
+
+
+class DemoError(OtelKfsError):
+    """A process of the demo that did not start, or died."""

@@ -1,0 +1,80 @@
+"""The contract of names: every span name, attribute key and role that the write side sets and the read side looks for.
+
+Keys of the OpenTelemetry semantic conventions (v1.44, messaging and HTTP) are spelled out here rather than imported,
+because the published package keeps them in its `_incubating` modules, which may move; a test compares them with that
+package. What the conventions lack is ours, under `otel_kfs.`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- spans -----------------------------------------------------------------------------------------------------------
+SEND_IMAGE: Final = "send image"  # INTERNAL, the sender's root: stamp 1 is its start, over HTTP stamp 4 its end
+ENCODE: Final = "encode"  # INTERNAL, image file -> base64 -> JSON
+RECEIVE: Final = "receive"  # INTERNAL, a model server: from the request's headers to its whole body; stamp 2 is its end
+DECODE: Final = "decode"  # INTERNAL, a model server: body -> instances
+PREPROCESS: Final = "preprocess"  # INTERNAL, a model's method; stamp 3 is the end of the first one
+PREDICT: Final = "predict"  # INTERNAL, a model's method: the hop to the predictor, or the model itself
+EXPLAIN: Final = "explain"  # INTERNAL, a model's method
+POSTPROCESS: Final = "postprocess"  # INTERNAL, a model's method
+
+MODEL_STEPS: Final = (PREPROCESS, PREDICT, EXPLAIN, POSTPROCESS)
+
+
+def send(topic: str) -> str:
+    """PRODUCER span: from `produce()` to the delivery report."""
+    return f"send {topic}"
+
+
+def poll(topic: str) -> str:
+    """CLIENT span: one `poll()` or `consume()` that brought records; linked to their producers, never their child."""
+    return f"poll {topic}"
+
+
+def process(topic: str) -> str:
+    """CONSUMER span: one record in the hands of the user's code; over Kafka stamp 4 is its end."""
+    return f"process {topic}"
+
+
+# --- OpenTelemetry semantic conventions, messaging ---------------------------------------------------------------------
+MESSAGING_SYSTEM: Final = "messaging.system"
+MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"
+MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
+MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
+MESSAGING_DESTINATION_PARTITION_ID: Final = "messaging.destination.partition.id"  # a string
+MESSAGING_CONSUMER_GROUP_NAME: Final = "messaging.consumer.group.name"
+MESSAGING_BATCH_MESSAGE_COUNT: Final = "messaging.batch.message_count"
+MESSAGING_MESSAGE_BODY_SIZE: Final = "messaging.message.body.size"  # bytes
+MESSAGING_KAFKA_OFFSET: Final = "messaging.kafka.offset"
+MESSAGING_KAFKA_MESSAGE_KEY: Final = "messaging.kafka.message.key"  # text keys only
+MESSAGING_KAFKA_MESSAGE_TOMBSTONE: Final = "messaging.kafka.message.tombstone"
+ERROR_TYPE: Final = "error.type"
+
+KAFKA: Final = "kafka"  # the value of messaging.system
+
+# --- OpenTelemetry semantic conventions, HTTP and resources --------------------------------------------------------------
+HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"  # bytes
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+SERVICE_NAME: Final = "service.name"
+HOST_NAME: Final = "host.name"
+
+# --- ours ----------------------------------------------------------------------------------------------------------------
+TRANSPORT: Final = "otel_kfs.transport"  # on `send image`: "http" or "kafka"
+RUN_ID: Final = "otel_kfs.run.id"  # on `send image`: which measurement it belongs to
+SEQUENCE: Final = "otel_kfs.sequence"  # on `send image`: 0, 1, 2 ... within its sender
+WARMUP: Final = "otel_kfs.warmup"  # on `send image`: true where the tables leave it out
+IMAGE_SIZE: Final = "otel_kfs.image.size"  # on `send image`: bytes of the image file
+PAYLOAD_SIZE: Final = "otel_kfs.payload.size"  # on `send image`: bytes sent (JSON)
+ROLE: Final = "otel_kfs.role"  # on a model's spans: "transformer" or "predictor"
+MODEL_NAME: Final = "otel_kfs.model.name"  # on a model's spans
+RECORD_TIMESTAMP: Final = "otel_kfs.record.timestamp"  # on `process`: the record's own, ms since the epoch
+RECORD_TIMESTAMP_TYPE: Final = "otel_kfs.record.timestamp.type"  # on `process`: "CreateTime" or "LogAppendTime"
+QUEUE_TIME: Final = "otel_kfs.queue.time"  # on `process`: ms from the record's timestamp to the start of processing
+
+HTTP: Final = "http"
+TRANSFORMER: Final = "transformer"
+PREDICTOR: Final = "predictor"
+
+# --- environment ----------------------------------------------------------------------------------------------------------
+ENV_TRACES_FILE: Final = "OTEL_KFS_TRACES_FILE"  # a path: write spans there as OTLP-JSON lines instead of exporting them

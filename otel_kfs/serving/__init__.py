@@ -1,0 +1,41 @@
+"""Model servers' methods as spans: `trace_model`, for a KFServing `KFModel` or a KServe `Model`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeVar
+
+from otel_kfs.errors import ConfigError
+
+M = TypeVar("M")
+
+
+def trace_model(model: M, role: str | None = None) -> M:
+    """Trace one model, and the server it is about to be given to; returns the same object.
+
+    The model's `preprocess`, `predict`, `explain` and `postprocess` become spans; each request gets one SERVER span
+    (OpenTelemetry's own tornado or FastAPI instrumentation), a `receive` span from its headers to its whole body and a
+    `decode` span; calls to the predictor carry the trace's context. Call it before the server starts.
+
+    `role` is "transformer" or "predictor" in the spans; left out, a model that has a predictor to call is a transformer.
+
+    Raises:
+        ConfigError: `model` is neither a kfserving.KFModel nor a kserve.Model.
+    """
+    if _is_instance(model, "kfserving", "KFModel"):
+        from otel_kfs.serving import kfserving
+
+        kfserving.trace(model, role)
+    elif _is_instance(model, "kserve", "Model"):
+        from otel_kfs.serving import kserve
+
+        kserve.trace(model, role)
+    else:
+        raise ConfigError(f"{type(model).__qualname__} is neither a kfserving.KFModel nor a kserve.Model")
+    return model
+
+
+def _is_instance(model: Any, library: str, name: str) -> bool:
+    """Whether `model` is of that class, without importing a library that its own module has not imported."""
+    cls = getattr(sys.modules.get(library), name, None)
+    return cls is not None and isinstance(model, cls)
