@@ -25,6 +25,7 @@ def predict_url(url: str, model: str | None) -> str:
 
     Raises:
         ConfigError: `url` is not an http or https URL.
+
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
@@ -63,6 +64,7 @@ class ModelClient:
         Raises:
             TooLarge: the payload is over a limit of the server or of the ingress before it.
             SendError: the server was not reached, or answered with a failure (`status`), or not with JSON.
+
         """
         try:
             response = self._session.post(self.url, data=payload, headers=self._headers, timeout=self._timeout)
@@ -91,8 +93,12 @@ class ModelClient:
             return SendError(f"no TLS connection to {url}: check the scheme and the server's certificate")
         # A connect time-out is both a ConnectionError and a Timeout: the server was never there.
         if isinstance(error, requests.Timeout) and not isinstance(error, requests.ConnectTimeout):
-            return SendError(f"no answer from {url} within {self._timeout:g} s; raise --timeout if the model needs longer")
-        if any(sign in text for sign in ("Connection refused", "Failed to resolve", "NameResolution", "ConnectTimeout")):
+            return SendError(
+                f"no answer from {url} within {self._timeout:g} s; raise --timeout if the model needs longer"
+            )
+        if any(
+            sign in text for sign in ("Connection refused", "Failed to resolve", "NameResolution", "ConnectTimeout")
+        ):
             return SendError(f"can't reach {url}: nothing answers there; check the URL and that the server runs")
         if isinstance(error, requests.ConnectionError):
             return TooLarge(

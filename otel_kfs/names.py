@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# --- spans -----------------------------------------------------------------------------------------------------------
-SEND_IMAGE: Final = "send image"  # INTERNAL, the sender's root: stamp 1 is its start, over HTTP stamp 4 its end
+# --- spans ---
+SEND_IMAGE: Final = "send image"  # INTERNAL, the sender's root; stamp 1 is its start, over HTTP 4 its end
 ENCODE: Final = "encode"  # INTERNAL, image file -> base64 -> JSON
 RECEIVE: Final = "receive"  # INTERNAL, a model server: from the request's headers to its whole body; stamp 2 is its end
 DECODE: Final = "decode"  # INTERNAL, a model server: body -> instances
@@ -37,7 +37,7 @@ def process(topic: str) -> str:
     return f"process {topic}"
 
 
-# --- OpenTelemetry semantic conventions, messaging ---------------------------------------------------------------------
+# --- OpenTelemetry semantic conventions, messaging ---
 MESSAGING_SYSTEM: Final = "messaging.system"
 MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"
 MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
@@ -53,13 +53,13 @@ ERROR_TYPE: Final = "error.type"
 
 KAFKA: Final = "kafka"  # the value of messaging.system
 
-# --- OpenTelemetry semantic conventions, HTTP and resources --------------------------------------------------------------
+# --- OpenTelemetry semantic conventions, HTTP and resources ---
 HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"  # bytes
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
 SERVICE_NAME: Final = "service.name"
 HOST_NAME: Final = "host.name"
 
-# --- ours ----------------------------------------------------------------------------------------------------------------
+# --- ours ---
 TRANSPORT: Final = "otel_kfs.transport"  # on `send image`: "http" or "kafka"
 RUN_ID: Final = "otel_kfs.run.id"  # on `send image`: which measurement it belongs to
 SEQUENCE: Final = "otel_kfs.sequence"  # on `send image`: 0, 1, 2 ... within its sender
@@ -76,5 +76,7 @@ HTTP: Final = "http"
 TRANSFORMER: Final = "transformer"
 PREDICTOR: Final = "predictor"
 
-# --- environment ----------------------------------------------------------------------------------------------------------
-ENV_TRACES_FILE: Final = "OTEL_KFS_TRACES_FILE"  # a path: write spans there as OTLP-JSON lines instead of exporting them
+# --- environment ---
+ENV_TRACES_FILE: Final = (
+    "OTEL_KFS_TRACES_FILE"  # a path: write spans there as OTLP-JSON lines instead of exporting them
+)

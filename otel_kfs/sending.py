@@ -47,6 +47,7 @@ class _Sender(ABC):
         Raises:
             InputError: the file can't be read, or is not an image.
             SendError: it was not delivered, or the model's server refused it.
+
         """
         with self._root(warmup) as root:
             with tracing.tracer().start_as_current_span(names.ENCODE):
@@ -65,6 +66,7 @@ class _Sender(ABC):
         Raises:
             InputError: the file can't be read, or is not JSON.
             SendError: it was not delivered, or the model's server refused it.
+
         """
         with self._root(warmup) as root:
             with tracing.tracer().start_as_current_span(names.ENCODE):
@@ -163,21 +165,21 @@ class KafkaSender(_Sender):
         # The delivery report comes by itself once message.timeout.ms is over, whatever happens to the broker.
         while not reports:
             self._producer.poll(0.1)
-        error, record = reports[0]
-        if error is None:
+        failure, record = reports[0]
+        if failure is None:
             return Delivered(record.topic(), record.partition(), record.offset())
-        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        if failure.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             raise TooLarge(
                 f"the broker refused a record of {megabytes(len(payload))}: raise the topic's max.message.bytes or "
                 "the broker's message.max.bytes (and replica.fetch.max.bytes)"
             )
         servers = self._config["bootstrap.servers"]
-        if error.code() == KafkaError._MSG_TIMED_OUT:
+        if failure.code() == KafkaError._MSG_TIMED_OUT:
             raise SendError(
                 f"not delivered to {servers} within {self._timeout:g} s; check --bootstrap-servers, that the broker "
                 f"runs, and that topic {self._topic} has a leader"
             )
-        raise SendError(f"topic {self._topic} at {servers}: {error.str()}")
+        raise SendError(f"topic {self._topic} at {servers}: {failure.str()}")
 
 
 def encode_image(content: bytes) -> bytes:
@@ -194,5 +196,3 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"can't read {os.fspath(path)}: {error.strerror}") from error
-
-

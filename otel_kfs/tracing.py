@@ -52,6 +52,7 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
 
     Raises:
         ConfigError: an exporter is not known, or the file can't be written.
+
     """
     from opentelemetry.sdk.trace import TracerProvider
 

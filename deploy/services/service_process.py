@@ -160,9 +160,7 @@ class Server:
 
 
 @contextmanager
-def running(
-    name: str, command: Sequence[str], directory: Path, ready: Callable[[], bool]
-) -> Iterator[Server]:
+def running(name: str, command: Sequence[str], directory: Path, ready: Callable[[], bool]) -> Iterator[Server]:
     """Run a server until the block ends, entering the block once it is ready."""
     server = Server(name, command, directory)
     try:

@@ -52,8 +52,7 @@ def find_store(name: str) -> Path:
     if found is None:
         tried = f"{variable}={named} is not an executable" if named else f"no executable {name!r} on PATH"
         raise ServiceMissing(
-            f"{tried}: install the {name.capitalize()} release of deploy/services/README.md"
-            f" and name it in {variable}"
+            f"{tried}: install the {name.capitalize()} release of deploy/services/README.md and name it in {variable}"
         )
     return Path(found).absolute()
 
@@ -88,9 +87,7 @@ def jaeger(otlp_grpc_port: int = 0, otlp_http_port: int = 0, query_port: int = 0
 def tempo(otlp_grpc_port: int = 0, otlp_http_port: int = 0, http_port: int = 0) -> Iterator[Tempo]:
     """Run Tempo with its blocks in a folder that goes with it, on the given ports or on free ones."""
     executable = find_store("tempo")
-    otlp_grpc_port, otlp_http_port, http_port, grpc_port = choose_ports(
-        otlp_grpc_port, otlp_http_port, http_port, 0
-    )
+    otlp_grpc_port, otlp_http_port, http_port, grpc_port = choose_ports(otlp_grpc_port, otlp_http_port, http_port, 0)
     url = _http(http_port)
     with tempfile.TemporaryDirectory(prefix="otel-kfs-tempo-") as scratch:
         config = fill(

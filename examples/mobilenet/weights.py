@@ -97,9 +97,7 @@ class _TensorUnpickler(pickle.Unpickler):
         return self._storages.setdefault(key, np.zeros(size, dtype))
 
 
-def _tensor(
-    storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
-) -> np.ndarray:
+def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> np.ndarray:
     """Do for numpy what torch._utils._rebuild_tensor_v2 does."""
     item = storage.itemsize
     steps = [stride * item for stride in strides]
@@ -123,9 +121,7 @@ def build_model(weights: Weights) -> ModelProto:
     x = graph.convolution(x, "features.18.0", "features.18.1")
     x = graph.node("GlobalAveragePool", [x], "pool")
     x = graph.node("Flatten", [x], "flatten")
-    classifier = [
-        graph.constant(name, weights[name]) for name in ("classifier.1.weight", "classifier.1.bias")
-    ]
+    classifier = [graph.constant(name, weights[name]) for name in ("classifier.1.weight", "classifier.1.bias")]
     graph.node("Gemm", [x, *classifier], "logits", transB=1)
     model = helper.make_model(
         helper.make_graph(

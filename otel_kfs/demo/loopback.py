@@ -26,7 +26,7 @@ def _bind_loopback(self: socket.socket, address: Any) -> None:
 def main() -> None:
     """`python -m otel_kfs.demo.loopback script.py [args]`."""
     script, sys.argv = sys.argv[1], sys.argv[1:]
-    socket.socket.bind = _bind_loopback  # type: ignore[method-assign]
+    socket.socket.bind = _bind_loopback  # type: ignore[method-assign, assignment]
     sys.path[0] = os.path.dirname(os.path.abspath(script))  # as `python script.py` has it
     runpy.run_path(script, run_name="__main__")
 

@@ -15,13 +15,19 @@ _log = logging.getLogger(__name__)
 # Larger than any image people send as one record, small enough to bound a mistake. librdkafka's own limit is 1 MB.
 MAX_RECORD_BYTES = 100_000_000
 
-# Java clients' names of settings that librdkafka calls otherwise, or has no use for; from their two CONFIGURATION pages.
+# What Java clients call otherwise than librdkafka, or librdkafka has no use for; from their two CONFIGURATION pages.
 _RENAMED = {
     "max.request.size": "message.max.bytes",
     "delivery.timeout.ms": "message.timeout.ms",
     "compression.type": "compression.codec",
 }
-_WITHOUT_MEANING = {"key.serializer", "value.serializer", "key.deserializer", "value.deserializer", "buffer.memory"}
+_WITHOUT_MEANING = {
+    "key.serializer",
+    "value.serializer",
+    "key.deserializer",
+    "value.deserializer",
+    "buffer.memory",
+}
 
 
 def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -31,6 +37,7 @@ def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Raises:
         ConfigError: the file can't be read, or a line is not `key=value`.
+
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -1,0 +1,164 @@
+"""The main job on one machine: servers, broker and bridge as processes; pictures over HTTP and Kafka; their traces."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from subprocess import Popen
+from typing import Protocol
+
+from otel_kfs import names, tracing
+from otel_kfs.demo import broker, example
+from otel_kfs.demo.processes import Processes, free_port, python
+from otel_kfs.errors import DemoError
+from otel_kfs.sending import HttpSender, KafkaSender
+
+BROKER = broker.NAME
+MODEL = TOPIC = "mobilenet"
+WARMUPS = 2  # of each size and way: the first ones pay for connections, caches and the consumer group's join
+
+_READY_SECONDS = 60.0
+_ANSWER_SECONDS = 120.0
+
+
+class Progress(Protocol):
+    """Shows steps out of a total; yields what to call after each."""
+
+    def __call__(
+        self, total: int, description: str, *, quiet: bool = False
+    ) -> AbstractContextManager[Callable[[str], None]]:
+        """`total` steps of what `description` says."""
+        ...
+
+
+def demo(
+    *, repeat: int, serving: str | None, output: Path | None, say: Callable[[str], None], progress: Progress
+) -> Path:
+    """Run it; returns the folder with the traces, one OTLP-JSON file a process.
+
+    Raises:
+        DemoError: something is not installed, did not start, or died; all processes are stopped then, too.
+
+    """
+    serving = example.serving(serving)
+    output = _new_folder(output)
+    traces = output / "traces"
+    say("Model and pictures (made on the first run, kept for the next) ...")
+    try:
+        example.make_model()
+        pictures = example.make_pictures(lambda line: say(f"  {line}"))
+    except (RuntimeError, ImportError) as error:
+        raise DemoError(str(error)) from error
+
+    with Processes(output / "logs") as processes:
+        say(f"Starting broker ({BROKER}), {serving} predictor and transformer, bridge ...")
+        servers = broker.start(processes, TOPIC)
+        transformer = _start_serving(processes, serving, traces)
+        bridge = _Bridge(processes, servers, transformer, traces)
+        tracing.configure("image-sender", traces_file=traces / "image-sender.jsonl")
+        http = HttpSender(transformer, model=MODEL)
+        kafka = KafkaSender(servers, TOPIC, run_id=http.run_id)
+
+        rounds = WARMUPS + repeat
+        with progress(rounds * len(pictures) * 2, "sending") as done:
+            # Sizes and ways alternate, so that a busy moment of the machine falls on all of them.
+            for number in range(rounds):
+                for picture in pictures:
+                    warmup = number < WARMUPS
+                    http.send(picture, warmup=warmup)
+                    done(f"{picture.stem} over HTTP")
+                    bridge.wait_for(kafka.send(picture, warmup=warmup).offset)
+                    done(f"{picture.stem} through Kafka")
+                    processes.check()
+        tracing.flush()
+    # Stopped, every process has written its last span.
+    return traces
+
+
+def _new_folder(output: Path | None) -> Path:
+    output = output or Path("otel-kfs-runs") / f"{datetime.now():%Y-%m-%d-%H%M%S}"
+    if (output / "traces").exists():
+        raise DemoError(f"{output} holds the traces of another run; choose a new --output")
+    try:
+        (output / "traces").mkdir(parents=True)
+    except OSError as error:
+        raise DemoError(f"can't make the folder {output}: {error.strerror}") from error
+    return output
+
+
+def _environment(traces: Path, service: str) -> dict[str, str]:
+    return {
+        names.ENV_TRACES_FILE: str(traces / f"{service}.jsonl"),
+        "OTEL_SERVICE_NAME": service,
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _start_serving(processes: Processes, serving: str, traces: Path) -> str:
+    """Start predictor and transformer; returns the transformer's URL."""
+    options = example.server_options(serving)
+    transformer_script, predictor_script = example.scripts(serving)
+    ports = {"predictor": free_port(), "transformer": free_port()}
+    scripts = {
+        "predictor": [str(predictor_script)],
+        "transformer": [str(transformer_script), "--predictor_host", f"127.0.0.1:{ports['predictor']}"],
+    }
+    for role, script in scripts.items():
+        processes.start(
+            role,
+            python("-m", "otel_kfs.demo.loopback", *script, "--http_port", str(ports[role]), *options),
+            _environment(traces, f"mobilenet-{role}"),
+        )
+    for role, port in ports.items():
+        processes.wait_until(role, lambda port=port: _is_ready(port), _READY_SECONDS)  # type: ignore[misc]
+    return f"http://127.0.0.1:{ports['transformer']}"
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models/{MODEL}", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+class _Bridge:
+    """The bridge's process, and the lines that it prints, one a record."""
+
+    def __init__(self, processes: Processes, servers: str, transformer: str, traces: Path) -> None:
+        self._processes = processes
+        self._answers: queue.Queue[bytes] = queue.Queue()
+        settings = processes.log("consumer").with_suffix(".properties")
+        settings.write_text("".join(f"{key}={value}\n" for key, value in broker.CONSUMER_SETTINGS.items()))
+        command = ["-m", "otel_kfs.cli", "bridge", "--bootstrap-servers", servers, "--topic", TOPIC]
+        command += ["--url", transformer, "--model", MODEL, "--consumer-config", str(settings)]
+        process = processes.start("bridge", python(*command), _environment(traces, "kafka-bridge"), pipe=True)
+        threading.Thread(target=self._read, args=(process,), daemon=True).start()
+
+    def wait_for(self, offset: int) -> None:
+        """Wait until the record at `offset` was answered."""
+        line = b""
+
+        def answered() -> bool:
+            nonlocal line
+            try:
+                line = self._answers.get(timeout=0.05)
+            except queue.Empty:
+                return False
+            return bool(json.loads(line)["offset"] == offset)
+
+        self._processes.wait_until("bridge", answered, _ANSWER_SECONDS)
+        if refused := json.loads(line)["refused"]:
+            raise DemoError(f"the transformer refused a picture: {refused}")
+
+    def _read(self, process: Popen[bytes]) -> None:
+        if process.stdout is not None:
+            for line in process.stdout:
+                self._answers.put(line)
