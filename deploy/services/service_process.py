@@ -97,9 +97,10 @@ def server_environment() -> dict[str, str]:
 class Server:
     """One running server process and its log file."""
 
-    def __init__(self, name: str, command: Sequence[str], directory: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], directory: Path, stop_limit: float) -> None:
         """Start the command in the directory, its output going to a new log file."""
         self.name = name
+        self.stop_limit = stop_limit
         self.log = _new_log(name)
         if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
             # Should this process be killed outright, the kernel ends the server too. The kernel
@@ -150,9 +151,10 @@ class Server:
             return
         self.process.terminate()
         try:
-            self.process.wait(STOP_LIMIT)
+            self.process.wait(self.stop_limit)
         except subprocess.TimeoutExpired:
-            say(f"{self.name} did not end within {STOP_LIMIT:g} s and is killed")
+            with self.log.open("a", encoding="utf-8") as output:
+                print(f"{self.name} did not end within {self.stop_limit:g} s and was killed", file=output)
         finally:
             if self.process.poll() is None:
                 self.process.kill()
@@ -160,9 +162,15 @@ class Server:
 
 
 @contextmanager
-def running(name: str, command: Sequence[str], directory: Path, ready: Callable[[], bool]) -> Iterator[Server]:
+def running(
+    name: str,
+    command: Sequence[str],
+    directory: Path,
+    ready: Callable[[], bool],
+    stop_limit: float = STOP_LIMIT,
+) -> Iterator[Server]:
     """Run a server until the block ends, entering the block once it is ready."""
-    server = Server(name, command, directory)
+    server = Server(name, command, directory, stop_limit)
     try:
         server.wait(ready)
         yield server
