@@ -65,9 +65,16 @@ def main(context: click.Context, verbose: bool, quiet: bool) -> None:
 Examples:
   otel-kfs tables --trace-query otel-kfs-runs/latest/traces
   otel-kfs tables --trace-query 'traces/*.jsonl' --layout segments --format md -o segments.md
+  otel-kfs tables --trace-query 'jaeger:http://localhost:16686?service=image-sender&lookback=1h'
+  otel-kfs tables --trace-query 'tempo:http://localhost:3200?start=2026-01-31T12:00:00Z'
 """
 )
-@click.option("--trace-query", required=True, metavar="PATH", help="A file, folder or pattern of OTLP-JSON traces.")
+@click.option(
+    "--trace-query",
+    required=True,
+    metavar="QUERY",
+    help="A file, folder or pattern of OTLP-JSON traces; jaeger:URL or tempo:URL.",
+)
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option(
     "--layout",
@@ -249,6 +256,7 @@ def bridge(
 Examples:
   otel-kfs demo
   otel-kfs demo --repeat 20 --serving kserve --output my-run
+  otel-kfs demo --bootstrap-servers localhost:9092 --otlp-endpoint http://localhost:4318
 """
 )
 @click.option("--repeat", type=click.IntRange(1), default=5, show_default=True, help="Times each size goes each way.")
@@ -259,15 +267,36 @@ Examples:
     type=click.Path(file_okay=False, path_type=Path),
     help="A new folder for traces and logs.  [default: otel-kfs-runs/<time>]",
 )
+@click.option("--bootstrap-servers", help="A Kafka of yours, host:port,... Left out: an embedded broker.")
+@click.option(
+    "--otlp-endpoint", metavar="URL", help="Send spans there too, OTLP over HTTP (a Collector, Jaeger, Tempo)."
+)
 @click.pass_obj
-def demo(obj: dict[str, bool], repeat: int, serving: str | None, output: Path | None) -> None:
+def demo(
+    obj: dict[str, bool],
+    repeat: int,
+    serving: str | None,
+    output: Path | None,
+    bootstrap_servers: str | None,
+    otlp_endpoint: str | None,
+) -> None:
     """Run the measurement here: broker, transformer, predictor, bridge; four pictures, two ways; the tables."""
     from otel_kfs.demo import run
 
-    traces = run.demo(repeat=repeat, serving=serving, output=output, say=_sayer(obj["quiet"]), progress=progress)
+    traces = run.demo(
+        repeat=repeat,
+        serving=serving,
+        output=output,
+        bootstrap_servers=bootstrap_servers,
+        otlp_endpoint=otlp_endpoint,
+        say=_sayer(obj["quiet"]),
+        progress=progress,
+    )
     _print_tables(str(traces), "text", LAYOUTS, None, quiet=obj["quiet"])
     if not obj["quiet"]:
-        click.echo(f"The traces lie in {traces}; the broker's figures are {run.BROKER}'s, not Apache Kafka's.")
+        click.echo(f"The traces lie in {traces}, a file a process.")
+        if bootstrap_servers is None:
+            click.echo(f"Figures about the broker are {run.BROKER}'s, not Apache Kafka's.")
         click.echo(f"The same tables again:  otel-kfs tables --trace-query {traces}")
 
 

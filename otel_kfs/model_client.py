@@ -25,7 +25,6 @@ def predict_url(url: str, model: str | None) -> str:
 
     Raises:
         ConfigError: `url` is not an http or https URL.
-
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
@@ -64,7 +63,6 @@ class ModelClient:
         Raises:
             TooLarge: the payload is over a limit of the server or of the ingress before it.
             SendError: the server was not reached, or answered with a failure (`status`), or not with JSON.
-
         """
         try:
             response = self._session.post(self.url, data=payload, headers=self._headers, timeout=self._timeout)

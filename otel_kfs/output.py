@@ -18,7 +18,6 @@ def write(text: str, output: Path | None) -> None:
 
     Raises:
         ConfigError: the file can't be written.
-
     """
     if output is None:
         click.echo(text, nl=False)

@@ -47,7 +47,6 @@ class _Sender(ABC):
         Raises:
             InputError: the file can't be read, or is not an image.
             SendError: it was not delivered, or the model's server refused it.
-
         """
         with self._root(warmup) as root:
             with tracing.tracer().start_as_current_span(names.ENCODE):
@@ -66,7 +65,6 @@ class _Sender(ABC):
         Raises:
             InputError: the file can't be read, or is not JSON.
             SendError: it was not delivered, or the model's server refused it.
-
         """
         with self._root(warmup) as root:
             with tracing.tracer().start_as_current_span(names.ENCODE):

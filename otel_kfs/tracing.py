@@ -45,14 +45,14 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
 
     `service_name` is the name to search for in Jaeger; `OTEL_SERVICE_NAME` goes before it. With `traces_file` (or
     `OTEL_KFS_TRACES_FILE`) spans are appended to that file as OTLP-JSON lines; without, the exporter is what the
-    standard `OTEL_TRACES_EXPORTER` and `OTEL_EXPORTER_OTLP_*` variables say. Calls by `requests` are traced too.
+    standard `OTEL_TRACES_EXPORTER` and `OTEL_EXPORTER_OTLP_*` variables say; with both, spans go both ways. Calls by
+    `requests` are traced too.
 
     Spans still in memory are written when the interpreter exits and on SIGTERM (unless the program handles SIGTERM
     itself). Where a provider is already set, that provider stays.
 
     Raises:
         ConfigError: an exporter is not known, or the file can't be written.
-
     """
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -95,7 +95,7 @@ def _provider(service_name: str | None, traces_file: str | os.PathLike[str] | No
         provider.add_span_processor(
             BatchSpanProcessor(_file_exporter(Path(traces_file)), schedule_delay_millis=_FILE_DELAY_MILLIS)
         )
-    else:
+    if not traces_file or os.environ.get("OTEL_TRACES_EXPORTER"):
         for exporter in _environment_exporters():
             provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider

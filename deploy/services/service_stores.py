@@ -49,15 +49,13 @@ class Tempo:
 
 def find_store(name: str) -> Path:
     """Return a store's executable: the one its variable names, the cached one, or the one on PATH."""
-    # Neither store is in a package registry as a program, so it cannot be fetched from one.
+    # Neither store could be had from a package registry, so both are the user's to install.
     variable = f"OTEL_KFS_{name.upper()}"
     named = os.environ.get(variable)
     found = shutil.which(named or cache_dir() / name) or (None if named else shutil.which(name))
     if found is None:
-        tried = f"{variable}={named} is not an executable" if named else f"no executable {name!r} on PATH"
-        raise ServiceMissing(
-            f"{tried}: install the {name.capitalize()} release of deploy/services/README.md and name it in {variable}"
-        )
+        tried = f"{variable}={named} is not an executable" if named else f"no {name} on PATH"
+        raise ServiceMissing(f"{tried}: see deploy/services/README.md, and name the executable in {variable}")
     return Path(found).absolute()
 
 

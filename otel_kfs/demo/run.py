@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import threading
 import urllib.request
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from subprocess import Popen
@@ -20,7 +22,7 @@ from otel_kfs.errors import DemoError
 from otel_kfs.sending import HttpSender, KafkaSender
 
 BROKER = broker.NAME
-MODEL = TOPIC = "mobilenet"
+MODEL = "mobilenet"
 WARMUPS = 2  # of each size and way: the first ones pay for connections, caches and the consumer group's join
 
 _READY_SECONDS = 60.0
@@ -38,13 +40,22 @@ class Progress(Protocol):
 
 
 def demo(
-    *, repeat: int, serving: str | None, output: Path | None, say: Callable[[str], None], progress: Progress
+    *,
+    repeat: int,
+    serving: str | None,
+    output: Path | None,
+    bootstrap_servers: str | None,
+    otlp_endpoint: str | None,
+    say: Callable[[str], None],
+    progress: Progress,
 ) -> Path:
     """Run it; returns the folder with the traces, one OTLP-JSON file a process.
 
+    With `bootstrap_servers` records go through that Kafka, in a topic that is made for this run and deleted after it;
+    without, through an embedded broker. With `otlp_endpoint` spans are sent there (OTLP over HTTP) besides.
+
     Raises:
         DemoError: something is not installed, did not start, or died; all processes are stopped then, too.
-
     """
     serving = example.serving(serving)
     output = _new_folder(output)
@@ -56,14 +67,18 @@ def demo(
     except (RuntimeError, ImportError) as error:
         raise DemoError(str(error)) from error
 
-    with Processes(output / "logs") as processes:
-        say(f"Starting broker ({BROKER}), {serving} predictor and transformer, bridge ...")
-        servers = broker.start(processes, TOPIC)
+    if otlp_endpoint:
+        # For this process and, through their environment, for those that it starts.
+        os.environ["OTEL_TRACES_EXPORTER"] = "otlp"
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = otlp_endpoint
+    with Processes(output / "logs") as processes, _broker(processes, bootstrap_servers, say) as (servers, topic):
+        say(f"Starting {serving} predictor and transformer, bridge ...")
         transformer = _start_serving(processes, serving, traces)
-        bridge = _Bridge(processes, servers, transformer, traces)
+        settings = {} if bootstrap_servers else broker.CONSUMER_SETTINGS
+        bridge = _Bridge(processes, servers, topic, settings, transformer, traces)
         tracing.configure("image-sender", traces_file=traces / "image-sender.jsonl")
         http = HttpSender(transformer, model=MODEL)
-        kafka = KafkaSender(servers, TOPIC, run_id=http.run_id)
+        kafka = KafkaSender(servers, topic, run_id=http.run_id)
 
         rounds = WARMUPS + repeat
         with progress(rounds * len(pictures) * 2, "sending") as done:
@@ -76,17 +91,36 @@ def demo(
                     bridge.wait_for(kafka.send(picture, warmup=warmup).offset)
                     done(f"{picture.stem} through Kafka")
                     processes.check()
-        tracing.flush()
+    if not tracing.flush():
+        say(f"Not all spans reached {otlp_endpoint}; the files are complete.")
     # Stopped, every process has written its last span.
     return traces
 
 
+@contextmanager
+def _broker(
+    processes: Processes, bootstrap_servers: str | None, say: Callable[[str], None]
+) -> Iterator[tuple[str, str]]:
+    """The broker to use, and a topic on it that lasts as long as the run."""
+    if bootstrap_servers is None:
+        say(f"Starting broker ({BROKER}) ...")
+        yield broker.start(processes, MODEL), MODEL
+        return
+    topic = f"otel-kfs-demo-{uuid.uuid4().hex[:8]}"
+    broker.create_topic(bootstrap_servers, topic)
+    try:
+        yield bootstrap_servers, topic
+    finally:
+        processes.stop()
+        broker.delete_topic(bootstrap_servers, topic)
+
+
 def _new_folder(output: Path | None) -> Path:
     output = output or Path("otel-kfs-runs") / f"{datetime.now():%Y-%m-%d-%H%M%S}"
-    if (output / "traces").exists():
-        raise DemoError(f"{output} holds the traces of another run; choose a new --output")
     try:
-        (output / "traces").mkdir(parents=True)
+        (output / "traces").mkdir(parents=True, exist_ok=True)
+        if any((output / "traces").iterdir()):
+            raise DemoError(f"{output} holds the traces of another run; choose a new --output")
     except OSError as error:
         raise DemoError(f"can't make the folder {output}: {error.strerror}") from error
     return output
@@ -132,13 +166,21 @@ def _is_ready(port: int) -> bool:
 class _Bridge:
     """The bridge's process, and the lines that it prints, one a record."""
 
-    def __init__(self, processes: Processes, servers: str, transformer: str, traces: Path) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        servers: str,
+        topic: str,
+        settings: Mapping[str, str],
+        transformer: str,
+        traces: Path,
+    ) -> None:
         self._processes = processes
         self._answers: queue.Queue[bytes] = queue.Queue()
-        settings = processes.log("consumer").with_suffix(".properties")
-        settings.write_text("".join(f"{key}={value}\n" for key, value in broker.CONSUMER_SETTINGS.items()))
-        command = ["-m", "otel_kfs.cli", "bridge", "--bootstrap-servers", servers, "--topic", TOPIC]
-        command += ["--url", transformer, "--model", MODEL, "--consumer-config", str(settings)]
+        config = processes.log("bridge").with_suffix(".properties")
+        config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        command = ["-m", "otel_kfs.cli", "bridge", "--bootstrap-servers", servers, "--topic", topic]
+        command += ["--url", transformer, "--model", MODEL, "--consumer-config", str(config)]
         process = processes.start("bridge", python(*command), _environment(traces, "kafka-bridge"), pipe=True)
         threading.Thread(target=self._read, args=(process,), daemon=True).start()
 

@@ -71,7 +71,6 @@ class Bridge:
         Raises:
             SendError: the model's server can't be reached or failed; the record was not committed.
             ConfigError: the broker refuses the topic, the group or the credentials.
-
         """
         stop = stop or threading.Event()
         try:

@@ -37,7 +37,6 @@ def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Raises:
         ConfigError: the file can't be read, or a line is not `key=value`.
-
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -16,6 +16,8 @@ from otel_kfs.kafka.headers import Headers, inject
 
 DeliveryCallback = Callable[[Any, Any], None]  # (KafkaError | None, Message)
 
+_ONLY_ERRORS = "delivery.report.only.error"
+
 
 class Producer(confluent_kafka.Producer):  # type: ignore[misc]
     """A `confluent_kafka.Producer` in every way: only `produce` does more.
@@ -26,6 +28,13 @@ class Producer(confluent_kafka.Producer):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        config = {**(args[0] if args and isinstance(args[0], dict) else {}), **kwargs}
+        # A record's own callback takes the place of the configuration's, and each of our records has one.
+        self._on_delivery: DeliveryCallback | None = config.get("on_delivery")
+        self._only_errors = _is_true(config.get(_ONLY_ERRORS))
+        if self._only_errors:
+            # Spans end with reports, so all of them must come; the user's callbacks still hear of errors only.
+            kwargs[_ONLY_ERRORS] = False
         super().__init__(*args, **kwargs)
         self._undelivered: set[Span] = set()
         weakref.finalize(self, _abandon, self._undelivered)
@@ -46,10 +55,11 @@ class Producer(confluent_kafka.Producer):  # type: ignore[misc]
             names.send(topic), kind=SpanKind.PRODUCER, attributes=_attributes(topic, value, key)
         )
         headers = inject(headers, trace.set_span_in_context(span))
-        callback = callback or on_delivery
+        callback = callback or on_delivery or self._on_delivery
         if span.is_recording():
-            callback = _Delivery(span, self._undelivered, callback)
             self._undelivered.add(span)
+        if span.is_recording() or self._only_errors:
+            callback = _Delivery(span, self._undelivered, callback, only_errors=self._only_errors)
         # The clients refuse callback=None, so it is passed only where there is one.
         extra = {"on_delivery": callback} if callback is not None else {}
         try:
@@ -63,12 +73,15 @@ class Producer(confluent_kafka.Producer):  # type: ignore[misc]
 class _Delivery:
     """The delivery report of one record: ends its span, then calls the user's own callback."""
 
-    __slots__ = ("_callback", "_span", "_undelivered")
+    __slots__ = ("_callback", "_only_errors", "_span", "_undelivered")
 
-    def __init__(self, span: Span, undelivered: set[Span], callback: DeliveryCallback | None) -> None:
+    def __init__(
+        self, span: Span, undelivered: set[Span], callback: DeliveryCallback | None, *, only_errors: bool
+    ) -> None:
         self._span = span
         self._undelivered = undelivered
         self._callback = callback
+        self._only_errors = only_errors
 
     def __call__(self, error: Any, record: Any) -> None:
         ended = time.time_ns()
@@ -84,7 +97,7 @@ class _Delivery:
                 self._span.end(ended)
             else:
                 _fail(self._span, error.name(), error.str(), ended)
-        if self._callback is not None:
+        if self._callback is not None and (error is not None or not self._only_errors):
             self._callback(error, record)
 
 
@@ -115,6 +128,10 @@ def _error_type(error: BaseException) -> str:
     if isinstance(error, confluent_kafka.KafkaException) and error.args:
         return str(error.args[0].name())
     return type(error).__qualname__
+
+
+def _is_true(setting: Any) -> bool:
+    return str(setting).lower() in {"true", "t", "1"}
 
 
 def _abandon(undelivered: set[Span]) -> None:

