@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from otel_kfs import names
 from otel_kfs.traces.span import Forest, Kind, Span
@@ -24,6 +25,7 @@ ORDER = (
     "encode",
     "deliver",
     "broker",
+    "event source",
     "bridge",
     "retries",
     *(name.format(names.TRANSFORMER) for name in (*_SERVER_IN, "{} serialise", *_MODEL)),
@@ -135,88 +137,104 @@ def _journey(root: Span, forest: Forest) -> Journey:
     way = _Way(root)
     way.over("client", "encode", _named(forest.children(root), names.ENCODE))
     producers = forest.nearest(root, lambda span: span.kind is Kind.PRODUCER)
-    if producers:
-        asker, deliveries = _through_kafka(way, producers[-1], forest)
-        place = "bridge"
+    takers = _through_topic(way, producers[-1], forest) if producers else []
+    if takers and takers[-1].kind is Kind.SERVER:
+        # An event source (Knative's) posted the record: nobody waits for the answer, so it is back when it is sent.
+        requests, last = [], takers[-1]
+        server = _through_server(way, last, forest, "event source", names.TRANSFORMER)
+        way.to(f"{server.role} response", last.end, last)
     else:
-        asker, deliveries, place = root, 1, "client"
-
-    requests = forest.nearest(asker, lambda span: span.kind is Kind.CLIENT)
-    if not requests:
-        raise _LeftOut("sent nothing" if root.failed else "no request span")
-    if len(requests) > 1:
+        place, last = ("bridge", takers[-1]) if takers else ("client", root)
+        requests = forest.nearest(last, lambda span: span.kind is Kind.CLIENT)
+        if not requests:
+            raise _LeftOut("sent nothing" if root.failed else "no request span")
         way.to(place, requests[0].start, requests[0])
-        way.to("retries", requests[-1].start, requests[-1])
-    else:
-        way.to(place, requests[0].start, requests[0])
-    request = requests[-1]
-    if request.failed or asker.failed:
-        raise _LeftOut("the request failed")
-    body_complete, preprocessed, role = _through_server(way, request, forest, names.TRANSFORMER)
-    way.to(f"{role} response", request.end, request)
-    way.to(place, asker.end, asker)
+        request = requests[-1]
+        if len(requests) > 1:
+            way.to("retries", request.start, request)
+        if request.failed or last.failed:
+            raise _LeftOut("the request failed")
+        server = _through_server(way, _server(request, forest), forest, "{} request", names.TRANSFORMER)
+        way.to(f"{server.role} response", request.end, request)
+        way.to(place, last.end, last)
     return Journey(
         trace_id=root.trace_id,
         transport=names.KAFKA if producers else names.HTTP,
         image_size=root.attributes.get(names.IMAGE_SIZE),
         payload_size=root.attributes.get(names.PAYLOAD_SIZE),
-        stamps=(root.start, body_complete, preprocessed, asker.end),
+        stamps=(root.start, server.body_complete, server.preprocessed, last.end),
         segments=_merged(way.segments),
-        requests=len(requests),
-        deliveries=deliveries,
+        requests=max(1, len(requests)),
+        deliveries=max(1, len(takers)),
     )
 
 
-def _through_kafka(way: _Way, producer: Span, forest: Forest) -> tuple[Span, int]:
-    """Go through the topic; returns the `process` span that answered, and how many there were."""
+def _through_topic(way: _Way, producer: Span, forest: Forest) -> list[Span]:
+    """Go through the topic; returns what took the record from it: `process` spans, or an event source's server.
+
+    More than one means that it was delivered more than once; the last one counts.
+    """
     if producer.failed:
         raise _LeftOut("not delivered to the broker")
     way.to("client", producer.start, producer)
-    processes = forest.nearest(producer, lambda span: span.kind is Kind.CONSUMER)
-    if not processes:
+    takers = forest.nearest(producer, lambda span: span.kind in {Kind.CONSUMER, Kind.SERVER})
+    if not takers:
         raise _LeftOut("delivered, but not processed")
-    process = processes[-1]
     # The acknowledgement can reach the producer after the consumer has the record; it is then not on the way.
     acknowledged = producer.end
-    if producer.host == process.host:
-        acknowledged = min(acknowledged, process.start)
+    if producer.host == takers[-1].host and takers[-1].kind is Kind.CONSUMER:
+        acknowledged = min(acknowledged, takers[-1].start)
     way.to("deliver", acknowledged, producer)
-    way.to("broker", process.start, process)
-    return process, len(processes)
+    if takers[-1].kind is Kind.CONSUMER:
+        way.to("broker", takers[-1].start, takers[-1])
+    return takers
 
 
-def _through_server(way: _Way, request: Span, forest: Forest, role: str) -> tuple[int, int, str]:
-    """Go through the server that `request` reached, and the predictor it asks.
+class _Served(NamedTuple):
+    """What a server did: when it had the whole body, when its preprocessing ended, and what it is."""
 
-    Returns when the body was complete, when the first model's preprocessing ended, and the server's role.
+    body_complete: int
+    preprocessed: int
+    role: str
+
+
+def _through_server(way: _Way, server: Span, forest: Forest, before: str, role: str) -> _Served:
+    """Go through a server, and through the predictor that it asks; `before` names the time until its headers are seen.
+
+    `role` is what it is taken for if its spans do not say.
     """
-    servers = forest.nearest(request, lambda span: span.kind is Kind.SERVER)
-    if not servers:
-        raise _LeftOut("no server span")
-    steps = forest.nearest(servers[0], lambda span: span.name in _STEPS or span.kind is Kind.CLIENT)
+    steps = forest.nearest(server, lambda span: span.name in _STEPS or span.kind is Kind.CLIENT)
     role = next((str(step.attributes[names.ROLE]) for step in steps if names.ROLE in step.attributes), role)
-
     receive = _named(steps, names.RECEIVE)
     preprocess = _named(steps, names.PREPROCESS)
     if receive is None:
         raise _LeftOut(f"no `{names.RECEIVE}` span in the {role}")
     if preprocess is None:
         raise _LeftOut(f"no `{names.PREPROCESS}` span in the {role}")
-    way.over(f"{role} request", f"{role} receive", receive)
+    way.over(before.format(role), f"{role} receive", receive)
     way.over(role, f"{role} decode", _named(steps, names.DECODE))
     way.over(role, f"{role} preprocess", preprocess)
     model = _named(steps, names.PREDICT) or _named(steps, names.EXPLAIN)
     hops = forest.nearest(model, lambda span: span.kind is Kind.CLIENT) if model else []
     if model is not None and hops:
+        hop = hops[-1]
         way.to(role, model.start, model)
-        way.to(f"{role} serialise", hops[-1].start, hops[-1])
-        _, _, next_role = _through_server(way, hops[-1], forest, names.PREDICTOR)
-        way.to(f"{next_role} response", hops[-1].end, hops[-1])
+        way.to(f"{role} serialise", hop.start, hop)
+        next_role = _through_server(way, _server(hop, forest), forest, "{} request", names.PREDICTOR).role
+        way.to(f"{next_role} response", hop.end, hop)
         way.to(role, model.end, model)
     else:
         way.over(role, f"{role} {model.name if model else names.PREDICT}", model)
     way.over(role, f"{role} postprocess", _named(steps, names.POSTPROCESS))
-    return receive.end, preprocess.end, role
+    return _Served(receive.end, preprocess.end, role)
+
+
+def _server(request: Span, forest: Forest) -> Span:
+    """The span of the server that a request reached."""
+    servers = forest.nearest(request, lambda span: span.kind is Kind.SERVER)
+    if not servers:
+        raise _LeftOut("no server span")
+    return servers[0]
 
 
 _STEPS = frozenset({names.RECEIVE, names.DECODE, *names.MODEL_STEPS})

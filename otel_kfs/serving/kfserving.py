@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from otel_kfs.errors import MissingExtra
+from otel_kfs.serving import incoming
 from otel_kfs.serving.steps import received, role_of, trace_steps
 
 # KFServer's health and listing routes; the tornado instrumentation takes regular expressions to search for.
@@ -37,12 +38,23 @@ def _instrument_server() -> None:
 
     # tornado runs `prepare` when the whole body is there, inside the SERVER span that the instrumentation opens around
     # it; the request object was made when the headers were, and kept the time.
-    original = HTTPHandler.prepare
+    original_prepare = HTTPHandler.prepare
 
-    @functools.wraps(original)
+    @functools.wraps(original_prepare)
     def prepare(handler: Any) -> Any:
         request = handler.request
+        incoming.link(handler.otel_kfs_links)
         received(int(request._start_time * 1e9), time.time_ns(), len(request.body))
-        return original(handler)
+        return original_prepare(handler)
 
-    HTTPHandler.prepare = prepare
+    # `initialize` comes before `prepare`: here the instrumentation has not looked for the parent yet.
+    original_initialize = HTTPHandler.initialize
+
+    @functools.wraps(original_initialize)
+    def initialize(handler: Any, *args: Any, **kwargs: Any) -> None:
+        headers = handler.request.headers
+        promoted, handler.otel_kfs_links = incoming.contexts({key.lower(): value for key, value in headers.items()})
+        headers.update(promoted)
+        original_initialize(handler, *args, **kwargs)
+
+    HTTPHandler.prepare, HTTPHandler.initialize = prepare, initialize

@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.context import Context, attach, detach
 
 from otel_kfs.errors import MissingExtra
+from otel_kfs.serving import incoming
 from otel_kfs.serving.steps import received, role_of, trace_steps
 
 Message = MutableMapping[str, Any]
@@ -66,7 +67,11 @@ class FreshContext:
         self.app = app
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Pass the request on in an empty OpenTelemetry context."""
+        """Pass the request on in an empty context, with the parent's headers where they are looked for."""
+        if scope["type"] == "http":
+            headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+            promoted, scope["otel_kfs.links"] = incoming.contexts(headers)
+            scope["headers"] = [*scope["headers"], *((k.encode(), v.encode("latin-1")) for k, v in promoted.items())]
         token = attach(Context())
         try:
             await self.app(scope, receive, send)
@@ -88,6 +93,7 @@ class BodyWatch:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
+        incoming.link(scope.get("otel_kfs.links", ()))
         headers_seen = time.time_ns()
         size = 0
 

@@ -1,0 +1,3 @@
+module otel-kfs/validate/collector
+
+go 1.25.0
