@@ -7,13 +7,12 @@ its `model/json`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from json import JSONDecodeError, JSONDecoder
+from json import JSONDecoder
 from typing import Any
 
 import orjson
 
 from otel_kfs import names
-from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import otlp
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import DEPTH, Http, Window, in_slices
@@ -52,9 +51,10 @@ class Jaeger:
             # The same status says "no such traces", in JSON, and "no such route".
             return [] if "No traces found" in response.text else self._search_older(service, window)
         by_trace: dict[str, list[Span]] = {}
-        for document in documents(response.content):
-            for span in otlp.read_export(document.get("result", document)):
-                by_trace.setdefault(span.trace_id, []).append(span)
+        with self._http.understood():
+            for document in _documents(response.text):
+                for span in otlp.read_export(document.get("result", document)):
+                    by_trace.setdefault(span.trace_id, []).append(span)
         return list(by_trace.values())
 
     def _search_older(self, service: str, window: Window) -> list[list[Span]]:
@@ -68,21 +68,15 @@ class Jaeger:
                 "raw": "true",
             },
         )
-        return [list(read_older(trace)) for trace in orjson.loads(response.content).get("data") or ()]
+        with self._http.understood():
+            return [list(read_older(trace)) for trace in orjson.loads(response.content).get("data") or ()]
 
 
-def documents(content: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a body: one, an array of them, or one after the other, as a stream sends them.
-
-    Raises:
-        TraceQueryError: it is not JSON.
-    """
-    text, at, decoder = content.decode(), 0, JSONDecoder()
+def _documents(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a body: one, an array of them, or one after the other, as a stream sends them."""
+    at, decoder = 0, JSONDecoder()
     while at < len(text):
-        try:
-            document, at = decoder.raw_decode(text, at)
-        except JSONDecodeError as error:
-            raise TraceQueryError(f"the trace store's answer is not JSON: {error}") from error
+        document, at = decoder.raw_decode(text, at)
         yield from document if isinstance(document, list) else [document]
         while at < len(text) and text[at].isspace():
             at += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol, TypeVar
@@ -117,6 +118,17 @@ class Http:
             )
         what = " ".join(response.text[:200].split())
         raise TraceQueryError(f"{self._kind} at {self._base} answered {response.status_code} to {path}: {what}")
+
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """Turn what goes wrong while an answer is read into a TraceQueryError that names the store."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TraceQueryError(
+                f"{self._kind} at {self._base} answered with something else than traces "
+                f"({type(error).__name__}: {error}); is it the query API's URL?"
+            ) from error
 
 
 def _time(name: str, text: str) -> datetime:

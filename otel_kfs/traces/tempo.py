@@ -48,14 +48,21 @@ class Tempo:
                 "spss": 1,
             },
         )
-        # Ids come without their leading zeros.
-        return [found["traceID"].rjust(32, "0") for found in orjson.loads(response.content).get("traces") or ()]
+        with self._http.understood():
+            # Ids come without their leading zeros.
+            return [found["traceID"].rjust(32, "0") for found in orjson.loads(response.content).get("traces") or ()]
 
     def _trace(self, trace_id: str) -> list[Span]:
-        answer = orjson.loads(self._http.get(f"/api/v2/traces/{trace_id}").content)
-        if answer.get("status") == "PARTIAL":
-            _log.warning("Tempo has only a part of trace %s: %s", trace_id, answer.get("message", "no reason given"))
-        trace = answer.get("trace") or {}
-        if "resourceSpans" not in trace:
-            raise TraceQueryError(f"Tempo found trace {trace_id} but has no spans of it (yet); try again in a moment")
-        return list(otlp.read_export(trace))
+        response = self._http.get(f"/api/v2/traces/{trace_id}")
+        with self._http.understood():
+            answer = orjson.loads(response.content)
+            if answer.get("status") == "PARTIAL":
+                _log.warning(
+                    "Tempo has only a part of trace %s: %s", trace_id, answer.get("message", "no reason given")
+                )
+            trace = answer.get("trace") or {}
+            if "resourceSpans" not in trace:
+                raise TraceQueryError(
+                    f"Tempo found trace {trace_id} but has no spans of it (yet); try again in a moment"
+                )
+            return list(otlp.read_export(trace))
