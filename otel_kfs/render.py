@@ -38,6 +38,11 @@ def cell(value: Any, unit: Unit) -> str:
     return str(value)
 
 
+def printable(text: str) -> str:
+    """Text without line ends and control sequences, whatever a span was named."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def terminal(tables: Sequence[Table], console: Console | None = None) -> None:
     """Print tables on the terminal."""
     # Cut to a narrow terminal's width a table would lose figures; a line that is too long is only ugly.
@@ -48,7 +53,7 @@ def terminal(tables: Sequence[Table], console: Console | None = None) -> None:
         for column in table.columns:
             drawn.add_column(Text(column.heading), justify=_justify(column), no_wrap=True)
         for row in _texts(table):
-            drawn.add_row(*(Text(_printable(text)) for text in row))
+            drawn.add_row(*(Text(printable(text)) for text in row))
         console.print(drawn)
         for note in table.notes:
             console.print(Text(note, style="dim"))
@@ -103,14 +108,9 @@ def _markdown_row(cells: Any) -> str:
     return "| " + " | ".join(map(_escaped, cells)) + " |"
 
 
-def _printable(text: str) -> str:
-    """Text without line ends and control sequences, whatever a span was named."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def _escaped(text: str) -> str:
     """Text that can't end its cell, or become markup."""
-    printable = _printable(text)
+    escaped = printable(text)
     for character in "\\|<>`*_[]":
-        printable = printable.replace(character, "\\" + character)
-    return printable
+        escaped = escaped.replace(character, "\\" + character)
+    return escaped

@@ -21,10 +21,13 @@ _SERVER_IN = ("{} request", "{} receive", "{}", "{} decode", "{} preprocess")
 _SERVER_OUT = ("{} postprocess", "{} response")
 _MODEL = ("{} predict", "{} explain")
 ORDER = (
+    "program start",
     "client",
     "encode",
     "deliver",
     "broker",
+    "hand over",
+    "deliver + broker",
     "event source",
     "bridge",
     "retries",
@@ -95,8 +98,11 @@ def journeys(forest: Forest) -> tuple[list[Journey], Account]:
     orphans = {span.trace_id for span in forest if span.name == names.PREPROCESS} - with_root
     if orphans:
         # A process span in a trace of its own is reached by its link and belongs to its producer's image.
+        of_images = {span.span_id for span in forest if span.trace_id in with_root}
         linked = {
-            span.trace_id for span in forest if span.kind is Kind.CONSUMER and span.parent_id is None and span.links
+            span.trace_id
+            for span in forest
+            if span.kind is Kind.CONSUMER and span.parent_id is None and not of_images.isdisjoint(span.links)
         }
         if rootless := len(orphans - linked):
             account.left_out[f"no `{names.SEND_IMAGE}` span"] = rootless
@@ -135,12 +141,18 @@ def _journey(root: Span, forest: Forest) -> Journey:
     if root.attributes.get(names.WARMUP):
         raise _LeftOut("warm-up")
     way = _Way(root)
-    way.over("client", "encode", _named(forest.children(root), names.ENCODE))
+    steps = forest.children(root)
+    if (start := _named(steps, names.START_PROGRAM)) is not None:
+        way.over("client", "program start", start)
+    elif names.PROCESS_EXECUTABLE_NAME not in root.attributes:  # another program's payload was encoded before
+        way.over("client", "encode", _named(steps, names.ENCODE))
     producers = forest.nearest(root, lambda span: span.kind is Kind.PRODUCER)
     takers = _through_topic(way, producers[-1], forest) if producers else []
     if takers and takers[-1].kind is Kind.SERVER:
         # An event source (Knative's) posted the record: nobody waits for the answer, so it is back when it is sent.
         requests, last = [], takers[-1]
+        if last.failed:
+            raise _LeftOut("the request failed")
         server = _through_server(way, last, forest, "event source", names.TRANSFORMER)
         way.to(f"{server.role} response", last.end, last)
     else:
@@ -160,10 +172,10 @@ def _journey(root: Span, forest: Forest) -> Journey:
     return Journey(
         trace_id=root.trace_id,
         transport=names.KAFKA if producers else names.HTTP,
-        image_size=root.attributes.get(names.IMAGE_SIZE),
-        payload_size=root.attributes.get(names.PAYLOAD_SIZE),
+        image_size=_bytes(root, names.IMAGE_SIZE),
+        payload_size=_bytes(root, names.PAYLOAD_SIZE),
         stamps=(root.start, server.body_complete, server.preprocessed, last.end),
-        segments=_merged(way.segments),
+        segments=tuple(way.segments),
         requests=max(1, len(requests)),
         deliveries=max(1, len(takers)),
     )
@@ -184,9 +196,11 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> list[Span]:
     acknowledged = producer.end
     if producer.host == takers[-1].host and takers[-1].kind is Kind.CONSUMER:
         acknowledged = min(acknowledged, takers[-1].start)
-    way.to("deliver", acknowledged, producer)
+    # Where the acknowledgement can't be seen, the span ends when the program that sends has the record.
+    seen = producer.attributes.get(names.ACKNOWLEDGED, True)
+    way.to("deliver" if seen else "hand over", acknowledged, producer)
     if takers[-1].kind is Kind.CONSUMER:
-        way.to("broker", takers[-1].start, takers[-1])
+        way.to("broker" if seen else "deliver + broker", takers[-1].start, takers[-1])
     return takers
 
 
@@ -244,6 +258,6 @@ def _named(spans: Iterable[Span], name: str) -> Span | None:
     return next((span for span in spans if span.name == name), None)
 
 
-def _merged(segments: list[Segment]) -> tuple[Segment, ...]:
-    """Without the empty ones, which say nothing."""
-    return tuple(segment for segment in segments if segment.length)
+def _bytes(span: Span, key: str) -> int | None:
+    value = span.attributes.get(key)
+    return value if type(value) is int else None

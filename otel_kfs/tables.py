@@ -146,8 +146,8 @@ def segment_tables(cells: Sequence[Cell]) -> list[Table]:
             ]
         rows = []
         for name in sorted({name for segments in by_size for name in segments}, key=_on_the_way):
-            rows.append((name, *_p50_and_tail(segments.get(name) for segments in by_size)))
-        rows.append(("4-1", *_p50_and_tail(cell.total() for cell in of_transport)))
+            rows.append((name, *_p50_and_tail(of_transport, [segments.get(name) for segments in by_size])))
+        rows.append(("4-1", *_p50_and_tail(of_transport, [cell.total() for cell in of_transport])))
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the largest value stands there"] if few else []
         if any(segment.crosses for cell in of_transport for j in cell.journeys for segment in j.segments):
             notes.append("some segments lie between two hosts, and hold the difference of their clocks")
@@ -218,14 +218,15 @@ def _columns(headings: str, unit: Unit) -> tuple[Column, ...]:
     return (Column("Size", "text"), *(Column(heading, unit) for heading in headings.split()))
 
 
-def _p50_and_tail(of_sizes: Iterable[Statistics | None]) -> list[int | None]:
-    cells: list[int | None] = []
-    for of_size in of_sizes:
+def _p50_and_tail(cells: Sequence[Cell], of_sizes: Sequence[Statistics | None]) -> list[int | None]:
+    """Two columns a size; a segment that few of many images have has no p95, and no maximum under that heading."""
+    columns: list[int | None] = []
+    for cell, of_size in zip(cells, of_sizes, strict=True):
         if of_size is None:
-            cells += [None, None]
+            columns += [None, None]
         else:
-            cells += [of_size.p50, of_size.max if of_size.p95 is None else of_size.p95]
-    return cells
+            columns += [of_size.p50, of_size.p95 if len(cell.journeys) >= P95_NEEDS else of_size.max]
+    return columns
 
 
 def _on_the_way(name: str) -> tuple[int, str]:

@@ -1,0 +1,401 @@
+"""The command line: what `tables` prints and writes, how errors read, and that --help shows examples."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from traces_builder import HTTP, KAFKA, otlp_line, spans, with_options, without
+
+import otel_kfs
+from otel_kfs import cli, names
+
+SEED_TEXT = """\
+HTTP: unix time
+Size                1               2               3               4
+1.1MB  1600000000.000  1600000000.200  1600000000.400  1600000001.000
+
+HTTP: seconds
+Size     2-1    3-2    4-3    4-1
+1.1MB  0.200  0.200  0.600  1.000
+a row is one image: the one with the median 4-1 of n = 1
+
+"""
+SEED_MARKDOWN = """\
+### HTTP: unix time
+
+| Size | 1 | 2 | 3 | 4 |
+|:--|--:|--:|--:|--:|
+| 1.1MB | 1600000000.000 | 1600000000.200 | 1600000000.400 | 1600000001.000 |
+
+### HTTP: seconds
+
+| Size | 2-1 | 3-2 | 4-3 | 4-1 |
+|:--|--:|--:|--:|--:|
+| 1.1MB | 0.200 | 0.200 | 0.600 | 1.000 |
+
+a row is one image: the one with the median 4-1 of n = 1
+"""
+SEED_RECORD = {
+    "transport": "http",
+    "size": "1.1MB",
+    "n": 1,
+    "trace_id": "61".rjust(32, "0"),
+    "1": "1600000000.000000000",
+    "2": "1600000000.200000000",
+    "3": "1600000000.400000000",
+    "4": "1600000001.000000000",
+    "2-1": "0.200000000",
+    "3-2": "0.200000000",
+    "4-3": "0.600000000",
+    "4-1": "1.000000000",
+}
+SEED = ("--layout", "seed")
+COMMANDS = sorted(cli.main.commands)
+
+
+@pytest.fixture
+def traces(tmp_path):
+    """One image over HTTP, and a warm-up."""
+    file = tmp_path / "traces.jsonl"
+    file.write_text(otlp_line(spans(HTTP)) + otlp_line(spans(with_options(HTTP, "send image", "warmup"), "w")))
+    return file
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def tables(query, *arguments):
+    """Exit code, standard output and standard error of `tables`."""
+    result = run("tables", "--trace-query", query, *arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, stripped(result.stdout), result.stderr
+
+
+def stripped(text):
+    """Without the blanks that fill up a terminal's lines."""
+    return "\n".join(line.rstrip() for line in text.split("\n"))
+
+
+def process(*arguments, stdout=subprocess.PIPE, **env):
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", "otel_kfs.cli", *map(str, arguments)]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=os.environ | env, check=False)
+
+
+LINE = "1 images measured; 1 left out: warm-up\n"
+
+
+# --- formats and layouts ---
+
+
+def test_text_goes_to_standard_output_with_the_account_below(traces):
+    assert tables(traces, *SEED) == (0, SEED_TEXT + LINE, "")
+
+
+def test_quiet_leaves_the_account_out(traces):
+    result = run("--quiet", "tables", "--trace-query", traces, *SEED)
+    assert (result.exit_code, stripped(result.stdout), result.stderr) == (0, SEED_TEXT, "")
+
+
+def test_the_other_formats_keep_the_account_on_standard_error(traces):
+    found = [tables(traces, *SEED, "--format", format_)[::2] for format_ in ("md", "csv", "json")]
+    assert found == [(0, LINE)] * 3
+
+
+def test_quiet_leaves_standard_error_empty_in_every_format(traces):
+    found = [
+        run("-q", "tables", "--trace-query", traces, *SEED, "--format", format_).stderr
+        for format_ in ("text", "md", "csv", "json")
+    ]
+    assert found == [""] * 4
+
+
+def test_markdown(traces):
+    assert tables(traces, *SEED, "--format", "md") == (0, SEED_MARKDOWN, LINE)
+
+
+def test_csv_of_the_seed_layout_is_one_line_a_size(traces):
+    _, out, _ = tables(traces, *SEED, "--format", "csv")
+    assert list(csv.DictReader(out.splitlines())) == [SEED_RECORD | {"n": "1"}]
+
+
+def test_csv_of_the_segments_layout_is_one_line_a_segment(traces):
+    _, out, _ = tables(traces, "--layout", "segments", "--format", "csv")
+    lines = out.splitlines()
+    assert (lines[0], lines[1], lines[-1]) == (
+        "transport,size,segment,n,p50_ns,p95_ns,max_ns",
+        "http,1.1MB,client,1,40000000,,40000000",
+        "http,1.1MB,4-1,1,1000000000,,1000000000",
+    )
+
+
+def test_csv_holds_one_table(traces):
+    assert tables(traces, "--format", "csv") == (
+        1,
+        "",
+        "Error: one CSV holds one table: choose --layout seed or --layout segments\n",
+    )
+
+
+def test_json_holds_the_layouts_and_the_account(traces):
+    _, out, _ = tables(traces, *SEED, "--format", "json")
+    assert json.loads(out) == {
+        "seed": [SEED_RECORD],
+        "account": {"measured": 1, "left_out": {"warm-up": 1}, "retried": 0, "redelivered": 0},
+    }
+
+
+def test_without_a_layout_both_are_printed(traces):
+    _, out, _ = tables(traces, "--format", "json")
+    assert list(json.loads(out)) == ["seed", "segments", "account"]
+
+
+def test_layouts_come_in_the_order_in_which_they_were_asked_for(traces):
+    _, out, _ = tables(traces, "--layout", "segments", "--layout", "seed")
+    assert re.findall(r"^(?:HTTP|Kafka): .*$", out, re.MULTILINE) == [
+        "HTTP: segments, milliseconds",
+        "HTTP: unix time",
+        "HTTP: seconds",
+    ]
+
+
+def test_the_segments_layout_prints_every_segment(traces):
+    _, out, _ = tables(traces, "--layout", "segments", "--format", "md")
+    assert out == (
+        "### HTTP: segments, milliseconds\n"
+        "\n"
+        "| Segment | 1.1MB p50 | max (n=1) |\n"
+        "|:--|--:|--:|\n"
+        "| client | 40.0 | 40.0 |\n"
+        "| encode | 100.0 | 100.0 |\n"
+        "| transformer request | 20.0 | 20.0 |\n"
+        "| transformer receive | 50.0 | 50.0 |\n"
+        "| transformer | 45.0 | 45.0 |\n"
+        "| transformer decode | 30.0 | 30.0 |\n"
+        "| transformer preprocess | 150.0 | 150.0 |\n"
+        "| transformer serialise | 90.0 | 90.0 |\n"
+        "| predictor request | 20.0 | 20.0 |\n"
+        "| predictor receive | 20.0 | 20.0 |\n"
+        "| predictor | 30.0 | 30.0 |\n"
+        "| predictor decode | 50.0 | 50.0 |\n"
+        "| predictor preprocess | 5.0 | 5.0 |\n"
+        "| predictor predict | 260.0 | 260.0 |\n"
+        "| predictor postprocess | 10.0 | 10.0 |\n"
+        "| predictor response | 35.0 | 35.0 |\n"
+        "| transformer postprocess | 15.0 | 15.0 |\n"
+        "| transformer response | 30.0 | 30.0 |\n"
+        "| 4-1 | 1000.0 | 1000.0 |\n"
+        "\n"
+        "fewer than 20 images can't support a p95: the largest value stands there\n"
+    )
+
+
+def test_http_comes_before_kafka(tmp_path):
+    (tmp_path / "both.jsonl").write_text(otlp_line(spans(KAFKA, "k")) + otlp_line(spans(HTTP, "h")))
+    _, out, _ = tables(tmp_path / "both.jsonl", *SEED)
+    assert re.findall(r"^(?:HTTP|Kafka): .*$", out, re.MULTILINE) == [
+        "HTTP: unix time",
+        "HTTP: seconds",
+        "Kafka: unix time",
+        "Kafka: seconds",
+    ]
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize(("format_", "content"), [("text", SEED_TEXT), ("md", SEED_MARKDOWN)])
+def test_output_writes_a_file_and_nothing_to_standard_output(traces, tmp_path, format_, content):
+    assert tables(traces, *SEED, "--format", format_, "-o", tmp_path / "out") == (0, "", LINE)
+    assert (tmp_path / "out").read_text() == content
+
+
+def test_a_query_that_fails_leaves_an_existing_file_untouched(tmp_path):
+    (tmp_path / "out.md").write_text("the old\n")
+    assert tables(tmp_path / "gone", "-o", tmp_path / "out.md")[0] == 1
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"out.md": "the old\n"}
+
+
+def test_a_file_that_can_not_be_written_is_an_error(traces, tmp_path):
+    out = tmp_path / "gone" / "out.md"
+    assert tables(traces, "-o", out) == (1, "", f"Error: can't write {out}: No such file or directory\n")
+
+
+# --- errors ---
+
+
+def one_error(found):
+    """The message of an exit with code 1, nothing on standard output, and one line on standard error."""
+    code, out, errors = found
+    assert (code, out, errors.count("\n"), errors[:7]) == (1, "", 1, "Error: ")
+    return errors[7:-1]
+
+
+def test_nothing_at_the_path(tmp_path):
+    assert one_error(tables(tmp_path / "gone")).startswith(f"no file or folder {tmp_path / 'gone'}; ")
+
+
+def test_an_empty_folder(tmp_path):
+    assert one_error(tables(tmp_path)).startswith("no trace files (")
+
+
+def test_half_a_line_of_json(traces):
+    with traces.open("a") as file:
+        file.write('{"resourceSpans": [')
+    assert one_error(tables(traces)).startswith(f"{traces}, line 3: not JSON (")
+
+
+def test_json_that_is_not_traces(tmp_path):
+    (tmp_path / "package.json").write_text("{}")
+    assert one_error(tables(tmp_path)).startswith(f"{tmp_path / 'package.json'}, line 1: JSON, but not OTLP spans (")
+
+
+def test_traces_without_any_image(tmp_path):
+    file = tmp_path / "other.jsonl"
+    file.write_text(otlp_line(spans("GET  SERVER  0  10")))
+    assert one_error(tables(file)) == f"no image was measured in {file}: 0 images measured"
+
+
+def test_images_that_are_all_left_out_are_an_error_that_says_why(tmp_path):
+    file = tmp_path / "warm.jsonl"
+    file.write_text(otlp_line(spans(with_options(HTTP, "send image", "warmup"))))
+    assert one_error(tables(file)) == f"no image was measured in {file}: 0 images measured; 1 left out: warm-up"
+
+
+def test_a_hostile_name_in_a_trace_adds_no_line_and_no_control_character_to_an_error(tmp_path):
+    hostile = {names.ROLE: "\x1b[31mred\nError: forged"}
+    drawn = [
+        replace(s, attributes=hostile) if names.ROLE in s.attributes else s for s in spans(without(HTTP, "receive"))
+    ]
+    file = tmp_path / "hostile.jsonl"
+    file.write_text(otlp_line(drawn))
+    assert one_error(tables(file)).endswith("1 left out: no `receive` span in the  [31mred Error: forged")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "choices"),
+    [
+        (["--layout", "round"], "'--layout': 'round' is not one of", ["seed", "segments"]),
+        (["--format", "xml"], "'--format': 'xml' is not one of", ["text", "md", "csv", "json"]),
+    ],
+)
+def test_an_unknown_choice_is_answered_with_the_choices(traces, arguments, message, choices):
+    code, out, errors = tables(traces, *arguments)
+    (error,) = [line for line in errors.splitlines() if line.startswith("Error: ")]
+    assert (code, out, message in error, [choice for choice in choices if f"'{choice}'" not in error]) == (
+        2,
+        "",
+        True,
+        [],
+    )
+
+
+def test_a_query_must_be_given():
+    result = run("tables")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, "Error: Missing option '--trace-query'.")
+
+
+def test_a_folder_as_output_file_is_refused(traces, tmp_path):
+    code, _, errors = tables(traces, "-o", tmp_path)
+    assert (code, errors.splitlines()[-1]) == (
+        2,
+        f"Error: Invalid value for '-o' / '--output': File '{tmp_path}' is a directory.",
+    )
+
+
+def test_an_interrupt_is_one_word_on_a_line_of_its_own_and_the_shell_s_exit_code(traces, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("otel_kfs.traces.query.spans", interrupt)
+    assert tables(traces)[::2] == (130, "\nstopped\n")
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_shows_examples(command):
+    result = run(command, "--help")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert re.search(
+        rf"^  Examples?:\n    otel-kfs {command}$|^  Examples?:\n    otel-kfs {command} ", result.stdout, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_in_an_example_exists(command):
+    examples = re.split(r"  Examples?:\n", run(command, "--help").stdout)[1]
+    known = {option for parameter in cli.main.commands[command].params for option in parameter.opts}
+    assert set(re.findall(r"(?<= )--?[a-z][\w-]*", examples)) - known == set()
+
+
+def test_the_help_lists_every_command():
+    result = run("--help")
+    listed = re.findall(r"^  (\w+)  ", result.stdout.partition("Commands:\n")[2], re.MULTILINE)
+    assert (result.exit_code, listed) == (0, COMMANDS)
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_has_two_spellings(flag):
+    assert run("tables", flag).exit_code == 0
+
+
+def test_the_version():
+    assert run("--version").stdout == f"otel-kfs, version {otel_kfs.__version__}\n"
+
+
+def test_an_unknown_command_is_refused():
+    result = run("table")
+    assert (result.exit_code, result.stderr.splitlines()[-1].startswith("Error: No such command 'table'")) == (2, True)
+
+
+def test_the_group_is_what_the_installed_command_runs():
+    assert isinstance(cli.main, click.Group)
+
+
+# --- in a process of its own ---
+
+
+def test_a_process_prints_the_tables(traces):
+    found = process("tables", "--trace-query", traces, *SEED)
+    assert (found.returncode, stripped(found.stdout), found.stderr) == (0, SEED_TEXT + LINE, "")
+
+
+def test_a_process_that_fails_prints_one_line_and_no_traceback(tmp_path):
+    found = process("tables", "--trace-query", tmp_path / "gone")
+    assert one_error((found.returncode, found.stdout, found.stderr)).startswith("no file or folder ")
+
+
+def test_a_process_with_a_wrong_choice_exits_with_2(traces):
+    found = process("tables", "--trace-query", traces, "--layout", "round")
+    assert (found.returncode, found.stdout, "Traceback" in found.stderr) == (2, "", False)
+
+
+@pytest.mark.parametrize("format_", ["text", "md"])
+def test_a_reader_that_has_gone_is_no_reason_to_complain(traces, format_):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        found = process("tables", "--trace-query", traces, "--format", format_, stdout=writer)
+    finally:
+        os.close(writer)
+    assert (found.returncode, found.stderr) == (1, "")
+
+
+def test_figures_are_not_cut_on_a_narrow_terminal(traces):
+    found = process("tables", "--trace-query", traces, *SEED, COLUMNS="20")
+    assert stripped(found.stdout) == SEED_TEXT + LINE
+
+
+def test_a_relative_path_is_as_good(traces):
+    assert process("tables", "--trace-query", Path(traces.name), *SEED).returncode == 0

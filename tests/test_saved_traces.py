@@ -1,0 +1,109 @@
+"""A small real run, saved as it was written: one image each way and a warm-up, and the tables that belong to it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from otel_kfs import render, tables
+from otel_kfs.segments import Account, journeys
+from otel_kfs.traces import query
+from otel_kfs.traces.span import Forest
+
+DATA = Path(__file__).parent / "data"
+TRACES = DATA / "traces"
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Journeys, and their account."""
+    return journeys(Forest(query.spans(str(TRACES))))
+
+
+@pytest.fixture(scope="module")
+def raw():
+    """Every span as it stands in the files, read with nothing of the package's."""
+    return [
+        span
+        for file in sorted(TRACES.glob("*.jsonl"))
+        for line in file.read_text().splitlines()
+        for resource in json.loads(line)["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]
+
+
+def attribute(span, key):
+    values = [item["value"] for item in span.get("attributes", []) if item["key"] == key]
+    return next(iter(values[0].values())) if values else None
+
+
+def stamps_of(transport, raw):
+    """Stamps 1 to 4 of the one measured image of a transport, by their definitions."""
+    (root,) = [
+        span
+        for span in raw
+        if span["name"] == "send image"
+        and attribute(span, "otel_kfs.transport") == transport
+        and not attribute(span, "otel_kfs.warmup")
+    ]
+    trace = {span["spanId"]: span for span in raw if span["traceId"] == root["traceId"]}
+
+    def first(name):
+        return min((s for s in trace.values() if s["name"] == name), key=lambda s: int(s["startTimeUnixNano"]))
+
+    # The transformer has the whole body; it has preprocessed; whoever asked has the answer.
+    back = first("process mobilenet") if transport == "kafka" else root
+    return (
+        int(root["startTimeUnixNano"]),
+        int(first("receive")["endTimeUnixNano"]),
+        int(first("preprocess")["endTimeUnixNano"]),
+        int(back["endTimeUnixNano"]),
+    )
+
+
+def test_every_image_is_accounted_for(found):
+    assert found[1] == Account(measured=2, left_out={"warm-up": 1})
+
+
+def test_the_tables_are_what_they_were(found):
+    cells = tables.cells(found[0])
+    printed = render.text([*tables.seed_tables(cells), *tables.segment_tables(cells)])
+    assert printed == (DATA / "tables.txt").read_text()
+
+
+@pytest.mark.parametrize("transport", ["http", "kafka"])
+def test_every_stamp_is_the_edge_of_a_span_that_defines_it(found, raw, transport):
+    (journey,) = [journey for journey in found[0] if journey.transport == transport]
+    assert journey.stamps == stamps_of(transport, raw)
+
+
+def test_segments_add_up_to_4_1(found):
+    sums = [sum(segment.length for segment in journey.segments) for journey in found[0]]
+    assert sums == [journey.stamps[3] - journey.stamps[0] for journey in found[0]]
+
+
+def test_no_segment_stands_in_for_a_missing_span(found):
+    assert [s.name for journey in found[0] for s in journey.segments if "(no " in s.name] == []
+
+
+def test_one_host_has_one_clock(found):
+    assert [s.name for journey in found[0] for s in journey.segments if s.crosses or s.length < 0] == []
+
+
+def test_the_files_say_nothing_of_the_machine_they_come_from(raw):
+    hosts = {
+        item["value"]["stringValue"]
+        for file in TRACES.glob("*.jsonl")
+        for line in file.read_text().splitlines()
+        for resource in json.loads(line)["resourceSpans"]
+        for item in resource["resource"]["attributes"]
+        if item["key"] == "host.name"
+    }
+    addresses = {
+        value
+        for span in raw
+        for key in ("client.address", "network.peer.address")
+        if (value := attribute(span, key)) is not None
+    }
+    assert (hosts, addresses) == ({"demo-host"}, {"127.0.0.1"})

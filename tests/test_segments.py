@@ -1,0 +1,438 @@
+"""From drawn spans to journeys: which segments there are, how long they are, and why an image is left out."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from traces_builder import EVENT_SOURCE, HTTP, KAFKA, MS, STRAIGHT, at, segments, spans, with_options, without
+
+from otel_kfs import names
+from otel_kfs.segments import ORDER, Account, Journey, journeys
+from otel_kfs.traces.span import Forest
+
+HTTP_WAY = (
+    "client 10, encode 100, client 20, transformer request 20, transformer receive 50, transformer 10, "
+    "transformer decode 30, transformer 10, transformer preprocess 150, transformer 10, transformer serialise 90, "
+    "predictor request 20, predictor receive 20, predictor 10, predictor decode 50, predictor 5, "
+    "predictor preprocess 5, predictor 10, predictor predict 260, predictor 5, predictor postprocess 10, "
+    "predictor response 35, transformer 10, transformer 5, transformer postprocess 15, transformer response 30, "
+    "client 10"
+)
+KAFKA_WAY = (
+    "client 10, encode 100, client 20, deliver 160, broker 40, bridge 20, transformer request 10, "
+    "transformer receive 40, transformer 10, transformer decode 30, transformer 10, transformer preprocess 150, "
+    "transformer 10, transformer serialise 90, predictor request 20, predictor receive 20, predictor 10, "
+    "predictor decode 50, predictor 5, predictor preprocess 5, predictor 10, predictor predict 60, predictor 5, "
+    "predictor postprocess 10, predictor response 35, transformer 10, transformer 5, transformer postprocess 15, "
+    "transformer response 30, bridge 10"
+)
+
+
+def one(*drawn):
+    """The one journey in some spans."""
+    (journey,), account = journeys(Forest(drawn))
+    assert account.left_out == {}
+    return journey
+
+
+def way(drawing):
+    """Its segments as text, the form of HTTP_WAY."""
+    return ", ".join(f"{segment.name} {segment.length / MS:g}" for segment in one(*spans(drawing)).segments)
+
+
+def reasons(*drawn):
+    """Why images are left out, where none is measured."""
+    found, account = journeys(Forest(drawn))
+    assert (found, account.measured) == ([], 0)
+    return dict(account.left_out)
+
+
+# --- whole journeys ---
+
+
+def test_an_image_over_http():
+    assert one(*spans(HTTP)) == Journey(
+        trace_id="a",
+        transport="http",
+        image_size=1_100_000,
+        payload_size=1_500_000,
+        stamps=(at(0), at(200), at(400), at(1000)),
+        segments=segments(HTTP_WAY),
+        requests=1,
+        deliveries=1,
+    )
+
+
+def test_an_image_through_kafka():
+    assert one(*spans(KAFKA)) == Journey(
+        trace_id="a",
+        transport="kafka",
+        image_size=1_100_000,
+        payload_size=1_500_000,
+        stamps=(at(0), at(400), at(600), at(1000)),
+        segments=segments(KAFKA_WAY),
+        requests=1,
+        deliveries=1,
+    )
+
+
+def test_an_image_straight_to_a_predictor():
+    assert one(*spans(STRAIGHT)) == Journey(
+        trace_id="a",
+        transport="http",
+        image_size=1_100_000,
+        payload_size=1_500_000,
+        stamps=(at(0), at(200), at(300), at(500)),
+        segments=segments(
+            "client 10, encode 100, client 20, predictor request 20, predictor receive 50, predictor 10, "
+            "predictor decode 30, predictor 10, predictor preprocess 50, predictor 10, predictor predict 130, "
+            "predictor 5, predictor postprocess 15, predictor response 30, client 10"
+        ),
+    )
+
+
+def test_an_image_that_an_event_source_posted():
+    assert one(*spans(EVENT_SOURCE)) == Journey(
+        trace_id="a",
+        transport="kafka",
+        image_size=1_100_000,
+        payload_size=1_500_000,
+        stamps=(at(0), at(260), at(350), at(500)),
+        segments=segments(
+            "client 10, encode 100, client 20, deliver 60, event source 40, transformer receive 30, transformer 10, "
+            "transformer decode 20, transformer 10, transformer preprocess 50, transformer 10, transformer predict 90, "
+            "transformer 10, transformer postprocess 10, transformer response 30"
+        ),
+    )
+
+
+def test_a_model_that_explains():
+    assert "transformer 10, transformer explain 130, transformer 5" in way(
+        STRAIGHT.replace("predict    ", "explain    ").replace("predictor", "transformer")
+    )
+
+
+def test_the_order_in_which_spans_were_read_does_not_matter():
+    assert one(*reversed(spans(KAFKA))) == one(*spans(KAFKA))
+
+
+def test_sizes_that_nobody_wrote_are_unknown():
+    journey = one(*spans(HTTP.replace("image=1100000 payload=1500000", "")))
+    assert (journey.image_size, journey.payload_size) == (None, None)
+
+
+@pytest.mark.parametrize("written", ["1100000", True, [1], None])
+def test_a_size_that_is_no_number_is_unknown(written):
+    root, *others = spans(HTTP)
+    root = replace(root, attributes={names.IMAGE_SIZE: written, names.PAYLOAD_SIZE: written})
+    journey = one(root, *others)
+    assert (journey.image_size, journey.payload_size) == (None, None)
+
+
+def test_each_image_gets_a_journey_by_the_order_of_sending():
+    later, earlier = spans(HTTP, "later"), spans(KAFKA, "earlier")
+    shifted = [replace(span, start=span.start + 1, end=span.end + 1) for span in later]
+    found, account = journeys(Forest([*shifted, *earlier]))
+    assert ([journey.trace_id for journey in found], account) == (["earlier", "later"], Account(measured=2))
+
+
+def test_two_senders_in_one_trace_are_two_images():
+    batch, *others = spans(f"two images  INTERNAL  0  1000\n{indented(STRAIGHT)}\n{indented(HTTP)}")
+    found, account = journeys(Forest([batch, *others]))
+    assert ([journey.stamps[3] for journey in found], account) == ([at(500), at(1000)], Account(measured=2))
+
+
+def indented(drawing):
+    return "\n".join(f"  {line}" for line in drawing.splitlines() if line)
+
+
+def test_every_name_of_a_whole_journey_has_its_place_in_the_order():
+    used = {segment.name for drawing in WAYS.values() for segment in one(*spans(drawing)).segments}
+    assert used - set(ORDER) == set()
+
+
+def test_the_order_names_no_segment_twice():
+    assert len(set(ORDER)) == len(ORDER)
+
+
+# --- spans that are missing but can be done without ---
+
+
+@pytest.mark.parametrize(
+    ("name", "swallowed"),
+    [
+        ("encode", "client (no encode span) 130"),
+        ("decode", "transformer (no transformer decode span) 50"),
+        ("postprocess", "predictor response (no predictor postprocess span) 50"),
+    ],
+)
+def test_a_missing_span_is_named_in_the_segment_that_swallows_its_time(name, swallowed):
+    assert swallowed in way(without(HTTP, name))
+
+
+def test_a_missing_last_step_is_named_in_the_response():
+    drawing = "\n".join(line for line in HTTP.splitlines() if not line.startswith("      postprocess"))
+    assert "transformer 10, transformer response (no transformer postprocess span) 50, client 10" in way(drawing)
+
+
+def test_a_missing_model_step_is_named():
+    assert "predictor (no predictor predict span) 145, predictor postprocess 15" in way(without(STRAIGHT, "predict"))
+
+
+def test_two_missing_spans_in_a_row_are_both_named():
+    drawing = without(without(STRAIGHT, "predict"), "postprocess")
+    assert "predictor response (no predictor predict, predictor postprocess span) 190" in way(drawing)
+
+
+def test_a_server_without_a_role_is_taken_for_its_place_in_the_way():
+    assert way(HTTP.replace("role=transformer", "").replace("role=predictor", "")) == HTTP_WAY
+
+
+# --- retries, redeliveries, links ---
+
+RETRIED = STRAIGHT.replace(
+    "  POST                          CLIENT    130  490",
+    "  POST                          CLIENT    115  120  failed\n  POST                          CLIENT    130  490",
+)
+REDELIVERED = KAFKA.replace(
+    "    process images              CONSUMER  330 1000",
+    "    process images              CONSUMER  300  320  failed\n"
+    "      POST                      CLIENT    305  315  failed\n"
+    "    process images              CONSUMER  330 1000",
+)
+
+
+def test_a_retry_is_a_segment_from_the_first_request_to_the_last():
+    assert way(RETRIED).startswith("client 10, encode 100, client 5, retries 15, predictor request 20, ")
+
+
+def test_retries_are_counted():
+    found, account = journeys(Forest(spans(RETRIED)))
+    assert (found[0].requests, account) == (2, Account(measured=1, retried=1))
+
+
+def test_a_redelivered_record_is_followed_to_where_it_was_answered():
+    assert way(REDELIVERED) == KAFKA_WAY
+
+
+def test_redeliveries_are_counted():
+    found, account = journeys(Forest(spans(REDELIVERED)))
+    assert (found[0].deliveries, account) == (2, Account(measured=1, redelivered=1))
+
+
+def test_a_record_that_was_sent_again_is_followed_from_the_last_time():
+    last = "  send images                   PRODUCER  130  290"
+    drawing = KAFKA.replace(last, f"  send images                   PRODUCER  115  120  failed\n{last}")
+    assert way(drawing) == KAFKA_WAY
+
+
+def linked():
+    """The image through Kafka, with the bridge's half in a trace of its own that links to the sender's."""
+    *sender, process = [line for line in KAFKA.splitlines() if line.strip()][:4]
+    bridge = [process, *[line for line in KAFKA.splitlines() if line.strip()][4:]]
+    sent = spans(with_options("\n".join(sender), "send images", "id=sent"), "a")
+    return sent, spans(with_options("\n".join(line[4:] for line in bridge), "process images", "links=sent"), "b")
+
+
+def test_a_link_in_another_trace_does_as_well_as_a_parent():
+    sent, processed = linked()
+    assert one(*sent, *processed) == one(*spans(KAFKA))
+
+
+def test_polls_are_on_nobody_s_way():
+    sent, processed = linked()
+    (poll,) = spans("poll images  CLIENT  300  325  links=sent", "c")
+    assert one(*sent, *processed, poll) == one(*spans(KAFKA))
+
+
+def test_an_acknowledgement_after_the_consumer_has_the_record_ends_delivery_where_processing_starts():
+    assert "client 20, deliver 200, broker 0, bridge 20" in way(KAFKA.replace("130  290", "130  999"))
+
+
+# --- images that are left out ---
+
+
+def test_warm_ups_are_left_out():
+    assert reasons(*spans(with_options(HTTP, "send image", "warmup"))) == {"warm-up": 1}
+
+
+def test_a_failed_request_is_left_out():
+    assert reasons(*spans(with_options(HTTP, "POST", "failed"))) == {"the request failed": 1}
+
+
+def test_a_failed_image_is_left_out():
+    assert reasons(*spans(with_options(HTTP, "send image", "failed"))) == {"the request failed": 1}
+
+
+def test_a_record_whose_processing_failed_is_left_out():
+    assert reasons(*spans(with_options(KAFKA, "process images", "failed"))) == {"the request failed": 1}
+
+
+def test_a_failed_request_of_an_event_source_is_left_out():
+    assert reasons(*spans(with_options(EVENT_SOURCE, "POST /", "failed"))) == {"the request failed": 1}
+
+
+def test_an_image_that_was_never_sent_is_left_out():
+    drawing = "send image  INTERNAL  0  50  failed\n  encode  INTERNAL  10  40  failed"
+    assert reasons(*spans(drawing)) == {"sent nothing": 1}
+
+
+def test_a_sender_whose_client_is_not_traced_is_left_out():
+    assert reasons(*spans("send image  INTERNAL  0  50\n  encode  INTERNAL  10  40")) == {"no request span": 1}
+
+
+def test_a_record_that_the_broker_refused_is_left_out():
+    assert reasons(*spans(with_options(KAFKA, "send images", "failed"))) == {"not delivered to the broker": 1}
+
+
+def test_a_record_that_nobody_processed_is_left_out():
+    sent, _ = linked()
+    assert reasons(*sent) == {"delivered, but not processed": 1}
+
+
+def test_a_server_that_is_not_traced_leaves_its_image_out():
+    drawing = "send image  INTERNAL  0  50\n  POST  CLIENT  10  40"
+    assert reasons(*spans(drawing)) == {"no server span": 1}
+
+
+@pytest.mark.parametrize("name", ["receive", "preprocess"])
+def test_a_server_without_a_stamp_s_span_leaves_its_image_out(name):
+    assert reasons(*spans(without(STRAIGHT, name))) == {f"no `{name}` span in the predictor": 1}
+
+
+def test_spans_out_of_order_on_one_host_leave_their_image_out():
+    assert reasons(*spans(STRAIGHT.replace("210  240", "190  240"))) == {"`decode` is out of order": 1}
+
+
+def test_a_trace_that_has_lost_its_root_is_left_out():
+    _, *others = spans(HTTP)
+    assert reasons(*others) == {"no `send image` span": 1}
+
+
+def test_a_linked_trace_that_has_lost_its_image_s_is_left_out():
+    _, processed = linked()
+    assert reasons(*processed) == {"no `send image` span": 1}
+
+
+def test_reasons_are_counted():
+    lost = with_options(HTTP, "POST", "failed")
+    warm = with_options(HTTP, "send image", "warmup")
+    drawn = [
+        span for trace, drawing in zip("abcd", (lost, warm, lost, HTTP), strict=True) for span in spans(drawing, trace)
+    ]
+    _, account = journeys(Forest(drawn))
+    assert account == Account(measured=1, left_out={"the request failed": 2, "warm-up": 1})
+
+
+def test_no_spans_are_no_images():
+    assert journeys(Forest([])) == ([], Account())
+
+
+def test_the_spans_of_other_programs_are_no_images():
+    assert journeys(Forest(spans("GET  SERVER  0  10\n  query  CLIENT  2  8"))) == ([], Account())
+
+
+# --- clocks of two hosts ---
+
+
+def shifted(drawn, host, milliseconds):
+    """The spans as a host whose clock is ahead would have written them."""
+    offset = milliseconds * MS
+    return [replace(s, start=s.start + offset, end=s.end + offset) if s.host == host else s for s in drawn]
+
+
+def test_segments_between_two_hosts_say_so_and_hold_their_clocks_difference():
+    drawing = with_options(HTTP, "POST /v1/models", "@server")
+    assert one(*shifted(spans(drawing), "server", 1000)).segments == segments(
+        HTTP_WAY.replace("transformer request 20", "transformer request 1020!").replace(
+            "transformer response 30", "transformer response -970!"
+        )
+    )
+
+
+def test_the_stamps_stay_what_each_host_wrote():
+    drawing = with_options(HTTP, "POST /v1/models", "@server")
+    assert one(*shifted(spans(drawing), "server", 1000)).stamps == (at(0), at(1200), at(1400), at(1000))
+
+
+def test_an_acknowledgement_by_another_host_s_clock_is_not_moved():
+    drawing = with_options(KAFKA, "process images", "@bridge")
+    found = one(*shifted(spans(drawing), "bridge", -100)).segments
+    assert found == segments(KAFKA_WAY.replace("broker 40", "broker -60!"))
+
+
+# --- whatever the times are ---
+
+WAYS = {"http": HTTP, "kafka": KAFKA, "event source": EVENT_SOURCE, "straight": STRAIGHT}
+EDGES = {way: sorted({edge for s in spans(drawing) for edge in (s.start, s.end)}) for way, drawing in WAYS.items()}
+SPARE = {"encode", "decode", "postprocess"}
+HOSTS = st.sampled_from(["one", "two"])
+
+
+@st.composite
+def images(draw):
+    """One of the ways above with any gaps and lengths, without any of the spans that can be spared."""
+    name = draw(st.sampled_from(sorted(WAYS)))
+    edges, moment = {}, at(0)
+    for edge in EDGES[name]:
+        moment += draw(st.integers(0, 10**12))
+        edges[edge] = moment
+    drawn = [replace(span, start=edges[span.start], end=edges[span.end]) for span in spans(WAYS[name])]
+    return [span for span in drawn if span.name not in SPARE or draw(st.booleans())]
+
+
+@st.composite
+def images_on_two_hosts(draw):
+    """Such an image, each span on one of two hosts whose clocks differ by anything."""
+    offset = draw(st.integers(-(10**13), 10**13))
+    moved = []
+    for span in draw(images()):
+        host = draw(HOSTS)
+        shift = offset if host == "two" else 0
+        moved.append(replace(span, host=host, start=span.start + shift, end=span.end + shift))
+    return moved
+
+
+def assert_whole(journey):
+    """The segments follow one another without a gap from stamp 1 to stamp 4."""
+    starts = [segment.start for segment in journey.segments]
+    ends = [segment.end for segment in journey.segments]
+    assert [*starts, journey.stamps[3]] == [journey.stamps[0], *ends]
+    assert sum(segment.length for segment in journey.segments) == journey.stamps[3] - journey.stamps[0]
+
+
+@given(images())
+def test_segments_add_up_to_the_whole_whatever_the_times(drawn):
+    assert_whole(one(*drawn))
+
+
+@given(images())
+def test_no_segment_of_one_host_is_negative_or_crosses(drawn):
+    assert [s for s in one(*drawn).segments if s.length < 0 or s.crosses] == []
+
+
+@given(images())
+def test_stamps_come_one_after_the_other_on_one_host(drawn):
+    stamps = one(*drawn).stamps
+    assert sorted(stamps) == list(stamps)
+
+
+@given(images())
+def test_every_stamp_and_every_end_of_a_segment_is_the_edge_of_a_span(drawn):
+    journey = one(*drawn)
+    points = {*journey.stamps, *(point for segment in journey.segments for point in (segment.start, segment.end))}
+    assert points - {edge for span in drawn for edge in (span.start, span.end)} == set()
+
+
+@given(images_on_two_hosts())
+def test_segments_add_up_to_the_whole_whatever_the_clocks(drawn):
+    found, account = journeys(Forest(drawn))
+    assert account.measured == 1
+    assert_whole(found[0])
+
+
+@given(images_on_two_hosts())
+def test_a_negative_segment_always_crosses_hosts(drawn):
+    found, _ = journeys(Forest(drawn))
+    assert [segment for segment in found[0].segments if segment.length < 0 and not segment.crosses] == []

@@ -1,0 +1,208 @@
+"""Spans for tests, drawn as a tree: a line a span, indented below its parent, with its kind, start and end.
+
+    send image      INTERNAL    0  100  image=1100000
+      encode        INTERNAL    5   15
+      POST          CLIENT     20   95  @elsewhere
+
+Times are milliseconds after EPOCH. What may follow them: `@host` (else the parent's), `id=...` (else the trace's name
+and the line's number), `role=`, `image=`, `payload=`, `transport=`, `group=`, `warmup`, `failed`, and `links=` with the
+ids of the spans that are linked, separated by commas.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from otel_kfs import names
+from otel_kfs.segments import Journey, Segment
+from otel_kfs.traces.span import Kind, Span
+
+EPOCH = 1_600_000_000_000_000_000  # ns
+MS = 1_000_000  # ns
+
+_LINE = re.compile(r"(?P<indent> *)(?P<name>\S.*?) {2,}(?P<kind>[A-Z]+) +(?P<start>\d+) +(?P<end>\d+)(?P<more>.*)")
+_TEXTS = {"role": names.ROLE, "transport": names.TRANSPORT, "group": names.MESSAGING_CONSUMER_GROUP_NAME}
+_NUMBERS = {"image": names.IMAGE_SIZE, "payload": names.PAYLOAD_SIZE}
+
+
+def at(milliseconds: int) -> int:
+    """A moment, as spans have it."""
+    return EPOCH + milliseconds * MS
+
+
+def spans(drawing: str, trace: str = "a") -> list[Span]:
+    """The spans of one trace, in the drawing's order."""
+    found: list[Span] = []
+    above: list[tuple[int, Span]] = []
+    for number, line in enumerate(filter(str.strip, drawing.splitlines())):
+        match = _LINE.fullmatch(line)
+        assert match, f"not a span: {line}"
+        indent = len(match["indent"])
+        while above and above[-1][0] >= indent:
+            above.pop()
+        parent = above[-1][1] if above else None
+        span = _span(match, trace, f"{trace}{number}", parent)
+        above.append((indent, span))
+        found.append(span)
+    return found
+
+
+def _span(match: re.Match[str], trace: str, span_id: str, parent: Span | None) -> Span:
+    host, failed, links = parent.host if parent else "host", False, ()
+    attributes: dict[str, Any] = {}
+    for word in match["more"].split():
+        key, _, value = word.partition("=")
+        if word.startswith("@"):
+            host = word[1:]
+        elif word == "failed":
+            failed = True
+        elif word == "warmup":
+            attributes[names.WARMUP] = True
+        elif key == "id":
+            span_id = value
+        elif key == "links":
+            links = tuple(value.split(","))
+        elif key in _NUMBERS:
+            attributes[_NUMBERS[key]] = int(value)
+        else:
+            attributes[_TEXTS[key]] = value
+    return Span(
+        trace_id=trace,
+        span_id=span_id,
+        parent_id=parent.span_id if parent else None,
+        name=match["name"],
+        kind=Kind[match["kind"]],
+        start=at(int(match["start"])),
+        end=at(int(match["end"])),
+        service="service",
+        host=host,
+        failed=failed,
+        attributes=attributes,
+        links=links,
+    )
+
+
+def otlp_line(drawn: list[Span]) -> str:
+    """One OTLP-JSON line with the spans; ids are made as long as OTLP's."""
+
+    def attribute(key: str, value: Any) -> dict[str, Any]:
+        kind = "boolValue" if isinstance(value, bool) else "intValue" if isinstance(value, int) else "stringValue"
+        return {"key": key, "value": {kind: value}}
+
+    def identity(text: str, digits: int) -> str:
+        return text.encode().hex().rjust(digits, "0")
+
+    exported = [
+        {
+            "traceId": identity(span.trace_id, 32),
+            "spanId": identity(span.span_id, 16),
+            "parentSpanId": identity(span.parent_id, 16) if span.parent_id else "",
+            "name": span.name,
+            "kind": int(span.kind),
+            "startTimeUnixNano": str(span.start),
+            "endTimeUnixNano": str(span.end),
+            "attributes": [attribute(*pair) for pair in span.attributes.items()],
+            "status": {"code": 2} if span.failed else {},
+        }
+        for span in drawn
+    ]
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": exported}]}]}) + "\n"
+
+
+def without(drawing: str, name: str) -> str:
+    """The drawing without the first line of that name (one that has nothing below it)."""
+    lines = drawing.splitlines()
+    lines.remove(next(line for line in lines if re.match(rf" *{re.escape(name)}  ", line)))
+    return "\n".join(lines)
+
+
+def with_options(drawing: str, name: str, options: str) -> str:
+    """The drawing with further words behind the first line of that name."""
+    return re.sub(rf"(?m)^( *{re.escape(name)}  .*)$", rf"\1  {options}", drawing, count=1)
+
+
+def segments(way: str, start: int = 0) -> tuple[Segment, ...]:
+    """Segments from their names and lengths, `client 10, encode 100`; `!` behind a length: it crosses hosts."""
+    found = []
+    for part in way.split(", "):
+        name, length = part.rsplit(" ", 1)
+        end = start + int(length.rstrip("!"))
+        found.append(Segment(name, at(start), at(end), crosses=length.endswith("!")))
+        start = end
+    return tuple(found)
+
+
+def journey(*stamps: int, transport: str = "http", image_size: int | None = 1_100_000, **more: Any) -> Journey:
+    """A journey with stamps in milliseconds, for what needs no segments."""
+    values = {"trace_id": "a", "payload_size": None, "segments": ()} | more
+    return Journey(transport=transport, image_size=image_size, stamps=tuple(map(at, stamps)), **values)
+
+
+HTTP = """
+send image                      INTERNAL    0 1000  transport=http image=1100000 payload=1500000
+  encode                        INTERNAL   10  110
+  POST                          CLIENT    130  990
+    POST /v1/models             SERVER    200  970
+      receive                   INTERNAL  150  200
+      decode                    INTERNAL  210  240
+      preprocess                INTERNAL  250  400  role=transformer
+      predict                   INTERNAL  410  940  role=transformer
+        POST                    CLIENT    500  930
+          POST /v1/models       SERVER    540  910
+            receive             INTERNAL  520  540
+            decode              INTERNAL  550  600
+            preprocess          INTERNAL  605  610  role=predictor
+            predict             INTERNAL  620  880  role=predictor
+            postprocess         INTERNAL  885  895  role=predictor
+      postprocess               INTERNAL  945  960  role=transformer
+"""
+
+# The sender's span is over when the broker has the record; the way goes on until the bridge has the answer.
+KAFKA = """
+send image                      INTERNAL    0  300  transport=kafka image=1100000 payload=1500000
+  encode                        INTERNAL   10  110
+  send images                   PRODUCER  130  290
+    process images              CONSUMER  330 1000
+      POST                      CLIENT    350  990
+        POST /v1/models         SERVER    400  970
+          receive               INTERNAL  360  400
+          decode                INTERNAL  410  440
+          preprocess            INTERNAL  450  600  role=transformer
+          predict               INTERNAL  610  940  role=transformer
+            POST                CLIENT    700  930
+              POST /v1/models   SERVER    740  910
+                receive         INTERNAL  720  740
+                decode          INTERNAL  750  800
+                preprocess      INTERNAL  805  810  role=predictor
+                predict         INTERNAL  820  880  role=predictor
+                postprocess     INTERNAL  885  895  role=predictor
+          postprocess           INTERNAL  945  960  role=transformer
+"""
+
+# The server that the client asks has the model itself.
+STRAIGHT = """
+send image                      INTERNAL    0  500  transport=http image=1100000 payload=1500000
+  encode                        INTERNAL   10  110
+  POST                          CLIENT    130  490
+    POST /v1/models             SERVER    200  470
+      receive                   INTERNAL  150  200
+      decode                    INTERNAL  210  240
+      preprocess                INTERNAL  250  300  role=predictor
+      predict                   INTERNAL  310  440  role=predictor
+      postprocess               INTERNAL  445  460  role=predictor
+"""
+
+# Knative's KafkaSource posts each record to the server; it makes no span of its own.
+EVENT_SOURCE = """
+send image                      INTERNAL    0  200  transport=kafka image=1100000 payload=1500000
+  encode                        INTERNAL   10  110
+  send images                   PRODUCER  130  190
+    POST /                      SERVER    260  500
+      receive                   INTERNAL  230  260
+      decode                    INTERNAL  270  290
+      preprocess                INTERNAL  300  350  role=transformer
+      predict                   INTERNAL  360  450  role=transformer
+      postprocess               INTERNAL  460  470  role=transformer
+"""
