@@ -1,0 +1,71 @@
+import json
+import os
+
+import pytest
+from deploy_tools import DEPLOY, max_record_bytes, read_yaml, resource, run, tool
+
+from otel_kfs.cli import main
+
+pytestmark = pytest.mark.deploy
+
+
+@pytest.fixture(scope="module")
+def services():
+    """The services as Docker Compose reads them."""
+    return json.loads(run(tool("compose"), "-format=json", DEPLOY / "compose.yaml", cwd=DEPLOY))["services"]
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.yaml")), ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_yaml_can_be_read(path):
+    assert any(read_yaml(path))
+
+
+def test_ports_are_published_on_loopback_only(services):
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert published
+    assert {port["host_ip"] for port in published} == {"127.0.0.1"}
+
+
+def test_images_are_ours_or_pinned(services):
+    for service in services.values():
+        assert service["image"].startswith("otel-kfs-") or service["image"].partition(":")[2][0].isdigit()
+
+
+def test_files_that_are_mounted_exist(services):
+    mounted = [v["source"] for s in services.values() for v in s.get("volumes", []) if v["type"] == "bind"]
+    assert mounted
+    assert all(os.path.exists(source) for source in mounted)
+
+
+def test_commands_are_what_the_command_line_takes(services):
+    ours = [service["command"] for service in services.values() if service["image"].startswith("otel-kfs-clients:")]
+    assert len(ours) == 3
+    for command, *arguments in ours:
+        main.commands[command].make_context(command, arguments)
+
+
+def test_the_largest_record_passes_every_limit(services):
+    largest = max_record_bytes()
+    broker = services["kafka"]["environment"]
+    (topic,) = (int(word.rpartition("=")[2]) for word in services["topic"]["command"] if "max.message.bytes" in word)
+    most = int(broker["KAFKA_MESSAGE_MAX_BYTES"])
+    assert largest < topic <= most <= int(broker["KAFKA_REPLICA_FETCH_MAX_BYTES"])
+    assert most < int(broker["KAFKA_SOCKET_REQUEST_MAX_BYTES"])
+
+
+def test_the_collector_takes_its_configuration(services):
+    environment = {**os.environ, **services["collector"]["environment"]}
+    run(tool("collector"), "validate", "--config", DEPLOY / "collector.yaml", env=environment)
+
+
+def test_both_run_the_same_collector(services):
+    assert resource("ingress", "OpenTelemetryCollector")["spec"]["image"] == services["collector"]["image"]
+
+
+def test_the_dockerfile_has_no_findings():
+    run(tool("python") / "bin" / "hadolint", DEPLOY / "Dockerfile")
+
+
+def test_the_dockerfile_has_the_targets(services):
+    stages = {line.split()[-1] for line in (DEPLOY / "Dockerfile").read_text().splitlines() if line.startswith("FROM ")}
+    assert {service["build"]["target"] for service in services.values() if "build" in service} <= stages

@@ -1,0 +1,81 @@
+import json
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from deploy_tools import DEPLOY, filled, read_yaml, run, tool
+
+from otel_kfs import names
+
+pytestmark = pytest.mark.deploy
+
+DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/segments.json").read_text())
+QUERIES = [filled(target["query"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
+BROKEN = '{ name = "send image" && nope( }'
+
+
+def test_attributes_are_those_that_are_written():
+    written = {value for value in vars(names).values() if isinstance(value, str)}
+    asked = {found for query in QUERIES for found in re.findall(r"\bspan\.([\w.]+)", query)}
+    assert asked
+    assert asked <= written
+    (run_variable,) = (v for v in DASHBOARD["templating"]["list"] if v["name"] == "run")
+    assert run_variable["query"]["label"] == f"span.{names.RUN_ID}"
+
+
+def test_spans_are_those_that_are_written():
+    words = {found for query in QUERIES for found in re.findall(r'name =~? "([^"]+)"', query)}
+    asked = {name for found in words for name in found.split("|")}
+    assert asked <= {names.SEND_IMAGE, names.ENCODE, names.RECEIVE, names.DECODE, *names.MODEL_STEPS}
+
+
+def test_panels_do_not_overlap():
+    taken = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken
+        taken |= cells
+
+
+def test_queries_are_traceql_to_grafanas_editor():
+    broken = run("node", DEPLOY / "validate/traceql.cjs", tool("traceql"), input="\n".join([*QUERIES, BROKEN]))
+    assert broken.splitlines() == [BROKEN]
+
+
+@pytest.fixture(scope="module")
+def tempo():
+    """A real Tempo, where its executable was installed: no registry has one."""
+    import services
+
+    try:
+        with services.tempo() as running:
+            yield running
+    except services.ServiceMissing as error:
+        pytest.skip(str(error))
+
+
+def answer_of(tempo, query):
+    kind = "metrics/query" if "_over_time" in query else "search"
+    now = int(time.time())
+    parameters = urllib.parse.urlencode({"q": query, "start": now - 600, "end": now})
+    with urllib.request.urlopen(f"{tempo.url}/api/{kind}?{parameters}", timeout=20) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
+def test_queries_are_answered_by_tempo(tempo, query):
+    answer_of(tempo, query)
+
+
+def test_tempo_refuses_what_is_not_traceql(tempo):
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        answer_of(tempo, BROKEN)
+
+
+def test_the_data_source_is_the_one_that_the_dashboard_asks_for():
+    (provisioned,) = read_yaml(DEPLOY / "grafana/datasources.yaml")
+    assert [source["type"] for source in provisioned["datasources"]] == ["tempo"]

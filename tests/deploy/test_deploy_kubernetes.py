@@ -1,0 +1,88 @@
+import pytest
+from deploy_tools import DEPLOY, KUBERNETES, OVERLAYS, containers, crds, max_record_bytes, overlay, read_yaml, resource
+
+from otel_kfs.cli import main
+
+pytestmark = pytest.mark.deploy
+
+RESOURCES = [
+    *(("ingress", kind) for kind in ("ConfigMap", "InferenceService", "Job", "Namespace", "OpenTelemetryCollector")),
+    *(("kafka", kind) for kind in ("Deployment", "Job", "Kafka", "KafkaNodePool", "KafkaTopic", "ScaledObject")),
+    *(("kafka-source", kind) for kind in ("ClusterRole", "KafkaSource")),
+]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_kind_of_resource_is_checked(name):
+    shared = {"InferenceService", "Namespace", "OpenTelemetryCollector", "Job", "Kafka", "KafkaNodePool", "KafkaTopic"}
+    assert {each["kind"] for each in overlay(name)} <= {kind for at, kind in RESOURCES if at == name} | shared
+
+
+@pytest.mark.parametrize(("name", "kind"), RESOURCES)
+def test_a_resource_fits_its_schema(name, kind):
+    found = resource(name, kind)
+    import jsonschema
+    import kubernetes_validate
+
+    if "." not in found["apiVersion"] or ".k8s.io/" in found["apiVersion"]:
+        kubernetes_validate.validate(found, KUBERNETES, strict=True)
+        return
+    schema = crds().get((found["apiVersion"], kind))
+    if schema is None:
+        pytest.skip(f"no CRD of {kind}: no registry has it, name a folder with it in OTEL_KFS_CRDS")
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(found)
+    assert [f"{error.json_path}: {error.message[:200]}" for error in errors] == []
+
+
+def test_a_field_that_does_not_exist_is_refused():
+    found = resource("kafka", "KafkaTopic")
+    import jsonschema
+
+    misspelt = {**found, "spec": {**found["spec"], "partition": 1}}
+    assert not jsonschema.Draft202012Validator(crds()[found["apiVersion"], "KafkaTopic"]).is_valid(misspelt)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_containers_are_bounded_and_without_privileges(name):
+    found = [(each["kind"], container) for each in overlay(name) for container in containers(each)]
+    assert found
+    for _, container in found:
+        assert container["resources"]["requests"]
+        assert container["resources"]["limits"]["memory"]
+        secure = container["securityContext"]
+        assert secure["allowPrivilegeEscalation"] is False
+        assert secure["readOnlyRootFilesystem"] is True
+        assert secure["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_commands_are_what_the_command_line_takes(name):
+    ours = [c for each in overlay(name) for c in containers(each) if c["image"].startswith("otel-kfs-clients:")]
+    assert ours
+    for container in ours:
+        command, *arguments = container["args"]
+        main.commands[command].make_context(command, arguments)
+
+
+def test_the_bridge_and_what_scales_it_agree():
+    trigger = resource("kafka", "ScaledObject")["spec"]["triggers"][0]["metadata"]
+    (bridge,) = containers(resource("kafka", "Deployment"))
+    topic = resource("kafka", "KafkaTopic")
+    assert f"--group={trigger['consumerGroup']}" in bridge["args"]
+    assert f"--topic={trigger['topic']}" in bridge["args"]
+    assert topic["metadata"]["name"] == trigger["topic"]
+    assert resource("kafka", "ScaledObject")["spec"]["maxReplicaCount"] == topic["spec"]["partitions"]
+
+
+def test_the_largest_record_passes_every_limit():
+    largest = max_record_bytes()
+    broker = resource("kafka", "Kafka")["spec"]["kafka"]["config"]
+    topic = resource("kafka", "KafkaTopic")["spec"]["config"]
+    assert largest < topic["max.message.bytes"] <= broker["message.max.bytes"]
+    assert broker["message.max.bytes"] <= broker["replica.fetch.max.bytes"] < broker["socket.request.max.bytes"]
+    assert topic["segment.bytes"] > topic["max.message.bytes"]
+
+
+def test_the_collector_has_the_pipeline_of_the_compose_file():
+    (config,) = read_yaml(DEPLOY / "collector.yaml")
+    assert resource("ingress", "OpenTelemetryCollector")["spec"]["config"] == config

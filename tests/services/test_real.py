@@ -1,0 +1,114 @@
+"""The main job on the real Kafka, and its traces in the real Jaeger and Tempo: the same tables from everywhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support import wait_until
+
+from otel_kfs.traces import query
+from otel_kfs.traces.span import Forest, Kind, Span
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "services"))
+
+import services
+
+pytestmark = [pytest.mark.services, pytest.mark.model, pytest.mark.demo]
+
+SERVICES = {"image-sender", "kafka-bridge", "mobilenet-transformer", "mobilenet-predictor"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One demo on the real Kafka."""
+
+    traces: Path
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, serving: str, model: Path, big_pictures: list[Path]) -> Iterator[Run]:
+    folder = tmp_path_factory.mktemp("real") / "run"
+    with services.kafka() as kafka:
+        command = [sys.executable, "-m", "otel_kfs.cli", "demo", "--repeat", "1", "-o", str(folder)]
+        command += ["--bootstrap-servers", kafka.bootstrap_servers]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        yield Run(folder / "traces", done.stdout)
+
+
+@pytest.fixture(scope="module", params=["jaeger", "tempo"])
+def store(request: pytest.FixtureRequest, run: Run) -> Iterator[str]:
+    """A query for a real store that was sent what the run's files hold."""
+    name = request.param
+    try:
+        services.fetch(name)
+    except services.ServiceMissing as missing:
+        pytest.skip(str(missing))
+    with getattr(services, name)() as running:
+        for file in run.traces.glob("*.jsonl"):
+            for line in file.read_bytes().splitlines():
+                headers = {"Content-Type": "application/json"}
+                urllib.request.urlopen(urllib.request.Request(f"{running.otlp_http}/v1/traces", line, headers)).close()
+        yield f"{name}:{running.query_url if name == 'jaeger' else running.url}?lookback=1h"
+
+
+def tables(trace_query: str, *options: str) -> str:
+    command = [sys.executable, "-m", "otel_kfs.cli", "-q", "tables", "--trace-query", trace_query, *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_every_size_goes_both_ways_through_the_real_kafka(run: Run):
+    rows = json.loads(tables(str(run.traces), "--layout", "seed", "--format", "json"))["seed"]
+    sizes = ["1.1MB", "3.3MB", "4.7MB", "10.2MB"]
+    assert [(row["transport"], row["size"], row["n"]) for row in rows] == [
+        (transport, size, 1) for transport in ("http", "kafka") for size in sizes
+    ]
+
+
+def test_the_figures_are_not_said_to_be_another_brokers(run: Run):
+    assert "Tansu" not in run.printed
+
+
+def test_the_topic_of_the_run_is_gone_afterwards(run: Run):
+    topics = {span.name for span in query.spans(str(run.traces)) if span.kind is Kind.PRODUCER}
+    assert len(topics) == 1
+    assert topics.pop().startswith("send otel-kfs-demo-")
+
+
+def test_a_store_gives_the_tables_of_the_files(run: Run, store: str):
+    expected = tables(str(run.traces), "--format", "json")
+    wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
+    assert tables(store, "--format", "json") == expected
+
+
+def test_an_images_trace_is_one_tree_over_all_services(run: Run, store: str):
+    wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
+    forest = Forest(query.spans(store))
+    roots = [span for span in forest if span.name == "send image"]
+    assert Counter(span.trace_id for span in roots) == Counter({span.trace_id for span in roots})
+    for root in roots:
+        below = descendants(forest, root)
+        of_trace = {span.span_id for span in forest if span.trace_id == root.trace_id}
+        assert {span.span_id for span in below} | {root.span_id} == of_trace
+        through_kafka = root.attributes["otel_kfs.transport"] == "kafka"
+        assert {span.service for span in below} == (SERVICES if through_kafka else SERVICES - {"kafka-bridge"})
+
+
+def images(trace_query: str) -> set[str]:
+    return {span.trace_id for span in query.spans(trace_query) if span.name == "send image"}
+
+
+def descendants(forest: Forest, span: Span) -> list[Span]:
+    found: list[Span] = []
+    for child in forest.children(span):
+        found += [child, *descendants(forest, child)]
+    return found
