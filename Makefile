@@ -9,7 +9,7 @@ SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_in
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 INSTALLED = pyproject.toml requirements-weights.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test lint format clean constraints
+.PHONY: help demo test test-services services validate-deploy lint format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -18,12 +18,21 @@ demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four p
 	$(VENV)/bin/otel-kfs demo $(DEMO)
 
 test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,$(SERVING) $(VENV)/bin/pytest $(TESTS)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,$(SERVING) $(VENV)/bin/pytest -m 'not services' $(TESTS)
 ifeq ($(SERVING),kfserving)
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest tests/serving tests/demo tests/examples
 else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
+
+test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven), and on Jaeger and Tempo where they are
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services $(VENV)/bin/pytest -m services $(TESTS)
+
+services: $(VENV)/installed  ## Start the real Kafka (and Jaeger, Tempo where they are: SERVICES='kafka jaeger tempo'); Ctrl-C stops
+	$(VENV)/bin/python deploy/services/services.py run $(or $(SERVICES),kafka) $(SERVICES_OPTIONS)
+
+validate-deploy: $(VENV)/installed  ## Check deploy/ against real schemas and programs (needs Go, Maven, Node)
+	$(VENV)/bin/python deploy/validate/validate.py
 
 lint: $(VENV)/installed  ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -188,6 +188,34 @@ def send(
 
 
 @main.command(
+    "exec",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="""\b
+Examples:
+  otel-kfs exec -- curl -v -H "Host: mobilenet.default.example.com" \\
+      http://ingress/v1/models/mobilenet:predict -d @1mb.json
+  otel-kfs exec -- kafka-console-producer.sh --bootstrap-server localhost:9092 \\
+      --topic mobilenet --producer.config producer.properties < 1mb.json
+  otel-kfs exec --traces-file traces/sender.jsonl -- curl -sf -o answer.json http://ingress/...
+""",
+)
+@click.option("--run-id", help="Marks the traces of one measurement; left out, one is made.")
+@click.option("--traces-file", metavar="FILE", help="Append spans there as OTLP-JSON instead of exporting them.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]...")
+def exec_(run_id: str | None, traces_file: str | None, command: tuple[str, ...]) -> None:
+    """Run the real curl, or Kafka's console producer, and trace what it sends.
+
+    The program keeps its arguments, streams and exit code; exec adds the trace context to its request's or records'
+    headers. curl's own timings become spans, and so does the start of the console producer's JVM. curl: one URL at a
+    time. Console producer: Kafka 3.2 or newer; each line of its standard input is a trace.
+    """
+    from otel_kfs import exec as programs
+
+    otel_kfs.configure("image-sender", traces_file=traces_file)
+    sys.exit(programs.run(command, run_id=run_id))
+
+
+@main.command(
     epilog="""\b
 Example:
   otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet --url http://ingress --model mobilenet
@@ -308,8 +336,11 @@ def _print_tables(
     from otel_kfs.traces import query
     from otel_kfs.traces.span import Forest
 
+    layouts = tuple(dict.fromkeys(layouts))
+    if format_ == "csv" and len(layouts) > 1:
+        raise ConfigError("one CSV holds one table: choose --layout seed or --layout segments")
     found, account = journeys(Forest(query.spans(trace_query)))
-    line = tables.account_line(account)
+    line = render.printable(tables.account_line(account))
     if not found:
         raise OtelKfsError(f"no image was measured in {trace_query}: {line}")
     cells = tables.cells(found)
@@ -326,12 +357,15 @@ def _print_tables(
     else:
         records = {"seed": tables.seed_records, "segments": tables.segment_records}
         if format_ == "csv":
-            if len(layouts) > 1:
-                raise ConfigError("one CSV holds one table: choose --layout seed or --layout segments")
             text = render.comma_separated(records[layouts[0]](cells))
         else:
             document: dict[str, Any] = {layout: records[layout](cells) for layout in layouts}
-            document["account"] = {"measured": account.measured, "left_out": dict(account.left_out)}
+            document["account"] = {
+                "measured": account.measured,
+                "left_out": dict(account.left_out),
+                "retried": account.retried,
+                "redelivered": account.redelivered,
+            }
             text = render.json(document)
     if text is not None:
         write(text, output)

@@ -18,6 +18,15 @@ PREPROCESS: Final = "preprocess"  # INTERNAL, a model's method; stamp 3 is the e
 PREDICT: Final = "predict"  # INTERNAL, a model's method: the hop to the predictor, or the model itself
 EXPLAIN: Final = "explain"  # INTERNAL, a model's method
 POSTPROCESS: Final = "postprocess"  # INTERNAL, a model's method
+START_PROGRAM: Final = "start program"  # INTERNAL, of a program under `exec`: from its spawn until it takes up its work
+NAME_LOOKUP: Final = "name look-up"  # INTERNAL, this and the next seven: parts of a request, by curl's own timings
+CONNECT: Final = "connect"
+TLS_HANDSHAKE: Final = "TLS handshake"
+UPLOAD: Final = "upload"
+WAIT: Final = "wait"
+UPLOAD_AND_WAIT: Final = "upload and wait"  # where curl does not tell when the upload ended
+RECEIVE_ANSWER: Final = "receive answer"
+REDIRECTS: Final = "redirects"  # where curl adds up the parts of all requests
 
 MODEL_STEPS: Final = (PREPROCESS, PREDICT, EXPLAIN, POSTPROCESS)
 
@@ -44,6 +53,7 @@ MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
 MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
 MESSAGING_DESTINATION_PARTITION_ID: Final = "messaging.destination.partition.id"  # a string
 MESSAGING_CONSUMER_GROUP_NAME: Final = "messaging.consumer.group.name"
+MESSAGING_CLIENT_ID: Final = "messaging.client.id"
 MESSAGING_BATCH_MESSAGE_COUNT: Final = "messaging.batch.message_count"
 MESSAGING_MESSAGE_BODY_SIZE: Final = "messaging.message.body.size"  # bytes
 MESSAGING_KAFKA_OFFSET: Final = "messaging.kafka.offset"
@@ -54,8 +64,14 @@ ERROR_TYPE: Final = "error.type"
 KAFKA: Final = "kafka"  # the value of messaging.system
 
 # --- OpenTelemetry semantic conventions, HTTP and resources ---
+HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"  # bytes
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+URL_FULL: Final = "url.full"  # without user-info and query
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+PROCESS_EXECUTABLE_NAME: Final = "process.executable.name"  # on the `send image` of a program under `exec`
+PROCESS_EXIT_CODE: Final = "process.exit.code"  # the same
 SERVICE_NAME: Final = "service.name"
 HOST_NAME: Final = "host.name"
 
@@ -68,6 +84,7 @@ IMAGE_SIZE: Final = "otel_kfs.image.size"  # on `send image`: bytes of the image
 PAYLOAD_SIZE: Final = "otel_kfs.payload.size"  # on `send image`: bytes sent (JSON)
 ROLE: Final = "otel_kfs.role"  # on a model's spans: "transformer" or "predictor"
 MODEL_NAME: Final = "otel_kfs.model.name"  # on a model's spans
+ACKNOWLEDGED: Final = "otel_kfs.acknowledged"  # on `send T`: false where the broker's acknowledgement can't be seen
 RECORD_TIMESTAMP: Final = "otel_kfs.record.timestamp"  # on `process`: the record's own, ms since the epoch
 RECORD_TIMESTAMP_TYPE: Final = "otel_kfs.record.timestamp.type"  # on `process`: "CreateTime" or "LogAppendTime"
 QUEUE_TIME: Final = "otel_kfs.queue.time"  # on `process`: ms from the record's timestamp to the start of processing

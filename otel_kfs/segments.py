@@ -28,6 +28,7 @@ ORDER = (
     "broker",
     "hand over",
     "deliver + broker",
+    "redeliveries",
     "event source",
     "bridge",
     "retries",
@@ -115,6 +116,7 @@ class _Way:
     def __init__(self, root: Span) -> None:
         self._at, self._host = root.start, root.host
         self._missing: list[str] = []
+        self._program = names.PROCESS_EXECUTABLE_NAME in root.attributes
         self.segments: list[Segment] = []
 
     def to(self, segment: str, at: int, span: Span) -> None:
@@ -123,10 +125,23 @@ class _Way:
             segment = f"{segment} (no {', '.join(self._missing)} span)"
             self._missing.clear()
         crosses = self._host != span.host
+        if at < self._at and self._program and not crosses:
+            self._end_sooner(at)
         if at < self._at and not crosses:
             raise _LeftOut(f"`{span.name}` is out of order")
         self.segments.append(Segment(segment, self._at, at, crosses))
         self._at, self._host = at, span.host
+
+    def _end_sooner(self, at: int) -> None:
+        """Let a program under `exec` have sent its request by `at`, when the server had it.
+
+        The request is placed by when the program's report of it arrived, which is always a moment too late.
+        """
+        if self.segments[0].start <= at and self.segments[-1].name == "client":
+            self.segments = [
+                Segment(one.name, min(one.start, at), min(one.end, at), one.crosses) for one in self.segments
+            ]
+            self._at = at
 
     def over(self, place: str, segment: str, span: Span | None) -> None:
         """Go over a whole span: what lies before it belongs to `place`. A missing one names what swallows it."""
@@ -166,7 +181,10 @@ def _journey(root: Span, forest: Forest) -> Journey:
             way.to("retries", request.start, request)
         if request.failed or last.failed:
             raise _LeftOut("the request failed")
-        server = _through_server(way, _server(request, forest), forest, "{} request", names.TRANSFORMER)
+        first = _server(request, forest)
+        if first is None:
+            raise _LeftOut("no server span")
+        server = _through_server(way, first, forest, "{} request", names.TRANSFORMER)
         way.to(f"{server.role} response", request.end, request)
         way.to(place, last.end, last)
     return Journey(
@@ -184,7 +202,9 @@ def _journey(root: Span, forest: Forest) -> Journey:
 def _through_topic(way: _Way, producer: Span, forest: Forest) -> list[Span]:
     """Go through the topic; returns what took the record from it: `process` spans, or an event source's server.
 
-    More than one means that it was delivered more than once; the last one counts.
+    The last of them is the one that counts: the first that did not fail. Those before it are failed deliveries of the
+    same record to the same consumer group; what other groups did with it, and what came after the answer, is not on
+    the way.
     """
     if producer.failed:
         raise _LeftOut("not delivered to the broker")
@@ -192,15 +212,23 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> list[Span]:
     takers = forest.nearest(producer, lambda span: span.kind in {Kind.CONSUMER, Kind.SERVER})
     if not takers:
         raise _LeftOut("delivered, but not processed")
-    # The acknowledgement can reach the producer after the consumer has the record; it is then not on the way.
+    group = takers[0].attributes.get(names.MESSAGING_CONSUMER_GROUP_NAME)
+    takers = [taker for taker in takers if taker.attributes.get(names.MESSAGING_CONSUMER_GROUP_NAME) == group]
+    answered = next((number for number, taker in enumerate(takers) if not taker.failed), len(takers) - 1)
+    takers = takers[: answered + 1]
+    # The acknowledgement can reach the producer after a consumer has the record; it is then not on the way.
     acknowledged = producer.end
-    if producer.host == takers[-1].host and takers[-1].kind is Kind.CONSUMER:
-        acknowledged = min(acknowledged, takers[-1].start)
+    if producer.host == takers[0].host:
+        # A server's span may start after its `receive`, which is below it.
+        there = (span.start for span in forest.children(takers[0]) if span.host == producer.host)
+        acknowledged = min(acknowledged, takers[0].start, *there)
     # Where the acknowledgement can't be seen, the span ends when the program that sends has the record.
     seen = producer.attributes.get(names.ACKNOWLEDGED, True)
     way.to("deliver" if seen else "hand over", acknowledged, producer)
-    if takers[-1].kind is Kind.CONSUMER:
-        way.to("broker" if seen else "deliver + broker", takers[-1].start, takers[-1])
+    if takers[0].kind is Kind.CONSUMER:
+        way.to("broker" if seen else "deliver + broker", takers[0].start, takers[0])
+        if len(takers) > 1:
+            way.to("redeliveries", takers[-1].start, takers[-1])
     return takers
 
 
@@ -234,8 +262,13 @@ def _through_server(way: _Way, server: Span, forest: Forest, before: str, role: 
         hop = hops[-1]
         way.to(role, model.start, model)
         way.to(f"{role} serialise", hop.start, hop)
-        next_role = _through_server(way, _server(hop, forest), forest, "{} request", names.PREDICTOR).role
-        way.to(f"{next_role} response", hop.end, hop)
+        predictor = _server(hop, forest)
+        if predictor is None:
+            # A predictor that is not traced (Triton, say) is one stretch.
+            way.to(names.PREDICTOR, hop.end, hop)
+        else:
+            next_role = _through_server(way, predictor, forest, "{} request", names.PREDICTOR).role
+            way.to(f"{next_role} response", hop.end, hop)
         way.to(role, model.end, model)
     else:
         way.over(role, f"{role} {model.name if model else names.PREDICT}", model)
@@ -243,12 +276,23 @@ def _through_server(way: _Way, server: Span, forest: Forest, before: str, role: 
     return _Served(receive.end, preprocess.end, role)
 
 
-def _server(request: Span, forest: Forest) -> Span:
-    """The span of the server that a request reached."""
-    servers = forest.nearest(request, lambda span: span.kind is Kind.SERVER)
-    if not servers:
-        raise _LeftOut("no server span")
-    return servers[0]
+def _server(request: Span, forest: Forest) -> Span | None:
+    """The span of the model server that a request reached, past the proxies between (an ingress, a mesh), if any."""
+    found = None
+    while servers := forest.nearest(found or request, _is_server):
+        found = servers[0]
+        # A model server has steps above the next server's span; a proxy has nothing but its own request.
+        if any(_is_step(span) for span in forest.nearest(found, lambda span: _is_step(span) or _is_server(span))):
+            break
+    return found
+
+
+def _is_server(span: Span) -> bool:
+    return span.kind is Kind.SERVER
+
+
+def _is_step(span: Span) -> bool:
+    return span.name in _STEPS
 
 
 _STEPS = frozenset({names.RECEIVE, names.DECODE, *names.MODEL_STEPS})

@@ -191,7 +191,7 @@ def segment_records(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def account_line(account: Account) -> str:
     """What was measured and what was left out, and why, in one line."""
-    parts = [f"{account.measured} images measured"]
+    parts = [f"{account.measured} {'image' if account.measured == 1 else 'images'} measured"]
     parts += [f"{count} left out: {reason}" for reason, count in sorted(account.left_out.items())]
     if account.retried:
         parts.append(f"{account.retried} with retries")

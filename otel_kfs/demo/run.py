@@ -23,6 +23,7 @@ from otel_kfs.sending import HttpSender, KafkaSender
 
 BROKER = broker.NAME
 MODEL = "mobilenet"
+RUNS = Path("otel-kfs-runs")  # where runs lie unless one is told otherwise; `latest` leads to the last
 WARMUPS = 2  # of each size and way: the first ones pay for connections, caches and the consumer group's join
 
 _READY_SECONDS = 60.0
@@ -73,7 +74,7 @@ def demo(
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = otlp_endpoint
     with Processes(output / "logs") as processes, _broker(processes, bootstrap_servers, say) as (servers, topic):
         say(f"Starting {serving} predictor and transformer, bridge ...")
-        transformer = _start_serving(processes, serving, traces)
+        transformer, predictor = _start_serving(processes, serving, traces)
         settings = {} if bootstrap_servers else broker.CONSUMER_SETTINGS
         bridge = _Bridge(processes, servers, topic, settings, transformer, traces)
         tracing.configure("image-sender", traces_file=traces / "image-sender.jsonl")
@@ -91,6 +92,9 @@ def demo(
                     bridge.wait_for(kafka.send(picture, warmup=warmup).offset)
                     done(f"{picture.stem} through Kafka")
                     processes.check()
+        # A server ends its span after its answer has left; once it has answered another request, the span is there.
+        for url in (transformer, predictor):
+            _is_ready(url)
     if not tracing.flush():
         say(f"Not all spans reached {otlp_endpoint}; the files are complete.")
     # Stopped, every process has written its last span.
@@ -116,11 +120,15 @@ def _broker(
 
 
 def _new_folder(output: Path | None) -> Path:
-    output = output or Path("otel-kfs-runs") / f"{datetime.now():%Y-%m-%d-%H%M%S}"
+    output = output or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
     try:
         (output / "traces").mkdir(parents=True, exist_ok=True)
         if any((output / "traces").iterdir()):
             raise DemoError(f"{output} holds the traces of another run; choose a new --output")
+        if output.parent == RUNS:
+            latest = RUNS / "latest"
+            latest.unlink(missing_ok=True)
+            latest.symlink_to(output.name)
     except OSError as error:
         raise DemoError(f"can't make the folder {output}: {error.strerror}") from error
     return output
@@ -135,8 +143,8 @@ def _environment(traces: Path, service: str) -> dict[str, str]:
     }
 
 
-def _start_serving(processes: Processes, serving: str, traces: Path) -> str:
-    """Start predictor and transformer; returns the transformer's URL."""
+def _start_serving(processes: Processes, serving: str, traces: Path) -> tuple[str, str]:
+    """Start predictor and transformer; returns the transformer's URL and the predictor's."""
     options = example.server_options(serving)
     transformer_script, predictor_script = example.scripts(serving)
     ports = {"predictor": free_port(), "transformer": free_port()}
@@ -150,14 +158,15 @@ def _start_serving(processes: Processes, serving: str, traces: Path) -> str:
             python("-m", "otel_kfs.demo.loopback", *script, "--http_port", str(ports[role]), *options),
             _environment(traces, f"mobilenet-{role}"),
         )
-    for role, port in ports.items():
-        processes.wait_until(role, lambda port=port: _is_ready(port), _READY_SECONDS)  # type: ignore[misc]
-    return f"http://127.0.0.1:{ports['transformer']}"
+    urls = {role: f"http://127.0.0.1:{port}" for role, port in ports.items()}
+    for role, url in urls.items():
+        processes.wait_until(role, lambda url=url: _is_ready(url), _READY_SECONDS)  # type: ignore[misc]
+    return urls["transformer"], urls["predictor"]
 
 
-def _is_ready(port: int) -> bool:
+def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models/{MODEL}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/v1/models/{MODEL}", timeout=5) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -9,8 +9,24 @@ except ImportError as error:
 
     raise MissingExtra("confluent-kafka", "kafka") from error
 
+from otel_kfs.kafka.aio import AIOConsumer, AIOProducer, AsyncDeserializingConsumer, AsyncSerializingProducer
 from otel_kfs.kafka.bridge import Bridge
-from otel_kfs.kafka.consumer import Consumer, process
-from otel_kfs.kafka.producer import Producer
+from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer
+from otel_kfs.kafka.handling import process, processing
+from otel_kfs.kafka.instrumentor import KafkaInstrumentor
+from otel_kfs.kafka.producer import Producer, SerializingProducer
 
-__all__ = ["Bridge", "Consumer", "Producer", "process"]
+__all__ = [
+    "AIOConsumer",
+    "AIOProducer",
+    "AsyncDeserializingConsumer",
+    "AsyncSerializingProducer",
+    "Bridge",
+    "Consumer",
+    "DeserializingConsumer",
+    "KafkaInstrumentor",
+    "Producer",
+    "SerializingProducer",
+    "process",
+    "processing",
+]

@@ -13,7 +13,8 @@ from confluent_kafka import KafkaError
 from otel_kfs import tracing
 from otel_kfs.errors import ConfigError, SendError
 from otel_kfs.kafka.config import consumer_config
-from otel_kfs.kafka.consumer import Consumer, process
+from otel_kfs.kafka.consumer import Consumer
+from otel_kfs.kafka.handling import process
 from otel_kfs.model_client import ModelClient
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,10 @@ class Bridge:
         self._links = links
         self._topics = list(topics)
         self._servers = bootstrap_servers
-        self._consumer = Consumer(consumer_config(bootstrap_servers, group, config or {}))
+        # What goes wrong with connections comes by this callback alone; librdkafka would also log it, at each try.
+        settings = {"error_cb": self._connection_error, "log_level": 2, **(config or {})}
+        self._unreached = ""
+        self._consumer = Consumer(consumer_config(bootstrap_servers, group, settings))
 
     def run(self, on_answer: Callable[[Answer], None], stop: threading.Event | None = None) -> None:
         """Hand records over until `stop` is set, telling `on_answer` of each; the consumer is closed at the end.
@@ -100,11 +104,17 @@ class Bridge:
         return Answer(*place, answer)
 
     def _broker_error(self, error: KafkaError) -> None:
-        """A topic that does not exist yet may still be made, and librdkafka itself reconnects; the rest is final."""
+        """What stands in the place of a record; a topic that does not exist yet may still be made."""
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             _log.warning("topic %s does not exist yet on %s", ", ".join(self._topics), self._servers)
         elif error.fatal() or not error.retriable():
-            if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE}:
-                _log.warning("no broker reached at %s: %s", self._servers, error.str())
-            else:
-                raise ConfigError(f"the broker at {self._servers} refused: {error.str()}")
+            raise ConfigError(f"the broker at {self._servers} refused: {error.str()}")
+
+    def _connection_error(self, error: KafkaError) -> None:
+        """What librdkafka tells of its connections: it connects again by itself, but not to better credentials."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            _log.warning("no broker reached at %s, trying again: %s", self._servers, self._unreached or error.str())
+        elif error.fatal() or error.code() == KafkaError._AUTHENTICATION:
+            raise ConfigError(f"the broker at {self._servers} refused: {error.str()}")
+        else:
+            self._unreached = error.str()

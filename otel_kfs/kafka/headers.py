@@ -3,33 +3,99 @@
 Confluent's clients take headers as a dict or a list of (key, value) pairs, with bytes, str or None as values, and give
 them back as a list of (key, bytes | None) pairs. Kafka allows the same key many times; so that a reader never finds two
 contexts, injecting replaces every propagation key, and the user's own collection is copied, never changed.
+
+What is done for every record is short-cut for what nearly all records are: W3C trace context and baggage, the
+propagators of OpenTelemetry's default, with a traceparent and nothing else. Each short cut falls back to the propagator
+itself, and tests compare the two.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
-from opentelemetry import propagate
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, Span, SpanContext, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from otel_kfs.kafka.telemetry import carries_more
 
 HeaderValue = str | bytes | None
 Headers = Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]
 
+_TRACEPARENT = "traceparent"
+_FLAGS = tuple(b"%02x" % flags for flags in range(256))
+_VERSION_0 = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
-def inject(headers: Headers | None, context: Context | None = None) -> list[tuple[str, HeaderValue]]:
+
+class _Propagation:
+    """A propagator, its keys, and whether it is OpenTelemetry's default; made once, because asking costs as much."""
+
+    def __init__(self, propagator: TextMapPropagator) -> None:
+        self.propagator = propagator
+        self.fields = frozenset(propagator.fields)
+        self.is_default = type(propagator) is CompositePropagator and [
+            type(part) for part in propagator._propagators
+        ] == [TraceContextTextMapPropagator, W3CBaggagePropagator]
+
+
+_last = _Propagation(propagate.get_global_textmap())
+
+
+def _propagation() -> _Propagation:
+    global _last  # noqa: PLW0603 - the process's propagator is global too
+    propagator = propagate.get_global_textmap()
+    if propagator is not _last.propagator:
+        _last = _Propagation(propagator)
+    return _last
+
+
+def inject(
+    headers: Headers | None, context: Context | None = None, span: Span | None = None
+) -> list[tuple[str, HeaderValue]]:
     """A new list: the user's headers, in their order, then those of `context` (default: the current one).
 
-    A record that is sent on (a consumer's `headers()` given to `produce()`) thus leaves with this context, not its old.
+    With `span`, the context's span is that one. A record that is sent on (a consumer's `headers()` given to
+    `produce()`) thus leaves with this context, not its old one.
     """
+    if context is None:
+        context = otel_context.get_current()
+    of_context = trace.get_current_span(context)
+    if not carries_more(context, of_context):
+        short = inject_alone(headers, (of_context if span is None else span).get_span_context())
+        if short is not None:
+            return short
+    propagation = _propagation()
     carrier: dict[str, str] = {}
-    propagator = propagate.get_global_textmap()
-    propagator.inject(carrier, context)
-    context_headers: list[tuple[str, HeaderValue]] = [(key, value.encode()) for key, value in carrier.items()]
+    propagation.propagator.inject(carrier, context if span is None else trace.set_span_in_context(span, context))
+    return _replace(headers, [(key, value.encode()) for key, value in carrier.items()], propagation)
+
+
+def inject_alone(headers: Headers | None, span: SpanContext) -> list[tuple[str, HeaderValue]] | None:
+    """Like `inject`, of a span in a context that holds nothing else; None: only `inject` can do it."""
+    trace_id, span_id, _, flags, state, valid = span
+    propagation = _propagation()
+    # (A TraceState is asked for its length in Python, and nearly all of them are this one.)
+    if not (propagation.is_default and valid and (state is DEFAULT_TRACE_STATE or not state)):
+        return None
+    ids = f"00-{trace_id.to_bytes(16, 'big').hex()}-{span_id.to_bytes(8, 'big').hex()}-"
+    written: list[tuple[str, HeaderValue]] = [(_TRACEPARENT, ids.encode() + _FLAGS[flags])]
+    return _replace(headers, written, propagation) if headers else written
+
+
+def _replace(
+    headers: Headers | None, written: list[tuple[str, HeaderValue]], propagation: _Propagation
+) -> list[tuple[str, HeaderValue]]:
     if not headers:
-        return context_headers
+        return written
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    fields = propagator.fields
-    return [(key, value) for key, value in pairs if key not in fields] + context_headers
+    fields = propagation.fields
+    return [(key, value) for key, value in pairs if key not in fields] + written
 
 
 def extract(headers: Iterable[tuple[str, HeaderValue]] | None) -> Context:
@@ -37,14 +103,29 @@ def extract(headers: Iterable[tuple[str, HeaderValue]] | None) -> Context:
 
     Where a key stands more than once, the last one counts: it was written last.
     """
-    propagator = propagate.get_global_textmap()
-    carrier: dict[str, str] = {}
+    found: dict[str, HeaderValue] = {}
+    propagation = _propagation()
     if headers:
-        fields = propagator.fields
-        for key, value in headers:
-            if key in fields and value is not None:
-                try:
-                    carrier[key] = value if isinstance(value, str) else value.decode()
-                except UnicodeDecodeError:
-                    continue
-    return propagator.extract(carrier, Context())
+        fields = propagation.fields
+        found = {key: value for key, value in headers if key in fields and value is not None}
+    if propagation.is_default:
+        if not found:
+            return Context()
+        if len(found) == 1 and (context := _from_traceparent(found.get(_TRACEPARENT))) is not None:
+            return context
+    carrier: dict[str, str] = {}
+    for key, value in found.items():
+        try:
+            carrier[key] = value.decode() if isinstance(value, bytes) else str(value)
+        except UnicodeDecodeError:
+            continue
+    return propagation.propagator.extract(carrier, Context())
+
+
+def _from_traceparent(value: HeaderValue) -> Context | None:
+    """The context of a traceparent of today's version, as bytes; None leaves it to the propagator."""
+    match = _VERSION_0.fullmatch(value) if isinstance(value, bytes) else None
+    if match is None:
+        return None
+    span = SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=TraceFlags(int(match[3], 16)))
+    return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span.is_valid else Context()

@@ -1,43 +1,48 @@
-"""confluent_kafka's Producer, whose every record has a `send` span from `produce()` to its delivery report."""
+"""confluent_kafka's producers, whose every record has a `send` span from `produce()` to its delivery report."""
 
 from __future__ import annotations
 
-import time
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import confluent_kafka
-from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from otel_kfs import names, tracing
-from otel_kfs.kafka.headers import Headers, inject
-
-DeliveryCallback = Callable[[Any, Any], None]  # (KafkaError | None, Message)
+from otel_kfs import names
+from otel_kfs.kafka import telemetry
+from otel_kfs.kafka.client import configuration
+from otel_kfs.kafka.delivery import BatchSending, DeliveryCallback, SendClient, abandon
+from otel_kfs.kafka.headers import Headers
 
 _ONLY_ERRORS = "delivery.report.only.error"
 
 
 class Producer(confluent_kafka.Producer):  # type: ignore[misc]
-    """A `confluent_kafka.Producer` in every way: only `produce` does more.
+    """A `confluent_kafka.Producer` in every way: only `produce` and `produce_batch` do more.
 
     Each record's headers carry the context of its own `send {topic}` span, a child of the current one. The span ends
     when the delivery report arrives (in the caller's `poll()` or `flush()`), with the partition and offset, or with the
-    error; if the producer is dropped before, it ends then, as an error.
+    error; if the producer is dropped or the program ends before, it ends then, as an error.
     """
 
+    _kfs: SendClient | None = None  # None: this producer makes no spans
+    _kfs_on_delivery: DeliveryCallback | None = None
+    _kfs_only_errors = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        config = {**(args[0] if args and isinstance(args[0], dict) else {}), **kwargs}
-        # A record's own callback takes the place of the configuration's, and each of our records has one.
-        self._on_delivery: DeliveryCallback | None = config.get("on_delivery")
-        self._only_errors = _is_true(config.get(_ONLY_ERRORS))
-        if self._only_errors:
+        if telemetry.inner_client.get():
+            super().__init__(*args, **kwargs)
+            return
+        config = configuration(args, kwargs)
+        only_errors = _is_true(config.get(_ONLY_ERRORS))
+        if only_errors:
             # Spans end with reports, so all of them must come; the user's callbacks still hear of errors only.
             kwargs[_ONLY_ERRORS] = False
         super().__init__(*args, **kwargs)
-        self._undelivered: set[Span] = set()
-        weakref.finalize(self, _abandon, self._undelivered)
+        # A record's own callback takes the place of the configuration's, and each of our records has one.
+        self._kfs_on_delivery = config.get("on_delivery")
+        self._kfs_only_errors = only_errors
+        self._kfs = SendClient(config)
+        weakref.finalize(self, abandon, self._kfs.undelivered).atexit = False
 
     def produce(
         self,
@@ -51,89 +56,93 @@ class Producer(confluent_kafka.Producer):  # type: ignore[misc]
         headers: Headers | None = None,
     ) -> None:
         """Produce one record; arguments and errors are those of `confluent_kafka.Producer.produce`."""
-        span = tracing.tracer().start_span(
-            names.send(topic), kind=SpanKind.PRODUCER, attributes=_attributes(topic, value, key)
-        )
-        headers = inject(headers, trace.set_span_in_context(span))
-        callback = callback or on_delivery or self._on_delivery
-        if span.is_recording():
-            self._undelivered.add(span)
-        if span.is_recording() or self._only_errors:
-            callback = _Delivery(span, self._undelivered, callback, only_errors=self._only_errors)
-        # The clients refuse callback=None, so it is passed only where there is one.
-        extra = {"on_delivery": callback} if callback is not None else {}
+        if callback is None:
+            callback = on_delivery
+        if self._kfs is None:
+            super().produce(topic, value, key, partition, callback, None, timestamp, headers)
+            return
+        if callback is None:
+            callback = self._kfs_on_delivery
+        sending, headers = self._kfs.start(topic, value, key, headers)
+        if self._kfs_only_errors and callback is not None:
+            callback = _only_errors(callback)
+        if sending is not None:
+            sending.callback = callback
+            callback = sending
         try:
-            super().produce(topic, value, key, partition, timestamp=timestamp, headers=headers, **extra)
+            super().produce(topic, value, key, partition, callback, None, timestamp, headers)
         except BaseException as error:
-            self._undelivered.discard(span)
-            _fail(span, _error_type(error), str(error))
+            if sending is not None:
+                sending.refused(error)
             raise
 
+    def produce_batch(
+        self,
+        topic: str,
+        messages: list[dict[str, Any]],
+        partition: int = -1,
+        callback: DeliveryCallback | None = None,
+        on_delivery: DeliveryCallback | None = None,
+    ) -> int:
+        """Produce many records; arguments, result, errors and `_error` are those of the real `produce_batch`.
 
-class _Delivery:
-    """The delivery report of one record: ends its span, then calls the user's own callback."""
+        Its records can carry no headers, so no consumer can follow them: the one `send {topic}` span of the call is a
+        CLIENT span, which ends with the last delivery report.
+        """
+        client = self._kfs
+        if callback is None:
+            callback = on_delivery
+        if client is None or not isinstance(messages, list) or not messages:
+            return int(super().produce_batch(topic, messages, partition, callback))
+        if callback is None:
+            callback = self._kfs_on_delivery
+        place = {names.MESSAGING_DESTINATION_PARTITION_ID: str(partition)} if partition != -1 else {}
+        attributes = {names.MESSAGING_BATCH_MESSAGE_COUNT: len(messages), **place}
+        batch = client.start_without_headers(BatchSending, topic, attributes)
+        if batch is not None:
+            batch.expect(len(messages))
+        # The user's dicts are told of errors, as ever; those with a callback travel as copies with ours in its place.
+        errors = [message.get("_error") if isinstance(message, dict) else None for message in messages]
+        sent = [self._with_report(message, batch) for message in messages]
+        try:
+            queued = super().produce_batch(topic, sent, partition, self._report(callback, batch))
+        except BaseException as error:
+            if batch is not None:
+                batch.refused(error)
+            raise
+        for message, copy, before in zip(messages, sent, errors, strict=True):
+            if (refusal := copy.get("_error")) is not before:
+                message["_error"] = refusal
+                if batch is not None:
+                    batch.one_done((refusal.name(), refusal.str()), sent=False)
+        return int(queued)
 
-    __slots__ = ("_callback", "_only_errors", "_span", "_undelivered")
+    def _with_report(self, message: Any, batch: BatchSending | None) -> Any:
+        if not isinstance(message, dict) or message.get("callback") is None:
+            return message
+        return {**message, "callback": self._report(message["callback"], batch)}
 
-    def __init__(
-        self, span: Span, undelivered: set[Span], callback: DeliveryCallback | None, *, only_errors: bool
-    ) -> None:
-        self._span = span
-        self._undelivered = undelivered
-        self._callback = callback
-        self._only_errors = only_errors
-
-    def __call__(self, error: Any, record: Any) -> None:
-        ended = time.time_ns()
-        if self._span in self._undelivered:
-            self._undelivered.discard(self._span)
-            if error is None:
-                self._span.set_attributes(
-                    {
-                        names.MESSAGING_DESTINATION_PARTITION_ID: str(record.partition()),
-                        names.MESSAGING_KAFKA_OFFSET: record.offset(),
-                    }
-                )
-                self._span.end(ended)
-            else:
-                _fail(self._span, error.name(), error.str(), ended)
-        if self._callback is not None and (error is not None or not self._only_errors):
-            self._callback(error, record)
-
-
-def _attributes(topic: str, value: str | bytes | None, key: str | bytes | None) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        names.MESSAGING_SYSTEM: names.KAFKA,
-        names.MESSAGING_OPERATION_NAME: "send",
-        names.MESSAGING_OPERATION_TYPE: "send",
-        names.MESSAGING_DESTINATION_NAME: topic,
-    }
-    if value is None:
-        attributes[names.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
-    elif isinstance(value, bytes):
-        attributes[names.MESSAGING_MESSAGE_BODY_SIZE] = len(value)
-    if isinstance(key, str):
-        attributes[names.MESSAGING_KAFKA_MESSAGE_KEY] = key
-    return attributes
+    def _report(self, callback: DeliveryCallback | None, batch: BatchSending | None) -> DeliveryCallback | None:
+        """What is to be called with the report of a record of a batch whose own callback is `callback`."""
+        if self._kfs_only_errors and callback is not None:
+            callback = _only_errors(callback)
+        return callback if batch is None else batch.report_to(callback)
 
 
-def _fail(span: Span, error_type: str, description: str, end_time: int | None = None) -> None:
-    span.set_attribute(names.ERROR_TYPE, error_type)
-    span.set_status(Status(StatusCode.ERROR, description))
-    span.end(end_time)
+class SerializingProducer(confluent_kafka.SerializingProducer, Producer):  # type: ignore[misc]
+    """A `confluent_kafka.SerializingProducer` in every way, whose records have `send` spans.
+
+    A span starts once key and value are serialised, where the real class hands the record to its base class.
+    """
 
 
-def _error_type(error: BaseException) -> str:
-    """Kafka's own name of an error ("MSG_SIZE_TOO_LARGE"), else the exception's class, as the conventions ask."""
-    if isinstance(error, confluent_kafka.KafkaException) and error.args:
-        return str(error.args[0].name())
-    return type(error).__qualname__
+def _only_errors(callback: DeliveryCallback) -> DeliveryCallback:
+    def report(error: Any, record: Any) -> None:
+        if error is not None:
+            callback(error, record)
+
+    return report
 
 
 def _is_true(setting: Any) -> bool:
     return str(setting).lower() in {"true", "t", "1"}
-
-
-def _abandon(undelivered: set[Span]) -> None:
-    while undelivered:
-        _fail(undelivered.pop(), "abandoned", "the producer was dropped before the delivery report arrived")

@@ -36,6 +36,8 @@ def open_store(query: str) -> TraceStore:
     Raises:
         TraceQueryError: it can't be understood, or there is nothing at that path.
     """
+    if not query:
+        raise TraceQueryError("the trace query is empty; give a path, jaeger:URL or tempo:URL")
     for scheme, opener in _STORES.items():
         if query.startswith(f"{scheme}:"):
             return opener(query.removeprefix(f"{scheme}:"))

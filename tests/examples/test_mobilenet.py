@@ -8,6 +8,8 @@ import pytest
 from mobilenet import MobileNet, to_tensor
 from PIL import Image
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def mobilenet(model):

@@ -7,6 +7,8 @@ import pytest
 from mobilenet import MobileNet, to_tensor
 from PIL import Image
 
+pytestmark = pytest.mark.model
+
 EXPECTED = {"1.1MB.jpg": 1.11e6, "3.3MB.jpg": 3.33e6, "4.7MB.jpg": 4.71e6, "10.2MB.jpg": 10.2e6}
 
 

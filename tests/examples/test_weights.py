@@ -13,6 +13,8 @@ import onnx
 import pytest
 import weights
 
+pytestmark = pytest.mark.model
+
 
 class Malicious:
     """Pickles as a call of os.system."""

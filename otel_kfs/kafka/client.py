@@ -1,0 +1,102 @@
+"""What a client's configuration says about it, and the names and attributes that all its spans of a topic share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from confluent_kafka import KafkaException
+
+from otel_kfs import names
+from otel_kfs.kafka.telemetry import report_failure
+
+_DEFAULT_PORT = 9092  # librdkafka's, where bootstrap.servers names none
+_MOST_TOPICS = 1000  # remembered at a time
+
+
+class Shared(NamedTuple):
+    """What the spans of one operation on one topic have in common, and what their metrics do."""
+
+    name: str
+    attributes: dict[str, Any]
+    metric_attributes: dict[str, Any]
+
+
+class Operation(dict[str, Shared]):
+    """`operation[topic]`: made when a topic is first seen, remembered for a bounded number of topics."""
+
+    def __init__(self, name: str, kind: str, span_name: Callable[[str], str], client: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._span_name = span_name
+        self._attributes = {
+            names.MESSAGING_SYSTEM: names.KAFKA,
+            names.MESSAGING_OPERATION_NAME: name,
+            names.MESSAGING_OPERATION_TYPE: kind,
+            **client,
+        }
+
+    def __missing__(self, topic: str) -> Shared:
+        if len(self) >= _MOST_TOPICS:
+            self.clear()
+        attributes = {**self._attributes, names.MESSAGING_DESTINATION_NAME: topic}
+        # A client's id tells processes apart: on a metric it would make a series of each.
+        measured = {key: value for key, value in attributes.items() if key != names.MESSAGING_CLIENT_ID}
+        shared = self[topic] = Shared(self._span_name(topic), attributes, measured)
+        return shared
+
+
+def send_operation(config: Mapping[str, Any]) -> Operation:
+    """A producer's: `produce()` to the delivery report."""
+    return Operation("send", "send", names.send, client_attributes(config))
+
+
+def poll_operation(config: Mapping[str, Any]) -> Operation:
+    """A consumer's: one `poll()` or `consume()`."""
+    return Operation("poll", "receive", names.poll, client_attributes(config))
+
+
+def process_operation(config: Mapping[str, Any]) -> Operation:
+    """What is done with one record of a consumer."""
+    return Operation("process", "process", names.process, client_attributes(config))
+
+
+def configuration(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a client was made with: a dict, keywords, or both, of which keywords win."""
+    return {**(args[0] if args and isinstance(args[0], dict) else {}), **kwargs}
+
+
+def client_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The group, client id and broker of a configuration; the broker only where it names exactly one."""
+    attributes: dict[str, Any] = {}
+    try:
+        if config.get("group.id") is not None:
+            attributes[names.MESSAGING_CONSUMER_GROUP_NAME] = str(config["group.id"])
+        if config.get("client.id") is not None:
+            attributes[names.MESSAGING_CLIENT_ID] = str(config["client.id"])
+        address = _only_broker(config.get("bootstrap.servers") or config.get("metadata.broker.list"))
+        if address is not None:
+            attributes[names.SERVER_ADDRESS], attributes[names.SERVER_PORT] = address
+    except Exception:
+        report_failure("configuration")
+    return attributes
+
+
+def _only_broker(servers: Any) -> tuple[str, int] | None:
+    """Host and port of `host[:port]` or `PROTOCOL://host[:port]`; None for a list of several, or what is no address."""
+    brokers = [broker.strip() for broker in str(servers or "").split(",") if broker.strip()]
+    if len(brokers) != 1:
+        return None
+    try:
+        parts = urlsplit("//" + brokers[0].rpartition("://")[2])
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return (host, port or _DEFAULT_PORT) if host else None
+
+
+def error_type(error: BaseException) -> str:
+    """Kafka's own name of an error ("MSG_SIZE_TOO_LARGE"), else the exception's class, as the conventions ask."""
+    if isinstance(error, KafkaException) and error.args and hasattr(error.args[0], "name"):
+        return str(error.args[0].name())
+    return type(error).__qualname__

@@ -1,0 +1,230 @@
+"""The `send` span: started by a call of `produce`, ended exactly once, by the delivery report or by what came instead.
+
+A record that is under way stands in its client's `undelivered`; whoever takes it out is the one who ends its span.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanKind, Status, StatusCode
+
+from otel_kfs import names
+from otel_kfs.kafka import telemetry
+from otel_kfs.kafka.client import Shared, error_type, send_operation
+from otel_kfs.kafka.headers import inject, inject_alone
+from otel_kfs.kafka.metrics import Metrics
+
+DeliveryCallback = Callable[[Any, Any], None]  # (KafkaError | None, Message)
+Failure = tuple[str, str]  # error.type and a description
+
+# Failures of records that never left this client: the conventions count only what was sent.
+_NOT_SENT = {"_PURGE_QUEUE"}
+
+
+class Sending:
+    """One record between `produce()` and its delivery report; as the client's callback, it takes the report."""
+
+    __slots__ = ("_metrics", "_shared", "_span", "_start", "_undelivered", "callback")
+
+    def __init__(self, client: SendClient, shared: Shared, span: Span, metrics: Metrics | None) -> None:
+        self._undelivered = client.undelivered
+        self._span = span
+        self._metrics = metrics
+        if metrics is not None:
+            self._shared = shared
+            self._start = time.time_ns()
+        self.callback: DeliveryCallback | None = None
+        client.undelivered.add(self)
+
+    def __call__(self, error: Any, record: Any) -> None:
+        """The delivery report: `error` is a KafkaError, or None."""
+        self.end(None if error is None else (error.name(), error.str()), record)
+        # Last, so that the user's exceptions pass through as those of any callback do.
+        if self.callback is not None:
+            self.callback(error, record)
+
+    def end(self, failure: Failure | None = None, record: Any = None, *, sent: bool = True) -> None:
+        """End the span now, if nobody did before; `sent` is False for what never left the client. Never raises."""
+        try:
+            self._undelivered.remove(self)
+        except KeyError:
+            return
+        try:
+            ended = time.time_ns()
+            place = None
+            if failure is None and record is not None:
+                place = {
+                    names.MESSAGING_DESTINATION_PARTITION_ID: str(record.partition()),
+                    names.MESSAGING_KAFKA_OFFSET: record.offset(),
+                }
+            if failure is not None:
+                mark_failed(self._span, failure)
+            elif place is not None:
+                self._span.set_attributes(place)
+            self._span.end(ended)
+            if self._metrics is not None:
+                attributes = dict(self._shared.metric_attributes)
+                if place is not None:
+                    key = names.MESSAGING_DESTINATION_PARTITION_ID
+                    attributes[key] = place[key]
+                if failure is not None:
+                    attributes[names.ERROR_TYPE] = failure[0]
+                self._metrics.operation(ended - self._start, attributes)
+                if sent and not (failure and failure[0] in _NOT_SENT):
+                    self._metrics.sent(attributes)
+        except Exception:
+            telemetry.report_failure("delivery report")
+
+    def refused(self, error: BaseException) -> None:
+        """The client raised: there will be no report."""
+        self.end((error_type(error), str(error)), sent=False)
+
+
+class BatchSending(Sending):
+    """The records of one `produce_batch()`: one span, which ends with the last of their reports."""
+
+    __slots__ = ("_failed", "_first_failure", "_left", "_lock", "_records")
+
+    def __init__(self, client: SendClient, shared: Shared, span: Span, metrics: Metrics | None) -> None:
+        self._lock = threading.Lock()
+        self._records = self._left = self._failed = 0
+        self._first_failure: Failure | None = None
+        super().__init__(client, shared, span, metrics)
+
+    def expect(self, records: int) -> None:
+        """So many reports will come; said before the first one can."""
+        self._records = self._left = records
+
+    def report_to(self, callback: DeliveryCallback | None) -> DeliveryCallback:
+        """The callback for the records whose own is `callback`."""
+
+        def report(error: Any, record: Any) -> None:
+            self.one_done(None if error is None else (error.name(), error.str()))
+            if callback is not None:
+                callback(error, record)
+
+        return report
+
+    def one_done(self, failure: Failure | None, *, sent: bool = True) -> None:
+        """One record was delivered, or failed. Never raises."""
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+            if failure is not None:
+                self._failed += 1
+                self._first_failure = self._first_failure or failure
+        try:
+            if self._metrics is not None and sent and not (failure and failure[0] in _NOT_SENT):
+                kind = {} if failure is None else {names.ERROR_TYPE: failure[0]}
+                self._metrics.sent({**self._shared.metric_attributes, **kind})
+        except Exception:
+            telemetry.report_failure("delivery report")
+        if last and self._first_failure is None:
+            self.end(sent=False)
+        elif last and self._first_failure is not None:
+            kind_, description = self._first_failure
+            self.end(
+                (kind_, f"{self._failed} of {self._records} records were not delivered: {description}"), sent=False
+            )
+
+
+S = TypeVar("S", bound=Sending)
+
+
+class SendClient:
+    """What a producer's telemetry knows: its configuration, and which of its records have had no report yet."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.operation = send_operation(config)
+        self.undelivered: set[Sending] = set()
+        _live.add(self)
+
+    def start(self, topic: str, value: Any, key: Any, headers: Any) -> tuple[Sending | None, Any]:
+        """What follows one record, or None, and the headers that the record is to leave with.
+
+        Never raises: where telemetry fails, the record leaves with the user's own headers.
+        """
+        sending = None
+        try:
+            context = otel_context.get_current()
+            parent = trace.get_current_span(context) if context else INVALID_SPAN
+            alone = not telemetry.carries_more(context, parent)
+            if not alone and not is_instrumentation_enabled():
+                return None, headers
+            now = telemetry.current
+            metrics = now.metrics if now.metrics.enabled else None
+            name, attributes, _ = shared = self.operation[topic]
+            span: Span = INVALID_SPAN
+            creation = now.dropped(parent.get_span_context()) if alone else None
+            if creation is None:
+                span = now.start_span(name, context, SpanKind.PRODUCER, of_record(attributes, value, key))
+                creation = span.get_span_context()
+            if metrics is not None or span.is_recording():
+                sending = Sending(self, shared, span, metrics)
+            # Headers that the client does not take stay as they are, for the client to refuse.
+            if headers is None or isinstance(headers, list | dict):
+                short = inject_alone(headers, creation) if alone else None
+                if short is None:
+                    short = inject(headers, context, span if span is not INVALID_SPAN else NonRecordingSpan(creation))
+                headers = short
+        except Exception:
+            telemetry.report_failure("send")
+        return sending, headers
+
+    def start_without_headers(self, kind: type[S], topic: str, attributes: Mapping[str, Any]) -> S | None:
+        """What follows records that can carry no context: their span is a CLIENT's, not a PRODUCER's. Never raises."""
+        try:
+            context = otel_context.get_current()
+            if not is_instrumentation_enabled():
+                return None
+            now = telemetry.current
+            metrics = now.metrics if now.metrics.enabled else None
+            shared = self.operation[topic]
+            span = now.start_span(shared.name, context, SpanKind.CLIENT, {**shared.attributes, **attributes})
+            if span.is_recording() or metrics is not None:
+                return kind(self, shared, span, metrics)
+        except Exception:
+            telemetry.report_failure("send")
+        return None
+
+
+def abandon(undelivered: set[Sending], why: str = "the producer was dropped") -> None:
+    """End what will never get a delivery report, as errors."""
+    for sending in list(undelivered):
+        sending.end(("abandoned", f"{why} before the delivery report arrived"), sent=False)
+
+
+def of_record(shared: Mapping[str, Any], value: Any, key: Any) -> dict[str, Any]:
+    """The attributes of one record, in addition to those of its topic; key bytes and contents are never among them."""
+    attributes = dict(shared)
+    if value is None:
+        attributes[names.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
+    elif isinstance(value, bytes):
+        attributes[names.MESSAGING_MESSAGE_BODY_SIZE] = len(value)
+    if isinstance(key, str):
+        attributes[names.MESSAGING_KAFKA_MESSAGE_KEY] = key
+    return attributes
+
+
+def mark_failed(span: Span, failure: Failure) -> None:
+    """Let a span say that it failed, and why."""
+    span.set_attribute(names.ERROR_TYPE, failure[0])
+    span.set_status(Status(StatusCode.ERROR, failure[1]))
+
+
+_live: weakref.WeakSet[SendClient] = weakref.WeakSet()
+
+
+@atexit.register
+def _abandon_all() -> None:
+    for client in list(_live):
+        abandon(client.undelivered, "the program ended")

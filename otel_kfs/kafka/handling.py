@@ -1,0 +1,208 @@
+"""The `process` span: one record in the hands of the user's code, bounded by a `with` or by the body of a loop."""
+
+from __future__ import annotations
+
+import functools
+import time
+from contextlib import AbstractContextManager, suppress
+from contextvars import Token
+from types import TracebackType
+from typing import Any
+
+import confluent_kafka
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
+
+from otel_kfs import names
+from otel_kfs.kafka import telemetry
+from otel_kfs.kafka.client import Operation, process_operation
+from otel_kfs.kafka.delivery import mark_failed, of_record
+from otel_kfs.kafka.headers import extract
+
+_TIMESTAMP_TYPES = {
+    confluent_kafka.TIMESTAMP_CREATE_TIME: "CreateTime",
+    confluent_kafka.TIMESTAMP_LOG_APPEND_TIME: "LogAppendTime",
+}
+
+
+def process(
+    record: Any, *, consumer: Any = None, group: str | None = None, links: bool = False
+) -> AbstractContextManager[Span]:
+    """Bound what is done with one record: a `process {topic}` span, current inside the `with`.
+
+    The span is a child of the record's `send` span, so that one record is one trace; with `links=True` it starts a
+    trace of its own, linked to the producer's. An exception from inside marks the span and passes through unchanged.
+    `consumer` (one of this package's) or `group` (a consumer group's id) is for the span's attributes alone.
+    """
+    client = getattr(consumer, "_kfs", None)
+    return _Process(record, client.process if client is not None else _of_group(group), links)
+
+
+def processing(consumer: Any, timeout: float = -1, *, links: bool = False) -> Processing:
+    """Iterate over a consumer's records, each with its `process` span: the span covers exactly the loop's body.
+
+    `for record in processing(consumer, 1.0):`, or `async for` with an asyncio consumer. The iteration ends when no
+    record has come for `timeout` seconds; -1 waits for ever. What `poll` returns in the place of a record (an error,
+    the end of a partition) is handed over as it is, without a span.
+
+    Python does not tell an iterator why its loop was left: `with processing(consumer) as records:` around the loop
+    marks the span of a record whose body raised. Without it, keep the iterator in no variable, so that the last span
+    ends with the loop.
+    """
+    return Processing(consumer, timeout, links)
+
+
+class Processing:
+    """The records of `processing()`; an iterator, an asynchronous iterator and a context manager."""
+
+    def __init__(self, consumer: Any, timeout: float, links: bool) -> None:
+        self._consumer = consumer
+        self._timeout = timeout
+        self._links = links
+        self._open: AbstractContextManager[Span] | None = None
+
+    def __iter__(self) -> Processing:
+        return self
+
+    def __next__(self) -> Any:
+        self.close()
+        record = self._consumer.poll(self._timeout)
+        if record is None:
+            raise StopIteration
+        return self._begin(record)
+
+    def __aiter__(self) -> Processing:
+        return self
+
+    async def __anext__(self) -> Any:
+        self.close()
+        record = await self._consumer.poll(self._timeout)
+        if record is None:
+            raise StopAsyncIteration
+        return self._begin(record)
+
+    def __enter__(self) -> Processing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(error)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the span of the record at hand, if there is one; `error` is what its body raised."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.__exit__(None if error is None else type(error), error, None)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _begin(self, record: Any) -> Any:
+        if record.error() is None:
+            self._open = process(record, consumer=self._consumer, links=self._links)
+            self._open.__enter__()
+        return record
+
+
+class _Process:
+    """One record's processing; written out as a class because a generator costs twice as much."""
+
+    __slots__ = ("_links", "_metrics", "_operation", "_record", "_span", "_start", "_token")
+
+    def __init__(self, record: Any, operation: Operation, links: bool) -> None:
+        self._record = record
+        self._operation = operation
+        self._links = links
+        self._span: Span = INVALID_SPAN
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> Span:
+        self._start = time.time_ns()
+        try:
+            self._begin()
+        except Exception:
+            telemetry.report_failure("process")
+        return self._span
+
+    def _begin(self) -> None:
+        if not is_instrumentation_enabled():
+            return
+        record, now = self._record, telemetry.current
+        propagated = extract(record.headers())
+        remote = trace.get_current_span(propagated)
+        creation = remote.get_span_context()
+        if not self._links and creation.is_valid and now.dropped(creation) is not None:
+            # Certain to be dropped: the producer's unsampled context alone keeps what follows unsampled too.
+            self._span = remote
+            self._token = otel_context.attach(propagated)
+            return
+        name, shared, _ = self._operation[record.topic()]
+        self._span = now.start_span(
+            name,
+            Context() if self._links else propagated,
+            SpanKind.CONSUMER,
+            _attributes(record, shared, self._start),
+            start_time=self._start,
+            links=[Link(creation)] if self._links and creation.is_valid else None,
+        )
+        # Baggage of the record's headers travels on to the calls made inside; the span is current on top of it.
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, propagated))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _detach(self._token)
+        try:
+            ended = time.time_ns()
+            record_error = self._record.error()
+            failure = None
+            if error is not None:
+                self._span.record_exception(error)
+                failure = (type(error).__qualname__, f"{type(error).__name__}: {error}")
+            elif record_error is not None:
+                failure = (record_error.name(), record_error.str())
+            if self._span.is_recording():
+                if failure is not None:
+                    mark_failed(self._span, failure)
+                self._span.end(ended)
+            self._count(ended, failure)
+        except Exception:
+            telemetry.report_failure("process")
+
+    def _count(self, ended: int, failure: tuple[str, str] | None) -> None:
+        metrics = telemetry.current.metrics
+        if self._token is None or not metrics.enabled:
+            return
+        attributes = dict(self._operation[self._record.topic()].metric_attributes)
+        attributes[names.MESSAGING_DESTINATION_PARTITION_ID] = str(self._record.partition())
+        if failure is not None:
+            attributes[names.ERROR_TYPE] = failure[0]
+        metrics.process(ended - self._start, attributes)
+
+
+def _attributes(record: Any, shared: dict[str, Any], start: int) -> dict[str, Any]:
+    attributes = of_record(shared, record.value(), record.key())
+    attributes[names.MESSAGING_DESTINATION_PARTITION_ID] = str(record.partition())
+    attributes[names.MESSAGING_KAFKA_OFFSET] = record.offset()
+    kind, timestamp = record.timestamp()
+    if kind in _TIMESTAMP_TYPES:
+        attributes[names.RECORD_TIMESTAMP] = timestamp
+        attributes[names.RECORD_TIMESTAMP_TYPE] = _TIMESTAMP_TYPES[kind]
+        attributes[names.QUEUE_TIME] = start // 1_000_000 - timestamp
+    return attributes
+
+
+@functools.lru_cache(100)
+def _of_group(group: str | None) -> Operation:
+    return process_operation({"group.id": group})
+
+
+def _detach(token: Token[Context]) -> None:
+    """Undo an attach; a loop's iterator that dies in another thread or task has nothing to undo there."""
+    with suppress(ValueError):
+        token.var.reset(token)

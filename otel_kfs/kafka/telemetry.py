@@ -1,0 +1,114 @@
+"""Where the Kafka clients' spans and metrics go, and what becomes of a failure of telemetry itself: one log entry."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, TracerProvider
+
+from otel_kfs import __version__
+from otel_kfs.kafka.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+SCOPE = "otel_kfs.kafka"
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+
+# True while an asyncio client makes the blocking client inside of it: the outer one has the spans.
+inner_client: ContextVar[bool] = ContextVar("otel_kfs_inner_client", default=False)
+
+_DEFAULT, _RANDOM = trace.TraceFlags(0), trace.TraceFlags(trace.TraceFlags.RANDOM_TRACE_ID)
+
+_failed: set[str] = set()
+
+
+class Telemetry:
+    """The tracer and the metrics of this process's Kafka clients; the global providers' unless others are given."""
+
+    def __init__(
+        self, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+    ) -> None:
+        self._given = tracer_provider
+        self.metrics = Metrics(get_meter(SCOPE, __version__, meter_provider, SCHEMA_URL))
+        self._resolve()
+
+    def _resolve(self) -> None:
+        provider = self._given or trace.get_tracer_provider()
+        # Until the process has a provider, its tracer is a stand-in, whose spans are invalid.
+        self._waits_for_provider = isinstance(provider, trace.ProxyTracerProvider)
+        self._tracer = provider.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+        self._follows_unsampled, self._drops_roots = _certainties(getattr(self._tracer, "sampler", None))
+
+    def start_span(
+        self,
+        name: str,
+        context: Context,
+        kind: trace.SpanKind,
+        attributes: Any,
+        links: Sequence[trace.Link] | None = None,
+        start_time: int | None = None,
+    ) -> Span:
+        """A new span, not current; raises whatever the tracer raises."""
+        span = self._tracer.start_span(name, context, kind, attributes, links, start_time)
+        if self._waits_for_provider and span.get_span_context().is_valid:
+            self._resolve()
+        return span
+
+    def dropped(self, parent: SpanContext) -> SpanContext | None:
+        """The context to propagate where a child of `parent` is certain to be dropped, else None: ask the sampler.
+
+        Starting such a span costs as much as all else together, and nobody sees it: the sampler is known to follow an
+        unsampled parent, or to drop whatever has none. Below an unsampled parent the parent's own context travels on,
+        which leads to the same trace. (The SDK's count of its own unsampled spans, off by default, lacks those.)
+        """
+        _, _, _, flags, _, valid = parent
+        if valid:
+            return parent if self._follows_unsampled and not flags & 1 else None
+        if not self._drops_roots:
+            return None
+        ids: Any = self._tracer
+        flags = _RANDOM if ids.id_generator.is_trace_id_random() else _DEFAULT
+        return SpanContext(ids.id_generator.generate_trace_id(), ids.id_generator.generate_span_id(), False, flags)
+
+
+def _certainties(sampler: Any) -> tuple[bool, bool]:
+    """Whether a sampler drops for sure: what has an unsampled parent, and what has no parent."""
+    if sampler is None:
+        return False, False
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
+    if sampler is ALWAYS_OFF:
+        return True, True
+    if getattr(type(sampler), "should_sample", None) is not ParentBased.should_sample:
+        return False, False
+    arms = {getattr(sampler, f"_{where}_parent_not_sampled", None) for where in ("local", "remote")}
+    return arms == {ALWAYS_OFF}, getattr(sampler, "_root", None) is ALWAYS_OFF
+
+
+def carries_more(context: Context, span: Span) -> bool:
+    """Whether a context holds anything besides its current span: baggage, a mark of suppression, somebody's own."""
+    return len(context) != (span is not INVALID_SPAN)
+
+
+def report_failure(what: str) -> None:
+    """Log the exception at hand, the first time that telemetry of `what` fails in this process."""
+    if what not in _failed:
+        _failed.add(what)
+        _log.exception("telemetry of Kafka's %s failed; the call itself goes on, and this is logged once", what)
+
+
+# The one in use; an instrumentor puts another one here while it is active.
+current = Telemetry()
+
+
+def use(telemetry: Telemetry) -> Telemetry:
+    """Let all clients of this process use another one; returns the one before."""
+    global current
+    before, current = current, telemetry
+    return before

@@ -1,0 +1,162 @@
+"""The demo as its user runs it: its tables, its traces, and nothing left behind; and the cat, both ways."""
+
+import json
+import os
+import re
+import signal
+import sys
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+from support import CAT, PHOTO, SERVER, Written, read_traces, start, wait_until
+
+pytestmark = [pytest.mark.demo, pytest.mark.model]
+
+SIZES = ("1.1MB", "3.3MB", "4.7MB", "10.2MB")
+MARK = "OTEL_KFS_TESTS_MARK"  # an environment variable, by which a run's processes are found
+
+
+def processes_of(mark: str) -> set[int]:
+    """The pids of all processes that inherited the mark."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def listening(pids: set[int]) -> set[str]:
+    """The addresses on which these processes listen."""
+    sockets = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                sockets.update(re.findall(r"^socket:\[(\d+)\]$", os.readlink(descriptor)))
+            except OSError:
+                continue
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == "0A" and columns[9] in sockets:
+                address = columns[1].partition(":")[0]
+                words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+                found.add(str(ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))))
+    return found
+
+
+def demo(*options: str, mark: str, cache: Path) -> Popen[str]:
+    return start([sys.executable, "-m", "otel_kfs.cli", "demo", *options], OTEL_KFS_CACHE=str(cache), **{MARK: mark})
+
+
+@dataclass
+class Run:
+    """What one whole run of the demo left."""
+
+    exit_code: int
+    output: str
+    errors: str
+    spans: list[Written]
+    addresses: set[str]
+    left_behind: set[int]
+
+
+@pytest.fixture(scope="module")
+def run(serving, model, big_pictures, cache, tmp_path_factory):
+    folder, mark = tmp_path_factory.mktemp("demo") / "run", uuid.uuid4().hex
+    addresses: set[str] = set()
+
+    with demo("--repeat", "1", "-o", str(folder), mark=mark, cache=cache) as process:
+
+        def ended() -> bool:
+            addresses.update(listening(processes_of(mark)))
+            return process.poll() is not None
+
+        wait_until("the demo's end", ended, 150)
+        output, errors = process.communicate()
+    return Run(process.returncode, output, errors, read_traces(folder / "traces"), addresses, processes_of(mark))
+
+
+def test_the_demo_ends_well(run):
+    assert (run.exit_code, "Error" in run.errors) == (0, False), run.errors
+
+
+def test_each_table_has_all_four_sizes_for_both_ways(run):
+    headings = re.findall(r"^(HTTP|Kafka): (.*?),? *(?:milliseconds)? *$", run.output, re.M)
+    assert {way for way, _ in headings} == {"HTTP", "Kafka"}
+    rows = Counter(re.findall(r"^(\d+\.\dMB) ", run.output, re.M))
+    # Two tables of the first kind a way: unix times, and their differences.
+    assert rows == dict.fromkeys(SIZES, 4)
+    for size in SIZES:
+        assert len(re.findall(rf"^Segment .*\b{re.escape(size)} p50", run.output, re.M)) == 2
+
+
+def test_no_image_is_left_out_but_the_warm_ups(run):
+    assert re.search(r"^8 images measured; 16 left out: warm-up$", run.output, re.M), run.output
+
+
+def test_each_image_is_one_trace_through_every_service_on_its_way(run):
+    ways = {}
+    for root in run.spans:
+        if root.name == "send image":
+            assert root.parent_id == ""
+            ways[root.trace_id] = root.attributes["otel_kfs.transport"]
+    assert Counter(ways.values()) == {"http": 12, "kafka": 12}
+    servers = {"mobilenet-transformer", "mobilenet-predictor"}
+    for trace_id, way in ways.items():
+        spans = [span for span in run.spans if span.trace_id == trace_id]
+        bridge = {"kafka-bridge"} if way == "kafka" else set()
+        assert {span.service for span in spans} == {"image-sender", *servers, *bridge}
+        assert sorted(span.service for span in spans if span.kind == SERVER) == sorted(servers)
+
+
+def test_everything_listens_on_the_loopback_only(run):
+    assert "127.0.0.1" in run.addresses
+    assert run.addresses <= {"127.0.0.1", "::1"}
+
+
+def test_nothing_is_left_running(run):
+    assert run.left_behind == set()
+
+
+def test_ctrl_c_in_mid_run_ends_everything_with_130(serving, model, big_pictures, cache, tmp_path):
+    mark = uuid.uuid4().hex
+    with demo("--repeat", "500", "-o", "run", mark=mark, cache=cache) as process:
+        wait_until("the first image", lambda: read_traces(tmp_path / "run" / "traces" / "image-sender.jsonl"), 90)
+        assert len(processes_of(mark)) > 4
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.splitlines()[-1]) == (130, "stopped")
+    assert processes_of(mark) == set()
+
+
+def test_the_cat_is_a_cat_over_http(mobilenet):
+    from otel_kfs import HttpSender
+
+    (answer,) = HttpSender(mobilenet, model="mobilenet").send(PHOTO)["predictions"]
+    assert answer["class"] == CAT
+
+
+def test_the_cat_is_a_cat_through_kafka_and_the_bridge_prints_it(mobilenet, broker, topic):
+    from otel_kfs import KafkaSender
+    from otel_kfs.demo.broker import CONSUMER_SETTINGS
+
+    place = KafkaSender(broker, topic).send(PHOTO)
+    Path("consumer.properties").write_text("".join(f"{key}={value}\n" for key, value in CONSUMER_SETTINGS.items()))
+    command = [sys.executable, "-m", "otel_kfs.cli", "bridge", "--bootstrap-servers", broker, "--topic", topic]
+    command += ["--url", mobilenet, "--model", "mobilenet", "--consumer-config", "consumer.properties"]
+    with start([*command, "--traces-file", "bridge.jsonl"], PYTHONUNBUFFERED="1") as bridge:
+        line = json.loads(bridge.stdout.readline())
+        bridge.send_signal(signal.SIGINT)
+        bridge.communicate(timeout=30)
+    assert (line["topic"], line["partition"], line["offset"], line["refused"]) == (*place, None)
+    assert line["answer"]["predictions"][0]["class"] == CAT
+    assert [span.name for span in read_traces(Path("bridge.jsonl"))] == [f"poll {topic}", f"process {topic}", "POST"]

@@ -1,0 +1,9 @@
+"""Makes the contract's fixtures known, and its asserts as telling as a test module's."""
+
+import pytest
+
+pytest.register_assert_rewrite("contract")
+
+from contract import trace_id  # noqa: E402
+
+__all__ = ["trace_id"]

@@ -1,0 +1,271 @@
+"""What a traced model server must do whatever its SDK: the tests of both SDKs are these, with servers of their own.
+
+Three servers run the same models: a predictor, a transformer that hands every request on to it, and `plain`, the same
+predictor without tracing, which says what statuses and bodies should be.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from support import CLIENT, ERROR, SERVER, Written, read_traces, wait_until
+
+from otel_kfs import names
+from otel_kfs.demo.processes import Processes, free_port, python
+
+LARGE = 2_200_000  # bytes: more than a server reads at once
+
+
+@dataclass
+class Server:
+    """One server process on 127.0.0.1."""
+
+    service: str
+    port: int = field(default_factory=free_port)
+
+    def ask(self, method: str, path: str, body: bytes | None = None, trace_id: str | None = None) -> tuple[int, bytes]:
+        """Status and body of an answer; `requests` may be instrumented here, so it is not what asks."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"Content-Type": "application/json"}
+        if trace_id:
+            headers["traceparent"] = f"00-{trace_id}-00000000000000a1-01"
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        result = answer.status, answer.read()
+        connection.close()
+        return result
+
+    def predict(
+        self, model: str, trace_id: str | None = None, body: bytes = b'{"instances": [1]}'
+    ) -> tuple[int, bytes]:
+        """The answer to one request to a model."""
+        return self.ask("POST", f"/v1/models/{model}:predict", body, trace_id)
+
+
+@dataclass
+class Servers:
+    """The three servers, and the traces of the two that have them."""
+
+    traces: Path
+    predictor: Server = field(default_factory=lambda: Server("predictor"))
+    transformer: Server = field(default_factory=lambda: Server("transformer"))
+    plain: Server = field(default_factory=lambda: Server("plain"))
+
+    def all_spans(self) -> list[Written]:
+        """Every span that ended before this call: a later request's spans are waited for, which are written later."""
+        last = uuid.uuid4().hex
+        self.transformer.predict("sync", last)
+
+        def written() -> list[Written]:
+            spans = read_traces(self.traces)
+            arrived = {span.service for span in spans if span.trace_id == last and span.kind == SERVER}
+            return spans if arrived == {"predictor", "transformer"} else []
+
+        return [span for span in wait_until("the spans of a request", written) if span.trace_id != last]
+
+    def trace(self, trace_id: str) -> list[Written]:
+        """The spans of one trace, by their starts."""
+        return [span for span in self.all_spans() if span.trace_id == trace_id]
+
+
+@contextmanager
+def running(script: Path, options: list[str], plain_options: list[str], logs: Path) -> Iterator[Servers]:
+    """The three servers, ready, until the end of the `with`."""
+    servers = Servers(logs / "traces")
+    arguments = [
+        (servers.predictor, []),
+        (servers.transformer, ["--predictor_host", f"127.0.0.1:{servers.predictor.port}"]),
+        (servers.plain, ["--plain", *plain_options]),
+    ]
+    with Processes(logs / "logs") as processes:
+        for server, own in arguments:
+            processes.start(
+                server.service,
+                python("-m", "otel_kfs.demo.loopback", str(script), "--http_port", str(server.port), *options, *own),
+                {
+                    "OTEL_KFS_TRACES_FILE": str(servers.traces / f"{server.service}.jsonl"),
+                    "OTEL_SERVICE_NAME": server.service,
+                    "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+                },
+            )
+        for server, _ in arguments:
+            processes.wait_until(server.service, lambda server=server: is_ready(server), 60)
+        yield servers
+
+
+def is_ready(server: Server) -> bool:
+    try:
+        return server.ask("GET", "/v1/models/sync")[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def trace_id() -> str:
+    """A new trace's id."""
+    return uuid.uuid4().hex
+
+
+def of(spans: list[Written], service: str) -> list[Written]:
+    return [span for span in spans if span.service == service]
+
+
+def status_of(span: Written) -> int:
+    """The HTTP status that a SERVER span tells of, by its new or its old name."""
+    return int(span.attributes.get("http.response.status_code") or span.attributes["http.status_code"])
+
+
+class Contract:
+    """The tests; a subclass gives the fixture `servers`."""
+
+    @pytest.mark.parametrize("model", ["sync", "async", "twice"])
+    def test_a_request_s_steps_are_spans_in_order_under_one_server_span(self, servers, trace_id, model):
+        assert servers.predictor.predict(model, trace_id)[0] == 200
+        spans = servers.trace(trace_id)
+        # The receive span starts when headers were seen, which is before or after the server's own start.
+        (server,) = [span for span in spans if span.kind == SERVER]
+        steps = [span for span in spans if span is not server]
+        assert [span.name for span in steps] == ["receive", "decode", "preprocess", "predict", "postprocess"]
+        assert server.parent_id == "00000000000000a1"
+        assert {span.parent_id for span in steps} == {server.span_id}
+        assert {span.status for span in spans} <= {0, 1}
+
+    def test_steps_follow_each_other_in_time(self, servers, trace_id):
+        servers.predictor.predict("sync", trace_id)
+        steps = [span for span in servers.trace(trace_id) if span.kind != SERVER]
+        for earlier, later in pairwise(steps):
+            assert earlier.start <= earlier.end <= later.start
+
+    def test_decode_starts_where_receive_ends(self, servers, trace_id):
+        servers.predictor.predict("sync", trace_id)
+        spans = {span.name: span for span in servers.trace(trace_id)}
+        assert spans["decode"].start == spans["receive"].end
+
+    def test_steps_say_model_and_role_and_receive_the_body_s_size(self, servers, trace_id):
+        servers.transformer.predict("sync", trace_id)
+        spans = servers.trace(trace_id)
+        for service in ("transformer", "predictor"):
+            attributes = {
+                span.name: span.attributes for span in of(spans, service) if span.kind not in {SERVER, CLIENT}
+            }
+            step = {names.MODEL_NAME: "sync", names.ROLE: service}
+            size = attributes["receive"].pop(names.HTTP_REQUEST_BODY_SIZE)
+            assert int(size) == len(b'{"instances": [1]}') if service == "transformer" else int(size) > 0
+            assert attributes == {"receive": {}, "decode": {}, "preprocess": step, "predict": step, "postprocess": step}
+
+    @pytest.mark.parametrize("model", ["sync", "async"])
+    def test_the_context_reaches_the_predictor_through_the_transformer_s_predict(self, servers, trace_id, model):
+        assert servers.transformer.predict(model, trace_id)[0] == 200
+        spans = servers.trace(trace_id)
+        (hop,) = [span for span in spans if span.kind == CLIENT]
+        (predict,) = [span for span in of(spans, "transformer") if span.name == "predict"]
+        (arrival,) = [span for span in of(spans, "predictor") if span.kind == SERVER]
+        (departure,) = [span for span in of(spans, "transformer") if span.kind == SERVER]
+        assert (hop.service, hop.parent_id, arrival.parent_id) == ("transformer", predict.span_id, hop.span_id)
+        assert (departure.parent_id, predict.parent_id) == ("00000000000000a1", departure.span_id)
+
+    def test_an_answer_is_what_the_untraced_server_answers(self, servers):
+        plain = servers.plain.predict("sync")
+        assert plain == servers.predictor.predict("sync") == servers.transformer.predict("sync")
+        assert plain[0] == 200
+
+    def test_large_requests_on_one_connection_are_each_a_trace_of_their_own(self, servers):
+        connection = http.client.HTTPConnection("127.0.0.1", servers.transformer.port, timeout=60)
+        connection.connect()
+        port = connection.sock.getsockname()[1]
+        # Each is of a size of its own, by which its trace is found.
+        sizes = [LARGE + number for number in range(20)]
+        for size in sizes:
+            body = b'{"instances": ["' + b"x" * (size - 19) + b'"]}'
+            connection.request("POST", "/v1/models/length:predict", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())) == (200, {"predictions": [size - 19]})
+        assert connection.sock.getsockname()[1] == port
+        connection.close()
+        spans = servers.all_spans()
+        size_of = {
+            span.trace_id: int(span.attributes[names.HTTP_REQUEST_BODY_SIZE])
+            for span in of(spans, "transformer")
+            if span.name == "receive" and int(span.attributes[names.HTTP_REQUEST_BODY_SIZE]) in sizes
+        }
+        assert list(size_of.values()) == sizes
+        for service in ("transformer", "predictor"):
+            arrivals = [span for span in of(spans, service) if span.kind == SERVER and span.trace_id in size_of]
+            assert [size_of[span.trace_id] for span in arrivals] == sizes
+            assert all(span.parent_id == "" for span in arrivals) is (service == "transformer")
+
+    def test_a_large_body_is_received_over_a_time_of_its_own(self, servers, trace_id):
+        servers.predictor.predict("length", trace_id, b'{"instances": ["' + b"x" * LARGE + b'"]}')
+        spans = {span.name: span for span in servers.trace(trace_id)}
+        assert spans["receive"].start < spans["receive"].end <= spans["decode"].end <= spans["preprocess"].start
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("/v1/models/refuses:predict", b'{"instances": [1]}'),
+            ("/v1/models/fails:predict", b'{"instances": [1]}'),
+            ("/v1/models/no-such:predict", b'{"instances": [1]}'),
+            ("/v1/models/sync:predict", b"{not json"),
+            ("/v1/models/sync:predict", b""),
+        ],
+    )
+    def test_a_failure_keeps_its_status_and_body_and_has_one_server_span(self, servers, trace_id, path, body):
+        expected = servers.plain.ask("POST", path, body)
+        assert expected[0] >= 400
+        assert servers.predictor.ask("POST", path, body, trace_id) == expected
+        (server,) = [span for span in servers.trace(trace_id) if span.kind == SERVER]
+        assert status_of(server) == expected[0]
+        assert (server.status == ERROR) is (expected[0] >= 500)
+
+    @pytest.mark.parametrize(("model", "step"), [("refuses", "preprocess"), ("fails", "predict")])
+    def test_a_failing_step_is_marked_and_the_ones_before_it_are_not(self, servers, trace_id, model, step):
+        servers.predictor.predict(model, trace_id)
+        steps = [span for span in servers.trace(trace_id) if span.kind != SERVER]
+        assert steps[-1].name == step
+        assert [span.name for span in steps if span.status == ERROR] == [step]
+
+    def test_bad_json_is_400_with_a_receive_span_and_without_decode(self, servers, trace_id):
+        assert servers.predictor.predict("sync", trace_id, b"{not json")[0] == 400
+        assert [span.name for span in servers.trace(trace_id) if span.kind != SERVER] == ["receive"]
+
+    def test_a_predictor_that_fails_marks_the_transformer_s_predict(self, servers, trace_id):
+        assert servers.transformer.predict("fails", trace_id)[0] >= 500
+        failed = {(span.service, span.name) for span in servers.trace(trace_id) if span.status == ERROR}
+        assert {("transformer", "predict"), ("predictor", "predict")} <= failed
+
+    @pytest.mark.parametrize("path", ["/", "/v2/health/live", "/v1/models", "/v2/models", "/v1/models/sync"])
+    def test_health_and_listing_make_no_spans(self, servers, trace_id, path):
+        status, _ = servers.plain.ask("GET", path)
+        assert servers.predictor.ask("GET", path, trace_id=trace_id)[0] == status
+        assert servers.trace(trace_id) == []
+
+    def test_servers_under_loopback_listen_on_127_0_0_1_only(self, servers):
+        for server in (servers.predictor, servers.transformer, servers.plain):
+            assert {"127.0.0.1"} <= listening(server.port) <= {"127.0.0.1", "::1"}
+
+
+def listening(port: int) -> set[str]:
+    """The addresses on which somebody on this machine listens on a port."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if not os.path.exists(table):
+            pytest.skip("needs Linux's /proc/net/tcp")
+        for line in Path(table).read_text().splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            address, number = local.split(":")
+            if int(number, 16) == port and state == "0A":
+                # The kernel prints an address as numbers of 32 bits in the machine's own order.
+                words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+                found.add(str(ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))))
+    return found

@@ -1,0 +1,66 @@
+"""The contract of traced servers, held by KFServing's KFServer; and its limit of a body's size."""
+
+import pytest
+from contract import Contract, running
+
+from otel_kfs.errors import TooLarge
+from otel_kfs.model_client import ModelClient, predict_url
+
+pytestmark = pytest.mark.kfserving
+
+MODELS = """
+import argparse, kfserving, tornado.web, otel_kfs
+
+class Sync(kfserving.KFModel):
+    def preprocess(self, request): return request
+    def predict(self, request): return {"predictions": request["instances"]}
+    def postprocess(self, request): return request
+
+class Async(kfserving.KFModel):
+    async def predict(self, request): return {"predictions": request["instances"]}
+
+class Length(kfserving.KFModel):
+    def predict(self, request): return {"predictions": [len(text) for text in request["instances"]]}
+
+class Refuses(kfserving.KFModel):
+    def preprocess(self, request): raise tornado.web.HTTPError(422, reason="no picture")
+
+class Fails(kfserving.KFModel):
+    def predict(self, request): raise ZeroDivisionError("broken")
+
+class Transformer(kfserving.KFModel):
+    pass
+
+parser = argparse.ArgumentParser(parents=[kfserving.kfserver.parser])
+parser.add_argument("--predictor_host")
+parser.add_argument("--plain", action="store_true")
+args, _ = parser.parse_known_args()
+classes = {"sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails}
+models = [(Transformer if args.predictor_host else cls)(name) for name, cls in classes.items()]
+for model in models:
+    model.predictor_host = args.predictor_host
+    model.load()
+    if not args.plain:
+        otel_kfs.trace_model(model)
+        if model.name == "twice":
+            otel_kfs.trace_model(model)
+if not args.plain:
+    otel_kfs.configure("a-model")
+kfserving.KFServer().start(models)
+"""
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kfserving")
+    (folder / "models.py").write_text(MODELS)
+    with running(folder / "models.py", [], ["--max_buffer_size", "1000000"], folder) as servers:
+        yield servers
+
+
+class TestKFServing(Contract):
+    def test_a_body_over_max_buffer_size_is_too_large_and_the_setting_is_named(self, servers):
+        client = ModelClient(predict_url(f"http://127.0.0.1:{servers.plain.port}", "sync"))
+        with pytest.raises(TooLarge, match="--max_buffer_size") as raised:
+            client.post(b" " * 20_000_000)
+        assert "20.0 MB" in str(raised.value)

@@ -1,0 +1,218 @@
+"""What tests of several rooms use: trace files read back, waiting for a thing itself, and a small real HTTP server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "mobilenet"
+PHOTO = EXAMPLE / "photos" / "chelsea.jpg"
+CAT = 285  # ImageNet's class of the cat on that photograph
+
+JPG = b"\xff\xd8\xff a very small picture"  # enough of a JPG for a sender
+
+
+def wait_until(what: str, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """What `condition` returns, once it is true."""
+    limit = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < limit, f"{what}: not within {seconds:g} s"
+        time.sleep(0.01)
+    return result
+
+
+# --- trace files ---
+
+
+@dataclass(frozen=True)
+class Written:
+    """One span of a trace file."""
+
+    service: str
+    name: str
+    kind: int
+    trace_id: str
+    span_id: str
+    parent_id: str
+    start: int
+    end: int
+    status: int
+    attributes: dict[str, Any]
+
+
+SERVER, CLIENT = 2, 3  # OTLP's numbers of span kinds
+ERROR = 2  # and of a status
+
+
+def read_traces(path: Path) -> list[Written]:
+    """Every span of an OTLP-JSON file, or of a folder's files, in the order of their starts."""
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.exists() else []
+    spans = []
+    for file in files:
+        # A line without its end is still being written.
+        for line in file.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                spans += _spans(json.loads(line))
+    return sorted(spans, key=lambda span: span.start)
+
+
+def _spans(document: dict[str, Any]) -> Iterator[Written]:
+    for resource in document["resourceSpans"]:
+        service = _attributes(resource["resource"])["service.name"]
+        for scope in resource["scopeSpans"]:
+            for span in scope["spans"]:
+                yield Written(
+                    service,
+                    span["name"],
+                    span["kind"],
+                    span["traceId"],
+                    span["spanId"],
+                    span.get("parentSpanId") or "",
+                    int(span["startTimeUnixNano"]),
+                    int(span["endTimeUnixNano"]),
+                    (span.get("status") or {}).get("code", 0),
+                    _attributes(span),
+                )
+
+
+def _attributes(item: dict[str, Any]) -> dict[str, Any]:
+    return {pair["key"]: next(iter(pair["value"].values())) for pair in item.get("attributes", [])}
+
+
+# --- processes ---
+
+
+def run_python(script: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a script to its end in the current folder."""
+    with start_python(script, **env) as process:
+        output, errors = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(script, process.returncode, output, errors)
+
+
+def start_python(script: str, **env: str) -> subprocess.Popen[str]:
+    """Start a script in the current folder."""
+    return start([sys.executable, "-c", script], **env)
+
+
+def start(command: list[str], **env: str) -> subprocess.Popen[str]:
+    """Start a command that Ctrl-C can end, even where the tests themselves run in a shell's background."""
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Safe beside threads: it takes no lock.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+
+
+# --- HTTP ---
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the server was sent."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class HttpServer:
+    """A server on a free port of 127.0.0.1 that remembers its requests; set what it answers."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.answer: Callable[[Request, BaseHTTPRequestHandler], tuple[int, bytes] | None] = lambda *_: (
+            200,
+            b'{"predictions": [1]}',
+        )
+        self.stopping = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                request = Request(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
+                outer.requests.append(request)
+                answer = outer.answer(request, self)
+                if answer is not None:
+                    status, content = answer
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def answers(self, status: int, content: bytes = b"") -> None:
+        """From now on, answer so."""
+        self.answer = lambda *_: (status, content)
+
+    def hangs(self) -> None:
+        """From now on, do not answer."""
+
+        def hang(_: Request, handler: BaseHTTPRequestHandler) -> None:
+            self.stopping.wait(60)
+            handler.close_connection = True
+
+        self.answer = hang
+
+    @contextmanager
+    def running(self) -> Iterator[HttpServer]:
+        """Answer until the end of the `with`."""
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.stopping.set()
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+
+@contextmanager
+def closing_server() -> Iterator[str]:
+    """The URL of a server that closes each connection in the middle of the request's body."""
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(1000)
+                # Closed with this, the connection is reset.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
