@@ -19,19 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_kfs import kafka
+    from otel_kfs.sent_image import image_span
     from otel_kfs.sending import HttpSender, KafkaSender
     from otel_kfs.serving import trace_model
     from otel_kfs.tracing import configure, flush
 
 __version__ = "0.1.0"
 
-__all__ = ["HttpSender", "KafkaSender", "__version__", "configure", "flush", "kafka", "trace_model"]
+__all__ = ["HttpSender", "KafkaSender", "__version__", "configure", "flush", "image_span", "kafka", "trace_model"]
 
 _HOME = {
     "HttpSender": "otel_kfs.sending",
     "KafkaSender": "otel_kfs.sending",
     "configure": "otel_kfs.tracing",
     "flush": "otel_kfs.tracing",
+    "image_span": "otel_kfs.sent_image",
     "trace_model": "otel_kfs.serving",
 }
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import os
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import orjson
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_kfs import names, tracing
-from otel_kfs.errors import InputError, SendError, TooLarge
+from otel_kfs.errors import SendError, TooLarge
+from otel_kfs.sent_image import SentImage, image_span
 from otel_kfs.model_client import ModelClient, megabytes, predict_url
 
-# The first bytes of what people send to image models; anything else is refused before it travels.
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+if TYPE_CHECKING:
+    import requests
 
 
 class Delivered(NamedTuple):
@@ -39,25 +37,16 @@ class _Sender(ABC):
         self._sequence = itertools.count()
 
     def send(self, image: str | os.PathLike[str] | bytes, *, warmup: bool = False) -> Any:
-        """Send one image file (its path, or its bytes) in a trace of its own.
+        """Send one image file (its path, or its bytes), base64 in JSON, in a trace of its own.
 
-        The image travels as `{"instances": [{"image_bytes": {"b64": ...}}]}`, base64 in JSON. A `warmup` is marked as
-        such in its trace, and the tables leave it out.
+        A `warmup` is marked as such in its trace, and the tables leave it out.
 
         Raises:
             InputError: the file can't be read, or is not an image.
             SendError: it was not delivered, or the model's server refused it.
         """
         with self._root(warmup) as root:
-            with tracing.tracer().start_as_current_span(names.ENCODE):
-                content = image if isinstance(image, bytes) else read_file(image)
-                if not content.startswith(_SIGNATURES):
-                    what = "these bytes are" if isinstance(image, bytes) else f"{os.fspath(image)} is"
-                    raise InputError(f"{what} not an image; give a JPG or PNG file (or a payload with --json)")
-                payload = encode_image(content)
-            root.set_attribute(names.IMAGE_SIZE, len(content))
-            root.set_attribute(names.PAYLOAD_SIZE, len(payload))
-            return self._deliver(payload)
+            return self._deliver(root.encode(image))
 
     def send_json(self, payload: str | os.PathLike[str] | bytes, *, warmup: bool = False) -> Any:
         """Send one payload that is JSON already (a file's path, or its bytes), unchanged, in a trace of its own.
@@ -67,25 +56,10 @@ class _Sender(ABC):
             SendError: it was not delivered, or the model's server refused it.
         """
         with self._root(warmup) as root:
-            with tracing.tracer().start_as_current_span(names.ENCODE):
-                content = payload if isinstance(payload, bytes) else read_file(payload)
-                try:
-                    orjson.loads(content)
-                except orjson.JSONDecodeError as error:
-                    what = "the payload" if isinstance(payload, bytes) else os.fspath(payload)
-                    raise InputError(f"{what} is not JSON ({error}); give an image file with --image") from error
-            root.set_attribute(names.PAYLOAD_SIZE, len(content))
-            return self._deliver(content)
+            return self._deliver(root.encoded(payload))
 
-    def _root(self, warmup: bool) -> Any:
-        attributes: dict[str, Any] = {
-            names.TRANSPORT: self.transport,
-            names.RUN_ID: self.run_id,
-            names.SEQUENCE: next(self._sequence),
-        }
-        if warmup:
-            attributes[names.WARMUP] = True
-        return tracing.tracer().start_as_current_span(names.SEND_IMAGE, attributes=attributes)
+    def _root(self, warmup: bool) -> AbstractContextManager[SentImage]:
+        return image_span(self.transport, run_id=self.run_id, sequence=next(self._sequence), warmup=warmup)
 
     @abstractmethod
     def _deliver(self, payload: bytes) -> Any: ...
@@ -104,14 +78,16 @@ class HttpSender(_Sender):
         host: str | None = None,
         timeout: float = 600.0,
         run_id: str | None = None,
+        session: requests.Session | None = None,
     ) -> None:
         """`url` is the server's or ingress's with `model` given, else the whole `:predict` URL.
 
-        `host` is the Host header by which an ingress finds the model; `timeout` is in seconds.
+        `host` is the Host header by which an ingress finds the model; `timeout` is in seconds. A `session` of yours
+        brings credentials, certificates, proxies.
         """
         super().__init__(run_id)
         tracing.instrument_requests()
-        self._client = ModelClient(predict_url(url, model), host=host, timeout=timeout)
+        self._client = ModelClient(predict_url(url, model), host=host, timeout=timeout, session=session)
 
     def _deliver(self, payload: bytes) -> dict[str, Any]:
         return self._client.post(payload)
@@ -178,19 +154,3 @@ class KafkaSender(_Sender):
                 f"runs, and that topic {self._topic} has a leader"
             )
         raise SendError(f"topic {self._topic} at {servers}: {failure.str()}")
-
-
-def encode_image(content: bytes) -> bytes:
-    """An image's bytes as the JSON that the senders post: `{"instances": [{"image_bytes": {"b64": ...}}]}`.
-
-    Source: KFServing's image transformer sample, which follows TensorFlow Serving's REST API for binary values.
-    """
-    return orjson.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(content).decode("ascii")}}]})
-
-
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """A file's bytes, or an InputError that names it."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"can't read {os.fspath(path)}: {error.strerror}") from error

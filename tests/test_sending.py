@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+import requests
 from opentelemetry.trace import SpanKind, StatusCode
 from support import JPG, HttpServer
 
@@ -63,6 +64,8 @@ def test_one_image_is_one_trace_of_root_encode_and_post(spans, server):
         "send image": (SpanKind.INTERNAL, None),
         "encode": (SpanKind.INTERNAL, root),
         "POST": (SpanKind.CLIENT, root),
+        "upload": (SpanKind.INTERNAL, found["POST"].context.span_id),
+        "wait": (SpanKind.INTERNAL, found["POST"].context.span_id),
     }
 
 
@@ -85,6 +88,20 @@ def test_encode_is_over_before_the_post_starts(spans, server):
     assert found["send image"].start_time <= found["encode"].start_time
     assert found["encode"].end_time <= found["POST"].start_time
     assert found["POST"].end_time <= found["send image"].end_time
+
+
+def test_waiting_for_the_answer_starts_where_the_upload_ends(spans, server):
+    HttpSender(server.url).send(JPG)
+    found = by_name(spans)
+    assert found["POST"].start_time <= found["upload"].start_time <= found["upload"].end_time
+    assert found["upload"].end_time == found["wait"].start_time <= found["wait"].end_time
+
+
+def test_a_session_of_the_caller_s_brings_its_headers(server):
+    session = requests.Session()
+    session.headers["Authorization"] = "Bearer secret"
+    HttpSender(server.url, session=session).send(JPG)
+    assert server.requests[0].headers["authorization"] == "Bearer secret"
 
 
 def test_the_server_receives_the_post_s_context(spans, server):
