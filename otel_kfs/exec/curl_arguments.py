@@ -1,0 +1,240 @@
+"""Reading curl's command line, and adding to it: headers, and a report of curl's own timings on standard error."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from urllib.parse import urlsplit
+
+from otel_kfs.errors import ConfigError
+
+_JSON_SINCE = (7, 70)  # the first curl whose --write-out knows %{json}
+
+# Their timings are not those of one request, or would not reach us.
+_UNTIMED = {
+    "retry": "with --retry the attempts can't be told apart",
+    "stderr": "with --stderr the timings would land in its file",
+}
+_UNTIMED_LINE = re.compile(r"^\s*-{0,2}(write-out|w|stderr|retry)\b", re.MULTILINE)
+_GLOB = re.compile(r"\{|\[[^\]:]*\]")  # [::1] is an address, not a range
+_WITH_BODY = {"data", "data-ascii", "data-binary", "data-raw", "data-urlencode", "form", "form-string", "json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Curl:
+    """What a curl says of itself: its version, its options' short names, and which options take a value."""
+
+    version: tuple[int, int]
+    shorts: Mapping[str, str]
+    takes_value: Mapping[str, bool]
+
+    def long_name(self, word: str) -> str:
+        """An option's full name; curl accepts any beginning of it that means one option only."""
+        word = word.removeprefix("expand-")
+        if word in self.takes_value:
+            return word
+        found = [name for name in self.takes_value if name.startswith(word)]
+        return found[0] if len(found) == 1 else word
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option as given: its long name, its value, and the indices of its first and last word."""
+
+    name: str
+    value: str | None
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """A command line of curl, read."""
+
+    command: tuple[str, ...]
+    options: tuple[Option, ...]
+    urls: tuple[str, ...]
+
+    def values(self, name: str) -> list[str]:
+        """The values of an option, in their order."""
+        return [option.value or "" for option in self.options if option.name == name]
+
+    def has(self, *names: str) -> bool:
+        """Whether one of the options is given."""
+        return any(option.name in names for option in self.options)
+
+    @property
+    def method(self) -> str:
+        """The request's method, by curl's rules."""
+        if requests := self.values("request"):
+            return requests[-1]
+        if self.has("head"):
+            return "HEAD"
+        if self.has("upload-file"):
+            return "PUT"
+        return "POST" if self.has(*_WITH_BODY) and not self.has("get") else "GET"
+
+
+def is_curl(command: Sequence[str]) -> bool:
+    """Whether a command runs curl."""
+    return PurePath(command[0]).name == "curl"
+
+
+def ask(program: str) -> Curl:
+    """Ask a curl what it can do.
+
+    Raises:
+        ConfigError: it can't be started, or is not curl.
+
+    """
+    try:
+        version = _output(program, "--version")
+        # `--help all` came with 7.73; before, `--help` alone listed everything.
+        usage = _output(program, "--help", "all")
+        if "--write-out" not in usage:
+            usage = _output(program, "--help")
+    except OSError as error:
+        raise ConfigError(f"can't start {program}: {error.strerror}; check its name and PATH") from error
+    found = re.match(r"curl (\d+)\.(\d+)", version)
+    if not found:
+        raise ConfigError(f"{program} --version does not look like curl's: {version[:60]!r}")
+    return described(usage, (int(found[1]), int(found[2])))
+
+
+def described(usage: str, version: tuple[int, int]) -> Curl:
+    """A curl by the text of its `--help all`."""
+    shorts, takes_value = {}, {}
+    for short, long, value in re.findall(r"^ *(?:-(\S), )? *--([\w.-]+)( <)?", usage, re.MULTILINE):
+        takes_value[long] = bool(value)
+        if short:
+            shorts[short] = long
+    return Curl(version, shorts, takes_value)
+
+
+def read(command: Sequence[str], curl: Curl) -> Arguments:
+    """Read a command line as that curl would."""
+    options: list[Option] = []
+    urls: list[str] = []
+    at, only_urls = 1, False
+    while at < len(command):
+        word, first = command[at], at
+        following = command[at + 1] if at + 1 < len(command) else None
+        if only_urls or not word.startswith("-") or word == "-":
+            urls.append(word)
+        elif word == "--":
+            only_urls = True
+        elif word.startswith("--"):
+            name = curl.long_name(word[2:])
+            takes = curl.takes_value.get(name, False)
+            at += takes
+            options.append(Option(name, following if takes else None, first, at))
+        else:
+            letters = word[1:]
+            while letters:
+                name = curl.shorts.get(letters[0], letters[0])
+                letters = letters[1:]
+                value = None
+                if curl.takes_value.get(name, False):
+                    if not letters:
+                        at += 1
+                    value, letters = letters or following, ""
+                options.append(Option(name, value, first, at))
+        at += 1
+    urls += [option.value for option in options if option.name == "url" and option.value]
+    return Arguments(tuple(command), tuple(options), tuple(urls))
+
+
+def check(arguments: Arguments, fields: set[str]) -> None:
+    """Refuse what can't be traced as one request; `fields` are the propagator's headers.
+
+    Raises:
+        ConfigError: several requests, another protocol than HTTP, or a header of the propagator is set already.
+
+    """
+    several = "exec traces one request of curl at a time"
+    if len(arguments.urls) > 1 or arguments.has("next"):
+        raise ConfigError(f"{several}: start one `otel-kfs exec -- curl` for each URL, without --next")
+    for url in arguments.urls:
+        if _GLOB.search(url) and not arguments.has("globoff"):
+            raise ConfigError(f"{several}, and [] or {{}} in a URL make many: give one URL (or --globoff)")
+        if "://" in url and urlsplit(url).scheme.lower() not in {"http", "https"}:
+            raise ConfigError("exec traces curl's HTTP requests only: give an http or https URL")
+    for header in arguments.values("header"):
+        name = header.partition(":")[0].strip().lower()
+        if name in {field.lower() for field in fields}:
+            raise ConfigError(f"curl's arguments set the header {name}, which exec sets: leave it out")
+
+
+def untimed(arguments: Arguments, curl: Curl) -> str | None:
+    """Why curl's timings can't be had with these arguments, or None if they can."""
+    if curl.version < _JSON_SINCE:
+        return "this curl is older than 7.70"
+    for option, reason in _UNTIMED.items():
+        if arguments.has(option):
+            return reason
+    formats = arguments.values("write-out")
+    if formats and formats[-1] == "@-":
+        return "the --write-out format comes from standard input"
+    for file in _configurations(arguments):
+        if file == "-":
+            return "curl's --config comes from standard input"
+        try:
+            text = Path(file).read_text(errors="replace")
+        except OSError:
+            continue  # curl itself says what is wrong with it
+        if found := _UNTIMED_LINE.search(text):
+            return f"{file} sets {found[1]}"
+    return None
+
+
+def with_headers(arguments: Arguments, headers: Mapping[str, str], report: str | None) -> list[str]:
+    """The command with headers and, by a `report` mark, with curl's timings on standard error between two marks.
+
+    Raises:
+        ConfigError: the user's --write-out format lies in a file that can't be read.
+
+    """
+    added = [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
+    at = 1
+    if arguments.options and arguments.command[1].startswith(("-q", "--disable")):
+        # Only as the first of all does it keep curl from reading its configuration file.
+        at = max(option.last for option in arguments.options if option.first == 1) + 1
+    command = list(arguments.command)
+    if report:
+        formats = [option for option in arguments.options if option.name == "write-out"]
+        # Ours goes first: after the user's %{onerror} it would be shown for errors only.
+        merged = f"%{{stderr}}{report}%{{json}}{report}%{{stdout}}{_format(formats[-1].value) if formats else ''}"
+        # The last format given is the one that counts.
+        after = formats[-1].last + 1 if formats else at
+        command[after:after] = ["--write-out", merged]
+    command[at:at] = added
+    return command
+
+
+def _format(value: str | None) -> str:
+    """The user's --write-out format; curl reads one from @FILE without its line ends."""
+    if not value or not value.startswith("@"):
+        return value or ""
+    try:
+        return re.sub(r"[\r\n\0]", "", Path(value[1:]).read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError as error:
+        raise ConfigError(f"can't read curl's --write-out format {value[1:]}: {error.strerror}") from error
+
+
+def _configurations(arguments: Arguments) -> list[str]:
+    files = arguments.values("config")
+    first = arguments.command[1] if len(arguments.command) > 1 else ""
+    if not first.startswith("-q") and first != "--disable":
+        folders = [os.environ.get("CURL_HOME"), os.environ.get("HOME")]
+        files += [f"{folder}/.curlrc" for folder in folders if folder]
+        folders = [os.environ.get("XDG_CONFIG_HOME"), os.path.expanduser("~/.config")]
+        files += [f"{folder}/curlrc" for folder in folders if folder]
+    return files
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout

@@ -1,0 +1,104 @@
+"""Spans of another program: their context goes out with it before we know when each of them started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Tracer
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from otel_kfs import names
+
+
+class _Ids(IdGenerator):
+    """The provider's own ids, save that the next span can be given one that was promised before."""
+
+    def __init__(self, ids: IdGenerator) -> None:
+        self._ids = ids
+        self.promised: int | None = None
+
+    def generate_span_id(self) -> int:
+        promised, self.promised = self.promised, None
+        return promised or self._ids.generate_span_id()
+
+    def generate_trace_id(self) -> int:
+        return self._ids.generate_trace_id()
+
+    def is_trace_id_random(self) -> bool:
+        return self._ids.is_trace_id_random()
+
+
+class Spans:
+    """Makes spans whose start and end are given, in ns since the epoch."""
+
+    def __init__(self) -> None:
+        # A scope of its own, because the tracer of a scope is shared by everyone in the process who asks for it.
+        self._tracer = trace.get_tracer("otel_kfs.exec")
+        self._ids: _Ids | None = None
+        if isinstance(self._tracer, Tracer):
+            ids = self._tracer.id_generator
+            self._ids = self._tracer.id_generator = ids if isinstance(ids, _Ids) else _Ids(ids)
+
+    def root(self, start: int, transport: str, program: str, run_id: str, sequence: int) -> Span:
+        """A new trace's `send image`."""
+        attributes: dict[str, Any] = {
+            names.TRANSPORT: transport,
+            names.RUN_ID: run_id,
+            names.SEQUENCE: sequence,
+            names.PROCESS_EXECUTABLE_NAME: program,
+        }
+        return self._tracer.start_span(names.SEND_IMAGE, Context(), attributes=attributes, start_time=start)
+
+    def example_headers(self) -> dict[str, str]:
+        """What a context will look like in headers; nothing if there will be none."""
+        if self._ids is None:
+            return {}
+        ids = (self._ids.generate_trace_id(), self._ids.generate_span_id())
+        return headers(SpanContext(*ids, False, TraceFlags(TraceFlags.SAMPLED)))
+
+    def promise(self, parent: Span) -> SpanContext:
+        """The context of a child of `parent` that is to be made later, by `child(..., promised=...)`."""
+        context = parent.get_span_context()
+        if self._ids is None or not context.is_valid:
+            return context
+        return SpanContext(
+            context.trace_id, self._ids.generate_span_id(), False, context.trace_flags, context.trace_state
+        )
+
+    def child(
+        self,
+        parent: Span,
+        name: str,
+        start: int,
+        end: int | None = None,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        promised: SpanContext | None = None,
+    ) -> Span:
+        """A child span; it has ended if `end` is given."""
+        if self._ids is not None and promised is not None:
+            self._ids.promised = promised.span_id
+        span = self._tracer.start_span(
+            name, trace.set_span_in_context(parent, Context()), kind, dict(attributes or {}), start_time=start
+        )
+        if end is not None:
+            span.end(max(start, end))
+        return span
+
+
+def headers(context: SpanContext) -> dict[str, str]:
+    """What the configured propagator sends along for a span's context."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, trace.set_span_in_context(NonRecordingSpan(context), Context()))
+    return carrier
+
+
+def fail(span: Span, error_type: str, description: str) -> None:
+    """Mark a span as failed."""
+    span.set_attribute(names.ERROR_TYPE, error_type)
+    span.set_status(Status(StatusCode.ERROR, description))
