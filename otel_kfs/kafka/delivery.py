@@ -36,14 +36,14 @@ class Sending:
     __slots__ = ("_metrics", "_shared", "_span", "_start", "_undelivered", "callback")
 
     def __init__(self, client: SendClient, shared: Shared, span: Span, metrics: Metrics | None) -> None:
-        self._undelivered = client.undelivered
         self._span = span
         self._metrics = metrics
         if metrics is not None:
             self._shared = shared
             self._start = time.time_ns()
+        self._undelivered = client.undelivered
+        self._undelivered.add(self)
         self.callback: DeliveryCallback | None = None
-        client.undelivered.add(self)
 
     def __call__(self, error: Any, record: Any) -> None:
         """The delivery report: `error` is a KafkaError, or None."""

@@ -10,7 +10,7 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider, get_meter
-from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, TracerProvider
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanContext, TracerProvider
 
 from otel_kfs import __version__
 from otel_kfs.kafka.metrics import Metrics
@@ -43,7 +43,9 @@ class Telemetry:
         # Until the process has a provider, its tracer is a stand-in, whose spans are invalid.
         self._waits_for_provider = isinstance(provider, trace.ProxyTracerProvider)
         self._tracer = provider.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
-        self._follows_unsampled, self._drops_roots = _certainties(getattr(self._tracer, "sampler", None))
+        follows_unsampled, drops_roots = _certainties(getattr(self._tracer, "sampler", None))
+        self._follows_unsampled = follows_unsampled
+        self._drops_roots = drops_roots
 
     def start_span(
         self,
@@ -67,11 +69,11 @@ class Telemetry:
         unsampled parent, or to drop whatever has none. Below an unsampled parent the parent's own context travels on,
         which leads to the same trace. (The SDK's count of its own unsampled spans, off by default, lacks those.)
         """
-        _, _, _, flags, _, valid = parent
-        if valid:
-            return parent if self._follows_unsampled and not flags & 1 else None
-        if not self._drops_roots:
-            return None
+        if parent is INVALID_SPAN_CONTEXT:
+            return self._new_root() if self._drops_roots else None
+        return parent if self._follows_unsampled and parent.is_valid and not parent.trace_flags & 1 else None
+
+    def _new_root(self) -> SpanContext:
         ids: Any = self._tracer
         flags = _RANDOM if ids.id_generator.is_trace_id_random() else _DEFAULT
         return SpanContext(ids.id_generator.generate_trace_id(), ids.id_generator.generate_span_id(), False, flags)
