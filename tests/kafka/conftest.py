@@ -7,9 +7,18 @@ import confluent_kafka
 import pytest
 from support import wait_until
 
-from otel_kfs.kafka import Consumer
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_kfs.kafka import Consumer, telemetry
 
 GROUP = "a group"
+
+# librdkafka's own broker, inside the producer that is made with these: enough where nobody else reads the records.
+MOCK = {"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "linger.ms": 0}
 
 
 @pytest.fixture
@@ -44,3 +53,40 @@ def fetch(broker: str) -> Callable[..., list[Any]]:
         return records
 
     return fetch_
+
+
+@pytest.fixture(autouse=True)
+def _failures_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test hears of the first failure, which is logged once in a process."""
+    monkeypatch.setattr(telemetry, "_failed", set())
+
+
+@pytest.fixture
+def use() -> Iterator[Callable[..., InMemorySpanExporter]]:
+    """Lets the Kafka clients use a tracer provider with these settings; returns where their spans end up."""
+    first = telemetry.current
+
+    def use_(*, processor: Any = None, meter_provider: Any = None, **settings: Any) -> InMemorySpanExporter:
+        exporter = InMemorySpanExporter()
+        provider = TracerProvider(shutdown_on_exit=False, **settings)
+        provider.add_span_processor(processor or SimpleSpanProcessor(exporter))
+        telemetry.use(telemetry.Telemetry(provider, meter_provider))
+        return exporter
+
+    yield use_
+    telemetry.use(first)
+
+
+@pytest.fixture
+def measured(use: Callable[..., InMemorySpanExporter]) -> Callable[[], dict[str, Any]]:
+    """Turns metrics on; returns what reads them: each metric's data by its name."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    use(meter_provider=provider)
+
+    def read() -> dict[str, Any]:
+        data = reader.get_metrics_data()
+        scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics] if data else []
+        return {metric.name: metric for scope in scopes for metric in scope.metrics}
+
+    return read
