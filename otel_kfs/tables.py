@@ -122,7 +122,7 @@ def seed_tables(cells: Sequence[Cell]) -> list[Table]:
                 f"{title}: seconds",
                 _columns("2-1 3-2 4-3 4-1", "seconds"),
                 tuple(seconds),
-                (f"a row is one image: the one with the median 4-1 of n = {n}",),
+                (f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded by itself",),
             )
         )
     return tables

@@ -25,7 +25,7 @@ Size                1               2               3               4
 HTTP: seconds
 Size     2-1    3-2    4-3    4-1
 1.1MB  0.200  0.200  0.600  1.000
-a row is one image: the one with the median 4-1 of n = 1
+a row is one image, the one with the median 4-1 of n = 1; each figure is rounded by itself
 
 """
 SEED_MARKDOWN = """\
@@ -41,7 +41,7 @@ SEED_MARKDOWN = """\
 |:--|--:|--:|--:|--:|
 | 1.1MB | 0.200 | 0.200 | 0.600 | 1.000 |
 
-a row is one image: the one with the median 4-1 of n = 1
+a row is one image, the one with the median 4-1 of n = 1; each figure is rounded by itself
 """
 SEED_RECORD = {
     "transport": "http",

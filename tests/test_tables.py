@@ -156,14 +156,14 @@ def test_the_two_tables_of_each_transport():
                 ("1.1MB", 45 * MS, 145 * MS, 233 * MS, 423 * MS),
                 ("3.0MB", 134 * MS, 289 * MS, 230 * MS, 653 * MS),
             ),
-            ("a row is one image: the one with the median 4-1 of n = 1 to 3",),
+            ("a row is one image, the one with the median 4-1 of n = 1 to 3; each figure is rounded by itself",),
         ),
         Table("Kafka: unix time", stamps, (("1.1MB", at(0), at(1548), at(1680), at(1988)),)),
         Table(
             "Kafka: seconds",
             differences,
             (("1.1MB", 1548 * MS, 132 * MS, 308 * MS, 1988 * MS),),
-            ("a row is one image: the one with the median 4-1 of n = 1",),
+            ("a row is one image, the one with the median 4-1 of n = 1; each figure is rounded by itself",),
         ),
     ]
 

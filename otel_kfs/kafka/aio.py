@@ -7,6 +7,7 @@ its records: their spans are CLIENT spans, each from `await produce(...)` to the
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import weakref
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import error_type
 from otel_kfs.kafka.consumer import ReceiveClient
 from otel_kfs.kafka.delivery import SendClient, Sending, abandon, of_record
+
+# The methods that ours replace, also in the real classes themselves while an instrumentor is active.
+_Producer, _Consumer = confluent_kafka.aio.AIOProducer, confluent_kafka.aio.AIOConsumer
+_init_producer, _produce = _Producer.__init__, _Producer.produce
+_init_consumer, _poll, _consume = _Consumer.__init__, _Consumer.poll, _Consumer.consume
 
 
 @contextmanager
@@ -33,28 +39,25 @@ def _outer_client() -> Iterator[None]:
 class AIOProducer(confluent_kafka.aio.AIOProducer):  # type: ignore[misc]
     """A `confluent_kafka.aio.AIOProducer` in every way: only `produce` does more."""
 
-    _kfs: SendClient
-
     def __init__(self, producer_conf: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         with _outer_client():
-            super().__init__(producer_conf, *args, **kwargs)
-        self._follow(producer_conf)
-
-    def _follow(self, config: Any) -> None:
-        self._kfs = SendClient(config)
-        weakref.finalize(self, abandon, self._kfs.undelivered).atexit = False
+            _init_producer(self, producer_conf, *args, **kwargs)
+        _follow_producer(self, producer_conf)
 
     async def produce(self, topic: str, value: Any = None, key: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Like `confluent_kafka.aio.AIOProducer.produce`; the span ends when the returned future is done."""
-        sending = self._kfs.start_without_headers(Sending, topic, of_record({}, value, key))
+        client: SendClient | None = getattr(self, "_kfs", None)
+        sending = None
+        if client is not None:
+            sending = client.start_without_headers(Sending, topic, of_record({}, value, key))
         try:
-            future = await super().produce(topic, value, key, *args, **kwargs)
+            future = await _produce(self, topic, value, key, *args, **kwargs)
         except BaseException as error:
             if sending is not None:
                 sending.refused(error)
             raise
         if sending is not None:
-            future.add_done_callback(lambda done: _delivered(sending, done))
+            future.add_done_callback(functools.partial(_delivered, sending))
         return future
 
 
@@ -62,31 +65,26 @@ class AIOConsumer(confluent_kafka.aio.AIOConsumer):  # type: ignore[misc]
     """A `confluent_kafka.aio.AIOConsumer` in every way: only `poll` and `consume` do more."""
 
     group: str | None
-    _kfs: ReceiveClient
 
     def __init__(self, consumer_conf: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         with _outer_client():
-            super().__init__(consumer_conf, *args, **kwargs)
-        self._follow(consumer_conf)
-
-    def _follow(self, config: Any) -> None:
-        self.group = config.get("group.id")
-        self._kfs = ReceiveClient(config)
+            _init_consumer(self, consumer_conf, *args, **kwargs)
+        _follow_consumer(self, consumer_conf)
 
     async def poll(self, *args: Any, **kwargs: Any) -> Any:
         """Like `confluent_kafka.aio.AIOConsumer.poll`."""
         start = time.time_ns()
-        record = await super().poll(*args, **kwargs)
+        record = await _poll(self, *args, **kwargs)
         if record is not None:
-            self._kfs.received([record], start)
+            _received(self, [record], start)
         return record
 
     async def consume(self, *args: Any, **kwargs: Any) -> Any:
         """Like `confluent_kafka.aio.AIOConsumer.consume`."""
         start = time.time_ns()
-        records = await super().consume(*args, **kwargs)
+        records = await _consume(self, *args, **kwargs)
         if records:
-            self._kfs.received(records, start)
+            _received(self, records, start)
         return records
 
 
@@ -96,7 +94,7 @@ class AsyncSerializingProducer(confluent_kafka.aio.AsyncSerializingProducer, AIO
     async def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[misc]
         with _outer_client():
             await super().__init__(conf, **kwargs)  # type: ignore[misc]
-        self._follow(conf)
+        _follow_producer(self, conf)
 
 
 class AsyncDeserializingConsumer(confluent_kafka.aio.AsyncDeserializingConsumer, AIOConsumer):  # type: ignore[misc]
@@ -105,7 +103,23 @@ class AsyncDeserializingConsumer(confluent_kafka.aio.AsyncDeserializingConsumer,
     async def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[misc]
         with _outer_client():
             await super().__init__(conf, **kwargs)  # type: ignore[misc]
-        self._follow(conf)
+        _follow_consumer(self, conf)
+
+
+def _follow_producer(producer: Any, config: Any) -> None:
+    producer._kfs = client = SendClient(config)
+    weakref.finalize(producer, abandon, client.undelivered).atexit = False
+
+
+def _follow_consumer(consumer: Any, config: Any) -> None:
+    consumer.group = config.get("group.id")
+    consumer._kfs = ReceiveClient(config)
+
+
+def _received(consumer: Any, records: Any, start: int) -> None:
+    client: ReceiveClient | None = getattr(consumer, "_kfs", None)
+    if client is not None:
+        client.received(records, start)
 
 
 def _delivered(sending: Sending, future: asyncio.Future[Any]) -> None:

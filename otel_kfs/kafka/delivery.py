@@ -6,6 +6,7 @@ A record that is under way stands in its client's `undelivered`; whoever takes i
 from __future__ import annotations
 
 import atexit
+import functools
 import threading
 import time
 import weakref
@@ -44,6 +45,7 @@ class Sending:
         self._undelivered = client.undelivered
         self._undelivered.add(self)
         self.callback: DeliveryCallback | None = None
+        _wait_for_exit()
 
     def __call__(self, error: Any, record: Any) -> None:
         """The delivery report: `error` is a KafkaError, or None."""
@@ -224,7 +226,16 @@ def mark_failed(span: Span, failure: Failure) -> None:
 _live: weakref.WeakSet[SendClient] = weakref.WeakSet()
 
 
-@atexit.register
+@functools.cache
+def _wait_for_exit() -> None:
+    """Have what is still under way at the program's end abandoned then; the first call counts.
+
+    Registered with the first record rather than with this module, so that it runs before the provider shuts down,
+    which was set up by then.
+    """
+    atexit.register(_abandon_all)
+
+
 def _abandon_all() -> None:
     for client in list(_live):
         abandon(client.undelivered, "the program ended")

@@ -24,17 +24,17 @@ _log = logging.getLogger(__name__)
 # In C: nothing can be changed in these classes themselves, so whoever holds one from before holds the untraced one.
 _IN_C = {confluent_kafka.Producer: Producer, confluent_kafka.Consumer: Consumer}
 
-# In Python: what is made by calling one of these is ours, wherever and whenever the caller got hold of the class.
-_IN_PYTHON = {
+# In Python, derived from those: what is made by calling one is ours, whenever the caller got hold of the class.
+_DERIVED = {
     confluent_kafka.SerializingProducer: SerializingProducer,
     confluent_kafka.DeserializingConsumer: DeserializingConsumer,
-    confluent_kafka.aio.AIOProducer: aio.AIOProducer,
-    confluent_kafka.aio.AIOConsumer: aio.AIOConsumer,
-    confluent_kafka.aio.AsyncSerializingProducer: aio.AsyncSerializingProducer,
-    confluent_kafka.aio.AsyncDeserializingConsumer: aio.AsyncDeserializingConsumer,
 }
 
-_PUBLIC = (confluent_kafka, confluent_kafka.aio)
+# In Python throughout: these methods become ours in the class itself, and with it in all that derive from it.
+_METHODS: list[tuple[type[Any], type[Any], tuple[str, ...]]] = [
+    (confluent_kafka.aio.AIOProducer, aio.AIOProducer, ("__init__", "produce")),
+    (confluent_kafka.aio.AIOConsumer, aio.AIOConsumer, ("__init__", "poll", "consume")),
+]
 
 
 class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -61,12 +61,13 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             telemetry.Telemetry(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
         )
         self._undo: list[Callable[[], None]] = []
-        for module in _PUBLIC:
-            for original, ours in {**_IN_C, **_IN_PYTHON}.items():
-                if vars(module).get(original.__name__) is original:
-                    self._set(module, original.__name__, ours)
-        for original, ours in _IN_PYTHON.items():
+        for original, ours in {**_IN_C, **_DERIVED}.items():
+            self._set(confluent_kafka, original.__name__, ours)
+        for original, ours in _DERIVED.items():
             self._make_ours(original, ours)
+        for original, ours, methods in _METHODS:
+            for method in methods:
+                self._set(original, method, vars(ours)[method])
 
     def _uninstrument(self, **_: Any) -> None:
         while self._undo:
@@ -83,11 +84,9 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _make_ours(self, original: type[Any], ours: type[Any]) -> None:
         new: Any = original.__new__
-        takes_arguments = new is not object.__new__
 
         def make(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
-            made = ours if cls is original else cls
-            return new(made, *args, **kwargs) if takes_arguments else new(made)
+            return new(ours if cls is original else cls, *args, **kwargs)
 
         self._set(original, "__new__", staticmethod(make))
 

@@ -5,20 +5,16 @@ from typing import Any
 
 import confluent_kafka
 import pytest
-from support import wait_until
-
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from support import wait_until
 
 from otel_kfs.kafka import Consumer, telemetry
 
 GROUP = "a group"
-
-# librdkafka's own broker, inside the producer that is made with these: enough where nobody else reads the records.
-MOCK = {"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "linger.ms": 0}
 
 
 @pytest.fixture
