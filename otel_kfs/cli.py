@@ -58,6 +58,9 @@ def main(context: click.Context, verbose: bool, quiet: bool) -> None:
     context.obj = {"quiet": quiet}
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    if not verbose:
+        # Each try of an exporter that reaches nobody is a warning; that it gave up is an error, and enough.
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)
 
 
 @main.command(
@@ -309,6 +312,9 @@ def demo(
     otlp_endpoint: str | None,
 ) -> None:
     """Run the measurement here: broker, transformer, predictor, bridge; four pictures, two ways; the tables."""
+    from otel_kfs.demo import example
+
+    serving = example.serving(serving)  # first, because its message names all that the demo needs
     from otel_kfs.demo import run
 
     traces = run.demo(
