@@ -9,7 +9,7 @@ SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_in
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 INSTALLED = pyproject.toml requirements-weights.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test test-services services validate-deploy lint format clean constraints
+.PHONY: help demo test test-services services validate-deploy bench lint format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -24,12 +24,19 @@ ifeq ($(SERVING),kfserving)
 else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
+	@for program in java mvn; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
+	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
+	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy)."
 
 test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven), and on Jaeger and Tempo where they are
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services $(VENV)/bin/pytest -m services $(TESTS)
 
 services: $(VENV)/installed  ## Start the real Kafka (and Jaeger, Tempo where they are: SERVICES='kafka jaeger tempo'); Ctrl-C stops
 	$(VENV)/bin/python deploy/services/services.py run $(or $(SERVICES),kafka) $(SERVICES_OPTIONS)
+
+bench: $(VENV)/installed  ## Measure what tracing costs, as ratios within one run (about 10 minutes; a quiet machine helps)
+	$(VENV)/bin/python benchmarks/kafka_cost.py
+	$(VENV)/bin/python benchmarks/overhead.py
 
 validate-deploy: $(VENV)/installed  ## Check deploy/ against real schemas and programs (needs Go, Maven, Node)
 	$(VENV)/bin/python deploy/validate/validate.py

@@ -195,7 +195,20 @@ def test_every_exported_name_is_there(name):
 
 @pytest.mark.kafka
 def test_the_exported_room_is_there():
-    assert otel_kfs.kafka.__all__ == ["Bridge", "Consumer", "Producer", "process"]
+    assert otel_kfs.kafka.__all__ == [
+        "AIOConsumer",
+        "AIOProducer",
+        "AsyncDeserializingConsumer",
+        "AsyncSerializingProducer",
+        "Bridge",
+        "Consumer",
+        "DeserializingConsumer",
+        "KafkaInstrumentor",
+        "Producer",
+        "SerializingProducer",
+        "process",
+        "processing",
+    ]
 
 
 def test_any_other_name_is_an_attribute_error():

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode
 
 from otel_kfs import names
 from otel_kfs.kafka import telemetry
@@ -45,7 +45,6 @@ class Sending:
         self._undelivered = client.undelivered
         self._undelivered.add(self)
         self.callback: DeliveryCallback | None = None
-        _wait_for_exit()
 
     def __call__(self, error: Any, record: Any) -> None:
         """The delivery report: `error` is a KafkaError, or None."""
@@ -62,22 +61,17 @@ class Sending:
             return
         try:
             ended = time.time_ns()
-            place = None
-            if failure is None and record is not None:
-                place = {
-                    names.MESSAGING_DESTINATION_PARTITION_ID: str(record.partition()),
-                    names.MESSAGING_KAFKA_OFFSET: record.offset(),
-                }
+            place = {}
             if failure is not None:
                 mark_failed(self._span, failure)
-            elif place is not None:
+            elif record is not None:
+                place[names.MESSAGING_DESTINATION_PARTITION_ID] = str(record.partition())
+                place[names.MESSAGING_KAFKA_OFFSET] = record.offset()
                 self._span.set_attributes(place)
             self._span.end(ended)
             if self._metrics is not None:
-                attributes = dict(self._shared.metric_attributes)
-                if place is not None:
-                    key = names.MESSAGING_DESTINATION_PARTITION_ID
-                    attributes[key] = place[key]
+                place.pop(names.MESSAGING_KAFKA_OFFSET, None)
+                attributes = {**self._shared.metric_attributes, **place}
                 if failure is not None:
                     attributes[names.ERROR_TYPE] = failure[0]
                 self._metrics.operation(ended - self._start, attributes)
@@ -148,7 +142,7 @@ class SendClient:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.operation = send_operation(config)
         self.undelivered: set[Sending] = set()
-        _live.add(self)
+        self._waits_for_exit = False
 
     def start(self, topic: str, value: Any, key: Any, headers: Any) -> tuple[Sending | None, Any]:
         """What follows one record, or None, and the headers that the record is to leave with.
@@ -166,17 +160,22 @@ class SendClient:
             metrics = now.metrics if now.metrics.enabled else None
             name, attributes, _ = shared = self.operation[topic]
             span: Span = INVALID_SPAN
-            creation = now.dropped(parent.get_span_context()) if alone else None
+            creation: telemetry.ContextFields | None = None
+            if alone and (context or now.drops_roots):
+                creation = now.dropped(parent.get_span_context())
             if creation is None:
                 span = now.start_span(name, context, SpanKind.PRODUCER, of_record(attributes, value, key))
                 creation = span.get_span_context()
             if metrics is not None or span.is_recording():
                 sending = Sending(self, shared, span, metrics)
+                if not self._waits_for_exit:
+                    self._wait_for_exit()
             # Headers that the client does not take stay as they are, for the client to refuse.
             if headers is None or isinstance(headers, list | dict):
                 short = inject_alone(headers, creation) if alone else None
                 if short is None:
-                    short = inject(headers, context, span if span is not INVALID_SPAN else NonRecordingSpan(creation))
+                    own = span if span is not INVALID_SPAN else NonRecordingSpan(SpanContext(*creation[:5]))
+                    short = inject(headers, context, own)
                 headers = short
         except Exception:
             telemetry.report_failure("send")
@@ -193,10 +192,18 @@ class SendClient:
             shared = self.operation[topic]
             span = now.start_span(shared.name, context, SpanKind.CLIENT, {**shared.attributes, **attributes})
             if span.is_recording() or metrics is not None:
+                if not self._waits_for_exit:
+                    self._wait_for_exit()
                 return kind(self, shared, span, metrics)
         except Exception:
             telemetry.report_failure("send")
         return None
+
+    def _wait_for_exit(self) -> None:
+        """Have what is still under way at the program's end abandoned then."""
+        self._waits_for_exit = True
+        _sending.add(self)
+        _register_exit()
 
 
 def abandon(undelivered: set[Sending], why: str = "the producer was dropped") -> None:
@@ -207,7 +214,7 @@ def abandon(undelivered: set[Sending], why: str = "the producer was dropped") ->
 
 def of_record(shared: Mapping[str, Any], value: Any, key: Any) -> dict[str, Any]:
     """The attributes of one record, in addition to those of its topic; key bytes and contents are never among them."""
-    attributes = dict(shared)
+    attributes = {**shared}
     if value is None:
         attributes[names.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
     elif isinstance(value, bytes):
@@ -223,19 +230,15 @@ def mark_failed(span: Span, failure: Failure) -> None:
     span.set_status(Status(StatusCode.ERROR, failure[1]))
 
 
-_live: weakref.WeakSet[SendClient] = weakref.WeakSet()
+_sending: weakref.WeakSet[SendClient] = weakref.WeakSet()
 
 
 @functools.cache
-def _wait_for_exit() -> None:
-    """Have what is still under way at the program's end abandoned then; the first call counts.
-
-    Registered with the first record rather than with this module, so that it runs before the provider shuts down,
-    which was set up by then.
-    """
+def _register_exit() -> None:
+    """Once, with the first record: the provider was set up before it, so it shuts down after what is registered now."""
     atexit.register(_abandon_all)
 
 
 def _abandon_all() -> None:
-    for client in list(_live):
+    for client in list(_sending):
         abandon(client.undelivered, "the program ended")

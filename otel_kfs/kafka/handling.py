@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from contextvars import Token
 from types import TracebackType
 from typing import Any
@@ -20,7 +21,9 @@ from otel_kfs import names
 from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import Operation, process_operation
 from otel_kfs.kafka.delivery import mark_failed, of_record
-from otel_kfs.kafka.headers import extract
+from otel_kfs.kafka.headers import extract_span
+
+_log = logging.getLogger(__name__)
 
 _TIMESTAMP_TYPES = {
     confluent_kafka.TIMESTAMP_CREATE_TIME: "CreateTime",
@@ -37,8 +40,8 @@ def process(
     trace of its own, linked to the producer's. An exception from inside marks the span and passes through unchanged.
     `consumer` (one of this package's) or `group` (a consumer group's id) is for the span's attributes alone.
     """
-    client = getattr(consumer, "_kfs", None)
-    return _Process(record, client.process if client is not None else _of_group(group), links)
+    client = None if consumer is None else getattr(consumer, "_kfs", None)
+    return _Process(record, _of_group(group) if client is None else client.process, links)
 
 
 def processing(consumer: Any, timeout: float = -1, *, links: bool = False) -> Processing:
@@ -129,11 +132,10 @@ class _Process:
         return self._span
 
     def _begin(self) -> None:
-        if not is_instrumentation_enabled():
+        if otel_context.get_current() and not is_instrumentation_enabled():
             return
         record, now = self._record, telemetry.current
-        propagated = extract(record.headers())
-        remote = trace.get_current_span(propagated)
+        propagated, remote = extract_span(record.headers())
         creation = remote.get_span_context()
         if not self._links and creation.is_valid and now.dropped(creation) is not None:
             # Certain to be dropped: the producer's unsampled context alone keeps what follows unsampled too.
@@ -204,5 +206,7 @@ def _of_group(group: str | None) -> Operation:
 
 def _detach(token: Token[Context]) -> None:
     """Undo an attach; a loop's iterator that dies in another thread or task has nothing to undo there."""
-    with suppress(ValueError):
+    try:
         token.var.reset(token)
+    except ValueError:
+        _log.debug("a record's processing ended in another thread or task than it began in")

@@ -20,16 +20,17 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.trace import DEFAULT_TRACE_STATE, NonRecordingSpan, Span, SpanContext, TraceFlags
+from opentelemetry.trace import DEFAULT_TRACE_STATE, INVALID_SPAN, NonRecordingSpan, Span, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from otel_kfs.kafka.telemetry import carries_more
+from otel_kfs.kafka.telemetry import ContextFields, carries_more
 
 HeaderValue = str | bytes | None
 Headers = Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]
 
 _TRACEPARENT = "traceparent"
 _FLAGS = tuple(b"%02x" % flags for flags in range(256))
+_TRACE_FLAGS = tuple(map(TraceFlags, range(256)))
 _VERSION_0 = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
@@ -76,7 +77,7 @@ def inject(
     return _replace(headers, [(key, value.encode()) for key, value in carrier.items()], propagation)
 
 
-def inject_alone(headers: Headers | None, span: SpanContext) -> list[tuple[str, HeaderValue]] | None:
+def inject_alone(headers: Headers | None, span: ContextFields) -> list[tuple[str, HeaderValue]] | None:
     """Like `inject`, of a span in a context that holds nothing else; None: only `inject` can do it."""
     trace_id, span_id, _, flags, state, valid = span
     propagation = _propagation()
@@ -93,7 +94,8 @@ def _replace(
 ) -> list[tuple[str, HeaderValue]]:
     if not headers:
         return written
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    # The clients take any keys in a dict, as text, and text alone in a list.
+    pairs = [(str(key), value) for key, value in headers.items()] if isinstance(headers, Mapping) else headers
     fields = propagation.fields
     return [(key, value) for key, value in pairs if key not in fields] + written
 
@@ -103,6 +105,11 @@ def extract(headers: Iterable[tuple[str, HeaderValue]] | None) -> Context:
 
     Where a key stands more than once, the last one counts: it was written last.
     """
+    return extract_span(headers)[0]
+
+
+def extract_span(headers: Iterable[tuple[str, HeaderValue]] | None) -> tuple[Context, Span]:
+    """The same, and that context's span: an invalid one where the headers name none."""
     found: dict[str, HeaderValue] = {}
     propagation = _propagation()
     if headers:
@@ -110,22 +117,24 @@ def extract(headers: Iterable[tuple[str, HeaderValue]] | None) -> Context:
         found = {key: value for key, value in headers if key in fields and value is not None}
     if propagation.is_default:
         if not found:
-            return Context()
-        if len(found) == 1 and (context := _from_traceparent(found.get(_TRACEPARENT))) is not None:
-            return context
+            return Context(), INVALID_SPAN
+        if len(found) == 1 and (span := _from_traceparent(found.get(_TRACEPARENT))) is not None:
+            return trace.set_span_in_context(span, Context()), span
     carrier: dict[str, str] = {}
     for key, value in found.items():
         try:
             carrier[key] = value.decode() if isinstance(value, bytes) else str(value)
         except UnicodeDecodeError:
             continue
-    return propagation.propagator.extract(carrier, Context())
+    context = propagation.propagator.extract(carrier, Context())
+    return context, trace.get_current_span(context)
 
 
-def _from_traceparent(value: HeaderValue) -> Context | None:
-    """The context of a traceparent of today's version, as bytes; None leaves it to the propagator."""
+def _from_traceparent(value: HeaderValue) -> Span | None:
+    """The span of a traceparent of today's version, as bytes; None leaves it to the propagator."""
     match = _VERSION_0.fullmatch(value) if isinstance(value, bytes) else None
     if match is None:
         return None
-    span = SpanContext(int(match[1], 16), int(match[2], 16), is_remote=True, trace_flags=TraceFlags(int(match[3], 16)))
-    return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span.is_valid else Context()
+    trace_id, span_id, flags = match.groups()
+    span = SpanContext(int(trace_id, 16), int(span_id, 16), True, _TRACE_FLAGS[int(flags, 16)])
+    return NonRecordingSpan(span) if span.is_valid else None

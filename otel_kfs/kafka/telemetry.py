@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -25,6 +25,10 @@ inner_client: ContextVar[bool] = ContextVar("otel_kfs_inner_client", default=Fal
 
 _DEFAULT, _RANDOM = trace.TraceFlags(0), trace.TraceFlags(trace.TraceFlags.RANDOM_TRACE_ID)
 
+# What a SpanContext is a tuple of: ids, whether it is remote, flags, state, whether it is valid. (Making a real one
+# costs as much as making the header.)
+ContextFields = tuple[int, int, bool, trace.TraceFlags, trace.TraceState, bool]
+
 _failed: set[str] = set()
 
 
@@ -40,43 +44,36 @@ class Telemetry:
 
     def _resolve(self) -> None:
         provider = self._given or trace.get_tracer_provider()
-        # Until the process has a provider, its tracer is a stand-in, whose spans are invalid.
-        self._waits_for_provider = isinstance(provider, trace.ProxyTracerProvider)
-        self._tracer = provider.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
-        follows_unsampled, drops_roots = _certainties(getattr(self._tracer, "sampler", None))
-        self._follows_unsampled = follows_unsampled
-        self._drops_roots = drops_roots
+        self._tracer: Any = provider.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+        self._follows_unsampled, self.drops_roots = _certainties(getattr(self._tracer, "sampler", None))
+        # As `trace.Tracer.start_span`: a new span, not current; it raises whatever the tracer raises.
+        self.start_span: Callable[..., Span] = self._tracer.start_span
+        if isinstance(provider, trace.ProxyTracerProvider):
+            self.start_span = self._start_span_and_look
 
-    def start_span(
-        self,
-        name: str,
-        context: Context,
-        kind: trace.SpanKind,
-        attributes: Any,
-        links: Sequence[trace.Link] | None = None,
-        start_time: int | None = None,
-    ) -> Span:
-        """A new span, not current; raises whatever the tracer raises."""
-        span = self._tracer.start_span(name, context, kind, attributes, links, start_time)
-        if self._waits_for_provider and span.get_span_context().is_valid:
+    def _start_span_and_look(self, *args: Any, **kwargs: Any) -> Span:
+        """Until the process has a provider its tracer is a stand-in, and the first valid span tells that it has one."""
+        span: Span = self._tracer.start_span(*args, **kwargs)
+        if span.get_span_context().is_valid:
             self._resolve()
         return span
 
-    def dropped(self, parent: SpanContext) -> SpanContext | None:
-        """The context to propagate where a child of `parent` is certain to be dropped, else None: ask the sampler.
+    def dropped(self, parent: SpanContext) -> ContextFields | None:
+        """What to propagate where a child of `parent` is certain to be dropped, else None: ask the sampler.
 
         Starting such a span costs as much as all else together, and nobody sees it: the sampler is known to follow an
         unsampled parent, or to drop whatever has none. Below an unsampled parent the parent's own context travels on,
         which leads to the same trace. (The SDK's count of its own unsampled spans, off by default, lacks those.)
         """
         if parent is INVALID_SPAN_CONTEXT:
-            return self._new_root() if self._drops_roots else None
-        return parent if self._follows_unsampled and parent.is_valid and not parent.trace_flags & 1 else None
+            return self._new_root() if self.drops_roots else None
+        _, _, _, flags, _, valid = parent
+        return parent if valid and not flags & 1 and self._follows_unsampled else None
 
-    def _new_root(self) -> SpanContext:
-        ids: Any = self._tracer
-        flags = _RANDOM if ids.id_generator.is_trace_id_random() else _DEFAULT
-        return SpanContext(ids.id_generator.generate_trace_id(), ids.id_generator.generate_span_id(), False, flags)
+    def _new_root(self) -> ContextFields:
+        ids = self._tracer.id_generator
+        flags = _RANDOM if ids.is_trace_id_random() else _DEFAULT
+        return ids.generate_trace_id(), ids.generate_span_id(), False, flags, trace.DEFAULT_TRACE_STATE, True
 
 
 def _certainties(sampler: Any) -> tuple[bool, bool]:

@@ -84,7 +84,7 @@ def filled(broker, topic):
     """A topic with three records of the real producer."""
     plain = confluent_kafka.Producer({"bootstrap.servers": broker})
     for value in (b"0", b"1", b"2"):
-        plain.produce(topic, value, headers={"traceparent": "00-%032x-%016x-01" % (1, 2)})
+        plain.produce(topic, value, headers={"traceparent": f"00-{1:032x}-{2:016x}-01"})
     plain.flush()
     return topic
 
@@ -197,7 +197,7 @@ def test_hostile_headers_reach_the_client_as_they_are(caplog):
     assert len(ours(caplog)) == 1
 
 
-@pytest.mark.parametrize("headers", [3, "a", (("a", b"1"),), [("a",)], [3], {"a": 1}, {1: b"1"}, iter([])])
+@pytest.mark.parametrize("headers", [3, "a", (("a", b"1"),), [("a",)], [3], {"a": 1}, iter([])])
 def test_headers_that_the_client_refuses_raise_what_it_raises(headers):
     raised = []
     for cls in (confluent_kafka.Producer, Producer):
@@ -205,6 +205,15 @@ def test_headers_that_the_client_refuses_raise_what_it_raises(headers):
             cls(MOCK).produce("t", b"1", headers=headers)
         raised.append(str(error.value))
     assert raised[0].split(" at ")[0] == raised[1].split(" at ")[0]
+
+
+def test_keys_that_are_no_text_are_taken_as_the_client_takes_them(broker, topic, fetch):
+    for cls in (confluent_kafka.Producer, Producer):
+        producer = cls({"bootstrap.servers": broker})
+        producer.produce(topic, b"1", headers={1: b"1"})
+        producer.flush()
+    plain, ours = (record.headers()[0] for record in fetch(topic, 2))
+    assert plain == ours == ("1", b"1")
 
 
 def test_hostile_configuration_is_the_client_s_to_judge():
@@ -217,10 +226,10 @@ def test_hostile_configuration_is_the_client_s_to_judge():
             cls({"bootstrap.servers": "x", "client.id": Group()})
 
 
-def test_a_record_s_hostile_headers_are_processed(open_consumer, broker, topic):
+def test_a_record_s_hostile_headers_are_processed(spans, open_consumer, broker, topic):
     plain = confluent_kafka.Producer({"bootstrap.servers": broker})
     hostile = [("traceparent", b"\xff"), ("traceparent", None), ("tracestate", b"=,=,="), ("baggage", b"%%%;;==,\x00")]
-    plain.produce(topic, b"1", headers=[*hostile, ("baggage", b"k=" + b"v" * 100_000), ("traceparent", b"0" * 9999)])
+    plain.produce(topic, b"1", headers=[*hostile, ("baggage", b"k=" + b"v" * 9000), ("traceparent", b"0" * 99)])
     plain.flush()
     with process(open_consumer(topic).poll(30)) as span:
         assert span.is_recording()
