@@ -36,6 +36,7 @@ services: $(VENV)/installed  ## Start the real Kafka (and Jaeger, Tempo where th
 
 bench: $(VENV)/installed  ## Measure what tracing costs, as ratios within one run (about 10 minutes; a quiet machine helps)
 	$(VENV)/bin/python benchmarks/kafka_cost.py
+	$(VENV)/bin/python benchmarks/serving_cost.py
 	$(VENV)/bin/python benchmarks/overhead.py
 
 validate-deploy: $(VENV)/installed  ## Check deploy/ against real schemas and programs (needs Go, Maven, Node)

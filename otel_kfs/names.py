@@ -62,8 +62,9 @@ MESSAGING_KAFKA_MESSAGE_TOMBSTONE: Final = "messaging.kafka.message.tombstone"
 ERROR_TYPE: Final = "error.type"
 
 KAFKA: Final = "kafka"  # the value of messaging.system
+GRPC: Final = "grpc"  # the value of rpc.system.name
 
-# --- OpenTelemetry semantic conventions, HTTP and resources ---
+# --- OpenTelemetry semantic conventions, HTTP, RPC and resources ---
 HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"  # bytes
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
@@ -72,6 +73,9 @@ SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 PROCESS_EXECUTABLE_NAME: Final = "process.executable.name"  # on the `send image` of a program under `exec`
 PROCESS_EXIT_CODE: Final = "process.exit.code"  # the same
+RPC_SYSTEM_NAME: Final = "rpc.system.name"
+RPC_METHOD: Final = "rpc.method"
+RPC_RESPONSE_STATUS_CODE: Final = "rpc.response.status_code"  # gRPC's name of it: "OK", "INVALID_ARGUMENT"
 SERVICE_NAME: Final = "service.name"
 HOST_NAME: Final = "host.name"
 

@@ -51,6 +51,8 @@ class Written:
     end: int
     status: int
     attributes: dict[str, Any]
+    links: tuple[str, ...] = ()  # span ids
+    events: tuple[str, ...] = ()  # names
 
 
 SERVER, CLIENT = 2, 3  # OTLP's numbers of span kinds
@@ -85,6 +87,8 @@ def _spans(document: dict[str, Any]) -> Iterator[Written]:
                     int(span["endTimeUnixNano"]),
                     (span.get("status") or {}).get("code", 0),
                     _attributes(span),
+                    tuple(link["spanId"] for link in span.get("links", [])),
+                    tuple(event["name"] for event in span.get("events", [])),
                 )
 
 

@@ -14,14 +14,16 @@ def trace_model(model: M, role: str | None = None) -> M:
     """Trace one model, and the server it is about to be given to; returns the same object.
 
     The model's `preprocess`, `predict`, `explain` and `postprocess` become spans; each request gets one SERVER span
-    (OpenTelemetry's own tornado or FastAPI instrumentation), a `receive` span from its headers to its whole body and
-    a `decode` span; calls to the predictor carry the trace's context. Call it before the server starts.
+    (OpenTelemetry's own tornado or FastAPI instrumentation, or ours for KServe's gRPC), a `receive` span from its
+    headers to its whole body and a `decode` span; calls to the predictor carry the trace's context. Call it before the
+    server starts. Under `opentelemetry-instrument` it is not needed: see KFServingInstrumentor, KServeInstrumentor.
 
     `role` is "transformer" or "predictor" in the spans; left out, a model that has a predictor to call is a
     transformer.
 
     Raises:
         ConfigError: `model` is neither a kfserving.KFModel nor a kserve.Model.
+        MissingExtra: OpenTelemetry's instrumentation of the SDK's server is not installed.
     """
     if _is_instance(model, "kfserving", "KFModel"):
         from otel_kfs.serving import kfserving

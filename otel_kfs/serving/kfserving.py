@@ -3,58 +3,128 @@
 from __future__ import annotations
 
 import functools
-import os
 import time
+from collections.abc import Callable, Collection
 from typing import Any
+
+from opentelemetry import trace as otel_trace
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.trace import TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import incoming
-from otel_kfs.serving.steps import received, role_of, trace_steps
+from otel_kfs.serving.guard import SafeTracerProvider, guard_propagator, guard_span, guarded
+from otel_kfs.serving.imports import when_imported
+from otel_kfs.serving.patches import Patches
+from otel_kfs.serving.steps import received, role_of, trace_steps, untrace_all, use_provider
 
-# KFServer's health and listing routes; the tornado instrumentation takes regular expressions to search for.
-_NOT_TRACED = r"^https?://[^/]+/?$,/v2/health/live$,/v[12]/models$,/v1/models/[^/:]+$,/v2/models/[^/]+/status$,^/$"
+_server = Patches()  # what makes requests spans
+_registry = Patches()  # what makes models traced when a server gets them
 
 
-def trace(model: Any, role: str | None) -> None:
+def trace(model: Any, role: str | None = None) -> None:
     """Trace one KFModel, and all requests of this process's KFServer."""
     _instrument_server()
-    trace_steps(model, lambda: role or role_of(bool(model.predictor_host)))
+    trace_steps(model, lambda: role or role_of(bool(getattr(model, "predictor_host", None))))
 
 
-@functools.cache
-def _instrument_server() -> None:
-    # The instrumentation reads its exclusions when it is imported.
-    os.environ.setdefault("OTEL_PYTHON_TORNADO_EXCLUDED_URLS", _NOT_TRACED)
+class KFServingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """`instrument()` traces every model that a KFServer is given from then on; `uninstrument()` undoes all tracing.
+
+    `instrument` takes a `tracer_provider`; without, the global one counts. Nothing is imported that the program does
+    not import itself: KFServing is changed when it is there.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The library that is traced."""
+        return ("kfserving >= 0.5.0, < 0.6.0",)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        self._provider = kwargs.get("tracer_provider")
+        self._wanted = True
+        when_imported("kfserving", self._begin)
+
+    @guarded("KFServing's models")
+    def _begin(self) -> None:
+        if not self._wanted or _registry.active:
+            return
+        from kfserving.kfmodel_repository import KFModelRepository
+
+        _instrument_server(self._provider)
+
+        def update(repository: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+            guarded("a KFModel")(trace)(model)
+            return original(repository, model, *args, **kwargs)
+
+        original = KFModelRepository.update
+        _registry.set(KFModelRepository, "update", functools.wraps(original)(update))
+
+    def _uninstrument(self, **_: Any) -> None:
+        self._wanted = False
+        _registry.undo()
+        _server.undo()
+        untrace_all()
+
+
+def _instrument_server(provider: TracerProvider | None = None) -> None:
+    if _server.active:
+        return
     try:
-        from opentelemetry.instrumentation.tornado import TornadoInstrumentor
+        from opentelemetry.instrumentation import tornado as contrib
     except ImportError as error:
         raise MissingExtra("opentelemetry-instrumentation-tornado", "kfserving") from error
-    from kfserving.handlers.http import HTTPHandler
+    from kfserving import kfserver
+    from kfserving.handlers import http
 
+    use_provider(provider)
+    _server.on_undo(lambda: use_provider(None))
+    _server.on_undo(guard_propagator())
     # It also puts the context into the headers of tornado's HTTP client, by which KFModel.predict calls the predictor.
-    instrumentor = TornadoInstrumentor()
+    instrumentor = contrib.TornadoInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.instrument()
+        instrumentor.instrument(tracer_provider=SafeTracerProvider(provider))
+        _server.on_undo(instrumentor.uninstrument)
+    # Health and listing: the instrumentation leaves alone what it takes for its own work.
+    done = getattr(contrib, "_OTEL_PATCHED_KEY", "_otel_patched_key")
+    for handler in (kfserver.LivenessHandler, kfserver.HealthHandler, kfserver.ListHandler):
+        if done not in vars(handler):
+            _server.set(handler, done, True)
+    # `initialize` comes before the instrumentation looks for the parent.
+    _server.set(http.HTTPHandler, "initialize", _with_parent(http.HTTPHandler.initialize))
+    for handler in (http.PredictHandler, http.ExplainHandler):
+        _server.set(handler, "post", _with_receive(handler.post))
 
-    # tornado runs `prepare` when the whole body is there, inside the SERVER span that the instrumentation opens around
-    # it; the request object was made when the headers were, and kept the time.
-    original_prepare = HTTPHandler.prepare
 
-    @functools.wraps(original_prepare)
-    def prepare(handler: Any) -> Any:
-        request = handler.request
-        incoming.link(handler.otel_kfs_links)
-        received(int(request._start_time * 1e9), time.time_ns(), len(request.body))
-        return original_prepare(handler)
-
-    # `initialize` comes before `prepare`: here the instrumentation has not looked for the parent yet.
-    original_initialize = HTTPHandler.initialize
-
-    @functools.wraps(original_initialize)
+def _with_parent(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
     def initialize(handler: Any, *args: Any, **kwargs: Any) -> None:
-        headers = handler.request.headers
-        promoted, handler.otel_kfs_links = incoming.contexts({key.lower(): value for key, value in headers.items()})
-        headers.update(promoted)
-        original_initialize(handler, *args, **kwargs)
+        _find_parent(handler)
+        original(handler, *args, **kwargs)
 
-    HTTPHandler.prepare, HTTPHandler.initialize = prepare, initialize
+    return initialize
+
+
+@guarded("the parent of a request")
+def _find_parent(handler: Any) -> None:
+    headers = handler.request.headers
+    promoted, handler.otel_kfs_links = incoming.contexts({key.lower(): value for key, value in headers.items()})
+    headers.update(promoted)
+
+
+def _with_receive(original: Callable[..., Any]) -> Callable[..., Any]:
+    # tornado runs it when the whole body is there, inside the SERVER span; the request object was made when the
+    # headers were, and kept the time.
+    @functools.wraps(original)
+    def post(handler: Any, *args: Any, **kwargs: Any) -> Any:
+        _arrived(handler)
+        return original(handler, *args, **kwargs)
+
+    return post
+
+
+@guarded("the arrival of a request")
+def _arrived(handler: Any) -> None:
+    request = handler.request
+    guard_span(otel_trace.get_current_span())
+    incoming.link(getattr(handler, "otel_kfs_links", ()))
+    received(int(request._start_time * 1e9), time.time_ns(), len(request.body))

@@ -4,31 +4,100 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
+import types
+import weakref
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from typing import Any
 
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode, Tracer, TracerProvider, set_span_in_context
+
 from otel_kfs import names, tracing
+from otel_kfs.serving.guard import guarded, is_news, report_failure
 
 # When the body of the request that is being served was complete (ns since the epoch): where `decode` starts.
 _body_complete: ContextVar[int | None] = ContextVar("otel_kfs_body_complete", default=None)
 
+_MARK = "__otel_kfs__"  # on a traced step: what was there before
 
+_tracer: Tracer | None = None  # of another provider than the global one
+_models: list[weakref.ref[Any]] = []
+
+
+def use_provider(provider: TracerProvider | None) -> None:
+    """Send the spans of steps to this provider from now on; None: to the global one."""
+    global _tracer  # noqa: PLW0603 - a process has one server
+    _tracer = None if provider is None else provider.get_tracer("otel_kfs")
+
+
+def tracer() -> Tracer:
+    """The tracer of a request's steps."""
+    return _tracer or tracing.tracer()
+
+
+@guarded("the receive span")
 def received(headers_seen: int, body_complete: int, body_size: int | None = None) -> None:
     """Make the `receive` span of the current request: from its headers to its whole body (ns since the epoch)."""
-    attributes = {} if body_size is None else {names.HTTP_REQUEST_BODY_SIZE: body_size}
-    span = tracing.tracer().start_span(names.RECEIVE, start_time=headers_seen, attributes=attributes)
-    span.end(body_complete)
     _body_complete.set(body_complete)
+    attributes = {} if body_size is None else {names.HTTP_REQUEST_BODY_SIZE: body_size}
+    tracer().start_span(names.RECEIVE, start_time=headers_seen, attributes=attributes).end(body_complete)
 
 
+@guarded("the decode span")
 def decoded() -> None:
     """Make the `decode` span of the current request: from its whole body to now; once a request."""
     start = _body_complete.get()
     if start is not None:
         _body_complete.set(None)
-        tracing.tracer().start_span(names.DECODE, start_time=start).end(time.time_ns())
+        tracer().start_span(names.DECODE, start_time=start).end()
+
+
+class Current:
+    """A span that is current inside the `with`, and that takes an exception from there unless a span below has it.
+
+    Written out as a class because OpenTelemetry's own, a generator, costs twice as much. Whatever fails in it is
+    logged, and the body of the `with` runs all the same.
+    """
+
+    __slots__ = ("_make", "_token", "span")
+
+    def __init__(self, make: Callable[[], Span]) -> None:
+        self._make = make
+        self.span: Span = INVALID_SPAN
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> Span:
+        try:
+            self.span = self._make()
+            self._token = otel_context.attach(set_span_in_context(self.span))
+        except Exception:
+            report_failure("the start of a step")
+        return self.span
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self._token is None:
+            return
+        try:
+            otel_context.detach(self._token)
+            if error is not None:
+                mark_failed(self.span, error)
+            self.span.end()
+        except Exception:
+            report_failure("the end of a step")
+
+
+def mark_failed(span: Span, error: BaseException) -> None:
+    """Give a span an error's status, and the exception itself if the trace lacks it."""
+    if not span.is_recording():
+        return
+    text = f"{type(error).__name__}: {error}"
+    span.set_status(Status(StatusCode.ERROR, text))
+    span.set_attribute(names.ERROR_TYPE, type(error).__qualname__)
+    if isinstance(error, Exception) and is_news(error, span):
+        span.record_exception(error)
 
 
 def trace_steps(model: Any, role: Callable[[], str]) -> None:
@@ -39,34 +108,74 @@ def trace_steps(model: Any, role: Callable[[], str]) -> None:
     for step in names.MODEL_STEPS:
         method = getattr(model, step, None)
         # Tracing one model twice would double its spans.
-        if method is not None and not hasattr(method, "__otel_kfs__"):
-            setattr(model, step, _traced(method, step, model.name, role))
+        if callable(method) and not hasattr(method, _MARK):
+            setattr(model, step, _traced(model, method, step, role))
+            if all(known() is not model for known in _models):
+                _models.append(weakref.ref(model))
 
 
-def _traced(method: Callable[..., Any], step: str, model_name: str, role: Callable[[], str]) -> Callable[..., Any]:
-    def span() -> Any:
-        if step == names.PREPROCESS:
-            decoded()
-        return tracing.tracer().start_as_current_span(
-            step, attributes={names.MODEL_NAME: model_name, names.ROLE: role()}
-        )
+def untrace_all() -> None:
+    """Give every model that was traced its own steps back."""
+    while _models:
+        model = _models.pop()()
+        for step in names.MODEL_STEPS if model is not None else ():
+            traced = vars(model).get(step)
+            if hasattr(traced, _MARK):
+                before = getattr(traced, _MARK)
+                if before is None:
+                    delattr(model, step)
+                else:
+                    setattr(model, step, before)
 
+
+def _traced(model: Any, method: Callable[..., Any], step: str, role: Callable[[], str]) -> Callable[..., Any]:
+    name = getattr(model, "name", None)
+    shared = {names.MODEL_NAME: name} if isinstance(name, str) else {}
+    of_role: dict[str, dict[str, str]] = {}
+    is_first = step == names.PREPROCESS
+
+    def start() -> Span:
+        now = role()
+        attributes = of_role.get(now) or of_role.setdefault(now, {**shared, names.ROLE: now})
+        return tracer().start_span(step, attributes=attributes)
+
+    # A method, like the one it replaces; but `method` is bound already, so what this one is bound to is left out.
     if inspect.iscoroutinefunction(method):  # what the servers themselves ask
 
-        @functools.wraps(method)
-        async def traced(*args: Any, **kwargs: Any) -> Any:
-            with span():
+        async def traced(_: Any, *args: Any, **kwargs: Any) -> Any:
+            if is_first:
+                decoded()
+            with Current(start):
                 return await method(*args, **kwargs)
 
     else:
 
-        @functools.wraps(method)
-        def traced(*args: Any, **kwargs: Any) -> Any:
-            with span():
+        def traced(  # type: ignore[misc]
+            _: Any, *args: Any, **kwargs: Any
+        ) -> Any:
+            if is_first:
+                decoded()
+            with Current(start):
                 return method(*args, **kwargs)
 
-    traced.__otel_kfs__ = True  # type: ignore[attr-defined]
-    return traced
+    own = getattr(method, "__func__", None) if getattr(method, "__self__", None) is model else None
+    functools.update_wrapper(traced, own or method)
+    traced.__name__ = step
+    with suppress(TypeError, ValueError):  # something in C that tells nothing of its parameters
+        traced.__signature__ = _signature(own, method)  # type: ignore[attr-defined]
+    setattr(traced, _MARK, vars(model).get(step))
+    # A model is pickled for KServe's worker processes, and a bound method is pickled by its name and what it is bound
+    # to: there it comes back as the class's own, or as the function that was set on the model.
+    return types.MethodType(traced, model if own else types.SimpleNamespace(**{step: method}))
+
+
+def _signature(own: Callable[..., Any] | None, method: Callable[..., Any]) -> inspect.Signature:
+    """That of the model's own method; of anything else (a function set on the model) with a first one for the model."""
+    if own is not None:
+        return inspect.signature(own)
+    signature = inspect.signature(method)
+    first = inspect.Parameter("_", inspect.Parameter.POSITIONAL_ONLY)
+    return signature.replace(parameters=[first, *signature.parameters.values()])
 
 
 def role_of(has_predictor: bool) -> str:

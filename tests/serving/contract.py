@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -24,7 +24,32 @@ from support import CLIENT, ERROR, SERVER, Written, read_traces, wait_until
 from otel_kfs import names
 from otel_kfs.demo.processes import Processes, free_port, python
 
+# What opentelemetry-instrument would export by itself.
+NO_EXPORTERS = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("METRICS", "LOGS")}
+
 LARGE = 2_200_000  # bytes: more than a server reads at once
+
+
+# For a script under opentelemetry-instrument, which chooses exporters by name and has none that takes a file's.
+EXPORT = """
+import os
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.json.file import FileSpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+def export():
+    add = getattr(trace.get_tracer_provider(), "add_span_processor", None)
+    if add:
+        os.makedirs(os.path.dirname(os.environ["OTEL_KFS_TRACES_FILE"]), exist_ok=True)
+        exporter = FileSpanExporter(os.environ["OTEL_KFS_TRACES_FILE"])
+        add(BatchSpanProcessor(exporter, schedule_delay_millis=200))
+"""
+
+INSTRUMENTED = [f"{sys.prefix}/bin/opentelemetry-instrument"]
+
+
+def traceparent(trace_id: str, span_id: str = "00000000000000a1") -> str:
+    return f"00-{trace_id}-{span_id}-01"
 
 
 @dataclass
@@ -34,12 +59,19 @@ class Server:
     service: str
     port: int = field(default_factory=free_port)
 
-    def ask(self, method: str, path: str, body: bytes | None = None, trace_id: str | None = None) -> tuple[int, bytes]:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        trace_id: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, bytes]:
         """Status and body of an answer; `requests` may be instrumented here, so it is not what asks."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **(headers or {})}
         if trace_id:
-            headers["traceparent"] = f"00-{trace_id}-00000000000000a1-01"
+            headers["traceparent"] = traceparent(trace_id)
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
         result = answer.status, answer.read()
@@ -80,26 +112,34 @@ class Servers:
 
 
 @contextmanager
-def running(script: Path, options: list[str], plain_options: list[str], logs: Path) -> Iterator[Servers]:
-    """The three servers, ready, until the end of the `with`."""
+def running(
+    script: Path, options: list[str], plain_options: list[str], logs: Path, command: Sequence[str] = ()
+) -> Iterator[Servers]:
+    """The three servers, ready, until the end of the `with`.
+
+    With a `command` before the interpreter, scripts are told to be plain: whatever is traced then, the command traces.
+    """
     servers = Servers(logs / "traces")
+    traced = ["--plain"] if command else []
     arguments = [
-        (servers.predictor, []),
-        (servers.transformer, ["--predictor_host", f"127.0.0.1:{servers.predictor.port}"]),
-        (servers.plain, ["--plain", *plain_options]),
+        (servers.predictor, command, traced),
+        (servers.transformer, command, [*traced, "--predictor_host", f"127.0.0.1:{servers.predictor.port}"]),
+        (servers.plain, (), ["--plain", *plain_options]),
     ]
     with Processes(logs / "logs") as processes:
-        for server, own in arguments:
+        for server, before, own in arguments:
+            run = python("-m", "otel_kfs.demo.loopback", str(script), "--http_port", str(server.port), *options, *own)
             processes.start(
                 server.service,
-                python("-m", "otel_kfs.demo.loopback", str(script), "--http_port", str(server.port), *options, *own),
+                [*before, *run],
                 {
+                    **NO_EXPORTERS,
                     "OTEL_KFS_TRACES_FILE": str(servers.traces / f"{server.service}.jsonl"),
                     "OTEL_SERVICE_NAME": server.service,
                     "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
                 },
             )
-        for server, _ in arguments:
+        for server, *_ in arguments:
             processes.wait_until(server.service, lambda server=server: is_ready(server), 60)
         yield servers
 
@@ -126,8 +166,39 @@ def status_of(span: Written) -> int:
     return int(span.attributes.get("http.response.status_code") or span.attributes["http.status_code"])
 
 
+STEPS = ["server", "receive", "decode", "preprocess", "predict", "postprocess"]
+
+TENSORS = {"id": "1", "inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]}]}
+
+
+def shape(spans: list[Written]) -> list[str]:
+    """The spans' names, the server's first."""
+    servers = ["server" for span in spans if span.kind == SERVER]
+    return servers + [span.name for span in spans if span.kind != SERVER]
+
+
+def without_id(answer: bytes) -> dict[str, object]:
+    """An answer's JSON, or that of the CloudEvent that it is, without what differs from one answer to the next."""
+    content = json.loads(answer)
+    content = content.get("data", content)
+    content.pop("id", None)
+    return content
+
+
+def cloudevent(mode: str) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the same event in one of CloudEvents' two modes over HTTP."""
+    attributes = {"id": "1", "source": "/kafka/mobilenet", "type": "dev.knative.kafka.event", "specversion": "1.0"}
+    if mode == "binary":
+        return {f"ce-{key}": value for key, value in attributes.items()}, b'{"instances": [1]}'
+    event = {**attributes, "time": "2026-01-01T00:00:00Z", "data": {"instances": [1]}}
+    return {"Content-Type": "application/cloudevents+json"}, json.dumps(event).encode()
+
+
 class Contract:
-    """The tests; a subclass gives the fixture `servers`."""
+    """The tests; a subclass gives the fixture `servers`, and its server's own routes."""
+
+    infer = "/v2/models/{}/infer"
+    health = ("/", "/v2/health/live", "/v1/models", "/v2/models", "/v1/models/sync")
 
     @pytest.mark.parametrize("model", ["sync", "async", "twice"])
     def test_a_request_s_steps_are_spans_in_order_under_one_server_span(self, servers, trace_id, model):
@@ -216,6 +287,8 @@ class Contract:
             ("/v1/models/refuses:predict", b'{"instances": [1]}'),
             ("/v1/models/fails:predict", b'{"instances": [1]}'),
             ("/v1/models/no-such:predict", b'{"instances": [1]}'),
+            ("/v1/models/unready:predict", b'{"instances": [1]}'),
+            ("/v1/models/sync:no-such", b'{"instances": [1]}'),
             ("/v1/models/sync:predict", b"{not json"),
             ("/v1/models/sync:predict", b""),
         ],
@@ -244,11 +317,76 @@ class Contract:
         failed = {(span.service, span.name) for span in servers.trace(trace_id) if span.status == ERROR}
         assert {("transformer", "predict"), ("predictor", "predict")} <= failed
 
-    @pytest.mark.parametrize("path", ["/", "/v2/health/live", "/v1/models", "/v2/models", "/v1/models/sync"])
-    def test_health_and_listing_make_no_spans(self, servers, trace_id, path):
-        status, _ = servers.plain.ask("GET", path)
-        assert servers.predictor.ask("GET", path, trace_id=trace_id)[0] == status
+    def test_an_exception_is_recorded_once_in_a_trace_on_the_innermost_span(self, servers, trace_id):
+        servers.transformer.predict("fails", trace_id)
+        with_events = [(span.service, span.name, span.events) for span in servers.trace(trace_id) if span.events]
+        assert with_events == [("predictor", "predict", ("exception",))]
+
+    def test_a_client_s_error_in_a_step_is_recorded_there_alone(self, servers, trace_id):
+        servers.predictor.predict("refuses", trace_id)
+        with_events = [(span.name, span.events) for span in servers.trace(trace_id) if span.events]
+        assert with_events == [("preprocess", ("exception",))]
+
+    def test_health_listing_metrics_and_documentation_make_no_spans(self, servers, trace_id):
+        for path in self.health:
+            status, _ = servers.plain.ask("GET", path)
+            assert (path, servers.predictor.ask("GET", path, trace_id=trace_id)[0]) == (path, status)
         assert servers.trace(trace_id) == []
+
+    def test_explain_is_a_step_in_the_place_of_predict(self, servers, trace_id):
+        path = "/v1/models/explains:explain"
+        expected = servers.plain.ask("POST", path, b'{"instances": [1]}')
+        assert expected[0] == 200
+        assert servers.predictor.ask("POST", path, b'{"instances": [1]}', trace_id) == expected
+        steps = [span.name for span in servers.trace(trace_id) if span.kind != SERVER]
+        assert steps == ["receive", "decode", "preprocess", "explain", "postprocess"]
+
+    def test_an_open_inference_request_has_the_same_spans(self, servers, trace_id):
+        path, body = self.infer.format("echo"), json.dumps(TENSORS).encode()
+        expected = servers.plain.ask("POST", path, body)
+        assert expected[0] == 200
+        status, answer = servers.predictor.ask("POST", path, body, trace_id)
+        assert (status, without_id(answer)) == (200, without_id(expected[1]))
+        assert shape(servers.trace(trace_id)) == STEPS
+
+    @pytest.mark.parametrize("mode", ["binary", "structured"])
+    def test_a_cloudevent_is_answered_as_by_the_untraced_server_with_the_same_spans(self, servers, trace_id, mode):
+        headers, body = cloudevent(mode)
+        answers = [
+            server.ask("POST", "/v1/models/async:predict", body, trace_id, headers)
+            for server in (servers.plain, servers.predictor)
+        ]
+        assert [status for status, _ in answers] == [200, 200]
+        assert [without_id(answer)["predictions"] for _, answer in answers] == [[1], [1]]
+        assert shape(servers.trace(trace_id)) == STEPS
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            ["ce-kafkaheadertraceparent"],
+            ["ce-traceparent", "ce-kafkaheadertraceparent"],
+            ["traceparent", "ce-traceparent", "ce-kafkaheadertraceparent"],
+        ],
+    )
+    def test_a_cloudevent_s_trace_is_its_parent_and_the_others_are_links(self, servers, given):
+        headers, body = cloudevent("binary")
+        contexts = [(uuid.uuid4().hex, f"00000000000000b{number}") for number in range(len(given))]
+        headers |= {header: traceparent(*context) for header, context in zip(given, contexts, strict=True)}
+        assert servers.predictor.ask("POST", "/v1/models/async:predict", body, headers=headers)[0] == 200
+        (parent_trace, parent), *others = contexts
+        (server,) = [span for span in servers.trace(parent_trace) if span.kind == SERVER]
+        assert (server.parent_id, server.links) == (parent, tuple(span_id for _, span_id in others))
+
+    @pytest.mark.parametrize(
+        "value", ["", "00-zz", "\x01\x02", "\xe9" * 2000, "00-" + "0" * 32 + "-" + "0" * 16 + "-01"]
+    )
+    @pytest.mark.parametrize("header", ["traceparent", "ce-traceparent"])
+    def test_a_hostile_header_changes_nothing_about_the_answer(self, servers, header, value):
+        answers = [
+            server.ask("POST", "/v1/models/sync:predict", b'{"instances": [1]}', headers={header: value})
+            for server in (servers.plain, servers.predictor)
+        ]
+        assert answers[0] == answers[1]
 
     def test_servers_under_loopback_listen_on_127_0_0_1_only(self, servers):
         for server in (servers.predictor, servers.transformer, servers.plain):

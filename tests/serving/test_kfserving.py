@@ -1,15 +1,17 @@
 """The contract of traced servers, held by KFServing's KFServer; and its limit of a body's size."""
 
 import pytest
-from contract import Contract, running
+from contract import EXPORT, INSTRUMENTED, Contract, running
 
 from otel_kfs.errors import TooLarge
 from otel_kfs.model_client import ModelClient, predict_url
 
 pytestmark = pytest.mark.kfserving
 
-MODELS = """
-import argparse, kfserving, tornado.web, otel_kfs
+MODELS = (
+    EXPORT
+    + """
+import argparse, kfserving, tornado.web
 
 class Sync(kfserving.KFModel):
     def preprocess(self, request): return request
@@ -28,6 +30,15 @@ class Refuses(kfserving.KFModel):
 class Fails(kfserving.KFModel):
     def predict(self, request): raise ZeroDivisionError("broken")
 
+class Echo(kfserving.KFModel):
+    def predict(self, request): return {"outputs": request["inputs"]}
+
+class Explains(kfserving.KFModel):
+    async def explain(self, request): return {"explanations": request["instances"]}
+
+class Unready(kfserving.KFModel):
+    def load(self): raise RuntimeError("no weights")
+
 class Transformer(kfserving.KFModel):
     pass
 
@@ -35,30 +46,41 @@ parser = argparse.ArgumentParser(parents=[kfserving.kfserver.parser])
 parser.add_argument("--predictor_host")
 parser.add_argument("--plain", action="store_true")
 args, _ = parser.parse_known_args()
-classes = {"sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails}
+classes = {
+    "sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails, "echo": Echo,
+    "explains": Explains, "unready": Unready,
+}
 models = [(Transformer if args.predictor_host else cls)(name) for name, cls in classes.items()]
 for model in models:
     model.predictor_host = args.predictor_host
-    model.load()
+    if model.name != "unready":
+        model.load()
     if not args.plain:
+        import otel_kfs
         otel_kfs.trace_model(model)
         if model.name == "twice":
             otel_kfs.trace_model(model)
 if not args.plain:
     otel_kfs.configure("a-model")
+else:
+    export()
 kfserving.KFServer().start(models)
 """
+)
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
+# Under opentelemetry-instrument, the program has no line of ours.
+@pytest.fixture(scope="module", params=[[], INSTRUMENTED], ids=["trace_model", "opentelemetry-instrument"])
+def servers(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kfserving")
     (folder / "models.py").write_text(MODELS)
-    with running(folder / "models.py", [], ["--max_buffer_size", "1000000"], folder) as servers:
+    with running(folder / "models.py", [], ["--max_buffer_size", "1000000"], folder, request.param) as servers:
         yield servers
 
 
 class TestKFServing(Contract):
+    health = (*Contract.health, "/v2/models/sync/status")
+
     def test_a_body_over_max_buffer_size_is_too_large_and_the_setting_is_named(self, servers):
         client = ModelClient(predict_url(f"http://127.0.0.1:{servers.plain.port}", "sync"))
         with pytest.raises(TooLarge, match="--max_buffer_size") as raised:

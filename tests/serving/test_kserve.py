@@ -1,12 +1,14 @@
 """The contract of traced servers, held by KServe's ModelServer."""
 
 import pytest
-from contract import Contract, running
+from contract import EXPORT, INSTRUMENTED, Contract, running
 
 pytestmark = pytest.mark.kserve
 
-MODELS = """
-import argparse, kserve, otel_kfs
+MODELS = (
+    EXPORT
+    + """
+import argparse, kserve
 from kserve.errors import InvalidInput
 from kserve.predictor_config import PredictorConfig
 
@@ -27,35 +29,63 @@ class Refuses(kserve.Model):
 class Fails(kserve.Model):
     def predict(self, payload, headers=None): raise ZeroDivisionError("broken")
 
+class Echo(kserve.Model):
+    def predict(self, payload, headers=None):
+        outputs = [kserve.InferOutput(i.name, i.shape, i.datatype, i.data) for i in payload.inputs]
+        return kserve.InferResponse(payload.id, self.name, outputs)
+
+class Explains(kserve.Model):
+    async def explain(self, payload, headers=None): return {"explanations": payload["instances"]}
+
 class Transformer(kserve.Model):
     pass
 
 parser = argparse.ArgumentParser(parents=[kserve.model_server.parser])
 parser.add_argument("--plain", action="store_true")
 args, _ = parser.parse_known_args()
-classes = {"sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails}
+classes = {
+    "sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails, "echo": Echo,
+    "explains": Explains, "unready": Sync,
+}
 models = [(Transformer if args.predictor_host else cls)(name) for name, cls in classes.items()]
 for model in models:
-    model.load()
+    if model.name != "unready":
+        model.load()
     if not args.plain:
+        import otel_kfs
         otel_kfs.trace_model(model)
         if model.name == "twice":
             otel_kfs.trace_model(model)
 if not args.plain:
     otel_kfs.configure("a-model")
+else:
+    export()
 config = PredictorConfig(args.predictor_host) if args.predictor_host else None
 kserve.ModelServer(predictor_config=config).start(models)
 """
+)
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
+OPTIONS = ["--enable_grpc", "false", "--event-loop", "asyncio", "--enable_docs_url", "true"]
+
+
+# Under opentelemetry-instrument, the program has no line of ours.
+@pytest.fixture(scope="module", params=[[], INSTRUMENTED], ids=["trace_model", "opentelemetry-instrument"])
+def servers(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kserve")
     (folder / "models.py").write_text(MODELS)
-    options = ["--enable_grpc", "false", "--event-loop", "asyncio"]
-    with running(folder / "models.py", options, [], folder) as servers:
+    with running(folder / "models.py", OPTIONS, [], folder, request.param) as servers:
         yield servers
 
 
 class TestKServe(Contract):
-    """All of it."""
+    health = (
+        *Contract.health,
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+        "/v2",
+        "/v2/health/ready",
+        "/v2/models/sync",
+        "/v2/models/sync/ready",
+    )

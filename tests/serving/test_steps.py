@@ -2,14 +2,19 @@
 
 import asyncio
 import inspect
+from contextlib import suppress
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
 from otel_kfs import trace_model
 from otel_kfs.errors import ConfigError
-from otel_kfs.serving.steps import decoded, received, role_of, trace_steps
+from otel_kfs.serving.guard import guard_span
+from otel_kfs.serving.steps import decoded, received, role_of, trace_steps, use_provider
 
 TRACER = trace.get_tracer("a test")
 
@@ -100,6 +105,13 @@ def test_the_role_is_asked_for_at_each_call(spans):
     assert [span.attributes["otel_kfs.role"] for span in spans.get_finished_spans()] == ["transformer", "predictor"]
 
 
+def test_a_role_may_have_a_name_of_the_user_s(spans):
+    model = Model()
+    trace_steps(model, lambda: "explainer")
+    model.preprocess([1])
+    assert seen(spans) == [("preprocess", {**STEP, "otel_kfs.role": "explainer"})]
+
+
 def test_the_span_is_current_inside_the_step(spans):
     class Calling(Model):
         def preprocess(self, request):
@@ -159,3 +171,111 @@ def test_what_is_no_model_of_an_sdk_is_refused(model):
         trace_model(model)
     name = type(model).__qualname__
     assert str(raised.value) == f"{name} is neither a kfserving.KFModel nor a kserve.Model"
+
+
+def test_a_function_set_on_the_model_is_called_with_what_it_takes_and_looks_like_itself(spans):
+    model = Model()
+    model.predict = lambda request, headers=None: (request, headers)
+    before = inspect.signature(model.predict)
+    trace_steps(model, lambda: "predictor")
+    assert model.predict(1, headers={}) == (1, {})
+    assert inspect.signature(model.predict) == before
+    assert seen(spans) == [("predict", STEP)]
+
+
+def test_an_asynchronous_generator_is_handed_over_as_it_is(spans):
+    class Streaming(Model):
+        async def predict(self, request):
+            yield request
+
+    model = Streaming()
+    trace_steps(model, lambda: "predictor")
+
+    async def collect():
+        return [item async for item in model.predict(1)]
+
+    assert asyncio.run(collect()) == [1]
+    assert seen(spans) == [("predict", STEP)]
+
+
+def test_an_answer_of_another_server_is_a_status_without_an_event(spans):
+    class Refused(Exception):
+        response = "503"
+
+    class Asking(Model):
+        async def predict(self, request):
+            raise Refused("no")
+
+    model = Asking()
+    trace_steps(model, lambda: "transformer")
+    with pytest.raises(Refused):
+        asyncio.run(model.predict(1))
+    (span,) = spans.get_finished_spans()
+    assert (span.status.status_code, span.attributes["error.type"], span.events) == (
+        StatusCode.ERROR,
+        Refused.__qualname__,
+        (),
+    )
+
+
+def test_an_exception_is_an_event_of_the_innermost_span_alone_in_each_trace_that_it_passes(spans):
+    failure = ValueError("always the same")
+
+    class Failing(Model):
+        def preprocess(self, request):
+            raise failure
+
+    model = Failing()
+    trace_steps(model, lambda: "predictor")
+    for _ in range(2):
+        with suppress(ValueError), TRACER.start_as_current_span("outer") as outer:
+            guard_span(outer)
+            model.preprocess([1])
+    assert [(span.name, len(span.events)) for span in spans.get_finished_spans()] == [
+        ("preprocess", 1),
+        ("outer", 0),
+    ] * 2
+
+
+def test_a_cancelled_step_is_an_error_without_an_event_and_stays_cancelled(spans):
+    class Slow(Model):
+        async def predict(self, request):
+            await asyncio.sleep(60)
+
+    model = Slow()
+    trace_steps(model, lambda: "predictor")
+
+    async def cancel():
+        task = asyncio.ensure_future(model.predict(1))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel())
+    (span,) = spans.get_finished_spans()
+    assert (span.status.status_code, span.attributes["error.type"], span.events) == (
+        StatusCode.ERROR,
+        "CancelledError",
+        (),
+    )
+
+
+def test_the_context_is_what_it_was_after_a_step(spans, model):
+    with TRACER.start_as_current_span("around") as around:
+        model.preprocess([1])
+        asyncio.run(model.predict([1]))
+        assert trace.get_current_span() is around
+
+
+def test_spans_go_to_the_provider_in_use(spans):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    model = Model()
+    trace_steps(model, lambda: "predictor")
+    use_provider(provider)
+    model.preprocess([1])
+    use_provider(None)
+    model.preprocess([1])
+    assert [len(found.get_finished_spans()) for found in (exporter, spans)] == [1, 1]

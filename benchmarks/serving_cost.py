@@ -1,0 +1,170 @@
+"""What tracing a model's request costs, beside bare spans of the SDK with the same names and attributes.
+
+    python benchmarks/serving_cost.py [--rounds 60] [--requests 300]
+
+A request here is what a server does with a traced model: the body's arrival is known, then `preprocess`, `predict` and
+`postprocess` run, which do nothing. Ours are four spans: `decode` and the three steps. Each round runs every case once,
+in an order of its own, on one thread; a figure is that thread's CPU time per request (the exporter's thread is not in
+it), the median over the rounds. A ratio is the median of the rounds' ratios, with its quartiles. It needs no model
+server: neither SDK has a part in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+from opentelemetry.version import __version__
+
+from otel_kfs.serving import steps
+
+STEP = {"otel_kfs.model.name": "mobilenet", "otel_kfs.role": "predictor"}
+STEPS = ("preprocess", "predict", "postprocess")
+
+
+class _Null(SpanExporter):
+    """Exports nothing."""
+
+    def export(self, _: Any) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+
+class _Model:
+    """A model that does nothing."""
+
+    name = "mobilenet"
+
+    def preprocess(self, request: Any) -> Any:
+        return request
+
+    def predict(self, request: Any) -> Any:
+        return request
+
+    def postprocess(self, request: Any) -> Any:
+        return request
+
+
+class _AsyncModel(_Model):
+    """The same, with the step that servers mostly find asynchronous."""
+
+    async def predict(self, request: Any) -> Any:  # type: ignore[override]
+        return request
+
+
+def sync_requests(model: _Model, requests: int, arrived: bool) -> None:
+    for _ in range(requests):
+        if arrived:
+            steps._body_complete.set(1)
+        model.postprocess(model.predict(model.preprocess(0)))
+
+
+def async_requests(model: _AsyncModel, requests: int, arrived: bool) -> None:
+    async def run() -> None:
+        for _ in range(requests):
+            if arrived:
+                steps._body_complete.set(1)
+            model.postprocess(await model.predict(model.preprocess(0)))
+
+    asyncio.run(run())
+
+
+def bare_requests(tracer: trace.Tracer, requests: int) -> None:
+    """As one would write it: `decode` started with the time known, the steps as current spans."""
+    for _ in range(requests):
+        tracer.start_span("decode", start_time=1).end()
+        for name in STEPS:
+            with tracer.start_as_current_span(name, attributes=STEP):
+                pass
+
+
+def bare_uncurrent_requests(tracer: trace.Tracer, requests: int) -> None:
+    """The least that four spans can cost: none of them is current."""
+    for _ in range(requests):
+        tracer.start_span("decode", start_time=1).end()
+        for name in STEPS:
+            tracer.start_span(name, attributes=STEP).end()
+
+
+def provider_with(sampler: Sampler) -> TracerProvider:
+    provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(_Null(), max_queue_size=1_000_000))
+    return provider
+
+
+def traced(model: Any) -> Any:
+    steps.trace_steps(model, lambda: "predictor")
+    return model
+
+
+Case = tuple[Callable[[int], None], TracerProvider | None]
+
+
+def cases() -> dict[str, Case]:
+    on, off = provider_with(ALWAYS_ON), provider_with(ALWAYS_OFF)
+    found: dict[str, Case] = {
+        "raw sync": (lambda n: sync_requests(_Model(), n, False), None),
+        "raw async": (lambda n: async_requests(_AsyncModel(), n, False), None),
+    }
+    for label, provider in (("sampled", on), ("sampled out", off)):
+        tracer = provider.get_tracer("bare")
+        found[f"bare {label}"] = (lambda n, tracer=tracer: bare_requests(tracer, n), provider)
+        found[f"uncurrent {label}"] = (lambda n, tracer=tracer: bare_uncurrent_requests(tracer, n), provider)
+        sync_model, async_model = traced(_Model()), traced(_AsyncModel())
+        found[f"sync {label}"] = (lambda n, model=sync_model: sync_requests(model, n, True), provider)
+        found[f"async {label}"] = (lambda n, model=async_model: async_requests(model, n, True), provider)
+    return found
+
+
+def measure(rounds: int, requests: int) -> dict[str, list[float]]:
+    """Microseconds of CPU per request of each case, round by round."""
+    todo = cases()
+    found: dict[str, list[float]] = {name: [] for name in todo}
+    for number in range(rounds + 2):
+        for name, (run, provider) in random.sample(list(todo.items()), len(todo)):
+            steps.use_provider(provider)
+            gc.collect()
+            start = time.thread_time_ns()
+            run(requests)
+            took = time.thread_time_ns() - start
+            if number >= 2:  # the first ones warm up
+                found[name].append(took / requests / 1000)
+    return found
+
+
+def spread(ours: list[float], beside: list[float]) -> str:
+    low, middle, high = statistics.quantiles([a / b for a, b in zip(ours, beside, strict=True)], n=4)
+    return f"{middle:.2f} ({low:.2f} - {high:.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--requests", type=int, default=300)
+    args = parser.parse_args()
+    found = measure(args.rounds, args.requests)
+
+    print(f"Python {platform.python_version()}, OpenTelemetry {__version__}, {args.rounds} rounds of ", end="")
+    print(f"{args.requests} requests; us of CPU per request of four spans, median\n")
+    print("| case | raw model | four bare spans | ours | ours / bare | ours / bare, none current | goal |")
+    print("|---|---|---|---|---|---|---|")
+    for kind in ("sync", "async"):
+        for label, goal in (("sampled", "1.25"), ("sampled out", "")):
+            ours, bare, least = (found[f"{name} {label}"] for name in (kind, "bare", "uncurrent"))
+            figures = [f"{statistics.median(figure):.1f}" for figure in (found[f"raw {kind}"], bare, ours)]
+            cells = [f"{kind} steps, {label}", *figures, spread(ours, bare), spread(ours, least), goal]
+            print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

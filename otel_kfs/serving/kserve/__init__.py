@@ -1,0 +1,93 @@
+"""KServe's servers, FastAPI and gRPC: a model's steps, and the context to the predictor."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.trace import TracerProvider
+
+from otel_kfs.serving.guard import guard_propagator, guarded
+from otel_kfs.serving.imports import when_imported
+from otel_kfs.serving.kserve import grpc, http
+from otel_kfs.serving.patches import Patches
+from otel_kfs.serving.steps import role_of, trace_steps, untrace_all, use_provider
+
+_servers = Patches()  # what makes requests spans
+_registry = Patches()  # what makes models traced when a server gets them
+
+
+def trace(model: Any, role: str | None = None) -> None:
+    """Trace one kserve.Model, and all requests of this process's ModelServer."""
+    _instrument_servers()
+    trace_steps(model, lambda: role or role_of(_has_predictor()))
+
+
+class KServeInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """`instrument()` traces every model that a ModelServer is given from then on; `uninstrument()` undoes all tracing.
+
+    `instrument` takes a `tracer_provider`; without, the global one counts. Nothing is imported that the program does
+    not import itself: KServe is changed when it is there.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The library that is traced."""
+        return ("kserve >= 0.21.0, < 1.0.0",)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        self._provider = kwargs.get("tracer_provider")
+        self._wanted = True
+        when_imported("kserve", self._begin)
+
+    @guarded("KServe's models")
+    def _begin(self) -> None:
+        if not self._wanted or _registry.active:
+            return
+        from kserve import Model
+        from kserve.model_repository import ModelRepository
+        from kserve.protocol.rest.server import RESTServer
+
+        _instrument_servers(self._provider)
+
+        @guarded("a model")
+        def trace_inference(model: Any) -> None:
+            if isinstance(model, Model):  # others have no steps: those of the OpenAI protocol
+                trace(model)
+
+        def update(repository: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+            trace_inference(model)
+            return original_update(repository, model, *args, **kwargs)
+
+        def create_application(server: Any) -> Any:
+            # A worker process gets its models ready-made.
+            for model in server.dataplane.model_registry.get_models().values():
+                trace_inference(model)
+            return original_create(server)
+
+        original_update, original_create = ModelRepository.update, RESTServer.create_application
+        _registry.set(ModelRepository, "update", functools.wraps(original_update)(update))
+        _registry.set(RESTServer, "create_application", functools.wraps(original_create)(create_application))
+
+    def _uninstrument(self, **_: Any) -> None:
+        self._wanted = False
+        _registry.undo()
+        _servers.undo()
+        untrace_all()
+
+
+def _has_predictor() -> bool:
+    from kserve.context import get_predictor_config
+
+    config = get_predictor_config()
+    return config is not None and bool(config.predictor_host)
+
+
+def _instrument_servers(provider: TracerProvider | None = None) -> None:
+    if not _servers.active:
+        http.instrument(_servers, provider)
+        grpc.instrument(_servers)
+        use_provider(provider)
+        _servers.on_undo(lambda: use_provider(None))
+        _servers.on_undo(guard_propagator())

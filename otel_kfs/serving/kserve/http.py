@@ -1,0 +1,158 @@
+"""KServe's FastAPI server: when a request's headers and body arrived, and the context to the predictor over HTTP."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import nullcontext
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation
+from opentelemetry.trace import TracerProvider
+
+from otel_kfs.errors import MissingExtra
+from otel_kfs.serving import incoming
+from otel_kfs.serving.guard import SafeTracerProvider, guard_span, guarded
+from otel_kfs.serving.patches import Patches
+from otel_kfs.serving.steps import received
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+# KServe's health, listing, metadata, metrics and documentation routes.
+_NOT_TRACED = re.compile(
+    r"/|/metrics|/docs(/.*)?|/openapi\.json|/v2/?|/v2/health/(live|ready)|/v[12]/models/?|/v1/models/[^/:]+"
+    r"|/v2/models/[^/]+(/versions/[^/]+)?(/ready)?|/openai/v1/models"
+)
+
+
+def instrument(patches: Patches, provider: TracerProvider | None) -> None:
+    """Trace the requests of this process's FastAPI server, and those of httpx, by which a model calls its predictor."""
+    try:
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+        from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+    except ImportError as error:
+        raise MissingExtra("opentelemetry-instrumentation-fastapi and -httpx", "kserve") from error
+    from kserve.model_server import app
+    from starlette.middleware import Middleware
+
+    safe = SafeTracerProvider(provider)
+    # KServe itself forwards no traceparent.
+    client = HTTPXClientInstrumentor()
+    if not client.is_instrumented_by_opentelemetry:
+        client.instrument(tracer_provider=safe)
+        patches.on_undo(client.uninstrument)
+
+    patches.on_undo(lambda: _rebuild(app))
+    watch = Middleware(BodyWatch)
+    app.user_middleware.insert(0, watch)
+    patches.on_undo(lambda: app.user_middleware.remove(watch))
+    # What is below is undone in the reverse order: ours, which is around the instrumentation's, first.
+    patches.set(app, "build_middleware_stack", app.build_middleware_stack)
+    if not getattr(app, "_is_instrumented_by_opentelemetry", False):
+        FastAPIInstrumentor.instrument_app(app, tracer_provider=safe)
+        patches.on_undo(lambda: _without_rebuild(app, FastAPIInstrumentor.uninstrument_app))
+    build = app.build_middleware_stack
+    patches.set(app, "build_middleware_stack", lambda: FreshContext(_without_pieces(build())))
+    _rebuild(app)
+
+
+def _rebuild(app: Any) -> None:
+    """Let a server that has begun to answer build its middleware anew, with the next request."""
+    app.middleware_stack = None
+
+
+def _without_rebuild(app: Any, uninstrument: Callable[[Any], None]) -> None:
+    """Undo the instrumentation of an app that is not ready to be built: KServe adds its own middleware later."""
+    uninstrument(app)
+    _rebuild(app)
+
+
+def _without_pieces(stack: Any) -> Any:
+    """Make no span for each piece of a body ("receive", "send"): they would be hundreds for one picture."""
+    layer = stack
+    while layer is not None:
+        for name in ("exclude_receive_span", "exclude_send_span"):
+            if hasattr(layer, name):
+                setattr(layer, name, True)
+        layer = getattr(layer, "app", None)
+    return stack
+
+
+class FreshContext:
+    """ASGI middleware that starts each request without the context of the one before it.
+
+    A large body makes uvicorn pause and resume reading. It resumes from inside the request, so asyncio runs whatever
+    arrives on that connection from then on in that request's context: without this, the next request on a kept-alive
+    connection became a child of the last one's span.
+
+    Health, listing and metrics requests are answered without spans, whoever instrumented the app.
+    """
+
+    def __init__(self, app: App) -> None:
+        # FastAPI looks along `.app` for an instrumentation, and makes SERVER spans of its own where it finds none.
+        self.app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Pass the request on in an empty context, with the parent's headers where they are looked for."""
+        if scope["type"] == "http":
+            _find_parent(scope)
+        token = attach(Context())
+        try:
+            with suppress_http_instrumentation() if _is_health(scope) else nullcontext():
+                await self.app(scope, receive, send)
+        finally:
+            detach(token)
+
+
+def _is_health(scope: MutableMapping[str, Any]) -> bool:
+    return scope["type"] == "http" and scope["method"] != "POST" and bool(_NOT_TRACED.fullmatch(scope["path"]))
+
+
+@guarded("the parent of a request")
+def _find_parent(scope: MutableMapping[str, Any]) -> None:
+    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+    promoted, scope["otel_kfs.links"] = incoming.contexts(headers)
+    if promoted:
+        scope["headers"] = [*scope["headers"], *((k.encode(), v.encode("latin-1")) for k, v in promoted.items())]
+
+
+class BodyWatch:
+    """ASGI middleware that sees when a request's last piece of body arrives.
+
+    Source: ASGI HTTP specification 2.x, `http.request` events with `more_body`.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Pass the request on, watching its `receive`."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        _arriving(scope)
+        headers_seen = time.time_ns()
+        size = 0
+
+        async def watched() -> Message:
+            nonlocal size
+            message = await receive()
+            if message["type"] == "http.request":
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    received(headers_seen, time.time_ns(), size)
+            return message
+
+        await self.app(scope, watched, send)
+
+
+@guarded("the arrival of a request")
+def _arriving(scope: MutableMapping[str, Any]) -> None:
+    guard_span(trace.get_current_span())
+    incoming.link(scope.get("otel_kfs.links", ()))

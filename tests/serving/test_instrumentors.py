@@ -1,0 +1,203 @@
+"""The two instrumentors in programs of their own: what they change, when, and that they put it back."""
+
+import json
+
+import pytest
+from support import run_python
+
+KFSERVING = pytest.param("kfserving", marks=pytest.mark.kfserving)
+KSERVE = pytest.param("kserve", marks=pytest.mark.kserve)
+
+# What the instrumentors or the instrumentations that they turn on change, by name.
+LOOK = """
+import json, sys
+from opentelemetry import propagate
+
+def everything(sdk):
+    if sdk == "kfserving":
+        import tornado.httpclient, tornado.web
+        from kfserving import kfserver, kfmodel_repository
+        from kfserving.handlers import http
+        classes = [http.HTTPHandler, http.PredictHandler, http.ExplainHandler, kfserver.LivenessHandler,
+                   kfserver.HealthHandler, kfserver.ListHandler, kfserver.KFServer,
+                   kfmodel_repository.KFModelRepository, tornado.web.RequestHandler, tornado.httpclient.AsyncHTTPClient]
+    else:
+        import fastapi, httpx, kserve.model_server, starlette.background
+        from kserve import inference_client, model_repository
+        from kserve.protocol.grpc import server
+        from kserve.protocol.rest import server as rest
+        classes = [kserve.model_server.app, inference_client.InferenceGRPCClient, model_repository.ModelRepository,
+                   server, rest.RESTServer, httpx.HTTPTransport, httpx.AsyncHTTPTransport, kserve.ModelServer,
+                   starlette.background.BackgroundTask]
+    found = {f"{c}.{k}": v for c in classes for k, v in vars(c).items() if k != "_is_instrumented_by_opentelemetry"}
+    found = {k: list(v) if k.endswith("user_middleware") else v for k, v in found.items()}
+    return {**found, "propagator": propagate.get_global_textmap()}
+
+def changed(before, after):
+    return sorted(k for k in before.keys() | after.keys() if before.get(k) is not after.get(k)
+                  and before.get(k) != after.get(k))
+
+def instrumentor(sdk):
+    if sdk == "kfserving":
+        from otel_kfs.serving.kfserving import KFServingInstrumentor as instrumentor
+    else:
+        from otel_kfs.serving.kserve import KServeInstrumentor as instrumentor
+    return instrumentor()
+
+sdk = sys.argv[1] if len(sys.argv) > 1 else SDK
+Model = lambda name: __import__(sdk).KFModel(name) if sdk == "kfserving" else __import__(sdk).Model(name)
+def register(model):
+    if sdk == "kfserving":
+        import kfserving
+        kfserving.KFServer().register_model(model)
+    else:
+        import kserve
+        kserve.ModelServer().register_model(model)
+"""
+
+
+def run(sdk, script):
+    """What a script prints as its last line, as JSON."""
+    done = run_python(f"SDK = {sdk!r}\n{LOOK}\n{script}")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_uninstrument_puts_everything_back(sdk):
+    script = """
+before = everything(sdk)
+ours = instrumentor(sdk)
+ours.instrument()
+model = Model("m")
+register(model)
+during, steps = changed(before, everything(sdk)), sorted(vars(model))
+ours.uninstrument()
+print(json.dumps([bool(during), [s for s in ("predict", "preprocess") if s in steps], changed(before, everything(sdk)),
+                  [s for s in ("predict", "preprocess", "postprocess", "explain") if s in vars(model)]]))
+"""
+    assert run(sdk, script) == [True, ["predict", "preprocess"], [], []]
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_uninstrument_takes_back_what_trace_model_did_too(sdk):
+    script = """
+import otel_kfs
+before = everything(sdk)
+model = Model("m")
+model.predict = own = lambda request, headers=None: request
+instrumentor(sdk).instrument()
+otel_kfs.trace_model(model)
+traced = model.predict is not own
+instrumentor(sdk).uninstrument()
+print(json.dumps([traced, model.predict is own, changed(before, everything(sdk))]))
+"""
+    assert run(sdk, script) == [True, True, []]
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_it_can_be_instrumented_again(sdk):
+    script = """
+ours = instrumentor(sdk)
+found = []
+for _ in range(2):
+    ours.instrument()
+    model = Model("m")
+    register(model)
+    found.append("predict" in vars(model))
+    ours.uninstrument()
+    after = Model("n")
+    register(after)
+    found.append("predict" in vars(after))
+print(json.dumps(found))
+"""
+    assert run(sdk, script) == [True, False, True, False]
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_it_imports_nothing_of_the_sdk_until_the_program_does(sdk):
+    script = """
+ours = instrumentor(sdk)
+ours.instrument()
+before = sdk in sys.modules
+model = Model("m")
+register(model)
+print(json.dumps([before, "predict" in vars(model)]))
+"""
+    assert run(sdk, script) == [False, True]
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_uninstrumented_before_the_program_imports_the_sdk_it_changes_nothing(sdk):
+    script = """
+ours = instrumentor(sdk)
+ours.instrument()
+ours.uninstrument()
+model = Model("m")
+register(model)
+print(json.dumps("predict" in vars(model)))
+"""
+    assert run(sdk, script) is False
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_a_model_given_to_trace_model_and_then_to_a_server_is_traced_once(sdk):
+    script = """
+import otel_kfs
+instrumentor(sdk).instrument()
+model = Model("m")
+otel_kfs.trace_model(model, role="transformer")
+once = model.predict
+register(model)
+print(json.dumps(model.predict == once))
+"""
+    assert run(sdk, script) is True
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_another_instrumentation_that_was_there_before_stays(sdk):
+    script = """
+if sdk == "kfserving":
+    from opentelemetry.instrumentation.tornado import TornadoInstrumentor as Other
+else:
+    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor as Other
+Other().instrument()
+Model("m")
+before = everything(sdk)
+ours = instrumentor(sdk)
+ours.instrument()
+ours.uninstrument()
+print(json.dumps([Other().is_instrumented_by_opentelemetry, changed(before, everything(sdk))]))
+"""
+    assert run(sdk, script) == [True, []]
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_a_model_keeps_what_inspect_says_and_survives_pickling(sdk):
+    script = """
+import inspect, otel_kfs, pickle
+steps = ("preprocess", "predict", "explain", "postprocess")
+plain, model = Model("m"), Model("m")
+otel_kfs.trace_model(model)
+def told(m):
+    return [(str(inspect.signature(getattr(m, s))), str(inspect.getfullargspec(getattr(m, s)).args),
+             inspect.iscoroutinefunction(getattr(m, s)), inspect.ismethod(getattr(m, s)), getattr(m, s).__self__ is m,
+             getattr(m, s).__name__, getattr(m, s).__doc__) for s in steps]
+copy = pickle.loads(pickle.dumps(model))
+print(json.dumps([told(model) == told(plain), told(copy) == told(plain)]))
+"""
+    assert run(sdk, script) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "instrumentor"),
+    [("otel_kfs_kfserving", "KFServingInstrumentor"), ("otel_kfs_kserve", "KServeInstrumentor")],
+)
+def test_opentelemetry_instrument_finds_it_by_its_entry_point(name, instrumentor):
+    if name == "otel_kfs_kserve":
+        pytest.importorskip("grpc")
+    from importlib.metadata import entry_points
+
+    (entry,) = entry_points(group="opentelemetry_instrumentor", name=name)
+    assert entry.load().__name__ == instrumentor
+    assert entry.load()().instrumentation_dependencies()[0].startswith(name.removeprefix("otel_kfs_"))

@@ -1,0 +1,222 @@
+"""KServe over gRPC: the server's span, and the hop from transformer to predictor; and binary tensors over HTTP."""
+
+import uuid
+from contextlib import contextmanager
+
+import pytest
+from contract import EXPORT, INSTRUMENTED, NO_EXPORTERS, STEPS, Servers, is_ready, shape
+from support import CLIENT, ERROR, SERVER, wait_until
+
+from otel_kfs import names
+from otel_kfs.demo.processes import Processes, free_port, python
+
+pytestmark = pytest.mark.kserve
+
+MODELS = (
+    EXPORT
+    + """
+import argparse, grpc.aio, kserve
+from kserve.errors import InvalidInput
+from kserve.predictor_config import PredictorConfig
+
+# KServe's gRPC server listens on every interface; grpc does not use Python's sockets, which the demo's loopback minds.
+add = grpc.aio._server.Server.add_insecure_port
+grpc.aio._server.Server.add_insecure_port = lambda self, address: add(self, address.replace("[::]", "127.0.0.1"))
+
+class Doubles(kserve.Model):
+    async def predict(self, payload, headers=None):
+        if self.name == "refuses":
+            raise InvalidInput("no picture")
+        if self.name == "fails":
+            raise ZeroDivisionError("broken")
+        outputs = [kserve.InferOutput(i.name, i.shape, i.datatype, [2 * x for x in i.as_numpy().ravel().tolist()])
+                   for i in payload.inputs]
+        return kserve.InferResponse(payload.id, self.name, outputs)
+
+class Transformer(kserve.Model):
+    pass
+
+parser = argparse.ArgumentParser(parents=[kserve.model_server.parser])
+parser.add_argument("--plain", action="store_true")
+args, _ = parser.parse_known_args()
+models = [(Transformer if args.predictor_host else Doubles)(name) for name in ("sync", "refuses", "fails")]
+for model in models:
+    model.load()
+    if not args.plain:
+        import otel_kfs
+        otel_kfs.trace_model(model)
+if args.plain:
+    export()
+else:
+    otel_kfs.configure("a-model")
+config = PredictorConfig(args.predictor_host, args.predictor_protocol) if args.predictor_host else None
+kserve.ModelServer(predictor_config=config).start(models)
+"""
+)
+
+METHOD = "inference.GRPCInferenceService/ModelInfer"
+
+
+@contextmanager
+def running(folder, command):
+    """A predictor and a transformer, both asked and asking over gRPC, with their ports for it."""
+    (folder / "models.py").write_text(MODELS)
+    servers = Servers(folder / "traces")
+    ports = {"predictor": free_port(), "transformer": free_port(), "plain": free_port()}
+    to_predictor = ["--predictor_host", f"127.0.0.1:{ports['predictor']}", "--predictor_protocol", "grpc-v2"]
+    with Processes(folder / "logs") as processes:
+        for server, before, own in [
+            (servers.predictor, command, []),
+            (servers.transformer, command, to_predictor),
+            (servers.plain, [], ["--plain"]),
+        ]:
+            options = ["--http_port", str(server.port), "--grpc_port", str(ports[server.service]), *own]
+            options += ["--plain"] if command and server is not servers.plain else []
+            script = ["-m", "otel_kfs.demo.loopback", str(folder / "models.py"), "--event-loop", "asyncio"]
+            environment = {
+                **NO_EXPORTERS,
+                "OTEL_KFS_TRACES_FILE": str(servers.traces / f"{server.service}.jsonl"),
+                "OTEL_SERVICE_NAME": server.service,
+            }
+            processes.start(server.service, [*before, *python(*script, *options)], environment)
+        for server in (servers.predictor, servers.transformer, servers.plain):
+            processes.wait_until(server.service, lambda server=server: is_ready(server), 60)
+        yield servers, ports
+
+
+@pytest.fixture(scope="module", params=[[], INSTRUMENTED], ids=["trace_model", "opentelemetry-instrument"])
+def grpc_servers(request, tmp_path_factory):
+    with running(tmp_path_factory.mktemp("grpc"), request.param) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def servers(grpc_servers):
+    return grpc_servers[0]
+
+
+def message(model):
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+
+    tensor = pb.ModelInferRequest.InferInputTensor(
+        name="x", datatype="FP32", shape=[2], contents=pb.InferTensorContents(fp32_contents=[1.0, 2.0])
+    )
+    return pb.ModelInferRequest(id="1", model_name=model, inputs=[tensor])
+
+
+@pytest.fixture(scope="module")
+def infer(grpc_servers):
+    """Asks a server over gRPC; returns the numbers that it answers, or the status and its details."""
+    import grpc
+    from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+    def ask(service, model, trace_id=None):
+        metadata = [("traceparent", f"00-{trace_id}-00000000000000a1-01")] if trace_id else []
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_servers[1][service]}") as channel:
+            stub = GRPCInferenceServiceStub(channel)
+            try:
+                answer = stub.ModelInfer(message(model), metadata=metadata, timeout=30, wait_for_ready=True)
+            except grpc.RpcError as error:
+                return error.code().name, error.details()
+        return [number for output in answer.outputs for number in output.contents.fp32_contents]
+
+    return ask
+
+
+def trace_of(servers, trace_id, services):
+    """A trace's spans, once each of the services has written its SERVER span."""
+
+    def written():
+        spans = [span for span in read(servers) if span.trace_id == trace_id]
+        return spans if {span.service for span in spans if span.kind == SERVER} == services else None
+
+    return wait_until("the spans of a call", written)
+
+
+def read(servers):
+    from support import read_traces
+
+    return read_traces(servers.traces)
+
+
+def test_a_call_has_one_server_span_in_the_caller_s_trace_and_the_model_s_steps(servers, infer, trace_id):
+    assert infer("predictor", "sync", trace_id) == [2.0, 4.0]
+    spans = trace_of(servers, trace_id, {"predictor"})
+    assert shape(spans) == STEPS
+    (server,) = [span for span in spans if span.kind == SERVER]
+    assert server.parent_id == "00000000000000a1"
+    assert {span.parent_id for span in spans if span is not server} == {server.span_id}
+
+
+def test_receive_ends_where_decode_starts_and_tells_the_message_s_size(servers, infer, trace_id):
+    infer("predictor", "sync", trace_id)
+    spans = {span.name: span for span in trace_of(servers, trace_id, {"predictor"})}
+    assert int(spans["receive"].attributes[names.HTTP_REQUEST_BODY_SIZE]) == message("sync").ByteSize()
+    assert spans["receive"].start <= spans["receive"].end == spans["decode"].start <= spans["decode"].end
+
+
+def test_the_context_reaches_the_predictor_over_grpc(servers, infer, trace_id):
+    assert infer("transformer", "sync", trace_id) == [2.0, 4.0]
+    spans = trace_of(servers, trace_id, {"transformer", "predictor"})
+    (hop,) = [span for span in spans if span.kind == CLIENT]
+    (predict,) = [span for span in spans if span.name == "predict" and span.service == "transformer"]
+    (arrival,) = [span for span in spans if span.service == "predictor" and span.kind == SERVER]
+    assert (hop.service, hop.parent_id, arrival.parent_id) == ("transformer", predict.span_id, hop.span_id)
+
+
+@pytest.mark.parametrize("service", ["predictor", "transformer"])
+@pytest.mark.parametrize("model", ["refuses", "fails", "no-such"])
+def test_a_failure_keeps_its_status_and_marks_the_server_s_span_if_it_is_the_server_s(servers, infer, service, model):
+    trace_id = uuid.uuid4().hex
+    answer = infer(service, model, trace_id)
+    if service == "predictor":
+        assert answer == infer("plain", model)
+    spans = trace_of(servers, trace_id, {service} if model == "no-such" else {"predictor", service})
+    (server,) = [span for span in spans if span.service == service and span.kind == SERVER]
+    client_errors = {"INVALID_ARGUMENT", "NOT_FOUND"}
+    assert (server.status == ERROR) is (answer[0] not in client_errors)
+
+
+def test_an_exception_is_recorded_once_on_the_innermost_span(servers, infer, trace_id):
+    infer("transformer", "fails", trace_id)
+    spans = trace_of(servers, trace_id, {"transformer", "predictor"})
+    assert [(s.service, s.name, s.events) for s in spans if "exception" in s.events] == [
+        ("predictor", "predict", ("exception",))
+    ]
+
+
+def test_a_call_without_a_trace_starts_one(servers, infer):
+    before = {span.trace_id for span in read(servers)}
+    infer("predictor", "sync")
+
+    def new():
+        return [span for span in read(servers) if span.trace_id not in before and span.kind == SERVER]
+
+    (server,) = wait_until("the span of a call", new)
+    assert (server.service, server.parent_id) == ("predictor", "")
+
+
+@pytest.mark.parametrize("content_type", ["application/octet-stream"])
+def test_binary_tensors_over_http_are_answered_as_by_the_untraced_server(servers, trace_id, content_type):
+    import numpy as np
+    from kserve import InferInput, InferRequest
+
+    tensor = InferInput("x", [2], "FP32")
+    tensor.set_data_from_numpy(np.array([1.0, 2.0], np.float32), binary_data=True)
+    body, json_size = InferRequest("sync", [tensor], request_id="1").to_rest()
+    headers = {"Content-Type": content_type, "Inference-Header-Content-Length": str(json_size)}
+    ask = ("POST", "/v2/models/sync/infer", body, trace_id, headers)
+    expected = servers.plain.ask(*ask)
+    assert expected[0] == 200
+    assert servers.predictor.ask(*ask) == expected
+    spans = trace_of(servers, trace_id, {"predictor"})
+    assert shape(spans) == STEPS
+    (receive,) = [span for span in spans if span.name == "receive"]
+    assert int(receive.attributes[names.HTTP_REQUEST_BODY_SIZE]) == len(body)
+
+
+def test_the_servers_listen_on_127_0_0_1_only(grpc_servers):
+    from contract import listening
+
+    for port in grpc_servers[1].values():
+        assert listening(port) <= {"127.0.0.1", "::ffff:7f00:1"}  # the second is gRPC's way to say the first
