@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_kfs import kafka
-    from otel_kfs.sent_image import image_span
     from otel_kfs.sending import HttpSender, KafkaSender
+    from otel_kfs.sent_image import image_span
     from otel_kfs.serving import trace_model
     from otel_kfs.tracing import configure, flush
 

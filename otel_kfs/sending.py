@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_kfs import names, tracing
 from otel_kfs.errors import SendError, TooLarge
-from otel_kfs.sent_image import SentImage, image_span
 from otel_kfs.model_client import ModelClient, megabytes, predict_url
+from otel_kfs.sent_image import SentImage, image_span
 
 if TYPE_CHECKING:
     import requests

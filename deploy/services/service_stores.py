@@ -89,9 +89,7 @@ def jaeger(otlp_grpc_port: int = 0, otlp_http_port: int = 0, query_port: int = 0
 def tempo(otlp_grpc_port: int = 0, otlp_http_port: int = 0, http_port: int = 0) -> Iterator[Tempo]:
     """Run Tempo with its blocks in a folder that goes with it, on the given ports or on free ones."""
     executable = find_store("tempo")
-    otlp_grpc_port, otlp_http_port, http_port, grpc_port = choose_ports(
-        otlp_grpc_port, otlp_http_port, http_port, 0
-    )
+    otlp_grpc_port, otlp_http_port, http_port, grpc_port = choose_ports(otlp_grpc_port, otlp_http_port, http_port, 0)
     url = _http(http_port)
     with tempfile.TemporaryDirectory(prefix="otel-kfs-tempo-") as scratch:
         config = fill(

@@ -63,9 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--tempo-otlp-grpc-port", "Tempo's OTLP port for gRPC"),
         ("--tempo-otlp-http-port", "Tempo's OTLP port for HTTP"),
     ):
-        parser.add_argument(
-            option, type=int, default=0, metavar="PORT", help=f"{what}; a free one unless given"
-        )
+        parser.add_argument(option, type=int, default=0, metavar="PORT", help=f"{what}; a free one unless given")
     parser.add_argument("--kafka-data", metavar="DIR", help="keep Kafka's data in this folder")
     return parser
 
