@@ -1,10 +1,11 @@
 """What tracing costs end to end: the same pictures to the same servers, traced and untraced, in turns.
 
-    python benchmarks/overhead.py [--repeat 30]
+    python benchmarks/overhead.py [--starts 5] [--repeat 10]
 
 Two sets of the example's servers run side by side: in one, `otel_kfs.configure` and `trace_model` do nothing, so that
 it holds no instrumentation at all. One picture goes to the one, then to the other; whose turn is first changes with
-every round. Printed is, for each size, the median of the rounds' ratios traced / untraced, with its quartiles.
+every round. Printed is, for each size, the ratio of the medians, traced / untraced: its median over the starts of the
+servers, its lowest and its highest, because one start differs from another by more than tracing costs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from otel_kfs.demo import example
@@ -23,6 +25,7 @@ from otel_kfs.demo.processes import Processes, free_port
 from otel_kfs.output import progress
 
 MODES = ("untraced", "traced")
+WARMUPS = 3
 
 # Run in place of a server's script: the untraced one is the same file without what otel_kfs does.
 UNTRACED = """
@@ -110,38 +113,54 @@ def ready(port: int) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=30, help="rounds, after three that are not counted")
+    parser.add_argument("--starts", type=int, default=5, help="times that all servers are started anew")
+    parser.add_argument("--repeat", type=int, default=10, help="rounds of each, after three that are not counted")
     parser.add_argument("--serving", choices=example.SERVINGS)
     args = parser.parse_args()
     serving = example.serving(args.serving)
     example.make_model()
     pictures = example.make_pictures(lambda line: print(line, file=sys.stderr))
+    # What one start of the servers has in luck (where their memory lies, which core) all its pictures have.
+    ratios: dict[Path, list[float]] = {picture: [] for picture in pictures}
+    medians: dict[str, dict[Path, list[float]]] = {mode: {picture: [] for picture in pictures} for mode in MODES}
+    with progress(args.starts * (WARMUPS + args.repeat), "rounds") as done:
+        for _ in range(args.starts):
+            took = one_start(serving, pictures, args.repeat, done)
+            for picture in pictures:
+                plain, traced = (statistics.median(took[mode][picture]) for mode in MODES)
+                medians["untraced"][picture].append(plain)
+                medians["traced"][picture].append(traced)
+                ratios[picture].append(traced / plain)
+    print(f"{serving}, HTTP, {args.starts} starts of {args.repeat} rounds; medians in milliseconds\n")
+    print("| Size | untraced | traced | traced / untraced: median of the starts | lowest to highest |")
+    print("|:--|--:|--:|--:|:--|")
+    for picture in pictures:
+        plain, traced = (statistics.median(medians[mode][picture]) / 1e6 for mode in MODES)
+        each = ratios[picture]
+        print(
+            f"| {picture.stem} | {plain:.1f} | {traced:.1f} | {statistics.median(each):.3f} "
+            f"| {min(each):.3f} to {max(each):.3f} |"
+        )
+
+
+def one_start(
+    serving: str, pictures: list[Path], repeat: int, done: Callable[[str], None]
+) -> dict[str, dict[Path, list[int]]]:
+    """Start both sets of servers, and send each picture `repeat` times to each; how long each took (ns)."""
     folder = Path(tempfile.mkdtemp(prefix="overhead-"))
     took: dict[str, dict[Path, list[int]]] = {mode: {picture: [] for picture in pictures} for mode in MODES}
     with Processes(folder / "logs") as processes:
         senders = {mode: Sender(mode, start(processes, mode, serving, folder), folder) for mode in MODES}
-        with progress(3 + args.repeat, "rounds") as done:
-            for number in range(-3, args.repeat):
-                for picture in pictures:
-                    for mode in MODES if number % 2 else MODES[::-1]:
-                        nanoseconds = senders[mode].send(picture)
-                        if number >= 0:
-                            took[mode][picture].append(nanoseconds)
-                done("")
+        for number in range(-WARMUPS, repeat):
+            for picture in pictures:
+                for mode in MODES if number % 2 else MODES[::-1]:
+                    nanoseconds = senders[mode].send(picture)
+                    if number >= 0:
+                        took[mode][picture].append(nanoseconds)
+            done("")
         for sender in senders.values():
             sender.close()
-    print(f"{serving}, HTTP, n = {args.repeat}; milliseconds, and traced / untraced with its quartiles\n")
-    print("| Size | untraced p50 | traced p50 | ratio of medians | median of ratios | quartiles |")
-    print("|:--|--:|--:|--:|--:|:--|")
-    for picture in pictures:
-        plain, traced = (sorted(took[mode][picture]) for mode in MODES)
-        ratios = [b / a for a, b in zip(took["untraced"][picture], took["traced"][picture], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        medians = statistics.median(plain), statistics.median(traced)
-        print(
-            f"| {picture.stem} | {medians[0] / 1e6:.1f} | {medians[1] / 1e6:.1f} | {medians[1] / medians[0]:.3f} "
-            f"| {middle:.3f} | {low:.3f} to {high:.3f} |"
-        )
+    return took
 
 
 if __name__ == "__main__":
