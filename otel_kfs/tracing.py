@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 # sooner than the 5 s that suit a network.
 _FILE_DELAY_MILLIS = 200
 
+_failed: set[str] = set()
+
 
 @functools.cache
 def tracer() -> trace.Tracer:
@@ -71,6 +73,13 @@ def flush(timeout_seconds: float = 10.0) -> bool:
     """Export what is in memory now; False if it did not all leave in time."""
     force_flush: Callable[[int], bool] | None = getattr(trace.get_tracer_provider(), "force_flush", None)
     return force_flush is None or force_flush(int(timeout_seconds * 1000))
+
+
+def report_failure(what: str) -> None:
+    """Log the exception at hand, the first time that this part of telemetry fails in this process."""
+    if what not in _failed:
+        _failed.add(what)
+        _log.exception("telemetry failed (%s); what it watches goes on, and this is logged once", what)
 
 
 def instrument_requests() -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from confluent_kafka import KafkaException
 
 from otel_kfs import names
-from otel_kfs.kafka.telemetry import report_failure
+from otel_kfs.tracing import report_failure
 
 _DEFAULT_PORT = 9092  # librdkafka's, where bootstrap.servers names none
 _MOST_TOPICS = 1000  # remembered at a time
@@ -78,7 +78,7 @@ def client_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
         if address is not None:
             attributes[names.SERVER_ADDRESS], attributes[names.SERVER_PORT] = address
     except Exception:
-        report_failure("configuration")
+        report_failure("Kafka's configuration")
     return attributes
 
 

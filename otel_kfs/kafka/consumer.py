@@ -17,6 +17,7 @@ from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import configuration, poll_operation, process_operation
 from otel_kfs.kafka.delivery import Failure, mark_failed
 from otel_kfs.kafka.headers import extract_span
+from otel_kfs.tracing import report_failure
 
 
 class Consumer(confluent_kafka.Consumer):  # type: ignore[misc]
@@ -86,7 +87,7 @@ class ReceiveClient:
             for topic, batch in by_topic.items():
                 self._received(topic, batch, start, end, context)
         except Exception:
-            telemetry.report_failure("poll")
+            report_failure("Kafka's poll")
 
     def _received(self, topic: str, batch: Sequence[Any], start: int, end: int, context: otel_context.Context) -> None:
         name, attributes, metric_attributes = self.poll[topic]

@@ -23,6 +23,7 @@ from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import Shared, error_type, send_operation
 from otel_kfs.kafka.headers import inject, inject_alone
 from otel_kfs.kafka.metrics import Metrics
+from otel_kfs.tracing import report_failure
 
 DeliveryCallback = Callable[[Any, Any], None]  # (KafkaError | None, Message)
 Failure = tuple[str, str]  # error.type and a description
@@ -78,7 +79,7 @@ class Sending:
                 if sent and not (failure and failure[0] in _NOT_SENT):
                     self._metrics.sent(attributes)
         except Exception:
-            telemetry.report_failure("delivery report")
+            report_failure("Kafka's delivery report")
 
     def refused(self, error: BaseException) -> None:
         """The client raised: there will be no report."""
@@ -123,7 +124,7 @@ class BatchSending(Sending):
                 kind = {} if failure is None else {names.ERROR_TYPE: failure[0]}
                 self._metrics.sent({**self._shared.metric_attributes, **kind})
         except Exception:
-            telemetry.report_failure("delivery report")
+            report_failure("Kafka's delivery report")
         if last and self._first_failure is None:
             self.end(sent=False)
         elif last and self._first_failure is not None:
@@ -178,7 +179,7 @@ class SendClient:
                     short = inject(headers, context, own)
                 headers = short
         except Exception:
-            telemetry.report_failure("send")
+            report_failure("Kafka's send")
         return sending, headers
 
     def start_without_headers(self, kind: type[S], topic: str, attributes: Mapping[str, Any]) -> S | None:
@@ -196,7 +197,7 @@ class SendClient:
                     self._wait_for_exit()
                 return kind(self, shared, span, metrics)
         except Exception:
-            telemetry.report_failure("send")
+            report_failure("Kafka's send")
         return None
 
     def _wait_for_exit(self) -> None:

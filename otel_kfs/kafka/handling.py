@@ -22,6 +22,7 @@ from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import Operation, process_operation
 from otel_kfs.kafka.delivery import mark_failed, of_record
 from otel_kfs.kafka.headers import extract_span
+from otel_kfs.tracing import report_failure
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class _Process:
         try:
             self._begin()
         except Exception:
-            telemetry.report_failure("process")
+            report_failure("Kafka's process")
         return self._span
 
     def _begin(self) -> None:
@@ -174,7 +175,7 @@ class _Process:
                 self._span.end(ended)
             self._count(ended, failure)
         except Exception:
-            telemetry.report_failure("process")
+            report_failure("Kafka's process")
 
     def _count(self, ended: int, failure: tuple[str, str] | None) -> None:
         metrics = telemetry.current.metrics

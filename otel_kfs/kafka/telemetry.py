@@ -1,8 +1,7 @@
-"""Where the Kafka clients' spans and metrics go, and what becomes of a failure of telemetry itself: one log entry."""
+"""Where the Kafka clients' spans and metrics go."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -15,8 +14,6 @@ from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanCo
 from otel_kfs import __version__
 from otel_kfs.kafka.metrics import Metrics
 
-_log = logging.getLogger(__name__)
-
 SCOPE = "otel_kfs.kafka"
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 
@@ -28,8 +25,6 @@ _DEFAULT, _RANDOM = trace.TraceFlags(0), trace.TraceFlags(trace.TraceFlags.RANDO
 # What a SpanContext is a tuple of: ids, whether it is remote, flags, state, whether it is valid. (Making a real one
 # costs as much as making the header.)
 ContextFields = tuple[int, int, bool, trace.TraceFlags, trace.TraceState, bool]
-
-_failed: set[str] = set()
 
 
 class Telemetry:
@@ -93,13 +88,6 @@ def _certainties(sampler: Any) -> tuple[bool, bool]:
 def carries_more(context: Context, span: Span) -> bool:
     """Whether a context holds anything besides its current span: baggage, a mark of suppression, somebody's own."""
     return len(context) != (span is not INVALID_SPAN)
-
-
-def report_failure(what: str) -> None:
-    """Log the exception at hand, the first time that telemetry of `what` fails in this process."""
-    if what not in _failed:
-        _failed.add(what)
-        _log.exception("telemetry of Kafka's %s failed; the call itself goes on, and this is logged once", what)
 
 
 # The one in use; an instrumentor puts another one here while it is active.

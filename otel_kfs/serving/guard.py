@@ -8,7 +8,6 @@ read and write headers through `SafePropagator` while a model server is traced.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -24,17 +23,9 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.trace import NonRecordingSpan, Span, Tracer, TracerProvider
 
-_log = logging.getLogger(__name__)
-_failed: set[str] = set()
+from otel_kfs.tracing import report_failure
 
 R = TypeVar("R")
-
-
-def report_failure(what: str) -> None:
-    """Log the exception at hand, the first time that this part of telemetry fails in this process."""
-    if what not in _failed:
-        _failed.add(what)
-        _log.exception("tracing of a model server failed (%s); requests go on, and this is logged once", what)
 
 
 def guarded(what: str) -> Callable[[Callable[..., R]], Callable[..., R | None]]:

@@ -16,7 +16,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode, Tracer, TracerProvider, set_span_in_context
 
 from otel_kfs import names, tracing
-from otel_kfs.serving.guard import guarded, is_news, report_failure
+from otel_kfs.serving.guard import guarded, is_news
+from otel_kfs.tracing import report_failure
 
 # When the body of the request that is being served was complete (ns since the epoch): where `decode` starts.
 _body_complete: ContextVar[int | None] = ContextVar("otel_kfs_body_complete", default=None)

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support import wait_until
 
+from otel_kfs import tracing
 from otel_kfs.kafka import Consumer, telemetry
 
 GROUP = "a group"
@@ -54,7 +55,7 @@ def fetch(broker: str) -> Callable[..., list[Any]]:
 @pytest.fixture(autouse=True)
 def _failures_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test hears of the first failure, which is logged once in a process."""
-    monkeypatch.setattr(telemetry, "_failed", set())
+    monkeypatch.setattr(tracing, "_failed", set())
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_each_part_that_fails_is_logged_once(servers, part, role):
     for _ in range(3):
         found[f"{part}{role}"].predict("sync")
     log = processes.log(f"{part}{role}").read_text()
-    times = Counter(re.findall(r"tracing of a model server failed \((.*?)\)", log))
+    times = Counter(re.findall(r"telemetry failed \((.*?)\)", log))
     assert set(times.values()) == {1}
 
 

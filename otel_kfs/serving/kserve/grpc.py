@@ -18,9 +18,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from otel_kfs import names
-from otel_kfs.serving.guard import guard_span, guarded, is_news, report_failure
+from otel_kfs.serving.guard import guard_span, guarded, is_news
 from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import Current, received, tracer
+from otel_kfs.tracing import report_failure
 
 METHOD = "inference.GRPCInferenceService/ModelInfer"
 ATTRIBUTES = {names.RPC_SYSTEM_NAME: names.GRPC, names.RPC_METHOD: METHOD}
