@@ -1,0 +1,39 @@
+"""The command line: parse, call, print, exit; a module a command."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+import otel_kfs
+from otel_kfs.cli.bridge import bridge
+from otel_kfs.cli.demo import demo
+from otel_kfs.cli.exec_program import exec_program
+from otel_kfs.cli.group import Group
+from otel_kfs.cli.send import send
+from otel_kfs.cli.tables import tables
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Each command's --help has examples.",
+)
+@click.version_option(otel_kfs.__version__, prog_name="otel-kfs")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens, on standard error.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks: only results and errors.")
+@click.pass_context
+def main(context: click.Context, verbose: bool, quiet: bool) -> None:
+    """Where the time goes when an image is sent to a model on KFServing or KServe."""
+    context.obj = {"quiet": quiet}
+    level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    if not verbose:
+        # Each try of an exporter that reaches nobody is a warning; that it gave up is an error, and enough.
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+
+
+for _command in (tables, send, exec_program, bridge, demo):
+    main.add_command(_command)

@@ -1,0 +1,63 @@
+"""`otel-kfs demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from otel_kfs.cli.tables import print_tables
+from otel_kfs.output import progress
+from otel_kfs.tables import LAYOUTS
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otel-kfs demo
+  otel-kfs demo --repeat 20 --serving kserve --output my-run
+  otel-kfs demo --bootstrap-servers localhost:9092 --otlp-endpoint http://localhost:4318
+"""
+)
+@click.option("--repeat", type=click.IntRange(1), default=5, show_default=True, help="Times each size goes each way.")
+@click.option("--serving", type=click.Choice(["kfserving", "kserve"]), help="Left out: the one that is installed.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A new folder for traces and logs.  [default: otel-kfs-runs/<time>]",
+)
+@click.option("--bootstrap-servers", help="A Kafka of yours, host:port,... Left out: an embedded broker.")
+@click.option(
+    "--otlp-endpoint", metavar="URL", help="Send spans there too, OTLP over HTTP (a Collector, Jaeger, Tempo)."
+)
+@click.pass_obj
+def demo(
+    obj: dict[str, bool],
+    repeat: int,
+    serving: str | None,
+    output: Path | None,
+    bootstrap_servers: str | None,
+    otlp_endpoint: str | None,
+) -> None:
+    """Run the measurement here: broker, transformer, predictor, bridge; four pictures, two ways; the tables."""
+    from otel_kfs.demo import example
+
+    serving = example.serving(serving)  # first, because its message names all that the demo needs
+    from otel_kfs.demo import run
+
+    traces = run.demo(
+        repeat=repeat,
+        serving=serving,
+        output=output,
+        bootstrap_servers=bootstrap_servers,
+        otlp_endpoint=otlp_endpoint,
+        say=lambda line: None if obj["quiet"] else click.echo(line, err=True),
+        progress=progress,
+    )
+    print_tables(str(traces), "text", LAYOUTS, None, quiet=obj["quiet"])
+    if not obj["quiet"]:
+        click.echo(f"The traces lie in {traces}, a file a process.")
+        if bootstrap_servers is None:
+            click.echo(f"Figures about the broker are {run.BROKER}'s, not Apache Kafka's.")
+        click.echo(f"The same tables again:  otel-kfs tables --trace-query {traces}")

@@ -1,0 +1,37 @@
+"""`otel-kfs exec`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import otel_kfs
+
+
+@click.command(
+    "exec",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="""\b
+Examples:
+  otel-kfs exec -- curl -v -H "Host: mobilenet.default.example.com" \\
+      http://ingress/v1/models/mobilenet:predict -d @1mb.json
+  otel-kfs exec -- kafka-console-producer.sh --bootstrap-server localhost:9092 \\
+      --topic mobilenet --producer.config producer.properties < 1mb.json
+  otel-kfs exec --traces-file traces/sender.jsonl -- curl -sf -o answer.json http://ingress/...
+""",
+)
+@click.option("--run-id", help="Marks the traces of one measurement; left out, one is made.")
+@click.option("--traces-file", metavar="FILE", help="Append spans there as OTLP-JSON instead of exporting them.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]...")
+def exec_program(run_id: str | None, traces_file: str | None, command: tuple[str, ...]) -> None:
+    """Run the real curl, or Kafka's console producer, and trace what it sends.
+
+    The program keeps its arguments, streams and exit code; exec adds the trace context to its request's or records'
+    headers. curl's own timings become spans, and so does the start of the console producer's JVM. curl: one URL at a
+    time. Console producer: Kafka 3.2 or newer; each line of its standard input is a trace.
+    """
+    from otel_kfs import exec as programs
+
+    otel_kfs.configure("image-sender", traces_file=traces_file)
+    sys.exit(programs.run(command, run_id=run_id))
