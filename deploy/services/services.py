@@ -1,4 +1,4 @@
-"""Real Kafka, Jaeger and Tempo servers on loopback without containers: `services.py fetch|run [NAME ...]`."""
+"""Real Kafka, S3, Jaeger and Tempo servers on loopback without containers: `services.py fetch|run [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,29 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from service_kafka import Kafka, fetch_kafka, kafka
+from service_kafka import Kafka, Listener, fetch_kafka, kafka
 from service_process import Server, ServiceError, ServiceMissing, say
+from service_s3 import S3, fetch_s3, s3
 from service_stores import Jaeger, Tempo, find_store, jaeger, tempo
 
-__all__ = ["Jaeger", "Kafka", "ServiceError", "ServiceMissing", "Tempo", "fetch", "jaeger", "kafka", "tempo"]
+__all__ = [
+    "S3",
+    "Jaeger",
+    "Kafka",
+    "Listener",
+    "ServiceError",
+    "ServiceMissing",
+    "Tempo",
+    "fetch",
+    "jaeger",
+    "kafka",
+    "s3",
+    "tempo",
+]
 
 FETCHERS: dict[str, Callable[[], Path]] = {
     "kafka": fetch_kafka,
+    "s3": fetch_s3,
     "jaeger": lambda: find_store("jaeger"),
     "tempo": lambda: find_store("tempo"),
 }
@@ -53,9 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="services.py", description=__doc__)
     parser.add_argument("command", choices=["fetch", "run"])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="kafka, jaeger, tempo; all unless given")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="kafka, s3, jaeger, tempo; all unless given")
     for option, what in (
         ("--kafka-port", "Kafka's port"),
+        ("--s3-port", "the S3-compatible store's port"),
         ("--jaeger-query-port", "Jaeger's query port"),
         ("--jaeger-otlp-grpc-port", "Jaeger's OTLP port for gRPC"),
         ("--jaeger-otlp-http-port", "Jaeger's OTLP port for HTTP"),
@@ -87,13 +103,16 @@ def _start(name: str, options: argparse.Namespace, stack: ExitStack) -> Server:
     """Start one service and print what a shell needs to use it."""
     say(f"starting {name}")
     variables: dict[str, str]
-    service: Kafka | Jaeger | Tempo
+    service: Kafka | S3 | Jaeger | Tempo
     if name == "kafka":
         service = stack.enter_context(kafka(options.kafka_port, options.kafka_data))
         variables = {
             "KAFKA_BOOTSTRAP_SERVERS": service.bootstrap_servers,
             "KAFKA_CLASSPATH": service.classpath,
         }
+    elif name == "s3":
+        service = stack.enter_context(s3(options.s3_port))
+        variables = {"S3_URL": service.url, **service.environment}
     elif name == "jaeger":
         ports = (options.jaeger_otlp_grpc_port, options.jaeger_otlp_http_port, options.jaeger_query_port)
         service = stack.enter_context(jaeger(*ports))

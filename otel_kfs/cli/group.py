@@ -23,14 +23,17 @@ class Group(click.Group):
             return super().main(*args, **kwargs)
         except click.ClickException as error:
             error.show()
-            sys.exit(error.exit_code)
+            code = error.exit_code
         except OtelKfsError as error:
             click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
+            code = 1
         except (click.Abort, KeyboardInterrupt):
             click.echo("stopped", err=True)
-            sys.exit(SIGINT_EXIT)
+            code = SIGINT_EXIT
         except BrokenPipeError:
             # The reader (`| head`) has gone; the interpreter must not complain about it at its end either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+            code = 1
+        # Not before here, where the error and its traceback are gone, and with them the Kafka clients they held: a
+        # client that is closed by the interpreter's very end calls back into what is no more, and crashes.
+        sys.exit(code)

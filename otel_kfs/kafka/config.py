@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from otel_kfs.errors import ConfigError
+from otel_kfs.errors import ConfigError, MissingExtra
+from otel_kfs.kafka.security import raising_refusals, translated
 
 _log = logging.getLogger(__name__)
 
@@ -31,34 +33,45 @@ _WITHOUT_MEANING = {
 
 
 def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
-    """A Kafka client's properties file (`key=value` lines, `#` and `!` comments) as librdkafka's settings.
+    """A Kafka client's properties file, as Java reads it, as librdkafka's settings.
 
-    The Java clients' names of size, time-out and compression are translated; their serializers are passed over.
+    The Java clients' names of size, time-out and compression are translated, and their logins and stores as far as
+    librdkafka has them; their serializers are passed over. Librdkafka's own names may stand beside them. A backslash is
+    Java's: it escapes the next character, or continues a line.
 
     Raises:
-        ConfigError: the file can't be read, or a line is not `key=value`.
+        ConfigError: the file can't be read, a line is not `key=value`, or librdkafka has no such login or store.
     """
+    try:
+        import javaproperties
+    except ImportError as error:
+        raise MissingExtra("javaproperties", "kafka") from error
+    where = os.fspath(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"can't read {os.fspath(path)}: {error}") from error
+        raise ConfigError(f"can't read {where}: {error}") from error
     settings = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()  # noqa: PLW2901
-        if not line or line[0] in "#!":
-            continue
-        key, separator, value = line.partition("=")
-        if not separator or not key.strip():
-            raise ConfigError(f"{os.fspath(path)}, line {number}: not key=value")
-        key = _RENAMED.get(key.strip(), key.strip())
-        if key not in _WITHOUT_MEANING:
-            settings[key] = value.strip()
-    return settings
+    number = 1
+    try:
+        for part in javaproperties.parse(io.StringIO(text)):
+            if isinstance(part, javaproperties.KeyValue):
+                # Java takes a line without a separator for a key and a blank; here it is a slip of the pen.
+                if not part.key or not any(separator in part.source for separator in "=:"):
+                    raise ConfigError(f"{where}, line {number}: not key=value")
+                key = _RENAMED.get(part.key, part.key)
+                if key not in _WITHOUT_MEANING:
+                    settings[key] = part.value.strip()
+            number += len(part.source.splitlines())
+    except javaproperties.InvalidUEscapeError:
+        # Its own words, and its context, would show the value.
+        raise ConfigError(f"{where}, line {number}: \\u without four hexadecimal digits") from None
+    return translated(settings, where)
 
 
 def producer_config(bootstrap_servers: str, timeout: float, config: Mapping[str, Any]) -> dict[str, Any]:
     """A sender's settings: `config` over defaults that let image records pass and bound their delivery (seconds)."""
-    return {
+    settings = {
         "bootstrap.servers": bootstrap_servers,
         "message.max.bytes": MAX_RECORD_BYTES,
         "message.timeout.ms": int(timeout * 1000),
@@ -66,11 +79,12 @@ def producer_config(bootstrap_servers: str, timeout: float, config: Mapping[str,
         "logger": _log,
         **config,
     }
+    return {**settings, "error_cb": raising_refusals(settings, settings.get("error_cb"))}
 
 
 def consumer_config(bootstrap_servers: str, group: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """A bridge's settings: `config` over defaults that let image records pass and commit nothing by themselves."""
-    return {
+    settings = {
         "bootstrap.servers": bootstrap_servers,
         "group.id": group,
         "auto.offset.reset": "earliest",
@@ -82,3 +96,4 @@ def consumer_config(bootstrap_servers: str, group: str, config: Mapping[str, Any
         "logger": _log,
         **config,
     }
+    return {**settings, "error_cb": raising_refusals(settings, settings.get("error_cb"))}

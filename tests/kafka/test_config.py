@@ -59,7 +59,7 @@ def test_a_file_that_is_not_text_is_named(tmp_path):
 
 def test_a_sender_s_records_may_be_large_and_their_delivery_is_bounded():
     config = producer_config("host:1", 1.5, {})
-    del config["logger"]
+    del config["logger"], config["error_cb"]
     assert config == {
         "bootstrap.servers": "host:1",
         "message.max.bytes": 100_000_000,
@@ -70,7 +70,7 @@ def test_a_sender_s_records_may_be_large_and_their_delivery_is_bounded():
 
 def test_a_bridge_s_records_may_be_large_and_it_commits_by_itself_only():
     config = consumer_config("host:1", "a group", {})
-    del config["logger"]
+    del config["logger"], config["error_cb"]
     assert config == {
         "bootstrap.servers": "host:1",
         "group.id": "a group",

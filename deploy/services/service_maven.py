@@ -1,0 +1,45 @@
+"""Fetches a service's jars by Maven, once."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tempfile
+from pathlib import Path
+
+from service_process import ServiceError, cache_dir, program, say
+
+
+def fetch_jars(name: str, pom: Path) -> Path:
+    """Return the folder whose `libs` holds the jars of the pom's dependencies, copying them there the first time."""
+    program("java", "install a Java 17 or newer")
+    # The name follows the file, so a changed version is fetched anew and an old one stays usable.
+    home = cache_dir() / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
+    if home.is_dir():
+        return home
+    maven = program("mvn", f"install Apache Maven, which fetches the jars of {name}")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    say(f"fetching the jars of {name} into {home}")
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix=f"{name}-partial-") as partial:
+        libs = Path(partial) / "libs"
+        command = [maven, "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
+        result = subprocess.run(
+            [*command, "-DincludeScope=runtime", f"-DoutputDirectory={libs}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            first = next((line for line in result.stdout.splitlines() if "ERROR" in line), "no reason given")
+            raise ServiceError(f"Maven could not fetch the jars of {name}: {first}")
+        home.mkdir(exist_ok=True)
+        try:
+            # One rename, so that nobody ever sees half of the jars.
+            libs.rename(home / "libs")
+        except OSError:
+            if not (home / "libs").is_dir():
+                raise
+    say(f"the jars of {name} are ready")
+    return home

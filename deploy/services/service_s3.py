@@ -1,0 +1,77 @@
+"""An S3-compatible store on loopback (S3Proxy, from Maven), its objects in memory."""
+
+from __future__ import annotations
+
+import tempfile
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from service_maven import fetch_jars
+from service_process import HERE, HOST, Server, choose_ports, fill, program, running
+
+FILES = HERE / "s3"
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running store, and the credentials that it takes."""
+
+    server: Server
+    url: str
+    access_key: str
+    secret_key: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which AWS's SDKs find the credentials."""
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+
+
+def fetch_s3() -> Path:
+    """Return the folder of the store's jars, copying them there by Maven the first time."""
+    return fetch_jars("s3", FILES / "pom.xml")
+
+
+@contextmanager
+def s3(port: int = 0) -> Iterator[S3]:
+    """Run a store on the port, or on a free one; it forgets its buckets at the end."""
+    home = fetch_s3()
+    (port,) = choose_ports(port)
+    access_key, secret_key = "otel-kfs", uuid.uuid4().hex
+    with tempfile.TemporaryDirectory(prefix="otel-kfs-s3-") as scratch:
+        settings = fill(
+            FILES / "s3proxy.properties",
+            Path(scratch) / "s3proxy.properties",
+            host=HOST,
+            port=port,
+            access_key=access_key,
+            secret_key=secret_key,
+        )
+        java = program("java", "install a Java 17 or newer")
+        command = [
+            java,
+            "-Xmx512m",
+            "-cp",
+            f"{home / 'libs'}/*",
+            "org.gaul.s3proxy.Main",
+            "--properties",
+            str(settings),
+        ]
+        url = f"http://{HOST}:{port}"
+        with running("s3", command, Path(scratch), lambda: _answers(url)) as server:
+            yield S3(server, url, access_key, secret_key)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=2).close()
+    except urllib.error.HTTPError:  # it wants credentials, so it is there
+        return True
+    except OSError:
+        return False
+    return True
