@@ -1,5 +1,7 @@
 """Sets a process up to trace: one provider, one exporter (OTLP, or a file of OTLP-JSON lines), flushed on the way out.
 
+A forked child exports by itself, under its own process id.
+
 Under `opentelemetry-instrument`, or wherever a provider is already set, nothing here is needed and `configure` leaves
 what it finds.
 """
@@ -7,16 +9,19 @@ what it finds.
 from __future__ import annotations
 
 import atexit
+import errno
 import functools
+import io
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from opentelemetry import trace
 
@@ -25,7 +30,8 @@ from otel_kfs.errors import ConfigError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from otel_kfs.exporting import Export
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +40,9 @@ _log = logging.getLogger(__name__)
 _FILE_DELAY_MILLIS = 200
 
 _failed: set[str] = set()
+
+# What `configure` was called with, for worker processes that begin with nothing but what they are handed.
+configured: tuple[str | None, str | None] | None = None
 
 
 @functools.cache
@@ -46,25 +55,29 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
     """Make this process export its spans; call it once, at its start.
 
     `service_name` is the name to search for in Jaeger; `OTEL_SERVICE_NAME` goes before it. With `traces_file` (or
-    `OTEL_KFS_TRACES_FILE`) spans are appended to that file as OTLP-JSON lines; without, the exporter is what the
-    standard `OTEL_TRACES_EXPORTER` and `OTEL_EXPORTER_OTLP_*` variables say; with both, spans go both ways. Calls by
-    `requests` are traced too.
+    `OTEL_KFS_TRACES_FILE`) spans are appended to that file as OTLP-JSON lines, also by several processes at a time;
+    without, the exporter is what the standard `OTEL_TRACES_EXPORTER` and `OTEL_EXPORTER_OTLP_*` variables say; with
+    both, spans go both ways. Calls by `requests` are traced too.
 
     Spans still in memory are written when the interpreter exits and on SIGTERM (unless the program handles SIGTERM
-    itself). Where a provider is already set, that provider stays.
+    itself), in 10 s at most; how many could not be exported is logged then, in one line. A process that is forked
+    afterwards does the same for its own spans. Where a provider is already set, that provider stays.
 
     Raises:
         ConfigError: an exporter is not known, or the file can't be written.
     """
     from opentelemetry.sdk.trace import TracerProvider
 
+    global configured  # noqa: PLW0603 - a process is set up once
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         _log.debug("a tracer provider is already set: leaving it as it is")
     else:
         provider = _provider(service_name, traces_file or os.environ.get(names.ENV_TRACES_FILE))
         trace.set_tracer_provider(provider)
+        configured = service_name, None if traces_file is None else os.path.abspath(traces_file)
         # Registered by us, so that the exporter's own exit hooks, registered earlier, run after it.
-        atexit.register(provider.shutdown)
+        atexit.register(_end, provider)
+        os.register_at_fork(after_in_child=functools.partial(_forked, provider))
         _exit_on_sigterm()
     instrument_requests()
 
@@ -72,7 +85,14 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
 def flush(timeout_seconds: float = 10.0) -> bool:
     """Export what is in memory now; False if it did not all leave in time."""
     force_flush: Callable[[int], bool] | None = getattr(trace.get_tracer_provider(), "force_flush", None)
-    return force_flush is None or force_flush(int(timeout_seconds * 1000))
+    if force_flush is None:
+        return True
+    done: list[bool] = []
+    # In a thread of its own, because the SDK's processors do not look at the time that they are given.
+    thread = threading.Thread(target=lambda: done.append(force_flush(int(timeout_seconds * 1000))), daemon=True)
+    thread.start()
+    thread.join(timeout_seconds)
+    return done == [True]
 
 
 def report_failure(what: str) -> None:
@@ -94,35 +114,80 @@ def instrument_requests() -> None:
 def _provider(service_name: str | None, traces_file: str | os.PathLike[str] | None) -> TracerProvider:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    attributes = {names.HOST_NAME: os.uname().nodename}
+    from otel_kfs.exporting import Batches
+
+    attributes: dict[str, str | int] = {names.HOST_NAME: os.uname().nodename, names.PROCESS_PID: os.getpid()}
     if service_name and not os.environ.get("OTEL_SERVICE_NAME"):
         attributes[names.SERVICE_NAME] = service_name
     provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
     if traces_file:
-        provider.add_span_processor(
-            BatchSpanProcessor(_file_exporter(Path(traces_file)), schedule_delay_millis=_FILE_DELAY_MILLIS)
-        )
+        provider.add_span_processor(Batches(_file_export(Path(traces_file)), _FILE_DELAY_MILLIS))
     if not traces_file or os.environ.get("OTEL_TRACES_EXPORTER"):
-        for exporter in _environment_exporters():
-            provider.add_span_processor(BatchSpanProcessor(exporter))
+        for export in _environment_exports():
+            provider.add_span_processor(Batches(export))
     return provider
 
 
-def _file_exporter(path: Path) -> SpanExporter:
+def _end(provider: TracerProvider) -> None:
+    """Export what is left; whoever asks again for the end (Ctrl-C, SIGTERM) does not want to wait for that."""
+    with suppress(KeyboardInterrupt, SystemExit):
+        provider.shutdown()
+
+
+def _forked(provider: TracerProvider) -> None:
+    """In a forked child: its spans are of this process, and leave at its end."""
+    from opentelemetry.sdk.resources import Resource
+
+    try:
+        provider._update_resource(Resource({names.PROCESS_PID: os.getpid()}))
+        # A child of multiprocessing ends without the interpreter's exit hooks, but not without these.
+        if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
+            multiprocessing.register_after_fork(
+                provider, lambda _: multiprocessing.Finalize(None, _end, [provider], exitpriority=-100)
+            )
+    except Exception:  # noqa: BLE001 - the child goes on
+        report_failure("a forked process")
+
+
+def _file_export(path: Path) -> Export:
     from opentelemetry.exporter.otlp.json.file import FileSpanExporter
+
+    from otel_kfs.exporting import Export
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return FileSpanExporter(path)
+        return Export(lambda: FileSpanExporter(stream=cast("IO[str]", _WholeLines(path))), str(path))
     except OSError as error:
         raise ConfigError(f"can't write traces to {path}: {error.strerror}; choose another --traces-file") from error
 
 
-def _environment_exporters() -> list[SpanExporter]:
+class _WholeLines(io.TextIOBase):
+    """A file to append lines to, each by one call of the system, so that those of several processes don't mix.
+
+    (On a network's file system they may: give each process a file of its own there.)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._broken = False
+
+    def write(self, text: str) -> int:
+        """Append one line; what a full disk had cut off before it ends first."""
+        line = ("\n" * self._broken + text).encode()
+        self._broken = False
+        written = self._file.write(line)
+        if written is None or written < len(line):
+            self._broken = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return len(text)
+
+
+def _environment_exports() -> list[Export]:
     """The exporters that OTEL_TRACES_EXPORTER names, as the SDK's own auto-configuration would choose them."""
-    exporters = []
+    from otel_kfs.exporting import Export
+
+    exports = []
     for name in filter(None, map(str.strip, os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(","))):
         if name == "none":
             continue
@@ -136,8 +201,8 @@ def _environment_exporters() -> list[SpanExporter]:
         found = list(entry_points(group="opentelemetry_traces_exporter", name=entry))
         if not found:
             raise ConfigError(f"OTEL_TRACES_EXPORTER={name!r} is not known here; use otlp, console or none")
-        exporters.append(found[0].load()())
-    return exporters
+        exports.append(Export(found[0].load()))
+    return exports
 
 
 def _exit_on_sigterm() -> None:

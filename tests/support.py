@@ -138,9 +138,9 @@ class Request:
 
 
 class HttpServer:
-    """A server on a free port of 127.0.0.1 that remembers its requests; set what it answers."""
+    """A server on a free port of 127.0.0.1, or the one given, that remembers its requests; set what it answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.requests: list[Request] = []
         self.answer: Callable[[Request, BaseHTTPRequestHandler], tuple[int, bytes] | None] = lambda *_: (
             200,
@@ -151,6 +151,7 @@ class HttpServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # an answer is two writes, and the second would wait 40 ms
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -167,7 +168,7 @@ class HttpServer:
             def log_message(self, *_: Any) -> None:
                 """Nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"

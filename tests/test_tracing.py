@@ -166,3 +166,37 @@ def test_the_tracer_may_be_asked_for_from_any_thread(spans):
     thread.join()
     assert seen == [tracing.tracer()]
     assert flush()
+
+
+def test_a_full_disk_is_said_and_costs_no_line_but_the_one_cut_off(tmp_path):
+    # A limit of the process's own stands for the disk's.
+    script = """
+import resource, signal, otel_kfs
+from opentelemetry import trace
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+otel_kfs.configure("a-service", traces_file="spans.jsonl")
+tracer = trace.get_tracer("a test")
+
+def work(name):
+    tracer.start_span(name, attributes={"text": "x" * 1000}).end()
+    print(otel_kfs.flush())
+
+work("first")
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
+work("cut off")
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+work("last")
+"""
+    ended = run_python(script)
+    assert (ended.returncode, ended.stdout) == (0, "True\nFalse\nTrue\n")
+    assert ended.stderr.splitlines() == [
+        "spans are not exported to spans.jsonl: No space left on device",
+        "1 of 3 spans were not exported to spans.jsonl: No space left on device",
+    ]
+    lines = (tmp_path / "spans.jsonl").read_text().splitlines()
+    assert [("first" in line, "last" in line, line.endswith("}")) for line in lines] == [
+        (True, False, True),
+        (False, False, False),
+        (False, True, True),
+    ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import threading
 import time
 import weakref
@@ -238,6 +239,13 @@ _sending: weakref.WeakSet[SendClient] = weakref.WeakSet()
 def _register_exit() -> None:
     """Once, with the first record: the provider was set up before it, so it shuts down after what is registered now."""
     atexit.register(_abandon_all)
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def _forget_all() -> None:
+    """In a forked child: what is under way is the parent's, which gets the reports and ends the spans."""
+    for client in list(_sending):
+        client.undelivered.clear()
 
 
 def _abandon_all() -> None:

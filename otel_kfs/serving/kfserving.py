@@ -106,14 +106,15 @@ def _with_parent(original: Callable[..., None]) -> Callable[..., None]:
 
 @guarded("the parent of a request")
 def _find_parent(handler: Any) -> None:
+    # tornado makes the handler when the whole body is there.
+    handler.otel_kfs_arrived = time.time_ns(), len(handler.request.body)
     headers = handler.request.headers
     promoted, handler.otel_kfs_links = incoming.contexts({key.lower(): value for key, value in headers.items()})
     headers.update(promoted)
 
 
 def _with_receive(original: Callable[..., Any]) -> Callable[..., Any]:
-    # tornado runs it when the whole body is there, inside the SERVER span; the request object was made when the
-    # headers were, and kept the time.
+    # tornado runs it inside the SERVER span; the request object was made when the headers were, and kept the time.
     @functools.wraps(original)
     def post(handler: Any, *args: Any, **kwargs: Any) -> Any:
         _arrived(handler)
@@ -127,4 +128,5 @@ def _arrived(handler: Any) -> None:
     request = handler.request
     guard_span(otel_trace.get_current_span())
     incoming.link(getattr(handler, "otel_kfs_links", ()))
-    received(int(request._start_time * 1e9), time.time_ns(), len(request.body))
+    arrived = getattr(handler, "otel_kfs_arrived", None) or (time.time_ns(), len(request.body))
+    received(int(request._start_time * 1e9), *arrived)

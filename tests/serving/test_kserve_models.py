@@ -45,6 +45,9 @@ def predict(payload, headers=None): return {"predictions": payload["instances"]}
 
 export()
 if __name__ == "__main__":
+    # A worker that has not begun after 5 s is killed; on a busy machine none would ever begin.
+    from kserve.protocol.rest.multiprocess.server import RESTServerProcess
+    RESTServerProcess.is_alive.__defaults__ = (60,)
     models = [Streams("streams"), Generates("generates"), Adds("adds"), WithoutHeaders("without"), FunctionSet("set")]
     for model in models:
         model.load()

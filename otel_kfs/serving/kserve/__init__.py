@@ -9,6 +9,7 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
 
+from otel_kfs import tracing
 from otel_kfs.serving.guard import guard_propagator, guarded
 from otel_kfs.serving.imports import when_imported
 from otel_kfs.serving.kserve import grpc, http
@@ -17,12 +18,50 @@ from otel_kfs.serving.steps import role_of, trace_steps, untrace_all, use_provid
 
 _servers = Patches()  # what makes requests spans
 _registry = Patches()  # what makes models traced when a server gets them
+_workers = Patches()  # the same in a worker process, for models that were traced before it began
+
+_FOR_WORKERS = "__otel_kfs_for_workers__"
 
 
 def trace(model: Any, role: str | None = None) -> None:
-    """Trace one kserve.Model, and all requests of this process's ModelServer."""
+    """Trace one kserve.Model, and all requests of this process's ModelServer and of its worker processes."""
+    _trace(model, role)
+    setattr(model, _FOR_WORKERS, _ForWorkers(role))
+
+
+def _trace(model: Any, role: str | None = None) -> None:
     _instrument_servers()
     trace_steps(model, lambda: role or role_of(_has_predictor()))
+
+
+class _ForWorkers:
+    """Travels with a pickled model to KServe's worker processes, new interpreters that know nothing else of tracing."""
+
+    def __init__(self, role: str | None) -> None:
+        self.role = role
+
+    def __reduce__(self) -> Any:
+        return _in_worker, (self.role, tracing.configured)
+
+
+@guarded("a worker process")
+def _in_worker(role: str | None, configured: tuple[str | None, str | None] | None) -> _ForWorkers:
+    """Where a model is unpickled: set the process up as its parent was, and trace the model once a server has it."""
+    from kserve.protocol.rest.server import RESTServer
+
+    if configured is not None:
+        tracing.configure(configured[0], traces_file=configured[1])
+    if not _workers.active:
+        original = RESTServer.create_application
+
+        def create_application(server: Any) -> Any:
+            for model in server.dataplane.model_registry.get_models().values():
+                if isinstance(told := vars(model).get(_FOR_WORKERS), _ForWorkers):
+                    guarded("a model")(_trace)(model, told.role)
+            return original(server)
+
+        _workers.set(RESTServer, "create_application", functools.wraps(original)(create_application))
+    return _ForWorkers(role)
 
 
 class KServeInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -54,7 +93,7 @@ class KServeInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         @guarded("a model")
         def trace_inference(model: Any) -> None:
             if isinstance(model, Model):  # others have no steps: those of the OpenAI protocol
-                trace(model)
+                _trace(model)
 
         def update(repository: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
             trace_inference(model)
@@ -72,6 +111,7 @@ class KServeInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _uninstrument(self, **_: Any) -> None:
         self._wanted = False
+        _workers.undo()
         _registry.undo()
         _servers.undo()
         untrace_all()

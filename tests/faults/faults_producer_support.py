@@ -1,0 +1,37 @@
+"""What the tests of senders under faults share: a topic of a real broker, and what lies in it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka.admin import AdminClient, NewTopic
+
+
+def new_topic(servers: str, partitions: int = 1, **config: str) -> str:
+    """A topic that nobody else uses."""
+    topic = f"t-{uuid.uuid4().hex[:8]}"
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
+    return topic
+
+
+def values(servers: str, topic: str, partitions: int = 1) -> list[bytes]:
+    """The values of all records of a topic, read to the end of each partition by confluent_kafka's own consumer."""
+    consumer = confluent_kafka.Consumer(
+        {"bootstrap.servers": servers, "group.id": "unused", "enable.partition.eof": True, "enable.auto.commit": False}
+    )
+    consumer.assign([confluent_kafka.TopicPartition(topic, number, 0) for number in range(partitions)])
+    found: list[bytes] = []
+    ends = 0
+    while ends < partitions:
+        record: Any = consumer.poll(30)
+        assert record is not None, "the topic can't be read"
+        if record.error() is None:
+            found.append(record.value())
+        else:
+            assert record.error().code() == confluent_kafka.KafkaError._PARTITION_EOF, record.error()
+            ends += 1
+    consumer.close()
+    return found

@@ -1,0 +1,149 @@
+"""A collector that is down, slow or refuses: what was not exported is counted and said once, and the work goes on."""
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from collector_support import collecting
+from support import run_python, start_python, wait_until
+
+from otel_kfs.demo.processes import free_port
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+
+START = """
+import os, sys, time, otel_kfs
+from opentelemetry import trace
+otel_kfs.configure("a-service")
+tracer = trace.get_tracer("a test")
+
+def spans(count):
+    for number in range(count):
+        tracer.start_span("work").end()
+"""
+
+
+@pytest.fixture
+def collector():
+    with collecting() as running:
+        yield running
+
+
+def otlp(url, **more):
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
+
+
+def test_nobody_there_is_one_line_at_the_end():
+    url = f"http://127.0.0.1:{free_port()}"
+    ended = run_python(START + "spans(3)", **otlp(url))
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert ended.stderr == f"3 of 3 spans were not exported to {url}/v1/traces: Connection refused\n"
+
+
+def test_credentials_in_the_endpoint_are_not_shown():
+    port = free_port()
+    ended = run_python(START + "spans(1)", **otlp(f"http://me:secret@127.0.0.1:{port}"))
+    assert ended.stderr == f"1 of 1 spans were not exported to http://127.0.0.1:{port}/v1/traces: Connection refused\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (503, "Service Unavailable"),
+        (401, "Failed to export spans batch code: 401, reason: Unauthorized"),
+    ],
+)
+def test_a_refusal_says_why(collector, status, why):
+    collector.answers(status)
+    ended = run_python(START + "spans(3)", **otlp(collector.url))
+    assert ended.returncode == 0
+    assert ended.stderr == f"3 of 3 spans were not exported to {collector.url}/v1/traces: {why}\n"
+
+
+def test_a_collector_that_never_answers_does_not_keep_a_process_from_ending(collector):
+    collector.hangs()
+    ended = run_python(START + "spans(1500)", **otlp(collector.url))
+    assert ended.returncode == 0
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"1500 of 1500 spans were not exported to {collector.url}/v1/traces: ")
+
+
+def test_what_a_full_queue_drops_is_counted(collector):
+    collector.hangs()
+    script = (
+        START
+        + """
+spans(512)  # the first batch, which the collector keeps
+while not os.path.exists("kept"): time.sleep(0.01)
+spans(3000)
+open("dropped", "w").close()
+"""
+    )
+    with start_python(script, **otlp(collector.url)) as process:
+        wait_until("the first batch", lambda: collector.requests)
+        Path("kept").touch()
+        wait_until("the rest", Path("dropped").exists)
+        collector.accept()
+        collector.stopping.set()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    # The queue holds 2048; the first batch's connection was closed without an answer, and it was sent again.
+    arrived = len({span.span_id for span in collector.spans()})
+    assert arrived == 512 + 2048
+    assert errors.splitlines()[-1] == (
+        f"{3512 - arrived} of 3512 spans were not exported to {collector.url}/v1/traces: "
+        "they ended faster than they could be exported"
+    )
+
+
+def test_ctrl_c_while_the_last_spans_are_tried_ends_at_once(collector):
+    collector.hangs()
+    with start_python(START + "spans(3)", **otlp(collector.url)) as process:
+        wait_until("the last export", lambda: collector.requests)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=5)  # alone, it takes 10 s
+    assert process.returncode == 0
+    assert errors == (
+        f"3 of 3 spans were not exported to {collector.url}/v1/traces: they had not left when the process ended\n"
+    )
+
+
+def test_a_second_sigterm_while_the_last_spans_are_tried_ends_at_once(collector):
+    collector.hangs()
+    script = START + "spans(3); print('working', flush=True); time.sleep(60)"
+    with start_python(script, **otlp(collector.url)) as process:
+        assert process.stdout.readline() == "working\n"
+        process.send_signal(signal.SIGTERM)
+        wait_until("the last export", lambda: collector.requests)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=5)
+    assert process.returncode == 143
+    assert errors == (
+        f"3 of 3 spans were not exported to {collector.url}/v1/traces: they had not left when the process ended\n"
+    )
+
+
+def test_a_collector_that_comes_back_gets_the_new_traces():
+    port = free_port()
+    script = (
+        START
+        + """
+spans(2)
+print(otel_kfs.flush(30), flush=True)
+while not os.path.exists("back"): time.sleep(0.01)
+spans(3)
+print(otel_kfs.flush(30), flush=True)
+"""
+    )
+    with start_python(script, **otlp(f"http://127.0.0.1:{port}")) as process:
+        assert process.stdout.readline() == "False\n"
+        with collecting(port) as collector:
+            Path("back").touch()
+            output, errors = process.communicate(timeout=60)
+    assert (output, Counter(span.name for span in collector.spans())) == ("True\n", {"work": 3})
+    where = f"http://127.0.0.1:{port}/v1/traces: Connection refused"
+    assert errors.splitlines() == [
+        f"spans are not exported to {where}",
+        f"2 of 5 spans were not exported to {where}",
+    ]

@@ -1,0 +1,119 @@
+"""Producers while their broker crashes and comes back: every record is delivered or reported, and its span says so."""
+
+import itertools
+import logging
+import threading
+
+import pytest
+from faults_producer_support import new_topic, values
+from opentelemetry.trace import StatusCode
+from support import JPG, wait_until
+
+from otel_kfs import KafkaSender
+from otel_kfs.kafka import Producer
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+QUIET = {"logger": logging.getLogger("unreachable"), "linger.ms": 5}
+
+
+class Reports:
+    """What a producer told of its records, by their values."""
+
+    def __init__(self):
+        self.delivered = {}  # value -> offset
+        self.failed = {}  # value -> error
+
+    def __call__(self, error, record):
+        told = self.delivered if error is None else self.failed
+        assert record.value() not in told
+        told[record.value()] = record.offset() if error is None else error.name()
+
+
+def sent(spans, topic):
+    """Of each `send` span that has ended: its offset, or its error's type."""
+    return [
+        span.attributes["error.type" if span.status.status_code is StatusCode.ERROR else "messaging.kafka.offset"]
+        for span in spans.get_finished_spans()
+        if span.name == f"send {topic}"
+    ]
+
+
+def test_an_idempotent_producer_delivers_every_record_once_over_a_crash_of_the_broker(spans, kafka):
+    topic, reports = new_topic(kafka.bootstrap_servers), Reports()
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True, **QUIET})
+    numbers = itertools.count()
+
+    def produce(count):
+        for number in itertools.islice(numbers, count):
+            producer.produce(topic, str(number).encode(), on_delivery=reports)
+            producer.poll(0)
+
+    def some_are_delivered():
+        produce(50)
+        return len(reports.delivered) > 1000
+
+    wait_until("a thousand records", some_are_delivered)
+    kafka.kill()  # with records on their way
+    produce(500)
+    kafka.start_again()
+    produce(500)
+    assert producer.flush(60) == 0
+    total = next(numbers)
+    assert values(kafka.bootstrap_servers, topic) == [str(number).encode() for number in range(total)]
+    assert (len(reports.delivered), reports.failed) == (total, {})
+    assert sorted(sent(spans, topic)) == sorted(reports.delivered.values()) == list(range(total))
+
+
+def test_records_that_time_out_in_an_outage_are_reported_and_their_spans_are_errors(spans, kafka):
+    topic, reports = new_topic(kafka.bootstrap_servers), Reports()
+    settings = {"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True, **QUIET}
+    producer = Producer({**settings, "message.timeout.ms": 2000})
+
+    def produce(*numbers):
+        for number in numbers:
+            producer.produce(topic, str(number).encode(), on_delivery=reports)
+        producer.flush(60)
+
+    produce(1, 2)
+    kafka.kill()
+    produce(3, 4, 5)
+    kafka.start_again()
+    produce(6)
+    assert values(kafka.bootstrap_servers, topic) == [b"1", b"2", b"6"] == list(reports.delivered)
+    assert reports.failed == dict.fromkeys([b"3", b"4", b"5"], "_MSG_TIMED_OUT")
+    assert sent(spans, topic) == [0, 1, "_MSG_TIMED_OUT", "_MSG_TIMED_OUT", "_MSG_TIMED_OUT", 2]
+
+
+def test_a_sender_waits_an_outage_out_and_delivers_once(spans, kafka):
+    topic = new_topic(kafka.bootstrap_servers)
+    sender = KafkaSender(kafka.bootstrap_servers, topic, config={"enable.idempotence": True})
+    assert sender.send(JPG) == (topic, 0, 0)
+    kafka.kill()
+    results = []
+    thread = threading.Thread(target=lambda: results.append(sender.send(JPG)))
+    thread.start()
+    kafka.start_again()
+    thread.join(60)
+    assert results == [(topic, 0, 1)]
+    assert len(values(kafka.bootstrap_servers, topic)) == 2
+    assert sent(spans, topic) == [0, 1]
+    roots = [span for span in spans.get_finished_spans() if span.name == "send image"]
+    assert [root.status.status_code for root in roots] == [StatusCode.UNSET] * 2
+
+
+def test_a_sender_s_outage_longer_than_its_timeout_is_one_line_and_the_next_image_goes_through(spans, kafka):
+    from otel_kfs.errors import SendError
+
+    topic = new_topic(kafka.bootstrap_servers)
+    sender = KafkaSender(kafka.bootstrap_servers, topic, timeout=2)
+    assert sender.send(JPG) == (topic, 0, 0)
+    kafka.kill()
+    with pytest.raises(SendError) as raised:
+        sender.send(JPG)
+    servers = kafka.bootstrap_servers
+    assert str(raised.value).startswith(f"not delivered within 2 s: no broker answers at {servers} (")
+    assert str(raised.value).endswith("check --bootstrap-servers and that the broker runs")
+    kafka.start_again()
+    assert sender.send(JPG) == (topic, 0, 1)
+    assert sent(spans, topic) == [0, "_MSG_TIMED_OUT", 1]

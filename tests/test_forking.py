@@ -1,0 +1,187 @@
+"""Processes forked after `configure`: each exports its own spans, once, as itself, and waits for nobody's lock."""
+
+import json
+import sys
+from collections import Counter
+
+import pytest
+from collector_support import collecting
+from support import read_traces, run_python, start_python, wait_until
+
+START = """
+import os, sys, otel_kfs
+from opentelemetry import trace
+otel_kfs.configure("a-service")
+tracer = trace.get_tracer("a test")
+
+def span(name, **attributes):
+    with tracer.start_as_current_span(name, attributes=attributes):
+        pass
+
+def wait(*children):
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+"""
+
+FORK = """
+span("before")
+child = os.fork()
+if child == 0:
+    span("in the child")
+    sys.exit()
+span("in the parent")
+wait(child)
+print(os.getpid(), child)
+"""
+
+
+@pytest.fixture
+def collector():
+    with collecting() as running:
+        yield running
+
+
+def otlp(collector):
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+
+
+def by_process(exported, output):
+    """The names of the spans of the parent and of its children, as their ids are printed."""
+    pids = [int(pid) for pid in output.split()]
+    assert {span.pid for span in exported} <= set(pids)
+    return [sorted(span.name for span in exported if span.pid == pid) for pid in pids]
+
+
+def test_parent_and_child_export_their_own_spans_once_each(collector):
+    ended = run_python(START + FORK, **otlp(collector))
+    assert ended.stderr == ""
+    assert by_process(collector.spans(), ended.stdout) == [["before", "in the parent"], ["in the child"]]
+
+
+def test_a_child_exports_with_an_exporter_of_its_own():
+    script = """
+import os, sys
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otel_kfs.exporting import Batches, Export
+
+made = []
+
+def make():
+    made.append(InMemorySpanExporter())
+    return made[-1]
+
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(Batches(Export(make, "memory")))
+
+def span(name):
+    provider.get_tracer("a test").start_span(name).end()
+    provider.force_flush()
+    print([[span.name for span in exporter.get_finished_spans()] for exporter in made], flush=True)
+
+span("before")
+child = os.fork()
+if child == 0:
+    span("in the child")
+    os._exit(0)
+os.waitpid(child, 0)
+span("in the parent")
+"""
+    ended = run_python(script)
+    assert (ended.stdout.splitlines(), ended.stderr) == (
+        ["[['before']]", "[['before'], ['in the child']]", "[['before', 'in the parent']]"],
+        "",
+    )
+
+
+def test_a_fork_while_a_thread_exports_waits_for_nothing(collector):
+    collector.hangs()
+    busy = """
+import pathlib, threading, time
+span("earlier")
+threading.Thread(target=otel_kfs.flush, daemon=True).start()
+while not pathlib.Path("is exporting").exists():
+    time.sleep(0.01)
+"""
+    with start_python(START + busy + FORK, **otlp(collector)) as process:
+        wait_until("the export", lambda: collector.requests)
+        collector.accept()  # but the first one stays without an answer
+        open("is exporting", "w").close()
+        wait_until("the child's export", lambda: len(collector.requests) > 1)
+        collector.stopping.set()
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert by_process(collector.spans(), output)[1] == ["in the child"]
+
+
+def test_processes_that_append_to_one_file_leave_its_lines_whole(tmp_path):
+    script = (
+        START
+        + """
+children = []
+for number in range(4):
+    child = os.fork()
+    if child == 0:
+        for _ in range(50):
+            span("large", text="x" * 100_000)
+            otel_kfs.flush()
+        sys.exit()
+    children.append(child)
+wait(*children)
+print(*children)
+"""
+    )
+    ended = run_python(script, OTEL_KFS_TRACES_FILE="spans.jsonl")
+    assert ended.stderr == ""
+    lines = [json.loads(line) for line in (tmp_path / "spans.jsonl").read_text().splitlines()]
+    written = Counter()
+    for line in lines:
+        for resource in line["resourceSpans"]:
+            of = {pair["key"]: pair["value"] for pair in resource["resource"]["attributes"]}
+            written[of["process.pid"]["intValue"]] += sum(len(scope["spans"]) for scope in resource["scopeSpans"])
+    assert {int(pid): count for pid, count in written.items()} == {int(pid): 50 for pid in ended.stdout.split()}
+    assert len({span.span_id for span in read_traces(tmp_path / "spans.jsonl")}) == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, multiprocessing does not fork")
+def test_a_child_of_multiprocessing_exports_at_its_end(collector):
+    script = (
+        START
+        + """
+import multiprocessing
+process = multiprocessing.get_context("fork").Process(target=span, args=["in the child"])
+process.start(); process.join()
+span("in the parent")
+print(os.getpid(), process.pid)
+"""
+    )
+    ended = run_python(script, **otlp(collector))
+    assert ended.stderr == ""
+    assert by_process(collector.spans(), ended.stdout) == [["in the parent"], ["in the child"]]
+
+
+@pytest.mark.kafka
+def test_a_record_under_way_stays_its_parent_s(collector):
+    script = (
+        START
+        + """
+import logging
+from otel_kfs.kafka import Producer
+quiet = logging.getLogger("quiet"); quiet.setLevel(100)
+producer = Producer({"bootstrap.servers": "127.0.0.1:9", "message.timeout.ms": 500, "logger": quiet})
+producer.produce("t", b"1")
+child = os.fork()
+if child == 0:
+    span("in the child")
+    otel_kfs.flush()
+    import atexit
+    atexit._run_exitfuncs()
+    os._exit(0)  # librdkafka's threads are not here, and closing its client would wait for them
+producer.flush()
+wait(child)
+print(os.getpid(), child)
+"""
+    )
+    ended = run_python(script, **otlp(collector))
+    assert ended.stderr == ""
+    assert by_process(collector.spans(), ended.stdout) == [["send t"], ["in the child"]]
