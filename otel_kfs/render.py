@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, Literal
 
 import orjson
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from otel_kfs.tables import Column, Table, Unit
+from otel_kfs.bars import Chart, run_lengths
+from otel_kfs.summary import Interval
+from otel_kfs.tables import Bounded, Column, Table, Unit
 
 Format = Literal["text", "md", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("text", "md", "csv", "json")
 
 _WIDTH = 160  # of a terminal's line, at least
+_BARS_LEAST = 60  # and where bars are drawn
+_BARS_IN_FILES = 80
+_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")  # neighbours differ
 
 # How many nanoseconds one of the unit is, and how many digits are printed.
 _SCALES: dict[Unit, tuple[Decimal, Decimal]] = {
@@ -32,10 +38,17 @@ def cell(value: Any, unit: Unit) -> str:
     """One cell as it is printed; nothing is a dash."""
     if value is None:
         return "-"
-    if unit in _SCALES:
-        scale, digit = _SCALES[unit]
-        return str((Decimal(value) / scale).quantize(digit, ROUND_HALF_EVEN))
-    return str(value)
+    if isinstance(value, Interval):
+        return f"{cell(value.low, unit)} to {cell(value.high, unit)}"
+    if isinstance(value, Bounded):
+        # A bound is rounded up: it must not promise more than it holds.
+        return f"{cell(value.length, unit)} \u00b1{_scaled(value.bound, unit, ROUND_CEILING)}"
+    return _scaled(value, unit, ROUND_HALF_EVEN) if unit in _SCALES else str(value)
+
+
+def _scaled(value: int, unit: Unit, rounding: str) -> str:
+    scale, digit = _SCALES[unit]
+    return str((Decimal(value) / scale).quantize(digit, rounding) + 0)  # + 0: never -0.0
 
 
 def printable(text: str) -> str:
@@ -43,35 +56,46 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def terminal(tables: Sequence[Table], console: Console | None = None) -> None:
-    """Print tables on the terminal."""
-    # Cut to a narrow terminal's width a table would lose figures; a line that is too long is only ugly.
+def terminal(blocks: Sequence[Table | Chart], console: Console | None = None) -> None:
+    """Print tables and bars on the terminal."""
     console = console or Console(highlight=False)
+    show = _shown(console.encoding)
+    width = console.width  # of the bars: they fit into any
+    # Cut to a narrow terminal's width a table would lose figures; a line that is too long is only ugly.
     console.width = max(console.width, _WIDTH)
-    for table in tables:
-        drawn = RichTable(title=Text(table.title), title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for column in table.columns:
-            drawn.add_column(Text(column.heading), justify=_justify(column), no_wrap=True)
-        for row in _texts(table):
-            drawn.add_row(*(Text(printable(text)) for text in row))
-        console.print(drawn)
-        for note in table.notes:
-            console.print(Text(note, style="dim"))
+    for block in blocks:
+        if isinstance(block, Chart):
+            _draw(block, console, max(width, _BARS_LEAST), show)
+        elif block.columns:
+            console.print(_drawn(block.title, block.columns, _texts(block), show))
+        else:
+            console.print(Text(show(block.title), style="bold"))
+        for note in block.notes:
+            style = "dim" if isinstance(block, Chart) or block.columns else ""
+            console.print(Text(show(note), style=style), soft_wrap=True)
         console.print()
 
 
-def text(tables: Sequence[Table]) -> str:
-    """Tables as on a terminal, without its control sequences or trailing blanks."""
+def text(blocks: Sequence[Table | Chart]) -> str:
+    """Tables and bars as on a terminal, without its control sequences or trailing blanks."""
     out = io.StringIO()
-    terminal(tables, Console(file=out, highlight=False))
+    terminal(blocks, Console(file=out, highlight=False, width=_BARS_IN_FILES))
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
-def markdown(tables: Sequence[Table]) -> str:
-    """Tables in GitHub's Markdown, a heading each."""
+def markdown(tables: Sequence[Table | Chart]) -> str:
+    """Tables in GitHub's Markdown, a heading each; bars as preformatted text."""
     blocks = []
     for table in tables:
         lines = [f"### {_escaped(table.title)}", ""]
+        if isinstance(table, Chart) or not table.columns:
+            if isinstance(table, Chart):
+                # Indented rather than fenced: no name can end that.
+                lines += [f"    {line}".rstrip() for line in text([table]).strip("\n").split("\n")[1:]]
+            else:
+                lines.append("\n\n".join(map(_escaped, table.notes)))
+            blocks.append("\n".join(lines))
+            continue
         lines.append(_markdown_row(column.heading for column in table.columns))
         lines.append("|" + "|".join(":--" if column.unit == "text" else "--:" for column in table.columns) + "|")
         lines += [_markdown_row(row) for row in _texts(table)]
@@ -82,18 +106,75 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def comma_separated(records: Sequence[Mapping[str, Any]]) -> str:
-    """Records as CSV with a heading line; RFC 4180's quoting, but line feeds alone as line ends."""
+    """Records as CSV with a heading line; RFC 4180's quoting, but line feeds alone as line ends.
+
+    Text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP's "CSV Injection" advises.
+    """
     out = io.StringIO()
     if records:
         writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({key: _inert(value) for key, value in record.items()} for record in records)
     return out.getvalue()
 
 
 def json(document: Any) -> str:
     """A document as indented JSON."""
     return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
+def _inert(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        try:
+            Decimal(value)  # a negative number is one
+        except InvalidOperation:
+            return f"'{value}"
+    return value
+
+
+def _shown(encoding: str) -> Callable[[str], str]:
+    """What makes text fit for a terminal of that encoding: one that can't show a character gets a question mark."""
+    if encoding.startswith("utf"):
+        return printable
+    return lambda text: printable(text).replace("\u00b1", "+/-").encode(encoding, "replace").decode(encoding)
+
+
+def _drawn(
+    title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], show: Callable[[str], str]
+) -> RichTable:
+    drawn = RichTable(title=Text(show(title)), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        drawn.add_column(Text(show(column.heading)), justify=_justify(column), no_wrap=True)
+    for row in rows:
+        drawn.add_row(*(Text(show(cell)) for cell in row))
+    return drawn
+
+
+def _draw(chart: Chart, console: Console, width: int, show: Callable[[str], str]) -> None:
+    """Bars of letters, whose background has colours where there are any, and what the letters mean."""
+    labels = [show(bar.label) for bar in chart.bars]
+    totals = [f"{cell(bar.total, 'milliseconds')} ms" for bar in chart.bars]
+    room = max(10, width - max(map(cell_len, labels)) - max(map(len, totals)) - 2)
+    console.print(Text(show(chart.title), style="bold"))
+    for bar, label, total in zip(chart.bars, labels, totals, strict=True):
+        line = Text(label + " " * (max(map(cell_len, labels)) - cell_len(label)) + " ")
+        length = round(room * sum(bar.parts) / chart.longest) if chart.longest else 0
+        for number, ((letter, _), run) in enumerate(zip(chart.segments, run_lengths(bar.parts, length), strict=True)):
+            last = number == len(chart.segments) - 1
+            line.append(letter * run, style="dim" if last else f"black on {_COLOURS[number % len(_COLOURS)]}")
+        line.append(f" {total}")
+        console.print(line)
+    console.print()
+    shares = [bar.shares() for bar in chart.bars]
+    columns = [Column("", "text"), Column("Segment", "text"), *(Column(label, "count") for label in labels)]
+    rows = [
+        [letter, name, *(f"{of_bar[number]:.0%}" for of_bar in shares)]
+        for number, (letter, name) in enumerate(chart.segments)
+        if any(bar.parts[number] for bar in chart.bars)
+    ]
+    legend = _drawn("", columns, rows, show)
+    legend.title = None
+    console.print(legend)
 
 
 def _texts(table: Table) -> list[list[str]]:
@@ -111,6 +192,6 @@ def _markdown_row(cells: Any) -> str:
 def _escaped(text: str) -> str:
     """Text that can't end its cell, or become markup."""
     escaped = printable(text)
-    for character in "\\|<>`*_[]":
+    for character in "\\|<>`*_[]&~$":
         escaped = escaped.replace(character, "\\" + character)
     return escaped

@@ -7,16 +7,34 @@ that is named only after a place ("client", "transformer") is time there that no
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from otel_kfs import names
+from otel_kfs.hops import (
+    Asked,
+    Route,
+    asked,
+    is_step,
+    is_step_or_request,
+    is_store,
+    named,
+    outgoing,
+    proxies,
+    route,
+    waited_for,
+)
 from otel_kfs.traces.span import Forest, Kind, Span
 
 # Every segment, in the order of the way. {} is a server's role: the first server is asked by the client or the bridge,
-# the second by the first.
+# the second by the first. Proxies stand before the server that they lead to; "transformer activator" and the like are
+# those before a second server. Who is met a second time is numbered, "predictor 2".
+_NAMES = ("ingress", "activator", "queue-proxy", "proxy")
+_PROXIES = tuple(f"{name}{what}" for name in _NAMES for what in (" request", ""))
+_BACK = tuple(f"{name} response" for name in reversed(_NAMES))
 _SERVER_IN = ("{} request", "{} receive", "{}", "{} decode", "{} preprocess")
 _SERVER_OUT = ("{} postprocess", "{} response")
 _MODEL = ("{} predict", "{} explain")
@@ -24,6 +42,7 @@ ORDER = (
     "program start",
     "client",
     "encode",
+    "object store",
     "deliver",
     "broker",
     "hand over",
@@ -32,25 +51,34 @@ ORDER = (
     "event source",
     "bridge",
     "retries",
-    *(name.format(names.TRANSFORMER) for name in (*_SERVER_IN, "{} serialise", *_MODEL)),
-    *(name.format(names.PREDICTOR) for name in (*_SERVER_IN, *_MODEL, *_SERVER_OUT)),
+    *_PROXIES,
+    *(name.format(names.TRANSFORMER) for name in (*_SERVER_IN, "{} retries", "{} serialise", *_MODEL)),
+    *(f"{names.TRANSFORMER} {name}" for name in _PROXIES),
+    *(f"{names.PREDICTOR} {name}" for name in _PROXIES),
+    *(name.format(names.PREDICTOR) for name in (*_SERVER_IN, "{} retries", "{} serialise", *_MODEL, *_SERVER_OUT)),
+    *(f"{names.PREDICTOR} {name}" for name in _BACK),
+    *(f"{names.TRANSFORMER} {name}" for name in _BACK),
     *(name.format(names.TRANSFORMER) for name in _SERVER_OUT),
+    *_BACK,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of one image's way, ns since the epoch; `crosses` says that its ends were read on two hosts' clocks."""
+class Segment(NamedTuple):
+    """A stretch of one image's way, ns since the epoch; `hosts`: the two whose clocks its ends were read on, if two."""
 
     name: str
     start: int
     end: int
-    crosses: bool
+    hosts: tuple[str, str] | None = None
 
     @property
     def length(self) -> int:
         """Nanoseconds."""
         return self.end - self.start
+
+
+# A host and a moment by its clock, ns since the epoch, that came before a moment by another's.
+Before = tuple[str, int, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +93,10 @@ class Journey:
     segments: tuple[Segment, ...]
     requests: int = 1  # HTTP requests it took; more than one: retries
     deliveries: int = 1  # times that the record was processed; more than one: redeliveries
+    encoding: str = ""  # as the sender named it; "" is base64 in JSON
+    compression: str = ""
+    cell: str = ""  # an experiment's label
+    before: tuple[Before, ...] = ()  # what certainly came before what, on two hosts
 
 
 @dataclass(slots=True)
@@ -76,6 +108,13 @@ class Account:
     retried: int = 0
     redelivered: int = 0
 
+    def merge(self, other: Account) -> None:
+        """Count another's in."""
+        self.measured += other.measured
+        self.left_out += other.left_out
+        self.retried += other.retried
+        self.redelivered += other.redelivered
+
 
 class _LeftOut(Exception):
     """Why an image's trace can't be measured."""
@@ -85,7 +124,7 @@ def journeys(forest: Forest) -> tuple[list[Journey], Account]:
     """Every image's way among the spans, and the account of those that can't be measured."""
     found, account = [], Account()
     roots = [span for span in forest if span.name == names.SEND_IMAGE]
-    for root in sorted(roots, key=lambda span: span.start):
+    for root in sorted(roots, key=lambda span: (span.start, span.trace_id, span.span_id)):
         try:
             journey = _journey(root, forest)
         except _LeftOut as reason:
@@ -110,38 +149,73 @@ def journeys(forest: Forest) -> tuple[list[Journey], Account]:
     return found, account
 
 
+# What of a span's attributes is read, here and in `hops`.
+ATTRIBUTES = frozenset(
+    {
+        names.ACKNOWLEDGED,
+        names.CELL,
+        names.COMPRESSION,
+        names.DELIVERY_ATTEMPT,
+        names.ENCODING,
+        names.IMAGE_SIZE,
+        names.MESSAGING_CONSUMER_GROUP_NAME,
+        names.PAYLOAD_SIZE,
+        names.PROCESS_EXECUTABLE_NAME,
+        names.ROLE,
+        names.TRANSPORT,
+        names.URL_FULL,
+        names.WARMUP,
+    }
+)
+
+_NUMBER = re.compile(r" \d+")
+_PLACE = {name: number for number, name in enumerate(ORDER)}
+
+
+def on_the_way(name: str) -> tuple[float, int, int, str]:
+    """Sorts segments' names by the order of the way."""
+    plain = name.partition(" (no ")[0]
+    number = _NUMBER.search(plain)
+    if number is not None:
+        plain = _NUMBER.sub("", plain, count=1)
+    place = _PLACE.get(plain, len(ORDER))
+    block: float = place
+    # What a second server does comes in one block: a predictor's after the first's, a transformer's before those.
+    if number is not None and plain.startswith(names.PREDICTOR):
+        block = _PLACE[f"{names.PREDICTOR} {_BACK[-1]}"] + 0.5
+    elif number is not None and plain.startswith(names.TRANSFORMER):
+        block = _PLACE[f"{names.PREDICTOR} {_PROXIES[0]}"] - 0.5
+    return (block, int(number[0]) if number else 1, place, name)
+
+
 class _Way:
     """The points of one way, as they are found."""
 
     def __init__(self, root: Span) -> None:
-        self._at, self._host = root.start, root.host
+        self.at, self.host = root.start, root.host
         self._missing: list[str] = []
-        self._program = names.PROCESS_EXECUTABLE_NAME in root.attributes
+        self._met: Counter[str] = Counter()
         self.segments: list[Segment] = []
+        self.before: list[Before] = []
+        self.crossed = False
+        self.latest: int | None = None  # points are not later, whatever their spans say
 
     def to(self, segment: str, at: int, span: Span) -> None:
         """Go on to an edge of `span`; the time since the last point is `segment`."""
+        host = span.host
         if self._missing:
             segment = f"{segment} (no {', '.join(self._missing)} span)"
             self._missing.clear()
-        crosses = self._host != span.host
-        if at < self._at and self._program and not crosses:
-            self._end_sooner(at)
-        if at < self._at and not crosses:
-            raise _LeftOut(f"`{span.name}` is out of order")
-        self.segments.append(Segment(segment, self._at, at, crosses))
-        self._at, self._host = at, span.host
-
-    def _end_sooner(self, at: int) -> None:
-        """Let a program under `exec` have sent its request by `at`, when the server had it.
-
-        The request is placed by when the program's report of it arrived, which is always a moment too late.
-        """
-        if self.segments[0].start <= at and self.segments[-1].name == "client":
-            self.segments = [
-                Segment(one.name, min(one.start, at), min(one.end, at), one.crosses) for one in self.segments
-            ]
-            self._at = at
+        if self.latest is not None:
+            at = min(at, self.latest)
+        if host == self.host:
+            if at < self.at:
+                raise _LeftOut(f"`{span.name}` is out of order")
+            self.segments.append(Segment(segment, self.at, at))
+        else:
+            self.segments.append(Segment(segment, self.at, at, (self.host, host)))
+            self.host, self.crossed = host, True
+        self.at = at
 
     def over(self, place: str, segment: str, span: Span | None) -> None:
         """Go over a whole span: what lies before it belongs to `place`. A missing one names what swallows it."""
@@ -151,56 +225,110 @@ class _Way:
             self.to(place, span.start, span)
             self.to(segment, span.end, span)
 
+    def meet(self, name: str) -> str:
+        """What to call somebody on the way: by name, and with a number from the second of that name on."""
+        self._met[name] += 1
+        return name if self._met[name] == 1 else f"{name} {self._met[name]}"
+
+    def certain(self, host: str, at: int, other: str, later: int) -> None:
+        """What happened at `at` by one host's clock came before what happened at `later` by the other's."""
+        if host != other:
+            self.before.append((host, at, other, later))
+
 
 def _journey(root: Span, forest: Forest) -> Journey:
     if root.attributes.get(names.WARMUP):
         raise _LeftOut("warm-up")
     way = _Way(root)
-    steps = forest.children(root)
-    if (start := _named(steps, names.START_PROGRAM)) is not None:
-        way.over("client", "program start", start)
-    elif names.PROCESS_EXECUTABLE_NAME not in root.attributes:  # another program's payload was encoded before
-        way.over("client", "encode", _named(steps, names.ENCODE))
-    producers = forest.nearest(root, lambda span: span.kind is Kind.PRODUCER)
-    takers = _through_topic(way, producers[-1], forest) if producers else []
-    if takers and takers[-1].kind is Kind.SERVER:
-        # An event source (Knative's) posted the record: nobody waits for the answer, so it is back when it is sent.
-        requests, last = [], takers[-1]
-        if last.failed:
-            raise _LeftOut("the request failed")
-        server = _through_server(way, last, forest, "event source", names.TRANSFORMER)
-        way.to(f"{server.role} response", last.end, last)
+    left = outgoing(root, forest)
+    requests = [span for span in left if span.kind is Kind.CLIENT]
+    by_http = root.attributes.get(names.TRANSPORT) == names.HTTP
+    producers = [] if by_http else [span for span in left if span.kind is Kind.PRODUCER]
+    request = asked(requests, forest) if requests and not producers else None
+    _through_sender(way, root, request, forest)
+    deliveries = 1
+    if not producers:
+        last = root
+        served = _through_request(way, last, "client", requests, request, forest)
     else:
-        place, last = ("bridge", takers[-1]) if takers else ("client", root)
-        requests = forest.nearest(last, lambda span: span.kind is Kind.CLIENT)
-        if not requests:
-            raise _LeftOut("sent nothing" if root.failed else "no request span")
-        way.to(place, requests[0].start, requests[0])
-        request = requests[-1]
-        if len(requests) > 1:
-            way.to("retries", request.start, request)
-        if request.failed or last.failed:
-            raise _LeftOut("the request failed")
-        first = _server(request, forest)
-        if first is None:
-            raise _LeftOut("no server span")
-        server = _through_server(way, first, forest, "{} request", names.TRANSFORMER)
-        way.to(f"{server.role} response", request.end, request)
-        way.to(place, last.end, last)
+        producer = producers[-1]
+        _through_stores(way, requests, producer.start, "client")
+        takers, deliveries = _through_topic(way, producer, forest)
+        last = takers[-1]
+        way.certain(producer.host, producer.start, last.host, last.start)
+        if last.kind is Kind.SERVER:
+            # An event source (Knative's) posted the record: nobody waits for the answer, so it is back when it is sent.
+            if last.failed:
+                raise _LeftOut("the request failed")
+            served = _through_servers(way, route(last, forest, itself=True), last, forest, "event source")
+        else:
+            requests = [span for span in outgoing(last, forest) if span.kind is Kind.CLIENT]
+            request = asked(requests, forest) if requests else None
+            served = _through_request(way, last, "bridge", requests, request, forest)
+    if not _can_be_added_up(way):
+        raise _LeftOut("times that are too far apart")
     return Journey(
         trace_id=root.trace_id,
         transport=names.KAFKA if producers else names.HTTP,
         image_size=_bytes(root, names.IMAGE_SIZE),
         payload_size=_bytes(root, names.PAYLOAD_SIZE),
-        stamps=(root.start, server.body_complete, server.preprocessed, last.end),
+        stamps=(root.start, served.body_complete, served.preprocessed, last.end),
         segments=tuple(way.segments),
-        requests=max(1, len(requests)),
-        deliveries=max(1, len(takers)),
+        requests=len(request.tries) if request else 1,
+        deliveries=deliveries,
+        encoding=_text(root, names.ENCODING),
+        compression=_text(root, names.COMPRESSION),
+        cell=_text(root, names.CELL),
+        before=tuple(way.before),
     )
 
 
-def _through_topic(way: _Way, producer: Span, forest: Forest) -> list[Span]:
+def _through_sender(way: _Way, root: Span, request: Asked | None, forest: Forest) -> None:
+    """Go through what comes before the request or the record."""
+    steps = forest.children(root)
+    start = named(steps, names.START_PROGRAM)
+    if names.PROCESS_EXECUTABLE_NAME not in root.attributes:
+        way.over("client", "encode", named(steps, names.ENCODE))
+        return
+    # Another program's payload was encoded before. Its request is placed by when its report of it arrived, which is
+    # always a moment too late: where the server is on the same host, the request was sent by when the server had it.
+    if request is not None and request.route.server is not None and not request.route.proxies:
+        receive = named(forest.children(request.route.server), names.RECEIVE)
+        if receive is not None and receive.host == root.host:
+            way.latest = max(root.start, receive.start)
+    if start is not None:
+        way.over("client", "program start", start)
+
+
+def _through_request(
+    way: _Way, last: Span, place: str, requests: Sequence[Span], request: Asked | None, forest: Forest
+) -> _Served:
+    """Go from the span of who asks, `last`, through the request that was answered, to its end."""
+    if request is None:
+        raise _LeftOut("sent nothing" if last.failed else "no request span")
+    first, answered = request.tries[0], request.tries[-1]
+    _through_stores(way, requests, first.start, place)
+    way.to(place, first.start, first)
+    if answered is not first:
+        way.to("retries", answered.start, answered)
+    if answered.failed or last.failed:
+        raise _LeftOut("the request failed")
+    served = _through_servers(way, request.route, answered, forest)
+    way.to(place, last.end, last)
+    return served
+
+
+def _through_stores(way: _Way, requests: Sequence[Span], until: int, place: str) -> None:
+    """Go over the requests to an object store that came before the model was asked."""
+    for request in requests:
+        if is_store(request) and request.host == way.host and way.at <= request.start and request.end <= until:
+            way.over(place, "object store", request)
+
+
+def _through_topic(way: _Way, producer: Span, forest: Forest) -> tuple[list[Span], int]:
     """Go through the topic; returns what took the record from it: `process` spans, or an event source's server.
+
+    And how often it was delivered: a bridge that was killed leaves no span, but the next one may know of it.
 
     The last of them is the one that counts: the first that did not fail. Those before it are failed deliveries of the
     same record to the same consumer group; what other groups did with it, and what came after the answer, is not on
@@ -212,8 +340,9 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> list[Span]:
     takers = forest.nearest(producer, lambda span: span.kind in {Kind.CONSUMER, Kind.SERVER})
     if not takers:
         raise _LeftOut("delivered, but not processed")
-    group = takers[0].attributes.get(names.MESSAGING_CONSUMER_GROUP_NAME)
-    takers = [taker for taker in takers if taker.attributes.get(names.MESSAGING_CONSUMER_GROUP_NAME) == group]
+    takers = _of_one_group(takers, forest)
+    attempts = (taker.attributes.get(names.DELIVERY_ATTEMPT) for taker in takers)
+    known = max((attempt for attempt in attempts if isinstance(attempt, int)), default=1)
     answered = next((number for number, taker in enumerate(takers) if not taker.failed), len(takers) - 1)
     takers = takers[: answered + 1]
     # The acknowledgement can reach the producer after a consumer has the record; it is then not on the way.
@@ -229,79 +358,111 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> list[Span]:
         way.to("broker" if seen else "deliver + broker", takers[0].start, takers[0])
         if len(takers) > 1:
             way.to("redeliveries", takers[-1].start, takers[-1])
-    return takers
+    return takers, max(len(takers), known)
+
+
+def _of_one_group(takers: list[Span], forest: Forest) -> list[Span]:
+    """Those of the consumer group that asked a model: the first one that did, or else the first that had the record."""
+    groups: dict[object, list[Span]] = {}
+    for taker in takers:
+        groups.setdefault(str(taker.attributes.get(names.MESSAGING_CONSUMER_GROUP_NAME)), []).append(taker)
+    if len(groups) == 1:
+        return takers
+    asking = (group for group in groups.values() if any(forest.nearest(one, is_step) for one in group))
+    return next(asking, next(iter(groups.values())))
 
 
 class _Served(NamedTuple):
-    """What a server did: when it had the whole body, when its preprocessing ended, and what it is."""
+    """What a server did: when it had the whole body, when its preprocessing ended."""
 
     body_complete: int
     preprocessed: int
-    role: str
 
 
-def _through_server(way: _Way, server: Span, forest: Forest, before: str, role: str) -> _Served:
-    """Go through a server, and through the predictor that it asks; `before` names the time until its headers are seen.
+def _through_servers(
+    way: _Way, found: Route, asker: Span, forest: Forest, arrival: str | None = None, server: str = names.TRANSFORMER
+) -> _Served:
+    """Go past the proxies to a model server, through it, and back to the end of the span of who asks.
 
-    `role` is what it is taken for if its spans do not say.
+    `arrival` names the time until the first of them has the request; `server` is what the model server is taken for if
+    its spans do not say.
     """
-    steps = forest.nearest(server, lambda span: span.name in _STEPS or span.kind is Kind.CLIENT)
-    role = next((str(step.attributes[names.ROLE]) for step in steps if names.ROLE in step.attributes), role)
-    receive = _named(steps, names.RECEIVE)
-    preprocess = _named(steps, names.PREPROCESS)
+    if found.server is None and server != names.PREDICTOR:
+        raise _LeftOut("no server span")
+    steps = forest.nearest(found.server, is_step_or_request) if found.server else []
+    roles = (span.attributes.get(names.ROLE) for span in steps)
+    label = way.meet(next((role for role in roles if isinstance(role, str)), server))
+    passed = []
+    for proxy in proxies(asker, found, forest):
+        name = way.meet(proxy.name if server == names.TRANSFORMER else f"{label} {proxy.name}")
+        passed.append((name, proxy))
+        way.to(arrival or f"{name} request", proxy.outer.start, proxy.outer)
+        arrival = None
+        if proxy.inner is not None:
+            way.to(name, proxy.inner.start, proxy.inner)
+    served = _Served(0, 0)
+    back = label
+    if found.server is not None:
+        way.latest = None
+        served = _through_steps(way, steps, label, arrival or f"{label} request", asker, forest)
+        way.certain(way.host, way.at, asker.host, asker.end)
+        back = f"{label} response"
+    for name, proxy in reversed(passed):
+        for span in filter(None, (proxy.inner, proxy.outer)):
+            # A proxy's span may end after who asked has the answer.
+            way.to(back, min(span.end, asker.end) if span.host == asker.host else span.end, span)
+            back = name
+        back = f"{name} response"
+    if not passed or passed[0][1].outer is not asker:
+        way.to(back, asker.end, asker)
+    return served
+
+
+def _through_steps(way: _Way, steps: Sequence[Span], label: str, arrival: str, asker: Span, forest: Forest) -> _Served:
+    """Go through a model server's steps, and through the servers that its model asks."""
+    of_name = {step.name: step for step in reversed(steps)}
+    receive, preprocess = of_name.get(names.RECEIVE), of_name.get(names.PREPROCESS)
     if receive is None:
-        raise _LeftOut(f"no `{names.RECEIVE}` span in the {role}")
+        raise _LeftOut(f"no `{names.RECEIVE}` span in the {label}")
     if preprocess is None:
-        raise _LeftOut(f"no `{names.PREPROCESS}` span in the {role}")
-    way.over(before.format(role), f"{role} receive", receive)
-    way.over(role, f"{role} decode", _named(steps, names.DECODE))
-    way.over(role, f"{role} preprocess", preprocess)
-    model = _named(steps, names.PREDICT) or _named(steps, names.EXPLAIN)
-    hops = forest.nearest(model, lambda span: span.kind is Kind.CLIENT) if model else []
-    if model is not None and hops:
-        hop = hops[-1]
-        way.to(role, model.start, model)
-        way.to(f"{role} serialise", hop.start, hop)
-        predictor = _server(hop, forest)
-        if predictor is None:
+        raise _LeftOut(f"no `{names.PREPROCESS}` span in the {label}")
+    way.certain(asker.host, asker.start, receive.host, receive.start)
+    way.over(arrival, f"{label} receive", receive)
+    way.over(label, f"{label} decode", of_name.get(names.DECODE))
+    way.over(label, f"{label} preprocess", preprocess)
+    model = of_name.get(names.PREDICT) or of_name.get(names.EXPLAIN)
+    hops = [span for span in outgoing(model, forest) if span.kind is Kind.CLIENT] if model else []
+    waited = waited_for(hops, forest) if hops else []
+    if model is not None and waited:
+        way.to(label, model.start, model)
+        before = f"{label} serialise"
+        for tries, found in waited:
+            way.to(before, tries[0].start, tries[0])
+            if len(tries) > 1:
+                way.to(f"{label} retries", tries[-1].start, tries[-1])
             # A predictor that is not traced (Triton, say) is one stretch.
-            way.to(names.PREDICTOR, hop.end, hop)
-        else:
-            next_role = _through_server(way, predictor, forest, "{} request", names.PREDICTOR).role
-            way.to(f"{next_role} response", hop.end, hop)
-        way.to(role, model.end, model)
+            _through_servers(way, found, tries[-1], forest, server=names.PREDICTOR)
+            before = label
+        way.to(label, model.end, model)
     else:
-        way.over(role, f"{role} {model.name if model else names.PREDICT}", model)
-    way.over(role, f"{role} postprocess", _named(steps, names.POSTPROCESS))
-    return _Served(receive.end, preprocess.end, role)
+        way.over(label, f"{label} {model.name if model else names.PREDICT}", model)
+    way.over(label, f"{label} postprocess", of_name.get(names.POSTPROCESS))
+    return _Served(receive.end, preprocess.end)
 
 
-def _server(request: Span, forest: Forest) -> Span | None:
-    """The span of the model server that a request reached, past the proxies between (an ingress, a mesh), if any."""
-    found = None
-    while servers := forest.nearest(found or request, _is_server):
-        found = servers[0]
-        # A model server has steps above the next server's span; a proxy has nothing but its own request.
-        if any(_is_step(span) for span in forest.nearest(found, lambda span: _is_step(span) or _is_server(span))):
-            break
-    return found
-
-
-def _is_server(span: Span) -> bool:
-    return span.kind is Kind.SERVER
-
-
-def _is_step(span: Span) -> bool:
-    return span.name in _STEPS
-
-
-_STEPS = frozenset({names.RECEIVE, names.DECODE, *names.MODEL_STEPS})
-
-
-def _named(spans: Iterable[Span], name: str) -> Span | None:
-    return next((span for span in spans if span.name == name), None)
+def _can_be_added_up(way: _Way) -> bool:
+    """Whether all times and their sums fit 64 bits; clocks can be wrong by centuries."""
+    if not way.crossed:
+        return way.at < 2**63
+    far = max(abs(way.segments[0].start), *(abs(one.end) for one in way.segments))
+    return far < 2**63 and sum(abs(one.end - one.start) for one in way.segments) < 2**63
 
 
 def _bytes(span: Span, key: str) -> int | None:
     value = span.attributes.get(key)
-    return value if type(value) is int else None
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def _text(span: Span, key: str) -> str:
+    value = span.attributes.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,27 +1,58 @@
-"""From the ways of many images to rows: the measurement's two tables of 2020, and the named segments."""
+"""From the ways of many images to rows: the measurement's two tables of 2020, the named segments, their statistics."""
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
-from otel_kfs import names
-from otel_kfs.segments import ORDER, Account, Journey
+from otel_kfs.measurement import Cell, Way, ways
+from otel_kfs.segments import Account, on_the_way
+from otel_kfs.summary import (
+    INTERVAL_NEEDS,
+    P90_NEEDS,
+    P95_NEEDS,
+    P99_NEEDS,
+    Summary,
+    intervals_available,
+    summary,
+)
 
-Layout = Literal["seed", "segments"]
-LAYOUTS: tuple[Layout, ...] = ("seed", "segments")
+Layout = Literal["seed", "segments", "statistics", "bars"]
+LAYOUTS: tuple[Layout, ...] = ("seed", "segments", "statistics", "bars")
+DEFAULT_LAYOUTS: tuple[Layout, ...] = ("seed", "segments")
 
-P95_NEEDS = 20  # values; below that a 95th percentile is only a guess between the two largest
+TOTAL = "4-1"  # stands below the segments
+
+# Of a segment between two hosts, by way, size and name: half the width of what their clocks leave open, ns.
+Bounds = Mapping[tuple[Way, str, str], int]
+NO_BOUNDS: Bounds = MappingProxyType({})
+
+CLOCKS = "some segments lie between two hosts, and hold the difference of their clocks"
+BOUND = "\u00b1: what the clocks of two hosts leave open; the segment's lengths are off by so much at most, all one way"
+INTERVAL = (
+    "95 % interval: what encloses the median that ever more images would show, in 95 of 100 such measurements; "
+    "it knows the noise between these images, not what another start of the servers changes"
+)
+NO_INTERVAL = "intervals of the medians need scipy: pip install 'otel-kfs[analysis]'"
 
 Unit = Literal["text", "count", "unix", "seconds", "milliseconds"]
 
 
+class Bounded(NamedTuple):
+    """A length that may be off by `bound` either way, ns: a cell's value, printed as `12.3 \u00b10.4`."""
+
+    length: int
+    bound: int
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading, and what its cells are: times and lengths are nanoseconds until they are rendered."""
+    """A column's heading, and what its cells are: times and lengths are nanoseconds until they are rendered.
+
+    In place of a length a cell may hold a `Bounded` or an `Interval`.
+    """
 
     heading: str
     unit: Unit
@@ -37,84 +68,18 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Of one segment in one cell; lengths in ns. `p95` is None where there are too few values for one."""
-
-    n: int
-    p50: int
-    p95: int | None
-    max: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """All images of one transport and size."""
-
-    transport: str
-    size: str
-    journeys: tuple[Journey, ...]
-
-    @property
-    def median(self) -> Journey:
-        """The image whose 4-1 is the (lower) median: a real one, so that its columns add up."""
-        by_total = sorted(self.journeys, key=lambda journey: journey.stamps[3] - journey.stamps[0])
-        return by_total[(len(by_total) - 1) // 2]
-
-    def segments(self) -> dict[str, Statistics]:
-        """Every segment that occurs, in the order of the way; a name that occurs twice in a way adds up there."""
-        lengths: dict[str, list[int]] = defaultdict(list)
-        for journey in self.journeys:
-            sums: dict[str, int] = defaultdict(int)
-            for segment in journey.segments:
-                sums[segment.name] += segment.length
-            for name, length in sums.items():
-                lengths[name].append(length)
-        return {name: statistics_of(lengths[name]) for name in sorted(lengths, key=_on_the_way)}
-
-    def total(self) -> Statistics:
-        """Of 4-1."""
-        return statistics_of([journey.stamps[3] - journey.stamps[0] for journey in self.journeys])
-
-
-def statistics_of(values: Sequence[int]) -> Statistics:
-    """n, median, 95th percentile (linear between ranks; None below 20 values) and maximum of at least one value."""
-    p95 = None
-    if len(values) >= P95_NEEDS:
-        p95 = round(statistics.quantiles(values, n=100, method="inclusive")[94])
-    return Statistics(len(values), round(statistics.median(values)), p95, max(values))
-
-
-def cells(journeys: Iterable[Journey]) -> list[Cell]:
-    """The images by transport (HTTP first) and size (small first)."""
-    by_cell: dict[tuple[str, str], list[Journey]] = defaultdict(list)
-    for journey in journeys:
-        by_cell[journey.transport, size_label(journey)].append(journey)
-    order = sorted(by_cell, key=lambda key: (key[0] != names.HTTP, key[0], _size(by_cell[key][0]), key[1]))
-    return [Cell(*key, tuple(by_cell[key])) for key in order]
-
-
-def size_label(journey: Journey) -> str:
-    """An image's size as the measurement of 2020 wrote it, `1.1MB`; its JSON's where the image's is not known."""
-    if journey.image_size is not None:
-        return _megabytes(journey.image_size)
-    if journey.payload_size is not None:
-        return f"{_megabytes(journey.payload_size)} JSON"
-    return "?"
-
-
 def seed_tables(cells: Sequence[Cell]) -> list[Table]:
     """For each transport the table of unix times and the table of seconds, one image a size: the median one."""
     tables = []
-    for transport in _transports(cells):
-        of_transport = [cell for cell in cells if cell.transport == transport]
-        title = _TITLES.get(transport, transport)
+    for way in ways(cells):
+        of_way = [cell for cell in cells if cell.way == way]
+        title = way.label
         stamps, seconds = [], []
-        for cell in of_transport:
-            one, two, three, four = cell.median.stamps
+        for cell in of_way:
+            one, two, three, four = _stamps(cell)
             stamps.append((cell.size, one, two, three, four))
             seconds.append((cell.size, two - one, three - two, four - three, four - one))
-        counts = sorted({len(cell.journeys) for cell in of_transport})
+        counts = sorted({len(cell) for cell in of_way})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
         tables.append(
@@ -128,41 +93,70 @@ def seed_tables(cells: Sequence[Cell]) -> list[Table]:
     return tables
 
 
-def segment_tables(cells: Sequence[Cell]) -> list[Table]:
+def segment_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
     """For each transport a table with the segments as rows, and p50 and p95 of each size as columns."""
     tables = []
-    for transport in _transports(cells):
-        of_transport = [cell for cell in cells if cell.transport == transport]
-        by_size = [cell.segments() for cell in of_transport]
+    for way in ways(cells):
+        of_way = [cell for cell in cells if cell.way == way]
+        by_size = [_summaries(cell, bounds) for cell in of_way]
         columns = [Column("Segment", "text")]
         few = False
-        for cell in of_transport:
-            n = len(cell.journeys)
+        for cell in of_way:
+            n = len(cell)
             tail = "p95" if n >= P95_NEEDS else "max"
             few = few or n < P95_NEEDS
             columns += [
                 Column(f"{cell.size} p50", "milliseconds"),
                 Column(f"{tail} (n={n})", "milliseconds"),
             ]
-        rows = []
-        for name in sorted({name for segments in by_size for name in segments}, key=_on_the_way):
-            rows.append((name, *_p50_and_tail(of_transport, [segments.get(name) for segments in by_size])))
-        rows.append(("4-1", *_p50_and_tail(of_transport, [cell.total() for cell in of_transport])))
+        rows = [(name, *_p50_and_tail(of_way, [segments.get(name) for segments in by_size])) for name in _rows(by_size)]
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the largest value stands there"] if few else []
-        if any(segment.crosses for cell in of_transport for j in cell.journeys for segment in j.segments):
-            notes.append("some segments lie between two hosts, and hold the difference of their clocks")
-        title = f"{_TITLES.get(transport, transport)}: segments, milliseconds"
-        tables.append(Table(title, tuple(columns), tuple(rows), tuple(notes)))
+        notes += clock_notes(of_way, bounds)
+        tables.append(Table(f"{way.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
     return tables
+
+
+def statistics_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+    """For each transport a table with every statistic as columns, and each size of each segment as rows."""
+    intervals = intervals_available()
+    tables = []
+    for way in ways(cells):
+        of_way = [cell for cell in cells if cell.way == way]
+        by_size = [_summaries(cell, bounds, interval=intervals) for cell in of_way]
+        rows = []
+        for name in _rows(by_size):
+            for cell, segments in zip(of_way, by_size, strict=True):
+                if name in segments:
+                    rows.append((name, cell.size, *_statistics(segments[name])))
+        notes = [INTERVAL] if intervals else [NO_INTERVAL]
+        if any(of_row[2] < P99_NEEDS for of_row in rows):
+            notes.append(
+                f"-: too few images; the interval needs {INTERVAL_NEEDS}, p90 {P90_NEEDS}, p95 {P95_NEEDS}, "
+                f"p99 {P99_NEEDS}"
+            )
+        notes += clock_notes(of_way, bounds)
+        tables.append(Table(f"{way.label}: statistics, milliseconds", _STATISTICS, tuple(rows), tuple(notes)))
+    return tables
+
+
+def clock_notes(cells: Sequence[Cell], bounds: Bounds) -> list[str]:
+    """What must be said of segments that lie between two hosts."""
+    crossing = {
+        (cell.way, cell.size, name)
+        for cell in cells
+        for name, lengths in cell.segments.items()
+        if max(lengths.pair) >= 0
+    }
+    bounded = crossing & set(bounds)
+    return [BOUND] * bool(bounded) + [CLOCKS] * bool(crossing - bounded)
 
 
 def seed_records(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """The two tables of 2020 as one record a transport and size; times in seconds, as text with nine digits."""
     records = []
     for cell in cells:
-        one, two, three, four = stamps = cell.median.stamps
-        record: dict[str, Any] = {"transport": cell.transport, "size": cell.size, "n": len(cell.journeys)}
-        record["trace_id"] = cell.median.trace_id
+        one, two, three, four = stamps = _stamps(cell)
+        record = {**_key(cell), "n": len(cell), "trace_id": cell.trace_ids[cell.median()]}
         record |= {str(number): seconds(stamp) for number, stamp in enumerate(stamps, 1)}
         differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, "4-1": four - one}
         record |= {name: seconds(length) for name, length in differences.items()}
@@ -170,20 +164,28 @@ def seed_records(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     return records
 
 
-def segment_records(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """One record a transport, size and segment, `4-1` among them; lengths in ns."""
+def segment_records(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
+    """One record a transport, size and segment, `4-1` among them, with every statistic; lengths in ns."""
+    intervals = intervals_available()
     records = []
     for cell in cells:
-        for name, of_segment in {**cell.segments(), "4-1": cell.total()}.items():
+        for name, of_segment in _summaries(cell, bounds, interval=intervals).items():
+            interval = of_segment.interval
             records.append(
                 {
-                    "transport": cell.transport,
-                    "size": cell.size,
+                    **_key(cell),
                     "segment": name,
                     "n": of_segment.n,
+                    "mean_ns": of_segment.mean,
+                    "sd_ns": of_segment.sd,
                     "p50_ns": of_segment.p50,
+                    "p50_low_ns": interval.low if interval else None,
+                    "p50_high_ns": interval.high if interval else None,
+                    "p90_ns": of_segment.p90,
                     "p95_ns": of_segment.p95,
+                    "p99_ns": of_segment.p99,
                     "max_ns": of_segment.max,
+                    "clock_bound_ns": of_segment.bound,
                 }
             )
     return records
@@ -207,36 +209,61 @@ def seconds(nanoseconds: int) -> str:
     return f"{sign}{whole}.{rest:09d}"
 
 
-_TITLES = {names.HTTP: "HTTP", names.KAFKA: "Kafka"}
+def _stamps(cell: Cell) -> tuple[int, int, int, int]:
+    """Those of the median image."""
+    number = cell.median()
+    one, two, three, four = (column[number] for column in cell.stamps)
+    return one, two, three, four
 
 
-def _transports(cells: Sequence[Cell]) -> list[str]:
-    return list(dict.fromkeys(cell.transport for cell in cells))
+def _summaries(cell: Cell, bounds: Bounds, *, interval: bool = False) -> dict[str, Summary]:
+    """Of every segment and of the whole, in the order of the way."""
+    columns = {name: cell.segments[name].lengths for name in cell.segment_names()}
+    return {
+        name: summary(lengths, bounds.get((cell.way, cell.size, name)), interval=interval)
+        for name, lengths in {**columns, TOTAL: cell.totals()}.items()
+    }
+
+
+def _rows(by_size: Sequence[Mapping[str, Summary]]) -> list[str]:
+    """The names of all sizes' segments in the order of the way, and the whole."""
+    return [*sorted({name for segments in by_size for name in segments} - {TOTAL}, key=on_the_way), TOTAL]
+
+
+def _key(cell: Cell) -> dict[str, Any]:
+    """Which cell a record is of."""
+    return {**cell.way._asdict(), "size": cell.size}
 
 
 def _columns(headings: str, unit: Unit) -> tuple[Column, ...]:
     return (Column("Size", "text"), *(Column(heading, unit) for heading in headings.split()))
 
 
-def _p50_and_tail(cells: Sequence[Cell], of_sizes: Sequence[Statistics | None]) -> list[int | None]:
+def _p50_and_tail(cells: Sequence[Cell], of_sizes: Sequence[Summary | None]) -> list[int | Bounded | None]:
     """Two columns a size; a segment that few of many images have has no p95, and no maximum under that heading."""
-    columns: list[int | None] = []
+    columns: list[int | Bounded | None] = []
     for cell, of_size in zip(cells, of_sizes, strict=True):
         if of_size is None:
             columns += [None, None]
         else:
-            columns += [of_size.p50, of_size.p95 if len(cell.journeys) >= P95_NEEDS else of_size.max]
+            columns += [_p50(of_size), of_size.p95 if len(cell) >= P95_NEEDS else of_size.max]
     return columns
 
 
-def _on_the_way(name: str) -> tuple[int, str]:
-    plain = name.partition(" (no ")[0]
-    return (ORDER.index(plain) if plain in ORDER else len(ORDER), name)
+_STATISTICS = (
+    Column("Segment", "text"),
+    Column("Size", "text"),
+    Column("n", "count"),
+    *(
+        Column(heading, "milliseconds")
+        for heading in ("mean", "sd", "p50", "95 % interval", "p90", "p95", "p99", "max")
+    ),
+)
 
 
-def _size(journey: Journey) -> int:
-    return journey.image_size or journey.payload_size or 0
+def _statistics(of: Summary) -> tuple[Any, ...]:
+    return of.n, of.mean, of.sd, _p50(of), of.interval, of.p90, of.p95, of.p99, of.max
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f}MB" if size >= 50_000 else f"{size / 1e3:.1f}kB"
+def _p50(of: Summary) -> int | Bounded:
+    return of.p50 if of.bound is None else Bounded(of.p50, of.bound)

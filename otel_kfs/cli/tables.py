@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from otel_kfs.errors import ConfigError, OtelKfsError
-from otel_kfs.output import write
+from otel_kfs.bars import Chart, charts
+from otel_kfs.cli.results import print_blocks, print_records, read_measurement
+from otel_kfs.cli.trace_options import trace_options
+from otel_kfs.errors import ConfigError
+from otel_kfs.measurement import Cell
 from otel_kfs.render import FORMATS, Format
-from otel_kfs.tables import LAYOUTS, Layout
+from otel_kfs.tables import DEFAULT_LAYOUTS, LAYOUTS, Layout, Table
 
 
 @click.command(
@@ -18,22 +23,20 @@ from otel_kfs.tables import LAYOUTS, Layout
 Examples:
   otel-kfs tables --trace-query otel-kfs-runs/latest/traces
   otel-kfs tables --trace-query 'traces/*.jsonl' --layout segments --format md -o segments.md
-  otel-kfs tables --trace-query 'jaeger:http://localhost:16686?service=image-sender&lookback=1h'
+  otel-kfs tables --trace-query jaeger:http://localhost:16686 --lookback 30m --run monday
   otel-kfs tables --trace-query 'tempo:http://localhost:3200?start=2026-01-31T12:00:00Z'
+  zcat traces.jsonl.gz | otel-kfs tables --trace-query -
 """
 )
-@click.option(
-    "--trace-query",
-    required=True,
-    metavar="QUERY",
-    help="A file, folder or pattern of OTLP-JSON traces; jaeger:URL or tempo:URL.",
-)
+@trace_options
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option(
     "--layout",
     type=click.Choice(LAYOUTS),
     multiple=True,
-    help="seed: unix times and their differences; segments: every named segment. Left out: both.",
+    help="seed: unix times and their differences; segments: every named segment; statistics: the same with sd, "
+    "percentiles and the medians' intervals; bars: shares of the whole. "
+    "Left out: seed, segments, and on a terminal bars.",
 )
 @click.option(
     "-o",
@@ -46,50 +49,47 @@ def tables(
     obj: dict[str, bool], trace_query: str, format_: Format, layout: tuple[Layout, ...], output: Path | None
 ) -> None:
     """Rebuild the tables from traces."""
-    print_tables(trace_query, format_, layout or LAYOUTS, output, quiet=obj["quiet"])
+    if not layout:
+        layout = DEFAULT_LAYOUTS
+        if format_ == "text" and output is None and sys.stdout.isatty():
+            layout += ("bars",)
+    print_tables(trace_query, format_, layout, output, quiet=obj["quiet"])
 
 
 def print_tables(
     trace_query: str, format_: Format, layouts: tuple[Layout, ...], output: Path | None, *, quiet: bool
 ) -> None:
     """Read the traces, and print or write the tables and the account of what was left out."""
-    from otel_kfs import render, tables
-    from otel_kfs.segments import journeys
-    from otel_kfs.traces import query
-    from otel_kfs.traces.span import Forest
+    from otel_kfs import tables
 
     layouts = tuple(dict.fromkeys(layouts))
     if format_ == "csv" and len(layouts) > 1:
         raise ConfigError("one CSV holds one table: choose --layout seed or --layout segments")
-    found, account = journeys(Forest(query.spans(trace_query)))
-    line = render.printable(tables.account_line(account))
-    if not found:
-        raise OtelKfsError(f"no image was measured in {trace_query}: {line}")
-    cells = tables.cells(found)
+    if "bars" in layouts and format_ in {"csv", "json"}:
+        raise ConfigError("bars are drawn as text or md; --layout statistics has their figures")
+    measurement, line = read_measurement(trace_query, quiet=quiet)
+    cells, account = measurement.cells(), measurement.account
     if format_ in {"text", "md"}:
-        of_layout = {"seed": tables.seed_tables, "segments": tables.segment_tables}
-        printed = [table for layout in layouts for table in of_layout[layout](cells)]
-        if format_ == "md":
-            text = render.markdown(printed)
-        elif output is None:
-            render.terminal(printed)
-            text = None
-        else:
-            text = render.text(printed)
+        of_layout: dict[Layout, Callable[[Sequence[Cell]], Sequence[Table | Chart]]] = {
+            "seed": tables.seed_tables,
+            "segments": tables.segment_tables,
+            "statistics": tables.statistics_tables,
+            "bars": charts,
+        }
+        print_blocks([block for layout in layouts for block in of_layout[layout](cells)], format_, output)
     else:
-        records = {"seed": tables.seed_records, "segments": tables.segment_records}
-        if format_ == "csv":
-            text = render.comma_separated(records[layouts[0]](cells))
-        else:
-            document: dict[str, Any] = {layout: records[layout](cells) for layout in layouts}
-            document["account"] = {
-                "measured": account.measured,
-                "left_out": dict(account.left_out),
-                "retried": account.retried,
-                "redelivered": account.redelivered,
-            }
-            text = render.json(document)
-    if text is not None:
-        write(text, output)
+        records_of: dict[Layout, Callable[[Sequence[Cell]], list[dict[str, Any]]]] = {
+            "seed": tables.seed_records,
+            "segments": tables.segment_records,
+            "statistics": tables.segment_records,
+        }
+        records = {layout: records_of[layout](cells) for layout in layouts}
+        left = {
+            "measured": account.measured,
+            "left_out": dict(account.left_out),
+            "retried": account.retried,
+            "redelivered": account.redelivered,
+        }
+        print_records(records[layouts[0]], {**records, "account": left}, format_, output)
     if not quiet:
         click.echo(line, err=format_ != "text" or output is not None)

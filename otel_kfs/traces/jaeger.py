@@ -1,119 +1,157 @@
 """Jaeger's query API: version 3 (OTLP in JSON) where there is one, else the older `/api/traces` (microseconds).
 
-Source: jaeger-idl's `query_service.proto` (api_v3), Jaeger v2.20's `apiv3/http_gateway.go`, and, for the older form,
-its `model/json`.
+Source: jaeger-idl's `query_service.proto` (api_v3) and Jaeger v2.20's `apiv3/http_gateway.go`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from json import JSONDecoder
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from urllib.parse import quote
 
 import orjson
 
 from otel_kfs import names
-from otel_kfs.traces import otlp
-from otel_kfs.traces.span import Kind, Span
-from otel_kfs.traces.store import DEPTH, Http, Window, in_slices
+from otel_kfs.traces import formats
+from otel_kfs.traces.http import Http, side_by_side
+from otel_kfs.traces.location import Location
+from otel_kfs.traces.span import Span
+from otel_kfs.traces.store import Progress, Remarks, Window, in_slices, window
+
+
+def opened(location: Location, progress: Progress) -> Jaeger:
+    """The Jaeger of a query `jaeger:URL?service=...`."""
+    location = location.only("service", "tenant", "lookback", "start", "end")
+    options = location.single()
+    services = location.options.get("service", ["image-sender"])
+    return Jaeger(location.url(), services, window(options), options.get("tenant"), options.get("run"), progress)
 
 
 class Jaeger:
     """The traces of some services in a window of time."""
 
-    def __init__(self, url: str, services: Sequence[str], window: Window, tenant: str | None = None) -> None:
-        """`url` is the query service's, with its base path if it has one."""
+    def __init__(
+        self,
+        url: str,
+        services: Sequence[str],
+        window: Window,
+        tenant: str | None = None,
+        run: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """`url` is the query service's, with its base path if it has one; `run` narrows the search where it can."""
         self._http = Http("Jaeger", url, {"x-tenant": tenant} if tenant else None)
-        self._services, self._window = services, window
+        self._url, self._services, self._window = url, services, window
+        # A trace that only links to an image's has no run id: several services are asked for such traces, too.
+        self._run = run if len(services) == 1 else None
+        self._progress = progress or Progress()
 
     def spans(self) -> Iterator[Span]:
         """All spans of the traces in which one of the services takes part."""
+        remarks, seen = Remarks(), set[str]()
         for service in self._services:
-            traces = in_slices(self._window, lambda window, service=service: self._search(service, window))  # type: ignore[misc]
+            traces = in_slices(
+                self._window,
+                lambda window, depth, service=service: self._search(service, window, depth, remarks),  # type: ignore[misc]
+            )
             for trace in traces:
-                yield from trace
+                # A trace counts as long as one of its spans lies in a slice, so it may come with several.
+                if trace[0].trace_id not in seen:
+                    seen.add(trace[0].trace_id)
+                    yield from trace
+        remarks.say()
 
-    def _search(self, service: str, window: Window) -> list[list[Span]]:
-        """The traces of one window, at most DEPTH; a trace counts as long as one of its spans lies in it."""
-        response = self._http.get(
-            "/api/v3/traces",
-            {
-                "query.serviceName": service,
-                "query.startTimeMin": window.start.isoformat().replace("+00:00", "Z"),
-                "query.startTimeMax": window.end.isoformat().replace("+00:00", "Z"),
-                "query.searchDepth": DEPTH,
-                # Jaeger moves spans to hide differences between clocks; those are what we measure.
-                "query.rawTraces": "true",
-            },
-            allowed=(404,),
-        )
-        if response.status_code == 404:
-            # The same status says "no such traces", in JSON, and "no such route".
-            return [] if "No traces found" in response.text else self._search_older(service, window)
+    def traces(self, ids: Collection[str]) -> Iterator[Span]:
+        """The spans of these traces alone."""
+        remarks = Remarks()
+        for number, trace in enumerate(side_by_side(lambda one: self._trace(one, remarks), ids), 1):
+            self._progress(f"Jaeger: {number} of {len(ids)} traces")
+            yield from trace
+        remarks.say()
+
+    def link(self, trace_id: str) -> str | None:
+        """The trace's page in Jaeger's own UI."""
+        return f"{self._url}/trace/{trace_id}"
+
+    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+        """One piece."""
+        return [self.spans]
+
+    def _search(self, service: str, window: Window, depth: int, remarks: Remarks) -> list[list[Span]]:
+        """The traces of one window, at most `depth`."""
+        self._progress(f"Jaeger: asking for {service}, {window}")
+        start, end = (time.isoformat().replace("+00:00", "Z") for time in (window.start, window.end))
+        params = {
+            "query.serviceName": service,
+            "query.startTimeMin": start,
+            "query.startTimeMax": end,
+            "query.searchDepth": depth,
+            # Jaeger moves spans to hide differences between clocks; those are what we measure.
+            "query.rawTraces": "true",
+            # The same, as Jaegers know it that have not yet heard of the names above.
+            "query.service_name": service,
+            "query.start_time_min": start,
+            "query.start_time_max": end,
+            "query.num_traces": depth,
+            "query.raw_traces": "true",
+        }
+        if self._run is not None:
+            params["query.attributes"] = orjson.dumps({names.RUN_ID: self._run}).decode()
+        content = self._v3("/api/v3/traces", params)
+        if content is None:
+            return self._search_older(service, window, depth, remarks)
         by_trace: dict[str, list[Span]] = {}
         with self._http.understood():
-            for document in _documents(response.text):
-                for span in otlp.read_export(document.get("result", document)):
-                    by_trace.setdefault(span.trace_id, []).append(span)
+            for span in self._read_v3(content, remarks):
+                by_trace.setdefault(span.trace_id, []).append(span)
         return list(by_trace.values())
 
-    def _search_older(self, service: str, window: Window) -> list[list[Span]]:
-        response = self._http.get(
-            "/api/traces",
-            {
-                "service": service,
-                "start": int(window.start.timestamp() * 1e6),
-                "end": int(window.end.timestamp() * 1e6),
-                "limit": DEPTH,
-                "raw": "true",
-            },
-        )
+    def _search_older(self, service: str, window: Window, depth: int, remarks: Remarks) -> list[list[Span]]:
+        params = {
+            "service": service,
+            "start": int(window.start.timestamp() * 1e6),
+            "end": int(window.end.timestamp() * 1e6),
+            "limit": depth,
+            "raw": "true",
+        }
+        if self._run is not None:
+            params["tags"] = orjson.dumps({names.RUN_ID: self._run}).decode()
+        answer = self._http.get("/api/traces", params)
         with self._http.understood():
-            return [list(read_older(trace)) for trace in orjson.loads(response.content).get("data") or ()]
+            traces = orjson.loads(answer.content)["data"] or ()
+            found = [list(formats.older_spans(trace, remarks, self._http)) for trace in traces]
+        return [trace for trace in found if trace]
+
+    def _trace(self, trace_id: str, remarks: Remarks) -> list[Span]:
+        name = quote(trace_id, safe="")
+        content = self._v3(f"/api/v3/traces/{name}", {"rawTraces": "true", "raw_traces": "true"})
+        if content is not None:
+            with self._http.understood():
+                return list(self._read_v3(content, remarks))
+        answer = self._http.get(f"/api/traces/{name}", {"raw": "true"}, allowed=(404,))
+        if answer.status == 404:
+            return []
+        with self._http.understood():
+            return list(formats.spans_of(orjson.loads(answer.content), remarks, self._http))
+
+    def _v3(self, path: str, params: dict[str, object]) -> bytes | None:
+        """The body of the v3 API's answer, empty if it has no such traces; None where there is no such API."""
+        answer = self._http.get(path, params, allowed=(404,))
+        if answer.status == 404:
+            # The same status says "no such traces", in JSON, and "no such route".
+            return b"" if b"No traces found" in answer.content else None
+        # A Jaeger without that route may answer with its UI's page instead.
+        return None if answer.content.lstrip().startswith(b"<") else answer.content
+
+    def _read_v3(self, content: bytes, remarks: Remarks) -> Iterator[Span]:
+        """The spans of a body: one JSON object, an array of them, or one after the other, as a stream sends them."""
+        for document in _documents(content):
+            yield from formats.spans_of(document, remarks, self._http)
 
 
-def _documents(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a body: one, an array of them, or one after the other, as a stream sends them."""
-    at, decoder = 0, JSONDecoder()
-    while at < len(text):
-        document, at = decoder.raw_decode(text, at)
-        yield from document if isinstance(document, list) else [document]
-        while at < len(text) and text[at].isspace():
-            at += 1
-
-
-def read_older(trace: dict[str, Any]) -> Iterator[Span]:
-    """The spans of one trace in Jaeger's older JSON, whose times are whole microseconds."""
-    processes = {
-        key: (process.get("serviceName", ""), _tags(process.get("tags")))
-        for key, process in trace.get("processes", {}).items()
-    }
-    for span in trace["spans"]:
-        attributes = _tags(span.get("tags"))
-        service, resource = processes.get(span.get("processID", ""), ("", {}))
-        references = span.get("references") or ()
-        parent = next(
-            (r["spanID"] for r in references if r["refType"] == "CHILD_OF" and r["traceID"] == span["traceID"]), None
-        )
-        start = span["startTime"] * 1000
-        yield Span(
-            trace_id=span["traceID"].rjust(32, "0"),
-            span_id=span["spanID"].rjust(16, "0"),
-            parent_id=parent and parent.rjust(16, "0"),
-            name=span["operationName"],
-            kind=_KINDS.get(str(attributes.pop("span.kind", "")), Kind.INTERNAL),
-            start=start,
-            end=start + span["duration"] * 1000,
-            service=service,
-            host=str(resource.get(names.HOST_NAME, "")),
-            failed=attributes.pop("otel.status_code", None) == "ERROR" or attributes.pop("error", None) is True,
-            attributes=attributes,
-            links=tuple(r["spanID"].rjust(16, "0") for r in references if r["spanID"] != parent),
-        )
-
-
-_KINDS = {kind.name.lower(): kind for kind in Kind}
-
-
-def _tags(tags: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
-    return {tag["key"]: tag["value"] for tag in tags or ()}
+def _documents(content: bytes) -> Iterator[object]:
+    if not content:
+        return
+    try:
+        yield orjson.loads(content)
+    except orjson.JSONDecodeError:
+        yield from (document for document, _ in formats.documents(content))

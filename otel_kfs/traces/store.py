@@ -1,28 +1,31 @@
-"""What every trace store over HTTP shares: the window of time to ask for, and GETs that try again."""
+"""What every trace store shares: what it offers, the window of time to ask for, and remarks on what was passed over."""
 
 from __future__ import annotations
 
-import os
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Protocol, TypeVar
-
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
+from threading import Lock
+from typing import Protocol, TypeVar
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.span import Span
 
-ENV_HEADERS = "OTEL_KFS_TRACE_STORE_HEADERS"  # key=value,key=value: credentials, kept out of command lines
 DEPTH = 500  # traces that one search may bring; a window with more is cut in halves
 
+# What reading a document raises when it is not what it should be.
+NOT_TRACES = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+
+_DEEPEST = 20 * DEPTH  # the same, in a window that can't be cut further
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SHORTEST = timedelta(milliseconds=2)  # a window is not cut further
-_TIMEOUT = (5.0, 60.0)  # seconds to connect, and to wait for an answer
+_IDS = re.compile("[0-9a-f]{48}")  # a trace's id and a span's
+_ID = re.compile("[0-9a-f]{16}")
+_TIMES = range(2**64)  # OTLP's times are unsigned 64-bit integers
+
+_log = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
 
@@ -31,8 +34,82 @@ class TraceStore(Protocol):
     """Where spans come from."""
 
     def spans(self) -> Iterator[Span]:
-        """All spans that were asked for; a span may come more than once."""
+        """All spans that were asked for; a span may come more than once.
+
+        Raises:
+            TraceQueryError: the store can't be read, or holds something else than traces.
+        """
         ...
+
+    def traces(self, ids: Collection[str]) -> Iterator[Span]:
+        """The spans of these traces alone (ids in hex); ids that the store does not know give none."""
+        ...
+
+    def link(self, trace_id: str) -> str | None:
+        """The URL at which a person looks at a trace, if there is one."""
+        ...
+
+    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+        """Pieces of work that can be pickled and read in other processes; together they give what `spans` gives."""
+        ...
+
+
+class Progress:
+    """Says in a few words what a store is doing; after a journey to another process, to nobody."""
+
+    def __init__(self, say: Callable[[str], None] | None = None) -> None:
+        self._say = say
+
+    def __call__(self, what: str) -> None:
+        """Say what is done now."""
+        if self._say is not None:
+            self._say(printable(what))
+
+    def __reduce__(self) -> tuple[type[Progress], tuple[()]]:
+        return Progress, ()
+
+
+class Remarks:
+    """What a reader passed over, counted by reason; said as warnings when the reading ends."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+        self._lock = Lock()  # look-ups run side by side
+
+    def add(self, what: str, where: object, detail: str = "") -> None:
+        """Count one; `where` (its `str`) and `detail` are kept of the first of a kind."""
+        with self._lock:
+            if what not in self._first:
+                self._first[what] = printable(f"{where}{detail and f' ({detail})'}")
+            self.counts[what] += 1
+
+    def say(self) -> None:
+        """Log a line for each reason."""
+        for what, count in self.counts.items():
+            first = self._first[what]
+            _log.warning("%s: %d, %s", what, count, first if count == 1 else f"the first: {first}")
+
+
+def printable(text: str, longest: int = 300) -> str:
+    """What a store or a file says as part of one line, without its line ends and control sequences."""
+    shown = "".join(character if character.isprintable() else " " for character in text[: longest + 1])
+    return shown if len(text) <= longest else f"{shown[:longest]}..."
+
+
+def sound(spans: Iterable[Span], remarks: Remarks, where: object) -> Iterator[Span]:
+    """The spans that can be used; the others are counted."""
+    for span in spans:
+        if _IDS.fullmatch(span.trace_id + span.span_id) is None or len(span.trace_id) != 32:
+            remarks.add("spans left out for a wrong id", where)
+        elif span.parent_id is not None and _ID.fullmatch(span.parent_id) is None:
+            remarks.add("spans left out for a wrong parent id", where)
+        elif span.start not in _TIMES or span.end not in _TIMES:
+            remarks.add("spans left out for a time that is none", where)
+        elif type(span.name) is not str:
+            remarks.add("spans left out for a name that is no text", where)
+        else:
+            yield span
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +124,9 @@ class Window:
         middle = self.start + (self.end - self.start) / 2
         return Window(self.start, middle), Window(middle, self.end)
 
+    def __str__(self) -> str:
+        return f"{self.start.isoformat(timespec='seconds')} to {self.end.isoformat(timespec='seconds')}"
+
 
 def window(options: Mapping[str, str], now: datetime | None = None) -> Window:
     """The window that `lookback` (`90s`, `30m`, `1h`, `7d`), or `start` and `end` (ISO 8601), ask for; default 1h.
@@ -54,97 +134,73 @@ def window(options: Mapping[str, str], now: datetime | None = None) -> Window:
     Raises:
         TraceQueryError: one of them can't be understood.
     """
+    if "lookback" in options and "start" in options:
+        raise TraceQueryError("lookback and start both say where the window begins; give one of them")
     end = _time("end", options["end"]) if "end" in options else now or datetime.now(timezone.utc)
-    if "start" in options:
-        start = _time("start", options["start"])
-    else:
-        lookback = options.get("lookback", "1h")
-        match = re.fullmatch(r"(\d+)([smhd])", lookback)
-        if match is None:
-            raise TraceQueryError(f"lookback={lookback} is not a time like 90s, 30m, 1h or 7d")
-        start = end - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    start = _time("start", options["start"]) if "start" in options else _before(end, options.get("lookback", "1h"))
     if start >= end:
         raise TraceQueryError(f"the window from {start.isoformat()} to {end.isoformat()} is empty")
     return Window(start, end)
 
 
+def duration(name: str, text: str) -> timedelta:
+    """The length of time that an option gives (`90s`, `30m`, `1h`, `7d`).
+
+    Raises:
+        TraceQueryError: it can't be understood.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if match is None:
+        raise TraceQueryError(f"{name}={printable(text)} is not a time like 90s, 30m, 1h or 7d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+class AnswerTooLarge(TraceQueryError):
+    """An answer of a store that is longer than we read; a smaller question may help."""
+
+
 def in_slices(
-    whole: Window, search: Callable[[Window], list[Found]], longest: timedelta = timedelta(days=7)
+    whole: Window,
+    search: Callable[[Window, int], list[Found]],
+    longest: timedelta = timedelta.max,
+    shortest: timedelta = timedelta(milliseconds=2),
 ) -> Iterator[Found]:
-    """All that `search` finds in a window, though it finds at most DEPTH at a time: what is full is cut in halves."""
-    if whole.end - whole.start > longest:
-        for half in whole.halves():
-            yield from in_slices(half, search, longest)
-        return
-    found = search(whole)
-    if len(found) < DEPTH or whole.end - whole.start <= _SHORTEST:
-        yield from found
-        return
+    """All that `search` finds in a window, though it finds at most a given number at a time.
+
+    A window that is full, or whose answer is too large, is cut in halves; one is neither longer than `longest` nor cut
+    when it is no longer than `shortest`. What lies in two slices is found twice.
+    """
+    length = whole.end - whole.start
+    last = length <= shortest
+    depth = _DEEPEST if last else DEPTH
+    if length <= longest:
+        try:
+            found = search(whole, depth)
+        except AnswerTooLarge:
+            if last:
+                raise
+        else:
+            if len(found) < depth or last:
+                if len(found) >= depth:
+                    _log.warning("more than %d traces from %s: some are missing", depth, whole)
+                yield from found
+                return
     for half in whole.halves():
-        yield from in_slices(half, search, longest)
+        yield from in_slices(half, search, longest, shortest)
 
 
-class Http:
-    """GETs below a base URL, tried again with back-off where that can help; credentials come from the environment."""
-
-    def __init__(self, kind: str, base: str, headers: Mapping[str, str] | None = None) -> None:
-        """`kind` is the store's name, for messages."""
-        self._kind, self._base = kind, base.rstrip("/")
-        self._session = requests.Session()
-        retry = Retry(total=4, backoff_factor=0.3, backoff_jitter=0.3, status_forcelist=(429, 502, 503, 504))
-        self._session.mount("http://", HTTPAdapter(max_retries=retry, pool_maxsize=16))
-        self._session.mount("https://", HTTPAdapter(max_retries=retry, pool_maxsize=16))
-        self._session.headers.update({**(headers or {}), **_environment_headers()})
-
-    def get(
-        self, path: str, params: Mapping[str, Any] | None = None, allowed: tuple[int, ...] = ()
-    ) -> requests.Response:
-        """The answer to a GET.
-
-        Raises:
-            TraceQueryError: the store was not reached, or answered with a status that is neither 2xx nor `allowed`.
-        """
-        try:
-            response = self._session.get(self._base + path, params=params, timeout=_TIMEOUT)
-        except requests.RequestException as error:
-            reason = "no answer in time" if isinstance(error, requests.Timeout) else "nothing answers there"
-            raise TraceQueryError(f"can't reach {self._kind} at {self._base}: {reason}; check the URL") from error
-        if response.ok or response.status_code in allowed:
-            return response
-        if response.status_code in {401, 403}:
-            raise TraceQueryError(
-                f"{self._kind} at {self._base} wants credentials ({response.status_code}): put them into "
-                f"{ENV_HEADERS}, e.g. 'authorization=Bearer ...'"
-            )
-        what = " ".join(response.text[:200].split())
-        raise TraceQueryError(f"{self._kind} at {self._base} answered {response.status_code} to {path}: {what}")
-
-    @contextmanager
-    def understood(self) -> Iterator[None]:
-        """Turn what goes wrong while an answer is read into a TraceQueryError that names the store."""
-        try:
-            yield
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise TraceQueryError(
-                f"{self._kind} at {self._base} answered with something else than traces "
-                f"({type(error).__name__}: {error}); is it the query API's URL?"
-            ) from error
+def _before(end: datetime, lookback: str) -> datetime:
+    length = duration("lookback", lookback)
+    try:
+        return end - length
+    except OverflowError as error:
+        raise TraceQueryError(f"lookback={lookback} is before the year 1") from error
 
 
 def _time(name: str, text: str) -> datetime:
     try:
         # Python 3.10 does not know the Z of RFC 3339.
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
-        raise TraceQueryError(f"{name}={text} is not a time like 2026-01-31T12:00:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
-
-
-def _environment_headers() -> dict[str, str]:
-    headers = {}
-    for pair in filter(None, os.environ.get(ENV_HEADERS, "").split(",")):
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise TraceQueryError(f"{ENV_HEADERS} is not key=value,key=value")
-        headers[key.strip()] = value.strip()
-    return headers
+        return time.astimezone(timezone.utc) if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    except (ValueError, OverflowError) as error:
+        raise TraceQueryError(f"{name}={printable(text)} is not a time like 2026-01-31T12:00:00Z") from error

@@ -5,64 +5,132 @@ Source: Tempo's HTTP API documentation, `/api/search` and `/api/v2/traces/<trace
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
+from urllib.parse import quote
 
 import orjson
 
-from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces import otlp
+from otel_kfs import names
+from otel_kfs.traces import formats, otlp_protobuf
+from otel_kfs.traces.http import Http, side_by_side
+from otel_kfs.traces.location import Location, server_url
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import DEPTH, Http, Window, in_slices
+from otel_kfs.traces.store import Progress, Remarks, Window, in_slices, window
 
-_log = logging.getLogger(__name__)
+_IMAGES = f'name = "{names.SEND_IMAGE}"'
+_PROTOBUF = "application/protobuf"  # a fraction of the work that JSON is, on both sides
+# Tempo searches 7 days at a time (query_frontend.search.max_duration), and in whole seconds.
+_LONGEST, _SHORTEST = timedelta(days=7) - timedelta(seconds=2), timedelta(seconds=1)
+_NOT_THERE = "traces that Tempo found, but has no spans of (yet)"
 
-_AT_ONCE = 8  # traces that are fetched side by side
+
+def opened(location: Location, progress: Progress) -> Tempo:
+    """The Tempo of a query `tempo:URL?lookback=...`."""
+    options = location.only("q", "tenant", "lookback", "start", "end", "grafana", "datasource").single()
+    traceql = options.get("q") or f"{{ {_IMAGES} }}"
+    if "run" in options and "q" not in options:
+        # JSON's string is TraceQL's, too.
+        traceql = f"{{ {_IMAGES} && span.{names.RUN_ID} = {orjson.dumps(options['run']).decode()} }}"
+    grafana = server_url("grafana", options["grafana"]) if "grafana" in options else None
+    return Tempo(
+        location.url(),
+        traceql,
+        window(options),
+        options.get("tenant"),
+        grafana,
+        options.get("datasource", "tempo"),
+        progress,
+    )
 
 
 class Tempo:
     """The traces that a TraceQL query finds in a window of time."""
 
-    def __init__(self, url: str, query: str, window: Window, tenant: str | None = None) -> None:
-        """`url` is the query API's, with its prefix if it has one."""
+    def __init__(
+        self,
+        url: str,
+        query: str,
+        window: Window,
+        tenant: str | None = None,
+        grafana: str | None = None,
+        datasource: str = "tempo",
+        progress: Progress | None = None,
+    ) -> None:
+        """`url` is the query API's, with its prefix if it has one; `datasource` is Tempo's uid in that Grafana."""
         self._http = Http("Tempo", url, {"X-Scope-OrgID": tenant} if tenant else None)
         self._query, self._window = query, window
+        self._grafana, self._datasource = grafana, datasource
+        self._progress = progress or Progress()
 
     def spans(self) -> Iterator[Span]:
         """All spans of the traces that match."""
-        ids = dict.fromkeys(in_slices(self._window, self._search))
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for trace in pool.map(self._trace, ids):
-                yield from trace
+        found = in_slices(self._window, self._search, _LONGEST, _SHORTEST)
+        yield from self._look_up(dict.fromkeys(found), _NOT_THERE)
 
-    def _search(self, window: Window) -> list[str]:
-        response = self._http.get(
+    def traces(self, ids: Collection[str]) -> Iterator[Span]:
+        """The spans of these traces alone."""
+        yield from self._look_up(ids, None)
+
+    def link(self, trace_id: str) -> str | None:
+        """The trace in Grafana's Explore, if the query names a Grafana."""
+        if self._grafana is None:
+            return None
+        datasource = {"type": "tempo", "uid": self._datasource}
+        pane = {
+            "datasource": self._datasource,
+            "queries": [{"refId": "A", "datasource": datasource, "queryType": "traceql", "query": trace_id}],
+            "range": {
+                name: str(int(time.timestamp() * 1000))
+                for name, time in (("from", self._window.start), ("to", self._window.end))
+            },
+        }
+        panes = quote(orjson.dumps({"trace": pane}).decode(), safe="")
+        return f"{self._grafana}/explore?schemaVersion=1&panes={panes}"
+
+    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+        """One piece."""
+        return [self.spans]
+
+    def _search(self, window: Window, depth: int) -> list[str]:
+        self._progress(f"Tempo: searching {window}")
+        answer = self._http.get(
             "/api/search",
             {
                 "q": self._query,
                 # Whole seconds: one more at the end, or the last second's traces would be missed.
                 "start": int(window.start.timestamp()),
                 "end": int(window.end.timestamp()) + 1,
-                "limit": DEPTH,
+                "limit": depth,
                 "spss": 1,
             },
         )
         with self._http.understood():
             # Ids come without their leading zeros.
-            return [found["traceID"].rjust(32, "0") for found in orjson.loads(response.content).get("traces") or ()]
+            return [found["traceID"].rjust(32, "0") for found in orjson.loads(answer.content).get("traces") or ()]
 
-    def _trace(self, trace_id: str) -> list[Span]:
-        response = self._http.get(f"/api/v2/traces/{trace_id}")
+    def _look_up(self, ids: Collection[str], missing: str | None) -> Iterator[Span]:
+        """The spans of each trace; `missing` is the remark on one that has none."""
+        remarks = Remarks()
+        for number, (trace_id, trace) in enumerate(side_by_side(lambda one: self._trace(one, remarks), ids), 1):
+            self._progress(f"Tempo: {number} of {len(ids)} traces")
+            if missing and not trace:
+                remarks.add(missing, trace_id)
+            yield from trace
+        remarks.say()
+
+    def _trace(self, trace_id: str, remarks: Remarks) -> tuple[str, list[Span]]:
+        where, name = f"trace {trace_id}", quote(trace_id, safe="")
+        answer = self._http.get(f"/api/v2/traces/{name}", allowed=(404,), accept=_PROTOBUF)
+        if answer.status == 404:
+            # A Tempo without that route; the older one says 404 of a trace that it does not have.
+            answer = self._http.get(f"/api/traces/{name}", allowed=(404,))
+            if answer.status == 404:
+                return trace_id, []
         with self._http.understood():
-            answer = orjson.loads(response.content)
-            if answer.get("status") == "PARTIAL":
-                _log.warning(
-                    "Tempo has only a part of trace %s: %s", trace_id, answer.get("message", "no reason given")
-                )
-            trace = answer.get("trace") or {}
-            if "resourceSpans" not in trace:
-                raise TraceQueryError(
-                    f"Tempo found trace {trace_id} but has no spans of it (yet); try again in a moment"
-                )
-            return list(otlp.read_export(trace))
+            if not answer.content_type.startswith(_PROTOBUF):
+                return trace_id, list(formats.spans_of(orjson.loads(answer.content), remarks, where))
+            found = otlp_protobuf.tempo_answer(answer.content)
+            if found.partial:
+                remarks.add(formats.INCOMPLETE, where, found.message)
+            return trace_id, list(otlp_protobuf.spans_of(found.trace, remarks, where))

@@ -75,7 +75,8 @@ def test_nothing_at_the_path_is_an_error_that_names_it(tmp_path):
 
 def test_a_folder_without_trace_files_is_an_error_that_names_the_endings(tmp_path):
     (tmp_path / "bridge.log").write_text("no spans here")
-    assert refusal(tmp_path) == f"no trace files (.json, .jsonl, .json.gz, .jsonl.gz) in the folder {tmp_path}"
+    endings = ".json, .jsonl, .json.gz, .jsonl.gz, .json.zst, .jsonl.zst"
+    assert refusal(tmp_path) == f"no trace files ({endings}) in the folder {tmp_path}"
 
 
 def test_a_pattern_that_nothing_matches_is_an_error_that_hints_at_quotes(traces):
@@ -89,5 +90,5 @@ def test_a_path_that_the_system_refuses_is_an_error_that_names_it():
 
 
 def test_a_bad_file_among_good_ones_is_named(traces):
-    (traces / "z.jsonl").write_text("{")
+    (traces / "z.jsonl").write_text("{\n")
     assert refusal(traces).startswith(f"{traces / 'z.jsonl'}, line 1: not JSON (")

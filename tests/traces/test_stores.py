@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,12 +14,15 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from google.protobuf import json_format
+from google.protobuf.internal import encoder
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from otel_kfs import segments
+from otel_kfs import names, segments
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Forest, Span
-from otel_kfs.traces.store import DEPTH, Window, in_slices, window
+from otel_kfs.traces.store import DEPTH, AnswerTooLarge, Window, in_slices, window
 
 DATA = Path(__file__).parents[1] / "data"
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -31,6 +36,7 @@ class Store:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
         self.answer: Callable[[str, dict[str, str]], Answer] = lambda *_: (200, b"{}")
+        self.content_type = "application/json"
         store = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -41,6 +47,7 @@ class Store:
                 store.asked.append((url.path, params, headers))
                 status, body = store.answer(url.path, params)
                 self.send_response(status)
+                self.send_header("Content-Type", store.content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -75,12 +82,45 @@ def store() -> Iterator[Store]:
     running.close()
 
 
+def tempo_protobuf(answer: dict[str, Any]) -> bytes:
+    """Tempo's answer in JSON as it is in protobuf: field 1 is the trace, which is a TracesData."""
+    trace = answer["trace"]
+    for resource in trace["resourceSpans"]:
+        for scope in resource["scopeSpans"]:
+            for span in scope["spans"]:
+                span.pop("flags", None)
+    data = json_format.ParseDict(trace, TracesData()).SerializeToString()
+    return b"\x0a" + encoder._VarintBytes(len(data)) + data
+
+
 def _ways(trace_query: str) -> list[segments.Journey]:
     return segments.journeys(Forest(query.spans(trace_query)))[0]
 
 
+def known(spans: Iterable[Span]) -> list[Span]:
+    """Spans with the attributes of the contract alone, which are all that is kept of files."""
+    keys = {value for value in vars(names).values() if isinstance(value, str)}
+    return [
+        replace(span, attributes={key: value for key, value in span.attributes.items() if key in keys})
+        for span in sorted(spans, key=lambda span: span.span_id)
+    ]
+
+
+def from_recorded(trace_id: str) -> list[Any]:
+    """The resources of Jaeger's recorded answer with one trace's spans alone."""
+    resources = json.loads((DATA / "stores" / "jaeger-v3.json").read_text())[0]["body"]["result"]["resourceSpans"]
+    for resource in resources:
+        for scope in resource["scopeSpans"]:
+            scope["spans"] = [span for span in scope["spans"] if span["traceId"] == trace_id]
+    return resources
+
+
+def export(resources: list[Any]) -> bytes:
+    return json.dumps({"result": {"resourceSpans": resources}}).encode()
+
+
 def _spans(trace_query: str) -> list[Span]:
-    return sorted(query.spans(trace_query), key=lambda span: span.span_id)
+    return known(query.spans(trace_query))
 
 
 @pytest.fixture
@@ -122,6 +162,11 @@ def test_jaeger_is_asked_for_raw_traces_of_the_service_in_the_window(store: Stor
         "query.startTimeMax": "2026-01-31T12:00:00Z",
         "query.searchDepth": str(DEPTH),
         "query.rawTraces": "true",
+        "query.service_name": "me",
+        "query.start_time_min": "2026-01-31T11:00:00Z",
+        "query.start_time_max": "2026-01-31T12:00:00Z",
+        "query.num_traces": str(DEPTH),
+        "query.raw_traces": "true",
     }
 
 
@@ -150,7 +195,7 @@ def test_jaegers_answer_may_be_several_objects(
 ) -> None:
     body = json.dumps(json.loads((DATA / "stores" / "jaeger-v3.json").read_text())[0]["body"]).encode()
     store.answer = lambda *_: (200, wrap(body))
-    assert len(_spans(f"jaeger:{store.url}")) == 2 * len(from_files)
+    assert _spans(f"jaeger:{store.url}") == sorted(from_files * 2, key=lambda span: span.span_id)
     assert len(_ways(f"jaeger:{store.url}")) == len(_ways(str(DATA / "traces")))
 
 
@@ -172,11 +217,54 @@ def test_tempo_is_asked_for_images_by_default_and_for_whole_seconds(store: Store
     assert store.asked[0][2]["x-scope-orgid"] == "ours"
 
 
-def test_tempos_ids_get_their_leading_zeros_back(store: Store) -> None:
-    store.answer = lambda *_: (200, b'{"traces":[{"traceID":"abc"}]}')
-    with pytest.raises(TraceQueryError, match="00000000000000000000000000000abc"):
-        _spans(f"tempo:{store.url}")
+def test_tempos_ids_get_their_leading_zeros_back(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.answer = lambda path, _: (200, b'{"traces":[{"traceID":"abc"}]}' if "search" in path else b'{"trace":{}}')
+    assert _spans(f"tempo:{store.url}") == []
     assert store.asked[1][0] == "/api/v2/traces/00000000000000000000000000000abc"
+    assert [record.getMessage() for record in caplog.records] == [
+        "traces that Tempo found, but has no spans of (yet): 1, 00000000000000000000000000000abc"
+    ]
+
+
+def test_a_tempo_without_the_newer_look_up_is_asked_for_the_older(store: Store, from_files: list[Span]) -> None:
+    store.replay("tempo.json")
+    recorded = store.answer
+
+    def older(path: str, params: dict[str, str]) -> Answer:
+        if path.startswith("/api/v2/"):
+            return 404, b"404 page not found"
+        status, body = recorded(path.replace("/api/traces/", "/api/v2/traces/"), params)
+        answer = json.loads(body)
+        return status, json.dumps(
+            {"batches": answer["trace"]["resourceSpans"]} if "trace" in answer else answer
+        ).encode()
+
+    store.answer = older
+    assert _spans(f"tempo:{store.url}") == from_files
+
+
+def test_tempos_protobuf_gives_the_very_spans_of_the_files(store: Store, from_files: list[Span]) -> None:
+    store.replay("tempo.json")
+    recorded = store.answer
+
+    def binary(path: str, params: dict[str, str]) -> Answer:
+        status, body = recorded(path, params)
+        return (status, body) if "search" in path else (status, tempo_protobuf(json.loads(body)))
+
+    store.answer, store.content_type = binary, "application/protobuf"
+    assert _spans(f"tempo:{store.url}") == from_files
+    assert store.asked[1][2]["accept"] == "application/protobuf"
+
+
+def test_a_part_of_a_trace_in_tempos_protobuf_is_said_so(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.content_type = "application/protobuf"
+    # Fields 1 (an empty trace), 3 (PARTIAL) and 4 (a message).
+    store.answer = lambda path, _: (
+        200,
+        b'{"traces":[{"traceID":"1"}]}' if "search" in path else b"\x0a\x00\x18\x01\x22\x07too big",
+    )
+    assert _spans(f"tempo:{store.url}") == []
+    assert f"traces of which Tempo had only a part: 1, trace {'1'.rjust(32, '0')} (too big)" in caplog.messages
 
 
 def test_a_trace_that_tempo_has_only_in_part_is_said_so(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -187,23 +275,39 @@ def test_a_trace_that_tempo_has_only_in_part_is_said_so(store: Store, caplog: py
 
     store.answer = answer
     assert _spans(f"tempo:{store.url}") == []
-    assert [record.getMessage() for record in caplog.records] == [
-        f"Tempo has only a part of trace {'1'.rjust(32, '0')}: too big"
-    ]
+    assert f"traces of which Tempo had only a part: 1, trace {'1'.rjust(32, '0')} (too big)" in caplog.messages
 
 
 def test_a_full_window_is_cut_until_its_parts_are_not_full() -> None:
     moments = [NOW + timedelta(seconds=number) for number in range(3 * DEPTH)]
     found = in_slices(
         Window(NOW, NOW + timedelta(days=1)),
-        lambda part: [moment for moment in moments if part.start <= moment < part.end][:DEPTH],
+        lambda part, depth: [moment for moment in moments if part.start <= moment < part.end][:depth],
     )
     assert list(found) == moments
 
 
+def test_a_window_whose_answer_is_too_large_is_cut_too() -> None:
+    def search(part: Window, _: int) -> list[Window]:
+        if part.end - part.start > timedelta(hours=7):
+            raise AnswerTooLarge("too large")
+        return [part]
+
+    found = list(in_slices(Window(NOW, NOW + timedelta(days=1)), search))
+    assert [part.end - part.start for part in found] == [timedelta(hours=6)] * 4
+
+
+def test_a_moment_with_more_traces_than_can_be_asked_for_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
+    second = Window(NOW, NOW + timedelta(seconds=1))
+    found = list(in_slices(second, lambda _, depth: [1] * depth, shortest=timedelta(seconds=1)))
+    assert len(found) > DEPTH
+    assert caplog.messages == [f"more than {len(found)} traces from {second}: some are missing"]
+
+
 def test_a_window_is_not_longer_than_a_store_allows() -> None:
     asked: list[Window] = []
-    list(in_slices(Window(NOW - timedelta(days=20), NOW), lambda part: asked.append(part) or []))
+    whole = Window(NOW - timedelta(days=20), NOW)
+    list(in_slices(whole, lambda part, _: asked.append(part) or [], longest=timedelta(days=7)))
     assert max(part.end - part.start for part in asked) <= timedelta(days=7)
     assert (asked[0].start, asked[-1].end) == (NOW - timedelta(days=20), NOW)
 
@@ -232,11 +336,35 @@ def test_the_window_is_what_the_options_say(options: dict[str, str], expected: W
         ("tempo:", "tempo: needs the URL of a server, as in tempo:http://host:port?lookback=1h"),
         (
             "jaeger:http://h?lookbak=1h",
-            "jaeger: does not know 'lookbak'; it takes end, lookback, service, start, tenant",
+            "jaeger: does not know 'lookbak'; it takes end, expect, lookback, run, service, start, tenant, wait",
         ),
         ("tempo:http://h?lookback=soon", "lookback=soon is not a time like 90s, 30m, 1h or 7d"),
         ("tempo:http://h?start=noon", "start=noon is not a time like 2026-01-31T12:00:00Z"),
         ("tempo:http://h?q=a&q=b", "q is given 2 times; once is enough"),
+        ("tempo:http://h?lookback=999999999d", "lookback=999999999d is before the year 1"),
+        (
+            "tempo:http://h?lookback=1h&start=2026-01-31",
+            "lookback and start both say where the window begins; give one of them",
+        ),
+        (
+            "tempo:http://h?start=0001-01-01T00:00:00%2B02:00",
+            "start=0001-01-01T00:00:00+02:00 is not a time like 2026-01-31T12:00:00Z",
+        ),
+        ("tempo:http://h:99999", "tempo: needs the URL of a server, as in tempo:http://host:port?lookback=1h"),
+        ("tempo:http://[::1", "tempo: needs the URL of a server, as in tempo:http://host:port?lookback=1h"),
+        ("tempo:http://h/\x1b[31m", "tempo: needs the URL of a server, as in tempo:http://host:port?lookback=1h"),
+        ("tempo:http://h?expect=many", "expect is the number of images that should be there, as in expect=40"),
+        ("tempo:http://h?wait=9s", "wait needs expect: how many images there should be"),
+        (
+            "jaeger:http://me:secret@h",
+            "jaeger: leave user and password out of the URL; OTEL_KFS_TRACE_STORE_HEADERS takes credentials, e.g. "
+            "'authorization=Basic ...'",
+        ),
+        (
+            "tempo:http://h?grafana=http://me:secret@g",
+            "grafana: leave user and password out of the URL; OTEL_KFS_TRACE_STORE_HEADERS takes credentials, e.g. "
+            "'authorization=Basic ...'",
+        ),
         (
             "jaeger:http://h?start=2026-01-31T12:00:00Z&end=2026-01-31T11:00:00Z",
             "the window from 2026-01-31T12:00:00+00:00 to 2026-01-31T11:00:00+00:00 is empty",
@@ -255,6 +383,72 @@ def test_a_store_that_is_not_there_is_named(store: Store, monkeypatch: pytest.Mo
     with pytest.raises(TraceQueryError) as caught:
         _spans(f"jaeger:{store.url}")
     assert str(caught.value) == f"can't reach Jaeger at {store.url}: nothing answers there; check the URL"
+
+
+def test_a_jaeger_that_answers_with_its_page_where_it_has_no_v3_is_asked_for_the_older(store: Store) -> None:
+    store.replay("jaeger-older.json")
+    recorded = store.answer
+    store.answer = lambda path, params: (200, b"<!doctype html>") if "v3" in path else recorded(path, params)
+    assert len(_ways(f"jaeger:{store.url}")) == 2
+
+
+def test_jaeger_gives_single_traces_by_their_ids(store: Store, from_files: list[Span]) -> None:
+    ids = sorted({span.trace_id for span in from_files})[:2]
+    bodies = {one: export(from_recorded(one)) for one in ids}
+    store.answer = lambda path, _: (
+        (200, bodies[path[-32:]]) if path[-32:] in bodies else (404, b'{"error":{"message":"No traces found"}}')
+    )
+    opened = query.open_store(f"jaeger:{store.url}")
+    found = known(opened.traces([*ids, "f" * 32]))
+    assert found == [span for span in from_files if span.trace_id in ids]
+    assert store.asked[0][1] == {"rawTraces": "true", "raw_traces": "true"}
+
+
+def test_tempo_gives_single_traces_by_their_ids(store: Store, from_files: list[Span]) -> None:
+    store.replay("tempo.json")
+    one = from_files[0].trace_id
+    found = known(query.open_store(f"tempo:{store.url}").traces([one]))
+    assert found == [span for span in from_files if span.trace_id == one]
+    assert [path for path, _, _ in store.asked] == [f"/api/v2/traces/{one}"]
+
+
+def test_a_trace_links_to_its_page() -> None:
+    assert query.open_store("jaeger:http://h:1/base/").link("ab") == "http://h:1/base/trace/ab"
+    assert query.open_store("tempo:http://h:1").link("ab") is None
+    link = query.open_store(
+        "tempo:http://h?grafana=https://g/sub&datasource=me&start=1970-01-01T00:00:01Z&end=1970-01-01T00:00:02Z"
+    ).link("ab")
+    url = urlsplit(str(link))
+    assert (url.scheme, url.netloc, url.path) == ("https", "g", "/sub/explore")
+    params = dict(parse_qsl(url.query))
+    assert params.pop("schemaVersion") == "1"
+    assert json.loads(params.pop("panes")) == {
+        "trace": {
+            "datasource": "me",
+            "queries": [
+                {"refId": "A", "datasource": {"type": "tempo", "uid": "me"}, "queryType": "traceql", "query": "ab"}
+            ],
+            "range": {"from": "1000", "to": "2000"},
+        }
+    }
+    assert params == {}
+
+
+@pytest.mark.parametrize(("scheme", "recorded"), [("jaeger", "jaeger-v3.json"), ("tempo", "tempo.json")])
+def test_a_store_s_only_part_can_be_read_by_another_process(
+    store: Store, from_files: list[Span], scheme: str, recorded: str
+) -> None:
+    store.replay(recorded)
+    (part,) = query.open_store(f"{scheme}:{store.url}", say=lambda _: None).parts()
+    assert known(pickle.loads(pickle.dumps(part))()) == from_files
+
+
+def test_what_is_done_is_said(store: Store) -> None:
+    store.replay("tempo.json")
+    said: list[str] = []
+    assert list(query.open_store(f"tempo:{store.url}", said.append).spans())
+    assert said[0].startswith("Tempo: searching ")
+    assert said[1:] == [f"Tempo: {number} of 3 traces" for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("scheme", ["jaeger", "tempo"])

@@ -1,0 +1,87 @@
+"""From the ways of many images to stacked bars: what share of the mean image's 4-1 each segment has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_letters
+
+from otel_kfs.measurement import Cell, ways
+from otel_kfs.segments import on_the_way
+
+REST = "."
+_NAMED = 0.02  # of a bar; a segment below that in every bar is part of the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The mean image of one cell; `parts` belong to the chart's segments, the rest last; ns."""
+
+    label: str
+    total: int
+    parts: tuple[int, ...]
+
+    def shares(self) -> list[float]:
+        """Of the drawn length, 0 to 1."""
+        whole = sum(self.parts)
+        return [part / whole if whole else 0.0 for part in self.parts]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The bars of one way, a letter each segment; `longest` is the longest bar of all charts, so that they compare."""
+
+    title: str
+    segments: tuple[tuple[str, str], ...]  # letter and name, in the order of the way, the rest last
+    bars: tuple[Bar, ...]
+    longest: int  # ns
+    notes: tuple[str, ...] = ()
+
+
+def charts(cells: Sequence[Cell]) -> list[Chart]:
+    """A chart for each way, a bar for each size; a letter means the same segment in all of them."""
+    means = [_means(cell) for cell in cells]
+    totals = [sum(cell.totals()) / len(cell) for cell in cells]
+    named = {
+        name
+        for of_cell, total in zip(means, totals, strict=True)
+        for name, mean in of_cell.items()
+        if mean > _NAMED * total
+    }
+    shown = sorted(named, key=on_the_way)[: len(ascii_letters)]
+    segments = (*zip(ascii_letters[26:] + ascii_letters[:26], shown, strict=False), (REST, "the rest"))
+    bars = {}
+    for cell, of_cell, total in zip(cells, means, totals, strict=True):
+        parts = [of_cell.pop(name, 0.0) for name in shown]
+        parts.append(sum(length for length in of_cell.values() if length > 0))
+        bars[cell.way, cell.size] = Bar(
+            f"{cell.size} (n={len(cell)})", round(total), tuple(max(0, round(part)) for part in parts)
+        )
+    longest = max((sum(bar.parts) for bar in bars.values()), default=0)
+    found = []
+    for way in ways(cells):
+        of_way = [cell for cell in cells if cell.way == way]
+        notes = [f"a bar is the mean image; {REST} is all segments below {_NAMED:.0%} together"]
+        if any(mean < 0 for cell in of_way for mean in _means(cell).values()):
+            notes.append("a segment that is negative by the difference of two hosts' clocks is not drawn")
+        of_bars = tuple(bars[way, cell.size] for cell in of_way)
+        found.append(Chart(f"{way.label}: where the time goes", segments, of_bars, longest, tuple(notes)))
+    return found
+
+
+def run_lengths(parts: Sequence[int], width: int) -> list[int]:
+    """As many characters as each part has, `width` together: by largest remainders, so that rounding loses none."""
+    whole = sum(parts)
+    if not whole:
+        return [0] * len(parts)
+    exact = [part * width / whole for part in parts]
+    lengths = [int(length) for length in exact]
+    by_remainder = sorted(range(len(parts)), key=lambda number: lengths[number] - exact[number])
+    for number in by_remainder[: width - sum(lengths)]:
+        lengths[number] += 1
+    return lengths
+
+
+def _means(cell: Cell) -> dict[str, float]:
+    """Of all images of the cell: one that lacks a segment spent no time in it, so that the means add up to 4-1's."""
+    return {name: sum(cell.segments[name].lengths) / len(cell) for name in cell.segment_names()}

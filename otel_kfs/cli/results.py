@@ -1,0 +1,56 @@
+"""What the commands that read traces do alike: read them, and print or write what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otel_kfs.cli.trace_options import reading
+from otel_kfs.errors import OtelKfsError
+from otel_kfs.output import write
+from otel_kfs.render import Format
+
+if TYPE_CHECKING:
+    from otel_kfs.bars import Chart
+    from otel_kfs.measurement import Measurement
+    from otel_kfs.tables import Table
+
+
+def read_measurement(trace_query: str, *, quiet: bool) -> tuple[Measurement, str]:
+    """The images that a query finds, and what was measured and left out in one line.
+
+    Raises:
+        OtelKfsError: there is no image.
+        TraceQueryError: the query can't be understood or answered.
+    """
+    from otel_kfs.reading import read
+    from otel_kfs.render import printable
+    from otel_kfs.tables import account_line
+    from otel_kfs.traces import query
+
+    with reading(quiet=quiet) as say:
+        measurement = read(query.open_store(trace_query, say), progress=say)
+    line = printable(account_line(measurement.account))
+    if not measurement.account.measured:
+        raise OtelKfsError(f"no image was measured in {trace_query}: {line}")
+    return measurement, line
+
+
+def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path | None) -> None:
+    """Print or write tables and bars as text or Markdown."""
+    from otel_kfs import render
+
+    if format_ == "md":
+        write(render.markdown(blocks), output)
+    elif output is None:
+        render.terminal(blocks)
+    else:
+        write(render.text(blocks), output)
+
+
+def print_records(records: Sequence[dict[str, Any]], document: Any, format_: Format, output: Path | None) -> None:
+    """Print or write records as CSV, or a document as JSON."""
+    from otel_kfs import render
+
+    write(render.comma_separated(records) if format_ == "csv" else render.json(document), output)

@@ -1,0 +1,402 @@
+"""Two sets of cells side by side: how much slower each segment became, how sure that is, and where the time went.
+
+docs/statistics.md says how it decides.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from otel_kfs.errors import ConfigError, MissingExtra
+from otel_kfs.measurement import Cell, Way
+from otel_kfs.segments import on_the_way
+from otel_kfs.summary import Interval, difference_interval
+from otel_kfs.tables import INTERVAL, NO_BOUNDS, TOTAL, Bounded, Bounds, Column, Table, clock_notes
+
+FALSE_ALARMS = 0.05  # how often a comparison of equals names any difference, at most
+
+# What a side can be chosen by.
+SELECTORS = (*Way._fields, "size")
+
+_ENOUGH_EXPLAINED = 0.8  # of a difference: no further segment is named then
+_MORE_THAN_ALL = 1.1
+_NAMED_AT_MOST = 3
+_NAMED_FROM = 0.1  # of a difference; after the first segment
+_EXACT_UP_TO = 20  # images; from there on the normal approximation of the rank test is good, and exact is slow
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One segment on both sides, or the whole, `4-1`; lengths in ns.
+
+    An image that lacks a segment spent no time in it, so the lengths are those of all images; `images_a` and `images_b`
+    say how many have it. `p` is the rank test's, corrected for all the tests of the comparison. `bound`: what the
+    clocks of two hosts leave open of the difference.
+    """
+
+    segment: str
+    images_a: int
+    images_b: int
+    p50_a: int
+    p50_b: int
+    difference: int  # b less a
+    interval: Interval | None
+    p: float
+    bound: int | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Beyond noise, and beyond the doubt about clocks."""
+        return self.p <= FALSE_ALARMS and abs(self.difference) > (self.bound or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One size, on both sides. `needed`: so many images on each side can tell a difference from noise at all."""
+
+    way_a: Way
+    way_b: Way
+    size: str
+    n_a: int
+    n_b: int
+    total: Difference
+    segments: tuple[Difference, ...]
+    enough: bool
+    needed: int
+    notes: tuple[str, ...] = ()
+
+    def slower_by(self) -> float | None:
+        """What share of A's 4-1 B takes longer; None where that is not beyond noise."""
+        return self.total.difference / self.total.p50_a if self.total.differs and self.total.p50_a else None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """Of all sizes that both sides have, and what only one has."""
+
+    of_sizes: tuple[Comparison, ...]
+    unmatched: tuple[str, ...]
+
+
+def select(cells: Sequence[Cell], where: Mapping[str, str]) -> list[Cell]:
+    """The cells that have all these values, `{"transport": "http"}`.
+
+    Raises:
+        ConfigError: a key that is none of SELECTORS, or no cell is left.
+    """
+    for key in where:
+        if key not in SELECTORS:
+            raise ConfigError(f"images can't be chosen by {key!r}, only by {', '.join(SELECTORS)}")
+    found = [cell for cell in cells if all(_value(cell, key) == value for key, value in where.items())]
+    if not found:
+        there = {key: sorted({_value(cell, key) for cell in cells}) for key in where}
+        wanted = ", ".join(f"{key}={value}" for key, value in where.items())
+        choice = "; ".join(
+            f"{key} is {' or '.join(value or 'empty' for value in values)}" for key, values in there.items()
+        )
+        raise ConfigError(f"no image has {wanted}: {choice}")
+    return found
+
+
+def compare(
+    a: Sequence[Cell], b: Sequence[Cell], bounds_a: Bounds = NO_BOUNDS, bounds_b: Bounds = NO_BOUNDS
+) -> Comparisons:
+    """Compare the cells of A and B that have the same size and way.
+
+    What all of A have in common, and all of B, is not matched: HTTP is compared with Kafka if A has only the one and B
+    only the other.
+
+    Raises:
+        ConfigError: no size and way is on both sides.
+        MissingExtra: scipy is not installed.
+    """
+    _scipy_stats()
+    fields = [key for key in Way._fields if len({_value(cell, key) for cell in a}) > 1]
+    fields += [key for key in Way._fields if key not in fields and len({_value(cell, key) for cell in b}) > 1]
+    keys = (*fields, "size")
+    of_a = {tuple(_value(cell, key) for key in keys): cell for cell in a}
+    of_b = {tuple(_value(cell, key) for key in keys): cell for cell in b}
+    both = [key for key in of_a if key in of_b]
+    if not both:
+        raise ConfigError(f"A and B have no size and way in common: A has {_list(a)}; B has {_list(b)}")
+    columns = [(_columns(of_a[key]), _columns(of_b[key])) for key in both]
+    names = [[*sorted({*in_a, *in_b} - {TOTAL}, key=on_the_way), TOTAL] for in_a, in_b in columns]
+    raw = {
+        (key, name): rank_test(in_a.get(name) or [0] * len(of_a[key]), in_b.get(name) or [0] * len(of_b[key]))
+        for key, (in_a, in_b), of_cell in zip(both, columns, names, strict=True)
+        for name in of_cell
+    }
+    corrected = _corrected(raw)
+    tests = 2 * (len(raw) - len(both))
+    found = []
+    for key, (in_a, in_b), of_cell in zip(both, columns, names, strict=True):
+        cell_a, cell_b = of_a[key], of_b[key]
+        differences = [
+            _difference(name, cell_a, cell_b, in_a, in_b, corrected[key, name], bounds_a, bounds_b) for name in of_cell
+        ]
+        notes = dict.fromkeys([*clock_notes([cell_a], bounds_a), *clock_notes([cell_b], bounds_b)])
+        found.append(
+            Comparison(
+                cell_a.way,
+                cell_b.way,
+                cell_a.size,
+                len(cell_a),
+                len(cell_b),
+                differences[-1],
+                tuple(differences[:-1]),
+                enough=_least_p(len(cell_a), len(cell_b)) * tests <= FALSE_ALARMS,
+                needed=_needed(tests),
+                notes=tuple(notes),
+            )
+        )
+    unmatched = [f"only A has {_name(cell)}" for key, cell in of_a.items() if key not in of_b]
+    unmatched += [f"only B has {_name(cell)}" for key, cell in of_b.items() if key not in of_a]
+    return Comparisons(tuple(found), tuple(unmatched))
+
+
+def rank_test(a: Sequence[int], b: Sequence[int]) -> float:
+    """The two-sided p of Mann and Whitney's test: 1 where all values are equal."""
+    if min(*a, *b) == max(*a, *b):
+        return 1.0
+    exact = max(len(a), len(b)) <= _EXACT_UP_TO and len({*a, *b}) == len(a) + len(b)
+    found = _scipy_stats().mannwhitneyu(a, b, alternative="two-sided", method="exact" if exact else "asymptotic")
+    return float(found.pvalue)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Corrected for their number, in their order: Holm, "A simple sequentially rejective multiple test" (1979)."""
+    corrected = [1.0] * len(ps)
+    highest = 0.0
+    for done, number in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        highest = max(highest, min(1.0, ps[number] * (len(ps) - done)))
+        corrected[number] = highest
+    return corrected
+
+
+def _corrected(ps: Mapping[tuple[Any, str], float]) -> dict[tuple[Any, str], float]:
+    """Half of the false alarms for 4-1, which everybody asks for first, half for all segments: Holm within each."""
+    found = {}
+    for whole in (True, False):
+        family = [key for key in ps if (key[1] == TOTAL) == whole]
+        for key, p in zip(family, holm([ps[key] for key in family]), strict=True):
+            found[key] = min(1.0, 2 * p)
+    return found
+
+
+def verdict(of: Comparison) -> str:
+    """Where the time went, in one sentence."""
+    total = of.total
+    a, b = ("A", "B") if of.way_a == of.way_b else (f"A ({of.way_a.label})", f"B ({of.way_b.label})")
+    where = f"{of.way_a.label}, {of.size}" if of.way_a == of.way_b else of.size
+    more = f"n = {of.n_a} and {of.n_b}"
+    if total.interval is not None:
+        more = f"{_plain(total.interval.low)} to {_plain(total.interval.high)}, {more}"
+    if total.differs:
+        # The interval has the sign of the words.
+        if total.difference < 0 and total.interval is not None:
+            more = f"{_plain(-total.interval.high)} to {_plain(-total.interval.low)}, n = {of.n_a} and {of.n_b}"
+        return f"{where}: {b} is {_by(total.difference)} than {a} ({more}): {_explained(of)}"
+    if not of.enough:
+        return (
+            f"{where}: too few images ({more}) to tell a difference from noise, {of.needed} each would do; "
+            f"4-1 differs by {_amount(total.difference)}"
+        )
+    changed = _largest_first(difference for difference in of.segments if difference.differs)
+    though = f", though {_listed(changed[:_NAMED_AT_MOST])}" if changed else ""
+    return f"{where}: {b} and {a} do not differ beyond noise: 4-1 by {_amount(total.difference)} ({more}){though}"
+
+
+def comparison_tables(found: Comparisons) -> list[Table]:
+    """A table a size, segments as rows; then every sentence."""
+    tables = []
+    for of in found.of_sizes:
+        a, b = of.way_a.label, of.way_b.label
+        way = a if of.way_a == of.way_b else f"A: {a}, B: {b}"
+        rows = [_row(difference, of.total.difference if of.total.differs else None) for difference in of.segments]
+        rows.append(_row(of.total, None))
+        tables.append(
+            Table(f"{way}, {of.size} (n = {of.n_a} and {of.n_b}): milliseconds", _COLUMNS, tuple(rows), of.notes)
+        )
+    sentences = [*(verdict(of) for of in found.of_sizes), *found.unmatched, *_NOTES]
+    return [*tables, Table("Where the time went", (), (), tuple(sentences))]
+
+
+def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
+    """One record a size and segment, `4-1` among them; lengths in ns."""
+    records = []
+    for of in found.of_sizes:
+        for difference in (*of.segments, of.total):
+            interval = difference.interval
+            records.append(
+                {
+                    **{f"{key}_a": value for key, value in of.way_a._asdict().items()},
+                    **{f"{key}_b": value for key, value in of.way_b._asdict().items()},
+                    "size": of.size,
+                    "segment": difference.segment,
+                    "n_a": of.n_a,
+                    "n_b": of.n_b,
+                    "images_a": difference.images_a,
+                    "images_b": difference.images_b,
+                    "p50_a_ns": difference.p50_a,
+                    "p50_b_ns": difference.p50_b,
+                    "difference_ns": difference.difference,
+                    "low_ns": interval.low if interval else None,
+                    "high_ns": interval.high if interval else None,
+                    "p": difference.p,
+                    "clock_bound_ns": difference.bound,
+                    "differs": difference.differs,
+                }
+            )
+    return records
+
+
+_COLUMNS = (
+    Column("Segment", "text"),
+    Column("A p50", "milliseconds"),
+    Column("B p50", "milliseconds"),
+    Column("B - A", "milliseconds"),
+    Column("95 % interval", "milliseconds"),
+    Column("of 4-1", "text"),
+    Column("p", "text"),
+    Column("", "text"),
+)
+_NOTES = (
+    "different: in at most 5 of 100 comparisons of equals is any row marked so (Mann-Whitney, corrected by Holm)",
+    INTERVAL,
+)
+
+
+def _row(of: Difference, total: int | None) -> tuple[Any, ...]:
+    difference = of.difference if of.bound is None else Bounded(of.difference, of.bound)
+    share = f"{of.difference / total:.0%}" if total and of.differs else None
+    p = "<0.001" if of.p < 0.001 else f"{of.p:.3f}"
+    return of.segment, of.p50_a, of.p50_b, difference, of.interval, share, p, "different" if of.differs else ""
+
+
+def _difference(
+    name: str,
+    cell_a: Cell,
+    cell_b: Cell,
+    in_a: Mapping[str, Sequence[int]],
+    in_b: Mapping[str, Sequence[int]],
+    p: float,
+    bounds_a: Bounds,
+    bounds_b: Bounds,
+) -> Difference:
+    a, b = in_a.get(name) or [0] * len(cell_a), in_b.get(name) or [0] * len(cell_b)
+    p50_a, p50_b = statistics.median(a), statistics.median(b)
+    bounds = bounds_a.get((cell_a.way, cell_a.size, name)), bounds_b.get((cell_b.way, cell_b.size, name))
+    return Difference(
+        segment=name,
+        images_a=_images(cell_a, name),
+        images_b=_images(cell_b, name),
+        p50_a=round(p50_a),
+        p50_b=round(p50_b),
+        difference=round(p50_b - p50_a),
+        interval=difference_interval(b, a),
+        p=p,
+        bound=None if bounds == (None, None) else sum(bound or 0 for bound in bounds),
+    )
+
+
+def _columns(cell: Cell) -> dict[str, list[int]]:
+    """Every segment's length in every image, and the whole."""
+    columns = {TOTAL: cell.totals()}
+    for name, lengths in cell.segments.items():
+        column = columns[name] = [0] * len(cell)
+        for image, length in zip(lengths.images, lengths.lengths, strict=True):
+            column[image] = length
+    return columns
+
+
+def _images(cell: Cell, name: str) -> int:
+    if name == TOTAL:
+        return len(cell)
+    return len(cell.segments[name]) if name in cell.segments else 0
+
+
+def _explained(of: Comparison) -> str:
+    """Which segments a difference consists of."""
+    whole = of.total.difference
+    changed = _largest_first(difference for difference in of.segments if difference.differs)
+    same = [difference for difference in changed if (difference.difference > 0) == (whole > 0)]
+    against = sum(difference.difference for difference in changed if difference not in same)
+    if not same:
+        return "no segment alone stands out of the noise"
+    named: list[Difference] = []
+    explained = 0.0
+    for difference in same[:_NAMED_AT_MOST]:
+        share = difference.difference / whole
+        if named and (explained >= _ENOUGH_EXPLAINED or share < _NAMED_FROM):
+            break
+        named.append(difference)
+        explained += share
+    if abs(against) > (1 - _ENOUGH_EXPLAINED) * abs(whole) or explained > _MORE_THAN_ALL:
+        # More than the whole of it would only puzzle.
+        least = _NAMED_FROM * abs(whole)
+        opposite = [one for one in changed if one not in same and abs(one.difference) >= least][:_NAMED_AT_MOST]
+        return _listed([*named, *opposite])
+    first, *others = [f"`{difference.segment}`" for difference in named]
+    shares = [f"{difference.difference / whole:.0%}" for difference in named]
+    text = f"{shares[0]} of it is {first}"
+    return ", ".join([text, *(f"{share} {other}" for share, other in zip(shares[1:], others, strict=True))])
+
+
+def _listed(differences: Sequence[Difference]) -> str:
+    return ", ".join(f"`{difference.segment}` is {_by(difference.difference)}" for difference in differences)
+
+
+def _largest_first(differences: Any) -> list[Difference]:
+    return sorted(differences, key=lambda difference: -abs(difference.difference))
+
+
+def _by(nanoseconds: int) -> str:
+    return f"{_plain(abs(nanoseconds))} ms {'slower' if nanoseconds >= 0 else 'faster'}"
+
+
+def _amount(nanoseconds: int) -> str:
+    return f"{'+' if nanoseconds >= 0 else ''}{_plain(nanoseconds)} ms"
+
+
+def _plain(nanoseconds: int) -> str:
+    return f"{nanoseconds / 1e6:.1f}"
+
+
+@lru_cache
+def _least_p(n_a: int, n_b: int) -> float:
+    """The p of two sides of which each image of the one is faster than each of the other: no test can give less."""
+    return rank_test(range(n_a), range(n_a, n_a + n_b))
+
+
+@lru_cache
+def _needed(tests: int) -> int:
+    """How many images each side needs so that so many tests can find a difference."""
+    n = 2
+    while _least_p(n, n) * tests > FALSE_ALARMS:
+        n += 1
+    return n
+
+
+def _value(cell: Cell, key: str) -> str:
+    value: str = cell.size if key == "size" else getattr(cell.way, key)
+    return value
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.way.label}, {cell.size} (n = {len(cell)})"
+
+
+def _list(cells: Sequence[Cell]) -> str:
+    return "; ".join(map(_name, cells))
+
+
+def _scipy_stats() -> Any:
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise MissingExtra("scipy", "analysis") from error
+    return stats

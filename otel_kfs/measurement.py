@@ -1,0 +1,235 @@
+"""Measurement: the ways of many images as columns of numbers, a cell for each transport, encoding and size.
+
+Tables, statistics, comparisons and reports read this, and no span: it is all of the traces that stays in memory.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from otel_kfs import names
+from otel_kfs.clocks import Clocks
+from otel_kfs.segments import Account, Journey, on_the_way
+
+
+class Way(NamedTuple):
+    """What the images of a cell have in common, besides their size; "" is the way of 2020, or no label."""
+
+    transport: str
+    encoding: str = ""
+    compression: str = ""
+    cell: str = ""
+
+    @property
+    def label(self) -> str:
+        """For people: `HTTP`, `Kafka, raw, gzip`."""
+        transport = _TRANSPORTS.get(self.transport, self.transport)
+        return ", ".join(filter(None, (transport, self.cell or self.encoding, "" if self.cell else self.compression)))
+
+
+_TRANSPORTS = {names.HTTP: "HTTP", names.KAFKA: "Kafka"}
+
+
+@dataclass(slots=True)
+class Lengths:
+    """One segment of a cell: its length in each image that has it, ns, beside the number of that image.
+
+    `pair` is, for each, the number of the pair of hosts (in `Measurement.pairs`) on whose two clocks its ends were
+    read, and -1 where that was one clock; `ends` is the moment of its end, ns since the epoch, which tells how far
+    apart the two clocks were then. A name that occurs twice in an image adds up there.
+    """
+
+    images: array[int] = field(default_factory=lambda: array("q"))
+    lengths: array[int] = field(default_factory=lambda: array("q"))
+    pair: array[int] = field(default_factory=lambda: array("i"))
+    ends: array[int] = field(default_factory=lambda: array("q"))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def _extend(self, other: Lengths, images: int, pairs: Sequence[int]) -> None:
+        """Add another's behind, whose first image is number `images` here, and pair number i is `pairs[i]`."""
+        self.images.extend([images + image for image in other.images] if images else other.images)
+        self.lengths.extend(other.lengths)
+        self.pair.extend([pair if pair < 0 else pairs[pair] for pair in other.pair] if pairs else other.pair)
+        self.ends.extend(other.ends)
+
+    def _reorder(self, order: Sequence[int]) -> None:
+        """Let image number `order[i]` become number i."""
+        at = range(len(order))
+        if len(self) == len(order):
+            found = order
+        else:
+            places = array("q", bytes(8 * len(order)))
+            for place, image in enumerate(self.images, 1):
+                places[image] = place
+            there = [places[image] for image in order]
+            found = [place - 1 for place in there if place]
+            at = array("q", [number for number, place in enumerate(there) if place])  # type: ignore[assignment]
+        self.images = array("q", at)
+        for name in ("lengths", "pair", "ends"):
+            column = getattr(self, name)
+            setattr(self, name, array(column.typecode, map(column.__getitem__, found)))
+
+
+@dataclass(slots=True)
+class Cell:
+    """All images of one way and size; image number i is `trace_ids[i]`, with `stamps[0..3][i]` (ns since the epoch)."""
+
+    way: Way
+    size: str
+    image_size: int | None = None  # bytes, of the smallest
+    payload_size: int | None = None
+    trace_ids: list[str] = field(default_factory=list)
+    stamps: tuple[array[int], array[int], array[int], array[int]] = field(
+        default_factory=lambda: (array("q"), array("q"), array("q"), array("q"))
+    )
+    segments: dict[str, Lengths] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.trace_ids)
+
+    def totals(self) -> list[int]:
+        """4-1 of every image, ns."""
+        return [last - first for first, last in zip(self.stamps[0], self.stamps[3], strict=True)]
+
+    def median(self) -> int:
+        """The number of the image whose 4-1 is the (lower) median: a real one, so that its columns add up."""
+        totals = self.totals()
+        return sorted(range(len(self)), key=totals.__getitem__)[(len(self) - 1) // 2]
+
+    def segment_names(self) -> list[str]:
+        """Every segment that occurs, in the order of the way."""
+        return sorted(self.segments, key=on_the_way)
+
+    def _extend(self, other: Cell, pairs: Sequence[int]) -> None:
+        images = len(self)
+        self._sizes(other.image_size, other.payload_size)
+        self.trace_ids += other.trace_ids
+        for column, more in zip(self.stamps, other.stamps, strict=True):
+            column.extend(more)
+        for name, lengths in other.segments.items():
+            self.segments.setdefault(name, Lengths())._extend(lengths, images, pairs)
+
+    def _sizes(self, image_size: int | None, payload_size: int | None) -> None:
+        """Take note of an image's sizes."""
+        if image_size is not None:
+            self.image_size = image_size if self.image_size is None else min(self.image_size, image_size)
+        if payload_size is not None:
+            self.payload_size = payload_size if self.payload_size is None else min(self.payload_size, payload_size)
+
+    def _sort(self) -> None:
+        sent, ids = self.stamps[0], self.trace_ids
+        order = sorted(range(len(self)), key=lambda image: (sent[image], ids[image]))
+        if all(place == image for place, image in enumerate(order)):
+            return
+        self.trace_ids = [ids[image] for image in order]
+        one, two, three, four = (array("q", map(column.__getitem__, order)) for column in self.stamps)
+        self.stamps = (one, two, three, four)
+        for lengths in self.segments.values():
+            lengths._reorder(order)
+
+
+@dataclass(slots=True)
+class Measurement:
+    """Every image that was measured, by cell, and the account of those that were not."""
+
+    account: Account = field(default_factory=Account)
+    pairs: list[tuple[str, str]] = field(default_factory=list)  # hosts, in the order in which the image met them
+    by_key: dict[tuple[Way, str], Cell] = field(default_factory=dict)
+    clocks: Clocks = field(default_factory=Clocks)
+
+    def add(self, journey: Journey) -> None:
+        """Count one image's way in."""
+        way = Way(journey.transport, journey.encoding, journey.compression, journey.cell)
+        size = size_label(journey.image_size, journey.payload_size)
+        cell = self.by_key.get((way, size))
+        if cell is None:
+            cell = self.by_key[way, size] = Cell(way, size)
+        cell._sizes(journey.image_size, journey.payload_size)
+        number = len(cell)
+        cell.trace_ids.append(journey.trace_id)
+        for column, stamp in zip(cell.stamps, journey.stamps, strict=True):
+            column.append(stamp)
+        segments = cell.segments
+        for name, start, end, hosts in journey.segments:
+            of_name = segments.get(name)
+            if of_name is None:
+                of_name = segments[name] = Lengths()
+            if of_name.images and of_name.images[-1] == number:
+                of_name.lengths[-1] += end - start
+            else:
+                of_name.images.append(number)
+                of_name.lengths.append(end - start)
+                of_name.pair.append(-1)
+                of_name.ends.append(end)
+            if hosts is not None:
+                of_name.pair[-1], of_name.ends[-1] = self._pair(hosts), end
+        for before in journey.before:
+            self.clocks.before(*before)
+
+    def merge(self, other: Measurement) -> None:
+        """Count in all that another measured; `sort` then makes the order the same, whatever was merged first."""
+        self.account.merge(other.account)
+        self.clocks.merge(other.clocks)
+        pairs = [self._pair(hosts) for hosts in other.pairs]
+        for key, cell in other.by_key.items():
+            self.by_key.setdefault(key, Cell(cell.way, cell.size))._extend(cell, pairs)
+
+    def sort(self) -> None:
+        """Put the images in the order of sending (stamp 1, then trace id), and the pairs of hosts in that of names."""
+        for cell in self.by_key.values():
+            cell._sort()
+        order = sorted(range(len(self.pairs)), key=self.pairs.__getitem__)
+        if order != list(range(len(order))):
+            became = {old: new for new, old in enumerate(order)} | {-1: -1}
+            self.pairs = [self.pairs[old] for old in order]
+            for cell in self.by_key.values():
+                for lengths in cell.segments.values():
+                    lengths.pair = array("i", [became[pair] for pair in lengths.pair])
+
+    def cells(self) -> list[Cell]:
+        """The cells: HTTP first, the way of 2020 before others, small images first."""
+        return sorted(
+            self.by_key.values(),
+            key=lambda cell: (
+                cell.way.transport != names.HTTP,
+                cell.way,
+                cell.image_size or cell.payload_size or 0,
+                cell.size,
+            ),
+        )
+
+    def _pair(self, hosts: tuple[str, str]) -> int:
+        if hosts not in self.pairs:
+            self.pairs.append(hosts)
+        return self.pairs.index(hosts)
+
+
+def measured(journeys: Iterable[Journey], account: Account | None = None) -> Measurement:
+    """The measurement of some images' ways."""
+    measurement = Measurement(account or Account())
+    for journey in journeys:
+        measurement.add(journey)
+    return measurement
+
+
+def size_label(image_size: int | None, payload_size: int | None) -> str:
+    """An image's size as the measurement of 2020 wrote it, `1.1MB`; its JSON's where the image's is not known."""
+    if image_size is not None:
+        return _megabytes(image_size)
+    if payload_size is not None:
+        return f"{_megabytes(payload_size)} JSON"
+    return "?"
+
+
+def ways(cells: Sequence[Cell]) -> list[Way]:
+    """The ways of some cells, each once, in their order."""
+    return list(dict.fromkeys(cell.way for cell in cells))
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f}MB" if size >= 50_000 else f"{size / 1e3:.1f}kB"

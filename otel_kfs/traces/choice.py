@@ -1,0 +1,114 @@
+"""A store seen through what every query may ask besides: one run's images alone, or as many images as are expected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import timedelta
+from functools import partial
+
+from otel_kfs import names
+from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces.span import Kind, Span
+from otel_kfs.traces.store import Progress, TraceStore
+
+_PAUSE = 2.0  # seconds between two looks at a store
+
+
+class OfRun:
+    """The images of one run, and the traces that link to them.
+
+    What shows which traces those are may come last, so a store is read twice, or kept in memory in between.
+    """
+
+    def __init__(self, store: TraceStore, run: str, *, keep: bool) -> None:
+        """`keep`: hold the spans in memory instead of reading them twice, for a store that is far away."""
+        self._store, self._run, self._keep = store, run, keep
+
+    def spans(self) -> Iterator[Span]:
+        """All spans of the run's traces."""
+        spans = list(self._store.spans()) if self._keep else None
+        ids = _of_run(self._store.spans() if spans is None else spans, self._run)
+        yield from _within(self._store.spans if spans is None else spans.__iter__, ids)
+
+    def traces(self, ids: Collection[str]) -> Iterator[Span]:
+        """The spans of these traces alone."""
+        return self._store.traces(ids)
+
+    def link(self, trace_id: str) -> str | None:
+        """The store's own."""
+        return self._store.link(trace_id)
+
+    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+        """The store's own, of which each leaves out what is not the run's."""
+        if self._keep:
+            return [self.spans]
+        ids = _of_run(self._store.spans(), self._run)
+        return [partial(_within, part, ids) for part in self._store.parts()]
+
+
+class Waiting:
+    """A store that is asked again until it has as many images as are expected, and no more spans come."""
+
+    def __init__(self, store: TraceStore, expect: int, wait: timedelta, progress: Progress) -> None:
+        self._store, self._expect, self._wait, self._progress = store, expect, wait.total_seconds(), progress
+
+    def spans(self) -> Iterator[Span]:
+        """All spans, when they are there or the time is over."""
+        limit = time.monotonic() + self._wait
+        before = -1
+        while True:
+            spans = {(span.trace_id, span.span_id): span for span in self._store.spans()}
+            images = sum(span.name == names.SEND_IMAGE and not _is_warmup(span) for span in spans.values())
+            # The spans of an image's last steps may come from another process, later than its first.
+            if images >= self._expect and len(spans) == before:
+                break
+            if (left := limit - time.monotonic()) <= 0:
+                break
+            before = len(spans)
+            self._progress(f"waiting for traces: {images} of {self._expect} images, {left:.0f} s left")
+            time.sleep(min(_PAUSE, left))
+        yield from spans.values()
+
+    def traces(self, ids: Collection[str]) -> Iterator[Span]:
+        """The spans of these traces alone."""
+        return self._store.traces(ids)
+
+    def link(self, trace_id: str) -> str | None:
+        """The store's own."""
+        return self._store.link(trace_id)
+
+    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+        """One piece."""
+        return [self.spans]
+
+
+def expected(text: str) -> int:
+    """The number of images that a query expects.
+
+    Raises:
+        TraceQueryError: it is none.
+    """
+    if not text.isascii() or not text.isdigit() or not 0 < len(text) < 10 or int(text) == 0:
+        raise TraceQueryError("expect is the number of images that should be there, as in expect=40")
+    return int(text)
+
+
+def _of_run(spans: Iterable[Span], run: str) -> frozenset[str]:
+    """The ids of the traces that belong to a run."""
+    ids: set[str] = set()
+    linking: dict[str, set[str]] = {}  # a trace that is not an image's own, and those that it links to
+    for span in spans:
+        if span.name == names.SEND_IMAGE and span.attributes.get(names.RUN_ID) == run:
+            ids.add(span.trace_id)
+        elif span.kind is Kind.CONSUMER and span.parent_id is None:
+            linking.setdefault(span.trace_id, set()).update(span.linked_traces)
+    return frozenset(ids | {trace_id for trace_id, linked in linking.items() if not ids.isdisjoint(linked)})
+
+
+def _within(spans: Callable[[], Iterator[Span]], ids: frozenset[str]) -> Iterator[Span]:
+    return (span for span in spans() if span.trace_id in ids)
+
+
+def _is_warmup(span: Span) -> bool:
+    return bool(span.attributes.get(names.WARMUP))

@@ -1,0 +1,243 @@
+"""ClickHouse, with the table that the OpenTelemetry Collector's exporter fills: it measures most images itself.
+
+Source: opentelemetry-collector-contrib, `exporter/clickhouseexporter` (its `traces_table.sql`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+from typing import Any
+
+from otel_kfs import names
+from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces import clickhouse_sql as sql
+from otel_kfs.traces.clickhouse_http import ClickHouseHttp
+from otel_kfs.traces.finished import Finished, LeftOut, Segment
+from otel_kfs.traces.location import Location
+from otel_kfs.traces.span import Kind, Span
+from otel_kfs.traces.store import Progress, Remarks, Window, printable, sound, window
+
+_IMAGES_AT_ONCE = 100_000  # in one question; they take the server about 0.2 GB for each million of their spans
+_IDS_AT_ONCE = 500  # traces in one look-up
+_DAY = 86_400_000_000_000  # ns
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+_NEEDED = {
+    *("Timestamp", "TraceId", "SpanId", "ParentSpanId", "SpanName", "SpanKind", "ServiceName", "ResourceAttributes"),
+    *("SpanAttributes", "Duration", "StatusCode", "Links.TraceId", "Links.SpanId"),
+}
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,127}")
+_KINDS = {kind.name.lower(): kind for kind in Kind}
+
+# The exporter writes every attribute's value as text; these are the ones that are something else.
+_BOOLEANS = {
+    names.ACKNOWLEDGED,
+    names.CONTEXT_TRUSTED,
+    names.MESSAGING_KAFKA_MESSAGE_TOMBSTONE,
+    names.WARMUP,
+}
+_NUMBERS = {
+    names.DELIVERY_ATTEMPT,
+    names.HTTP_REQUEST_BODY_SIZE,
+    names.HTTP_REQUEST_RESEND_COUNT,
+    names.HTTP_RESPONSE_STATUS_CODE,
+    names.IMAGE_SIZE,
+    names.MESSAGING_BATCH_MESSAGE_COUNT,
+    names.MESSAGING_KAFKA_OFFSET,
+    names.MESSAGING_MESSAGE_BODY_SIZE,
+    names.PAYLOAD_SIZE,
+    names.PROCESS_EXIT_CODE,
+    names.PROCESS_PID,
+    names.RECORD_TIMESTAMP,
+    names.SEQUENCE,
+    names.SERVER_PORT,
+}
+_INTEGER = re.compile("-?[0-9]{1,19}")
+# The keys of the contract.
+_KEYS = sorted(value for name, value in vars(names).items() if name.isupper() and type(value) is str and "." in value)
+
+
+def opened(location: Location, progress: Progress) -> ClickHouse:
+    """The ClickHouse of a query `clickhouse:URL?database=otel&table=otel_traces&lookback=...`."""
+    options = location.only("database", "table", "lookback", "start", "end").single()
+    return ClickHouse(
+        location.url(),
+        options.get("database", "default"),
+        options.get("table", "otel_traces"),
+        window(options),
+        options.get("run", ""),
+        progress,
+    )
+
+
+class ClickHouse:
+    """The images that were sent in a window of time, with every span that belongs to them."""
+
+    def __init__(
+        self,
+        url: str,
+        database: str,
+        table: str,
+        window: Window,
+        run: str = "",
+        progress: Progress | None = None,
+        *,
+        at_once: int = _IMAGES_AT_ONCE,
+    ) -> None:
+        """`url` is that of the HTTP interface; `run`: only the images of that run, and traces that link to them.
+
+        Raises:
+            TraceQueryError: database or table are no names, or the credentials in the environment can't be sent.
+        """
+        for what, name in (("database", database), ("table", table)):
+            if _NAME.fullmatch(name) is None:
+                raise TraceQueryError(f"{what}={printable(name, 40)} is no name of ClickHouse's: letters, digits and _")
+        self._http = ClickHouseHttp(url)
+        self._table = f"{database}.{table}"
+        self._progress = progress or Progress()
+        self._at_once = at_once
+        self._parameters: dict[str, str | int | Sequence[str]] = {
+            "database": database,
+            "table": table,
+            # A day is added at both ends, within what DateTime64 can hold.
+            "from": max(_DAY, _nanoseconds(window.start)),
+            "to": min(2**63 - 1 - _DAY, _nanoseconds(window.end)),
+            "run": run,
+            "keys": _KEYS,
+        }
+
+    def spans(self) -> Iterator[Span]:
+        """All spans of the images' traces."""
+        self._check()
+        self._progress("ClickHouse: reading spans")
+        yield from self._spans(sql.SPANS)
+
+    def traces(self, ids: Collection[str]) -> Iterator[Span]:
+        """The spans of these traces alone, as far as they lie within a day of the window."""
+        hexadecimal = [one for one in ids if re.fullmatch("[0-9a-f]{32}", one)]
+        for first in range(0, len(hexadecimal), _IDS_AT_ONCE):
+            yield from self._spans(sql.SPANS_OF, ids=hexadecimal[first : first + _IDS_AT_ONCE])
+
+    def link(self, trace_id: str) -> str | None:  # noqa: ARG002 - the protocol's
+        """None: ClickHouse has no page for a trace."""
+        return None
+
+    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+        """One piece."""
+        return [self.spans]
+
+    def finished(self) -> Iterator[Finished | LeftOut | Span]:
+        """Every image once: its way as ClickHouse has worked it out, or all spans of its trace."""
+        self._check()
+        [[images]] = self._http.rows(sql.COUNT, self._parameters)
+        parts = -(-int(images) // self._at_once) or 1
+        remarks, done = Remarks(), 0
+        self._progress(f"ClickHouse: working out the ways of {images} images")
+        for part in range(parts):
+            for row in self._http.rows(sql.WAYS, {**self._parameters, "parts": parts, "part": part}):
+                with self._http.understood():
+                    found = list(_found(row, remarks))
+                yield from found
+                done += 1
+                if done % 1000 == 0:
+                    self._progress(f"ClickHouse: {done} of {images} images")
+        remarks.say()
+
+    def _spans(self, question: str, **parameters: Sequence[str]) -> Iterator[Span]:
+        remarks = Remarks()
+        for trace_id, span in self._http.rows(question, {**self._parameters, **parameters}):
+            with self._http.understood():
+                found = list(sound([_span(trace_id, span)], remarks, f"trace {trace_id}"))
+            yield from found
+        remarks.say()
+
+    def _check(self) -> None:
+        """Look whether the table is one of the exporter's."""
+        with self._http.understood():
+            columns = {row[0]: row[1] for row in self._http.rows(sql.COLUMNS, self._parameters)}
+        if missing := sorted(_NEEDED - columns.keys()):
+            raise TraceQueryError(
+                f"{self._table} is not a table of the Collector's ClickHouse exporter: it has no {', '.join(missing)}"
+            )
+        if not columns["SpanAttributes"].startswith("Map("):
+            raise TraceQueryError(
+                f"{self._table} has attributes of the type {printable(columns['SpanAttributes'], 40)}; only the "
+                "exporter's Map can be read: let it write without `json: true`"
+            )
+
+
+def _nanoseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _found(row: Sequence[Any], remarks: Remarks) -> Iterator[Finished | LeftOut | Span]:
+    """What a row of `clickhouse_sql.WAYS` says of a trace."""
+    trace_id, instead, image, stamps, names_, ends, hosts, certain, spans = row
+    if instead == "spans":
+        yield from sound((_span(trace_id, span) for span in spans), remarks, f"trace {trace_id}")
+    elif instead:
+        yield LeftOut(trace_id, instead)
+    else:
+        transport, image_size, payload_size, encoding, compression, cell = image
+        one, two, three, four = map(int, stamps)
+        yield Finished(
+            trace_id,
+            transport,
+            _size(image_size),
+            _size(payload_size),
+            (one, two, three, four),
+            tuple(_segments(names_, [one, *map(int, ends)], hosts)),
+            encoding,
+            compression,
+            cell,
+            tuple((host, int(at), other, int(later)) for host, at, other, later in certain),
+        )
+
+
+def _segments(named: Sequence[str], edges: Sequence[int], hosts: Sequence[str]) -> Iterator[Segment]:
+    """`hosts` is empty if all edges are of one, or else has one for each edge."""
+    pairs = pairwise(hosts) if hosts else ((None, None) for _ in named)
+    for name, (start, end), (host, other) in zip(named, pairwise(edges), pairs, strict=True):
+        yield name, start, end, None if host is None or other is None or host == other else (host, other)
+
+
+def _size(text: str) -> int | None:
+    size = int(text) if _INTEGER.fullmatch(text) else -1
+    return size if 0 <= size < 2**63 else None
+
+
+def _span(trace_id: str, fields: Sequence[Any]) -> Span:
+    span_id, parent_id, name, kind, start, duration, service, host, failed, attributes, links, linked_traces = fields
+    start = int(start)
+    return Span(
+        trace_id,
+        span_id,
+        parent_id or None,
+        name,
+        _KINDS[kind],
+        start,
+        (start + int(duration)) % 2**64,  # an end before the start is a duration that the exporter let overflow
+        service,
+        host,
+        bool(failed),
+        _attributes(attributes),
+        tuple(links),
+        tuple(linked_traces),
+    )
+
+
+def _attributes(texts: Mapping[str, str]) -> dict[str, Any]:
+    return {key: _value(key, text) for key, text in texts.items()}
+
+
+def _value(key: str, text: str) -> Any:
+    if key in _BOOLEANS and text in {"true", "false"}:
+        return text == "true"
+    if key in _NUMBERS and _INTEGER.fullmatch(text):
+        return int(text)
+    if key == names.QUEUE_TIME:
+        return float(text)
+    return text

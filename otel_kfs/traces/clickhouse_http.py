@@ -1,0 +1,130 @@
+"""Questions to ClickHouse's HTTP interface: SQL with parameters, answered row by row while it still works on the rest.
+
+Source: ClickHouse's documentation, "HTTP interface" and "Queries with parameters".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+import urllib3
+
+from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces.http import ENV_HEADERS, LARGEST, Http, _reason, _session, _sound_header
+from otel_kfs.traces.store import printable
+
+ENV_USER, ENV_PASSWORD = "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"  # those of ClickHouse's own client
+
+_TIMEOUT = (5.0, 600.0)  # seconds to connect, and to wait for the next bytes: the first come when most work is done
+_USER, _KEY = "X-ClickHouse-User", "X-ClickHouse-Key"
+_CODE = re.compile(r"Code: (\d+)\. DB::Exception: ")
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "'": "\\'"})
+
+_MORE = {
+    60: "; database= and table= name the exporter's",
+    81: "; database= and table= name the exporter's",
+    159: "; ask for a shorter window",
+    241: "; ask for a shorter window",
+    497: "; the user needs SELECT on that table",
+}
+_REFUSED = {192, 193, 194, 516}  # unknown user, wrong password
+
+
+class ClickHouseHttp(Http):
+    """POSTs to one ClickHouse; credentials come from the environment or a file."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("ClickHouse", url)
+        given = {key.lower() for key in self._credentials}
+        if ENV_USER in os.environ and given.isdisjoint({"authorization", _USER.lower()}):
+            for key, variable in ((_USER, ENV_USER), (_KEY, ENV_PASSWORD)):
+                self._credentials[key] = os.environ.get(variable, "")
+                _sound_header(key, self._credentials[key], variable)
+
+    def rows(self, sql: str, parameters: Mapping[str, str | int | Sequence[str]]) -> Iterator[list[Any]]:
+        """The rows of an answer; 64-bit integers may be text.
+
+        Raises:
+            TraceQueryError: the store was not reached, or could not answer, be it after some rows.
+        """
+        if self._session is None:
+            self._session = _session()
+        used = {f"param_{name}": _text(value) for name, value in parameters.items() if f"{{{name}:" in sql}
+        try:
+            with self._session.post(
+                self._base + "/",
+                params=used,
+                data=f"{sql}\nFORMAT JSONCompactEachRow".encode(),
+                headers={**self._headers, **self._credentials},
+                timeout=_TIMEOUT,
+                stream=True,
+                allow_redirects=False,
+            ) as response:
+                if response.status_code != 200:
+                    raise self._error(response.status_code, response.raw.read(2**16, decode_content=True))
+                yield from self._lines(response.raw)
+        except (requests.Timeout, urllib3.exceptions.ReadTimeoutError) as error:
+            raise TraceQueryError(f"can't reach {self}: no answer in time; check the URL") from error
+        except requests.exceptions.SSLError as error:
+            raise TraceQueryError(
+                f"can't reach {self}: its certificate is not trusted; REQUESTS_CA_BUNDLE names a file with yours"
+            ) from error
+        except urllib3.exceptions.ProtocolError as error:
+            raise TraceQueryError(f"{self} broke off its answer; its log says why") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
+            raise TraceQueryError(f"can't reach {self}: {_reason(error)}; check the URL") from error
+
+    def _lines(self, body: Any) -> Iterator[list[Any]]:
+        rest = b""
+        for chunk in body.stream(2**16, decode_content=True):
+            *lines, rest = (rest + chunk).split(b"\n") if b"\n" in chunk else (rest + chunk,)
+            for number, line in enumerate(lines):
+                if not line.startswith(b"["):
+                    raise self._error(200, b"\n".join([*lines[number:], rest]))
+                with self.understood():
+                    row = orjson.loads(line)
+                yield row
+            if len(rest) > LARGEST:
+                raise TraceQueryError(f"{self} answered with a row of more than {LARGEST >> 20} MiB")
+        if rest.strip():
+            raise self._error(200, rest)
+
+    def _error(self, status: int, body: bytes) -> TraceQueryError:
+        """What an answer that is not rows says, in one line."""
+        text = " ".join(body[:4000].decode(errors="replace").split())
+        code = _CODE.search(text)
+        number = int(code[1]) if code else 0
+        if number in _REFUSED or (code is None and status in {401, 403}):
+            return TraceQueryError(
+                f"{self} does not take the user or password: put them into {ENV_USER} and {ENV_PASSWORD}, or headers "
+                f"into {ENV_HEADERS}"
+            )
+        if code is not None:
+            said = text[code.end() :].partition(" (version ")[0].rstrip(". ")
+            return TraceQueryError(f"{self}: {printable(said, 200)}{_MORE.get(number, '')}")
+        if status != 200:
+            return TraceQueryError(
+                f"{self} answered {status}: {printable(text, 200)}; is it the URL of ClickHouse's HTTP interface, "
+                f"as http://{printable(urlsplit(self._base).hostname or 'host')}:8123?"
+            )
+        return TraceQueryError(f"{self} answered with something else than rows: {printable(text, 100)}")
+
+
+def _text(value: str | int | Sequence[str]) -> str:
+    """A parameter's value as ClickHouse reads it."""
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return value.translate(_ESCAPES)
+    return f"[{','.join(_quoted(one) for one in value)}]"
+
+
+def _quoted(text: str) -> str:
+    return f"'{text.translate(_ESCAPES)}'"

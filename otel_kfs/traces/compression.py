@@ -1,0 +1,101 @@
+"""A trace file's bytes, decompressed as they are read: never more in memory than one line or message.
+
+Source of the framed form: the README of the Collector's file exporter (with `compression: zstd` or `format: proto`
+each message stands behind its length).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from otel_kfs.errors import TraceQueryError
+
+if TYPE_CHECKING or sys.version_info < (3, 14):
+    from backports import zstd
+else:
+    from compression import zstd
+
+LONGEST = 64 * 2**20  # bytes of a line, a message, or a document over several lines
+
+# What reading a compressed file raises when its bytes are not what they should be.
+CORRUPT = (zlib.error, gzip.BadGzipFile, zstd.ZstdError)
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_HEAD = 8
+_LENGTH = 4  # bytes of a message's length
+_PROTOBUF = b"\x0a"  # the first byte of a TracesData: field 1, with a length
+# Traces are made of random ids; what shrinks more than this is no trace file, but made to fill a disk.
+_MOST_DENSE, _NOT_BEFORE = 500, 2**20
+
+
+@contextmanager
+def decompressed(raw: io.BufferedReader) -> Iterator[BinaryIO]:
+    """What is in a file, whether it is compressed or not."""
+    head = raw.peek(_HEAD)[:_HEAD]
+    if head.startswith(_GZIP):
+        with gzip.open(raw, "rb") as inside:
+            yield cast(BinaryIO, inside)
+    elif head.startswith(_ZSTD):
+        with zstd.ZstdFile(raw, "rb") as inside:
+            yield cast(BinaryIO, inside)
+    else:
+        yield raw
+
+
+def is_compressed(head: bytes) -> bool:
+    """Whether a file that begins so is compressed as a whole."""
+    return head.startswith((_GZIP, _ZSTD))
+
+
+def is_framed(head: bytes) -> bool:
+    """Whether a file that begins so holds messages, each behind its length."""
+    length, first = head[:_LENGTH], head[_LENGTH:]
+    return int.from_bytes(length, "big") <= LONGEST and (first == _ZSTD or first.startswith(_PROTOBUF))
+
+
+def messages(raw: BinaryIO) -> Iterator[bytes]:
+    """The messages of a framed file, decompressed.
+
+    Raises:
+        EOFError: the last one is cut short.
+        TraceQueryError: one is too long.
+    """
+    while length := raw.read(_LENGTH):
+        wanted = int.from_bytes(length, "big")
+        if wanted > LONGEST:
+            raise TraceQueryError(too_long("a message"))
+        message = raw.read(wanted)
+        if len(length) < _LENGTH or len(message) < wanted:
+            raise EOFError("it ends in the middle of a message")
+        yield _inflated(message) if message.startswith(_ZSTD) else message
+
+
+def check_density(inside: int, raw: int) -> None:
+    """Refuse a file of which `raw` bytes became `inside`.
+
+    Raises:
+        TraceQueryError: that is more than traces can become.
+    """
+    if inside > _NOT_BEFORE and inside > _MOST_DENSE * max(raw, 1):
+        raise TraceQueryError(f"it grows to more than {_MOST_DENSE} times its size, which no traces do")
+
+
+def too_long(what: str) -> str:
+    """The complaint about a line, message or document over the limit."""
+    return f"{what} is longer than {LONGEST >> 20} MiB; write one export a line, as OpenTelemetry's file exporters do"
+
+
+def _inflated(message: bytes) -> bytes:
+    decompressor = zstd.ZstdDecompressor()
+    inside = decompressor.decompress(message, max_length=LONGEST + 1)
+    if len(inside) > LONGEST:
+        raise TraceQueryError(too_long("a message"))
+    if not decompressor.eof:
+        raise EOFError("a message ends in the middle of its compressed data")
+    return inside

@@ -1,0 +1,131 @@
+"""From a parsed document to spans, whichever program saved it: OTLP-JSON, Jaeger's or Tempo's JSON.
+
+A document that is none of these is an error; a single span in it that can't be read is left out and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from otel_kfs import names
+from otel_kfs.traces import jaeger_json, otlp
+from otel_kfs.traces.span import Span
+from otel_kfs.traces.store import NOT_TRACES, Remarks, sound
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+
+MALFORMED = "spans left out that can't be read"
+INCOMPLETE = "traces of which Tempo had only a part"
+OTHER_SIGNALS = "exports of logs, metrics or profiles passed over"
+
+_SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
+_OF_RESOURCE = {names.SERVICE_NAME, names.HOST_NAME}
+
+
+class NotJson(ValueError):
+    """What is no JSON document: why, and where it begins."""
+
+    def __init__(self, reason: str, at: int) -> None:
+        super().__init__(f"not JSON ({reason})")
+        self.reason, self.at = reason, at
+
+
+def spans_of(document: Any, remarks: Remarks, where: object) -> Iterator[Span]:
+    """The spans of one document, or of an array of such.
+
+    - `{"resourceSpans": [...]}`: OTLP-JSON
+    - `{"result": {...}}`: an answer of Jaeger's v3 API
+    - `{"data": [...]}`: an answer of its older one, and what its UI downloads; or one trace of those
+    - `{"trace": {...}}`, `{"batches": [...]}`: answers of Tempo's v2 and v1 API
+
+    Raises:
+        NOT_TRACES: it is none of these.
+    """
+    for one in document if isinstance(document, list) else (document,):
+        if "resourceSpans" in one:
+            yield from otlp_spans(one, remarks, where)
+        elif "result" in one:
+            yield from otlp_spans(one["result"], remarks, where)
+        elif "batches" in one:
+            yield from otlp_spans({"resourceSpans": one["batches"] or ()}, remarks, where)
+        elif "trace" in one:
+            if one.get("status") == "PARTIAL":
+                remarks.add(INCOMPLETE, where, str(one.get("message", "")))
+            yield from otlp_spans({"resourceSpans": (), **one["trace"]}, remarks, where)
+        elif "data" in one:
+            for trace in one["data"] or ():
+                yield from older_spans(trace, remarks, where)
+        elif "spans" in one and "processes" in one:
+            yield from older_spans(one, remarks, where)
+        elif any(signal in one for signal in _SIGNALS):
+            remarks.add(OTHER_SIGNALS, where)
+        else:
+            raise KeyError("resourceSpans")
+
+
+def otlp_spans(export: dict[str, Any], remarks: Remarks, where: object) -> Iterator[Span]:
+    """The spans of an OTLP export in JSON.
+
+    Raises:
+        NOT_TRACES: it is none.
+    """
+    try:
+        spans: Iterable[Span] = list(otlp.read_export(export))
+    except NOT_TRACES:
+        spans = _one_by_one(_single_exports(export), remarks, where)
+    return sound(spans, remarks, where)
+
+
+def older_spans(trace: dict[str, Any], remarks: Remarks, where: object) -> Iterator[Span]:
+    """The spans of one trace in Jaeger's older JSON.
+
+    Raises:
+        NOT_TRACES: it is none.
+    """
+    return sound(_one_by_one(jaeger_json.readers(trace), remarks, where), remarks, where)
+
+
+def documents(text: bytes) -> Iterator[tuple[Any, int]]:
+    """The JSON documents that stand in a text one after the other, each with the number of the line it begins in.
+
+    Raises:
+        NotJson: what follows the last of them is no JSON.
+    """
+    # A byte a character, so that a position in one is a position in the other.
+    decoder, letters = json.JSONDecoder(), text.decode("latin-1")
+    line, counted, at = 1, 0, 0
+    while (begin := _BLANKS.match(letters, at).end()) < len(letters):  # type: ignore[union-attr]
+        try:
+            _, at = decoder.raw_decode(letters, begin)
+            document = orjson.loads(text[begin:at])  # the stricter one: text is UTF-8, and there is no NaN
+        except json.JSONDecodeError as error:
+            raise NotJson(error.msg, begin) from error
+        except (ValueError, RecursionError) as error:
+            raise NotJson(str(error), begin) from error
+        line, counted = line + text.count(b"\n", counted, begin), begin
+        yield document, line
+
+
+def _one_by_one(readers: Iterable[Callable[[], Span]], remarks: Remarks, where: object) -> Iterator[Span]:
+    for read in readers:
+        try:
+            yield read()
+        except NOT_TRACES as error:
+            remarks.add(MALFORMED, where, f"{type(error).__name__}: {error}")
+
+
+def _single_exports(export: dict[str, Any]) -> Iterator[Callable[[], Span]]:
+    """For each span of an export, what reads it alone."""
+    for resource_spans in export["resourceSpans"] or ():
+        resource = resource_spans.get("resource") or {}
+        # Each span brings its resource along, so that must be small.
+        wanted = [pair for pair in resource.get("attributes") or () if pair.get("key") in _OF_RESOURCE]
+        for scope_spans in resource_spans.get("scopeSpans") or ():
+            for span in scope_spans.get("spans") or ():
+                one = {"resource": {"attributes": wanted}, "scopeSpans": [{"spans": [span]}]}
+                yield lambda one=one: next(otlp.read_export({"resourceSpans": [one]}))  # type: ignore[misc]

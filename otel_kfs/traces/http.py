@@ -1,0 +1,267 @@
+"""GETs to a trace store: tried again where that helps, never without an end, and credentials stay with the store."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from itertools import islice
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces.store import NOT_TRACES, AnswerTooLarge, printable
+
+ENV_HEADERS = "OTEL_KFS_TRACE_STORE_HEADERS"  # key=value,key=value: credentials, kept out of command lines
+ENV_HEADERS_FILE = "OTEL_KFS_TRACE_STORE_HEADERS_FILE"  # a file with key=value lines, read again when they are refused
+AT_ONCE = 8  # requests side by side
+LARGEST = 64 * 2**20  # bytes of an answer, decompressed
+
+_TIMEOUT = (5.0, 60.0)  # seconds to connect, and to wait for the next bytes
+_WHOLE = 180.0  # seconds for an answer with all its tries
+_REDIRECTS = 5
+_LONGEST_WAIT = 10.0  # seconds, whatever a busy store's Retry-After says
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A store's answer to a GET, whole and decompressed."""
+
+    status: int
+    content_type: str
+    content: bytes
+
+
+class Http:
+    """GETs below a store's base URL; credentials come from the environment or a file."""
+
+    def __init__(self, kind: str, base: str, headers: Mapping[str, str] | None = None) -> None:
+        """`kind` is the store's name, for messages."""
+        self._kind, self._base, self._headers = kind, base.rstrip("/"), dict(headers or {})
+        for key, value in self._headers.items():
+            _sound_header(key, value, "the query")
+        self._credentials = _credentials()
+        self._session: requests.Session | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_session": None}
+
+    def __str__(self) -> str:
+        return printable(f"{self._kind} at {self._base}")
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        allowed: tuple[int, ...] = (),
+        accept: str = "application/json",
+    ) -> Answer:
+        """The answer to a GET.
+
+        Raises:
+            TraceQueryError: the store was not reached, or answered with a status that is neither 2xx nor `allowed`.
+            AnswerTooLarge: the answer is longer than LARGEST.
+        """
+        answer = self._get(path, params, accept)
+        if answer.status == 401 and os.environ.get(ENV_HEADERS_FILE):
+            self._credentials = _credentials()
+            answer = self._get(path, params, accept)
+        if 200 <= answer.status < 300 or answer.status in allowed:
+            return answer
+        if answer.status in {401, 403}:
+            raise TraceQueryError(
+                f"{self} wants credentials ({answer.status}): put them into {ENV_HEADERS}, e.g. "
+                f"'authorization=Bearer ...', or into the file that {ENV_HEADERS_FILE} names"
+            )
+        what = " ".join(printable(answer.content[:1000].decode(errors="replace"), 200).split())
+        raise TraceQueryError(f"{self} answered {answer.status} to {path}: {what}")
+
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """Turn what goes wrong while an answer is read into a TraceQueryError that names the store."""
+        try:
+            yield
+        except NOT_TRACES as error:
+            raise TraceQueryError(
+                f"{self} answered with something else than traces ({printable(f'{type(error).__name__}: {error}')}); "
+                "is it the query API's URL?"
+            ) from error
+
+    def _get(self, path: str, params: Mapping[str, Any] | None, accept: str) -> Answer:
+        if self._session is None:
+            self._session = _session()
+        headers = {**self._headers, **self._credentials, "Accept": accept}
+        session, limit = self._session, time.monotonic() + _WHOLE
+        try:
+            # In a thread that can be left behind: a store that sends a byte now and then keeps any time-out waiting.
+            return _within(_WHOLE, lambda: self._fetch(session, self._base + path, params, headers, limit))
+        except (requests.Timeout, TimeoutError, urllib3.exceptions.ReadTimeoutError) as error:
+            raise TraceQueryError(f"can't reach {self}: no answer in time; check the URL") from error
+        except requests.exceptions.RetryError as error:
+            raise TraceQueryError(f"{self} is too busy to answer; try again later") from error
+        except requests.exceptions.SSLError as error:
+            raise TraceQueryError(
+                f"can't reach {self}: its certificate is not trusted; REQUESTS_CA_BUNDLE names a file with yours"
+            ) from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, ValueError, OSError) as error:
+            raise TraceQueryError(f"can't reach {self}: {_reason(error)}; check the URL") from error
+
+    def _fetch(
+        self,
+        session: requests.Session,
+        url: str,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str],
+        limit: float,
+    ) -> Answer:
+        """One GET, along the redirects that stay with the store."""
+        for _ in range(_REDIRECTS):
+            with session.get(
+                url, params=params, headers=headers, timeout=_TIMEOUT, stream=True, allow_redirects=False
+            ) as response:
+                if not response.is_redirect:
+                    return Answer(
+                        response.status_code, response.headers.get("Content-Type", ""), _body(response, limit)
+                    )
+                target = urljoin(response.url, response.headers["Location"])
+            if not _same_place(url, target):
+                elsewhere = printable(urlsplit(target).netloc.rpartition("@")[2], 100)
+                raise TraceQueryError(
+                    f"{self} sends its readers to {elsewhere}, perhaps to log in, and credentials do not go there: "
+                    f"give that URL if it is the store's, or credentials in {ENV_HEADERS}"
+                )
+            url, params = target, None
+        raise TraceQueryError(f"{self} redirects without an end; check the URL")
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE) -> Iterator[Result]:
+    """The results of `work` on each item, in their order, with so many under way; what it raises is raised here."""
+    # Threads that nobody waits for: Ctrl-C ends the program at once, whatever a store does.
+    rest = iter(items)
+    running = deque(_started(work, item) for item in islice(rest, at_once))
+    while running:
+        result, error = running.popleft().get()
+        if error is not None:
+            raise error
+        for item in islice(rest, 1):
+            running.append(_started(work, item))
+        yield result
+
+
+Outcome = SimpleQueue[tuple[Any, BaseException | None]]
+
+
+def _started(work: Callable[[Item], Any], item: Item) -> Outcome:
+    outcome: Outcome = SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put((work(item), None))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is wanted
+            outcome.put((None, error))
+
+    Thread(target=run, daemon=True, name="trace store").start()
+    return outcome
+
+
+def _within(seconds: float, work: Callable[[], Result]) -> Result:
+    try:
+        result, error = _started(lambda _: work(), None).get(timeout=seconds)
+    except Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+class _Retry(Retry):
+    def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
+        after = super().get_retry_after(response)
+        return None if after is None else min(after, _LONGEST_WAIT)
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    retry = _Retry(total=4, read=1, backoff_factor=0.3, backoff_jitter=0.3, status_forcelist=(429, 502, 503, 504))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=2 * AT_ONCE))
+    # Without this, a line in ~/.netrc would take the place of the credentials that were given.
+    session.auth = lambda request: request
+    return session
+
+
+def _body(response: requests.Response, limit: float) -> bytes:
+    body = bytearray()
+    while chunk := response.raw.read1(2**16, decode_content=True):
+        body += chunk
+        if len(body) > LARGEST:
+            raise AnswerTooLarge(
+                f"{printable(urlsplit(response.url).netloc)} answered with more than {LARGEST >> 20} MiB at once; "
+                "ask for a shorter window"
+            )
+        if time.monotonic() > limit:
+            raise TimeoutError
+    return bytes(body)
+
+
+def _same_place(url: str, target: str) -> bool:
+    """Whether a redirect stays with the server, or goes from its HTTP to its HTTPS."""
+    old, new = urlsplit(url), urlsplit(target)
+    try:
+        ports = (old.scheme, old.port), (new.scheme, new.port)
+    except ValueError:
+        return False
+    upgraded = ports in {(("http", None), ("https", None)), (("http", 80), ("https", None))}
+    return old.hostname == new.hostname and not new.username and (ports[0] == ports[1] or upgraded)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.ConnectionError):
+        return "nothing answers there"
+    if isinstance(error, requests.exceptions.InvalidURL | UnicodeError):
+        return "that is no URL"
+    return "it does not speak HTTP as it should"
+
+
+def _credentials() -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for pair in filter(None, os.environ.get(ENV_HEADERS, "").split(",")):
+        _add_header(headers, pair, ENV_HEADERS, "key=value,key=value")
+    if file := os.environ.get(ENV_HEADERS_FILE):
+        try:
+            lines = Path(file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            raise TraceQueryError(f"can't read {printable(file)}, which {ENV_HEADERS_FILE} names: {error}") from error
+        for line in lines:
+            if line.strip() and not line.startswith("#"):
+                _add_header(headers, line, printable(file), "lines of key=value")
+    return headers
+
+
+def _add_header(headers: dict[str, str], pair: str, source: str, form: str) -> None:
+    key, separator, value = (part.strip() for part in pair.partition("="))
+    if not separator or not key:
+        raise TraceQueryError(f"{source} is not {form}")
+    _sound_header(key, value, source)
+    headers[key] = value
+
+
+def _sound_header(key: str, value: str, source: str) -> None:
+    """Refuse what can't be a header, without showing it."""
+    if not (key.isascii() and value.isascii() and (key + value).isprintable()) or set(key) & set(' :"(),/;<=>?@[]{}'):
+        raise TraceQueryError(f"{source} holds a header that can't be sent: only visible ASCII characters can")

@@ -1,0 +1,133 @@
+"""Where a store is, and what it is asked for: the URL and options of a trace query, taken apart and put together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces.store import printable
+
+# What each option is; a store takes those that it knows, and all take COMMON.
+OPTIONS = {
+    "service": "a service that takes part in the traces",
+    "lookback": "how far back from the end, as 90s, 30m, 1h or 7d",
+    "start": "the window's start, as 2026-01-31T12:00:00Z",
+    "end": "the window's end",
+    "tenant": "the tenant's name",
+    "q": "TraceQL",
+    "grafana": "Grafana's URL, for links to traces",
+    "datasource": "the uid of the store's data source in Grafana",
+    "run": "the run id of one measurement",
+    "expect": "how many images there should be; the store is asked until they are there",
+    "wait": "how long to wait for them, as 30s",
+}
+COMMON = {"run", "expect", "wait"}
+_MANY = {"service"}  # options that may be given many times
+
+_TAIL = re.compile(r"(?P<place>.+?)\?(?P<options>[a-z]+=[^?]*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A store's place (URL or path) and the query's options, in the order in which they were given."""
+
+    scheme: str
+    place: str
+    options: Mapping[str, Sequence[str]]
+
+    def only(self, *known: str, common: Set[str] = COMMON) -> Location:
+        """Itself, if it has no option besides these and the common ones.
+
+        Raises:
+            TraceQueryError: it has.
+        """
+        takes = common | set(known)
+        for key, values in self.options.items():
+            if key not in takes:
+                raise TraceQueryError(f"{self.scheme}: does not know {key!r}; it takes {', '.join(sorted(takes))}")
+            if len(values) > 1 and key not in _MANY:
+                raise TraceQueryError(f"{key} is given {len(values)} times; once is enough")
+        return self
+
+    def url(self) -> str:
+        """The place as the URL of a server.
+
+        Raises:
+            TraceQueryError: it is none, or has a user's name or password in it.
+        """
+        return server_url(self.scheme, self.place)
+
+    def single(self) -> dict[str, str]:
+        """The options that are given once, by name."""
+        return {key: values[0] for key, values in self.options.items() if key not in _MANY}
+
+
+def split(scheme: str, rest: str) -> Location:
+    """The place and the options of what follows a store's scheme in a query."""
+    place, _, text = rest.partition("?")
+    options: dict[str, list[str]] = {}
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True)
+    except ValueError as error:
+        raise TraceQueryError(f"{scheme}: its options can't be read: {error}") from error
+    for key, value in pairs:
+        options.setdefault(printable(key, 40), []).append(value)
+    return Location(scheme, place, options)
+
+
+def split_path(query: str) -> Location:
+    """The path of a query without a scheme, and its options: `?` begins them only before names that are ours."""
+    match = _TAIL.fullmatch(query)
+    if match is not None:
+        location = split("files", f"x?{match['options']}")
+        if location.options and location.options.keys() <= OPTIONS.keys():
+            return Location("files", match["place"], location.options)
+    return Location("files", query, {})
+
+
+def server_url(name: str, text: str) -> str:
+    """The URL of a server, without a slash at its end.
+
+    Raises:
+        TraceQueryError: it is none, or has a user's name or password in it; the message does not show those.
+    """
+    try:
+        url = urlsplit(text)
+        sound = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        sound = False
+    if not sound or not text.isprintable() or " " in text:
+        raise TraceQueryError(f"{name}: needs the URL of a server, as in {name}:http://host:port?lookback=1h")
+    if "@" in url.netloc:
+        raise TraceQueryError(
+            f"{name}: leave user and password out of the URL; OTEL_KFS_TRACE_STORE_HEADERS takes credentials, e.g. "
+            "'authorization=Basic ...'"
+        )
+    return url._replace(query="", fragment="").geturl().rstrip("/")
+
+
+def joined(query: str, given: Mapping[str, Sequence[str]]) -> str:
+    """A query with further options.
+
+    Raises:
+        TraceQueryError: one of them has another value in the query.
+    """
+    scheme, colon, rest = query.partition(":")
+    is_store = bool(colon) and re.fullmatch("[a-z]+", scheme) is not None and rest.startswith(("http:", "https:"))
+    options = (split(scheme, rest) if is_store else split_path(query)).options
+    added = []
+    for key, values in given.items():
+        there = options.get(key)
+        if there is None:
+            added += [f"{key}={quote(value, safe=':/')}" for value in values]
+        elif list(there) != list(values):
+            raise TraceQueryError(
+                f"{key} is {printable(', '.join(there))} in the trace query and {printable(', '.join(values))} beside "
+                "it; give it once"
+            )
+    if not added:
+        return query
+    return f"{query}{'&' if options else '?'}{'&'.join(added)}"

@@ -1,0 +1,121 @@
+"""OTLP's binary form of spans, as Tempo answers and the Collector's file exporter writes with `format: proto`.
+
+Source: opentelemetry/proto/trace/v1/trace.proto, and Tempo's pkg/tempopb/tempo.proto for the answer around it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from otel_kfs import names
+from otel_kfs.traces.formats import MALFORMED
+from otel_kfs.traces.span import Kind, Span
+from otel_kfs.traces.store import Remarks, sound
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+_PARTIAL = 1  # tempopb.PartialStatus
+_STATUS_ERROR = 2
+
+
+class TempoAnswer(NamedTuple):
+    """What Tempo says of one trace."""
+
+    trace: bytes  # TracesData
+    partial: bool
+    message: str
+
+
+def tempo_answer(content: bytes) -> TempoAnswer:
+    """A `tempopb.TraceByIDResponse`, its trace still unread.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        answer = _trace_by_id_response().FromString(content)
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    return TempoAnswer(answer.trace, answer.status == _PARTIAL, answer.message)
+
+
+def spans_of(content: bytes, remarks: Remarks, where: object) -> Iterator[Span]:
+    """The spans of a TracesData, or of an ExportTraceServiceRequest, which is the same in bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from google.protobuf.message import DecodeError
+    from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+    try:
+        data = TracesData.FromString(content)
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    return sound(_read(data, remarks, where), remarks, where)
+
+
+def _read(data: Any, remarks: Remarks, where: object) -> Iterator[Span]:
+    for resource_spans in data.resource_spans:
+        resource = _attributes(resource_spans.resource.attributes)
+        service = str(resource.get(names.SERVICE_NAME, ""))
+        host = str(resource.get(names.HOST_NAME, ""))
+        for scope_spans in resource_spans.scope_spans:
+            for span in scope_spans.spans:
+                try:
+                    yield Span(
+                        trace_id=span.trace_id.hex(),
+                        span_id=span.span_id.hex(),
+                        parent_id=span.parent_span_id.hex() or None,
+                        name=span.name,
+                        kind=Kind(span.kind),
+                        start=span.start_time_unix_nano,
+                        end=span.end_time_unix_nano,
+                        service=service,
+                        host=host,
+                        failed=span.status.code == _STATUS_ERROR,
+                        attributes=_attributes(span.attributes),
+                        links=tuple(link.span_id.hex() for link in span.links),
+                        linked_traces=tuple(link.trace_id.hex() for link in span.links),
+                    )
+                except (ValueError, RecursionError) as error:
+                    remarks.add(MALFORMED, where, f"{type(error).__name__}: {error}")
+
+
+def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
+    return {pair.key: _value(pair.value) for pair in pairs}
+
+
+def _value(value: AnyValue) -> Any:
+    """A value as OTLP-JSON has it: bytes in base64."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(item) for item in value.array_value.values]
+    if kind == "bytes_value":
+        return base64.b64encode(value.bytes_value).decode()
+    return getattr(value, kind) if kind in {"string_value", "bool_value", "int_value", "double_value"} else None
+
+
+@cache
+def _trace_by_id_response() -> Any:
+    """The message's class; the trace in it is declared as bytes, which protobuf writes in the same way."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="otel_kfs_tempo.proto", package="otel_kfs", syntax="proto3")
+    message = file.message_type.add(name="TraceByIDResponse")
+    for name, number, kind in (
+        ("trace", 1, field.TYPE_BYTES),
+        ("status", 3, field.TYPE_INT32),
+        ("message", 4, field.TYPE_STRING),
+    ):
+        message.field.add(name=name, number=number, type=kind, label=field.LABEL_OPTIONAL)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("otel_kfs.TraceByIDResponse"))

@@ -1,0 +1,98 @@
+"""`otel-kfs check`: exit codes as linters have them, every format, and tables beside traces."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from traces_builder import HTTP, otlp_line, spans
+
+from otel_kfs import cli
+
+SEED = Path(__file__).parents[1] / "data" / "seed-tables.md"
+GOOD = "Size,1,2,2-1\n1MB,1600000000.5,1600000000.75,0.25\n"
+FOLLOWS = """\
+All columns follow from the stamps
+the column '2-1' is stamp 2 minus stamp 1 in all 1 rows
+each row is one image (n = 1): nothing says how far the next would be off
+
+"""
+
+
+def check(*arguments, text=None):
+    """Exit code, standard output and standard error."""
+    result = CliRunner().invoke(cli.main, ["check", *map(str, arguments)], input=text)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, "\n".join(line.rstrip() for line in result.stdout.split("\n")), result.stderr
+
+
+def test_what_follows_ends_with_0(tmp_path):
+    file = tmp_path / "good.csv"
+    file.write_text(GOOD)
+    assert check(file) == (0, FOLLOWS, "")
+
+
+def test_standard_input_is_a_dash():
+    assert check("-", text=GOOD) == (0, FOLLOWS, "")
+
+
+def test_what_does_not_follow_ends_with_1_and_comes_first():
+    code, out, err = check(SEED)
+    assert (code, out.split("\n")[0], out.count("\n"), err) == (1, "Does not follow from the stamps", 12, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "there is no table: neither Markdown's, nor CSV, nor columns with two blanks between them"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"x" * 10_000_001, "more than 10 MB: that is no table stamped by hand"),
+    ],
+    ids=["empty", "no text", "too long"],
+)
+def test_what_can_t_be_read_ends_with_2(tmp_path, content, message):
+    file = tmp_path / "stamps.md"
+    file.write_bytes(content)
+    assert check(file) == (2, "", f"Error: {file}: {message}\n")
+
+
+def test_a_file_that_is_not_there_ends_with_2(tmp_path):
+    assert check(tmp_path / "none.md") == (2, "", f"Error: {tmp_path / 'none.md'}: No such file or directory\n")
+
+
+def test_json_and_csv_have_every_finding():
+    document = json.loads(check(SEED, "--format", "json")[1])
+    rows = list(csv.DictReader(check(SEED, "--format", "csv")[1].splitlines()))
+    assert [(row["text"], row["wrong"] == "True") for row in rows] == [
+        (finding["text"], finding["wrong"]) for finding in document["findings"]
+    ]
+    assert (len(rows), document["beside"]) == (8, [])
+
+
+def test_markdown_is_written_to_a_file(tmp_path):
+    file = tmp_path / "findings.md"
+    assert check(SEED, "--format", "md", "-o", file) == (1, "", "")
+    assert file.read_text().startswith(
+        "### Does not follow from the stamps\n\nthe column '3-2' follows from no two stamps"
+    )
+
+
+def test_traced_figures_stand_beside(tmp_path):
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text(otlp_line(spans(HTTP)))
+    code, out, err = check(SEED, "--trace-query", traces)
+    lines = out.split("\n")
+    assert (code, lines[0], lines[2].split(), err) == (
+        1,
+        "Curl: seconds, by hand and traced",
+        ["1.1MB", "0.045", "0.200", "0.145", "0.200", "0.233", "0.600", "0.423", "1.000", "1"],
+        "traced: 1 image measured\n",
+    )
+
+
+def test_a_heading_can_t_send_control_sequences(tmp_path):
+    file = tmp_path / "stamps.csv"
+    file.write_text(GOOD.replace("2-1", "a\x1b[31mb").replace("0.25", "0.5"))
+    code, out, _ = check(file)
+    assert (code, "\x1b" in out) == (1, False)

@@ -1,0 +1,158 @@
+"""`otel-kfs compare`: what it prints and writes, its exit codes, and what it refuses."""
+
+import csv
+import json
+
+import pytest
+from click.testing import CliRunner
+from traces_builder import HTTP, KAFKA, otlp_line, spans
+
+from otel_kfs import cli
+
+pytestmark = pytest.mark.analysis
+
+ACCOUNT = "A: 12 images measured\nB: 12 images measured\n"
+
+
+def images(path, drawing, n=12):
+    """A file of so many images, none of them quite as long as another."""
+    lines = []
+    for number in range(n):
+        one = drawing.replace(" 1000  transport", f" {1000 + number}  transport")
+        lines.append(otlp_line(spans(one, f"{path.name[0]}{number:02}")))
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.fixture
+def same(tmp_path):
+    return images(tmp_path / "same.jsonl", HTTP)
+
+
+@pytest.fixture
+def slower(tmp_path):
+    """The sender has its answer half a second later."""
+    lines = images(tmp_path / "slower.jsonl", HTTP).read_text()
+    file = tmp_path / "slower.jsonl"
+    for number in range(12):
+        lines = lines.replace(f"16000000010{number:02}000000", f"16000000015{number:02}000000")
+    file.write_text(lines)
+    return file
+
+
+def compare(*arguments):
+    """Exit code, standard output and standard error."""
+    result = CliRunner().invoke(cli.main, ["compare", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, "\n".join(line.rstrip() for line in result.stdout.split("\n")), result.stderr
+
+
+def test_tables_sentences_and_accounts_go_to_standard_output(same, slower):
+    code, out, err = compare(same, slower)
+    title, _, first, *_ = out.split("\n")
+    assert (code, title, first.split()[:4], err) == (
+        0,
+        "HTTP, 1.1MB (n = 12 and 12): milliseconds",
+        ["client", "45.5", "545.5", "500.0"],
+        "",
+    )
+    assert "\nHTTP, 1.1MB: B is 500.0 ms slower than A (" in out
+    assert ": 100% of it is `client`\n" in out
+    assert out.endswith(ACCOUNT)
+
+
+def test_the_other_formats_keep_the_accounts_on_standard_error(same, slower):
+    for format_ in ("md", "csv", "json"):
+        assert compare(same, slower, "--format", format_)[::2] == (0, ACCOUNT)
+
+
+def test_json_has_records_and_verdicts(same):
+    document = json.loads(compare(same, same, "--format", "json")[1])
+    assert (document["comparison"][-1]["segment"], len(document["verdicts"]), document["unmatched"]) == ("4-1", 1, [])
+
+
+def test_csv_is_one_line_a_segment(same):
+    _, out, _ = compare(same, same, "--format", "csv")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert (rows[-1]["segment"], rows[-1]["difference_ns"], {row["differs"] for row in rows}) == ("4-1", "0", {"False"})
+
+
+def test_output_is_written_to_a_file(same, tmp_path):
+    file = tmp_path / "comparison.md"
+    assert compare(same, same, "--format", "md", "-o", file) == (0, "", ACCOUNT)
+    assert file.read_text().startswith("### HTTP, 1.1MB (n = 12 and 12): milliseconds\n")
+
+
+def test_two_sides_can_be_chosen_from_one_query(tmp_path):
+    file = images(tmp_path / "both.jsonl", HTTP)
+    file.write_text(file.read_text() + images(tmp_path / "kafka.jsonl", KAFKA).read_text())
+    code, out, _ = compare(file, "--where-a", "transport=http", "--where-b", "transport=kafka", "--where", "size=1.1MB")
+    assert (code, out.split("\n")[0]) == (0, "A: HTTP, B: Kafka, 1.1MB (n = 12 and 12): milliseconds")
+
+
+# --- the gate ---
+
+
+def test_what_is_slower_than_allowed_ends_with_3_and_says_where(same, slower):
+    code, _, err = compare(same, slower, "--fail-if-slower", "10%")
+    assert (
+        code,
+        err.startswith("slower than --fail-if-slower allows: HTTP, 1.1MB: B is 500.0 ms slower than A ("),
+    ) == (
+        3,
+        True,
+    )
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_what_is_no_slower_than_allowed_ends_with_0(same, slower, swap):
+    # Faster, or by less than the limit.
+    sides = (slower, same) if swap else (same, slower)
+    assert compare(*sides, "--fail-if-slower", "10%" if swap else "60%")[::2] == (0, "")
+
+
+def test_a_gate_that_can_t_tell_is_an_error(same, tmp_path):
+    few = images(tmp_path / "few.jsonl", HTTP, n=3)
+    assert compare(same, few, "--fail-if-slower", "10%") == (
+        1,
+        "",
+        "Error: --fail-if-slower can't tell a difference from noise at 1.1MB: there are 12 and 3 images, "
+        "and 7 on each side would do\n",
+    )
+
+
+@pytest.mark.parametrize("limit", ["10", "ten%", "-5%", "nan%", "inf%", "%"])
+def test_a_limit_that_is_no_percentage_is_refused(same, limit):
+    code, _, err = compare(same, same, "--fail-if-slower", limit)
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        f"Error: Invalid value for '--fail-if-slower': '{limit}' is no percentage; give it as 10%",
+    )
+
+
+# --- what is refused ---
+
+
+def test_one_query_without_differing_choices_is_nothing_to_compare(same):
+    code, _, err = compare(same)
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "Error: there is nothing to compare: give QUERY_B, or differing --where-a and --where-b",
+    )
+
+
+def test_a_choice_without_a_value_is_refused(same):
+    code, _, err = compare(same, same, "--where", "kafka")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "Error: Invalid value for '--where': 'kafka' is not KEY=VALUE, as transport=http",
+    )
+
+
+def test_a_choice_that_leaves_nothing_is_one_line(same):
+    assert compare(same, same, "--where", "size=9MB") == (1, "", "Error: no image has size=9MB: size is 1.1MB\n")
+
+
+def test_a_query_that_finds_nothing_is_one_line(same, tmp_path):
+    code, out, err = compare(same, tmp_path / "missing")
+    assert (code, out, err.count("\n"), err.startswith("Error: ")) == (1, "", 1, True)

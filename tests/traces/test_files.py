@@ -1,0 +1,440 @@
+"""Trace files of every kind: read as what they hold, cut where they may be, refused in one line where they are bad."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import pickle
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from backports import zstd
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from support import run_python
+
+from otel_kfs import names
+from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces import compression, files, query
+
+DATA = Path(__file__).parents[1] / "data"
+LINES = [line for file in sorted((DATA / "traces").glob("*.jsonl")) for line in file.read_bytes().splitlines()]
+PLAIN = b"".join(line + b"\n" for line in LINES)
+CUT = "files that end in the middle of a line or message, as if still being written; read up to there"
+
+
+def span(name="a", **other):
+    return {
+        "traceId": "a" * 32,
+        "spanId": "b" * 16,
+        "name": name,
+        "startTimeUnixNano": "1",
+        "endTimeUnixNano": "2",
+        **other,
+    }
+
+
+def export(*spans):
+    return {"resourceSpans": [{"scopeSpans": [{"spans": list(spans)}]}]}
+
+
+def line(*names):
+    return json.dumps(export(*(span(name) for name in names))).encode()
+
+
+def framed(messages, packed=zstd.compress):
+    return b"".join(len(message).to_bytes(4, "big") + message for message in map(packed, messages))
+
+
+def known(spans):
+    """Spans with the attributes of the contract alone: a quick reader keeps no others."""
+    keys = {value for value in vars(names).values() if isinstance(value, str)}
+    return [replace(one, attributes={k: v for k, v in one.attributes.items() if k in keys}) for one in spans]
+
+
+def names_of(path):
+    return [span.name for span in query.spans(str(path))]
+
+
+def refusal(path):
+    with pytest.raises(TraceQueryError) as raised:
+        names_of(path)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "t.jsonl"
+
+
+@pytest.fixture
+def few_bytes(monkeypatch):
+    """Limits that a small file reaches."""
+    monkeypatch.setattr(files, "LONGEST", 2000)
+    monkeypatch.setattr(compression, "LONGEST", 2000)
+    monkeypatch.setattr(files, "PIECE", 5000)
+
+
+# --- what a file may be ---
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN,
+        PLAIN.rstrip(),
+        b"\n\n  \n" + PLAIN,
+        b"\xef\xbb\xbf" + PLAIN,
+        PLAIN.replace(b"\n", b"\r\n"),
+        b"".join(LINES),
+        b"[" + b",".join(LINES) + b"]",
+        json.dumps([json.loads(one) for one in LINES], indent=2).encode(),
+        b"\n".join(json.dumps(json.loads(one), indent=2).encode() for one in LINES),
+        gzip.compress(PLAIN),
+        b"".join(gzip.compress(one + b"\n") for one in LINES),
+        zstd.compress(PLAIN),
+        b"".join(zstd.compress(one + b"\n") for one in LINES),
+        framed(LINES),
+    ],
+    ids=[
+        "lines",
+        "without the last line end",
+        "blank lines first",
+        "byte order mark",
+        "line ends of Windows",
+        "one after the other",
+        "array",
+        "pretty array",
+        "pretty, one after the other",
+        "gzip",
+        "gzip in members",
+        "zstd",
+        "zstd in frames",
+        "the Collector's zstd",
+    ],
+)
+def test_the_same_spans_come_from_every_form_of_a_file(tmp_path, content):
+    (tmp_path / "saved").write_bytes(content)
+    assert known(query.spans(str(tmp_path / "saved"))) == known(query.spans(str(DATA / "traces")))
+
+
+def test_the_collectors_protobuf_is_read(file):
+    data = TracesData()
+    one = data.resource_spans.add().scope_spans.add().spans.add()
+    one.trace_id, one.span_id, one.name = b"\xaa" * 16, b"\xbb" * 8, "a"
+    file.write_bytes(framed([data.SerializeToString()] * 2, bytes) + framed([data.SerializeToString()]))
+    assert names_of(file) == ["a", "a", "a"]
+
+
+def test_an_empty_file_has_no_spans(file):
+    file.write_bytes(b"")
+    assert names_of(file) == []
+
+
+def test_exports_of_other_signals_are_passed_over_and_counted(file, caplog):
+    file.write_bytes(b'{"resourceMetrics":[]}\n' + line("a") + b'\n{"resourceLogs":[]}\n')
+    assert names_of(file) == ["a"]
+    assert caplog.messages == [
+        f"exports of logs, metrics or profiles passed over: 2, the first: {file}, line 1",
+    ]
+
+
+# --- cut short, or bad ---
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        line("a") + b"\n" + line("b")[:-9],
+        line("a") + b'\n{"resourceSpans":[{"\xc3',
+        line("a") + line("b")[:-9],
+        gzip.compress(line("a") + b"\n" + b" " * 50)[:-8],
+        zstd.compress(line("a") + b"\n" + line(os.urandom(200_000).hex()))[:-50_000],
+        framed([line("a"), line("b")])[:-3],
+        framed([line("a")]) + b"\x00",
+    ],
+    ids=["in a line", "in a character", "on one line", "gzip", "zstd", "in a message", "in a length"],
+)
+def test_a_file_that_is_still_being_written_is_read_up_to_there(file, caplog, cut):
+    file.write_bytes(cut)
+    assert names_of(file) == ["a"]
+    assert [message.split(": ")[0] for message in caplog.messages] == [CUT]
+
+
+@pytest.mark.parametrize(
+    ("content", "number"),
+    [
+        (line("a") + b"\ngarbage\n" + line("b") + b"\n", 2),
+        (line("a") + b"\n\n" + line("b")[:50] + b"\n" + line("b") + b"\n", 3),
+        (line("a") + b"\ngarbage", 2),
+        (line("a") + b"\n" + line("b") + b" garbage\n", 2),
+        (b"garbage\n" + line("a"), 1),
+        (b"\n\n" + line("a")[:50] + b"\n" + line("a") + b"\n", 3),
+        (json.dumps(export(span()), indent=1).encode() + b"\n]", 20),
+        (b"[" * 5000 + b"]" * 5000 + b"\n", 1),
+        (b'{"resourceSpans": NaN}\n', 1),
+        (line("a").replace(b'"a"', b'"\\ud800"') + b"\n", 1),
+        (line("a").replace(b'"a"', b'"\xff"') + b"\n", 1),
+        (b"\xff\xfe" + line("a").decode().encode("utf-16-le"), 1),
+        (b"\x00" * 100 + b"\n", 1),
+    ],
+)
+def test_what_is_no_json_is_an_error_that_names_file_and_line(file, content, number):
+    file.write_bytes(content)
+    assert refusal(file).startswith(f"{file}, line {number}: not JSON (")
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({}, "KeyError: 'resourceSpans'"),
+        ([[1]], "KeyError: 'resourceSpans'"),
+        ([3], "TypeError: argument of type 'int' is not iterable"),
+        (3, "TypeError: argument of type 'int' is not iterable"),
+        ({"resourceSpans": 3}, "TypeError: 'int' object is not iterable"),
+        ({"resourceSpans": [{"scopeSpans": [3]}]}, "AttributeError: 'int' object has no attribute 'get'"),
+        ({"data": [{"spans": 3}]}, "TypeError: 'int' object is not iterable"),
+        ({"trace": None}, "TypeError: 'NoneType' object is not a mapping"),
+    ],
+)
+def test_json_that_is_no_traces_is_an_error_that_names_file_and_line(file, document, reason):
+    file.write_bytes(line("a") + b"\n" + json.dumps(document).encode() + b"\n")
+    assert refusal(file) == f"{file}, line 2: JSON, but not traces ({reason})"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        ({"traceId": None}, "spans left out that can't be read"),
+        ({"spanId": 5}, "spans left out that can't be read"),
+        ({"kind": 9}, "spans left out that can't be read"),
+        ({"startTimeUnixNano": "soon"}, "spans left out that can't be read"),
+        ({"startTimeUnixNano": {"a": "b"}}, "spans left out that can't be read"),
+        ({"attributes": [{"key": []}]}, "spans left out that can't be read"),
+        ({"traceId": "abc"}, "spans left out that can't be read"),
+        ({"traceId": "abcd"}, "spans left out for a wrong id"),
+        ({"spanId": ""}, "spans left out for a wrong id"),
+        ({"spanId": "x" * 16}, "spans left out for a wrong id"),
+        ({"parentSpanId": "ab" * 6}, "spans left out for a wrong parent id"),
+        ({"startTimeUnixNano": "-1"}, "spans left out for a time that is none"),
+        ({"endTimeUnixNano": str(2**64)}, "spans left out for a time that is none"),
+        ({"endTimeUnixNano": 1e30}, "spans left out for a time that is none"),
+        ({"name": {"a": "b"}}, "spans left out for a name that is no text"),
+    ],
+)
+def test_a_span_that_is_none_is_left_out_and_counted(file, caplog, wrong, what):
+    bad = export(span("before"), {**span("bad"), **wrong}, span("after"))
+    file.write_bytes(line("a") + b"\n" + json.dumps(bad).encode() + b"\n")
+    assert names_of(file) == ["a", "before", "after"]
+    assert [message.split(" (")[0] for message in caplog.messages] == [f"{what}: 1, {file}, line 2"]
+
+
+def test_a_remark_has_no_control_characters(file, caplog):
+    file.write_text(json.dumps(export(span(startTimeUnixNano="\x1b[2J\nsoon"))))
+    assert names_of(file) == []
+    assert all(message.isprintable() for message in caplog.messages)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
+def test_damaged_compressed_data_is_an_error_that_names_the_file(file, pack):
+    packed = bytearray(pack(PLAIN))
+    packed[len(packed) // 2] ^= 0xFF
+    file.write_bytes(packed)
+    assert str(file) in refusal(file)
+
+
+def test_a_file_that_is_compressed_twice_is_no_json(file):
+    file.write_bytes(gzip.compress(gzip.compress(PLAIN)))
+    assert refusal(file).startswith(f"{file}, line 1: not JSON (")
+
+
+# --- hostile sizes ---
+
+
+def test_a_line_that_is_too_long_is_refused(file, few_bytes):
+    file.write_bytes(line("a") + b"\n" + b"[" * 3000 + b"\n")
+    assert refusal(file).startswith(f"{file}, line 2: the line is longer than ")
+
+
+def test_a_document_over_many_lines_that_is_too_long_is_refused(file, few_bytes):
+    file.write_bytes(b"[\n" + b"1,\n" * 3000)
+    assert refusal(file).startswith(f"{file}, line 1: not JSON; if the whole file is one document, it is longer than ")
+
+
+@pytest.mark.parametrize("length", [2001, 2**32 - 1])
+def test_a_message_that_says_it_is_too_long_is_refused(file, few_bytes, length):
+    file.write_bytes(framed([line("a")]) + length.to_bytes(4, "big"))
+    assert "a message is longer than " in refusal(file)
+
+
+def test_a_message_that_becomes_too_long_is_refused(file, few_bytes):
+    file.write_bytes(framed([b" " * 2001]))
+    assert "a message is longer than " in refusal(file)
+
+
+@pytest.mark.parametrize("pack", [lambda content: gzip.compress(content, 9), zstd.compress], ids=["gzip", "zstd"])
+def test_a_bomb_is_refused_before_it_has_grown(file, pack):
+    file.write_bytes(pack((b" " * 99_999 + b"\n") * 800))
+    script = (
+        "import resource, sys\nfrom otel_kfs.traces import query\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: list(query.spans('t.jsonl'))\n"
+        "except Exception as error: print(error)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    error, grown = run_python(script).stdout.splitlines()
+    assert error == "t.jsonl: it grows to more than 500 times its size, which no traces do"
+    assert int(grown) < 20  # MiB
+
+
+# --- parts ---
+
+
+def test_the_parts_of_a_file_give_what_the_whole_gives(file, few_bytes):
+    content = b"".join(line(f"{number}-{'x' * (number % 700)}") + b"\n" for number in range(200))
+    file.write_bytes(content)
+    parts = pickle.loads(pickle.dumps(query.open_store(str(file), say=lambda _: None).parts()))
+    assert len(parts) > len(content) // 8000
+    assert [one.name for part in parts for one in part()] == names_of(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" + b",\n".join(line("a") for _ in range(8)) + b"]",
+        gzip.compress(b"".join(line(os.urandom(99).hex()) + b"\n" for _ in range(60))),
+        framed([line(os.urandom(99).hex()) for _ in range(60)]),
+    ],
+    ids=["array", "gzip", "frames"],
+)
+def test_a_file_that_can_not_be_cut_is_one_part(file, monkeypatch, content):
+    monkeypatch.setattr(files, "PIECE", 1000)
+    file.write_bytes(content)
+    (part,) = query.open_store(str(file)).parts()
+    assert [one.name for one in part()] == names_of(file)
+
+
+def test_an_error_in_a_part_names_the_line_of_the_file(file, few_bytes):
+    file.write_bytes((line("a") + b"\n") * 100 + b"garbage\n")
+    with pytest.raises(TraceQueryError, match="line 101: not JSON"):
+        [one for part in query.open_store(str(file)).parts() for one in part()]
+
+
+# --- single traces ---
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["0123456789abcdef0123456789abcdef", "0123456789ABCDEF0123456789ABCDEF", "ASNFZ4mrze8BI0VniavN7w=="],
+)
+def test_a_single_trace_is_found_however_its_id_is_spelt(file, spelling):
+    file.write_bytes(line("other") + b"\n" + json.dumps(export(span("mine", traceId=spelling))).encode() + b"\n")
+    found = query.open_store(str(file)).traces(["0123456789abcdef0123456789abcdef"])
+    assert [one.name for one in found] == ["mine"]
+
+
+def test_the_spans_of_many_traces_are_found(file):
+    spans = [span(str(number), traceId=f"{number:032x}") for number in range(1, 60)]
+    file.write_bytes(b"".join(json.dumps(export(one)).encode() + b"\n" for one in spans))
+    found = query.open_store(str(file)).traces([f"{number:032x}" for number in range(1, 60, 2)])
+    assert [one.name for one in found] == [str(number) for number in range(1, 60, 2)]
+
+
+def test_a_single_trace_has_every_attribute(file):
+    other = {"key": "http.request.header.x", "value": {"stringValue": "1"}}
+    file.write_bytes(json.dumps(export(span(attributes=[other]))).encode() + b"\n")
+    (found,) = query.open_store(str(file)).traces(["a" * 32])
+    assert found.attributes == {"http.request.header.x": "1"}
+
+
+def test_files_have_no_page_to_link_to(file):
+    file.write_bytes(line("a"))
+    assert query.open_store(str(file)).link("ab") is None
+
+
+# --- standard input ---
+
+
+class _Stdin:
+    def __init__(self, content):
+        self.buffer = io.BytesIO(content)
+
+
+@pytest.mark.parametrize("content", [PLAIN, gzip.compress(PLAIN), framed(LINES)], ids=["lines", "gzip", "frames"])
+def test_standard_input_can_be_read_again(monkeypatch, content):
+    monkeypatch.setattr(sys, "stdin", _Stdin(content))
+    store = query.open_store("-")
+    spans = list(store.spans())
+    assert known(spans) == known(query.spans(str(DATA / "traces")))
+    one = spans[0].trace_id
+    assert known(store.traces([one])) == known(span for span in spans if span.trace_id == one)
+
+
+def test_the_copy_of_standard_input_goes_with_the_store(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", _Stdin(PLAIN))
+    spans = query.spans("-")
+    next(spans)
+    assert len(list(tmp_path.iterdir())) == 1
+    del spans
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_standard_input_is_named_in_an_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", _Stdin(line("a") + b"\ngarbage\n"))
+    assert refusal("-").startswith("standard input, line 2: not JSON (")
+
+
+def test_ctrl_c_takes_the_copy_of_standard_input_along(tmp_path):
+    script = (
+        "import os, signal, sys, tempfile\nfrom otel_kfs.traces import query\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "read, write = os.pipe()\nos.write(write, b'{}\\n')\n"
+        "sys.stdin = open(read)\n"
+        "import threading\n"
+        f"def stop():\n    while not os.listdir({str(tmp_path)!r}): pass\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=stop, daemon=True).start()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "query.open_store('-')"
+    )
+    assert "KeyboardInterrupt" in run_python(script).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_named_pipe_is_read_like_standard_input(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(PLAIN,))
+    writer.start()
+    assert len(names_of(tmp_path / "pipe")) == len(names_of(DATA / "traces"))
+    writer.join()
+
+
+def test_a_device_is_refused():
+    assert refusal("/dev/zero") == "/dev/zero is neither a file nor a folder"
+
+
+# --- options ---
+
+
+def test_a_path_takes_a_run_and_nothing_else(file):
+    file.write_bytes(line("a"))
+    assert names_of(f"{file}?run=1") == []
+    assert refusal(f"{file}?lookback=1h") == "files: does not know 'lookback'; it takes run"
+
+
+def test_a_question_mark_in_a_pattern_is_still_one(file):
+    file.write_bytes(line("a"))
+    assert names_of(str(file).replace("t.jsonl", "?.jsonl")) == ["a"]
+
+
+def test_progress_is_said_while_a_large_file_is_read(file, monkeypatch):
+    monkeypatch.setattr(files, "_METER", 1000)
+    file.write_bytes((line("a") + b"\n") * 100)
+    said = []
+    assert len(list(query.open_store(str(file), said.append).spans())) == 100
+    assert said[0].startswith(f"reading {file}: ")

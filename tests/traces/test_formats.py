@@ -1,0 +1,140 @@
+"""The same traces give the same tables, byte by byte, whichever program saved or keeps them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backports import zstd
+from click.testing import CliRunner
+
+from otel_kfs import cli
+from otel_kfs.traces.http import Answer, Http
+
+DATA = Path(__file__).parents[1] / "data"
+TRACES = DATA / "traces"
+LINES = [line for file in sorted(TRACES.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """The answers of a real store, by their paths."""
+    return {entry["path"]: entry["body"] for entry in json.loads((DATA / "stores" / f"{name}.json").read_text())}
+
+
+JAEGER = recorded("jaeger-v3")["/api/v3/traces"]
+OLDER = recorded("jaeger-older")["/api/traces"]
+TEMPO = {path: body for path, body in recorded("tempo").items() if "trace" in body}
+
+
+def tables(query: str | Path) -> bytes:
+    """What `tables --format json` prints."""
+    command = [
+        "-q",
+        "tables",
+        "--trace-query",
+        str(query),
+        "--format",
+        "json",
+        "--layout",
+        "seed",
+        "--layout",
+        "segments",
+    ]
+    result = CliRunner().invoke(cli.main, command)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout_bytes
+
+
+@pytest.fixture(scope="module")
+def expected() -> bytes:
+    """The tables of the files as their writers left them."""
+    found = tables(TRACES)
+    assert [row["transport"] for row in json.loads(found)["seed"]] == ["http", "kafka"]
+    return found
+
+
+SAVED: dict[str, Callable[[], bytes]] = {
+    "OTLP-JSON lines": lambda: b"\n".join(LINES),
+    "one OTLP-JSON document": lambda: json.dumps(
+        {"resourceSpans": [one for line in LINES for one in json.loads(line)["resourceSpans"]]}, indent=2
+    ).encode(),
+    "an array": lambda: b"[" + b",\n".join(LINES) + b"]",
+    "documents without line ends": lambda: b"".join(LINES),
+    "gzip": lambda: gzip.compress(b"\n".join(LINES)),
+    "zstd": lambda: zstd.compress(b"\n".join(LINES)),
+    "Jaeger's v3 answer": lambda: json.dumps(JAEGER).encode(),
+    "Jaeger's v3 answer, laid out": lambda: json.dumps(JAEGER, indent=4).encode(),
+    "Jaeger's v3 traces without their wrapping": lambda: json.dumps(JAEGER["result"]).encode(),
+    "Tempo's v2 answers": lambda: b"".join(json.dumps(body).encode() for body in TEMPO.values()),
+    "Tempo's v2 answers, laid out": lambda: b"\n".join(json.dumps(body, indent=1).encode() for body in TEMPO.values()),
+    "Tempo's v1 answers": lambda: json.dumps(
+        [{"batches": body["trace"]["resourceSpans"]} for body in TEMPO.values()]
+    ).encode(),
+    "some of each": lambda: b"\n".join(
+        [*LINES, json.dumps(JAEGER).encode(), json.dumps(list(TEMPO.values())).encode()]
+    ),
+}
+
+
+@pytest.mark.parametrize("form", SAVED)
+def test_a_saved_file_gives_the_same_tables(tmp_path: Path, expected: bytes, form: str) -> None:
+    (tmp_path / "saved").write_bytes(SAVED[form]())
+    assert tables(tmp_path / "saved") == expected
+
+
+@pytest.mark.parametrize(("scheme", "name"), [("jaeger", "jaeger-v3"), ("tempo", "tempo")])
+def test_a_store_gives_the_same_tables(
+    monkeypatch: pytest.MonkeyPatch, expected: bytes, scheme: str, name: str
+) -> None:
+    answers = recorded(name)
+    monkeypatch.setattr(
+        Http, "_get", lambda _, path, *__: Answer(200, "application/json", json.dumps(answers[path]).encode())
+    )
+    assert tables(f"{scheme}:http://127.0.0.1:1") == expected
+
+
+def in_microseconds() -> Iterator[bytes]:
+    """The files' lines with times cut as in Jaeger's older JSON: start and duration, each to whole microseconds."""
+    for line in LINES:
+        document = json.loads(line)
+        for resource in document["resourceSpans"]:
+            for scope in resource["scopeSpans"]:
+                for span in scope["spans"]:
+                    start, end = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
+                    cut = start // 1000 * 1000
+                    span["startTimeUnixNano"] = str(cut)
+                    span["endTimeUnixNano"] = str(cut + (end - start) // 1000 * 1000)
+        yield json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [OLDER, {**OLDER, "total": 0, "limit": 0, "errors": None}, OLDER["data"]],
+    ids=["the older API's answer", "the download of Jaeger's page", "its traces without their wrapping"],
+)
+def test_jaegers_older_json_gives_the_same_tables_to_the_microsecond(tmp_path: Path, saved: Any) -> None:
+    (tmp_path / "cut.jsonl").write_bytes(b"\n".join(in_microseconds()))
+    (tmp_path / "saved.json").write_text(json.dumps(saved, indent=2))
+    assert tables(tmp_path / "saved.json") == tables(tmp_path / "cut.jsonl")
+
+
+def test_a_run_gives_the_same_tables_from_files_and_stores(monkeypatch: pytest.MonkeyPatch, expected: bytes) -> None:
+    (run,) = {
+        pair["value"]["stringValue"]
+        for body in TEMPO.values()
+        for resource in body["trace"]["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+        for pair in span.get("attributes", [])
+        if pair["key"] == "otel_kfs.run.id"
+    }
+    assert tables(f"{TRACES}?run={run}") == expected
+    answers = recorded("jaeger-v3")
+    monkeypatch.setattr(
+        Http, "_get", lambda _, path, *__: Answer(200, "application/json", json.dumps(answers[path]).encode())
+    )
+    assert tables(f"jaeger:http://127.0.0.1:1?run={run}") == expected

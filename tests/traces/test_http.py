@@ -1,0 +1,350 @@
+"""GETs to a store: credentials stay with it, and no answer is too long, too slow or too strange."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces import http
+from otel_kfs.traces.http import Http, side_by_side
+from otel_kfs.traces.store import AnswerTooLarge
+
+
+class Server:
+    """A real HTTP server on a free port; `answer` writes what it likes to a request's handler."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.answer: Callable[[BaseHTTPRequestHandler], None] = lambda handler: send(handler, 200, b"{}")
+        self.closing = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.asked.append((self.path, {key.lower(): value for key, value in self.headers.items()}))
+                try:
+                    server.answer(self)
+                except ConnectionError:
+                    self.close_connection = True
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def send(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def chunks(handler: BaseHTTPRequestHandler, content: Iterator[bytes], **headers: str) -> None:
+    handler.send_response(200)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    for chunk in content:
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[], Server]]:
+    running: list[Server] = []
+
+    def start() -> Server:
+        running.append(Server())
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()
+
+
+@pytest.fixture
+def server(start: Callable[[], Server]) -> Server:
+    return start()
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda _: 0)
+
+
+def refusal(server: Server, path: str = "/x") -> str:
+    with pytest.raises(TraceQueryError) as raised:
+        Http("Store", server.url).get(path)
+    assert str(raised.value).isprintable()
+    return str(raised.value)
+
+
+# --- credentials ---
+
+
+def test_credentials_do_not_follow_a_redirect_to_elsewhere(
+    start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(http.ENV_HEADERS, "authorization=Bearer secret,x-api-key=secret")
+    store, elsewhere = start(), start()
+    store.answer = lambda handler: send(handler, 302, Location=f"{elsewhere.url}/login")
+    message = refusal(store)
+    assert message.startswith(f"Store at {store.url} sends its readers to {elsewhere.url.removeprefix('http://')}, ")
+    assert "secret" not in message
+    assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["//evil.example/x", "https://127.0.0.1:1/x", "http://user@127.0.0.1/x", "file:///etc/passwd", "http://[", "\x1b"],
+)
+def test_a_redirect_to_a_strange_place_is_not_followed(server: Server, target: str) -> None:
+    server.answer = lambda handler: send(handler, 307, Location=target)
+    assert refusal(server)
+    assert len(server.asked) <= 5
+
+
+def test_a_redirect_within_the_store_is_followed_with_credentials(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(http.ENV_HEADERS, "x-api-key=secret")
+    server.answer = lambda handler: (
+        send(handler, 301, Location="/y?a=1") if handler.path.startswith("/x") else send(handler, 200, b"found")
+    )
+    assert Http("Store", server.url).get("/x", {"b": "2"}).content == b"found"
+    assert [(path, headers["x-api-key"]) for path, headers in server.asked] == [
+        ("/x?b=2", "secret"),
+        ("/y?a=1", "secret"),
+    ]
+
+
+def test_redirects_in_a_circle_end(server: Server) -> None:
+    server.answer = lambda handler: send(handler, 302, Location="/x")
+    assert refusal(server) == f"Store at {server.url} redirects without an end; check the URL"
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "same"),
+    [
+        ("http://h/a", "https://h/b", True),
+        ("http://h:80/a", "https://h/b", True),
+        ("http://h:3200/a", "https://h/b", False),
+        ("https://h/a", "http://h/a", False),
+        ("http://h/a", "http://h:8080/a", False),
+        ("http://h/a", "http://other/a", False),
+        ("http://h/a", "http://me@h/a", False),
+    ],
+)
+def test_a_redirect_stays_with_the_server_or_goes_to_its_https(url: str, target: str, same: bool) -> None:
+    assert http._same_place(url, target) is same
+
+
+def test_a_netrc_file_does_not_take_the_place_of_the_credentials(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password other\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv(http.ENV_HEADERS, "authorization=Bearer secret")
+    Http("Store", server.url).get("/x")
+    assert server.asked[0][1]["authorization"] == "Bearer secret"
+
+
+def test_credentials_in_a_file_are_read_again_when_they_are_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    file = tmp_path / "headers"
+    file.write_text("# of the store\nauthorization=Bearer old, with a comma\n\nx-more=1\n")
+    monkeypatch.setenv(http.ENV_HEADERS_FILE, str(file))
+    store = Http("Store", server.url)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        file.write_text("authorization=Bearer new\n")
+        fresh = handler.headers["authorization"] == "Bearer new"
+        send(handler, 200 if fresh else 401, b"ok")
+
+    server.answer = answer
+    assert store.get("/x").content == b"ok"
+    assert [headers["authorization"] for _, headers in server.asked] == ["Bearer old, with a comma", "Bearer new"]
+
+
+def test_credentials_that_stay_wrong_are_an_error_that_says_where_they_belong(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "headers").write_text("authorization=Bearer secret")
+    monkeypatch.setenv(http.ENV_HEADERS_FILE, str(tmp_path / "headers"))
+    server.answer = lambda handler: send(handler, 401)
+    message = refusal(server)
+    assert http.ENV_HEADERS in message
+    assert "secret" not in message
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "value", ["authorization", "=x", "a=Bearer\x00secret", "a=s\u00e9cret", "b\nc=secret", "a b=secret"]
+)
+def test_a_header_that_can_not_be_sent_is_refused_unseen(
+    monkeypatch: pytest.MonkeyPatch, value: str, tmp_path: Any
+) -> None:
+    (tmp_path / "headers").write_text(value, encoding="utf-8", newline="")
+    monkeypatch.setenv(http.ENV_HEADERS_FILE, str(tmp_path / "headers"))
+    with pytest.raises(TraceQueryError) as raised:
+        Http("Store", "http://h")
+    assert "secret" not in str(raised.value)
+
+
+def test_a_tenant_can_not_bring_another_header_along() -> None:
+    with pytest.raises(TraceQueryError, match="holds a header that can't be sent"):
+        Http("Store", "http://h", {"x-tenant": "a\r\nx-other: b"})
+
+
+def test_a_credentials_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(http.ENV_HEADERS_FILE, "/nowhere/headers")
+    with pytest.raises(TraceQueryError, match="can't read /nowhere/headers, which OTEL_KFS_TRACE_STORE_HEADERS_FILE"):
+        Http("Store", "http://h")
+
+
+# --- answers ---
+
+
+def endless(server: Server, chunk: bytes) -> Iterator[bytes]:
+    while not server.closing.is_set():
+        yield chunk
+
+
+def test_an_answer_without_an_end_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "LARGEST", 2**20)
+    server.answer = lambda handler: chunks(handler, endless(server, b"x" * 2**16))
+    with pytest.raises(AnswerTooLarge, match="answered with more than 1 MiB at once; ask for a shorter window"):
+        Http("Store", server.url).get("/x")
+
+
+@pytest.mark.parametrize("where", ["body", "headers", "status line", "nothing"])
+def test_an_answer_that_comes_byte_by_byte_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(http, "_WHOLE", 0.3)
+
+    def trickle(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(
+            {
+                "body": b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n",
+                "headers": b"HTTP/1.1 200 OK\r\nX-Long: ",
+                "status line": b"HTTP/1.1 ",
+                "nothing": b"",
+            }[where]
+        )
+        while not server.closing.wait(0.02):
+            if where != "nothing":
+                handler.wfile.write(b"1")
+
+    server.answer = trickle
+    assert refusal(server) == f"can't reach Store at {server.url}: no answer in time; check the URL"
+
+
+def test_a_compressed_bomb_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "LARGEST", 2**20)
+    server.answer = lambda handler: send(handler, 200, gzip.compress(b" " * 2**26), Content_Encoding="gzip")
+    with pytest.raises(AnswerTooLarge):
+        Http("Store", server.url).get("/x")
+
+
+def test_a_compressed_answer_is_read(server: Server) -> None:
+    server.answer = lambda handler: send(handler, 200, gzip.compress(b"found"), Content_Encoding="gzip")
+    assert Http("Store", server.url).get("/x").content == b"found"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 302 Found\r\n\r\n",
+        b"",
+    ],
+)
+def test_an_answer_that_is_no_http_is_one_line(server: Server, raw: bytes) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(raw)
+        handler.close_connection = True
+
+    server.answer = answer
+    assert refusal(server).startswith((f"can't reach Store at {server.url}: ", f"Store at {server.url} answered 302"))
+
+
+def test_what_a_store_says_can_not_move_the_cursor(server: Server) -> None:
+    server.answer = lambda handler: send(handler, 400, b"\x1b[2J\r\n<b>bad</b>\x00" + b"x" * 5000)
+    message = refusal(server)
+    assert message.startswith(f"Store at {server.url} answered 400 to /x: [2J <b>bad</b> xxx")
+    assert len(message) < 400
+
+
+def test_a_store_that_wants_us_to_come_back_in_a_year_is_asked_sooner(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    answers = iter([429, 200])
+    server.answer = lambda handler: send(handler, next(answers), b"ok", Retry_After="31536000")
+    assert Http("Store", server.url).get("/x").content == b"ok"
+    assert slept == [http._LONGEST_WAIT]
+
+
+def test_a_store_that_stays_busy_is_said_so(server: Server) -> None:
+    server.answer = lambda handler: send(handler, 503)
+    assert refusal(server) == f"Store at {server.url} is too busy to answer; try again later"
+    assert len(server.asked) == 5
+
+
+# --- side by side ---
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.001 * (7 - number % 7))
+        return number
+
+    assert list(side_by_side(work, range(50))) == list(range(50))
+
+
+def test_no_more_than_so_many_are_under_way() -> None:
+    lock, at_once, most = threading.Lock(), [0], [0]
+
+    def work(_: int) -> None:
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        time.sleep(0.002)
+        with lock:
+            at_once[0] -= 1
+
+    list(side_by_side(work, range(40), 3))
+    assert most[0] <= 3
+
+
+def test_what_one_of_them_raises_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(lambda number: 1 // number, [1, 0, 1]))
