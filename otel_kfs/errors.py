@@ -6,6 +6,7 @@
      +-- InputError          a file, image or payload that can't be used
      +-- SendError           an image that did not reach the model, or was refused
      |    +-- TooLarge       ... because a limit of the broker, client or server is lower than its size
+     +-- NotParked           a record that could not be written to the dead-letter topic
      +-- TraceQueryError     a trace query that can't be understood or answered
      +-- DemoError           a process of the demo that did not start or died
 
@@ -46,6 +47,10 @@ class SendError(OtelKfsError):
 
 class TooLarge(SendError):
     """A payload over a limit; the message names the limit and the setting that raises it."""
+
+
+class NotParked(OtelKfsError):
+    """A record that could not be written to the dead-letter topic; it stays uncommitted where it was."""
 
 
 class TraceQueryError(OtelKfsError):

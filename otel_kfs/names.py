@@ -11,7 +11,9 @@ from typing import Final
 
 # --- spans ---
 SEND_IMAGE: Final = "send image"  # INTERNAL, the sender's root; stamp 1 is its start, over HTTP 4 its end
-ENCODE: Final = "encode"  # INTERNAL, image file -> base64 -> JSON
+ENCODE: Final = "encode"  # INTERNAL, image file -> what is sent (base64 in JSON, unless told otherwise)
+RESIZE: Final = "resize"  # INTERNAL, within `encode`: the image is made as small as the model sees it
+COMPRESS: Final = "compress"  # INTERNAL, within `encode`: the payload is compressed
 RECEIVE: Final = "receive"  # INTERNAL, a model server: from the request's headers to its whole body; stamp 2 is its end
 DECODE: Final = "decode"  # INTERNAL, a model server: body -> instances
 PREPROCESS: Final = "preprocess"  # INTERNAL, a model's method; stamp 3 is the end of the first one
@@ -67,6 +69,7 @@ GRPC: Final = "grpc"  # the value of rpc.system.name
 # --- OpenTelemetry semantic conventions, HTTP, RPC and resources ---
 HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"  # bytes
+HTTP_REQUEST_RESEND_COUNT: Final = "http.request.resend_count"  # on a retry's request: 1, 2 ...
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
 URL_FULL: Final = "url.full"  # without user-info and query
 SERVER_ADDRESS: Final = "server.address"
@@ -78,6 +81,7 @@ RPC_METHOD: Final = "rpc.method"
 RPC_RESPONSE_STATUS_CODE: Final = "rpc.response.status_code"  # gRPC's name of it: "OK", "INVALID_ARGUMENT"
 SERVICE_NAME: Final = "service.name"
 HOST_NAME: Final = "host.name"
+PROCESS_PID: Final = "process.pid"
 
 # --- ours ---
 TRANSPORT: Final = "otel_kfs.transport"  # on `send image`: "http" or "kafka"
@@ -85,13 +89,19 @@ RUN_ID: Final = "otel_kfs.run.id"  # on `send image`: which measurement it belon
 SEQUENCE: Final = "otel_kfs.sequence"  # on `send image`: 0, 1, 2 ... within its sender
 WARMUP: Final = "otel_kfs.warmup"  # on `send image`: true where the tables leave it out
 IMAGE_SIZE: Final = "otel_kfs.image.size"  # on `send image`: bytes of the image file
-PAYLOAD_SIZE: Final = "otel_kfs.payload.size"  # on `send image`: bytes sent (JSON)
+PAYLOAD_SIZE: Final = "otel_kfs.payload.size"  # on `send image`: bytes sent
+ENCODING: Final = "otel_kfs.encoding"  # on `send image`: how the image was written down; absent: base64 in JSON
+COMPRESSION: Final = "otel_kfs.compression"  # on `send image`: of the payload; absent: none
+CELL: Final = "otel_kfs.cell"  # on `send image`: an experiment's label for one combination of settings
 ROLE: Final = "otel_kfs.role"  # on a model's spans: "transformer" or "predictor"
 MODEL_NAME: Final = "otel_kfs.model.name"  # on a model's spans
 ACKNOWLEDGED: Final = "otel_kfs.acknowledged"  # on `send T`: false where the broker's acknowledgement can't be seen
 RECORD_TIMESTAMP: Final = "otel_kfs.record.timestamp"  # on `process`: the record's own, ms since the epoch
 RECORD_TIMESTAMP_TYPE: Final = "otel_kfs.record.timestamp.type"  # on `process`: "CreateTime" or "LogAppendTime"
 QUEUE_TIME: Final = "otel_kfs.queue.time"  # on `process`: ms from the record's timestamp to the start of processing
+DELIVERY_ATTEMPT: Final = "otel_kfs.delivery.attempt"  # on the bridge's `process`: more than 1 where it may be a repeat
+OUTCOME: Final = "otel_kfs.outcome"  # on the bridge's `process`: what became of the record
+CONTEXT_TRUSTED: Final = "otel_kfs.context.trusted"  # on `process` and its link: false where headers are not believed
 
 HTTP: Final = "http"
 TRANSFORMER: Final = "transformer"

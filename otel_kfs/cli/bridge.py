@@ -2,30 +2,93 @@
 
 from __future__ import annotations
 
+import math
+import os
+import signal
+import sys
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 import otel_kfs
-from otel_kfs.cli.options import properties
+from otel_kfs.cli.options import model_access, properties
+
+if TYPE_CHECKING:
+    import requests
+
+_POLICY = click.Choice(["skip", "dead-letter", "stop"])
+_LOOK_SECONDS = 0.2  # how often the thread that waits for signals sees whether it is needed
+_CLOSE_SECONDS = 15.0  # beyond the grace, to commit, leave the group and write the last spans
+_POSITIVE = click.FloatRange(0, min_open=True)
 
 
 @click.command(
     epilog="""\b
-Example:
+Examples:
   otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet --url http://ingress --model mobilenet
+  otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet --url http://ingress --model mobilenet \\
+      --concurrency 8 --retries 8 --retry-for 300 --dead-letter-topic mobilenet.dead-letters
+  otel-kfs bridge --bootstrap-servers localhost:9092 --dead-letter-topic mobilenet.dead-letters --redrive \\
+      --url http://ingress --model mobilenet
 """
 )
 @click.option("--bootstrap-servers", required=True, help="host:port,...")
-@click.option("--topic", "topics", multiple=True, required=True, help="The topic; may be given many times.")
+@click.option("--topic", "topics", multiple=True, help="The topic; may be given many times.")
 @click.option("--group", default="otel-kfs-bridge", show_default=True, help="The consumer group.")
 @click.option("--consumer-config", metavar="FILE", help="Further settings, in Kafka's properties format.")
 @click.option("--url", required=True, help="The server or ingress (with --model), or the whole :predict URL.")
 @click.option("--model", help="The model's name.")
 @click.option("--host-header", help="The Host by which an ingress finds the model.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds.")
+@model_access
+@click.option("--timeout", type=_POSITIVE, default=600.0, show_default=True, help="Seconds for one request.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Records at the model at a time. Those of one key go one after another, in their order.",
+)
+@click.option(
+    "--max-in-flight",
+    type=click.IntRange(1),
+    help="Records in memory at a time.  [default: 1 without --concurrency, else twice as many]",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="Repeat a request so often that was not answered (5xx, 408, 425, 429, no connection).",
+)
+@click.option("--retry-for", type=_POSITIVE, default=60.0, show_default=True, help="... within so many seconds.")
+@click.option("--dead-letter-topic", help="Where records go that the model refuses or does not answer.")
+@click.option(
+    "--dead-letter-config",
+    metavar="FILE",
+    help="Further settings of its producer; without it, it reaches the broker as the consumer does.",
+)
+@click.option("--on-refused", type=_POLICY, help="A 4xx.  [default: dead-letter with such a topic, else skip]")
+@click.option("--on-unanswered", type=_POLICY, help="After all retries.  [default: dead-letter, else stop]")
+@click.option("--redrive", is_flag=True, help="Hand over the dead-letter topic's records, up to its present end.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds for the records in hand, at the end and before a partition goes to another bridge.",
+)
 @click.option("--links", is_flag=True, help="Link to the producer's trace instead of continuing it.")
+@click.option(
+    "--trust-context",
+    type=click.Choice(["yes", "no"]),
+    default="yes",
+    show_default=True,
+    help="no: records come from strangers; a new trace for each, linked to theirs, without their baggage.",
+)
 @click.option("--traces-file", metavar="FILE", help="Append spans there as OTLP-JSON instead of exporting them.")
 @click.pass_obj
 def bridge(
@@ -37,14 +100,28 @@ def bridge(
     url: str,
     model: str | None,
     host_header: str | None,
+    model_session: Callable[[], requests.Session],
     timeout: float,
+    concurrency: int,
+    max_in_flight: int | None,
+    retries: int,
+    retry_for: float,
+    dead_letter_topic: str | None,
+    dead_letter_config: str | None,
+    on_refused: str | None,
+    on_unanswered: str | None,
+    redrive: bool,
+    grace: float,
     links: bool,
+    trust_context: str,
     traces_file: str | None,
 ) -> None:
     """Consume a topic and hand each record to a model, until Ctrl-C; prints one JSON object a record.
 
-    A record's offset is committed after its answer. A record that the model's server refuses (4xx) is reported and
-    passed over; when the server can't be reached or fails, the bridge ends with that record uncommitted.
+    A record's offset is committed after it was answered, parked in the dead-letter topic or passed over: none is
+    lost. What the model's server refuses (4xx) is reported and passed over; when it can't be reached or fails in spite
+    of all retries, the bridge ends with exit code 1 and that record uncommitted. With a dead-letter topic, both are
+    parked there. Ctrl-C and SIGTERM let the records in hand end; a second one does not wait.
     """
     from dataclasses import asdict
 
@@ -53,23 +130,100 @@ def bridge(
     from otel_kfs.kafka.bridge import Answer, Bridge
     from otel_kfs.model_client import predict_url
 
+    if redrive and (topics or not dead_letter_topic):
+        raise click.UsageError("--redrive reads the --dead-letter-topic: give that one, and no --topic")
+    if not redrive and not topics:
+        raise click.UsageError("nothing to consume: give --topic")
+
     def report(answer: Answer) -> None:
         click.echo(orjson.dumps(asdict(answer)))
         if answer.refused:
-            click.echo(f"refused: {answer.topic}[{answer.partition}]@{answer.offset}: {answer.refused}", err=True)
+            place = f"{answer.topic}[{answer.partition}]@{answer.offset}"
+            click.echo(f"{answer.outcome}: {place}: {answer.refused}", err=True)
 
-    otel_kfs.configure("kafka-bridge", traces_file=traces_file)
-    running = Bridge(
-        bootstrap_servers,
-        topics,
-        predict_url(url, model),
-        group=group,
-        host=host_header,
-        timeout=timeout,
-        config=properties(consumer_config),
-        links=links,
-    )
-    if not obj["quiet"]:
-        click.echo(f"consuming {', '.join(topics)} as group {group}; Ctrl-C stops", err=True)
-    with suppress(KeyboardInterrupt):
-        running.run(report, threading.Event())
+    with _signals(grace + _CLOSE_SECONDS) as signals:
+        otel_kfs.configure("kafka-bridge", traces_file=traces_file)
+        running = Bridge(
+            bootstrap_servers,
+            topics,
+            predict_url(url, model),
+            group=group,
+            host=host_header,
+            timeout=timeout,
+            config=properties(consumer_config),
+            links=links,
+            trust_context=trust_context == "yes",
+            concurrency=concurrency,
+            max_in_flight=max_in_flight,
+            retries=retries,
+            retry_for=retry_for,
+            dead_letter_topic=dead_letter_topic,
+            dead_letter_config=properties(dead_letter_config) if dead_letter_config else None,
+            on_refused=on_refused,  # type: ignore[arg-type]  # click gives a choice as text
+            on_unanswered=on_unanswered,  # type: ignore[arg-type]
+            grace=grace,
+            redrive=redrive,
+            session=model_session,
+        )
+        if not obj["quiet"]:
+            what = f"redriving {dead_letter_topic}" if redrive else f"consuming {', '.join(topics)}"
+            click.echo(f"{what} as group {group}; Ctrl-C stops", err=True)
+        try:
+            running.run(report, signals.stop)
+        finally:
+            if not obj["quiet"]:
+                click.echo(str(running.tally), err=True)
+    if signals.received is not None:
+        sys.exit(128 + signals.received)  # as a shell reports a program that this signal ended
+
+
+class _Signals:
+    """An event that the first SIGTERM or Ctrl-C sets; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.received: int | None = None
+
+    def heard(self, number: int, _: object = None) -> None:
+        """One has come."""
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = number
+        self.stop.set()
+
+
+@contextmanager
+def _signals(seconds: float) -> Iterator[_Signals]:
+    """Take signals until the end of the `with`; so many seconds after the first, the process ends whatever it does.
+
+    A thread waits for them, since the main thread may be deep in librdkafka, where Python handles no signal. To be
+    entered before there are other threads: to those that are there already, a signal may come all the same.
+    """
+    signals, over, numbers = _Signals(), threading.Event(), {signal.SIGTERM, signal.SIGINT}
+
+    def wait() -> None:
+        until = math.inf
+        while not over.is_set():
+            info = signal.sigtimedwait(numbers, _LOOK_SECONDS)
+            if info is not None:
+                signals.heard(info.si_signo)
+            if signals.received is not None:
+                until = min(until, time.monotonic() + seconds)
+            if time.monotonic() > until:
+                click.echo(f"not ended within {seconds:g} s", err=True)
+                os._exit(128 + (signals.received or 0))
+
+    can_wait = hasattr(signal, "sigtimedwait")  # not on macOS: there, a signal waits for the main thread
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers if can_wait else ())
+    handlers = {number: signal.signal(number, signals.heard) for number in numbers}
+    thread = threading.Thread(target=wait if can_wait else over.wait, daemon=True)
+    thread.start()
+    try:
+        yield signals
+    finally:
+        over.set()
+        thread.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        for number, handler in handlers.items():
+            # After the first, the second still ends the process, while the last spans are written.
+            signal.signal(number, handler if signals.received is None else signal.SIG_DFL)

@@ -1,44 +1,47 @@
-"""The bridge: consumes a topic and hands each record to a model's URL, committing only what was answered."""
+"""The bridge: consumes topics, hands each record to a model's URL, and commits only what was dealt with."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from confluent_kafka import KafkaError
+import requests
+from confluent_kafka import KafkaError, TopicPartition
 
 from otel_kfs import tracing
-from otel_kfs.errors import ConfigError, SendError
+from otel_kfs.errors import ConfigError
+from otel_kfs.kafka.bridging import outcomes
+from otel_kfs.kafka.bridging.dead_letters import DeadLetters
+from otel_kfs.kafka.bridging.handing import Manner, Model, Task, hand_over
+from otel_kfs.kafka.bridging.offsets import Offsets
+from otel_kfs.kafka.bridging.outcomes import Answer, Policy, Tally
+from otel_kfs.kafka.bridging.redrive import Redrive
+from otel_kfs.kafka.bridging.retries import Abandoned, Limits
+from otel_kfs.kafka.bridging.workers import Workers
 from otel_kfs.kafka.config import consumer_config
 from otel_kfs.kafka.consumer import Consumer
-from otel_kfs.kafka.handling import process
-from otel_kfs.model_client import ModelClient
+from otel_kfs.kafka.security import accepted
+
+__all__ = ["Answer", "Bridge"]
 
 _log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.5  # how soon a request to stop is seen
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What became of one record: the model's answer, or why the model's server refused it."""
-
-    topic: str
-    partition: int
-    offset: int
-    answer: dict[str, Any] | None
-    refused: str | None = None
+_POLL_SECONDS = 0.05  # how soon an answer is committed, and a request to stop is seen
+# With no room for another record, so long until the partitions are paused: what librdkafka has fetched already is
+# thrown away by that, and fetched again.
+_PATIENCE_SECONDS = 1.0
 
 
 class Bridge:
-    """Consumes `topics` and posts each record's value to a model.
+    """Consumes topics and posts each record's value to a model.
 
-    A record's offset is committed after its answer, so a bridge that dies hands the record over again. A record that
-    the server refuses as the client's fault (4xx) is reported and passed over; any other failure ends `run` with the
-    record uncommitted.
+    A record's offset is committed after it was dealt with: answered, parked in the dead-letter topic, or passed over
+    because the user's policy says so. So every record is handed over at least once, and again where a bridge died
+    before the commit. Records with the same key go one after another, in their order.
     """
 
     def __init__(
@@ -52,56 +55,94 @@ class Bridge:
         timeout: float = 600.0,
         config: Mapping[str, Any] | None = None,
         links: bool = False,
+        trust_context: bool = True,
+        concurrency: int = 1,
+        max_in_flight: int | None = None,
+        retries: int = 5,
+        retry_for: float = 60.0,
+        dead_letter_topic: str | None = None,
+        dead_letter_config: Mapping[str, Any] | None = None,
+        on_refused: Policy | None = None,
+        on_unanswered: Policy | None = None,
+        grace: float = 30.0,
+        redrive: bool = False,
+        session: Callable[[], requests.Session] = requests.Session,
     ) -> None:
-        """`url` is the model's; `host` goes into the Host header; `timeout` bounds one answer (seconds).
+        """`url` is the model's; `host` goes into the Host header; `timeout` bounds one request (seconds).
 
-        `config` holds further librdkafka settings. With `links`, each record's processing is a trace of its own that
-        links to the producer's, instead of a part of it.
-        """
-        tracing.instrument_requests()
-        self._client = ModelClient(url, host=host, timeout=timeout)
-        self._group = group
-        self._links = links
-        self._topics = list(topics)
-        self._servers = bootstrap_servers
-        # What goes wrong with connections comes by this callback alone; librdkafka would also log it, at each try.
-        settings = {"error_cb": self._connection_error, "log_level": 2, **(config or {})}
-        self._unreached = ""
-        self._consumer = Consumer(consumer_config(bootstrap_servers, group, settings))
+        `config` holds further librdkafka settings of the consumer, `dead_letter_config` those of the producer for the
+        dead-letter topic (without it: as far as they are about reaching the broker, the consumer's). `session` makes
+        the HTTP session of one worker: it brings credentials, certificates, proxies.
 
-    def run(self, on_answer: Callable[[Answer], None], stop: threading.Event | None = None) -> None:
-        """Hand records over until `stop` is set, telling `on_answer` of each; the consumer is closed at the end.
+        With `links`, each record's processing is a trace of its own that links to the producer's, instead of a part of
+        it; without `trust_context` too, and the producer's baggage stays out.
+
+        `concurrency` workers have together at most `max_in_flight` records (default: 1 of 1 worker, else twice as many
+        as workers). A request that fails is repeated up to `retries` times, within `retry_for` seconds. Then
+        `on_unanswered` says what becomes of the record, `on_refused` of one that the server refuses (4xx): "skip",
+        "dead-letter" or "stop" (default: "dead-letter" with a dead-letter topic, else "stop" and "skip"). `grace`
+        (seconds) bounds how long records in hand are waited for at the end, and when partitions go to another bridge.
+
+        With `redrive`, the records are the dead-letter topic's own, up to its present end; `topics` is empty then.
 
         Raises:
-            SendError: the model's server can't be reached or failed; the record was not committed.
+            ConfigError: options or settings that can't work together.
+        """
+        if redrive and (topics or dead_letter_topic is None):
+            raise ConfigError("a redrive reads the dead-letter topic: name that one, and no other topic")
+        if dead_letter_topic in topics:
+            raise ConfigError(f"{dead_letter_topic} is the dead-letter topic: it can't be bridged, only redriven")
+        if dead_letter_topic is None and outcomes.DEAD_LETTER in {on_refused, on_unanswered}:
+            raise ConfigError("records can't be parked without a dead-letter topic; name one with --dead-letter-topic")
+        tracing.instrument_requests()
+        self._servers = bootstrap_servers
+        self._topics = [dead_letter_topic] if redrive and dead_letter_topic else list(topics)
+        self._room = max_in_flight or (1 if concurrency == 1 else 2 * concurrency)
+        self._grace = grace
+        self._concurrency = concurrency
+        self._model = partial(_model, url, host, timeout, session)
+        parks = dead_letter_topic is not None
+        self._manner = Manner(
+            group,
+            links,
+            trust_context,
+            Limits(retries, retry_for),
+            on_refused or (outcomes.DEAD_LETTER if parks else outcomes.SKIP),
+            on_unanswered or (outcomes.DEAD_LETTER if parks else outcomes.STOP),
+        )
+        self._dead_letters = (
+            DeadLetters(bootstrap_servers, dead_letter_topic, group, config or {}, dead_letter_config)
+            if dead_letter_topic is not None
+            else None
+        )
+        self.tally = Tally()
+        self._offsets = Offsets()
+        # What goes wrong with connections comes by this callback alone; librdkafka would also log it, at each try.
+        settings = {
+            "error_cb": self._connection_error,
+            "on_commit": self._offsets.committed,
+            "log_level": 2,
+            **({"enable.partition.eof": True} if redrive else {}),
+            **(config or {}),
+        }
+        self._unreached = ""
+        with accepted("the consumer's settings"):
+            self._consumer = Consumer(consumer_config(bootstrap_servers, group, settings))
+        self._offsets.of(self._consumer)
+        self._redrive = Redrive(self._consumer, self._topics[0], bootstrap_servers) if redrive else None
+
+    def run(self, on_answer: Callable[[Answer], None], stop: threading.Event | None = None) -> None:
+        """Hand records over until `stop` is set; then finish those in hand, commit, and close the consumer.
+
+        `on_answer` is told of each record before it is committed, from one thread at a time. What it raises ends the
+        run, with that record uncommitted. With `redrive` the run also ends at the end of the dead-letter topic.
+
+        Raises:
+            SendError: a record was not answered and the policy is to stop; it was not committed.
+            NotParked: a record could not be written to the dead-letter topic; it was not committed.
             ConfigError: the broker refuses the topic, the group or the credentials.
         """
-        stop = stop or threading.Event()
-        try:
-            self._consumer.subscribe(self._topics)
-            while not stop.is_set():
-                record = self._consumer.poll(_POLL_SECONDS)
-                if record is None:
-                    continue
-                if record.error() is not None:
-                    self._broker_error(record.error())
-                    continue
-                on_answer(self._hand_over(record))
-                self._consumer.commit(record, asynchronous=False)
-        finally:
-            self._consumer.close()
-            self._client.close()
-
-    def _hand_over(self, record: Any) -> Answer:
-        place = (record.topic(), record.partition(), record.offset())
-        try:
-            with process(record, group=self._group, links=self._links):
-                answer = self._client.post(record.value() or b"")
-        except SendError as error:
-            if error.status is None or error.status >= 500:
-                raise
-            return Answer(*place, None, refused=str(error))
-        return Answer(*place, answer)
+        _Run(self, on_answer, stop or threading.Event()).to_its_end()
 
     def _broker_error(self, error: KafkaError) -> None:
         """What stands in the place of a record; a topic that does not exist yet may still be made."""
@@ -118,3 +159,135 @@ class Bridge:
             raise ConfigError(f"the broker at {self._servers} refused: {error.str()}")
         else:
             self._unreached = error.str()
+
+
+def _model(url: str, host: str | None, timeout: float, session: Callable[[], requests.Session]) -> Model:
+    return Model(url, host, timeout, session())
+
+
+class _Run:
+    """One run of a bridge: its workers, and the loop that feeds them. The loop never waits for a model."""
+
+    def __init__(self, bridge: Bridge, on_answer: Callable[[Answer], None], stop: threading.Event) -> None:
+        self._bridge = bridge
+        self._consumer, self._offsets, self._redrive = bridge._consumer, bridge._offsets, bridge._redrive
+        self._on_answer = on_answer
+        self._telling = threading.Lock()
+        self._stop = stop
+        self._ends = threading.Event()  # no further try of a request
+        self._failure: BaseException | None = None
+        self._paused = False
+        self._models = [bridge._model() for _ in range(bridge._concurrency)]
+        self._workers: Workers[Task] = Workers(bridge._concurrency, self._work)
+
+    def to_its_end(self) -> None:
+        try:
+            try:
+                if self._redrive is not None:
+                    self._redrive.begin()
+                self._consumer.subscribe(
+                    self._bridge._topics,
+                    on_assign=self._assigned,
+                    on_revoke=self._revoked,
+                    on_lost=self._lost,
+                )
+                while not (self._stop.is_set() or self._failure or self._redriven()):
+                    self._turn()
+            finally:
+                self._finish()
+        finally:
+            self._workers.close()
+            self._consumer.close()
+            for model in self._models:
+                model.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _turn(self) -> None:
+        """Get as many records as there is room for; without room, wait, and stay in the group meanwhile."""
+        limit = self._bridge._room
+        under_way = self._workers.wait_for_fewer(limit, _PATIENCE_SECONDS)
+        self._offsets.commit()
+        if under_way < limit and self._paused:
+            self._consumer.resume(self._consumer.assignment())
+            self._paused = False
+        elif under_way >= limit:
+            # At each turn: partitions that were assigned meanwhile are not paused yet.
+            self._consumer.pause(self._consumer.assignment())
+            self._paused = True
+        records = []
+        timeout = 0.0 if self._paused else _POLL_SECONDS
+        while (record := self._consumer.poll(timeout)) is not None:
+            if self._redrive is not None and self._redrive.is_beyond(record):
+                pass
+            elif record.error() is not None:
+                self._bridge._broker_error(record.error())
+            else:
+                records.append(record)
+            if under_way + len(records) >= limit:
+                break
+            timeout = 0.0
+        if records:
+            for record, (owner, delivery) in zip(records, self._offsets.hand_out(records), strict=True):
+                self._workers.give(Task(record, owner, delivery), record.key())
+
+    def _redriven(self) -> bool:
+        return (
+            self._redrive is not None
+            and self._redrive.is_over()
+            and self._workers.wait_for_fewer(1, _POLL_SECONDS) == 0
+        )
+
+    def _work(self, number: int, task: Task) -> None:
+        """A worker's part. Whatever fails, fails the run: the loop sees it and ends."""
+        bridge, offset = self._bridge, task.record.offset()
+        if self._failure is not None or task.owner.given_up.is_set():
+            bridge.tally.abandoned()
+            return
+        self._offsets.start(task.owner, offset)
+        try:
+            answer = hand_over(task, self._models[number], bridge._manner, bridge._dead_letters, self._ends)
+            with self._telling:
+                bridge.tally.told(answer)
+                self._on_answer(answer)
+        except Abandoned as abandoned:
+            _log.info("%s[%d]@%d: %s", task.record.topic(), task.record.partition(), offset, abandoned)
+            bridge.tally.abandoned()
+        except BaseException as failure:
+            # The first one counts: what follows it may be its consequence.
+            self._failure = self._failure or failure
+        else:
+            self._offsets.done(task.owner, offset)
+
+    def _finish(self) -> None:
+        """Let what is in hand end, within the grace; commit what is done."""
+        self._ends.set()
+        self._give_back(lambda _: True)
+        self._offsets.release()
+
+    def _give_back(self, wanted: Callable[[Task], bool]) -> None:
+        bridge = self._bridge
+        bridge.tally.abandoned(len(self._workers.take_back(wanted)))
+        late = self._workers.wait_until_done(wanted, time.monotonic() + bridge._grace)
+        if late:
+            bridge.tally.abandoned(len(late))
+            _log.warning(
+                "%d records were not answered within the grace of %g s; they come again", len(late), bridge._grace
+            )
+
+    def _assigned(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
+        self._offsets.assigned(partitions)
+        if self._redrive is not None:
+            self._redrive.assigned(partitions)
+
+    def _revoked(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
+        """Another bridge gets these: finish what is at work there, commit it, and give the rest back."""
+        owners = self._offsets.give_up(partitions)
+        self._give_back(lambda task: task.owner in owners)
+        self._offsets.release(partitions)
+
+    def _lost(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
+        """Another bridge has these already: nothing can be committed."""
+        owners = self._offsets.give_up(partitions)
+        self._bridge.tally.abandoned(len(self._workers.take_back(lambda task: task.owner in owners)))
+        self._offsets.release(partitions, commit=False)

@@ -33,16 +33,19 @@ _TIMESTAMP_TYPES = {
 
 
 def process(
-    record: Any, *, consumer: Any = None, group: str | None = None, links: bool = False
+    record: Any, *, consumer: Any = None, group: str | None = None, links: bool = False, trusted: bool = True
 ) -> AbstractContextManager[Span]:
     """Bound what is done with one record: a `process {topic}` span, current inside the `with`.
 
     The span is a child of the record's `send` span, so that one record is one trace; with `links=True` it starts a
     trace of its own, linked to the producer's. An exception from inside marks the span and passes through unchanged.
     `consumer` (one of this package's) or `group` (a consumer group's id) is for the span's attributes alone.
+
+    With `trusted=False` the record's headers come from somebody who is not believed: a new trace, as with `links`,
+    whose span and link are marked with `otel_kfs.context.trusted`, and which the record's baggage does not enter.
     """
     client = None if consumer is None else getattr(consumer, "_kfs", None)
-    return _Process(record, _of_group(group) if client is None else client.process, links)
+    return _Process(record, _of_group(group) if client is None else client.process, links, trusted)
 
 
 def processing(consumer: Any, timeout: float = -1, *, links: bool = False) -> Processing:
@@ -115,12 +118,13 @@ class Processing:
 class _Process:
     """One record's processing; written out as a class because a generator costs twice as much."""
 
-    __slots__ = ("_links", "_metrics", "_operation", "_record", "_span", "_start", "_token")
+    __slots__ = ("_links", "_metrics", "_operation", "_record", "_span", "_start", "_token", "_trusted")
 
-    def __init__(self, record: Any, operation: Operation, links: bool) -> None:
+    def __init__(self, record: Any, operation: Operation, links: bool, trusted: bool = True) -> None:
         self._record = record
         self._operation = operation
-        self._links = links
+        self._links = links or not trusted
+        self._trusted = trusted
         self._span: Span = INVALID_SPAN
         self._token: Token[Context] | None = None
 
@@ -143,17 +147,19 @@ class _Process:
             self._span = remote
             self._token = otel_context.attach(propagated)
             return
+        mark = None if self._trusted else {names.CONTEXT_TRUSTED: False}
         name, shared, _ = self._operation[record.topic()]
         self._span = now.start_span(
             name,
             Context() if self._links else propagated,
             SpanKind.CONSUMER,
-            _attributes(record, shared, self._start),
+            {**_attributes(record, shared, self._start), **(mark or {})},
             start_time=self._start,
-            links=[Link(creation)] if self._links and creation.is_valid else None,
+            links=[Link(creation, mark)] if self._links and creation.is_valid else None,
         )
         # Baggage of the record's headers travels on to the calls made inside; the span is current on top of it.
-        self._token = otel_context.attach(trace.set_span_in_context(self._span, propagated))
+        around = propagated if self._trusted else Context()
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, around))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

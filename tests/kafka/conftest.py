@@ -1,19 +1,21 @@
 """What the tests of the Kafka clients share: reading a topic from its start, without a group's slow join."""
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import confluent_kafka
 import pytest
+from bridge_support import SOON_JOINED
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support import wait_until
+from support import HttpServer, wait_until
 
 from otel_kfs import tracing
-from otel_kfs.kafka import Consumer, telemetry
+from otel_kfs.kafka import Bridge, Consumer, Producer, telemetry
 
 GROUP = "a group"
 
@@ -87,3 +89,59 @@ def measured(use: Callable[..., InMemorySpanExporter]) -> Callable[[], dict[str,
         return {metric.name: metric for scope in scopes for metric in scope.metrics}
 
     return read
+
+
+@pytest.fixture
+def server() -> Iterator[HttpServer]:
+    """What a bridge takes for a model."""
+    with HttpServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def send(broker: str, topic: str) -> Callable[..., None]:
+    """Sends values to the test's topic, in a trace each."""
+    producer = Producer({"bootstrap.servers": broker})
+
+    def send_(*values: bytes | None, **more: Any) -> None:
+        for value in values:
+            producer.produce(topic, value, **more)
+        producer.flush()
+
+    return send_
+
+
+@pytest.fixture
+def group() -> str:
+    """A consumer group, the test's own."""
+    return f"g-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def bridge(broker: str, topic: str, group: str) -> Callable[..., Bridge]:
+    """Makes a bridge from the test's topic to a URL."""
+
+    def make(url: str, **options: Any) -> Bridge:
+        return Bridge(broker, [topic], url, group=group, **{"config": SOON_JOINED, **options})
+
+    return make
+
+
+@pytest.fixture
+def committed(broker: str, topic: str, group: str) -> Iterator[Callable[[], Any]]:
+    """The group's committed offset, and its metadata."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": broker, "group.id": group})
+    yield lambda: consumer.committed([confluent_kafka.TopicPartition(topic, 0)], timeout=10)[0]
+    consumer.close()
+
+
+@pytest.fixture
+def send_raw(broker: str, topic: str) -> Callable[..., None]:
+    """Sends a value with just these headers to the test's topic."""
+    producer = confluent_kafka.Producer({"bootstrap.servers": broker})
+
+    def send_(value: bytes | None, headers: Mapping[str, Any]) -> None:
+        producer.produce(topic, value, headers=dict(headers))
+        producer.flush()
+
+    return send_

@@ -1,90 +1,49 @@
-"""The bridge: each record to the model, committed once it is answered, and only then."""
+"""The bridge: each record to the model, committed once it is dealt with, and only then."""
 
 import threading
-import uuid
+from dataclasses import replace
 
 import confluent_kafka
 import pytest
-from support import HttpServer, closing_server, wait_until
+from bridge_support import SOON_JOINED, run_until, spans_of
+from support import closing_server, wait_until
 
 from otel_kfs.demo.broker import CONSUMER_SETTINGS
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, SendError, TooLarge
-from otel_kfs.kafka import Bridge, Producer
+from otel_kfs.kafka import Bridge
 from otel_kfs.kafka.bridge import Answer
 
 pytestmark = pytest.mark.kafka
 
 
-@pytest.fixture
-def server():
-    with HttpServer().running() as server:
-        yield server
-
-
-@pytest.fixture
-def send(broker, topic):
-    producer = Producer({"bootstrap.servers": broker})
-
-    def send(*values):
-        for value in values:
-            producer.produce(topic, value)
-        producer.flush()
-
-    return send
-
-
-@pytest.fixture
-def group():
-    return f"g-{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture
-def bridge(broker, topic, group):
-    """Makes a bridge from the test's topic to a URL."""
-    return lambda url, **options: Bridge(broker, [topic], url, group=group, config=CONSUMER_SETTINGS, **options)
-
-
-@pytest.fixture
-def committed(broker, topic, group):
-    """The group's committed offset."""
-    consumer = confluent_kafka.Consumer({"bootstrap.servers": broker, "group.id": group})
-    yield lambda: consumer.committed([confluent_kafka.TopicPartition(topic, 0)], timeout=10)[0].offset
-    consumer.close()
-
-
-def run_until(bridge: Bridge, count: int) -> list[Answer]:
-    """Run a bridge until it has told of so many answers."""
-    answers, stop = [], threading.Event()
-
-    def on_answer(answer):
-        answers.append(answer)
-        if len(answers) == count:
-            stop.set()
-
-    bridge.run(on_answer, stop)
-    return answers
+def told(*answers):
+    """Without their durations, which differ."""
+    return [replace(answer, duration=0.0) for answer in answers]
 
 
 def test_each_record_is_posted_and_its_answer_told(spans, bridge, server, topic, send):
     server.answer = lambda request, _: (200, b'{"got": ' + request.body + b"}")
     send(b"1", b"2")
     answers = run_until(bridge(server.url), 2)
-    assert answers == [Answer(topic, 0, 0, {"got": 1}), Answer(topic, 0, 1, {"got": 2})]
-    sent, done, posts = (
-        [span for span in spans.get_finished_spans() if span.name == name]
-        for name in (f"send {topic}", f"process {topic}", "POST")
-    )
+    assert told(*answers) == [
+        Answer(topic, 0, 0, "answered", {"got": 1}),
+        Answer(topic, 0, 1, "answered", {"got": 2}),
+    ]
+    assert all(answer.duration > 0 for answer in answers)
+    sent, done, posts = (spans_of(spans, name) for name in (f"send {topic}", f"process {topic}", "POST"))
     for span, child in [*zip(sent, done, strict=True), *zip(done, posts, strict=True)]:
         assert (child.context.trace_id, child.parent.span_id) == (span.context.trace_id, span.context.span_id)
 
 
 def test_a_record_is_committed_after_its_answer(bridge, server, send, committed):
     seen = []
-    server.answer = lambda *_: seen.append(committed()) or (200, b"{}")
+    server.answer = lambda *_: seen.append(committed().offset) or (200, b"{}")
     send(b"1", b"2")
     run_until(bridge(server.url), 2)
-    assert (seen, committed()) == ([confluent_kafka.OFFSET_INVALID, 1], 2)
+    assert seen[0] in {confluent_kafka.OFFSET_INVALID, 0}
+    assert seen[1] <= 1
+    assert committed().offset == 2
 
 
 def test_a_tombstone_is_posted_as_an_empty_body(bridge, server, send):
@@ -96,10 +55,7 @@ def test_a_tombstone_is_posted_as_an_empty_body(bridge, server, send):
 def test_with_links_processing_is_a_trace_of_its_own(spans, bridge, server, topic, send):
     send(b"1")
     run_until(bridge(server.url, links=True), 1)
-    (sent,), (done,) = (
-        [span for span in spans.get_finished_spans() if span.name == name]
-        for name in (f"send {topic}", f"process {topic}")
-    )
+    (sent,), (done,) = (spans_of(spans, name) for name in (f"send {topic}", f"process {topic}"))
     assert done.parent is None
     assert [link.context.span_id for link in done.links] == [sent.context.span_id]
 
@@ -108,13 +64,32 @@ def test_a_record_that_the_server_refuses_is_told_and_passed_over(spans, bridge,
     server.answer = lambda request, _: (400, b"no picture") if request.body == b"1" else (200, b"{}")
     send(b"1", b"2")
     refusal = f"{server.url} answered 400 Bad Request: no picture"
-    assert run_until(bridge(server.url), 2) == [
-        Answer(topic, 0, 0, None, refused=refusal),
-        Answer(topic, 0, 1, {}),
+    assert told(*run_until(bridge(server.url), 2)) == [
+        Answer(topic, 0, 0, "refused", refused=refusal),
+        Answer(topic, 0, 1, "answered", {}),
     ]
-    assert committed() == 2
-    done = [span for span in spans.get_finished_spans() if span.name == f"process {topic}"]
-    assert [span.attributes.get("error.type") for span in done] == ["SendError", None]
+    assert committed().offset == 2
+    done = spans_of(spans, f"process {topic}")
+    assert [(span.attributes["otel_kfs.outcome"], span.attributes.get("error.type")) for span in done] == [
+        ("refused", "SendError"),
+        ("answered", None),
+    ]
+    assert [span.status.description for span in done] == [f"SendError: {refusal}", None]
+
+
+def test_a_refusal_is_not_tried_again(bridge, server, send):
+    server.answers(422)
+    send(b"1")
+    run_until(bridge(server.url), 1)
+    assert len(server.requests) == 1
+
+
+def test_on_refused_stop_leaves_the_record_uncommitted(bridge, server, send, committed):
+    server.answers(400, b"no picture")
+    send(b"1")
+    with pytest.raises(SendError, match="answered 400"):
+        run_until(bridge(server.url, on_refused="stop"), 1)
+    assert committed().offset <= 0
 
 
 def test_a_record_whose_server_fails_stays_uncommitted_and_the_next_bridge_gets_it(
@@ -123,20 +98,31 @@ def test_a_record_whose_server_fails_stays_uncommitted_and_the_next_bridge_gets_
     send(b"1")
     server.answers(503, b"not ready")
     with pytest.raises(SendError, match="answered 503") as raised:
-        run_until(bridge(server.url), 1)
-    assert (raised.value.status, committed()) == (503, confluent_kafka.OFFSET_INVALID)
+        run_until(bridge(server.url, retries=1), 1)
+    assert (raised.value.status, len(server.requests)) == (503, 2)
+    assert committed().offset <= 0
     server.answers(200, b"{}")
-    assert run_until(bridge(server.url), 1) == [Answer(topic, 0, 0, {})]
-    assert committed() == 1
+    assert told(*run_until(bridge(server.url), 1)) == [Answer(topic, 0, 0, "answered", {})]
+    assert committed().offset == 1
+
+
+def test_on_unanswered_skip_passes_it_over(bridge, server, topic, send, committed):
+    server.answer = lambda request, _: (500, b"broken") if request.body == b"1" else (200, b"{}")
+    send(b"1", b"2")
+    assert told(*run_until(bridge(server.url, retries=0, on_unanswered="skip"), 2)) == [
+        Answer(topic, 0, 0, "skipped", refused=f"{server.url} answered 500 Internal Server Error: broken"),
+        Answer(topic, 0, 1, "answered", {}),
+    ]
+    assert committed().offset == 2
 
 
 @pytest.mark.parametrize("closing", [False, True], ids=["refuses connections", "closes connections"])
 def test_a_record_whose_server_can_t_be_reached_stays_uncommitted(bridge, send, committed, closing):
     send(b"1")
     with closing_server() as closing_url, pytest.raises(SendError) as raised:
-        run_until(bridge(closing_url if closing else f"http://127.0.0.1:{free_port()}"), 1)
+        run_until(bridge(closing_url if closing else f"http://127.0.0.1:{free_port()}", retries=1), 1)
     assert isinstance(raised.value, TooLarge) is closing
-    assert committed() == confluent_kafka.OFFSET_INVALID
+    assert committed().offset <= 0
 
 
 def test_an_exception_of_the_caller_passes_through_and_leaves_the_record_uncommitted(bridge, server, send, committed):
@@ -149,7 +135,7 @@ def test_an_exception_of_the_caller_passes_through_and_leaves_the_record_uncommi
     with pytest.raises(ZeroDivisionError) as raised:
         bridge(server.url).run(fail)
     assert raised.value is failure
-    assert committed() == confluent_kafka.OFFSET_INVALID
+    assert committed().offset <= 0
 
 
 def test_the_stop_event_ends_a_bridge_that_waits(bridge, server):
@@ -162,6 +148,129 @@ def test_the_stop_event_ends_a_bridge_that_waits(bridge, server):
     assert not thread.is_alive()
     with pytest.raises(RuntimeError, match="closed"):
         running._consumer.poll(0)
+
+
+def test_a_record_in_hand_at_the_end_is_finished_and_committed(bridge, server, send, committed):
+    asked, may_answer, stop, answers = threading.Event(), threading.Event(), threading.Event(), []
+    server.answer = lambda *_: asked.set() or (may_answer.wait(30) and (200, b"{}"))
+    send(b"1", b"2")
+    thread = threading.Thread(target=bridge(server.url).run, args=(answers.append, stop), daemon=True)
+    thread.start()
+    assert asked.wait(30)
+    stop.set()
+    may_answer.set()
+    thread.join(30)
+    assert [answer.offset for answer in answers] == [0]
+    assert committed().offset == 1
+
+
+def test_a_record_that_outlasts_the_grace_comes_again(bridge, server, send, committed):
+    asked, stop, answers = threading.Event(), threading.Event(), []
+    server.hangs()
+    hang = server.answer
+    server.answer = lambda *of: asked.set() or hang(*of)
+    send(b"1")
+    first = bridge(server.url, grace=0)
+    thread = threading.Thread(target=first.run, args=(answers.append, stop), daemon=True)
+    thread.start()
+    assert asked.wait(30)
+    stop.set()
+    thread.join(30)
+    assert (answers, committed().offset) == ([], 0)
+    assert str(first.tally) == "0 records: 1 given back"
+    server.answers(200, b"{}")
+    assert [answer.offset for answer in run_until(bridge(server.url), 1)] == [0]
+
+
+def test_a_retry_that_waits_at_the_end_is_given_up(bridge, server, send, committed, spans, topic):
+    stop, answers = threading.Event(), []
+    server.answers(503)
+    send(b"1")
+    running = bridge(server.url, retries=1000, retry_for=3600)
+    thread = threading.Thread(target=running.run, args=(answers.append, stop), daemon=True)
+    thread.start()
+    wait_until("a request", lambda: server.requests)
+    stop.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert (answers, committed().offset, str(running.tally)) == ([], 0, "0 records: 1 given back")
+    assert [span.attributes["error.type"] for span in spans_of(spans, f"process {topic}")] == ["Abandoned"]
+
+
+def test_records_are_worked_on_side_by_side_up_to_the_concurrency(bridge, server, send):
+    together = threading.Barrier(3, timeout=30)
+    server.answer = lambda *_: together.wait() >= 0 and (200, b"{}")
+    send(*(b"%d" % number for number in range(6)))
+    answers = run_until(bridge(server.url, concurrency=3), 6)
+    assert sorted(answer.offset for answer in answers) == list(range(6))
+
+
+def test_no_more_records_are_taken_than_may_be_in_flight(bridge, server, send):
+    lock, under_way, most = threading.Lock(), [0], [0]
+
+    def answer(*_):
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        wait_until("the others", lambda: len(server.requests) >= 2)
+        with lock:
+            under_way[0] -= 1
+        return 200, b"{}"
+
+    server.answer = answer
+    send(*(b"%d" % number for number in range(10)))
+    assert len(run_until(bridge(server.url, concurrency=5, max_in_flight=2), 10)) == 10
+    assert most == [2]
+
+
+def test_records_of_one_key_are_answered_in_their_order(bridge, server, topic, broker):
+    producer = confluent_kafka.Producer({"bootstrap.servers": broker})
+    for number in range(40):
+        producer.produce(topic, b"%d" % number, key=b"key %d" % (number % 4))
+    producer.flush()
+    answers = run_until(bridge(server.url, concurrency=4), 40)
+    assert sorted(answer.offset for answer in answers) == list(range(40))
+    bodies = [int(request.body) for request in server.requests]
+    assert [[body for body in bodies if body % 4 == key] for key in range(4)] == [
+        list(range(key, 40, 4)) for key in range(4)
+    ]
+
+
+def test_without_a_record_s_answer_those_behind_it_are_not_committed(bridge, server, send, committed):
+    stop, answers = threading.Event(), []
+    server.hangs()
+    hang = server.answer
+    server.answer = lambda request, handler: hang(request, handler) if request.body == b"0" else (200, b"{}")
+    send(*(b"%d" % number for number in range(4)))
+    running = bridge(server.url, concurrency=2, grace=0)
+    thread = threading.Thread(target=running.run, args=(answers.append, stop), daemon=True)
+    thread.start()
+    wait_until("the other answers", lambda: len(answers) == 3)
+    stop.set()
+    thread.join(30)
+    assert committed().offset == 0
+    server.answers(200, b"{}")
+    assert [answer.offset for answer in run_until(bridge(server.url), 4)] == [0, 1, 2, 3]
+
+
+def test_a_slow_model_does_not_get_the_bridge_thrown_out_of_its_group(bridge, server, send, committed):
+    """A request that lasts longer than max.poll.interval.ms."""
+    stop, answers, late = threading.Event(), [], threading.Event()
+    server.answer = lambda *_: late.wait(60) and (200, b"{}")
+    send(b"1", b"2")
+    settings = {**SOON_JOINED, "max.poll.interval.ms": "2001"}
+    running = bridge(server.url, config=settings)
+    thread = threading.Thread(target=running.run, args=(answers.append, stop), daemon=True)
+    thread.start()
+    wait_until("the request", lambda: server.requests)
+    # The interval itself is the thing to wait for: only its end could throw the bridge out.
+    late.wait(3)
+    late.set()
+    wait_until("both answers", lambda: len(answers) == 2)
+    stop.set()
+    thread.join(30)
+    assert [answer.offset for answer in answers] == [0, 1]
+    assert committed().offset == 2
 
 
 def test_a_broker_that_is_not_there_is_waited_for(server, caplog):
@@ -178,7 +287,7 @@ def test_a_broker_that_is_not_there_is_waited_for(server, caplog):
 def test_credentials_that_the_broker_refuses_are_a_configuration_error(broker, server):
     config = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN"}
     running = Bridge(broker, ["t"], server.url, config={**config, "sasl.username": "me", "sasl.password": "secret"})
-    with pytest.raises(ConfigError, match=rf"^the broker at {broker} refused: .*SASL") as raised:
+    with pytest.raises(ConfigError, match=rf"^the broker at {broker} refused the login: .*SASL") as raised:
         running.run(print)
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -211,3 +320,25 @@ def test_what_the_broker_refuses_for_good_is_a_configuration_error(bridge, broke
     with pytest.raises(ConfigError) as raised:
         bridge(server.url)._broker_error(error)
     assert str(raised.value) == f"the broker at {broker} refused: not for you"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"redrive": True}, "a redrive reads the dead-letter topic: name that one, and no other topic"),
+        ({"dead_letter_topic": "t"}, "t is the dead-letter topic: it can't be bridged, only redriven"),
+        (
+            {"on_refused": "dead-letter"},
+            "records can't be parked without a dead-letter topic; name one with --dead-letter-topic",
+        ),
+    ],
+)
+def test_options_that_can_t_work_together_are_a_configuration_error(broker, options, message):
+    with pytest.raises(ConfigError) as raised:
+        Bridge(broker, ["t"], "http://127.0.0.1", **options)
+    assert str(raised.value) == message
+
+
+def test_a_setting_that_librdkafka_does_not_know_is_a_configuration_error(broker):
+    with pytest.raises(ConfigError, match=r'^the consumer\'s settings: No such configuration property: "no.such"'):
+        Bridge(broker, ["t"], "http://127.0.0.1", config={"no.such": "1"})

@@ -1,0 +1,177 @@
+"""The dead-letter topic: records that the model did not answer, with the reason and their origin as headers.
+
+The headers are those of Kafka Connect's dead-letter queues (KIP-298), as text; what Connect has no name for is under
+`otel_kfs.errors.`. The record's own headers stay, and among them its trace context: whoever hands it over again
+continues the trace of who sent it first.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.trace import SpanKind
+
+from otel_kfs import names, tracing
+from otel_kfs.errors import NotParked, SendError
+from otel_kfs.kafka.config import MAX_RECORD_BYTES, producer_config
+from otel_kfs.kafka.headers import extract_span, inject
+from otel_kfs.kafka.producer import Producer
+from otel_kfs.kafka.security import accepted
+
+_log = logging.getLogger(__name__)
+
+TOPIC: Final = "__connect.errors.topic"
+PARTITION: Final = "__connect.errors.partition"
+OFFSET: Final = "__connect.errors.offset"
+GROUP: Final = "__connect.errors.connector.name"  # a bridge's group is what names it
+ERROR_CLASS: Final = "__connect.errors.exception.class.name"
+ERROR_MESSAGE: Final = "__connect.errors.exception.message"
+TIMESTAMP: Final = "otel_kfs.errors.timestamp"  # the record's own, ms; the dead letter's is when it became one
+STATUS: Final = "otel_kfs.errors.status"  # the server's last one; absent where it was not reached
+ATTEMPTS: Final = "otel_kfs.errors.attempts"  # deliveries so far
+
+_OURS = ("__connect.errors.", "otel_kfs.errors.")
+_DELIVERY_SECONDS = 60.0
+_MOST_MESSAGE_CHARACTERS = 1000
+# What a consumer's settings and a producer's have in common: how the broker is reached.
+_SHARED = ("security.", "sasl.", "ssl.", "enable.ssl.", "broker.address.", "client.dns.", "socket.")
+
+Headers = list[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a record was first, and how often it had been handed over before it came to where it is now."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    attempts: int = 0
+
+
+def origin(record: Any) -> Origin:
+    """What a dead letter's headers say; of any other record, its own place."""
+    found = {key: value for key, value in record.headers() or () if value is not None and key.startswith(_OURS)}
+    here = Origin(record.topic(), record.partition(), record.offset(), record.timestamp()[1])
+    try:
+        return Origin(
+            found[TOPIC].decode(),
+            int(found[PARTITION]),
+            int(found[OFFSET]),
+            int(found.get(TIMESTAMP, here.timestamp)),
+            int(found.get(ATTEMPTS, 0)),
+        )
+    except (KeyError, ValueError):
+        return here
+
+
+class DeadLetters:
+    """Parks records; safe to use from many threads."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        group: str,
+        consumer_settings: Mapping[str, Any],
+        settings: Mapping[str, Any] | None,
+    ) -> None:
+        """`settings` are the producer's further ones; without any, it reaches the broker as the consumer does."""
+        self.topic = topic
+        self._group = group
+        shared = {key: value for key, value in consumer_settings.items() if key.startswith(_SHARED)}
+        with accepted("settings for the dead-letter topic"):
+            self._producer = Producer(
+                producer_config(
+                    bootstrap_servers,
+                    _DELIVERY_SECONDS,
+                    {
+                        # A record of the largest size that a consumer gets, with more headers than it had.
+                        "message.max.bytes": MAX_RECORD_BYTES + 1_000_000,
+                        "enable.idempotence": True,
+                        "error_cb": lambda error: _log.debug("dead-letter producer: %s", error.str()),
+                        "log_level": 2,
+                        **(shared if settings is None else settings),
+                    },
+                )
+            )
+
+    def park(self, record: Any, error: SendError, attempt: int) -> str:
+        """Write one record there and wait for the acknowledgement; returns `topic[partition]@offset`.
+
+        Raises:
+            NotParked: it was not acknowledged.
+        """
+        headers = self._headers(record, error, attempt)
+        with tracing.tracer().start_as_current_span(
+            names.send(self.topic),
+            kind=SpanKind.PRODUCER,
+            attributes={
+                names.MESSAGING_SYSTEM: names.KAFKA,
+                names.MESSAGING_OPERATION_NAME: "send",
+                names.MESSAGING_OPERATION_TYPE: "send",
+                names.MESSAGING_DESTINATION_NAME: self.topic,
+            },
+        ) as span:
+            parked = self._deliver(record, headers)
+            span.set_attributes(
+                {
+                    names.MESSAGING_DESTINATION_PARTITION_ID: str(parked.partition()),
+                    names.MESSAGING_KAFKA_OFFSET: parked.offset(),
+                }
+            )
+        return f"{parked.topic()}[{parked.partition()}]@{parked.offset()}"
+
+    def _deliver(self, record: Any, headers: Headers) -> Any:
+        reports: list[tuple[KafkaError | None, Any]] = []
+        reported = threading.Event()
+
+        def on_delivery(error: KafkaError | None, parked: Any) -> None:
+            reports.append((error, parked))
+            reported.set()
+
+        try:
+            # The record's trace context is to stay, so the producer's own must not take its place.
+            with suppress_instrumentation():
+                self._producer.produce(
+                    self.topic, record.value(), record.key(), headers=headers, on_delivery=on_delivery
+                )
+        except (KafkaException, BufferError) as error:
+            raise self._not_parked(error.args[0].str() if isinstance(error, KafkaException) else str(error)) from error
+        # Any thread may get the report of any record; it comes by itself once message.timeout.ms is over.
+        while not reported.is_set():
+            self._producer.poll(0.05)
+        failure, parked = reports[0]
+        if failure is not None:
+            hint = ": raise the topic's max.message.bytes" if failure.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""
+            raise self._not_parked(failure.str() + hint)
+        return parked
+
+    def _not_parked(self, why: str) -> NotParked:
+        return NotParked(f"the record was not written to the dead-letter topic {self.topic}: {why}")
+
+    def _headers(self, record: Any, error: SendError, attempt: int) -> Headers:
+        own: Headers = [(key, value) for key, value in record.headers() or () if not key.startswith(_OURS)]
+        if not extract_span(own)[1].get_span_context().is_valid:
+            # Sent without a trace: it continues the one that began here, below the `process` span.
+            own = inject(own)
+        was = origin(record)
+        told = {
+            TOPIC: was.topic,
+            PARTITION: was.partition,
+            OFFSET: was.offset,
+            GROUP: self._group,
+            ERROR_CLASS: type(error).__name__,
+            ERROR_MESSAGE: str(error)[:_MOST_MESSAGE_CHARACTERS],
+            TIMESTAMP: was.timestamp,
+            STATUS: error.status,
+            ATTEMPTS: attempt,
+        }
+        return own + [(key, str(value).encode()) for key, value in told.items() if value is not None]

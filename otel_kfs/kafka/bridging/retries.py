@@ -1,0 +1,141 @@
+"""When a request is worth another try, and how long to wait for it."""
+
+from __future__ import annotations
+
+import email.utils
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import requests
+from opentelemetry import trace
+from requests.adapters import BaseAdapter
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
+from tenacity.wait import wait_base, wait_random_exponential
+
+from otel_kfs import names
+from otel_kfs.errors import SendError
+
+T = TypeVar("T")
+
+# Before the first retry up to the one, then twice as long each time, up to the other: a random part of that, so that
+# bridges whose model was down do not come back all at once.
+_FIRST_SECONDS = 0.5
+_LONGEST_SECONDS = 30.0
+
+# Statuses below 500 by which a server asks for another try: request time-out, too early, too many requests.
+_AGAIN = {408, 425, 429}
+
+
+class Abandoned(Exception):
+    """The bridge gives the record back uncommitted instead of waiting for another try."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long to try: at most `retries` times after the first request, within `seconds` of it."""
+
+    retries: int = 5
+    seconds: float = 60.0
+
+
+def is_refusal(error: SendError) -> bool:
+    """Whether the server says that the record is at fault: the same request would be answered the same way."""
+    return error.status is not None and error.status < 500 and error.status not in _AGAIN
+
+
+class Requests:
+    """The requests of one worker: counts those of one record, and keeps what a server says of when to try again."""
+
+    def __init__(self, session: requests.Session) -> None:
+        self.count = 0
+        self.retry_after: str | None = None
+        for prefix, adapter in list(session.adapters.items()):
+            session.mount(prefix, _Watched(adapter, self))
+
+    def until_answered(self, request: Callable[[], T], limits: Limits, stopped: Callable[[float], bool]) -> T:
+        """What `request` returns at last; between two tries `stopped(seconds)` waits, and tells if it is over.
+
+        Raises:
+            SendError: the last one, of a refusal, or when a limit is reached.
+            Abandoned: `stopped` said so.
+        """
+        self.count = 0
+
+        def sleep(seconds: float) -> None:
+            if stopped(seconds):
+                raise Abandoned(f"given back uncommitted after {self.count} requests: the bridge ends or rebalances")
+
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, SendError) and not is_refusal(error)),
+            wait=_Wait(self),
+            stop=stop_any(stop_after_attempt(limits.retries + 1), stop_before_delay(limits.seconds)),
+            sleep=sleep,
+            reraise=True,
+        )
+
+        def counted() -> T:
+            self.count += 1
+            self.retry_after = None
+            return request()
+
+        return retrying(counted)
+
+
+class _Wait(wait_base):
+    """Exponential back-off with jitter, and not before the moment that the server names in Retry-After."""
+
+    def __init__(self, of: Requests) -> None:
+        self._requests = of
+        self._own = wait_random_exponential(multiplier=_FIRST_SECONDS, max=_LONGEST_SECONDS)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        return self._own(retry_state) + seconds_of(self._requests.retry_after)
+
+
+def seconds_of(retry_after: str | None) -> float:
+    """The seconds of a Retry-After header: a number of them, or a date; 0 where it says neither. RFC 9110, 10.2.3."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    with suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    return 0.0
+
+
+class _Watched(BaseAdapter):
+    """A session's transport; here the request's own CLIENT span is the current one."""
+
+    def __init__(self, adapter: BaseAdapter, requests_: Requests) -> None:
+        super().__init__()
+        self._adapter = adapter
+        self._requests = requests_
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        if self._requests.count > 1:
+            trace.get_current_span().set_attribute(names.HTTP_REQUEST_RESEND_COUNT, self._requests.count - 1)
+        response = self._adapter.send(request, *args, **kwargs)
+        self._requests.retry_after = response.headers.get("Retry-After")
+        return response
+
+    def close(self) -> None:
+        self._adapter.close()
+
+
+def waiting_for(*events: threading.Event) -> Callable[[float], bool]:
+    """Waits for seconds, and tells whether one of the events is set; it looks at them often enough."""
+
+    def wait(seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        first, *others = events
+        while not any(event.is_set() for event in events):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            first.wait(min(left, 0.1) if others else left)
+        return True
+
+    return wait

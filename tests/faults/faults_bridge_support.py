@@ -1,0 +1,97 @@
+"""What the tests of bridges under faults share: a bridge as a process, whose lines are read while it runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import confluent_kafka
+from support import HttpServer, start, wait_until
+
+# Found out sooner, and told sooner, that another bridge is gone than by default (45 s, 3 s).
+SETTINGS = "session.timeout.ms=6000\nheartbeat.interval.ms=500\nfetch.wait.max.ms=50\n"
+
+
+class BridgeProcess:
+    """`otel-kfs bridge` as a process."""
+
+    def __init__(self, *options: str, **env: str) -> None:
+        command = [sys.executable, "-m", "otel_kfs.cli", "bridge", *options]
+        self.process: subprocess.Popen[str] = start(command, PYTHONUNBUFFERED="1", **env)
+        self.told: list[dict[str, Any]] = []
+        self.errors: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.process.stdout, self.told, json.loads), daemon=True),
+            threading.Thread(target=self._read, args=(self.process.stderr, self.errors, str.rstrip), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def end(self, number: int | None = None) -> int:
+        """Send a signal, if one is given, and wait for the end; returns the exit code."""
+        if number is not None:
+            self.process.send_signal(number)
+        code = self.process.wait(60)
+        for reader in self._readers:
+            reader.join(30)
+        return code
+
+    @staticmethod
+    def _read(stream: Any, lines: list[Any], parse: Any) -> None:
+        for line in stream:
+            if line.endswith("\n"):
+                lines.append(parse(line))
+
+
+@contextmanager
+def bridges(servers: str, topic: str, url: str, tmp_path: Any, group: str = "g") -> Iterator[Any]:
+    """Starts bridges from a topic to a URL; those that still run at the end are killed."""
+    settings = tmp_path / "consumer.properties"
+    settings.write_text(SETTINGS)
+    running: list[BridgeProcess] = []
+
+    def start_bridge(*options: str, **env: str) -> BridgeProcess:
+        here = ["--bootstrap-servers", servers, "--url", url, "--group", group, "--consumer-config", str(settings)]
+        source = [] if "--redrive" in options else ["--topic", topic]
+        running.append(BridgeProcess(*here, *source, *options, **{"OTEL_TRACES_EXPORTER": "none", **env}))
+        return running[-1]
+
+    try:
+        yield start_bridge
+    finally:
+        for each in running:
+            if each.process.poll() is None:
+                each.process.kill()
+                each.end()
+
+
+def produce(servers: str, topic: str, records: list[tuple[bytes | None, bytes]]) -> None:
+    """Write (key, value) records."""
+    producer = confluent_kafka.Producer({"bootstrap.servers": servers})
+    for key, value in records:
+        producer.produce(topic, value, key)
+    assert producer.flush(30) == 0
+
+
+def committed(servers: str, topic: str, partitions: int = 1, group: str = "g") -> list[int]:
+    """The group's committed offset of each partition."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": servers, "group.id": group})
+    asked = [confluent_kafka.TopicPartition(topic, number) for number in range(partitions)]
+    found = consumer.committed(asked, timeout=10)
+    consumer.close()
+    return [at.offset for at in found]
+
+
+def wait_for_lines(count: int, *of: BridgeProcess) -> None:
+    """Wait until these bridges have together told of so many records."""
+    wait_until(f"{count} records", lambda: sum(len(each.told) for each in of) >= count, 60)
+
+
+def bodies(server: HttpServer) -> list[int]:
+    """The numbers that a model was sent, in their order; a bridge that is killed may send half a request."""
+    return [int(request.body) for request in list(server.requests) if request.body]

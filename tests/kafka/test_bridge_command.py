@@ -1,0 +1,169 @@
+"""`otel-kfs bridge` as a process: what it prints, how it ends, and with which exit code."""
+
+import json
+import signal
+import sys
+import threading
+
+import pytest
+from bridge_support import SOON_JOINED
+from support import read_traces, start, wait_until
+
+from otel_kfs.demo.processes import free_port
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def run(broker, topic, group, server, tmp_path):
+    """Starts the command, from the test's topic to its server; its traces go to traces.jsonl."""
+    settings = tmp_path / "consumer.properties"
+    settings.write_text("".join(f"{key}={value}\n" for key, value in SOON_JOINED.items()))
+    running = []
+
+    def run_(*options, topics=(topic,), servers=broker):
+        command = [sys.executable, "-m", "otel_kfs.cli", "bridge", "--bootstrap-servers", servers, "--group", group]
+        command += ["--url", server.url, "--consumer-config", str(settings), "--traces-file", "traces.jsonl"]
+        command += [part for name in topics for part in ("--topic", name)]
+        running.append(start([*command, *options], PYTHONUNBUFFERED="1"))
+        return running[-1]
+
+    yield run_
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_one_object_a_record_and_a_summary_at_the_end(run, server, send, topic, group):
+    server.answer = lambda request, _: (400, b"no picture") if request.body == b"1" else (200, b'{"predictions": [7]}')
+    send(b"1", b"2")
+    bridge = run()
+    lines = [json.loads(bridge.stdout.readline()) for _ in range(2)]
+    bridge.send_signal(signal.SIGINT)
+    rest, errors = bridge.communicate(timeout=30)
+    assert rest == ""
+    assert all(line.pop("duration") > 0 for line in lines)
+    refusal = f"{server.url} answered 400 Bad Request: no picture"
+    common = {"topic": topic, "partition": 0, "dead_letter": None, "attempt": 1, "requests": 1}
+    assert lines == [
+        {**common, "offset": 0, "outcome": "refused", "answer": None, "refused": refusal},
+        {**common, "offset": 1, "outcome": "answered", "answer": {"predictions": [7]}, "refused": None},
+    ]
+    assert errors.splitlines() == [
+        f"consuming {topic} as group {group}; Ctrl-C stops",
+        f"refused: {topic}[0]@0: {refusal}",
+        "2 records: 1 answered, 1 refused",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_record_in_hand_end_and_writes_its_span(run, server, send, committed, topic, number):
+    asked, may_answer = threading.Event(), threading.Event()
+    server.answer = lambda *_: asked.set() or (may_answer.wait(30) and (200, b"{}"))
+    send(b"1", b"2")
+    bridge = run()
+    assert asked.wait(30)
+    bridge.send_signal(number)
+    may_answer.set()
+    output, _ = bridge.communicate(timeout=30)
+    assert bridge.returncode == 128 + number
+    assert [json.loads(line)["offset"] for line in output.splitlines()] == [0]
+    assert committed().offset == 1
+    assert [span.name for span in read_traces(_traces()) if span.name.startswith("process")] == [f"process {topic}"]
+
+
+def test_a_second_signal_ends_it_at_once(run, server, send, committed):
+    asked = threading.Event()
+    server.hangs()
+    hang = server.answer
+    server.answer = lambda *of: asked.set() or hang(*of)
+    send(b"1")
+    bridge = run("--grace", "300")
+    assert asked.wait(30)
+    bridge.send_signal(signal.SIGTERM)
+    # Two of the same kind at the same time are one.
+    bridge.send_signal(signal.SIGINT)
+    bridge.wait(30)
+    assert bridge.returncode in {128 + signal.SIGTERM, 128 + signal.SIGINT}
+    assert committed().offset <= 0
+
+
+def test_the_grace_bounds_how_long_a_record_in_hand_is_waited_for(run, server, send, committed):
+    asked = threading.Event()
+    server.hangs()
+    hang = server.answer
+    server.answer = lambda *of: asked.set() or hang(*of)
+    send(b"1")
+    bridge = run("--grace", "0.1")
+    assert asked.wait(30)
+    bridge.send_signal(signal.SIGTERM)
+    output, errors = bridge.communicate(timeout=30)
+    assert (bridge.returncode, output) == (143, "")
+    assert errors.splitlines()[-2:] == [
+        "WARNING otel_kfs.kafka.bridge: 1 records were not answered within the grace of 0.1 s; they come again",
+        "0 records: 1 given back",
+    ]
+    assert committed().offset == 0
+
+
+def test_a_model_that_can_t_be_reached_ends_it_with_one_line_and_exit_code_1(run, send, committed):
+    send(b"1")
+    url = f"http://127.0.0.1:{free_port()}"
+    bridge = run("--url", url, "--retries", "1")
+    output, errors = bridge.communicate(timeout=60)
+    assert (bridge.returncode, output) == (1, "")
+    assert errors.splitlines()[1:] == [
+        "0 records",
+        f"Error: can't reach {url}: nothing answers there; check the URL and that the server runs",
+    ]
+    assert committed().offset <= 0
+
+
+def test_a_reader_that_has_gone_ends_it_with_the_record_uncommitted(run, send, committed):
+    bridge = run()
+    bridge.stdout.close()
+    send(b"1")
+    assert bridge.wait(60) == 1
+    assert committed().offset <= 0
+
+
+@pytest.mark.parametrize(
+    ("options", "topics", "line"),
+    [
+        ([], (), "Error: nothing to consume: give --topic"),
+        (["--redrive"], (), "Error: --redrive reads the --dead-letter-topic: give that one, and no --topic"),
+        (
+            ["--redrive", "--dead-letter-topic", "d"],
+            ("t",),
+            "Error: --redrive reads the --dead-letter-topic: give that one, and no --topic",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_together_are_a_usage_error(run, options, topics, line):
+    bridge = run(*options, topics=topics)
+    _, errors = bridge.communicate(timeout=30)
+    assert (bridge.returncode, errors.splitlines()[-1]) == (2, line)
+
+
+def test_a_redrive_of_a_topic_that_is_not_there_ends_with_one_line(run):
+    bridge = run("--redrive", "--dead-letter-topic", "not-there", topics=())
+    _, errors = bridge.communicate(timeout=60)
+    assert bridge.returncode == 1
+    assert errors.splitlines()[-1].startswith("Error: topic not-there at 127.0.0.1:")
+
+
+def test_a_broker_that_is_not_there_is_said_in_one_line(run):
+    servers = f"127.0.0.1:{free_port()}"
+    bridge = run("--grace", "0", servers=servers)
+    lines = []
+    threading.Thread(target=lambda: lines.extend(iter(bridge.stderr.readline, "")), daemon=True).start()
+    wait_until("the line", lambda: any(f"no broker reached at {servers}, trying again: " in line for line in lines))
+    bridge.send_signal(signal.SIGTERM)
+    assert bridge.wait(30) == 143
+
+
+def _traces():
+    from pathlib import Path
+
+    return Path("traces.jsonl")

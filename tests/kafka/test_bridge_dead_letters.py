@@ -1,0 +1,232 @@
+"""Records without an answer are parked with their reason and origin, and handed over again by a redrive."""
+
+import uuid
+from dataclasses import replace
+
+import pytest
+import traces_builder
+from bridge_support import SOON_JOINED, run_until, spans_of
+from confluent_kafka import Producer as PlainProducer
+
+from otel_kfs.errors import ConfigError, NotParked
+from otel_kfs.kafka import Bridge
+from otel_kfs.segments import journeys
+from otel_kfs.traces.span import Forest
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def dead(make_topic):
+    """The dead-letter topic."""
+    return make_topic()
+
+
+@pytest.fixture
+def redrive(broker, group, dead, server):
+    """Makes a redrive of the dead-letter topic to the test's server."""
+
+    def make(**options):
+        return Bridge(
+            broker,
+            [],
+            server.url,
+            group=group,
+            config=SOON_JOINED,
+            dead_letter_topic=dead,
+            redrive=True,
+            **options,
+        )
+
+    return make
+
+
+def to_its_end(bridge):
+    answers = []
+    bridge.run(answers.append)
+    return answers
+
+
+def test_a_refused_record_is_parked_with_its_reason_origin_and_own_headers(
+    spans, bridge, server, send, topic, dead, group, fetch, committed
+):
+    server.answers(400, b"no picture")
+    send(b"1", key=b"k", headers={"content-type": b"image/jpeg", "x": None}, timestamp=1_600_000_000_000)
+    (answer,) = run_until(bridge(server.url, dead_letter_topic=dead), 1)
+    assert (answer.outcome, answer.dead_letter) == ("dead-lettered", f"{dead}[0]@0")
+    assert committed().offset == 1
+    (parked,) = fetch(dead)
+    assert (parked.key(), parked.value()) == (b"k", b"1")
+    headers = dict(parked.headers())
+    headers.pop("traceparent")
+    assert headers == {
+        "content-type": b"image/jpeg",
+        "x": None,
+        "__connect.errors.topic": topic.encode(),
+        "__connect.errors.partition": b"0",
+        "__connect.errors.offset": b"0",
+        "__connect.errors.connector.name": group.encode(),
+        "__connect.errors.exception.class.name": b"SendError",
+        "__connect.errors.exception.message": f"{server.url} answered 400 Bad Request: no picture".encode(),
+        "otel_kfs.errors.timestamp": b"1600000000000",
+        "otel_kfs.errors.status": b"400",
+        "otel_kfs.errors.attempts": b"1",
+    }
+    assert parked.timestamp()[1] > 1_600_000_000_000
+
+
+def test_an_unanswered_record_is_parked_after_its_retries(bridge, server, send, dead, fetch):
+    server.answers(503)
+    send(b"1")
+    (answer,) = run_until(bridge(server.url, dead_letter_topic=dead, retries=1), 1)
+    assert (answer.outcome, answer.requests) == ("dead-lettered", 2)
+    assert dict(fetch(dead)[0].headers())["otel_kfs.errors.status"] == b"503"
+
+
+def test_the_trace_says_why_and_where_to_a_record_was_parked(spans, bridge, server, send, topic, dead):
+    server.answers(400, b"no picture")
+    send(b"1")
+    run_until(bridge(server.url, dead_letter_topic=dead), 1)
+    (done,), (parked,) = spans_of(spans, f"process {topic}"), spans_of(spans, f"send {dead}")
+    assert done.attributes["otel_kfs.outcome"] == "dead-lettered"
+    assert done.status.description == f"SendError: {server.url} answered 400 Bad Request: no picture"
+    assert parked.parent.span_id == done.context.span_id
+    assert parked.kind.name == "PRODUCER"
+    assert (parked.attributes["messaging.kafka.offset"], parked.status.is_ok) == (0, True)
+
+
+def test_a_parked_record_keeps_the_trace_context_that_it_came_with(spans, bridge, server, send, topic, dead, fetch):
+    server.answers(400)
+    send(b"1")
+    run_until(bridge(server.url, dead_letter_topic=dead), 1)
+    (sent,) = spans_of(spans, f"send {topic}")
+    assert dict(fetch(dead)[0].headers())["traceparent"].split(b"-")[2] == b"%016x" % sent.context.span_id
+
+
+def test_a_parked_record_that_came_without_one_leads_to_its_process_span(
+    spans, bridge, server, broker, topic, dead, fetch
+):
+    server.answers(400)
+    producer = PlainProducer({"bootstrap.servers": broker})
+    producer.produce(topic, b"1")
+    producer.flush()
+    run_until(bridge(server.url, dead_letter_topic=dead), 1)
+    (done,) = spans_of(spans, f"process {topic}")
+    assert dict(fetch(dead)[0].headers())["traceparent"].split(b"-")[2] == b"%016x" % done.context.span_id
+
+
+def test_a_redrive_hands_over_what_is_parked_and_ends(bridge, redrive, server, send, dead, spans, topic):
+    server.answers(503)
+    send(b"1", b"2")
+    run_until(bridge(server.url, dead_letter_topic=dead, retries=0), 2)
+    server.answers(200, b"{}")
+    answers = to_its_end(redrive())
+    assert [(one.topic, one.offset, one.outcome, one.attempt) for one in answers] == [
+        (dead, 0, "answered", 2),
+        (dead, 1, "answered", 2),
+    ]
+    assert to_its_end(redrive()) == []
+    # A second delivery of what was sent once: the redrive's span is the sender's child, beside the failed one's.
+    sent, failed, done = (
+        spans_of(spans, f"{what}") for what in (f"send {topic}", f"process {topic}", f"process {dead}")
+    )
+    assert [span.parent.span_id for span in failed] == [span.context.span_id for span in sent]
+    assert [span.parent.span_id for span in done] == [span.context.span_id for span in sent]
+
+
+def test_what_fails_again_is_parked_again_behind_the_redrive_s_end(bridge, redrive, server, send, topic, dead, fetch):
+    server.answers(400)
+    send(b"1", timestamp=1_600_000_000_000)
+    run_until(bridge(server.url, dead_letter_topic=dead), 1)
+    assert [(one.outcome, one.attempt) for one in to_its_end(redrive())] == [("dead-lettered", 2)]
+    assert [(one.outcome, one.attempt) for one in to_its_end(redrive())] == [("dead-lettered", 3)]
+    headers = [dict(record.headers()) for record in fetch(dead, 3)]
+    assert [one["otel_kfs.errors.attempts"] for one in headers] == [b"1", b"2", b"3"]
+    assert {
+        (one["__connect.errors.topic"], one["__connect.errors.offset"], one["otel_kfs.errors.timestamp"])
+        for one in headers
+    } == {(topic.encode(), b"0", b"1600000000000")}
+    assert {len(record.headers()) for record in fetch(dead, 3)} == {10}
+
+
+def test_a_redrive_can_be_told_to_stop_at_what_fails_again(bridge, redrive, server, send, dead):
+    server.answers(400, b"still not")
+    send(b"1")
+    run_until(bridge(server.url, dead_letter_topic=dead), 1)
+    with pytest.raises(Exception, match="answered 400 Bad Request: still not"):
+        to_its_end(redrive(on_refused="stop"))
+    server.answers(200, b"{}")
+    assert [one.outcome for one in to_its_end(redrive())] == ["answered"]
+
+
+def test_the_redrive_of_an_empty_topic_ends(redrive):
+    assert to_its_end(redrive()) == []
+
+
+def test_the_redrive_of_a_topic_of_many_partitions_ends(broker, group, server, make_topic):
+    dead = make_topic(3)
+    producer = PlainProducer({"bootstrap.servers": broker})
+    for partition in (0, 2):
+        producer.produce(dead, b"{}", partition=partition)
+    producer.flush()
+    running = Bridge(broker, [], server.url, group=group, config=SOON_JOINED, dead_letter_topic=dead, redrive=True)
+    assert sorted((one.partition, one.offset, one.attempt) for one in to_its_end(running)) == [(0, 0, 1), (2, 0, 1)]
+
+
+def test_the_redrive_of_a_topic_that_is_not_there_is_a_configuration_error(broker, server, group):
+    name = f"not-there-{uuid.uuid4().hex[:8]}"
+    running = Bridge(broker, [], server.url, group=group, config=SOON_JOINED, dead_letter_topic=name, redrive=True)
+    with pytest.raises(ConfigError, match=f"^topic {name} at {broker}: "):
+        to_its_end(running)
+
+
+def test_a_record_that_can_t_be_parked_stays_uncommitted(bridge, server, send, committed, dead):
+    server.answers(400)
+    send(b"1" * 1000)
+    settings = {"message.max.bytes": 1000}
+    with pytest.raises(NotParked, match=f"^the record was not written to the dead-letter topic {dead}: .*too large"):
+        run_until(bridge(server.url, dead_letter_topic=dead, dead_letter_config=settings), 1)
+    assert committed().offset <= 0
+
+
+def test_settings_that_the_producer_does_not_take_are_a_configuration_error(broker, server):
+    with pytest.raises(ConfigError, match=r"no\.such"):
+        Bridge(broker, ["t"], server.url, dead_letter_topic="d", dead_letter_config={"no.such": "1"})
+
+
+REDRIVEN = """
+send image                      INTERNAL    0  300  transport=kafka image=1100000 payload=1500000
+  encode                        INTERNAL   10  110
+  send images                   PRODUCER  130  290
+    process images              CONSUMER  330  400  group=g failed
+      POST                      CLIENT    350  360  failed
+      POST                      CLIENT    370  380  failed
+      send dead                 PRODUCER  385  395
+    process dead                CONSUMER  500 1000  group=g
+      POST                      CLIENT    510  990
+        POST /v1/models         SERVER    540  970
+          receive               INTERNAL  530  540
+          preprocess            INTERNAL  550  600  role=predictor
+          predict               INTERNAL  610  940  role=predictor
+"""
+
+
+def test_the_tables_measure_an_image_that_was_redriven_as_redelivered():
+    (journey,), account = journeys(Forest(traces_builder.spans(REDRIVEN)))
+    assert (account.measured, account.redelivered, account.left_out.total()) == (1, 1, 0)
+    assert (journey.deliveries, journey.requests) == (2, 1)
+    lengths = {segment.name: segment.length // traces_builder.MS for segment in journey.segments}
+    assert (lengths["broker"], lengths["redeliveries"]) == (40, 170)
+
+
+def test_the_tables_count_a_delivery_whose_bridge_was_killed_before_it_wrote_its_span():
+    drawn = traces_builder.spans(traces_builder.KAFKA)
+    told = [
+        replace(span, attributes={**span.attributes, "otel_kfs.delivery.attempt": 2})
+        if span.name == "process images"
+        else span
+        for span in drawn
+    ]
+    assert journeys(Forest(drawn))[1].redelivered == 0
+    (journey,), account = journeys(Forest(told))
+    assert (journey.deliveries, account.redelivered) == (2, 1)

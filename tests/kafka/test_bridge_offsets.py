@@ -1,0 +1,173 @@
+"""What is committed is the end of the contiguous part that is done; the metadata tells what else was handed out."""
+
+import confluent_kafka
+import pytest
+from confluent_kafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka_support import MOCK
+from support import wait_until
+
+from otel_kfs.kafka.bridging.offsets import Offsets, PartitionOffsets, _read
+
+pytestmark = pytest.mark.kafka
+
+
+class Life:
+    """A bridge's dealings with one partition; `died` is what its successor knows."""
+
+    def __init__(self, committed: TopicPartition | None = None) -> None:
+        self.at = committed.offset if committed else 0
+        self.offsets = PartitionOffsets("t", 0, _read(committed.metadata if committed else None))
+
+    def hand_out(self, count: int) -> list[int]:
+        self.at += count
+        return [self.offsets.hand_out(offset) for offset in range(self.at - count, self.at)]
+
+    def done(self, *offsets: int) -> "Life":
+        for offset in offsets:
+            self.offsets.done(offset)
+        return self
+
+    @property
+    def position(self) -> int:
+        return self.offsets.committable().offset
+
+
+def test_the_contiguous_part_is_committed():
+    life = Life()
+    life.hand_out(5)
+    assert [life.done(offset).position for offset in (1, 0, 4, 2, 3)] == [0, 2, 2, 3, 5]
+
+
+def test_offsets_that_no_record_has_are_no_gap():
+    offsets = PartitionOffsets("t", 0, [])
+    for offset in (3, 7, 8):
+        offsets.hand_out(offset)
+    offsets.done(3)
+    assert offsets.committable().offset == 7
+    offsets.done(7)
+    offsets.done(8)
+    assert offsets.committable().offset == 9
+
+
+def test_before_a_record_came_there_is_nothing_to_commit():
+    assert PartitionOffsets("t", 0, []).committable() is None
+
+
+def test_when_all_is_done_the_metadata_is_empty():
+    life = Life()
+    life.hand_out(2)
+    assert life.done(0, 1).offsets.committable().metadata == ""
+
+
+def test_the_next_life_knows_what_was_handed_out_before():
+    first = Life()
+    assert first.hand_out(5) == [1] * 5
+    second = Life(first.done(0, 3).offsets.committable())
+    assert second.hand_out(6) == [2, 2, 2, 2, 1, 1]
+    third = Life(second.done(1, 2).offsets.committable())
+    assert third.hand_out(6) == [3, 3, 2, 2, 1, 1]
+
+
+def test_at_an_orderly_end_what_no_worker_took_up_was_not_handed_out():
+    life = Life()
+    life.hand_out(5)
+    life.offsets.start(0)
+    life.offsets.start(1)
+    life.done(0)
+    assert Life(life.offsets.committable(last=True)).hand_out(4) == [2, 1, 1, 1]
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.lists(st.integers(0, 30))), max_size=12))
+def test_however_often_it_dies_each_record_s_deliveries_are_counted(lives):
+    counted = dict.fromkeys(range(200), 0)
+    committed = None
+    for count, done in lives:
+        life = Life(committed)
+        begin = life.at
+        for offset, attempt in zip(range(begin, begin + count), life.hand_out(count), strict=True):
+            counted[offset] += 1
+            assert attempt == counted[offset]
+        committed = life.done(*done).offsets.committable()
+        assert committed.offset >= begin
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, "", "kept by another program", "{}", "[]", '{"otel_kfs.handed_out": 1}', "[" * 100_000]
+)
+def test_metadata_that_somebody_else_wrote_is_passed_over(metadata):
+    life = Life()
+    life.offsets = PartitionOffsets("t", 0, _read(metadata))
+    assert life.hand_out(1) == [1]
+
+
+def test_the_metadata_stays_within_what_a_broker_takes():
+    committed = None
+    for _ in range(300):
+        life = Life(committed)
+        life.hand_out(500)
+        committed = life.offsets.committable()
+        life.at = 0
+    many = PartitionOffsets("t", 0, [(10**12 + upto, 300 - upto) for upto in range(300)])
+    many.hand_out(0)
+    assert len(many.committable().metadata) < 4096
+
+
+class Record:
+    def __init__(self, topic, offset):
+        self.topic, self.partition, self.offset = (lambda: topic), (lambda: 0), (lambda: offset)
+
+
+@pytest.fixture
+def consumer():
+    """A consumer of librdkafka's own broker, and the Offsets that commit by it."""
+    offsets = Offsets()
+    settings = {
+        **MOCK,
+        "group.id": "g",
+        "enable.auto.commit": False,
+        "allow.auto.create.topics": True,
+        "on_commit": offsets.committed,
+    }
+    settings.pop("linger.ms")
+    made = confluent_kafka.Consumer(settings)
+    offsets.of(made)
+    wait_until("the topic", lambda: made.list_topics("t").topics["t"].partitions)
+    yield made, offsets
+    made.close()
+
+
+def committed(consumer):
+    (found,) = consumer.committed([TopicPartition("t", 0)], timeout=30)
+    return found.offset, found.metadata or ""
+
+
+def test_what_is_handed_out_is_with_the_broker_before_it_is_done(consumer):
+    made, offsets = consumer
+    handed = offsets.hand_out([Record("t", 4), Record("t", 5)])
+    assert [attempt for _, attempt in handed] == [1, 1]
+    wait_until("the commit", lambda: made.poll(0) is None and committed(made)[0] == 4)
+    assert committed(made) == (4, '{"otel_kfs.handed_out":[[6,1]]}')
+    # The bridge is killed; the next one begins.
+    after = Offsets()
+    after.of(made)
+    after.assigned([TopicPartition("t", 0)])
+    handed = after.hand_out([Record("t", 4), Record("t", 5), Record("t", 6)])
+    assert [attempt for _, attempt in handed] == [2, 2, 1]
+    for owner, offset in ((handed[0][0], 4), (handed[0][0], 5), (handed[0][0], 6)):
+        after.start(owner, offset)
+        after.done(owner, offset)
+    after.release()
+    assert committed(made) == (7, "")
+
+
+def test_after_a_partition_was_given_up_what_ends_later_is_not_committed(consumer):
+    made, offsets = consumer
+    ((owner, _),) = offsets.hand_out([Record("t", 4)])
+    offsets.give_up([TopicPartition("t", 0)])
+    assert owner.given_up.is_set()
+    offsets.release([TopicPartition("t", 0)])
+    offsets.done(owner, 4)
+    offsets.commit()
+    assert committed(made)[0] == 4
