@@ -1,13 +1,17 @@
 """From tables to text: whole outputs, and names that try to be more than names."""
 
+import csv
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
 
 from otel_kfs import render
-from otel_kfs.tables import Column, Table
+from otel_kfs.bars import Bar, Chart
+from otel_kfs.summary import Interval
+from otel_kfs.tables import Bounded, Column, Table
 
 TABLE = Table(
     "HTTP: seconds",
@@ -124,6 +128,7 @@ def test_nothing_is_a_dash(unit):
         (1_500_000, "seconds", "0.002"),
         (-1_500_000, "seconds", "-0.002"),
         (49_999, "milliseconds", "0.0"),
+        (-49_999, "milliseconds", "0.0"),
         (150_000, "milliseconds", "0.2"),
         (12_345_678_900_000, "milliseconds", "12345678.9"),
         # More digits than a float has.
@@ -133,6 +138,82 @@ def test_nothing_is_a_dash(unit):
 )
 def test_times_are_rounded_once_and_to_even(nanoseconds, unit, printed):
     assert render.cell(nanoseconds, unit) == printed
+
+
+def test_an_interval_is_from_to():
+    assert render.cell(Interval(-1_500_000, 2_000_000), "milliseconds") == "-1.5 to 2.0"
+
+
+def test_a_bound_stands_behind_its_length_rounded_up():
+    assert render.cell(Bounded(12_340_000, 310_001), "milliseconds") == "12.3 \u00b10.4"
+
+
+def test_a_terminal_of_another_encoding_gets_what_it_can_show():
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    table = Table("T\u00e9", (Column("p50", "milliseconds"),), ((Bounded(12_340_000, 310_001),),))
+    render.terminal([table], Console(file=out, highlight=False))
+    out.seek(0)
+    assert [line.rstrip() for line in out] == ["T?", "        p50", "12.3 +/-0.4", ""]
+
+
+# --- bars ---
+
+
+CHART = Chart(
+    "HTTP: where the time goes",
+    (("A", "client"), ("B", "encode"), ("C", "deliver"), (".", "the rest")),
+    (
+        Bar("1.1MB (n=2)", 40_000_000, (10_000_000, 20_000_000, 0, 10_000_000)),
+        Bar("3.3MB (n=1)", 80_000_000, (20_000_000, 60_000_000, 0, 0)),
+    ),
+    80_000_000,
+    ("a note",),
+)
+
+
+def test_bars_of_text_are_letters_of_one_scale_with_a_legend_of_what_occurs():
+    assert render.text([CHART]) == (
+        "HTTP: where the time goes\n"
+        f"1.1MB (n=2) {'A' * 8}{'B' * 15}{'.' * 7} 40.0 ms\n"
+        f"3.3MB (n=1) {'A' * 15}{'B' * 45} 80.0 ms\n"
+        "\n"
+        "   Segment   1.1MB (n=2)  3.3MB (n=1)\n"
+        "A  client            25%          25%\n"
+        "B  encode            50%          75%\n"
+        ".  the rest          25%           0%\n"
+        "a note\n"
+        "\n"
+    )
+
+
+def test_bars_of_markdown_are_preformatted():
+    lines = render.markdown([CHART]).split("\n")
+    assert (lines[:2], {line[:4] for line in lines[2:] if line}) == (["### HTTP: where the time goes", ""], {"    "})
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160, 300])
+def test_bars_use_the_terminal_s_width_and_no_more(width):
+    out = io.StringIO()
+    render.terminal([CHART], Console(file=out, width=width, highlight=False))
+    longest = max(len(line.rstrip()) for line in out.getvalue().splitlines())
+    assert longest == max(width, 60)
+
+
+def test_coloured_bars_read_the_same_without_their_colours():
+    out = io.StringIO()
+    render.terminal([CHART], Console(file=out, width=80, highlight=False, force_terminal=True, color_system="standard"))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert ("\x1b[30;46m" in out.getvalue(), [line.rstrip() for line in plain.split("\n")]) == (
+        True,
+        render.text([CHART]).split("\n"),
+    )
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+def test_no_name_breaks_the_bars(name):
+    bar = Bar(name, 1, (1, 0))
+    lines = render.text([Chart(name, (("A", name), (".", "the rest")), (bar,), 1)]).split("\n")
+    assert (len(lines), [line for line in lines if not line.isprintable()]) == (7, [])
 
 
 # --- hostile names ---
@@ -170,6 +251,24 @@ def test_markdown_of_hostile_names_is_only_their_text():
         r"| \[red\]a\[/red\] | 1.0 |",
         r"| a b | 1.0 |",
     ]
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+def test_titles_headings_and_notes_of_text_add_no_line_and_no_control_character(name):
+    lines = render.text([Table(name, (Column(name, "text"),), (("a",),), (name,))]).split("\n")
+    assert (len(lines), [line for line in lines if not line.isprintable()]) == (6, [])
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0"])
+def test_csv_holds_no_formula(text):
+    (_, (cell,)) = csv.reader(io.StringIO(render.comma_separated([{"segment": text}])))
+    assert cell == f"'{text}"
+
+
+@pytest.mark.parametrize("value", [-5, "-1.500000000", "+2", "a=1", "", None])
+def test_csv_keeps_numbers_and_other_text_as_they_are(value):
+    (_, (cell, _)) = csv.reader(io.StringIO(render.comma_separated([{"value": value, "more": 1}])))
+    assert cell == ("" if value is None else str(value))
 
 
 def test_titles_notes_and_headings_of_markdown_are_text_too():

@@ -1,0 +1,84 @@
+"""`otel-kfs check`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from otel_kfs.cli.results import print_blocks, print_records, read_measurement
+from otel_kfs.errors import InputError
+from otel_kfs.render import FORMATS, Format
+
+WRONG_EXIT, UNREADABLE_EXIT = 1, 2  # as linters have them
+_LARGEST = 10_000_000  # bytes; a table that somebody stamped by hand is smaller
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otel-kfs check measurement.md
+  otel-kfs check stamps.csv --trace-query otel-kfs-runs/latest/traces
+  pbpaste | otel-kfs check - --format json
+
+\b
+Exit code: 0 all columns follow from the stamps, 1 some do not, 2 the file can't be read as tables of stamps.
+"""
+)
+@click.argument("file", metavar="FILE")
+@click.option("--trace-query", metavar="QUERY", help="Show traced figures of the same sizes beside them.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to the terminal."
+)
+@click.pass_obj
+def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: Format, output: Path | None) -> None:
+    """Check tables of times stamped by hand: which columns follow from the stamps, and what the others seem to be.
+
+    FILE (- is standard input) has unix times in columns (in s, ms, us or ns), and lengths beside them or in tables of
+    as many rows: Markdown, CSV, or text with two blanks between columns. A length may be off by the last digit that is
+    printed.
+    """
+    from dataclasses import asdict
+
+    from otel_kfs import hand_stamped
+    from otel_kfs.tables import Table
+
+    try:
+        found = hand_stamped.blocks(_read(file))
+    except InputError as error:
+        click.echo(f"Error: {'standard input' if file == '-' else file}: {error}", err=True)
+        sys.exit(UNREADABLE_EXIT)
+    findings = hand_stamped.check(found)
+    beside: list[Table] = []
+    if trace_query is not None:
+        measurement, line = read_measurement(trace_query, quiet=obj["quiet"])
+        beside = hand_stamped.beside(found, measurement.cells())
+        if not obj["quiet"]:
+            click.echo(f"traced: {line}", err=True)
+    if format_ in {"text", "md"}:
+        wrong = tuple(finding.text for finding in findings if finding.wrong)
+        right = tuple(finding.text for finding in findings if not finding.wrong)
+        blocks = [Table("Does not follow from the stamps", (), (), wrong)] if wrong else []
+        blocks += [Table("Besides" if wrong else "All columns follow from the stamps", (), (), right)]
+        print_blocks([*beside, *blocks], format_, output)
+    else:
+        records = [finding._asdict() for finding in findings]
+        print_records(records, {"findings": records, "beside": [asdict(table) for table in beside]}, format_, output)
+    if any(finding.wrong for finding in findings):
+        sys.exit(WRONG_EXIT)
+
+
+def _read(file: str) -> str:
+    try:
+        with click.open_file(file, "rb") as opened:
+            content: bytes = opened.read(_LARGEST + 1)
+    except OSError as error:
+        raise InputError(error.strerror or str(error)) from error
+    if len(content) > _LARGEST:
+        raise InputError(f"more than {_LARGEST // 1_000_000} MB: that is no table stamped by hand")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError("not UTF-8") from error

@@ -1,0 +1,129 @@
+"""`otel-kfs compare`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from otel_kfs.cli.results import print_blocks, print_records, read_measurement
+from otel_kfs.errors import ConfigError
+from otel_kfs.render import FORMATS, Format
+
+if TYPE_CHECKING:
+    from otel_kfs.comparison import Comparisons
+
+SLOWER_EXIT = 3  # with --fail-if-slower; 1 and 2 are errors
+
+
+def _percent(_: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """A share from text such as `10%`."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / 100
+    except ValueError:
+        share = -1.0
+    if not (value.endswith("%") and 0 <= share < float("inf")):
+        raise click.BadParameter(f"{value!r} is no percentage; give it as 10%", param=parameter)
+    return share
+
+
+def _selectors(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Keys and their values from texts such as `transport=http`."""
+    found = {}
+    for value in values:
+        key, equals, wanted = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE, as transport=http", param=parameter)
+        found[key] = wanted
+    return found
+
+
+def _where(side: str) -> str:
+    return f"Only images with this transport, encoding, compression, cell or size, {side}; may be given many times."
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otel-kfs compare before/traces after/traces
+  otel-kfs compare traces/ --where-a transport=http --where-b transport=kafka
+  otel-kfs compare through-ingress/ straight-to-predictor/ --where size=10.2MB
+  otel-kfs compare 'traces/?run=monday' 'traces/?run=tuesday' --format md -o comparison.md
+  otel-kfs compare main.jsonl.gz branch.jsonl.gz --fail-if-slower 10%
+"""
+)
+@click.argument("query_a", metavar="QUERY_A")
+@click.argument("query_b", metavar="[QUERY_B]", required=False)
+@click.option("--where", multiple=True, callback=_selectors, metavar="KEY=VALUE", help=_where("on both sides"))
+@click.option("--where-a", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same of A alone.")
+@click.option("--where-b", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same of B alone.")
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to the terminal."
+)
+@click.option(
+    "--fail-if-slower",
+    "limit",
+    callback=_percent,
+    metavar="PERCENT",
+    help=f"Exit with {SLOWER_EXIT} if 4-1 of B is longer by more than that at any size, beyond noise.",
+)
+@click.pass_obj
+def compare(
+    obj: dict[str, bool],
+    query_a: str,
+    query_b: str | None,
+    where: dict[str, str],
+    where_a: dict[str, str],
+    where_b: dict[str, str],
+    format_: Format,
+    output: Path | None,
+    limit: float | None,
+) -> None:
+    """Compare two measurements: what became slower, how sure that is, and in which segment.
+
+    A and B are trace queries as of `otel-kfs tables` (a path, jaeger:URL or tempo:URL); without QUERY_B both are chosen
+    from the first by --where-a and --where-b. Images of one size are compared with one another, and those of one
+    way, unless all of A went one way and all of B another.
+    """
+    from otel_kfs import comparison
+
+    if query_b is None and where_a == where_b:
+        raise click.UsageError("there is nothing to compare: give QUERY_B, or differing --where-a and --where-b")
+    quiet = obj["quiet"]
+    in_a, line_a = read_measurement(query_a, quiet=quiet)
+    in_b, line_b = (in_a, line_a) if query_b is None else read_measurement(query_b, quiet=quiet)
+    found = comparison.compare(
+        comparison.select(in_a.cells(), where | where_a), comparison.select(in_b.cells(), where | where_b)
+    )
+    if limit is not None:
+        _need_enough(found)
+    if format_ in {"text", "md"}:
+        print_blocks(comparison.comparison_tables(found), format_, output)
+    else:
+        records = comparison.comparison_records(found)
+        verdicts = [comparison.verdict(of) for of in found.of_sizes]
+        document = {"comparison": records, "verdicts": verdicts, "unmatched": list(found.unmatched)}
+        print_records(records, document, format_, output)
+    if not quiet:
+        click.echo(f"A: {line_a}", err=format_ != "text" or output is not None)
+        click.echo(f"B: {line_b}", err=format_ != "text" or output is not None)
+    slower = [of for of in found.of_sizes if limit is not None and (of.slower_by() or 0) > limit]
+    for of in slower:
+        click.echo(f"slower than --fail-if-slower allows: {comparison.verdict(of)}", err=True)
+    if slower:
+        sys.exit(SLOWER_EXIT)
+
+
+def _need_enough(found: Comparisons) -> None:
+    """A gate that too few images can never close is an error."""
+    for of in found.of_sizes:
+        if not of.enough:
+            raise ConfigError(
+                f"--fail-if-slower can't tell a difference from noise at {of.size}: there are {of.n_a} and {of.n_b} "
+                f"images, and {of.needed} on each side would do"
+            )

@@ -1,0 +1,257 @@
+"""From a text to the stamps and lengths in its tables: Markdown, CSV, or columns with blanks between them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from itertools import combinations
+
+from otel_kfs.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table as it stands in a text: its heading, the line above it, its columns' headings and its cells."""
+
+    section: str
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(slots=True)
+class Block:
+    """The stamps of some images, a row each, and the lengths that are said to follow from them; all in seconds."""
+
+    section: str
+    headings: tuple[str, ...]  # of the stamps
+    labels: tuple[str, ...]
+    stamps: list[list[Decimal | None]]
+    digit: Decimal  # the stamps' last, as a number: 0.001
+    lengths: dict[str, list[Decimal | None]] = field(default_factory=dict)
+    length_digit: dict[str, Decimal] = field(default_factory=dict)
+    length_labels: tuple[str, ...] = ()
+
+    def between(self, row: int, later: int, earlier: int) -> Decimal | None:
+        """The difference of two stamps."""
+        one, other = self.stamps[row][earlier], self.stamps[row][later]
+        return None if one is None or other is None else other - one
+
+    def name(self, row: int) -> str:
+        """For people: `Curl, 4.6MB`."""
+        label = self.labels[row] or (self.length_labels[row] if self.length_labels else "")
+        return ", ".join(filter(None, (self.section, label or f"row {row + 1}")))
+
+
+_SECONDS_OF = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # how many digits the decimal point moves
+_UNIT_WORDS = {
+    "s": ("s", "sec", "secs", "second", "seconds", "\ucd08"),
+    "ms": ("ms", "msec", "millis", "millisecond", "milliseconds"),
+    "us": ("us", "\u00b5s", "\u03bcs", "usec", "micros", "microsecond", "microseconds"),
+    "ns": ("ns", "nsec", "nanos", "nanosecond", "nanoseconds"),
+}
+_UNITS = {word: unit for unit, words in _UNIT_WORDS.items() for word in words}
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\W\d]*)\s*")
+_RULE = re.compile(r"[\s|:+-]+")
+_EPOCH = (Decimal(6) * 10**8, Decimal(6) * 10**9)  # seconds: the years 1989 to 2160
+_SIZE = re.compile(r"([\d.]+)\s*([kKmMgG]?)i?[bB]")
+_MEGABYTES = {"k": 1e-3, "m": 1.0, "g": 1e3, "": 1e-6}
+_DIFFERENCE = re.compile(r"(\D*)\d+\s*(?:-|\u2212|\u2013|minus)\s*\1\d+", re.IGNORECASE)  # 4-1, t4 - t1
+_NOTHING = {"", "-", "n/a", "na", "none", "null"}
+_COUNTS = {"n", "count", "runs", "repeat"}
+
+
+def blocks(text: str) -> list[Block]:
+    """The stamps in a text, and the lengths that belong to them.
+
+    Tables may be Markdown's, CSV (with comma, semicolon or tab), or columns with two blanks between them. Stamps are
+    columns of unix times in s, ms, us or ns. Lengths stand beside them or in a table of as many rows, before or after.
+
+    Raises:
+        InputError: there is no table, no stamps, or a cell that is no number.
+    """
+    grids = list(_grids(text))
+    if not grids:
+        raise InputError("there is no table: neither Markdown's, nor CSV, nor columns with two blanks between them")
+    found: list[tuple[int, Block]] = []
+    for number, grid in enumerate(grids):
+        if (block := _stamps(grid)) is not None:
+            found.append((number, block))
+    if not found:
+        raise InputError("no table has two columns of stamps: unix times in s, ms, us or ns")
+    for number, grid in enumerate(grids):
+        own = next((block for at, block in found if at == number), None)
+        fitting = [(abs(at - number), at > number, block) for at, block in found if len(block.stamps) == len(grid.rows)]
+        block = own or (min(fitting, key=lambda one: one[:2])[2] if fitting else None)
+        if block is not None:
+            _add_lengths(block, grid)
+    return [block for _, block in found]
+
+
+def _grids(text: str) -> Iterator[Grid]:
+    section, caption = "", ""
+    markdown = any(_is_rule(line) for line in text.splitlines())
+    paragraph: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if paragraph and (("|" not in line) if markdown else not line.strip()):
+            rows = _rows(paragraph, markdown)
+            if rows is not None:
+                yield Grid(section, caption, rows[0], tuple(rows[1:]))
+            else:
+                section, caption = _above(paragraph, section, caption)
+            paragraph = []
+        if line.strip():
+            if markdown and "|" not in line:
+                section, caption = _above([line], section, caption)
+            else:
+                paragraph.append(line)
+
+
+def _above(lines: Iterable[str], section: str, caption: str) -> tuple[str, str]:
+    for line in lines:
+        words = line.strip().strip("#*-=_: ")
+        if line.lstrip().startswith("#"):
+            section, caption = words, ""
+        elif words:
+            caption = words
+    return section, caption
+
+
+def _is_rule(line: str) -> bool:
+    return "|" in line and "-" in line and _RULE.fullmatch(line) is not None
+
+
+def _rows(lines: Sequence[str], markdown: bool) -> list[tuple[str, ...]] | None:
+    """The cells of a table's lines, its heading first; None where they are no table."""
+    if markdown:
+        rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if not _is_rule(line)]
+    else:
+        delimiter = next((one for one in ("\t", ";", ",") if one in lines[0]), None)
+        if delimiter is None:
+            rows = [re.split(r"\s{2,}", line.strip()) for line in lines if not re.fullmatch(r"[\s=-]+", line)]
+        else:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+            if delimiter == ";":
+                rows = [[re.sub(r"^(-?\d+),(\d+)", r"\1.\2", cell) for cell in row] for row in rows]
+    if len(rows) < 2 or len(rows[0]) < 2:
+        return None
+    width = len(rows[0])
+    return [tuple([*row, *[""] * width][:width]) for row in rows]
+
+
+def _stamps(grid: Grid) -> Block | None:
+    columns, unit = _stamp_columns(grid)
+    if not columns:
+        return None
+    stamps = []
+    for row in grid.rows:
+        numbers = [_number(row[column]) for column in columns]
+        stamps.append([None if number is None else number[0].scaleb(-_SECONDS_OF[unit]) for number in numbers])
+    return Block(
+        section=grid.section,
+        headings=tuple(_bare(grid.headings[column]) for column in columns),
+        labels=_labels(grid, set(columns)),
+        stamps=stamps,
+        digit=_digit(stamp for of_row in stamps for stamp in of_row),
+    )
+
+
+def _stamp_columns(grid: Grid) -> tuple[list[int], str]:
+    """The columns of unix times, and their unit: the finest, since beside times in ns ten digits are a length."""
+    for unit, digits in reversed(_SECONDS_OF.items()):
+        columns = []
+        for column, heading in enumerate(grid.headings):
+            values = [number[0] for row in grid.rows if (number := _number(row[column])) is not None]
+            if values and _all_epoch(values, digits) and not _DIFFERENCE.fullmatch(_bare(heading)):
+                columns.append(column)
+        if len(columns) > 1:
+            return columns, unit
+    return [], ""
+
+
+def _add_lengths(block: Block, grid: Grid) -> None:
+    stamps, _ = _stamp_columns(grid)
+    lengths: dict[str, tuple[str | None, list[Decimal | None]]] = {}
+    for number, heading in enumerate(grid.headings):
+        cells = [_number(row[number]) for row in grid.rows]
+        present = [cell for cell in cells if cell is not None]
+        if not present or _bare(heading).lower() in _COUNTS or 2 * len(present) < len(cells):
+            continue
+        if number in stamps:
+            continue
+        for row, cell in zip(grid.rows, cells, strict=True):
+            if cell is None and row[number].lower() not in _NOTHING:
+                raise InputError(f"{row[number]!r} in the column {heading!r} is no number")
+        if any(word and word.lower() not in _UNITS for _, word in present):
+            continue  # sizes
+        words = [word.lower() for _, word in present if word] + words_of(heading) + words_of(grid.caption)
+        unit = next((_UNITS[word] for word in words if word in _UNITS), None)
+        lengths[_bare(heading)] = unit, [None if cell is None else cell[0] for cell in cells]
+    if not lengths:
+        return
+    unnamed = [values for unit, values in lengths.values() if unit is None]
+    inferred = max(_SECONDS_OF, key=lambda unit: (_fits(block, unnamed, unit), unit == "s"))
+    for heading, (unit, values) in lengths.items():
+        block.lengths[heading] = [None if v is None else v.scaleb(-_SECONDS_OF[unit or inferred]) for v in values]
+        block.length_digit[heading] = _digit(block.lengths[heading])
+    block.length_labels = _labels(grid, set())
+
+
+def _fits(block: Block, columns: Sequence[Sequence[Decimal | None]], unit: str) -> int:
+    """How many lengths, read in that unit, are the difference of some two stamps."""
+    count = 0
+    for values in columns:
+        scaled = [None if value is None else value.scaleb(-_SECONDS_OF[unit]) for value in values]
+        tolerance = block.digit + _digit(scaled) / 2
+        for row, value in enumerate(scaled):
+            pairs = combinations(range(len(block.headings)), 2)
+            differences = [block.between(row, later, earlier) for earlier, later in pairs]
+            count += value is not None and any(d is not None and abs(d - value) <= tolerance for d in differences)
+    return count
+
+
+def _number(cell: str) -> tuple[Decimal, str] | None:
+    """A number and the word behind it."""
+    match = _NUMBER.fullmatch(cell)
+    if match is None:
+        return None
+    try:
+        return Decimal(match[1]), match[2]
+    except InvalidOperation:
+        return None
+
+
+def _all_epoch(values: Sequence[Decimal], digits: int) -> bool:
+    return all(_EPOCH[0] <= value.scaleb(-digits) <= _EPOCH[1] for value in values)
+
+
+def _digit(values: Iterable[Decimal | None]) -> Decimal:
+    """The last printed digit of a column: where zeros at the end were dropped, that of its longest number."""
+    exponents = [int(value.as_tuple().exponent) for value in values if value is not None]
+    return Decimal(1).scaleb(min(exponents, default=0))
+
+
+def _labels(grid: Grid, but: set[int]) -> tuple[str, ...]:
+    """The first column, if it is neither stamps nor a plain number."""
+    first = [row[0] for row in grid.rows]
+    plain = all((number := _number(cell)) is not None and not number[1] for cell in first)
+    return ("",) * len(first) if 0 in but or plain else tuple(first)
+
+
+def _bare(heading: str) -> str:
+    """A heading without its unit in brackets."""
+    return re.sub(r"\s*[\[(][^\])]*[\])]\s*$", "", heading).strip().strip("*`").strip()
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a heading, in small letters."""
+    return re.findall(r"[^\W\d_]+", text.lower())
+
+
+def megabytes(label: str) -> float | None:
+    """The size that a label names."""
+    match = _SIZE.search(label)
+    return float(match[1]) * _MEGABYTES[match[2].lower()] if match else None

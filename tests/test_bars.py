@@ -1,0 +1,66 @@
+"""From cells to stacked bars: what is named, what is the rest, and that no character and no time is lost."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from traces_builder import MS, at, journey, segments
+
+from otel_kfs.bars import Bar, Chart, charts, run_lengths
+from otel_kfs.measurement import measured
+
+NOTE = "a bar is the mean image; . is all segments below 2% together"
+
+
+def drawn(names_and_lengths, **more):
+    """A journey with these segments."""
+    way = segments(names_and_lengths)
+    return replace(journey(0, 0, 0, 0, segments=way, **more), stamps=(at(0), at(1), at(2), way[-1].end))
+
+
+def test_a_bar_is_the_mean_image_and_small_segments_are_the_rest():
+    found = measured([drawn("client 1, encode 40, deliver 59"), drawn("client 1, encode 60, deliver 39")])
+    assert charts(found.cells()) == [
+        Chart(
+            "HTTP: where the time goes",
+            (("A", "encode"), ("B", "deliver"), (".", "the rest")),
+            (Bar("1.1MB (n=2)", 100 * MS, (50 * MS, 49 * MS, MS)),),
+            100 * MS,
+            (NOTE,),
+        )
+    ]
+
+
+def test_an_image_that_lacks_a_segment_spent_no_time_in_it():
+    (chart,) = charts(measured([drawn("client 10"), drawn("client 10, retries 30")]).cells())
+    assert chart.bars == (Bar("1.1MB (n=2)", 25 * MS, (10 * MS, 15 * MS, 0)),)
+
+
+def test_a_letter_and_a_length_mean_the_same_in_all_ways():
+    found = charts(measured([drawn("client 10"), drawn("broker 90, client 10", transport="kafka")]).cells())
+    assert [(chart.segments, chart.longest) for chart in found] == [
+        ((("A", "client"), ("B", "broker"), (".", "the rest")), 100 * MS)
+    ] * 2
+
+
+def test_what_is_negative_by_two_clocks_is_not_drawn_and_said_so():
+    (chart,) = charts(measured([drawn("client 30, transformer request -10!")]).cells())
+    assert (chart.bars[0].parts, chart.notes) == (
+        (30 * MS, 0),
+        (NOTE, "a segment that is negative by the difference of two hosts' clocks is not drawn"),
+    )
+
+
+def test_no_cells_are_no_charts():
+    assert charts([]) == []
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=30), st.integers(0, 300))
+def test_runs_fill_the_width_each_within_one_character_of_its_share(parts, width):
+    runs = run_lengths(parts, width)
+    whole = sum(parts)
+    if whole:
+        assert sum(runs) == width
+        assert all(abs(run - part * width / whole) < 1 + 1e-6 for run, part in zip(runs, parts, strict=True))
+    else:
+        assert runs == [0] * len(parts)
