@@ -13,8 +13,8 @@ import click
 from otel_kfs.errors import ConfigError
 
 
-def write(text: str, output: Path | None) -> None:
-    """Write to standard output, or to a file: what was there stays whole until all is written.
+def write(text: str | bytes, output: Path | None) -> None:
+    """Write to standard output, or to a file (text as UTF-8): what was there stays whole until all is written.
 
     Raises:
         ConfigError: the file can't be written.
@@ -23,11 +23,9 @@ def write(text: str, output: Path | None) -> None:
         click.echo(text, nl=False)
         return
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=output.parent, prefix=f".{output.name}.", delete=False
-        ) as part:
+        with tempfile.NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as part:
             try:
-                part.write(text)
+                part.write(text.encode() if isinstance(text, str) else text)
                 part.close()
                 os.chmod(part.name, 0o666 & ~_umask())
                 os.replace(part.name, output)

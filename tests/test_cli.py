@@ -45,6 +45,9 @@ a row is one image, the one with the median 4-1 of n = 1; each figure is rounded
 """
 SEED_RECORD = {
     "transport": "http",
+    "encoding": "",
+    "compression": "",
+    "cell": "",
     "size": "1.1MB",
     "n": 1,
     "trace_id": "61".rjust(32, "0"),
@@ -132,9 +135,10 @@ def test_csv_of_the_segments_layout_is_one_line_a_segment(traces):
     _, out, _ = tables(traces, "--layout", "segments", "--format", "csv")
     lines = out.splitlines()
     assert (lines[0], lines[1], lines[-1]) == (
-        "transport,size,segment,n,p50_ns,p95_ns,max_ns",
-        "http,1.1MB,client,1,40000000,,40000000",
-        "http,1.1MB,4-1,1,1000000000,,1000000000",
+        "transport,encoding,compression,cell,size,segment,n,mean_ns,sd_ns,p50_ns,p50_low_ns,p50_high_ns,p90_ns,p95_ns,"
+        "p99_ns,max_ns,clock_bound_ns",
+        "http,,,,1.1MB,client,1,40000000,,40000000,,,,,,40000000,",
+        "http,,,,1.1MB,4-1,1,1000000000,,1000000000,,,,,,1000000000,",
     )
 
 
@@ -248,21 +252,28 @@ def test_an_empty_folder(tmp_path):
     assert one_error(tables(tmp_path)).startswith("no trace files (")
 
 
-def test_half_a_line_of_json(traces):
+def test_half_a_last_line_is_that_of_a_process_which_still_writes(traces):
+    whole = tables(traces)
     with traces.open("a") as file:
         file.write('{"resourceSpans": [')
+    assert tables(traces) == whole
+
+
+def test_half_a_line_in_the_middle_is_an_error(traces):
+    with traces.open("a") as file:
+        file.write('{"resourceSpans": [\n{"resourceSpans": []}\n')
     assert one_error(tables(traces)).startswith(f"{traces}, line 3: not JSON (")
 
 
 def test_json_that_is_not_traces(tmp_path):
     (tmp_path / "package.json").write_text("{}")
-    assert one_error(tables(tmp_path)).startswith(f"{tmp_path / 'package.json'}, line 1: JSON, but not OTLP spans (")
+    assert one_error(tables(tmp_path)).startswith(f"{tmp_path / 'package.json'}, line 1: JSON, but not traces (")
 
 
 def test_traces_without_any_image(tmp_path):
     file = tmp_path / "other.jsonl"
     file.write_text(otlp_line(spans("GET  SERVER  0  10")))
-    assert one_error(tables(file)) == f"no image was measured in {file}: 0 images measured"
+    assert one_error(tables(file)) == f"no image was measured in {file}: there is no `send image` span"
 
 
 def test_images_that_are_all_left_out_are_an_error_that_says_why(tmp_path):
@@ -313,10 +324,10 @@ def test_a_folder_as_output_file_is_refused(traces, tmp_path):
 
 
 def test_an_interrupt_is_one_word_on_a_line_of_its_own_and_the_shell_s_exit_code(traces, monkeypatch):
-    def interrupt(_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("otel_kfs.traces.query.spans", interrupt)
+    monkeypatch.setattr("otel_kfs.traces.query.open_store", interrupt)
     assert tables(traces)[::2] == (130, "\nstopped\n")
 
 

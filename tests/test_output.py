@@ -116,3 +116,8 @@ def test_progress_counts_nothing_where_nobody_watches(capsys):
         done("a")
         done("b")
     assert capsys.readouterr() == ("", "")
+
+
+def test_bytes_are_written_as_they_are(tmp_path):
+    output.write(b"\x89PNG\r\n", tmp_path / "out.png")
+    assert (tmp_path / "out.png").read_bytes() == b"\x89PNG\r\n"

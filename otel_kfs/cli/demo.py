@@ -7,19 +7,31 @@ from pathlib import Path
 import click
 
 from otel_kfs.cli.tables import print_tables
+from otel_kfs.demo.example import WAYS
 from otel_kfs.output import progress
-from otel_kfs.tables import LAYOUTS
+from otel_kfs.tables import DEFAULT_LAYOUTS
 
 
 @click.command(
     epilog="""\b
 Examples:
   otel-kfs demo
+  otel-kfs demo --way seed --way fast --way small
   otel-kfs demo --repeat 20 --serving kserve --output my-run
   otel-kfs demo --bootstrap-servers localhost:9092 --otlp-endpoint http://localhost:4318
 """
 )
 @click.option("--repeat", type=click.IntRange(1), default=5, show_default=True, help="Times each size goes each way.")
+@click.option(
+    "--way",
+    "ways",
+    type=click.Choice(list(WAYS)),
+    multiple=True,
+    default=["seed"],
+    show_default=True,
+    help="seed: base64 in JSON, as in 2020. fast: the JPG as a CloudEvent, a draft decode, tensors as bytes. small: "
+    "the same of a picture resized before it is sent. May be given many times, to compare.",
+)
 @click.option("--serving", type=click.Choice(["kfserving", "kserve"]), help="Left out: the one that is installed.")
 @click.option(
     "-o",
@@ -35,6 +47,7 @@ Examples:
 def demo(
     obj: dict[str, bool],
     repeat: int,
+    ways: tuple[str, ...],
     serving: str | None,
     output: Path | None,
     bootstrap_servers: str | None,
@@ -48,6 +61,7 @@ def demo(
 
     traces = run.demo(
         repeat=repeat,
+        ways=ways,
         serving=serving,
         output=output,
         bootstrap_servers=bootstrap_servers,
@@ -55,7 +69,7 @@ def demo(
         say=lambda line: None if obj["quiet"] else click.echo(line, err=True),
         progress=progress,
     )
-    print_tables(str(traces), "text", LAYOUTS, None, quiet=obj["quiet"])
+    print_tables(str(traces), "text", DEFAULT_LAYOUTS, None, quiet=obj["quiet"])
     if not obj["quiet"]:
         click.echo(f"The traces lie in {traces}, a file a process.")
         if bootstrap_servers is None:

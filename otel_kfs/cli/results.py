@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otel_kfs import names
 from otel_kfs.cli.trace_options import reading
 from otel_kfs.errors import OtelKfsError
 from otel_kfs.output import write
@@ -33,7 +34,8 @@ def read_measurement(trace_query: str, *, quiet: bool) -> tuple[Measurement, str
         measurement = read(query.open_store(trace_query, say), progress=say)
     line = printable(account_line(measurement.account))
     if not measurement.account.measured:
-        raise OtelKfsError(f"no image was measured in {trace_query}: {line}")
+        why = line if measurement.account.left_out else f"there is no `{names.SEND_IMAGE}` span"
+        raise OtelKfsError(f"no image was measured in {trace_query}: {why}")
     return measurement, line
 
 

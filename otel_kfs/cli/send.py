@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import click
 
 import otel_kfs
-from otel_kfs.cli.options import properties
+from otel_kfs import encodings
+from otel_kfs.claim_check import NAME as CLAIM_CHECK
+from otel_kfs.claim_check import ClaimStore
+from otel_kfs.cli.options import accepted, model_access, properties
+from otel_kfs.cli.stopping import SIGTERM_EXIT, Stopping
+from otel_kfs.encodings.compression import CODECS
 from otel_kfs.output import progress
+
+if TYPE_CHECKING:
+    import requests
 
 
 @click.command(
@@ -15,16 +27,38 @@ Examples:
   otel-kfs send --transport http --url http://ingress --model mobilenet \\
       --host-header mobilenet.default.example.com --image cat.jpg
   otel-kfs send --transport http --url http://ingress/v1/models/mobilenet:predict --json 1mb.json
+  otel-kfs send --transport http --url http://ingress --model mobilenet --encoding raw --image cat.jpg
+  otel-kfs send --transport grpc --url localhost:8081 --model mobilenet --resize 256 --image cat.jpg
   otel-kfs send --transport kafka --bootstrap-servers localhost:9092 --topic mobilenet \\
       --producer-config producer.properties --image *.jpg --traces-file traces/sender.jsonl
 """
 )
-@click.option("--transport", type=click.Choice(["http", "kafka"]), required=True)
+@click.option("--transport", type=click.Choice(["http", "kafka", "grpc"]), required=True)
 @click.option("--image", "images", multiple=True, metavar="FILE", help="An image file; may be given many times.")
 @click.option("--json", "payloads", multiple=True, metavar="FILE", help="A file that is the JSON payload already.")
-@click.option("--url", help="HTTP: the server or ingress (with --model), or the whole :predict URL.")
-@click.option("--model", help="HTTP: the model's name.")
+@click.option(
+    "--encoding",
+    type=click.Choice([*encodings.NAMES, CLAIM_CHECK]),
+    help="How an image is written down. KFServing takes json, cloudevent, claim-check; KServe all.  [default: json]",
+)
+@click.option(
+    "--compression",
+    type=click.Choice(CODECS),
+    help="HTTP: of the body, which few servers inflate. Kafka: the producer's compression.type. gRPC: gzip.",
+)
+@click.option(
+    "--resize",
+    type=click.IntRange(1),
+    metavar="PIXELS",
+    help="Make the image's shorter side so long first; 256 for a model that crops 224.",
+)
+@click.option("--bucket", help="claim-check: the bucket that images are put into.")
+@click.option("--store-url", help="claim-check: the S3-compatible store, if it is not AWS's; credentials: AWS_...")
+@click.option("--cell", help="A label for these settings, by which the tables group.")
+@click.option("--url", help="HTTP: the server or ingress (with --model), or the model's whole URL. gRPC: host:port.")
+@click.option("--model", help="HTTP, gRPC: the model's name.")
 @click.option("--host-header", help="HTTP: the Host by which an ingress finds the model.")
+@model_access
 @click.option("--bootstrap-servers", help="Kafka: host:port,...")
 @click.option("--topic", help="Kafka: the topic.")
 @click.option("--producer-config", metavar="FILE", help="Kafka: further settings, in Kafka's properties format.")
@@ -34,14 +68,21 @@ Examples:
 @click.option("--traces-file", metavar="FILE", help="Append spans there as OTLP-JSON instead of exporting them.")
 @click.argument("more_files", nargs=-1, metavar="[FILE]...")
 @click.pass_obj
-def send(
+def send(  # noqa: PLR0912 - a branch a transport
     obj: dict[str, bool],
     transport: str,
+    encoding: str | None,
+    compression: str | None,
+    resize: int | None,
+    bucket: str | None,
+    store_url: str | None,
+    cell: str | None,
     images: tuple[str, ...],
     payloads: tuple[str, ...],
     url: str | None,
     model: str | None,
     host_header: str | None,
+    model_session: Callable[[], requests.Session],
     bootstrap_servers: str | None,
     topic: str | None,
     producer_config: str | None,
@@ -56,9 +97,8 @@ def send(
     Spans go where the standard OTEL_* variables say, or to --traces-file. Files after the options are of the kind given
     last (`--image *.jpg`).
     """
-    import orjson
-
-    from otel_kfs.sending import HttpSender, KafkaSender
+    from otel_kfs.grpc_sending import GrpcSender
+    from otel_kfs.sending import HttpSender, KafkaSender, Sender
 
     if payloads and not images:
         payloads += more_files
@@ -66,47 +106,73 @@ def send(
         images += more_files
     if not images and not payloads:
         raise click.UsageError("nothing to send: give --image FILE or --json FILE")
-    if transport == "http":
-        _needs(url=url)
-        _without(
-            "--transport http",
-            bootstrap_servers=bootstrap_servers,
-            topic=topic,
-            producer_config=producer_config,
-        )
-    else:
-        _needs(bootstrap_servers=bootstrap_servers, topic=topic)
+    kafka = {"bootstrap_servers": bootstrap_servers, "topic": topic}
+    form: dict[str, Any] = {"encoding": encoding, "compression": compression, "resize": resize, "cell": cell}
+    if transport == "kafka":
+        _needs(**kafka)
         _without("--transport kafka", url=url, model=model, host_header=host_header)
+    else:
+        _needs(url=url)
+        _without(f"--transport {transport}", **kafka, producer_config=producer_config)
+    if transport == "grpc":
+        _needs(model=model)
+        _without("--transport grpc", host_header=host_header, encoding=form.pop("encoding"), json=payloads)
+    if encoding == CLAIM_CHECK:
+        _needs(bucket=bucket)
+    else:
+        _without(f"--encoding {encoding or 'json'}", bucket=bucket, store_url=store_url)
+    if payloads:
+        _without("--json", encoding=encoding, resize=resize)
 
     otel_kfs.configure("image-sender", traces_file=traces_file)
-    sender: HttpSender | KafkaSender
+    if transport != "grpc":
+        form["encoding"] = ClaimStore(bucket, endpoint_url=store_url).encoding if bucket else encoding or "json"
+    sending: dict[str, Any] = {"timeout": timeout, "run_id": run_id, **form}
+    sender: Sender
     if transport == "http":
-        sender = HttpSender(str(url), model=model, host=host_header, timeout=timeout, run_id=run_id)
+        sender = HttpSender(str(url), model=model, host=host_header, session=model_session(), **sending)
+    elif transport == "grpc":
+        sender = GrpcSender(str(url), str(model), **sending)
     else:
-        sender = KafkaSender(
-            str(bootstrap_servers),
-            str(topic),
-            config=properties(producer_config),
-            timeout=timeout,
-            run_id=run_id,
-        )
-    with progress((len(images) + len(payloads)) * repeat, "sending", quiet=obj["quiet"]) as advance:
-        for deliver, files in ((sender.send, images), (sender.send_json, payloads)):
-            for file in files:
-                for _ in range(repeat):
-                    result = deliver(file)
-                    record = result if isinstance(result, dict) else result._asdict()
-                    click.echo(orjson.dumps({"file": file, **record}))
-                    advance(file)
+        with accepted(producer_config):
+            sender = KafkaSender(str(bootstrap_servers), str(topic), config=properties(producer_config), **sending)
+    jobs = [
+        (deliver, file)
+        for deliver, files in ((sender.send, images), (sender.send_json, payloads))
+        for file in files
+        for _ in range(repeat)
+    ]
+    _send_all(jobs, quiet=obj["quiet"])
 
 
-def _needs(**options: str | None) -> None:
+def _send_all(jobs: Sequence[tuple[Callable[[str], Any], str]], *, quiet: bool) -> None:
+    """Send one after another; after SIGTERM, say which were not."""
+    import orjson
+
+    sent = 0
+    with Stopping() as stopping, progress(len(jobs), "sending", quiet=quiet) as advance:
+        for deliver, file in jobs:
+            if stopping.wanted:
+                break
+            result = deliver(file)
+            record = result if isinstance(result, dict) else result._asdict()
+            click.echo(orjson.dumps({"file": file, **record}))
+            sent += 1
+            advance(file)
+    if stopping.wanted:
+        rest = [file for _, file in jobs[sent:]]
+        not_sent = f"{len(rest)} of {len(jobs)} were not sent: {', '.join(rest)}" if rest else "all were sent"
+        click.echo(f"stopped by SIGTERM; {not_sent}", err=True)
+        sys.exit(SIGTERM_EXIT)
+
+
+def _needs(**options: object) -> None:
     for name, value in options.items():
         if not value:
             raise click.UsageError(f"this transport needs --{name.replace('_', '-')}")
 
 
-def _without(choice: str, **options: str | None) -> None:
+def _without(choice: str, **options: object) -> None:
     for name, value in options.items():
         if value:
             raise click.UsageError(f"--{name.replace('_', '-')} has no meaning with {choice}")

@@ -1,0 +1,131 @@
+"""`otel-kfs report`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+import otel_kfs
+from otel_kfs.cli.trace_options import reading, trace_options
+from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
+from otel_kfs.output import write
+
+if TYPE_CHECKING:
+    from otel_kfs.report.contents import Contents
+
+Format = Literal["html", "png", "svg"]
+FORMATS: tuple[Format, ...] = ("html", "png", "svg")
+CHARTS = ("segments", "sizes")
+_EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy": "scipy"}
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otel-kfs report --trace-query otel-kfs-runs/latest/traces -o report.html
+  otel-kfs report --trace-query 'jaeger:http://localhost:16686?service=image-sender&lookback=1h' -o report.html
+  otel-kfs report --trace-query traces/ --chart segments -o segments.svg
+"""
+)
+@trace_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="The file to write.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    help="html: the whole report; svg, png: charts for a document.  [default: by the output's ending]",
+)
+@click.option(
+    "--chart",
+    "charts",
+    type=click.Choice(CHARTS),
+    multiple=True,
+    help="Of svg and png: the bars of segments, latency against size. Left out: both.",
+)
+@click.pass_obj
+def report(
+    obj: dict[str, bool], trace_query: str, output: Path, format_: Format | None, charts: tuple[str, ...]
+) -> None:
+    """Write one self-contained HTML file, or charts, of what the traces say."""
+    format_ = format_ or _format(output)
+    if charts and format_ == "html":
+        raise ConfigError("--chart chooses among the charts of svg and png; the HTML file has them all")
+    if output.parent != Path() and not output.parent.is_dir():
+        raise ConfigError(f"can't write {output}: there is no folder {output.parent}")
+    try:
+        account = _write(trace_query, output, format_, charts or CHARTS, quiet=obj["quiet"])
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise MissingExtra(_EXTRA[error.name], "report") from error
+    if not obj["quiet"]:
+        click.echo(f"{output}: {account}", err=True)
+
+
+def _write(trace_query: str, output: Path, format_: Format, charts: tuple[str, ...], *, quiet: bool) -> str:
+    """Read the traces and write the file; returns the account of what was measured."""
+    # First, so that a missing library is not told of after minutes of reading.
+    draw = _drawer(format_, charts)
+    from otel_kfs.reading import read
+    from otel_kfs.render import printable
+    from otel_kfs.report import contents as room
+    from otel_kfs.tables import account_line
+    from otel_kfs.traces import query
+
+    command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output)]
+    with reading(quiet=quiet) as say:
+        store = query.open_store(trace_query, say)
+        measurement = read(store, progress=say)
+        line = printable(account_line(measurement.account))
+        if not measurement.account.measured:
+            raise OtelKfsError(f"no image was measured in {room.without_credentials(trace_query)}: {line}")
+        say("computing the figures")
+        contents = room.contents(
+            measurement,
+            room.Origin(
+                room.without_credentials(trace_query),
+                room.without_credentials(shlex.join(command)),
+                otel_kfs.__version__,
+                datetime.now(timezone.utc),
+            ),
+            link=store.link,
+            spans=store.traces if format_ == "html" else lambda _: (),
+        )
+        say("drawing the charts")
+        text = draw(contents)
+    write(text, output)
+    return line
+
+
+def _drawer(format_: Format, charts: tuple[str, ...]) -> Callable[[Contents], str | bytes]:
+    """What makes the file of what the report says."""
+    if format_ == "html":
+        from otel_kfs.report.page import page
+
+        return page
+    from otel_kfs.report import figure
+
+    if format_ == "png":
+        figure.need_png()
+        return lambda contents: figure.png(figure.figure(contents, charts))
+    return lambda contents: figure.figure(contents, charts)
+
+
+def _format(output: Path) -> Format:
+    ending = output.suffix.lower()
+    formats: dict[str, Format] = {".html": "html", ".htm": "html", ".svg": "svg", ".png": "png"}
+    if ending not in formats:
+        raise ConfigError(f"what should {output} be? Let it end with .html, .svg or .png, or give --format")
+    return formats[ending]

@@ -1,0 +1,64 @@
+"""A linear axis: its round ticks, and where a value lies on it; and how lengths are written beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MS = 1e6  # ns
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """From `low` to `high` (any unit) onto `start` to `end` (pixels)."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Where a value lies, pixels."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """About that many round values within the axis."""
+        step = _round_step((self.high - self.low) / max(about, 1))
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [number * step for number in range(first, last + 1)]
+
+
+def axis(values: Iterable[float], start: float, end: float, *, zero: bool = True) -> Axis:
+    """An axis that holds all values (and 0), with a little room at its ends."""
+    values = list(values)
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if high - low < 1e-9 * max(abs(high), abs(low), 1.0):
+        low, high = (low, low + 1) if zero else (low - abs(low) * 0.05 - 1, high + abs(high) * 0.05 + 1)
+    room = (high - low) * 0.03
+    return Axis(low if zero and low == 0 else low - room, high + room, start, end)
+
+
+def milliseconds(nanoseconds: float) -> str:
+    """With the digits that matter beside a chart: `0.04`, `5.3`, `742`."""
+    value = nanoseconds / MS
+    if value == 0:
+        return "0"
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 0.995 else 2
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def tick(value: float) -> str:
+    """A tick's label, without needless digits."""
+    return f"{value:.10g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _round_step(rough: float) -> float:
+    power = 10.0 ** math.floor(math.log10(rough))
+    # The nearest one by ratio: the bounds are the geometric means of neighbours.
+    return power * next(
+        step for step, above in ((10, 50**0.5), (5, 10**0.5), (2, 2**0.5), (1, 0)) if rough >= above * power
+    )

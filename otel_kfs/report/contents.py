@@ -1,0 +1,217 @@
+"""From a measurement to what the report says: numbers and names, no markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import numpy as np
+
+from otel_kfs import names
+from otel_kfs.measurement import Cell, Measurement, Way, ways
+from otel_kfs.report.fit import Fits, fits
+from otel_kfs.segments import Journey, journeys, on_the_way
+from otel_kfs.summary import P95_NEEDS, Summary, summary
+from otel_kfs.tables import NO_BOUNDS, TOTAL, Bounds
+from otel_kfs.traces.span import Forest, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """An image's trace: its id, and where a browser shows it (None where the store has no such page)."""
+
+    trace_id: str
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One segment of one cell, or its 4-1; lengths in ns."""
+
+    name: str
+    summary: Summary
+    share: float  # of the time of all the cell's images
+    median: Trace
+    slowest: Trace
+    two_clocks: bool = False  # whether its ends were read on two hosts
+
+
+@dataclass(frozen=True, slots=True)
+class CellReport:
+    """One way and size: its 4-1, its segments in the order of the way, and the trace of its median image."""
+
+    cell: Cell
+    way_number: int
+    total: Row
+    rows: tuple[Row, ...]
+    median: Trace
+
+    @property
+    def title(self) -> str:
+        """`HTTP, 1.1MB`."""
+        return f"{self.cell.way.label}, {self.cell.size}"
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """The segments, and 4-1 below them."""
+        return (*self.rows, self.total)
+
+    @property
+    def largest(self) -> list[Row]:
+        """The three segments that take most of the time."""
+        return sorted(self.rows, key=lambda row: -row.share)[:3]
+
+
+@dataclass(frozen=True, slots=True)
+class WayReport:
+    """One way: its cells, small images first, and what its images cost."""
+
+    way: Way
+    number: int
+    cells: tuple[CellReport, ...]
+    fits: Fits
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A cell's median image: the spans that were read of it, and its way through them."""
+
+    of: CellReport
+    forest: Forest
+    root: Span
+    journey: Journey
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What was asked, and by which command."""
+
+    query: str
+    command: str
+    version: str
+    made: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that the report says."""
+
+    origin: Origin
+    measurement: Measurement
+    ways: tuple[WayReport, ...]
+    walks: tuple[Walk, ...] = ()
+
+    @property
+    def runs(self) -> list[str]:
+        """The run ids of the median images."""
+        found = (walk.root.attributes.get(names.RUN_ID) for walk in self.walks)
+        return list(dict.fromkeys(str(run) for run in found if run is not None))
+
+    @property
+    def cells(self) -> list[CellReport]:
+        """The cells of all ways."""
+        return [cell for way in self.ways for cell in way.cells]
+
+    @property
+    def images(self) -> int:
+        """How many were measured."""
+        return sum(len(cell.cell) for cell in self.cells)
+
+    @property
+    def segments(self) -> list[str]:
+        """Every segment that occurs, in the order of the way."""
+        return sorted({row.name for cell in self.cells for row in cell.rows}, key=on_the_way)
+
+    @property
+    def small(self) -> bool:
+        """Whether some cell has too few images for a 95th percentile."""
+        return any(len(cell.cell) < P95_NEEDS for cell in self.cells)
+
+    @property
+    def time_range(self) -> tuple[datetime, datetime]:
+        """From the first stamp 1 to the last stamp 4, UTC."""
+        first = min(min(cell.cell.stamps[0]) for cell in self.cells)
+        last = max(max(cell.cell.stamps[3]) for cell in self.cells)
+        return _moment(first), _moment(last)
+
+
+def contents(
+    measurement: Measurement,
+    origin: Origin,
+    *,
+    link: Callable[[str], str | None] = lambda _: None,
+    spans: Callable[[Sequence[str]], Iterable[Span]] = lambda _: (),
+    bounds: Bounds = NO_BOUNDS,
+) -> Contents:
+    """What a measurement of at least one image says.
+
+    `link` gives the page of a trace, `spans` the spans of some traces (those of the median images are asked for),
+    `bounds` by how much a segment between two hosts may be off.
+    """
+    cells = measurement.cells()
+    reports = []
+    for number, way in enumerate(ways(cells)):
+        of_way = [cell for cell in cells if cell.way == way]
+        reports.append(
+            WayReport(way, number, tuple(_cell(cell, number, link, bounds) for cell in of_way), fits(of_way))
+        )
+    found = [cell for report in reports for cell in report.cells]
+    return Contents(
+        origin,
+        measurement,
+        tuple(reports),
+        tuple(_walks(found, spans([cell.median.trace_id for cell in found]))),
+    )
+
+
+def without_credentials(text: str) -> str:
+    """A query or a command without what stands before a host's `@` in its URLs."""
+    return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)
+
+
+def _cell(cell: Cell, number: int, link: Callable[[str], str | None], bounds: Bounds) -> CellReport:
+    def trace(image: int) -> Trace:
+        trace_id = cell.trace_ids[image]
+        return Trace(trace_id, _web_page(link(trace_id)))
+
+    totals = cell.totals()
+    whole = sum(totals) or 1
+
+    def row(name: str, lengths: Sequence[int], images: Sequence[int], *, two_clocks: bool = False) -> Row:
+        order = np.argsort(np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
+        return Row(
+            name,
+            summary(lengths, bounds.get((cell.way, cell.size, name)), interval=True),
+            sum(lengths) / whole,
+            trace(images[order[(len(order) - 1) // 2]]),
+            trace(images[order[-1]]),
+            two_clocks,
+        )
+
+    rows = []
+    for name in cell.segment_names():
+        of_name = cell.segments[name]
+        rows.append(row(name, of_name.lengths, of_name.images, two_clocks=max(of_name.pair) >= 0))
+    return CellReport(cell, number, row(TOTAL, totals, range(len(cell))), tuple(rows), trace(cell.median()))
+
+
+def _walks(cells: Sequence[CellReport], spans: Iterable[Span]) -> Iterable[Walk]:
+    forest = Forest(spans)
+    found, _ = journeys(forest)
+    ways_of = {journey.trace_id: journey for journey in found}
+    roots = {span.trace_id: span for span in forest if span.name == names.SEND_IMAGE}
+    for cell in cells:
+        trace_id = cell.median.trace_id
+        if trace_id in ways_of:
+            yield Walk(cell, forest, roots[trace_id], ways_of[trace_id])
+
+
+def _web_page(link: str | None) -> str | None:
+    """A link that a browser may follow."""
+    return link if link is not None and link.startswith(("https://", "http://")) else None
+
+
+def _moment(nanoseconds: int) -> datetime:
+    return datetime.fromtimestamp(nanoseconds / 1e9, tz=timezone.utc)

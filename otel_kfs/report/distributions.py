@@ -1,0 +1,108 @@
+"""How the lengths are spread: the share of the images that took at most so long, a small chart a size, a step an image.
+
+Such a curve (the empirical distribution) has no bins and no bandwidth to choose, and at n = 5 it shows five steps.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element
+
+from otel_kfs.report import palette, svg
+from otel_kfs.report.axis import MS, axis, milliseconds, tick
+from otel_kfs.report.contents import CellReport, Contents
+from otel_kfs.tables import TOTAL
+
+WIDTH, _PLOT = 226, 130
+_LEFT, _RIGHT, _LABEL = 34, 10, 15
+_ALL = 120  # up to so many images each is a step; of more, evenly spaced ones and all of the tail
+_TAIL = 12
+_DOTS = 30  # up to so many images each step has a dot
+
+
+def distributions(contents: Contents, segment: str = TOTAL) -> list[Element]:
+    """A chart for each size, of 4-1 or a segment, with a curve for each way; none where no size has that segment."""
+    sizes = dict.fromkeys(cell.cell.size for cell in contents.cells)
+    charts = []
+    for size in sizes:
+        of_size = [(cell, _lengths(cell, segment)) for cell in contents.cells if cell.cell.size == size]
+        of_size = [(cell, lengths) for cell, lengths in of_size if lengths]
+        if of_size:
+            charts.append(_chart(size, segment, of_size))
+    return charts
+
+
+def _chart(size: str, segment: str, of_size: Sequence[tuple[CellReport, list[int]]]) -> Element:
+    top = 24 + _LABEL * len(of_size)
+    bottom = top + _PLOT
+    words = "; ".join(
+        f"{cell.cell.way.label}: {milliseconds(lengths[0])} to {milliseconds(lengths[-1])} ms"
+        for cell, lengths in of_size
+    )
+    chart = svg.drawing(WIDTH, bottom + 30, f"Distribution of {segment}, {size}", words)
+    svg.add(chart, "text", svg.fitted(size, WIDTH), x=0, y=13, font_size=12.5, font_weight=600)
+    scale = axis(
+        [x / MS for _, lengths in of_size for x in (lengths[0], lengths[-1])], _LEFT, WIDTH - _RIGHT, zero=False
+    )
+    for share in (0, 25, 50, 75, 100):
+        y = bottom - _PLOT * share / 100
+        svg.add(chart, "line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="axis" if share in {0, 50} else "grid")
+        if share % 50 == 0:
+            svg.add(chart, "text", f"{share}%", x=_LEFT - 5, y=y + 3.5, font_size=10, text_anchor="end", class_="muted")
+    for value in scale.ticks(3):
+        x = scale(value)
+        svg.add(chart, "line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis")
+        svg.add(chart, "text", tick(value), x=x, y=bottom + 16, font_size=10.5, text_anchor="middle", class_="muted")
+    svg.add(chart, "text", "ms", x=WIDTH - _RIGHT, y=bottom + 28, font_size=10, text_anchor="end", class_="muted")
+    for number, (cell, lengths) in enumerate(of_size):
+        n = len(lengths)
+        p50 = statistics.median(lengths)
+        colour = palette.way_class(cell.way_number)
+        steps = _steps(n)
+        path = [f"M{_n(scale(lengths[0] / MS))} {_n(bottom)}"]
+        for rank in steps:
+            path.append(f"H{_n(scale(lengths[rank] / MS))}V{_n(bottom - _PLOT * (rank + 1) / n)}")
+        svg.add(chart, "path", d="".join(path), class_=palette.line_class(cell.way_number), stroke_width=1.7)
+        if n <= _DOTS:
+            for rank in steps:
+                svg.mark(
+                    chart,
+                    "circle",
+                    f"{cell.title}: {rank + 1} of {n} took at most {milliseconds(lengths[rank])} ms",
+                    cx=scale(lengths[rank] / MS),
+                    cy=bottom - _PLOT * (rank + 1) / n,
+                    r=2.6,
+                    class_=colour,
+                )
+        y = 13 + _LABEL * (number + 1)
+        figures = f"p50 {milliseconds(p50)}, n {n}"
+        svg.add(
+            chart,
+            "text",
+            f"{svg.fitted(cell.cell.way.label, 110, 11)}  {figures}",
+            x=0,
+            y=y,
+            font_size=11,
+            class_=colour,
+        )
+    return chart
+
+
+def _lengths(cell: CellReport, segment: str) -> list[int]:
+    if segment == TOTAL:
+        return sorted(cell.cell.totals())
+    found = cell.cell.segments.get(segment)
+    return sorted(found.lengths) if found is not None else []
+
+
+def _steps(n: int) -> list[int]:
+    """The ranks to draw: each of them stands where it would stand among all."""
+    if n <= _ALL:
+        return list(range(n))
+    spaced = {round(number * (n - 1) / (_ALL - 1)) for number in range(_ALL)}
+    return sorted(spaced | set(range(_TAIL)) | set(range(n - _TAIL, n)))
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}"

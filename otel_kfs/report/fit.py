@@ -1,0 +1,91 @@
+"""What a request costs whatever the image's size, and what each MB adds: a line through all images, least squares.
+
+Least squares, because its lines add up: where every length is the sum of its segments, so is every cost. The intervals
+are those of heteroscedasticity-consistent errors (HC3; MacKinnon and White 1985), as large images scatter more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from otel_kfs.measurement import Cell
+
+MEGABYTE = 1e6  # bytes
+_CONFIDENCE = 0.95
+_PARAMETERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Lengths in ns: `fixed + per_megabyte * MB`; the errors are half of a 95% interval, None where n is too small."""
+
+    n: int
+    fixed: float
+    per_megabyte: float
+    fixed_error: float | None
+    per_megabyte_error: float | None
+
+    def at(self, size: float) -> float:
+        """The length that belongs to a size in bytes, ns."""
+        return self.fixed + self.per_megabyte * size / MEGABYTE
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """Of one way: the line of 4-1, and that of each segment; None without two sizes."""
+
+    total: Line | None
+    segments: dict[str, Line | None]
+
+
+def fits(cells: list[Cell]) -> Fits:
+    """The lines of one way's cells. An image without a segment spent no time in it; cells of unknown size are left out.
+
+    A cell's images count as large as the smallest of them.
+    """
+    known = [cell for cell in cells if cell.image_size is not None]
+    sizes = np.concatenate([np.full(len(cell), cell.image_size, dtype=np.float64) for cell in known] or [np.empty(0)])
+    totals = np.concatenate([np.asarray(cell.totals(), dtype=np.float64) for cell in known] or [np.empty(0)])
+    names = dict.fromkeys(name for cell in known for name in cell.segment_names())
+    lengths = {}
+    for name in names:
+        columns = []
+        for cell in known:
+            column = np.zeros(len(cell))
+            if (found := cell.segments.get(name)) is not None:
+                column[np.asarray(found.images)] = np.asarray(found.lengths)
+            columns.append(column)
+        lengths[name] = np.concatenate(columns)
+    return Fits(line(sizes, totals), {name: line(sizes, column) for name, column in lengths.items()})
+
+
+def line(sizes: NDArray[np.float64], lengths: NDArray[np.float64]) -> Line | None:
+    """The line through (bytes, ns); None where fewer than two sizes leave its slope open."""
+    n = len(sizes)
+    if n < _PARAMETERS or np.ptp(sizes) == 0:
+        return None
+    megabytes = sizes / MEGABYTE
+    deviations = megabytes - megabytes.mean()
+    squares = float(deviations @ deviations)
+    slope = float(deviations @ lengths) / squares
+    fixed = float(lengths.mean()) - slope * float(megabytes.mean())
+    leverage = 1 / n + deviations**2 / squares
+    # A size with one image alone pins the line there: its residual says nothing of the scatter.
+    if n <= _PARAMETERS or np.any(leverage > 1 - 1e-9):
+        return Line(n, fixed, slope, None, None)
+    residuals = ((lengths - fixed - slope * megabytes) / (1 - leverage)) ** 2
+    # How each length weighs in the slope and in the fixed cost.
+    in_slope = deviations / squares
+    in_fixed = 1 / n - float(megabytes.mean()) * in_slope
+    student = float(stdtrit(n - _PARAMETERS, (1 + _CONFIDENCE) / 2))
+    return Line(
+        n,
+        fixed,
+        slope,
+        student * float(np.sqrt(in_fixed**2 @ residuals)),
+        student * float(np.sqrt(in_slope**2 @ residuals)),
+    )

@@ -1,0 +1,126 @@
+"""From what the report says to one HTML file that asks nobody for anything; every name in it is escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree.ElementTree import Element
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from otel_kfs import render
+from otel_kfs.report import distributions, palette, sizes, stacked_bars, svg, waterfall
+from otel_kfs.report.axis import MS, milliseconds
+from otel_kfs.report.contents import Contents
+from otel_kfs.summary import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
+from otel_kfs.tables import TOTAL, account_line, seed_tables
+
+_HERE = Path(__file__).parent
+_LINKS = ("#1b5faa", "#82b7f2")
+
+
+class _Column(NamedTuple):
+    heading: str
+    of: Callable[[Summary], int | None]
+
+
+_COLUMNS = (
+    _Column("mean", lambda found: found.mean),
+    _Column("sd", lambda found: found.sd),
+    _Column("p50", lambda found: found.p50),
+    _Column("p90", lambda found: found.p90),
+    _Column("p95", lambda found: found.p95),
+    _Column("p99", lambda found: found.p99),
+    _Column("max", lambda found: found.max),
+)
+
+
+def page(contents: Contents) -> str:
+    """The HTML file's text."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["plain"] = lambda text: render.printable(str(text))
+    style, script = _style(), (_HERE / "page.js").read_text(encoding="utf-8")
+    start, end = contents.time_range
+    account = contents.measurement.account
+    rows = [(cell, row) for cell in contents.cells for row in cell.rows]
+    totals = [(cell, cell.total) for cell in contents.cells]
+    sized = sizes.has_sizes(contents)
+    return environment.get_template("page.html").render(
+        contents=contents,
+        origin=contents.origin,
+        account=account_line(account),
+        left_out=sorted(account.left_out.items()),
+        hosts=sorted({host for pair in contents.measurement.pairs for host in pair}),
+        start=start,
+        end=end,
+        total=TOTAL,
+        two_clocks=bool(contents.measurement.pairs),
+        negative=[(cell, row) for cell, row in rows if row.summary.p50 < 0],
+        seed_tables=seed_tables([cell.cell for cell in contents.cells]),
+        # Of a percentile that no n is large enough for there is no column.
+        columns=[column for column in _COLUMNS if any(column.of(row.summary) is not None for _, row in rows + totals)],
+        needs={"p90": P90_NEEDS, "p95": P95_NEEDS, "p99": P99_NEEDS, "interval": INTERVAL_NEEDS},
+        costs=[
+            (way, name, line)
+            for way in contents.ways
+            for name, line in ((TOTAL, way.fits.total), *way.fits.segments.items())
+            if line is not None
+        ],
+        bars=_drawn(stacked_bars.stacked_bars(contents)),
+        spread=[
+            (name, [_drawn(chart) for chart in distributions.distributions(contents, name)])
+            for name in (TOTAL, *contents.segments)
+        ],
+        large=_drawn(sizes.sizes(contents)) if sized else None,
+        small=[_drawn(chart) for chart in sizes.small(contents, sizes.that_matter(contents))] if sized else [],
+        walks=[(walk, _drawn(waterfall.waterfall(walk))) for walk in contents.walks],
+        without_walk=[cell.title for cell in contents.cells if not any(walk.of is cell for walk in contents.walks)],
+        segment_class=palette.segment_class,
+        cell=render.cell,
+        ms=milliseconds,
+        figure=_figure,
+        percent=lambda share: f"{share:.1%}".replace("-", "\N{MINUS SIGN}"),
+        # Files of ours, without a figure or a name in them.
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _style() -> str:
+    def theme(number: int) -> str:
+        variables = "".join(f"--{name}:{colours[number]};" for name, colours in palette.INK.items())
+        return f":root{{{variables}--link:{_LINKS[number]}}}\n{palette.style(number)}"
+
+    # Paper is light, whatever the screen is.
+    dark = f"@media screen and (prefers-color-scheme: dark) {{\n{theme(1)}\n}}"
+    return f"{theme(0)}\n{dark}\n{(_HERE / 'page.css').read_text(encoding='utf-8')}"
+
+
+def _drawn(chart: Element) -> Markup:
+    return Markup(svg.markup(chart))  # noqa: S704 - ElementTree has escaped it
+
+
+def _figure(nanoseconds: float | None, digits: int = 1) -> str:
+    """Milliseconds for a table's cell; nothing where there is nothing."""
+    if nanoseconds is None:
+        return ""
+    value = (Decimal(nanoseconds) / Decimal(MS)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN)
+    return str(abs(value) if value.is_zero() else value).replace("-", "\N{MINUS SIGN}")
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names what may run."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

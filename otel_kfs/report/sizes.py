@@ -1,0 +1,191 @@
+"""Latency against size: every way's images and the line through them; and the same for each segment that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element
+
+from otel_kfs.report import palette, svg
+from otel_kfs.report.axis import MS, Axis, axis, milliseconds, tick
+from otel_kfs.report.contents import CellReport, Contents, WayReport
+from otel_kfs.report.fit import MEGABYTE, Line
+
+WIDTH, HEIGHT = 960, 400
+SMALL, SMALL_HEIGHT = 226, 170
+_POINTS = 120  # of a cell, at most, in the large chart
+_FEW = 30  # points that may be larger
+_GOLDEN = 0.6180339887
+
+
+def has_sizes(contents: Contents) -> bool:
+    """Whether there are two sizes in some way, without which nothing can be said here."""
+    return any(way.fits.total is not None for way in contents.ways)
+
+
+def sizes(contents: Contents) -> Element:
+    """4-1 against the image's size."""
+    drawing = svg.drawing(
+        WIDTH,
+        HEIGHT,
+        "4-1 against the image's size",
+        "Points: images. Lines: least squares. The table of costs has every figure.",
+    )
+    draw(drawing, contents)
+    return drawing
+
+
+def draw(parent: Element, contents: Contents) -> None:
+    """Draw the large chart from the top left corner of `parent`."""
+    left, right, top, bottom = 52, WIDTH - 190, 24, HEIGHT - 40
+    cells = [cell for cell in contents.cells if cell.cell.image_size is not None]
+    x = axis([_megabytes(cell) for cell in cells], left, right)
+    lines = [way.fits.total for way in contents.ways if way.fits.total is not None]
+    ends = [line.at(size * MEGABYTE) for line in lines for size in (0, x.high)]
+    lengths = [value for cell in cells for value in (min(cell.cell.totals()), cell.total.summary.max)]
+    y = axis([value / MS for value in ends + lengths], bottom, top)
+    _grid(parent, x, y, 6)
+    svg.add(parent, "text", "4-1, ms", x=0, y=12, font_size=11, class_="muted")
+    svg.add(parent, "text", "image, MB", x=right, y=HEIGHT - 4, font_size=11, text_anchor="end", class_="muted")
+    count = len(contents.ways)
+    for way in contents.ways:
+        # Ways stand side by side, so that none hides another; images of one size are spread a little.
+        aside = (way.number - (count - 1) / 2) * min(11.0, 34 / count)
+        for cell in way.cells:
+            if cell.cell.image_size is None:
+                continue
+            totals = sorted(cell.cell.totals())
+            for number, rank in enumerate(_thinned(len(totals))):
+                spread = ((number * _GOLDEN) % 1 - 0.5) * min(8.0, 24 / count)
+                svg.add(
+                    parent,
+                    "circle",
+                    cx=x(_megabytes(cell)) + aside + spread,
+                    cy=y(totals[rank] / MS),
+                    r=2.1 if len(totals) > _FEW else 2.8,
+                    class_=palette.way_class(way.number),
+                    opacity="0.45" if len(totals) > _FEW else "0.7",
+                )
+    labels = []
+    for way in contents.ways:
+        line = way.fits.total
+        if line is None:
+            continue
+        _line(parent, way, line, x, y)
+        labels.append((y(line.at(x.high * MEGABYTE) / MS), way, line))
+    for at, way, line in _apart(labels, 34):
+        colour = palette.way_class(way.number)
+        svg.add(
+            parent,
+            "text",
+            svg.fitted(way.way.label, 178, 13.5),
+            x=right + 10,
+            y=at,
+            font_size=12,
+            font_weight=600,
+            class_=colour,
+        )
+        svg.add(parent, "text", cost(line), x=right + 10, y=at + 15, font_size=11, class_=colour)
+
+
+def small(contents: Contents, segments: Sequence[str]) -> list[Element]:
+    """Small charts of some segments, each on a scale of its own from 0: each way's medians and line."""
+    return [_small(contents, segment) for segment in segments]
+
+
+def that_matter(contents: Contents, share: float = 0.02) -> list[str]:
+    """Segments that take at least that share of some cell's time, in the order of the way."""
+    return [
+        name
+        for name in contents.segments
+        if any(row.name == name and row.share >= share for cell in contents.cells for row in cell.rows)
+    ]
+
+
+def cost(line: Line) -> str:
+    """A line in words."""
+    return f"{milliseconds(line.fixed)} ms + {milliseconds(line.per_megabyte)} ms per MB"
+
+
+def _small(contents: Contents, segment: str) -> Element:
+    left, right, top, bottom = 34, SMALL - 8, 26, SMALL_HEIGHT - 24
+    costs = "; ".join(
+        f"{way.way.label}: {cost(line)}"
+        for way in contents.ways
+        if (line := way.fits.segments.get(segment)) is not None
+    )
+    chart = svg.drawing(SMALL, SMALL_HEIGHT, f"{segment} against the image's size", costs)
+    svg.add(chart, "rect", x=0, y=2, width=10, height=10, rx=1.5, class_=palette.segment_class(segment))
+    svg.add(chart, "text", svg.fitted(segment, SMALL - 20), x=16, y=11.5, font_size=12, font_weight=600)
+    x = axis([_megabytes(cell) for cell in contents.cells if cell.cell.image_size is not None], left, right)
+    medians = [row.summary.p50 / MS for cell in contents.cells for row in cell.rows if row.name == segment]
+    lines = [line for way in contents.ways if (line := way.fits.segments.get(segment)) is not None]
+    y = axis(medians + [line.at(size * MEGABYTE) / MS for line in lines for size in (0, x.high)], bottom, top)
+    _grid(chart, x, y, 3, 10)
+    for way in contents.ways:
+        line = way.fits.segments.get(segment)
+        if line is not None:
+            _line(chart, way, line, x, y, 1.4)
+        for cell in way.cells:
+            for row in cell.rows:
+                if row.name == segment and cell.cell.image_size is not None:
+                    svg.mark(
+                        chart,
+                        "circle",
+                        f"{segment} · {cell.title}: p50 {milliseconds(row.summary.p50)} ms, n {row.summary.n}",
+                        cx=x(_megabytes(cell)),
+                        cy=y(row.summary.p50 / MS),
+                        r=3,
+                        class_=palette.way_class(way.number),
+                    )
+    return chart
+
+
+def _grid(parent: Element, x: Axis, y: Axis, ticks: int, font: float = 11) -> None:
+    for value in y.ticks(ticks):
+        at = y(value)
+        svg.add(parent, "line", x1=x.start, x2=x.end, y1=at, y2=at, class_="axis" if value == 0 else "grid")
+        svg.add(
+            parent, "text", tick(value), x=x.start - 6, y=at + 3.5, font_size=font, text_anchor="end", class_="muted"
+        )
+    for value in x.ticks(ticks):
+        at = x(value)
+        svg.add(parent, "line", x1=at, x2=at, y1=y.start, y2=y.start + 4, class_="axis")
+        svg.add(parent, "text", tick(value), x=at, y=y.start + 16, font_size=font, text_anchor="middle", class_="muted")
+
+
+def _line(parent: Element, way: WayReport, line: Line, x: Axis, y: Axis, width: float = 1.6) -> None:
+    # Drawn from 0 MB, where it meets the fixed cost: dashed there, as no image was that small.
+    smallest = min(_megabytes(cell) for cell in way.cells if cell.cell.image_size is not None)
+    for start, end, dashes in ((0.0, smallest, "3 3"), (smallest, x.high, "none")):
+        svg.add(
+            parent,
+            "line",
+            x1=x(start),
+            x2=x(end),
+            y1=y(line.at(start * MEGABYTE) / MS),
+            y2=y(line.at(end * MEGABYTE) / MS),
+            class_=palette.line_class(way.number),
+            stroke_width=width,
+            stroke_dasharray=dashes,
+        )
+
+
+def _apart(labels: list[tuple[float, WayReport, Line]], distance: float) -> list[tuple[float, WayReport, Line]]:
+    """The labels, from top to bottom, moved down where they would overlap; the lowest stays on the chart."""
+    placed: list[tuple[float, WayReport, Line]] = []
+    for at, way, line in sorted(labels, key=lambda label: label[0]):
+        low = placed[-1][0] + distance if placed else 12.0
+        placed.append((max(at, low), way, line))
+    over = placed[-1][0] + 18 - HEIGHT if placed else 0.0
+    return [(at - max(0.0, over), way, line) for at, way, line in placed]
+
+
+def _thinned(n: int) -> list[int]:
+    """Ranks evenly spaced from the smallest to the largest."""
+    if n <= _POINTS:
+        return list(range(n))
+    return sorted({round(number * (n - 1) / (_POINTS - 1)) for number in range(_POINTS)})
+
+
+def _megabytes(cell: CellReport) -> float:
+    return (cell.cell.image_size or 0) / MEGABYTE

@@ -1,0 +1,144 @@
+"""One image's spans as a trace viewer draws them, below the stamps and the segments that are cut from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+from otel_kfs import names
+from otel_kfs.report import palette, svg
+from otel_kfs.report.axis import MS, Axis, axis, milliseconds, tick
+from otel_kfs.report.contents import Walk
+from otel_kfs.traces.span import Forest, Kind, Span
+
+WIDTH = 960
+MOST = 150  # spans drawn of one trace
+_LEFT, _RIGHT, _ROW = 350, 62, 19
+_SHORTEST = 1.2  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRow:
+    """A span and how deep it lies below the image's root."""
+
+    depth: int
+    span: Span
+
+
+def span_rows(forest: Forest, root: Span) -> list[SpanRow]:
+    """The root and all below it, each below its parent, by their starts."""
+    found: list[SpanRow] = []
+    seen: set[str] = set()
+    waiting = [SpanRow(0, root)]
+    while waiting:
+        row = waiting.pop()
+        if row.span.span_id in seen:  # parents in a circle
+            continue
+        seen.add(row.span.span_id)
+        found.append(row)
+        waiting += [SpanRow(row.depth + 1, child) for child in reversed(forest.children(row.span))]
+    return found
+
+
+def waterfall(walk: Walk) -> Element:
+    """The chart."""
+    rows = span_rows(walk.forest, walk.root)
+    shown = rows[:MOST]
+    first = walk.root.start
+    scale = axis(
+        [(moment - first) / MS for row in shown for moment in (row.span.start, row.span.end)]
+        + [(walk.journey.stamps[3] - first) / MS],
+        _LEFT,
+        WIDTH - _RIGHT,
+    )
+    top = 44
+    bottom = top + _ROW * len(shown) + 4
+    left_out = len(rows) - len(shown)
+    chart = svg.drawing(
+        WIDTH,
+        bottom + 20 + (16 if left_out else 0),
+        f"Spans of the median image: {walk.of.title}",
+        f"Trace {walk.journey.trace_id}: {len(rows)} spans over {milliseconds(walk.journey.stamps[3] - first)} ms.",
+    )
+    for value in scale.ticks(6):
+        x = scale(value)
+        svg.add(chart, "line", x1=x, x2=x, y1=top - 2, y2=bottom, class_="grid")
+        svg.add(chart, "text", tick(value), x=x, y=bottom + 14, font_size=10.5, text_anchor="middle", class_="muted")
+    svg.add(chart, "text", "ms", x=WIDTH - _RIGHT + 8, y=bottom + 14, font_size=10.5, class_="muted")
+    svg.add(chart, "text", "segments", x=0, y=31, font_size=11, class_="muted")
+    for segment in walk.journey.segments:
+        x, end = scale((segment.start - first) / MS), scale((segment.end - first) / MS)
+        if end - x >= 0.2:
+            svg.mark(
+                chart,
+                "rect",
+                f"{segment.name}: {milliseconds(segment.length)} ms",
+                x=x,
+                y=20,
+                width=round(end - x, 2),
+                height=15,
+                class_=palette.segment_class(segment.name),
+            )
+    _stamps(chart, [scale((stamp - first) / MS) for stamp in walk.journey.stamps], bottom)
+    hosts = {row.span.host for row in rows}
+    colours = _service_classes(rows)
+    above = ""
+    for number, row in enumerate(shown):
+        at = f"{row.span.service} @{row.span.host}" if len(hosts) > 1 else row.span.service
+        y = top + _ROW * number
+        if at != above:
+            svg.add(chart, "text", svg.fitted(at, 128, 11), x=0, y=y + 13, font_size=11, class_="muted")
+            above = at
+        _span(chart, row, y, at, colours[row.span.service], scale, first)
+    if left_out:
+        svg.add(chart, "text", f"and {left_out} more spans", x=0, y=bottom + 32, font_size=11, class_="muted")
+    return chart
+
+
+def _span(chart: Element, row: SpanRow, y: float, at: str, colour: str, scale: Axis, first: int) -> None:
+    span = row.span
+    length = span.end - span.start
+    tip = (
+        f"{span.name} · {at} · {span.kind.name}: starts at {milliseconds(span.start - first)} ms, "
+        f"takes {milliseconds(length)} ms{', failed' if span.failed else ''}"
+    )
+    base = y + 13
+    indent = min(row.depth, 14) * 9
+    name = svg.fitted(("✕ " if span.failed else "") + span.name, _LEFT - 150 - indent, 11.5)
+    svg.add(chart, "text", name, x=136 + indent, y=base, font_size=11.5)
+    x, end = scale((span.start - first) / MS), scale((span.end - first) / MS)
+    svg.mark(chart, "rect", tip, x=x, y=y + 4, width=round(max(end - x, _SHORTEST), 2), height=11, rx=1, class_=colour)
+    label = milliseconds(length)
+    if end + svg.text_width(label, 10.5) + 6 < WIDTH:
+        svg.add(chart, "text", label, x=max(end, x + _SHORTEST) + 5, y=base, font_size=10.5, class_="muted")
+    else:
+        svg.add(chart, "text", label, x=x - 5, y=base, font_size=10.5, text_anchor="end", class_="muted")
+
+
+def _stamps(chart: Element, places: list[float], bottom: float) -> None:
+    """The stamps as numbered lines; those that fall together share a place."""
+    last = -100.0
+    for number, x in enumerate(places, 1):
+        svg.add(chart, "line", x1=x, x2=x, y1=15, y2=bottom, class_="ink", stroke_width=0.7, stroke_dasharray="2 3")
+        shown = max(x, last + 9)
+        svg.add(chart, "text", str(number), x=shown, y=11, font_size=11, font_weight=600, text_anchor="middle")
+        last = shown
+
+
+def _service_classes(rows: list[SpanRow]) -> dict[str, str]:
+    """A colour for each service, of the place where it stands on the way."""
+    found: dict[str, str] = {}
+    for row in rows:
+        span = row.span
+        role = span.attributes.get(names.ROLE)
+        if role == names.TRANSFORMER:
+            found[span.service] = palette.segment_class("transformer decode")
+        elif role == names.PREDICTOR:
+            found[span.service] = palette.segment_class("predictor decode")
+        elif span.kind is Kind.CONSUMER:
+            found.setdefault(span.service, palette.segment_class("deliver"))
+        elif span.name == names.SEND_IMAGE:
+            found.setdefault(span.service, palette.segment_class("encode"))
+    for row in rows:
+        found.setdefault(row.span.service, palette.segment_class(""))
+    return found

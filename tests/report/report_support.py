@@ -1,0 +1,81 @@
+"""What the tests of the report start from: contents made of drawn traces, and SVG read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timezone
+from itertools import chain
+from typing import Any
+from xml.etree import ElementTree
+
+from traces_builder import EPOCH, HTTP, KAFKA, spans
+
+from otel_kfs import names
+from otel_kfs.measurement import measured
+from otel_kfs.report.contents import Contents, Origin, contents
+from otel_kfs.segments import journeys
+from otel_kfs.traces.span import Forest, Span
+
+ORIGIN = Origin(
+    "traces/", "otel-kfs report --trace-query traces/", "1.2.3", datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+)
+SIZES = (1_100_000, 3_300_000, 10_200_000)
+
+HOSTILE = {
+    "a script": "<script>window.ran = 1</script>",
+    "the end of our script": "</script><script>window.ran = 1</script>",
+    "the end of a title": "</title><img src=x onerror='window.ran = 1'>",
+    "the end of an attribute": "\"><img src=x onerror='window.ran = 1'>",
+    "the end of a drawing": "</text></svg><iframe srcdoc='<script>top.ran = 1</script>'>",
+    "a template": "{{ 7 * 7 }}{% raw %}",
+    "a style": "</style><style>body { display: none }",
+    "lines": "one\ntwo\r\nthree\u2028four",
+    "control characters": "nul\x00 bell\x07 escape\x1b[31m",
+    "a right-to-left override": "evil\u202egpj.exe",
+    "right to left": "\u05ea\u05de\u05d5\u05e0\u05d4",
+    "half a character": "\ud800",
+    "a huge name": "W" * 5000,
+    "not a number": "NaN",
+    "an entity": "&lt;b&gt;&amp;#x3c;",
+}
+
+
+def image(
+    trace: str, *, drawing: str = HTTP, size: int = SIZES[0], factor: float = 1.0, **attributes: Any
+) -> list[Span]:
+    """The spans of one image, all `factor` times as long as drawn; the attributes are its root's."""
+    root, *others = spans(drawing, trace)
+    root = replace(root, attributes={**root.attributes, names.IMAGE_SIZE: size, **attributes})
+
+    def stretched(moment: int) -> int:
+        return EPOCH + round((moment - EPOCH) * factor)
+
+    return [replace(span, start=stretched(span.start), end=stretched(span.end)) for span in (root, *others)]
+
+
+def measurement_of_both_ways(n: int = 3) -> list[list[Span]]:
+    """`n` images of each of the three sizes over HTTP and Kafka; the larger, and the later, the longer."""
+    return [
+        image(f"{way}{size}n{number:03}", drawing=drawing, size=size, factor=size / 5_000_000 + number / 10)
+        for way, drawing in (("h", HTTP), ("k", KAFKA))
+        for size in SIZES
+        for number in range(n)
+    ]
+
+
+def contents_of(images: Iterable[list[Span]], **more: Any) -> Contents:
+    """What a report says of some images."""
+    forest = Forest(chain.from_iterable(images))
+    found, account = journeys(forest)
+    return contents(measured(found, account), ORIGIN, **{"spans": lambda _: forest, **more})
+
+
+def tips(chart: ElementTree.Element) -> list[str]:
+    """What the marks of a chart say when pointed at."""
+    return [mark.findtext("title") or "" for mark in chart.iter() if "mark" in (mark.get("class") or "").split()]
+
+
+def texts(chart: ElementTree.Element) -> list[str]:
+    """Every text that is drawn."""
+    return ["".join(text.itertext()) for text in chart.iter("text") if text.find("title") is None]

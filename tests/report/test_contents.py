@@ -1,0 +1,99 @@
+"""What the report says, before it is drawn."""
+
+import pytest
+from report_support import SIZES, contents_of, image, measurement_of_both_ways
+from traces_builder import HTTP, MS, with_options
+
+from otel_kfs import names
+from otel_kfs.report.contents import Trace, without_credentials
+
+
+@pytest.fixture(scope="module")
+def found():
+    return contents_of(measurement_of_both_ways())
+
+
+def test_a_way_has_its_sizes_in_order(found):
+    assert [[cell.title for cell in way.cells] for way in found.ways] == [
+        ["HTTP, 1.1MB", "HTTP, 3.3MB", "HTTP, 10.2MB"],
+        ["Kafka, 1.1MB", "Kafka, 3.3MB", "Kafka, 10.2MB"],
+    ]
+
+
+def test_a_row_names_the_traces_of_its_median_and_of_its_longest(found):
+    row = next(row for row in found.ways[0].cells[0].rows if row.name == "encode")
+    assert (row.median, row.slowest) == (Trace("h1100000n001"), Trace("h1100000n002"))
+
+
+def test_a_row_sums_its_lengths_up(found):
+    row = next(row for row in found.ways[0].cells[0].rows if row.name == "encode")
+    # 100 ms as drawn, in images of 0.22, 0.32 and 0.42 times that.
+    assert (row.summary.n, row.summary.p50, row.summary.max) == (3, 32 * MS, 42 * MS)
+
+
+def test_the_shares_of_a_cell_add_up_to_the_whole(found):
+    assert [round(sum(row.share for row in cell.rows), 12) for cell in found.cells] == [1.0] * 6
+
+
+def test_the_largest_segments_come_first(found):
+    assert [row.name for row in found.ways[0].cells[0].largest] == [
+        "predictor predict",
+        "transformer preprocess",
+        "encode",
+    ]
+
+
+def test_every_cell_has_the_spans_of_its_median_image(found):
+    assert [walk.root.trace_id for walk in found.walks] == [f"{way}{size}n001" for way in "hk" for size in SIZES]
+
+
+def test_only_the_median_images_are_asked_for():
+    asked = []
+    contents_of(measurement_of_both_ways(), spans=lambda ids: asked.extend(ids) or ())
+    assert asked == [f"{way}{size}n001" for way in "hk" for size in SIZES]
+
+
+def test_a_trace_leads_to_the_page_of_its_store():
+    found = contents_of([image("a")], link=lambda trace_id: f"https://jaeger.example/trace/{trace_id}")
+    assert found.cells[0].median == Trace("a", "https://jaeger.example/trace/a")
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "//host/x"])
+def test_a_link_that_is_no_web_page_is_left_out(link):
+    assert contents_of([image("a")], link=lambda _: link).cells[0].median == Trace("a")
+
+
+def test_the_runs_are_those_of_the_median_images():
+    runs = [image(f"a{n}", size=size, **{names.RUN_ID: f"run {n}"}) for n, size in enumerate(SIZES)]
+    assert contents_of(runs).runs == ["run 0", "run 1", "run 2"]
+
+
+def test_a_segment_between_two_hosts_is_marked_and_bears_its_bound():
+    crossing = with_options(HTTP, "POST /v1/models", "@elsewhere")
+    plain = contents_of([image("a", drawing=crossing)])
+    cell = plain.cells[0]
+    assert {row.name: row.summary.bound for row in cell.rows if row.two_clocks} == {
+        "transformer request": None,
+        "transformer response": None,
+    }
+    bounds = {(cell.cell.way, cell.cell.size, "transformer request"): 7}
+    bounded = contents_of([image("a", drawing=crossing)], bounds=bounds).cells[0]
+    assert {row.name: row.summary.bound for row in bounded.rows if row.two_clocks} == {
+        "transformer request": 7,
+        "transformer response": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("jaeger:http://user:secret@host:16686?service=a", "jaeger:http://host:16686?service=a"),
+        (
+            "otel-kfs report --trace-query 'tempo:https://u@h/x?q=a@b'",
+            "otel-kfs report --trace-query 'tempo:https://h/x?q=a@b'",
+        ),
+        ("traces/me@home", "traces/me@home"),
+    ],
+)
+def test_credentials_in_a_query_are_not_repeated(text, without):
+    assert without_credentials(text) == without

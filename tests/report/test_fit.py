@@ -1,0 +1,65 @@
+"""Costs per request and per MB: exact lines, lines that add up, and intervals as the definition has them."""
+
+from math import isclose
+
+import numpy as np
+import pytest
+from report_support import contents_of, measurement_of_both_ways
+from scipy import stats
+
+from otel_kfs.report.fit import Line, fits, line
+
+SIZES = np.array([1e6, 1e6, 2e6, 3e6, 3e6, 10e6])
+LENGTHS = np.array([12.0, 15.0, 19.0, 33.0, 31.0, 95.0])
+
+
+def test_a_line_goes_through_lengths_that_lie_on_one():
+    found = line(SIZES[:5], 5 + 3 * SIZES[:5] / 1e6)
+    assert found is not None
+    assert np.allclose(
+        [found.n, found.fixed, found.per_megabyte, found.fixed_error, found.per_megabyte_error], [5, 5, 3, 0, 0]
+    )
+
+
+def test_a_line_is_that_of_least_squares():
+    found, expected = line(SIZES, LENGTHS), stats.linregress(SIZES / 1e6, LENGTHS)
+    assert np.allclose([found.fixed, found.per_megabyte], [expected.intercept, expected.slope])
+
+
+def test_the_intervals_are_those_of_hc3_and_student():
+    sizes, lengths = np.append(SIZES, 10e6), np.append(LENGTHS, 101.0)
+    found = line(sizes, lengths)
+    design = np.column_stack([np.ones(7), sizes / 1e6])
+    bread = np.linalg.inv(design.T @ design)
+    residuals = lengths - design @ [found.fixed, found.per_megabyte]
+    weights = (residuals / (1 - np.sum(design @ bread * design, axis=1))) ** 2
+    covariance = bread @ (design.T * weights) @ design @ bread
+    expected = stats.t.ppf(0.975, 5) * np.sqrt(np.diag(covariance))
+    assert np.allclose([found.fixed_error, found.per_megabyte_error], expected)
+
+
+def test_a_size_with_one_image_alone_of_two_leaves_the_intervals_open():
+    found = line(np.array([1e6, 1e6, 2e6]), np.array([1.0, 2.0, 4.0]))
+    assert (found.fixed_error, found.per_megabyte_error) == (None, None)
+
+
+@pytest.mark.parametrize("sizes", [[], [1e6], [1e6, 1e6, 1e6]])
+def test_without_two_sizes_there_is_no_line(sizes):
+    assert line(np.array(sizes), np.ones(len(sizes))) is None
+
+
+def test_two_images_have_a_line_without_intervals():
+    assert line(np.array([1e6, 2e6]), np.array([5.0, 7.0])) == Line(2, 3.0, 2.0, None, None)
+
+
+def test_the_segments_costs_add_up_to_those_of_the_whole():
+    for way in contents_of(measurement_of_both_ways()).ways:
+        parts = way.fits.segments.values()
+        assert isclose(sum(part.fixed for part in parts), way.fits.total.fixed, rel_tol=1e-9)
+        assert isclose(sum(part.per_megabyte for part in parts), way.fits.total.per_megabyte, rel_tol=1e-9)
+
+
+def test_images_of_unknown_size_are_left_out():
+    cells = [cell.cell for cell in contents_of(measurement_of_both_ways()).ways[0].cells]
+    cells[0].image_size = None
+    assert fits(cells).total.n == 6

@@ -1,0 +1,256 @@
+"""The HTML file as a parser sees it: what it holds, that it asks nobody for anything, and that names stay names."""
+
+import base64
+import hashlib
+import random
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_ways
+from traces_builder import HTTP, MS, journey, segments, with_options
+
+from otel_kfs import names
+from otel_kfs.measurement import measured
+from otel_kfs.report.contents import contents
+from otel_kfs.report.page import page
+from otel_kfs.traces.span import Span
+
+
+class Parsed(HTMLParser):
+    """Tags, attributes and the text of cells."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.raw, self.text = Counter(), [], {"script": "", "style": ""}, ""
+        self.tables, self.table, self._in = {}, "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags[tag] += 1
+        self.attributes += [(tag, *pair) for pair in attributes]
+        self._in = tag
+        if tag == "table":
+            self.table = dict(attributes).get("id", f"table {len(self.tables)}")
+            self.tables[self.table] = []
+        elif tag == "tr":
+            self.tables[self.table].append([])
+        elif tag in {"td", "th"}:
+            self.tables[self.table][-1].append("")
+
+    def handle_endtag(self, tag):
+        self._in = ""
+        if tag == "table":
+            self.table = ""
+
+    def handle_data(self, data):
+        if self._in in self.raw:
+            self.raw[self._in] += data
+            return
+        self.text += data
+        if self.table and self.tables[self.table] and self.tables[self.table][-1]:
+            self.tables[self.table][-1][-1] += data.strip("\n")
+
+    def values(self, name):
+        return [value for _, key, value in self.attributes if key == name]
+
+
+@pytest.fixture(scope="module")
+def parsed():
+    return Parsed(page(contents_of(measurement_of_both_ways())))
+
+
+def test_the_head_says_what_was_measured_and_how_it_was_made(parsed):
+    assert "18 images measured." in parsed.text
+    assert "otel-kfs report --trace-query traces/" in parsed.text
+    assert "2020-09-13 12:26:40 to 12:26:42 UTC" in parsed.text
+    assert "otel-kfs 1.2.3, 2026-01-31 12:00 UTC" in parsed.text
+
+
+def test_the_tables_of_2020_are_there_for_each_way(parsed):
+    # The median image of 1.1 MB is 0.32 times as long as drawn.
+    assert parsed.tables["table 1"][:2] == [
+        ["Size", "1", "2", "3", "4"],
+        ["1.1MB", "1600000000.000", "1600000000.064", "1600000000.128", "1600000000.320"],
+    ]
+    assert parsed.tables["table 4"][0] == ["Size", "2-1", "3-2", "4-3", "4-1"]
+
+
+def test_each_segment_of_each_cell_is_a_row(parsed):
+    rows = [dict(zip(parsed.tables["all"][0], row, strict=True)) for row in parsed.tables["all"][1:]]
+    assert rows[1] == {
+        "Way": "HTTP",
+        "Size": "1.1MB",
+        "Segment": "encode",
+        "n": "3",
+        "mean": "32.00",
+        "sd": "10.00",
+        "p50": "32.00",
+        "95% interval": "",
+        "max": "42.00",
+        "share": "10.0%",
+        "median": "h1100000",
+        "slowest": "h1100000",
+    }
+    assert [row["Segment"] for row in rows].count("4-1") == 6
+
+
+def test_costs_stand_in_a_table(parsed):
+    assert parsed.tables["costs"][0] == ["Way", "Segment", "Fixed, ms", "\u00b1", "ms per MB", "\u00b1", "n"]
+    assert parsed.tables["costs"][1][:3] == ["HTTP", "4-1", "100.00"]
+    assert parsed.tables["costs"][1][4] == "200.00"
+
+
+def test_every_cell_has_a_waterfall_and_every_segment_a_distribution(parsed):
+    ids = parsed.values("id")
+    assert sum(one.startswith("walk-") for one in ids) == 6
+    assert sum(one.startswith("spread-") for one in ids) == 1 + len(contents_of(measurement_of_both_ways()).segments)
+
+
+def test_nothing_is_asked_for_anywhere(parsed):
+    asking = {"src", "srcset", "action", "data", "poster", "background", "xlink:href"}
+    assert [a for a in parsed.attributes if a[1] in asking] == []
+    assert parsed.tags.keys() & {"link", "img", "iframe", "object", "embed", "base", "form"} == set()
+    assert all(link.startswith("#") for link in parsed.values("href"))
+    for text in parsed.raw.values():
+        assert "http" not in text
+        assert "url(" not in text
+        assert "import" not in text
+
+
+def test_the_policy_allows_the_files_own_style_and_script_alone(parsed):
+    def hashed(text):
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    (policy,) = [value for value in parsed.values("content") if value.startswith("default-src")]
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{hashed(parsed.raw['style'])}'; "
+        f"script-src 'sha256-{hashed(parsed.raw['script'])}'; base-uri 'none'; form-action 'none'"
+    )
+    assert parsed.values("style") == []
+
+
+def test_ids_are_unique_and_every_anchor_leads_somewhere(parsed):
+    ids = parsed.values("id")
+    assert len(ids) == len(set(ids))
+    assert {link.removeprefix("#") for link in parsed.values("href")} <= set(ids)
+
+
+def hostile(name):
+    """An image all of whose names are that one."""
+
+    def renamed(span):
+        return replace(
+            span,
+            service=name,
+            host=name if span.name == names.SEND_IMAGE else span.host,
+            name=name if span.name.startswith("POST") else span.name,
+        )
+
+    spans = image("a", **{names.CELL: name, names.RUN_ID: name})
+    larger = image("b", size=SIZES[2], factor=3, **{names.CELL: name})
+    return [[renamed(span) for span in of_one] for of_one in (spans, larger)]
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+def test_names_stay_names(name):
+    def of(name):
+        origin = replace(ORIGIN, query=name, command=name)
+        found = contents_of(hostile(name))
+        found.measurement.account.left_out[name] = 3
+        return Parsed(page(replace(found, origin=origin)))
+
+    found, plain = of(name), of("plain")
+    # Where a name is too long to be drawn, a text may be missing, but nothing is added.
+    assert found.tags - plain.tags == Counter()
+    assert {(tag, key) for tag, key, _ in found.attributes} == {(tag, key) for tag, key, _ in plain.attributes}
+    assert found.raw == plain.raw
+
+
+def test_a_hosts_name_that_is_hostile_stays_a_name_in_the_method_too():
+    crossing = with_options(HTTP, "POST /v1/models", "@</li><script>window.ran=1</script>")
+    assert Parsed(page(contents_of([image("a", drawing=crossing)]))).tags["script"] == 1
+
+
+def test_a_trace_id_is_a_link_where_the_store_has_a_page():
+    found = Parsed(page(contents_of([image("a")], link=lambda one: f'https://jaeger.example/trace/{one}?x="><b>')))
+    links = [value for value in found.values("href") if not value.startswith("#")]
+    assert set(links) == {'https://jaeger.example/trace/a?x="><b>'}
+    # The median's and the slowest's of each row, and the one above the waterfall.
+    assert len(links) == 2 * 19 + 1
+
+
+def test_two_clocks_are_told_of_with_their_bounds():
+    crossing = with_options(HTTP, "POST /v1/models", "@elsewhere")
+    plain = contents_of([image("a", drawing=crossing)])
+    cell = plain.cells[0].cell
+    found = Parsed(
+        page(
+            contents_of(
+                [image("a", drawing=crossing)], bounds={(cell.way, cell.size, "transformer request"): 1_250_000}
+            )
+        )
+    )
+    column = found.tables["all"][0].index("\u00b1 clocks")
+    shown = {row[2]: row[column] for row in found.tables["all"][1:] if row[column]}
+    assert shown == {"transformer request": "1.25", "transformer response": "?"}
+    assert "Hostselsewhere, host: more than one clock" in found.text.replace("\n", "")
+
+
+def test_one_clock_needs_no_such_column(parsed):
+    assert "\u00b1 clocks" not in parsed.tables["all"][0]
+
+
+def test_few_images_are_warned_of(parsed):
+    assert "HTTP, 1.1MB (n = 3)" in parsed.text
+
+
+def test_images_of_one_size_and_without_spans_are_still_a_report():
+    found = Parsed(page(contents_of([image("a")], spans=lambda _: ())))
+    assert "costs" not in found.tables
+    assert {"size", "traces"} & set(found.values("id")) == set()
+
+
+def test_images_of_unknown_size_are_still_a_report():
+    found = measured([journey(0, 1, 2, 3, image_size=None, segments=segments("client 3"))])
+    assert Parsed(page(contents(found, ORIGIN))).tables["all"][1][:3] == ["HTTP", "?", "client"]
+
+
+def test_ten_cells_of_a_thousand_images_are_less_than_two_megabytes():
+    chance = random.Random(1)
+    of_way = (
+        "client {}, encode {}, transformer receive {}, transformer decode {}, transformer preprocess {}, predictor {}"
+    )
+    found = []
+    for transport in ("http", "kafka"):
+        for size in range(1, 6):
+            for number in range(1000):
+                parts = segments(of_way.format(*(chance.randrange(1, 500) for _ in range(6))))
+                end = (parts[-1].end - parts[0].start) // MS
+                found.append(
+                    journey(
+                        0,
+                        1,
+                        2,
+                        end,
+                        trace_id=f"{number:032x}",
+                        transport=transport,
+                        image_size=size * 10**6,
+                        segments=parts,
+                    )
+                )
+    assert len(page(contents(measured(found), ORIGIN)).encode()) < 2_000_000
+
+
+def test_every_name_of_a_span_is_shown(parsed):
+    shown = {one.name for one in image("a") if isinstance(one, Span)}
+    assert {name for name in shown if name not in parsed.text} == set()
+
+
+def test_a_median_image_whose_spans_are_gone_is_named():
+    images = [image("a"), image("b", size=SIZES[1])]
+    assert (
+        "could not be read once more as one trace: HTTP, 3.3MB."
+        in Parsed(page(contents_of(images, spans=lambda _: images[0]))).text
+    )

@@ -1,0 +1,83 @@
+"""Colours: one for each segment, told apart from the page, and text on them that can be read (WCAG 2)."""
+
+import re
+
+import pytest
+
+from otel_kfs.report import palette
+from otel_kfs.segments import ORDER
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def fills(theme):
+    """Class -> colour."""
+    return dict(re.findall(r"(?:^|,)(?:svg text)?\.(\w+)\{fill:(#\w+)\}", palette.style(theme), re.MULTILINE))
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+@pytest.mark.parametrize("name", [*ORDER, "a name of somebody else's"])
+def test_text_on_a_segment_can_be_read(name, theme):
+    colours = fills(theme)
+    assert contrast(colours[palette.segment_class(name)], colours[palette.on(name)]) >= 4.5
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+@pytest.mark.parametrize("number", range(8))
+def test_what_is_written_in_a_ways_colour_can_be_read(number, theme):
+    assert contrast(fills(theme)[palette.way_class(number)], palette.INK["page"][theme]) >= 4.5
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+@pytest.mark.parametrize("ink", ["text", "muted"])
+def test_text_can_be_read(ink, theme):
+    assert contrast(palette.INK[ink][theme], palette.INK["page"][theme]) >= 4.5
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_no_two_steps_have_one_colour(theme):
+    steps = {palette.place_and_step(name): name for name in ORDER}
+    assert len({fills(theme)[palette.segment_class(name)] for name in steps.values()}) == len(steps)
+
+
+def test_a_segment_that_swallowed_another_keeps_its_colour():
+    assert palette.segment_class("transformer (no decode span)") == palette.segment_class("transformer")
+
+
+@pytest.mark.parametrize(
+    ("segment", "expected"),
+    [
+        ("encode", ("Sender", "encode")),
+        ("broker", ("Kafka", "broker")),
+        ("transformer", ("Transformer", "no span")),
+        ("transformer decode", ("Transformer", "decode")),
+        ("predictor 2 decode", ("Predictor", "decode")),
+        ("predictor 2", ("Predictor", "no span")),
+        ("ingress request", ("Proxies", "ingress request")),
+        ("transformer queue-proxy", ("Proxies", "queue-proxy")),
+        ("somewhere new", ("Elsewhere", "somewhere new")),
+    ],
+)
+def test_a_segment_has_its_place(segment, expected):
+    assert palette.place_and_step(segment) == expected
+
+
+def test_every_segment_has_a_colour_of_its_own_place():
+    assert [name for name in ORDER if palette.place_and_step(name)[0] == palette.ELSEWHERE] == []
+
+
+def test_segments_are_listed_by_place():
+    assert palette.by_place(["encode", "broker", "x"]) == {
+        "Sender": ["encode"],
+        "Kafka": ["broker"],
+        "Elsewhere": ["x"],
+    }

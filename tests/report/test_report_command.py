@@ -1,0 +1,165 @@
+"""`otel-kfs report`: what it writes, and what it says where it can't."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from report_support import SIZES, image
+from traces_builder import HTTP, otlp_line, with_options
+
+from otel_kfs import cli
+
+LINE = "2 images measured; 1 left out: warm-up"
+
+
+@pytest.fixture
+def traces(tmp_path):
+    """Two images of two sizes, and a warm-up."""
+    found = [
+        image("a"),
+        image("b", size=SIZES[1], factor=2),
+        image("w", drawing=with_options(HTTP, "send image", "warmup")),
+    ]
+    file = tmp_path / "traces.jsonl"
+    file.write_text("".join(map(otlp_line, found)))
+    return file
+
+
+def report(query, *arguments, before=()):
+    """Exit code, standard output and standard error."""
+    command = [*before, "report", "--trace-query", str(query), *map(str, arguments)]
+    result = CliRunner().invoke(cli.main, command)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_report_is_written_and_the_account_told(traces):
+    assert report(traces, "-o", "r.html") == (0, "", f"r.html: {LINE}\n")
+    assert Path("r.html").read_text().startswith("<!doctype html>")
+
+
+def test_without_an_output_it_is_in_this_folder(traces):
+    assert report(traces) == (0, "", f"report.html: {LINE}\n")
+
+
+def test_quiet_says_nothing(traces):
+    assert report(traces, "-o", "r.html", before=["-q"]) == (0, "", "")
+
+
+@pytest.mark.parametrize(("name", "start"), [("r.svg", b"<svg "), ("r.png", b"\x89PNG"), ("r.HTM", b"<!doctype")])
+def test_the_ending_tells_the_format(traces, name, start):
+    assert report(traces, "-o", name)[0] == 0
+    assert Path(name).read_bytes().startswith(start)
+
+
+def test_a_format_counts_more_than_an_ending(traces):
+    assert report(traces, "-o", "r.html", "--format", "svg")[0] == 0
+    assert Path("r.html").read_text().startswith("<svg ")
+
+
+def test_a_chart_can_be_chosen(traces):
+    report(traces, "-o", "both.svg")
+    report(traces, "-o", "one.svg", "--chart", "sizes")
+    assert ["Where the time goes:" in Path(name).read_text() for name in ("both.svg", "one.svg")] == [True, False]
+
+
+def test_the_waterfalls_are_read_from_the_store(traces):
+    report(traces, "-o", "r.html")
+    assert "Spans of the median image: HTTP, 3.3MB" in Path("r.html").read_text()
+
+
+def test_the_command_is_in_the_report(traces):
+    report(traces, "-o", "a report.html")
+    assert f"otel-kfs report --trace-query {traces} -o &#39;a report.html&#39;" in Path("a report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("-o", "r.pdf"), "what should r.pdf be? Let it end with .html, .svg or .png, or give --format"),
+        (
+            ("-o", "r.html", "--chart", "sizes"),
+            "--chart chooses among the charts of svg and png; the HTML file has them all",
+        ),
+        (("-o", "nowhere/r.html"), "can't write nowhere/r.html: there is no folder nowhere"),
+    ],
+)
+def test_what_can_not_be_done_is_one_line_and_nothing_is_written(traces, arguments, error):
+    assert report(traces, *arguments) == (1, "", f"Error: {error}\n")
+    assert files(Path()) == ["traces.jsonl"]
+
+
+def test_nothing_measured_is_one_line_and_what_was_there_stays(tmp_path):
+    (tmp_path / "traces.jsonl").write_text(otlp_line(image("w", drawing=with_options(HTTP, "send image", "warmup"))))
+    Path("r.html").write_text("the old")
+    assert report("traces.jsonl", "-o", "r.html") == (
+        1,
+        "",
+        "Error: no image was measured in traces.jsonl: 0 images measured; 1 left out: warm-up\n",
+    )
+    assert (Path("r.html").read_text(), files(tmp_path)) == ("the old", ["r.html", "traces.jsonl"])
+
+
+def test_a_store_that_can_not_be_read_is_one_line():
+    code, out, errors = report("nowhere.jsonl", "-o", "r.html")
+    assert (code, out, errors.count("\n"), files(Path())) == (1, "", 1, [])
+    assert errors.startswith("Error: no file or folder nowhere.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("module", "output", "library"),
+    [
+        ("jinja2", "r.html", "Jinja2"),
+        ("scipy", "r.svg", "scipy"),
+        ("numpy", "r.html", "numpy"),
+    ],
+)
+def test_a_missing_library_is_answered_with_the_extra_that_brings_it(traces, module, output, library):
+    script = (
+        "import sys\n"
+        "class Without:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {module!r}: raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Without())\n"
+        "from otel_kfs import cli\n"
+        "cli.main()"
+    )
+    command = [sys.executable, "-c", script, "report", "--trace-query", str(traces), "-o", output]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout, found.stderr) == (
+        1,
+        "",
+        f"Error: {library} is not installed; run: pip install 'otel-kfs[report]'\n",
+    )
+    assert not Path(output).exists()
+
+
+def test_the_help_needs_no_optional_library():
+    script = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['numpy', 'scipy', 'jinja2', 'markupsafe', 'resvg_py']))\n"
+        "from otel_kfs import cli\n"
+        "cli.main(['report', '--help'])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (found.returncode, "Examples:" in found.stdout, found.stderr) == (0, True, "")
+
+
+def test_a_real_run_has_all_it_needs_for_every_part():
+    saved = Path(__file__).parents[1] / "data" / "traces"
+    assert report(saved, "-o", "r.html")[0] == 0
+    text = Path("r.html").read_text()
+    for title in (
+        "HTTP: unix time",
+        "Kafka: seconds",
+        "Spans of the median image: HTTP",
+        "Spans of the median image: Kafka",
+    ):
+        assert title in text
+    assert "could not be read once more" not in text

@@ -1,0 +1,49 @@
+"""Latency against size."""
+
+from itertools import pairwise
+
+from report_support import SIZES, contents_of, image, measurement_of_both_ways, texts, tips
+
+from otel_kfs.report.sizes import has_sizes, sizes, small, that_matter
+
+
+def test_every_image_of_a_small_sample_is_a_point():
+    chart = sizes(contents_of(measurement_of_both_ways()))
+    assert len(list(chart.iter("circle"))) == 18
+
+
+def test_a_large_sample_is_thinned():
+    chart = sizes(contents_of([image(f"{size}n{n:03}", size=size) for size in SIZES for n in range(130)]))
+    assert len(list(chart.iter("circle"))) == 3 * 120
+
+
+def test_a_line_bears_its_way_and_costs():
+    # 1000 ms at 1 MB, 3000 ms at 3 MB.
+    images = [image(f"a{n}", size=n * 1_000_000, factor=n) for n in (1, 2, 3)]
+    assert texts(sizes(contents_of(images)))[-2:] == ["HTTP", "0 ms + 1000 ms per MB"]
+
+
+def test_labels_do_not_cover_each_other():
+    images = [
+        image(f"{encoding}{n}", size=n * 1_000_000, factor=n, **{"otel_kfs.encoding": encoding})
+        for encoding in "abcdef"
+        for n in (1, 2)
+    ]
+    labels = [t for t in sizes(contents_of(images)).iter("text") if (t.text or "").startswith("HTTP, ")]
+    heights = [float(label.get("y")) for label in labels]
+    assert min(low - high for high, low in pairwise(heights)) >= 34
+    assert max(heights) < 400
+
+
+def test_one_size_says_nothing_of_sizes():
+    assert not has_sizes(contents_of([image("a"), image("b")]))
+
+
+def test_segments_that_take_a_share_of_the_time_have_small_charts():
+    found = contents_of(measurement_of_both_ways())
+    names = that_matter(found)
+    assert "transformer preprocess" in names
+    assert "predictor preprocess" not in names
+    charts = small(found, names)
+    assert [texts(chart)[0] for chart in charts] == names
+    assert len(tips(charts[names.index("encode")])) == 6

@@ -1,0 +1,64 @@
+"""The stacked bars."""
+
+import pytest
+from report_support import contents_of, image, measurement_of_both_ways, texts, tips
+from traces_builder import HTTP
+
+from otel_kfs.report import palette
+from otel_kfs.report.stacked_bars import stacked_bars
+
+
+def rects(chart, name):
+    """The bars of a segment, without the legend."""
+    found = [r for r in chart.iter("rect") if r.get("class", "").split()[0] == palette.segment_class(name)]
+    return [r for r in found if r.find("title") is not None]
+
+
+def test_a_segment_is_as_wide_as_its_median_is_long():
+    chart = stacked_bars(contents_of([image("a"), image("b"), image("c", factor=2)]))
+    widths = {name: float(rects(chart, name)[0].get("width")) for name in ("encode", "transformer preprocess")}
+    # 100 and 150 ms; a hairline is left between neighbours.
+    assert widths["transformer preprocess"] / widths["encode"] == pytest.approx(1.5, rel=0.02)
+
+
+def test_segments_follow_one_another_from_zero():
+    chart = stacked_bars(contents_of([image("a")]))
+    found = [r for r in chart.iter("rect") if r.find("title") is not None]
+    lefts = [float(r.get("x")) for r in found]
+    assert lefts == sorted(lefts)
+    assert (lefts[0], len(lefts)) == (84, 18)
+
+
+def test_every_way_and_size_has_a_bar_and_its_figures():
+    shown = texts(stacked_bars(contents_of(measurement_of_both_ways())))
+    assert [t for t in shown if t in {"HTTP", "Kafka"}] == ["HTTP", "Kafka", "Kafka"]  # the last is the legend's
+    assert [t for t in shown if t.endswith("MB")] == ["1.1MB", "3.3MB", "10.2MB"] * 2
+
+
+def test_a_segment_says_its_figures_when_pointed_at():
+    found = tips(stacked_bars(contents_of([image("a"), image("b"), image("c", factor=2)])))
+    assert "encode \u00b7 HTTP, 1.1MB: p50 100 ms, max 200 ms, n 3, 10.0% of the time" in found
+
+
+def test_the_whole_says_its_figures_too():
+    assert (
+        tips(stacked_bars(contents_of([image("a")])))[18]
+        == "4-1 \u00b7 HTTP, 1.1MB: p50 1000 ms, max 1000 ms, n 1, 100.0% of the time"
+    )
+
+
+def test_a_segment_below_zero_has_no_bar():
+    early = HTTP.replace(
+        "receive                   INTERNAL  150  200", "receive                   INTERNAL  100  200  @elsewhere"
+    ).replace(
+        "POST /v1/models             SERVER    200  970", "POST /v1/models             SERVER    200  970  @elsewhere"
+    )
+    found = contents_of([image("a", drawing=early)])
+    assert {row.name for row in found.cells[0].rows if row.summary.p50 < 0} == {"transformer request"}
+    assert rects(stacked_bars(found), "transformer request") == []
+
+
+def test_the_legend_has_every_segment_once():
+    found = contents_of(measurement_of_both_ways())
+    legend = [tip for tip in tips(stacked_bars(found)) if ": " not in tip]
+    assert sorted(legend) == sorted(found.segments)

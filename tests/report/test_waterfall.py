@@ -1,0 +1,64 @@
+"""The spans of one image, row by row."""
+
+from dataclasses import replace
+
+from report_support import contents_of, image, texts, tips
+from traces_builder import HTTP, KAFKA, spans, with_options
+
+from otel_kfs.report.waterfall import MOST, span_rows, waterfall
+from otel_kfs.traces.span import Forest
+
+
+def chart_of(*images):
+    return waterfall(contents_of(images).walks[0])
+
+
+def test_spans_stand_below_their_parents_by_their_starts():
+    drawn = spans(HTTP)
+    assert [(row.depth, row.span) for row in span_rows(Forest(drawn), drawn[0])] == [
+        (depth, span) for depth, span in zip([0, 1, 1, 2, 3, 3, 3, 3, 4, 5, 6, 6, 6, 6, 6, 3], drawn, strict=True)
+    ]
+
+
+def test_parents_in_a_circle_end():
+    root, one, other = spans("a  INTERNAL 0 9\n  b  INTERNAL 1 8\n    c  INTERNAL 2 7")
+    again = replace(root, parent_id=other.span_id)
+    assert len(span_rows(Forest([again, one, other]), again)) == 3
+
+
+def test_a_consumer_in_a_trace_of_its_own_is_a_row_too():
+    drawn = spans(KAFKA)
+    assert len(span_rows(Forest(drawn), drawn[0])) == len(drawn)
+
+
+def test_each_span_says_where_it_ran_when_it_started_and_how_long_it_took():
+    found = tips(chart_of(image("a")))
+    assert found[-len(spans(HTTP)) :][1] == "encode \u00b7 service \u00b7 INTERNAL: starts at 10.0 ms, takes 100 ms"
+
+
+def test_the_segments_stand_above_the_spans():
+    assert (
+        tips(chart_of(image("a")))[:2] == ["client: 60.0 ms", "encode: 100 ms"]
+        or tips(chart_of(image("a")))[1] == "encode: 100 ms"
+    )
+
+
+def test_the_stamps_are_numbered():
+    assert [t for t in texts(chart_of(image("a"))) if t in {"1", "2", "3", "4"}] == ["1", "2", "3", "4"]
+
+
+def test_hosts_are_named_where_there_is_more_than_one():
+    there = with_options(HTTP, "POST /v1/models", "@gpu-1")
+    services = [t for t in texts(chart_of(image("a", drawing=there))) if t.startswith("service")]
+    assert services == ["service @host", "service @gpu-1"]
+
+
+def test_a_failed_span_is_marked():
+    retried = HTTP.replace("  encode ", "  POST                          CLIENT    111  120  failed\n  encode ")
+    assert any(t.startswith("\u2715 POST") for t in texts(chart_of(image("a", drawing=retried))))
+
+
+def test_of_very_many_spans_the_first_are_drawn_and_the_rest_is_counted():
+    many = HTTP + "".join(f"  again {n}  INTERNAL  960  961\n" for n in range(200))
+    chart = chart_of(image("a", drawing=many))
+    assert texts(chart)[-1] == f"and {len(spans(many)) - MOST} more spans"
