@@ -54,7 +54,7 @@ class Lengths:
         """Add another's behind, whose first image is number `images` here, and pair number i is `pairs[i]`."""
         self.images.extend([images + image for image in other.images] if images else other.images)
         self.lengths.extend(other.lengths)
-        self.pair.extend([pair if pair < 0 else pairs[pair] for pair in other.pair] if pairs else other.pair)
+        self.pair.extend(_renumbered(other.pair, pairs))
         self.ends.extend(other.ends)
 
     def _reorder(self, order: Sequence[int]) -> None:
@@ -88,6 +88,9 @@ class Cell:
         default_factory=lambda: (array("q"), array("q"), array("q"), array("q"))
     )
     segments: dict[str, Lengths] = field(default_factory=dict)
+    # As `Lengths.pair`: the host that stamp 1 was read on, and that of stamps 2 and 3, or of stamp 4.
+    second_pair: array[int] = field(default_factory=lambda: array("i"))
+    fourth_pair: array[int] = field(default_factory=lambda: array("i"))
 
     def __len__(self) -> int:
         return len(self.trace_ids)
@@ -111,6 +114,8 @@ class Cell:
         self.trace_ids += other.trace_ids
         for column, more in zip(self.stamps, other.stamps, strict=True):
             column.extend(more)
+        self.second_pair.extend(_renumbered(other.second_pair, pairs))
+        self.fourth_pair.extend(_renumbered(other.fourth_pair, pairs))
         for name, lengths in other.segments.items():
             self.segments.setdefault(name, Lengths())._extend(lengths, images, pairs)
 
@@ -129,6 +134,8 @@ class Cell:
         self.trace_ids = [ids[image] for image in order]
         one, two, three, four = (array("q", map(column.__getitem__, order)) for column in self.stamps)
         self.stamps = (one, two, three, four)
+        self.second_pair = array("i", map(self.second_pair.__getitem__, order))
+        self.fourth_pair = array("i", map(self.fourth_pair.__getitem__, order))
         for lengths in self.segments.values():
             lengths._reorder(order)
 
@@ -154,6 +161,8 @@ class Measurement:
         cell.trace_ids.append(journey.trace_id)
         for column, stamp in zip(cell.stamps, journey.stamps, strict=True):
             column.append(stamp)
+        cell.second_pair.append(self._pair_to(journey, journey.stamps[1]))
+        cell.fourth_pair.append(self._pair_to(journey, None))
         segments = cell.segments
         for name, start, end, hosts in journey.segments:
             of_name = segments.get(name)
@@ -185,11 +194,13 @@ class Measurement:
             cell._sort()
         order = sorted(range(len(self.pairs)), key=self.pairs.__getitem__)
         if order != list(range(len(order))):
-            became = {old: new for new, old in enumerate(order)} | {-1: -1}
+            became = sorted(range(len(order)), key=order.__getitem__)
             self.pairs = [self.pairs[old] for old in order]
             for cell in self.by_key.values():
+                cell.second_pair = _renumbered(cell.second_pair, became)
+                cell.fourth_pair = _renumbered(cell.fourth_pair, became)
                 for lengths in cell.segments.values():
-                    lengths.pair = array("i", [became[pair] for pair in lengths.pair])
+                    lengths.pair = _renumbered(lengths.pair, became)
 
     def cells(self) -> list[Cell]:
         """The cells: HTTP first, the way of 2020 before others, small images first."""
@@ -203,10 +214,25 @@ class Measurement:
             ),
         )
 
+    def _pair_to(self, journey: Journey, stamp: int | None) -> int:
+        """The pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
+        first = last = None
+        for _, _, end, hosts in journey.segments:
+            if hosts is not None:
+                first, last = first or hosts[0], hosts[1]
+            if end == stamp:
+                break
+        return -1 if first is None or last is None or first == last else self._pair((first, last))
+
     def _pair(self, hosts: tuple[str, str]) -> int:
         if hosts not in self.pairs:
             self.pairs.append(hosts)
         return self.pairs.index(hosts)
+
+
+def _renumbered(of_pairs: array[int], became: Sequence[int]) -> array[int]:
+    """Numbers of pairs, each as what it became."""
+    return array("i", [pair if pair < 0 else became[pair] for pair in of_pairs]) if became else of_pairs
 
 
 def measured(journeys: Iterable[Journey], account: Account | None = None) -> Measurement:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from otel_kfs.measurement import Cell, Way, ways
+from otel_kfs.between_hosts import NO_BOUNDS, Bounds
+from otel_kfs.clocks import Offset
+from otel_kfs.measurement import Cell, ways
 from otel_kfs.segments import Account, on_the_way
 from otel_kfs.summary import (
     INTERVAL_NEEDS,
@@ -25,12 +27,9 @@ DEFAULT_LAYOUTS: tuple[Layout, ...] = ("seed", "segments")
 
 TOTAL = "4-1"  # stands below the segments
 
-# Of a segment between two hosts, by way, size and name: half the width of what their clocks leave open, ns.
-Bounds = Mapping[tuple[Way, str, str], int]
-NO_BOUNDS: Bounds = MappingProxyType({})
-
 CLOCKS = "some segments lie between two hosts, and hold the difference of their clocks"
 BOUND = "\u00b1: what the clocks of two hosts leave open; the segment's lengths are off by so much at most, all one way"
+ONE_CLOCK = "all stamps are given by the clock of stamp 1's host, as far (\u00b1) as that of the others is known"
 INTERVAL = (
     "95 % interval: what encloses the median that ever more images would show, in 95 of 100 such measurements; "
     "it knows the noise between these images, not what another start of the servers changes"
@@ -68,7 +67,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def seed_tables(cells: Sequence[Cell]) -> list[Table]:
+def seed_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
     """For each transport the table of unix times and the table of seconds, one image a size: the median one."""
     tables = []
     for way in ways(cells):
@@ -78,16 +77,23 @@ def seed_tables(cells: Sequence[Cell]) -> list[Table]:
         for cell in of_way:
             one, two, three, four = _stamps(cell)
             stamps.append((cell.size, one, two, three, four))
-            seconds.append((cell.size, two - one, three - two, four - three, four - one))
+            differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, TOTAL: four - one}
+            of_cell = {name: bounds.get((cell.way, cell.size, name)) for name in differences}
+            seconds.append((cell.size, *(_bounded(length, of_cell[name]) for name, length in differences.items())))
         counts = sorted({len(cell) for cell in of_way})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded by itself"]
+        if any((cell.way, cell.size, "2-1") in bounds for cell in of_way):
+            notes.append(ONE_CLOCK)
+        elif any(max(cell.second_pair, default=-1) >= 0 for cell in of_way):
+            notes.append(CLOCKS)
         tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
         tables.append(
             Table(
                 f"{title}: seconds",
                 _columns("2-1 3-2 4-3 4-1", "seconds"),
                 tuple(seconds),
-                (f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded by itself",),
+                tuple(notes),
             )
         )
     return tables
@@ -151,8 +157,11 @@ def clock_notes(cells: Sequence[Cell], bounds: Bounds) -> list[str]:
     return [BOUND] * bool(bounded) + [CLOCKS] * bool(crossing - bounded)
 
 
-def seed_records(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """The two tables of 2020 as one record a transport and size; times in seconds, as text with nine digits."""
+def seed_records(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
+    """The two tables of 2020 as one record a transport and size; times in seconds, as text with nine digits.
+
+    `clock_bound_2-1` is None where it was one clock, or nothing bounds it.
+    """
     records = []
     for cell in cells:
         one, two, three, four = stamps = _stamps(cell)
@@ -160,6 +169,9 @@ def seed_records(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         record |= {str(number): seconds(stamp) for number, stamp in enumerate(stamps, 1)}
         differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, "4-1": four - one}
         record |= {name: seconds(length) for name, length in differences.items()}
+        for name in ("2-1", "4-3", TOTAL):
+            bound = bounds.get((cell.way, cell.size, name))
+            record[f"clock_bound_{name}"] = None if bound is None else seconds(bound)
         records.append(record)
     return records
 
@@ -200,6 +212,37 @@ def account_line(account: Account) -> str:
     if account.redelivered:
         parts.append(f"{account.redelivered} redelivered")
     return "; ".join(parts)
+
+
+def clock_lines(offsets: Mapping[tuple[str, str], Offset | None]) -> list[str]:
+    """How the clocks of the hosts stood to each other, a line a pair."""
+    return [f"clocks: {_stood(one, other, offset)}" for (one, other), offset in offsets.items()]
+
+
+def clock_records(offsets: Mapping[tuple[str, str], Offset | None]) -> list[dict[str, Any]]:
+    """The same as records: by how much the second host's clock is ahead of the first's, in the middle of the time."""
+    records = []
+    for (one, other), offset in offsets.items():
+        bound = offset.bound if offset else None
+        records.append(
+            {
+                "hosts": [one, other],
+                "ahead_low_ns": None if bound is None else math.floor(bound.low),
+                "ahead_high_ns": None if bound is None else math.ceil(bound.high),
+                "drift_ppm": None if bound is None or offset is None else round(offset.drift / 1000, 3),
+            }
+        )
+    return records
+
+
+def _stood(one: str, other: str, offset: Offset | None) -> str:
+    if offset is None:
+        return f"nothing bounds how far {one} and {other} are apart"
+    if offset.bound is None:
+        return f"no steady rate fits {one} and {other}: one was set meanwhile, or events are out of order"
+    middle, half = sum(offset.bound) / 2e6, math.ceil(offset.half_width / 1e5) / 10
+    ahead = f"{other} is {middle:.1f} \u00b1{half:.1f} ms ahead of {one}"
+    return ahead if offset.steady else f"{ahead} in the middle of the time, and drifts by {offset.drift / 1000:.0f} ppm"
 
 
 def seconds(nanoseconds: int) -> str:
@@ -266,4 +309,8 @@ def _statistics(of: Summary) -> tuple[Any, ...]:
 
 
 def _p50(of: Summary) -> int | Bounded:
-    return of.p50 if of.bound is None else Bounded(of.p50, of.bound)
+    return _bounded(of.p50, of.bound)
+
+
+def _bounded(length: int, bound: int | None) -> int | Bounded:
+    return length if bound is None else Bounded(length, bound)

@@ -59,6 +59,9 @@ SEED_RECORD = {
     "3-2": "0.200000000",
     "4-3": "0.600000000",
     "4-1": "1.000000000",
+    "clock_bound_2-1": None,
+    "clock_bound_4-3": None,
+    "clock_bound_4-1": None,
 }
 SEED = ("--layout", "seed")
 COMMANDS = sorted(cli.main.commands)
@@ -128,7 +131,7 @@ def test_markdown(traces):
 
 def test_csv_of_the_seed_layout_is_one_line_a_size(traces):
     _, out, _ = tables(traces, *SEED, "--format", "csv")
-    assert list(csv.DictReader(out.splitlines())) == [SEED_RECORD | {"n": "1"}]
+    assert list(csv.DictReader(out.splitlines())) == [{key: "" if value is None else str(value) for key, value in SEED_RECORD.items()}]
 
 
 def test_csv_of_the_segments_layout_is_one_line_a_segment(traces):
@@ -155,12 +158,13 @@ def test_json_holds_the_layouts_and_the_account(traces):
     assert json.loads(out) == {
         "seed": [SEED_RECORD],
         "account": {"measured": 1, "left_out": {"warm-up": 1}, "retried": 0, "redelivered": 0},
+        "clocks": [],
     }
 
 
 def test_without_a_layout_both_are_printed(traces):
     _, out, _ = tables(traces, "--format", "json")
-    assert list(json.loads(out)) == ["seed", "segments", "account"]
+    assert list(json.loads(out)) == ["seed", "segments", "account", "clocks"]
 
 
 def test_layouts_come_in_the_order_in_which_they_were_asked_for(traces):

@@ -21,7 +21,7 @@ READ_SIDE = [
     {"otel_kfs.hops"},
     {"otel_kfs.segments"},
     {"otel_kfs.measurement"},
-    {"otel_kfs.reading"},
+    {"otel_kfs.reading", "otel_kfs.between_hosts"},
     {"otel_kfs.summary", "otel_kfs.bars"},
     {"otel_kfs.tables"},
     {"otel_kfs.comparison", "otel_kfs.hand_stamped"},
@@ -45,7 +45,7 @@ WRITE_SIDE = {
     "otel_kfs.exec",
 }
 # What puts both sides together, and is imported by neither.
-ABOVE = {"otel_kfs.cli", "otel_kfs.demo"}
+ABOVE = {"otel_kfs.cli", "otel_kfs.demo", "otel_kfs.experiment"}
 
 # A library, and the only modules that may import it: at their top, or (below) within functions.
 HOMES = {

@@ -103,6 +103,9 @@ def test_records_of_the_two_tables_are_exact_and_name_their_image():
             "3-2": "0.145000000",
             "4-3": "0.233000000",
             "4-1": "0.423000000",
+            "clock_bound_2-1": None,
+            "clock_bound_4-3": None,
+            "clock_bound_4-1": None,
         }
     ]
 

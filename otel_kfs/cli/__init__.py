@@ -13,6 +13,7 @@ from otel_kfs.cli.check import check
 from otel_kfs.cli.compare import compare
 from otel_kfs.cli.demo import demo
 from otel_kfs.cli.exec_program import exec_program
+from otel_kfs.cli.experiment import experiment
 from otel_kfs.cli.group import Group
 from otel_kfs.cli.report import report
 from otel_kfs.cli.send import send
@@ -38,5 +39,5 @@ def main(context: click.Context, verbose: bool, quiet: bool) -> None:
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)
 
 
-for _command in (tables, compare, check, report, send, exec_program, bridge, demo):
+for _command in (tables, compare, check, report, send, experiment, exec_program, bridge, demo):
     main.add_command(_command)

@@ -91,14 +91,17 @@ def compare(
     way, unless all of A went one way and all of B another.
     """
     from otel_kfs import comparison
+    from otel_kfs.between_hosts import by_one_clock
 
     if query_b is None and where_a == where_b:
         raise click.UsageError("there is nothing to compare: give QUERY_B, or differing --where-a and --where-b")
     quiet = obj["quiet"]
     in_a, line_a = read_measurement(query_a, quiet=quiet)
     in_b, line_b = (in_a, line_a) if query_b is None else read_measurement(query_b, quiet=quiet)
+    cells_a, bounds_a = by_one_clock(in_a)
+    cells_b, bounds_b = by_one_clock(in_b)
     found = comparison.compare(
-        comparison.select(in_a.cells(), where | where_a), comparison.select(in_b.cells(), where | where_b)
+        comparison.select(cells_a, where | where_a), comparison.select(cells_b, where | where_b), bounds_a, bounds_b
     )
     if limit is not None:
         _need_enough(found)

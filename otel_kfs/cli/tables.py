@@ -13,7 +13,6 @@ from otel_kfs.bars import Chart, charts
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
-from otel_kfs.measurement import Cell
 from otel_kfs.render import FORMATS, Format
 from otel_kfs.tables import DEFAULT_LAYOUTS, LAYOUTS, Layout, Table
 
@@ -61,6 +60,8 @@ def print_tables(
 ) -> None:
     """Read the traces, and print or write the tables and the account of what was left out."""
     from otel_kfs import tables
+    from otel_kfs.between_hosts import by_one_clock, offsets
+    from otel_kfs.render import printable
 
     layouts = tuple(dict.fromkeys(layouts))
     if format_ == "csv" and len(layouts) > 1:
@@ -68,28 +69,32 @@ def print_tables(
     if "bars" in layouts and format_ in {"csv", "json"}:
         raise ConfigError("bars are drawn as text or md; --layout statistics has their figures")
     measurement, line = read_measurement(trace_query, quiet=quiet)
-    cells, account = measurement.cells(), measurement.account
+    cells, bounds = by_one_clock(measurement)
+    clocks, account = offsets(measurement), measurement.account
     if format_ in {"text", "md"}:
-        of_layout: dict[Layout, Callable[[Sequence[Cell]], Sequence[Table | Chart]]] = {
-            "seed": tables.seed_tables,
-            "segments": tables.segment_tables,
-            "statistics": tables.statistics_tables,
-            "bars": charts,
+        of_layout: dict[Layout, Callable[[], Sequence[Table | Chart]]] = {
+            "seed": lambda: tables.seed_tables(cells, bounds),
+            "segments": lambda: tables.segment_tables(cells, bounds),
+            "statistics": lambda: tables.statistics_tables(cells, bounds),
+            "bars": lambda: charts(cells),
         }
-        print_blocks([block for layout in layouts for block in of_layout[layout](cells)], format_, output)
+        print_blocks([block for layout in layouts for block in of_layout[layout]()], format_, output)
     else:
-        records_of: dict[Layout, Callable[[Sequence[Cell]], list[dict[str, Any]]]] = {
+        records_of: dict[Layout, Callable[..., list[dict[str, Any]]]] = {
             "seed": tables.seed_records,
             "segments": tables.segment_records,
             "statistics": tables.segment_records,
         }
-        records = {layout: records_of[layout](cells) for layout in layouts}
-        left = {
+        records: dict[str, Any] = {layout: records_of[layout](cells, bounds) for layout in layouts}
+        counts = {
             "measured": account.measured,
             "left_out": dict(account.left_out),
             "retried": account.retried,
             "redelivered": account.redelivered,
         }
-        print_records(records[layouts[0]], {**records, "account": left}, format_, output)
+        document = {**records, "account": counts, "clocks": tables.clock_records(clocks)}
+        print_records(records[layouts[0]], document, format_, output)
     if not quiet:
+        for clock_line in tables.clock_lines(clocks):
+            click.echo(printable(clock_line), err=format_ != "text" or output is not None)
         click.echo(line, err=format_ != "text" or output is not None)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 import numpy as np
 
 from otel_kfs import names
+from otel_kfs.between_hosts import Bounds, by_one_clock
 from otel_kfs.measurement import Cell, Measurement, Way, ways
 from otel_kfs.report.fit import Fits, fits
 from otel_kfs.segments import Journey, journeys, on_the_way
 from otel_kfs.summary import P95_NEEDS, Summary, summary
-from otel_kfs.tables import NO_BOUNDS, TOTAL, Bounds
+from otel_kfs.tables import TOTAL
 from otel_kfs.traces.span import Forest, Span
 
 
@@ -102,6 +103,7 @@ class Contents:
     measurement: Measurement
     ways: tuple[WayReport, ...]
     walks: tuple[Walk, ...] = ()
+    bounds: Bounds = field(default_factory=dict)  # of what lies between two hosts
 
     @property
     def runs(self) -> list[str]:
@@ -143,14 +145,12 @@ def contents(
     *,
     link: Callable[[str], str | None] = lambda _: None,
     spans: Callable[[Sequence[str]], Iterable[Span]] = lambda _: (),
-    bounds: Bounds = NO_BOUNDS,
 ) -> Contents:
     """What a measurement of at least one image says.
 
-    `link` gives the page of a trace, `spans` the spans of some traces (those of the median images are asked for),
-    `bounds` by how much a segment between two hosts may be off.
+    `link` gives the page of a trace, `spans` the spans of some traces (those of the median images are asked for).
     """
-    cells = measurement.cells()
+    cells, bounds = by_one_clock(measurement)
     reports = []
     for number, way in enumerate(ways(cells)):
         of_way = [cell for cell in cells if cell.way == way]
@@ -163,6 +163,7 @@ def contents(
         measurement,
         tuple(reports),
         tuple(_walks(found, spans([cell.median.trace_id for cell in found]))),
+        bounds,
     )
 
 

@@ -14,11 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from otel_kfs import render
+from otel_kfs.between_hosts import offsets
 from otel_kfs.report import distributions, palette, sizes, stacked_bars, svg, waterfall
 from otel_kfs.report.axis import MS, milliseconds
 from otel_kfs.report.contents import Contents
 from otel_kfs.summary import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
-from otel_kfs.tables import TOTAL, account_line, seed_tables
+from otel_kfs.tables import TOTAL, account_line, clock_lines, seed_tables
 
 _HERE = Path(__file__).parent
 _LINKS = ("#1b5faa", "#82b7f2")
@@ -66,8 +67,9 @@ def page(contents: Contents) -> str:
         end=end,
         total=TOTAL,
         two_clocks=bool(contents.measurement.pairs),
+        clocks=clock_lines(offsets(contents.measurement)),
         negative=[(cell, row) for cell, row in rows if row.summary.p50 < 0],
-        seed_tables=seed_tables([cell.cell for cell in contents.cells]),
+        seed_tables=seed_tables([cell.cell for cell in contents.cells], contents.bounds),
         # Of a percentile that no n is large enough for there is no column.
         columns=[column for column in _COLUMNS if any(column.of(row.summary) is not None for _, row in rows + totals)],
         needs={"p90": P90_NEEDS, "p95": P95_NEEDS, "p99": P99_NEEDS, "interval": INTERVAL_NEEDS},

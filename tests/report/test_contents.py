@@ -68,19 +68,14 @@ def test_the_runs_are_those_of_the_median_images():
     assert contents_of(runs).runs == ["run 0", "run 1", "run 2"]
 
 
-def test_a_segment_between_two_hosts_is_marked_and_bears_its_bound():
+def test_a_segment_between_two_hosts_bears_what_their_clocks_leave_open():
     crossing = with_options(HTTP, "POST /v1/models", "@elsewhere")
-    plain = contents_of([image("a", drawing=crossing)])
-    cell = plain.cells[0]
-    assert {row.name: row.summary.bound for row in cell.rows if row.two_clocks} == {
-        "transformer request": None,
-        "transformer response": None,
-    }
-    bounds = {(cell.cell.way, cell.cell.size, "transformer request"): 7}
-    bounded = contents_of([image("a", drawing=crossing)], bounds=bounds).cells[0]
-    assert {row.name: row.summary.bound for row in bounded.rows if row.two_clocks} == {
-        "transformer request": 7,
-        "transformer response": None,
+    cell = contents_of([image("a", drawing=crossing)]).cells[0]
+    # The request takes 20 ms and its answer 30: the clocks may be 50 ms apart, or a little more, for they may drift.
+    bounds = {row.name: row.summary.bound for row in cell.rows if row.two_clocks}
+    assert {name: round(bound / 1e6) for name, bound in bounds.items()} == {
+        "transformer request": 25,
+        "transformer response": 25,
     }
 
 

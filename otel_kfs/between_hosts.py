@@ -1,0 +1,86 @@
+"""Lengths between two hosts: the difference of their clocks is taken off as far as it is known, and said how far.
+
+A length whose two ends were read on two clocks is moved to the middle of what `clocks` leaves open, and half the width
+of that is its bound: the true length lies within it. Where nothing bounds the clocks, a length stays as it was read.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from otel_kfs.clocks import Bound, Clocks, Offset
+from otel_kfs.measurement import Cell, Measurement, Way
+
+# A segment (or 2-1, 4-3, 4-1) of one way and size, and by how much each of its lengths may be off either way, ns.
+Bounds = Mapping[tuple[Way, str, str], int]
+
+NO_BOUNDS: Bounds = MappingProxyType({})
+
+Pairs = Sequence[tuple[str, str]]
+
+
+def by_one_clock(measurement: Measurement) -> tuple[list[Cell], dict[tuple[Way, str, str], int]]:
+    """The cells with what lies between hosts corrected, stamps included, and the bounds of that.
+
+    Stamps are then those of the first host's clock. What is measured on one clock is as before, and has no bound.
+    """
+    cells, bounds = [], {}
+    for cell in measurement.cells():
+        corrected, widths = _by_one_clock(cell, measurement.pairs, measurement.clocks)
+        cells.append(corrected)
+        bounds.update({(cell.way, cell.size, name): width for name, width in widths.items()})
+    return cells, bounds
+
+
+def offsets(measurement: Measurement) -> dict[tuple[str, str], Offset | None]:
+    """How the clocks of every two hosts stood to each other between which something was measured."""
+    pairs = dict.fromkeys(min(pair, pair[::-1]) for pair in measurement.pairs)
+    return {pair: measurement.clocks.offset(*pair) for pair in pairs}
+
+
+def _by_one_clock(cell: Cell, pairs: Pairs, clocks: Clocks) -> tuple[Cell, dict[str, int]]:
+    widths: dict[str, int] = {}
+    segments = dict(cell.segments)
+    for name, lengths in cell.segments.items():
+        moved = _moved(lengths.lengths, lengths.ends, lengths.pair, pairs, clocks)
+        if moved is not None:
+            segments[name], widths[name] = replace(lengths, lengths=moved[0]), moved[1]
+    one, two, three, four = cell.stamps
+    second = _moved(two, two, cell.second_pair, pairs, clocks)
+    fourth = _moved(four, four, cell.fourth_pair, pairs, clocks)
+    if second is not None:
+        three = array("q", [late + now - then for late, now, then in zip(three, second[0], two, strict=True)])
+        two, widths["2-1"] = second
+    if fourth is not None:
+        four, widths["4-1"] = fourth
+    if second is not None or fourth is not None:
+        widths["4-3"] = widths.get("2-1", 0) + widths.get("4-1", 0)
+    return replace(cell, segments=segments, stamps=(one, two, three, four)), widths
+
+
+def _moved(
+    values: array[int], moments: array[int], of_pair: array[int], pairs: Pairs, clocks: Clocks
+) -> tuple[array[int], int] | None:
+    """Lengths, or stamps, without the difference of two clocks at those moments, and their bound.
+
+    None where there is nothing to move, or one that nothing bounds.
+    """
+    by_pair: dict[int, list[int]] = defaultdict(list)
+    for number, pair in enumerate(of_pair):
+        if pair >= 0:
+            by_pair[pair].append(number)
+    moved, width = array("q", values), 0.0
+    for pair, numbers in by_pair.items():
+        first, second = pairs[pair]
+        bounds: list[Bound | None] = clocks.bounds(second, first, [moments[number] for number in numbers])
+        for number, bound in zip(numbers, bounds, strict=True):
+            if bound is None:
+                return None
+            moved[number] += round((bound.low + bound.high) / 2)
+            width = max(width, (bound.high - bound.low) / 2)
+    return (moved, math.ceil(width) + 1) if by_pair else None  # 1: the middle was rounded

@@ -1,0 +1,140 @@
+"""`otel-kfs experiment`."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from otel_kfs.cli.results import print_blocks, print_records, read_measurement
+from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
+from otel_kfs.output import progress, write
+from otel_kfs.render import FORMATS, Format, comma_separated, markdown
+
+if TYPE_CHECKING:
+    from otel_kfs.experiment.journal import Journal
+    from otel_kfs.experiment.plan import Plan
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otel-kfs experiment examples/experiments/ways.toml --dry-run
+  otel-kfs experiment examples/experiments/ways.toml -o ways
+  otel-kfs experiment examples/experiments/ways.toml -o ways --format json > ways.json
+  otel-kfs experiment examples/experiments/load.toml -o load
+  otel-kfs tables --trace-query ways/traces
+
+docs/experiments.md says what a file may hold.
+"""
+)
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The run's folder. Given again, the run goes on where it was; when it is over, it is only ranked again.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and end.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="Of what is printed; ranking.md and the tables as CSV lie in the folder anyway.",
+)
+@click.pass_obj
+def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: bool, format_: Format) -> None:
+    """Send images by every way of a matrix, in a fair order, and rank the ways.
+
+    FILE is TOML: servers, images, a matrix of settings, how often; each block of the run sends each image once by each
+    way, in an order drawn anew. Ctrl-C keeps what was done, and the same command goes on.
+    """
+    from otel_kfs.experiment import plan as planning
+    from otel_kfs.summary import intervals_available
+
+    plan = planning.load(file)
+    if dry_run:
+        click.echo(_planned(plan))
+        return
+    if output is None:
+        raise click.UsageError("where to? give --output FOLDER (or --dry-run)")
+    if not intervals_available():
+        raise MissingExtra("scipy", "analysis")
+    from otel_kfs.experiment.running import run
+
+    quiet = obj["quiet"]
+    again = f"otel-kfs experiment {file} -o {output}"
+    try:
+        journal = run(
+            plan,
+            output,
+            say=lambda line: None if quiet else click.echo(line, err=True),
+            progress=functools.partial(progress, quiet=quiet),
+        )
+    except (KeyboardInterrupt, SystemExit, OtelKfsError) as error:
+        if not isinstance(error, ConfigError) and (output / "traces").is_dir():
+            click.echo(f"What was done is kept; to go on:  {again}", err=True)
+        raise
+    _report(plan, journal, format_, quiet=quiet)
+
+
+def _planned(plan: Plan) -> str:
+    """What would be sent."""
+    lines = ["Cells, by transport and label; * is what the others are compared with:"]
+    lines += [f"  {'*' if cell in plan.baselines else ' '} {cell.name}" for cell in plan.cells]
+    lines.append(f"Images: {', '.join(plan.images)}")
+    turns = len(plan.cells) * len(plan.images)
+    if plan.arrivals is None:
+        images = plan.repeat * len(plan.images) * sum(cell.concurrency for cell in plan.cells)
+        cells = sum(cell.concurrency for cell in plan.cells)
+        lines.append(
+            f"{images} images: {plan.repeat} blocks of {turns} turns in an order drawn anew (seed {plan.seed}); before "
+            f"them {plan.warmups * len(plan.images) * cells} warm-ups, after which the time is estimated"
+        )
+    else:
+        chosen = plan.arrivals
+        images = round(
+            plan.repeat * len(plan.images) * sum((cell.rate or 0.0) * chosen.duration for cell in plan.cells)
+        )
+        seconds = plan.repeat * turns * chosen.duration
+        lines.append(
+            f"about {images} images: {plan.repeat} blocks of {turns} stages of {chosen.duration:g} s, {chosen.pattern}, "
+            f"by {chosen.workers} threads (seed {plan.seed}); at least {seconds / 60:.1f} min after the warm-up"
+        )
+    return "\n".join(lines)
+
+
+def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> None:
+    """Rank what lies in the folder (or where the plan says the traces are), print it, and write it there."""
+    from otel_kfs.experiment import ranking
+    from otel_kfs.experiment.journal import TRACES
+
+    query = plan.query or str(journal.folder / TRACES)
+    query = f"{query}{'&' if '?' in query else '?'}run={journal.run_id}"
+    measurement, line = read_measurement(query, quiet=quiet)
+    found, loads = ranking.rankings(measurement, plan), ranking.loads(measurement, plan, journal.turns)
+    if not found:
+        raise OtelKfsError(f"no image by the baseline, {plan.baselines[0].name}, was measured: {line}")
+    tables = [*ranking.load_tables(loads), *ranking.ranking_tables(found, journal.failures())]
+    records = {"ranking": ranking.ranking_records(found), "segments": ranking.segment_records(found)}
+    if loads:
+        records["load"] = ranking.load_records(loads)
+    write(markdown(tables), journal.folder / "ranking.md")
+    for name, rows in records.items():
+        write(comma_separated(rows), journal.folder / f"{name}.csv")
+    if format_ in {"text", "md"}:
+        print_blocks(tables, format_, None)
+    else:
+        document: dict[str, Any] = {"run_id": journal.run_id, "seed": plan.seed, **records}
+        print_records(records["ranking"], document, format_, None)
+    if not quiet:
+        click.echo(line, err=format_ != "text")
+        if plan.servers.embedded and any(cell.transport == "kafka" for cell in plan.cells):
+            from otel_kfs.demo import broker
+
+            click.echo(f"Figures about the broker are {broker.NAME}'s, not Apache Kafka's.", err=True)
+        click.echo(f"More of the same traces:  otel-kfs tables --trace-query {query!r}", err=True)

@@ -1,0 +1,179 @@
+"""What lies between two hosts is corrected by their clocks' difference, and its true length lies in the bound."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from traces_builder import EPOCH, HTTP, KAFKA, MS, spans
+
+from otel_kfs import tables
+from otel_kfs.between_hosts import by_one_clock, offsets
+from otel_kfs.measurement import measured
+from otel_kfs.segments import Account, journeys
+from otel_kfs.traces.span import Forest
+
+SECOND = 1_000_000_000
+
+
+def on_hosts(drawing):
+    """The drawing with its servers, and its bridge, on hosts of their own."""
+    lines, servers = [], iter(("transformer", "predictor"))
+    for line in drawing.splitlines():
+        host = ""
+        if "  SERVER " in line:
+            host = f"  @{next(servers)}"
+        elif "  CONSUMER " in line:
+            host = "  @bridge"
+        lines.append(line + host)
+    return "\n".join(lines)
+
+
+ON_HOSTS = {"http": on_hosts(HTTP), "kafka": on_hosts(KAFKA)}
+
+
+class Clock:
+    """Shows `offset` more than the true time when the run begins, and `drift` ns more each second."""
+
+    def __init__(self, offset=0, drift=0):
+        self.offset, self.drift = offset, drift
+
+    def shows(self, true):
+        return true + self.offset + self.drift * (true - EPOCH) // SECOND
+
+
+clocks = st.builds(Clock, st.integers(-5 * SECOND, 5 * SECOND), st.integers(-5 * SECOND // 600, 5 * SECOND // 600))
+
+
+def image(drawing, trace, start, factor=1.0):
+    """The true spans of one image that is sent at that moment (ns), `factor` times as long as drawn."""
+
+    def moved(moment):
+        return EPOCH + start + round((moment - EPOCH) * factor)
+
+    return [replace(one, start=moved(one.start), end=moved(one.end)) for one in spans(drawing, trace)]
+
+
+def run(drawing, starts):
+    """The true spans of some images that are sent at those moments (ns)."""
+    return [image(drawing, f"{number:032x}", start) for number, start in enumerate(starts)]
+
+
+def seen(images, by_host):
+    """The spans as their hosts' clocks have them."""
+    return [
+        replace(one, start=by_host[one.host].shows(one.start), end=by_host[one.host].shows(one.end))
+        for spans_ in images
+        for one in spans_
+    ]
+
+
+def measure(drawn):
+    found, account = journeys(Forest(drawn))
+    assert account == Account(measured=len(found))
+    measurement = measured(found, account)
+    measurement.sort()
+    return measurement
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(("host", "bridge", "transformer", "predictor"), clocks)),
+    st.lists(st.tuples(st.integers(0, 50 * SECOND), st.floats(0.1, 3)), min_size=2, max_size=6),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_true_lengths_lie_in_the_bounds_for_any_offset_and_drift(by_host, sent):
+    images, at = [], 0
+    for number, (pause, factor) in enumerate(sent):
+        for drawing in ON_HOSTS.values():
+            images.append(image(drawing, f"{len(images):032x}", at := at + pause + number, factor))
+            at += round(factor * SECOND)
+    true, found = measure([one for spans_ in images for one in spans_]), measure(seen(images, by_host))
+    cells, bounds = by_one_clock(found)
+
+    def by(host, start, end):
+        return by_host[host].shows(end) - by_host[host].shows(start)
+
+    for cell, of_truth in zip(cells, true.cells(), strict=True):
+        crossing = {name for name, lengths in of_truth.segments.items() if max(lengths.pair) >= 0}
+        # A hop through the topic goes one way, but sender and bridge both ask the transformer.
+        assert {name for _, _, name in bounds} >= crossing
+        for name in crossing:
+            lengths, bound = of_truth.segments[name], bounds[cell.way, cell.size, name]
+            for length, end, pair, now in zip(
+                lengths.lengths, lengths.ends, lengths.pair, cell.segments[name].lengths, strict=True
+            ):
+                # A length between two hosts is that by the first one's clock.
+                assert abs(now - by(true.pairs[pair][0], end - length, end)) <= bound + 2
+        for name, first, last in (("2-1", 0, 1), ("4-3", 2, 3), ("4-1", 0, 3)):
+            bound = bounds.get((cell.way, cell.size, name), 0)
+            for number in range(len(cell)):
+                truth = by("host", of_truth.stamps[first][number], of_truth.stamps[last][number])
+                now = cell.stamps[last][number] - cell.stamps[first][number]
+                # Stamp 3 is moved as far as stamp 2, though the clock ran on at its own rate between them.
+                ran = of_truth.stamps[2][number] - of_truth.stamps[1][number]
+                rates = abs(by_host["transformer"].drift) + abs(by_host["host"].drift)
+                assert abs(now - truth) <= bound + 2 + (2 * rates * ran // SECOND if name == "4-3" else 0)
+
+
+def test_on_one_host_nothing_is_changed():
+    measurement = measure([one for spans_ in run(HTTP, [0, SECOND]) for one in spans_])
+    assert by_one_clock(measurement) == (measurement.cells(), {})
+    assert offsets(measurement) == {}
+
+
+def test_a_clock_that_is_five_seconds_fast_is_taken_off():
+    images = run(ON_HOSTS["http"], [0, 5 * SECOND, 10 * SECOND])
+    by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock(-3 * SECOND)}
+    cells, bounds = by_one_clock(measure(seen(images, by_host)))
+    # Between the drawn 20 ms of the request and the 30 ms of its answer.
+    assert list(cells[0].segments["transformer request"].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
+    assert bounds[cells[0].way, cells[0].size, "transformer request"] == pytest.approx(25 * MS, abs=5 * MS)
+    assert [row[1:] for row in tables.seed_tables(cells, bounds)[1].rows] == [
+        (
+            tables.Bounded(pytest.approx(205 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
+            200 * MS,
+            tables.Bounded(pytest.approx(595 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
+            1000 * MS,
+        )
+    ]
+
+
+def test_how_the_clocks_stood_is_a_line_a_pair_of_hosts():
+    images = run(ON_HOSTS["http"], [0, 5 * SECOND, 10 * SECOND])
+    by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock(-3 * SECOND)}
+    lines = tables.clock_lines(offsets(measure(seen(images, by_host))))
+    assert [line.partition(" \u00b1")[0] for line in lines] == [
+        "clocks: transformer is 4995.0",
+        "clocks: transformer is 8007.5",
+    ]
+    assert [line.partition(" ms ")[2] for line in lines] == ["ahead of host", "ahead of predictor"]
+
+
+def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
+    # The server's own end is later than the answer's arrival: these clocks contradict themselves.
+    images = run(ON_HOSTS["http"], [0, 5 * SECOND, 10 * SECOND])
+    by_image = [Clock(), Clock(SECOND), Clock()]
+    drawn = [
+        one
+        for spans_, clock in zip(images, by_image, strict=True)
+        for one in seen([spans_], {"host": Clock(), "transformer": clock, "predictor": clock})
+    ]
+    measurement = measure(drawn)
+    cells, bounds = by_one_clock(measurement)
+    name = "transformer request"
+    assert cells[0].segments[name] == measurement.cells()[0].segments[name]
+    assert {name for _, _, name in bounds} == {"predictor request", "predictor response"}
+    assert tables.seed_tables(cells, bounds)[1].notes[-1] == tables.CLOCKS
+    assert tables.clock_lines(offsets(measurement))[0].startswith("clocks: no steady rate fits host and transformer")
+
+
+def test_records_say_how_far_a_stamp_may_be_off():
+    images = run(ON_HOSTS["http"], [0, 5 * SECOND])
+    by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock()}
+    cells, bounds = by_one_clock(measure(seen(images, by_host)))
+    (record,) = tables.seed_records(cells, bounds)
+    assert (float(record["clock_bound_2-1"]), float(record["clock_bound_4-3"]), record["clock_bound_4-1"]) == (
+        pytest.approx(0.025, abs=0.005),
+        pytest.approx(0.025, abs=0.005),
+        None,
+    )
