@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_kfs import kafka
+    from otel_kfs.claim_check import ClaimStore
+    from otel_kfs.grpc_sending import GrpcSender
     from otel_kfs.sending import HttpSender, KafkaSender
     from otel_kfs.sent_image import image_span
     from otel_kfs.serving import trace_model
@@ -26,9 +28,22 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["HttpSender", "KafkaSender", "__version__", "configure", "flush", "image_span", "kafka", "trace_model"]
+__all__ = [
+    "ClaimStore",
+    "GrpcSender",
+    "HttpSender",
+    "KafkaSender",
+    "__version__",
+    "configure",
+    "flush",
+    "image_span",
+    "kafka",
+    "trace_model",
+]
 
 _HOME = {
+    "ClaimStore": "otel_kfs.claim_check",
+    "GrpcSender": "otel_kfs.grpc_sending",
     "HttpSender": "otel_kfs.sending",
     "KafkaSender": "otel_kfs.sending",
     "configure": "otel_kfs.tracing",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 import requests
 from opentelemetry.context import Context, get_current
+from requests.structures import CaseInsensitiveDict
 
 from otel_kfs import names, tracing
+from otel_kfs.encodings import v2
 from otel_kfs.errors import ConfigError, SendError, TooLarge
 
 # What the servers on the way to a model say of their limits, and the settings that raise them.
@@ -23,18 +25,24 @@ _SHOWN_BODY = 200  # characters of an error's body that are shown
 _PIECE = 1 << 20  # bytes that are handed to the socket at a time
 
 
-def predict_url(url: str, model: str | None) -> str:
-    """The V1 predict URL of `model` at the server or ingress `url`; without a model, `url` as it is.
+def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
+    """The predict URL of `model` at the server or ingress `url`; without a model, `url` as it is.
 
-    Source: KFServing and KServe data plane, V1 protocol, `/v1/models/<model_name>:predict`.
+    Source: KFServing and KServe data plane, V1 protocol, `/v1/models/<model_name>:predict`, and V2 protocol (Open
+    Inference Protocol), `/v2/models/<model_name>/infer`.
 
     Raises:
         ConfigError: `url` is not an http or https URL.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ConfigError(f"{url!r} is not a URL of a model server; write it as http://host:port")
-    return f"{url.rstrip('/')}/v1/models/{model}:predict" if model else url
+        # What is no URL can't be taken apart: user and query, which may be secrets, go by their marks.
+        bare = url.partition("?")[0].rpartition("@")[2]
+        raise ConfigError(f"{bare!r} is not a URL of a model server; write it as http://host:port")
+    if not model:
+        return url
+    path = f"v2/models/{model}/infer" if protocol == "v2" else f"v1/models/{model}:predict"
+    return f"{url.rstrip('/')}/{path}"
 
 
 def shown(url: str) -> str:
@@ -62,25 +70,29 @@ class ModelClient:
         if host:
             self._headers["Host"] = host
 
-    def post(self, payload: bytes) -> dict[str, Any]:
-        """The model's answer, parsed.
+    def post(self, payload: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The model's answer, parsed: JSON, or V2 (open inference) with binary tensors, which become lists.
+
+        `headers` are this request's; they go before the client's own (`Content-Type: application/json`, `Host`).
 
         Raises:
             TooLarge: the payload is over a limit of the server or of the ingress before it.
-            SendError: the server was not reached, or answered with a failure (`status`), or not with JSON.
+            SendError: the server was not reached, or answered with a failure (`status`), or with neither.
         """
+        sent = CaseInsensitiveDict(self._headers)
+        sent.update(headers or {})
         try:
             with _Upload(payload) as upload:
                 # requests takes anything that has pieces and a length; its types know only pieces of bytes.
                 pieces = cast("Iterable[bytes]", upload)
-                response = self._session.post(self.url, data=pieces, headers=self._headers, timeout=self._timeout)
+                response = self._session.post(self.url, data=pieces, headers=sent, timeout=self._timeout)
         except requests.RequestException as error:
             raise self._unanswered(error, len(payload)) from error
         if response.status_code >= 400:
             raise self._refused(response, len(payload))
         try:
-            answer = orjson.loads(response.content)
-        except orjson.JSONDecodeError as error:
+            answer = _parsed(response)
+        except ValueError as error:
             raise SendError(
                 f"{shown(self.url)} answered {response.status_code} but not with JSON ({_excerpt(response)!r}); "
                 "is it a model's :predict URL?",
@@ -123,6 +135,13 @@ class ModelClient:
             )
         hint = "; check the model's name" if status == 404 else ""
         return SendError(f"{url} answered {status} {response.reason}: {_excerpt(response)}{hint}", status)
+
+
+def _parsed(response: requests.Response) -> Any:
+    """The answer's JSON; with binary tensors, the JSON that describes them with their values in place."""
+    if (length := response.headers.get(v2.HEADER_LENGTH)) is not None:
+        return v2.read_answer(response.content, length)
+    return orjson.loads(response.content)
 
 
 class _Upload:

@@ -11,6 +11,7 @@ from typing import Final
 
 # --- spans ---
 SEND_IMAGE: Final = "send image"  # INTERNAL, the sender's root; stamp 1 is its start, over HTTP 4 its end
+LATE_START: Final = "late start"  # INTERNAL, of an image that was due at a time: from then until its sender took it up
 ENCODE: Final = "encode"  # INTERNAL, image file -> what is sent (base64 in JSON, unless told otherwise)
 RESIZE: Final = "resize"  # INTERNAL, within `encode`: the image is made as small as the model sees it
 COMPRESS: Final = "compress"  # INTERNAL, within `encode`: the payload is compressed

@@ -8,36 +8,50 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from otel_kfs import names, tracing
-from otel_kfs.errors import SendError, TooLarge
-from otel_kfs.model_client import ModelClient, megabytes, predict_url
-from otel_kfs.sent_image import SentImage, image_span
+from otel_kfs.encodings import Encoding
+from otel_kfs.errors import SendError
+from otel_kfs.model_client import ModelClient, predict_url
+from otel_kfs.sent_image import SentImage, form, sent_image
 
 if TYPE_CHECKING:
     import requests
 
+    from otel_kfs.kafka.record_sender import Delivered
 
-class Delivered(NamedTuple):
-    """Where in Kafka a record lies."""
-
-    topic: str
-    partition: int
-    offset: int
+# What servers answer to a form that they do not know; KFServing's 500 is its JSON reader's, of bytes that are no text.
+_NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 500, 501})
 
 
-class _Sender(ABC):
-    """What both transports share: the root span, and the image on its way to JSON."""
+class Sender(ABC):
+    """What the transports share: the root span, and the image on its way to a body.
+
+    `encoding` is `json` (base64 in V1 JSON), `v2` (a BYTES tensor of the Open Inference Protocol, binary), `raw` (the
+    image itself), `cloudevent` (the same as a CloudEvent in binary mode), or an `Encoding` such as a `ClaimCheck`.
+    `compression` is gzip, zstd or lz4; `resize` makes the image's shorter side so many pixels before it is sent; `cell`
+    is a label of an experiment's, which the tables group by.
+    """
 
     transport: str
+    compresses_later = False  # whether it is the transport's own client that compresses, after `encode`
 
-    def __init__(self, run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        run_id: str | None = None,
+        *,
+        encoding: str | Encoding = "json",
+        compression: str | None = None,
+        resize: int | None = None,
+        cell: str | None = None,
+    ) -> None:
         self.run_id = run_id or uuid.uuid4().hex
+        self._form = form(encoding, compression, resize, cell, compressed_later=self.compresses_later)
         self._sequence = itertools.count()
 
     def send(self, image: str | os.PathLike[str] | bytes, *, warmup: bool = False) -> Any:
-        """Send one image file (its path, or its bytes), base64 in JSON, in a trace of its own.
+        """Send one image file (its path, or its bytes) in a trace of its own.
 
         A `warmup` is marked as such in its trace, and the tables leave it out.
 
@@ -46,7 +60,7 @@ class _Sender(ABC):
             SendError: it was not delivered, or the model's server refused it.
         """
         with self._root(warmup) as root:
-            return self._deliver(root.encode(image))
+            return self._deliver(root.encode(image), root.headers)
 
     def send_json(self, payload: str | os.PathLike[str] | bytes, *, warmup: bool = False) -> Any:
         """Send one payload that is JSON already (a file's path, or its bytes), unchanged, in a trace of its own.
@@ -56,16 +70,16 @@ class _Sender(ABC):
             SendError: it was not delivered, or the model's server refused it.
         """
         with self._root(warmup) as root:
-            return self._deliver(root.encoded(payload))
+            return self._deliver(root.encoded(payload), root.headers)
 
     def _root(self, warmup: bool) -> AbstractContextManager[SentImage]:
-        return image_span(self.transport, run_id=self.run_id, sequence=next(self._sequence), warmup=warmup)
+        return sent_image(self.transport, self._form, run_id=self.run_id, sequence=next(self._sequence), warmup=warmup)
 
     @abstractmethod
-    def _deliver(self, payload: bytes) -> Any: ...
+    def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> Any: ...
 
 
-class HttpSender(_Sender):
+class HttpSender(Sender):
     """Sends images straight to a model server, or to the ingress before it; `send` returns the model's answer."""
 
     transport = names.HTTP
@@ -79,24 +93,35 @@ class HttpSender(_Sender):
         timeout: float = 600.0,
         run_id: str | None = None,
         session: requests.Session | None = None,
+        encoding: str | Encoding = "json",
+        compression: str | None = None,
+        resize: int | None = None,
+        cell: str | None = None,
     ) -> None:
-        """`url` is the server's or ingress's with `model` given, else the whole `:predict` URL.
+        """`url` is the server's or ingress's with `model` given, else the model's whole URL.
 
         `host` is the Host header by which an ingress finds the model; `timeout` is in seconds. A `session` of yours
         brings credentials, certificates, proxies.
         """
-        super().__init__(run_id)
+        super().__init__(run_id, encoding=encoding, compression=compression, resize=resize, cell=cell)
         tracing.instrument_requests()
-        self._client = ModelClient(predict_url(url, model), host=host, timeout=timeout, session=session)
+        url = predict_url(url, model, self._form.encoding.protocol)
+        self._client = ModelClient(url, host=host, timeout=timeout, session=session)
 
-    def _deliver(self, payload: bytes) -> dict[str, Any]:
-        return self._client.post(payload)
+    def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return self._client.post(payload, headers)
+        except SendError as error:
+            if error.status in _NOT_UNDERSTOOD and (hint := self._form.hint()):
+                raise SendError(f"{error}; {hint}", error.status) from error
+            raise
 
 
-class KafkaSender(_Sender):
+class KafkaSender(Sender):
     """Sends images as records of a topic; `send` returns once the broker has acknowledged, with where they lie."""
 
     transport = names.KAFKA
+    compresses_later = True
 
     def __init__(
         self,
@@ -106,51 +131,32 @@ class KafkaSender(_Sender):
         config: Mapping[str, Any] | None = None,
         timeout: float = 60.0,
         run_id: str | None = None,
+        encoding: str | Encoding = "json",
+        compression: str | None = None,
+        resize: int | None = None,
+        cell: str | None = None,
     ) -> None:
         """`config` holds further librdkafka settings; `timeout` (seconds) bounds one record's delivery.
+
+        A record's headers say what its value is (`content-type`, `ce_...`), as a bridge needs it for its request.
+        `compression` is the producer's own (`compression.type`): the broker's clients undo it, the model gets the
+        payload as it was.
 
         Unless `config` says otherwise, records of up to 100 MB leave this client; the broker's and the topic's limits
         are theirs.
         """
-        from otel_kfs.kafka.config import producer_config
-        from otel_kfs.kafka.producer import Producer
+        from otel_kfs.kafka.record_sender import RecordSender
 
-        super().__init__(run_id)
+        super().__init__(run_id, encoding=encoding, compression=compression, resize=resize, cell=cell)
         self._topic = topic
-        self._timeout = timeout
-        self._config = producer_config(bootstrap_servers, timeout, config or {})
-        self._producer = Producer(self._config)
+        settings = {**(config or {}), **({"compression.type": compression} if compression else {})}
+        self._records = RecordSender(bootstrap_servers, timeout, settings)
 
-    def _deliver(self, payload: bytes) -> Delivered:
-        from confluent_kafka import KafkaError, KafkaException
+    def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> Delivered:
+        own = [(_record_header(name), value.encode()) for name, value in headers.items()]
+        return self._records.send(self._topic, payload, own)
 
-        reports: list[tuple[Any, Any]] = []
-        try:
-            self._producer.produce(
-                self._topic, payload, on_delivery=lambda error, record: reports.append((error, record))
-            )
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                raise TooLarge(
-                    f"a record of {megabytes(len(payload))} is over this producer's message.max.bytes "
-                    f"({self._config['message.max.bytes']}): raise message.max.bytes in its configuration"
-                ) from error
-            raise SendError(f"can't send to topic {self._topic}: {error.args[0].str()}") from error
-        # The delivery report comes by itself once message.timeout.ms is over, whatever happens to the broker.
-        while not reports:
-            self._producer.poll(0.1)
-        failure, record = reports[0]
-        if failure is None:
-            return Delivered(record.topic(), record.partition(), record.offset())
-        if failure.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            raise TooLarge(
-                f"the broker refused a record of {megabytes(len(payload))}: raise the topic's max.message.bytes or "
-                "the broker's message.max.bytes (and replica.fetch.max.bytes)"
-            )
-        servers = self._config["bootstrap.servers"]
-        if failure.code() == KafkaError._MSG_TIMED_OUT:
-            raise SendError(
-                f"not delivered to {servers} within {self._timeout:g} s; check --bootstrap-servers, that the broker "
-                f"runs, and that topic {self._topic} has a leader"
-            )
-        raise SendError(f"topic {self._topic} at {servers}: {failure.str()}")
+
+def _record_header(name: str) -> str:
+    """HTTP's spelling of a header as Kafka has it. Source: CloudEvents' Kafka protocol binding, `ce_`."""
+    return f"ce_{name[3:]}" if name.startswith("ce-") else name

@@ -159,3 +159,46 @@ def test_a_shown_url_has_no_user_query_or_fragment():
 
 def test_sizes_are_decimal_megabytes():
     assert (megabytes(13_936_164), megabytes(999)) == ("13.9 MB", "0.0 MB")
+
+
+def test_a_request_s_own_headers_go_before_the_client_s(server):
+    client = ModelClient(server.url, host="m.example.com")
+    client.post(b"\xff\xd8\xff", {"content-type": "image/jpeg", "ce-id": "1"})
+    client.post(b"{}")
+    sent = [(request.headers["content-type"], request.headers.get("ce-id")) for request in server.requests]
+    assert sent == [("image/jpeg", "1"), ("application/json", None)]
+    assert {request.headers["host"] for request in server.requests} == {"m.example.com"}
+
+
+def v2_answer(json_part: bytes, tensors: bytes = b"", length: str | None = None):
+    """What a server does that answers in V2 with binary tensors."""
+
+    def answer(_, handler):
+        handler.send_response(200)
+        handler.send_header("Inference-Header-Content-Length", length or str(len(json_part)))
+        handler.send_header("Content-Length", str(len(json_part) + len(tensors)))
+        handler.end_headers()
+        handler.wfile.write(json_part + tensors)
+
+    return answer
+
+
+def test_an_answer_with_binary_tensors_has_their_values_in_place(server):
+    server.answer = v2_answer(
+        b'{"model_name":"m","outputs":[{"name":"class","datatype":"INT64","shape":[1],'
+        b'"parameters":{"binary_data_size":8}},{"name":"score","datatype":"FP32","shape":[1],"data":[0.5]}]}',
+        (285).to_bytes(8, "little"),
+    )
+    assert ModelClient(server.url).post(b"{}") == {
+        "model_name": "m",
+        "outputs": [
+            {"name": "class", "datatype": "INT64", "shape": [1], "parameters": {}, "data": [285]},
+            {"name": "score", "datatype": "FP32", "shape": [1], "data": [0.5]},
+        ],
+    }
+
+
+@pytest.mark.parametrize("length", ["many", "3", "-1"])
+def test_an_answer_that_is_not_v2_though_it_says_so_is_one_line(server, length):
+    server.answer = v2_answer(b'{"outputs":[]}', length=length)
+    assert "answered 200 but not with JSON" in str(failure(ModelClient(server.url)))

@@ -1,6 +1,7 @@
 """One image, one trace, over HTTP or through Kafka; and what becomes of an image that does not get there."""
 
 import base64
+import gzip
 import json
 
 import pytest
@@ -10,7 +11,8 @@ from support import JPG, HttpServer
 
 from otel_kfs import HttpSender
 from otel_kfs.demo.processes import free_port
-from otel_kfs.errors import InputError, SendError, TooLarge
+from otel_kfs.encodings import named
+from otel_kfs.errors import ConfigError, InputError, SendError, TooLarge
 
 PAYLOAD = b'{"instances":[{"image_bytes":{"b64":"' + base64.b64encode(JPG) + b'"}}]}'
 
@@ -203,6 +205,67 @@ def test_nothing_of_the_payload_becomes_an_attribute(spans, server):
     assert base64.b64encode(JPG).decode() not in shown
 
 
+@pytest.mark.parametrize("encoding", ["v2", "raw", "cloudevent"])
+def test_an_encoding_is_in_body_headers_url_and_root_span(spans, server, encoding):
+    HttpSender(server.url, model="m", encoding=encoding, cell="a label").send(JPG)
+    (request,) = server.requests
+    expected, headers = named(encoding).encode(JPG, "image/jpeg")
+    assert request.body == expected
+    assert request.headers["content-type"] == headers["content-type"]
+    assert {key for key in headers if key not in request.headers} == set()
+    assert request.path == {"v2": "/v2/models/m/infer"}.get(encoding, "/v1/models/m:predict")
+    attributes = by_name(spans)["send image"].attributes
+    assert {key: attributes.get(key) for key in ("otel_kfs.encoding", "otel_kfs.compression", "otel_kfs.cell")} == {
+        "otel_kfs.encoding": encoding,
+        "otel_kfs.compression": None,
+        "otel_kfs.cell": "a label",
+    }
+    assert attributes["otel_kfs.payload.size"] == len(expected)
+
+
+@pytest.mark.parametrize("method", ["send", "send_json"])
+def test_a_compressed_body_says_so(spans, server, method):
+    getattr(HttpSender(server.url, compression="gzip"), method)(JPG if method == "send" else PAYLOAD)
+    (request,) = server.requests
+    assert (request.headers["content-encoding"], gzip.decompress(request.body)) == ("gzip", PAYLOAD)
+    attributes = by_name(spans)["send image"].attributes
+    assert (attributes["otel_kfs.compression"], attributes["otel_kfs.payload.size"]) == ("gzip", len(request.body))
+
+
+@pytest.mark.parametrize(
+    ("form", "hint"),
+    [
+        ({"encoding": "raw"}, "; if that is KFServing, it does not take the encoding raw: choose json or cloudevent"),
+        (
+            {"encoding": "v2"},
+            "; KFServing does not take the encoding v2, and KServe 0.21's own reader of it refuses a JPG's bytes: "
+            "choose json or cloudevent",
+        ),
+        (
+            {"compression": "gzip"},
+            "; no model server inflates a request by itself: send without compression, or to one that was taught to "
+            "(as examples/mobilenet's fast transformers were)",
+        ),
+        ({"encoding": "cloudevent"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_server_that_does_not_take_a_form_is_answered_with_those_that_do(server, form, hint):
+    server.answers(500, b"what?")
+    with pytest.raises(SendError) as raised:
+        HttpSender(server.url, **form).send(JPG)
+    assert (str(raised.value), raised.value.status) == (
+        f"{server.url} answered 500 Internal Server Error: what?{hint}",
+        500,
+    )
+
+
+@pytest.mark.parametrize("form", [{"encoding": "protobuf"}, {"compression": "brotli"}])
+def test_an_unknown_form_is_refused_when_the_sender_is_made(server, form):
+    with pytest.raises(ConfigError):
+        HttpSender(server.url, **form)
+
+
 # --- through Kafka ---
 
 
@@ -221,6 +284,32 @@ def test_the_record_s_value_is_what_http_would_post(kafka_sender, broker, topic)
     consumer.assign([TopicPartition(topic, 0, 0)])
     assert consumer.poll(30).value() == PAYLOAD
     consumer.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("compression", [None, "gzip", "zstd", "lz4"])
+def test_a_record_says_in_its_headers_what_it_is_whatever_the_producer_compresses(
+    spans, kafka_sender, broker, topic, compression
+):
+    from confluent_kafka import Consumer, TopicPartition
+
+    kafka_sender(topic, encoding="cloudevent", compression=compression).send(JPG)
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": "g", "fetch.wait.max.ms": 10})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    record = consumer.poll(30)
+    consumer.close()
+    headers = {key: value.decode() for key, value in record.headers() if key not in {"traceparent", "tracestate"}}
+    assert record.value() == JPG
+    assert {**headers, "ce_id": "any"} == {
+        "content-type": "image/jpeg",
+        "ce_specversion": "1.0",
+        "ce_id": "any",
+        "ce_source": "otel-kfs",
+        "ce_type": "otel-kfs.image",
+    }
+    attributes = by_name(spans)["send image"].attributes
+    assert (attributes["otel_kfs.encoding"], attributes.get("otel_kfs.compression")) == ("cloudevent", compression)
+    assert attributes["otel_kfs.payload.size"] == len(JPG)
 
 
 @pytest.mark.kafka
@@ -283,8 +372,8 @@ def test_a_broker_that_is_not_there_ends_in_an_error_within_the_timeout(spans):
     with pytest.raises(SendError) as raised:
         KafkaSender(servers, "mobilenet", timeout=0.3).send(JPG)
     assert str(raised.value) == (
-        f"not delivered to {servers} within 0.3 s; check --bootstrap-servers, that the broker "
-        "runs, and that topic mobilenet has a leader"
+        f"not delivered within 0.3 s: no broker answers at {servers} ({servers}/bootstrap: Connect to ipv4#{servers} "
+        "failed: Connection refused); check --bootstrap-servers and that the broker runs"
     )
     found = by_name(spans)
     assert found["send mobilenet"].attributes["error.type"] == "_MSG_TIMED_OUT"

@@ -6,10 +6,20 @@ python consumer.py --bootstrap-servers 127.0.0.1:9092 --url http://127.0.0.1:808
 """
 
 import argparse
+from typing import Any
 
 import requests
 
 import otel_kfs
+
+FORM = ("content-", "ce_", "inference-header-")  # what begins like this says what a record's value is
+
+
+def http_headers(record: Any) -> dict[str, str]:
+    return {
+        key.replace("ce_", "ce-", 1): value.decode() for key, value in record.headers() or () if key.startswith(FORM)
+    }
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -40,7 +50,7 @@ if __name__ == "__main__":
             if record is None or record.error():
                 continue
             with otel_kfs.kafka.process(record, group=consumer.group):
-                answer = requests.post(args.url, data=record.value(), timeout=600)
+                answer = requests.post(args.url, data=record.value(), headers=http_headers(record), timeout=600)
                 answer.raise_for_status()
             consumer.commit(record, asynchronous=False)
             answered += 1

@@ -1,4 +1,4 @@
-"""What both servers share: a base64 picture becomes a tensor, a tensor becomes a class."""
+"""What all servers share: a picture becomes a tensor, a tensor becomes a class."""
 
 import base64
 import io
@@ -21,8 +21,21 @@ Classification = TypedDict("Classification", {"class": int, "score": float})
 
 
 def to_tensor(image_base64: str | bytes) -> np.ndarray:
-    """Decode a base64 JPG to the float32 tensor (1, 3, 224, 224) that MobileNet takes."""
-    picture = _decode(image_base64)
+    """Decode a base64 JPG to the float32 tensor (1, 3, 224, 224) that MobileNet takes; the way of 2020."""
+    try:
+        content = base64.b64decode(image_base64, validate=True)
+    except ValueError as error:
+        raise ValueError(f"the picture is not base64: {error}") from None
+    # The full decode is deliberate: it is the straightforward way that the measurement is about.
+    return _tensor(_decode(content))
+
+
+def fast_tensor(content: bytes) -> np.ndarray:
+    """Decode a JPG to the same tensor, from the smallest size that a JPG can be decoded at and that is large enough."""
+    return _tensor(_decode(content, draft=(SIDE, SIDE)))
+
+
+def _tensor(picture: Image.Image) -> np.ndarray:
     scale = SIDE / min(picture.size)
     width, height = (max(SIDE, int(length * scale)) for length in picture.size)
     left, top = (width - CROP) // 2, (height - CROP) // 2
@@ -32,17 +45,15 @@ def to_tensor(image_base64: str | bytes) -> np.ndarray:
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[np.newaxis])
 
 
-def _decode(image_base64: str | bytes) -> Image.Image:
-    """Decode the whole picture to RGB; ValueError says in one line why it cannot be had."""
-    try:
-        content = base64.b64decode(image_base64, validate=True)
-    except ValueError as error:
-        raise ValueError(f"the picture is not base64: {error}") from None
+def _decode(content: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
+    """Decode a picture to RGB; ValueError says in one line why it cannot be had."""
     try:
         picture = Image.open(io.BytesIO(content), formats=["JPEG"])
         if max(picture.size) > NARROWEST * min(picture.size):
             raise ValueError(f"the picture is too narrow: {picture.width}x{picture.height}")
-        # The full decode is deliberate: it is the straightforward way that the measurement is about.
+        if draft:
+            picture.draft("RGB", draft)  # an eighth, a quarter or a half of each side, within the decoder
+            picture.decodermaxblock = len(content)  # in one piece: it is in memory already
         return picture.convert("RGB")
     except UnidentifiedImageError:
         raise ValueError("the picture is not a JPG image") from None

@@ -13,15 +13,20 @@ if __name__ == "__main__":
     parser.add_argument("--host", help="the Host header by which the ingress finds the model")
     parser.add_argument("--bootstrap-servers", help="Kafka; left out, only HTTP is used")
     parser.add_argument("--topic", default="mobilenet")
+    parser.add_argument(
+        "--encoding", default="json", help="json; cloudevent for the fast transformers (v2, raw: KServe)"
+    )
+    parser.add_argument("--resize", type=int, help="pixels of the shorter side; this model sees 256")
     parser.add_argument("images", nargs="+")
     args = parser.parse_args()
 
     otel_kfs.configure("image-sender")
-    sender = otel_kfs.HttpSender(args.url, model="mobilenet", host=args.host)
+    form = {"encoding": args.encoding, "resize": args.resize}
+    sender = otel_kfs.HttpSender(args.url, model="mobilenet", host=args.host, **form)
     for image in args.images:
         print(image, sender.send(image))
 
     if args.bootstrap_servers:
-        kafka_sender = otel_kfs.KafkaSender(args.bootstrap_servers, args.topic)
+        kafka_sender = otel_kfs.KafkaSender(args.bootstrap_servers, args.topic, **form)
         for image in args.images:
             print(image, kafka_sender.send(image))

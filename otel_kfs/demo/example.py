@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from otel_kfs.errors import DemoError
 
 SERVINGS = ("kfserving", "kserve")
-_SCRIPTS = {
-    "kfserving": ("transformer.py", "predictor.py"),
-    "kserve": ("kserve_transformer.py", "kserve_predictor.py"),
+_PREFIXES = {"kfserving": "", "kserve": "kserve_"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of sending the pictures: which of the example's servers, and what the senders are told."""
+
+    name: str
+    fast: bool = False  # the servers
+    form: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def suffix(self) -> str:
+        """What the names of its servers, topic and bridge have more than those of the way of 2020."""
+        return "-fast" if self.fast else ""
+
+
+# The fast ones use an encoding that both SDKs take. `small` sends what the model sees of a picture.
+WAYS = {
+    way.name: way
+    for way in (
+        Way("seed"),
+        Way("fast", fast=True, form={"encoding": "cloudevent", "cell": "fast"}),
+        Way("small", fast=True, form={"encoding": "cloudevent", "resize": 256, "cell": "small"}),
+    )
 }
 
 
@@ -39,10 +63,10 @@ def serving(choice: str | None) -> str:
     raise DemoError(f"{which} is not installed here; run: pip install 'otel-kfs[demo,{extra}]'")
 
 
-def scripts(serving: str) -> tuple[Path, Path]:
-    """The transformer's and the predictor's script for a serving SDK."""
-    transformer, predictor = _SCRIPTS[serving]
-    return folder() / transformer, folder() / predictor
+def scripts(serving: str, *, fast: bool = False) -> tuple[Path, Path]:
+    """The transformer's and the predictor's script for a serving SDK: those of 2020, or the fast ones."""
+    prefix = _PREFIXES[serving] + ("fast_" if fast else "")
+    return folder() / f"{prefix}transformer.py", folder() / f"{prefix}predictor.py"
 
 
 def server_options(serving: str) -> list[str]:

@@ -12,6 +12,8 @@ import socket
 import sys
 from typing import Any
 
+from otel_kfs.serving.imports import when_imported
+
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 _bind = socket.socket.bind
@@ -23,10 +25,19 @@ def _bind_loopback(self: socket.socket, address: Any) -> None:
     _bind(self, address)
 
 
+def _keep_grpc_on_loopback() -> None:
+    """The ports of gRPC are opened past Python's sockets."""
+    from grpc.aio._server import Server
+
+    add = Server.add_insecure_port
+    Server.add_insecure_port = lambda self, address: add(self, address.replace("[::]", "127.0.0.1"))
+
+
 def main() -> None:
     """`python -m otel_kfs.demo.loopback script.py [args]`."""
     script, sys.argv = sys.argv[1], sys.argv[1:]
     socket.socket.bind = _bind_loopback  # type: ignore[method-assign, assignment]
+    when_imported("grpc.aio", _keep_grpc_on_loopback)
     sys.path[0] = os.path.dirname(os.path.abspath(script))  # as `python script.py` has it
     runpy.run_path(script, run_name="__main__")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
 import threading
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +44,7 @@ class Progress(Protocol):
 def demo(
     *,
     repeat: int,
+    ways: Sequence[str] = ("seed",),
     serving: str | None,
     output: Path | None,
     bootstrap_servers: str | None,
@@ -52,6 +54,8 @@ def demo(
 ) -> Path:
     """Run it; returns the folder with the traces, one OTLP-JSON file a process.
 
+    `ways` are names of `example.WAYS`, run side by side.
+
     With `bootstrap_servers` records go through that Kafka, in a topic that is made for this run and deleted after it;
     without, through an embedded broker. With `otlp_endpoint` spans are sent there (OTLP over HTTP) besides.
 
@@ -59,6 +63,7 @@ def demo(
         DemoError: something is not installed, did not start, or died; all processes are stopped then, too.
     """
     serving = example.serving(serving)
+    chosen = [example.WAYS[name] for name in dict.fromkeys(ways)]
     output = _new_folder(output)
     traces = output / "traces"
     say("Model and pictures (made on the first run, kept for the next) ...")
@@ -72,28 +77,43 @@ def demo(
         # For this process and, through their environment, for those that it starts.
         os.environ["OTEL_TRACES_EXPORTER"] = "otlp"
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = otlp_endpoint
-    with Processes(output / "logs") as processes, _broker(processes, bootstrap_servers, say) as (servers, topic):
+    with (
+        Processes(output / "logs") as processes,
+        _broker(processes, bootstrap_servers, [way.suffix for way in chosen], say) as (servers, topics),
+    ):
         say(f"Starting {serving} predictor and transformer, bridge ...")
-        transformer, predictor = _start_serving(processes, serving, traces)
         settings = {} if bootstrap_servers else broker.CONSUMER_SETTINGS
-        bridge = _Bridge(processes, servers, topic, settings, transformer, traces)
+        urls: list[str] = []
+        served: dict[str, tuple[str, str, _Bridge]] = {}  # by a way's suffix: the transformer, a topic and its bridge
+        for way in chosen:
+            if way.suffix not in served:
+                transformer, predictor = _start_serving(processes, serving, traces, fast=way.fast)
+                urls += [transformer, predictor]
+                own = topics[way.suffix]
+                bridge = _Bridge(processes, servers, own, settings, transformer, traces, way.suffix)
+                served[way.suffix] = transformer, own, bridge
         tracing.configure("image-sender", traces_file=traces / "image-sender.jsonl")
-        http = HttpSender(transformer, model=MODEL)
-        kafka = KafkaSender(servers, topic, run_id=http.run_id)
+        run_id = uuid.uuid4().hex
+        lanes = []
+        for way in chosen:
+            transformer, own, bridge = served[way.suffix]
+            http = HttpSender(transformer, model=MODEL, run_id=run_id, **way.form)
+            lanes.append((way, http, KafkaSender(servers, own, run_id=run_id, **way.form), bridge))
 
         rounds = WARMUPS + repeat
-        with progress(rounds * len(pictures) * 2, "sending") as done:
+        with progress(rounds * len(pictures) * 2 * len(lanes), "sending") as done:
             # Sizes and ways alternate, so that a busy moment of the machine falls on all of them.
             for number in range(rounds):
-                for picture in pictures:
+                for picture, (way, http, kafka, bridge) in itertools.product(pictures, lanes):
+                    what = picture.stem if way.name == "seed" else f"{picture.stem} {way.name}"
                     warmup = number < WARMUPS
                     http.send(picture, warmup=warmup)
-                    done(f"{picture.stem} over HTTP")
+                    done(f"{what} over HTTP")
                     bridge.wait_for(kafka.send(picture, warmup=warmup).offset)
-                    done(f"{picture.stem} through Kafka")
+                    done(f"{what} through Kafka")
                     processes.check()
         # A server ends its span after its answer has left; once it has answered another request, the span is there.
-        for url in (transformer, predictor):
+        for url in urls:
             _is_ready(url)
     if not tracing.flush():
         say(f"Not all spans reached {otlp_endpoint}; the files are complete.")
@@ -103,20 +123,29 @@ def demo(
 
 @contextmanager
 def _broker(
-    processes: Processes, bootstrap_servers: str | None, say: Callable[[str], None]
-) -> Iterator[tuple[str, str]]:
-    """The broker to use, and a topic on it that lasts as long as the run."""
+    processes: Processes, bootstrap_servers: str | None, suffixes: Iterable[str], say: Callable[[str], None]
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The broker to use, and a topic on it for each suffix, which last as long as the run."""
+    stem = MODEL if bootstrap_servers is None else f"otel-kfs-demo-{uuid.uuid4().hex[:8]}"
+    topics = {suffix: f"{stem}{suffix}" for suffix in suffixes}
     if bootstrap_servers is None:
         say(f"Starting broker ({BROKER}) ...")
-        yield broker.start(processes, MODEL), MODEL
+        first, *others = topics.values()
+        servers = broker.start(processes, first)
+        for topic in others:
+            broker.create_topic(servers, topic)
+        yield servers, topics
         return
-    topic = f"otel-kfs-demo-{uuid.uuid4().hex[:8]}"
-    broker.create_topic(bootstrap_servers, topic)
+    made: list[str] = []
     try:
-        yield bootstrap_servers, topic
+        for topic in topics.values():
+            broker.create_topic(bootstrap_servers, topic)
+            made.append(topic)
+        yield bootstrap_servers, topics
     finally:
         processes.stop()
-        broker.delete_topic(bootstrap_servers, topic)
+        for topic in made:
+            broker.delete_topic(bootstrap_servers, topic)
 
 
 def _new_folder(output: Path | None) -> Path:
@@ -143,24 +172,31 @@ def _environment(traces: Path, service: str) -> dict[str, str]:
     }
 
 
-def _start_serving(processes: Processes, serving: str, traces: Path) -> tuple[str, str]:
-    """Start predictor and transformer; returns the transformer's URL and the predictor's."""
+def _start_serving(
+    processes: Processes, serving: str, traces: Path, *, fast: bool = False, more: Sequence[str] = ()
+) -> tuple[str, str]:
+    """Start predictor and transformer; returns the transformer's URL and the predictor's.
+
+    `more` are further options of the transformer.
+    """
     options = example.server_options(serving)
-    transformer_script, predictor_script = example.scripts(serving)
+    transformer_script, predictor_script = example.scripts(serving, fast=fast)
+    suffix = "-fast" if fast else ""
     ports = {"predictor": free_port(), "transformer": free_port()}
     scripts = {
         "predictor": [str(predictor_script)],
         "transformer": [str(transformer_script), "--predictor_host", f"127.0.0.1:{ports['predictor']}"],
     }
+    role_options = {"predictor": options, "transformer": [*options, *more]}
     for role, script in scripts.items():
         processes.start(
-            role,
-            python("-m", "otel_kfs.demo.loopback", *script, "--http_port", str(ports[role]), *options),
-            _environment(traces, f"mobilenet-{role}"),
+            role + suffix,
+            python("-m", "otel_kfs.demo.loopback", *script, "--http_port", str(ports[role]), *role_options[role]),
+            _environment(traces, f"mobilenet-{role}{suffix}"),
         )
     urls = {role: f"http://127.0.0.1:{port}" for role, port in ports.items()}
     for role, url in urls.items():
-        processes.wait_until(role, lambda url=url: _is_ready(url), _READY_SECONDS)  # type: ignore[misc]
+        processes.wait_until(role + suffix, lambda url=url: _is_ready(url), _READY_SECONDS)  # type: ignore[misc]
     return urls["transformer"], urls["predictor"]
 
 
@@ -183,14 +219,16 @@ class _Bridge:
         settings: Mapping[str, str],
         transformer: str,
         traces: Path,
+        suffix: str = "",
     ) -> None:
         self._processes = processes
+        self._name = f"bridge{suffix}"
         self._answers: queue.Queue[bytes] = queue.Queue()
-        config = processes.log("bridge").with_suffix(".properties")
+        config = processes.log(self._name).with_suffix(".properties")
         config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         command = ["-m", "otel_kfs.cli", "bridge", "--bootstrap-servers", servers, "--topic", topic]
         command += ["--url", transformer, "--model", MODEL, "--consumer-config", str(config)]
-        process = processes.start("bridge", python(*command), _environment(traces, "kafka-bridge"), pipe=True)
+        process = processes.start(self._name, python(*command), _environment(traces, f"kafka-{self._name}"), pipe=True)
         threading.Thread(target=self._read, args=(process,), daemon=True).start()
 
     def wait_for(self, offset: int) -> None:
@@ -205,7 +243,7 @@ class _Bridge:
                 return False
             return bool(json.loads(line)["offset"] == offset)
 
-        self._processes.wait_until("bridge", answered, _ANSWER_SECONDS)
+        self._processes.wait_until(self._name, answered, _ANSWER_SECONDS)
         if refused := json.loads(line)["refused"]:
             raise DemoError(f"the transformer refused a picture: {refused}")
 

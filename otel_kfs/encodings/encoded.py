@@ -1,0 +1,21 @@
+"""What an encoding gives: the body, and the headers that say what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+
+class Encoded(NamedTuple):
+    """A request's body or a record's value, and its headers in HTTP's spelling (lower-case)."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Encoding(NamedTuple):
+    """A way of writing an image down; `encode` takes the file's bytes and its media type."""
+
+    name: str
+    encode: Callable[[bytes, str], Encoded]
+    protocol: str = "v1"  # of the model's URL: V1 (`:predict`) or V2 (`/infer`)
