@@ -130,6 +130,9 @@ def journeys(forest: Forest) -> tuple[list[Journey], Account]:
         except _LeftOut as reason:
             account.left_out[str(reason)] += 1
             continue
+        except RecursionError:
+            account.left_out["too many servers, one behind the other"] += 1
+            continue
         found.append(journey)
         account.measured += 1
         account.retried += journey.requests > 1
@@ -391,7 +394,7 @@ def _through_servers(
         raise _LeftOut("no server span")
     steps = forest.nearest(found.server, is_step_or_request) if found.server else []
     roles = (span.attributes.get(names.ROLE) for span in steps)
-    label = way.meet(next((role for role in roles if isinstance(role, str)), server))
+    label = way.meet(next((role for role in roles if role and isinstance(role, str)), server))
     passed = []
     for proxy in proxies(asker, found, forest):
         name = way.meet(proxy.name if server == names.TRANSFORMER else f"{label} {proxy.name}")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from otel_kfs import render, tables
+from otel_kfs import reading, render, tables
+from otel_kfs.measurement import measured
 from otel_kfs.segments import Account, journeys
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Forest
@@ -67,9 +68,15 @@ def test_every_image_is_accounted_for(found):
 
 
 def test_the_tables_are_what_they_were(found):
-    cells = tables.cells(found[0])
+    cells = measured(found[0]).cells()
     printed = render.text([*tables.seed_tables(cells), *tables.segment_tables(cells)])
     assert printed == (DATA / "tables.txt").read_text()
+
+
+def test_the_same_is_read_as_a_stream(found):
+    whole = measured(*found)
+    whole.sort()
+    assert reading.read(query.open_store(str(TRACES))) == whole
 
 
 @pytest.mark.parametrize("transport", ["http", "kafka"])
@@ -88,7 +95,7 @@ def test_no_segment_stands_in_for_a_missing_span(found):
 
 
 def test_one_host_has_one_clock(found):
-    assert [s.name for journey in found[0] for s in journey.segments if s.crosses or s.length < 0] == []
+    assert [s.name for journey in found[0] for s in journey.segments if s.hosts or s.length < 0] == []
 
 
 def test_the_files_say_nothing_of_the_machine_they_come_from(raw):

@@ -1,6 +1,7 @@
 """From drawn spans to journeys: which segments there are, how long they are, and why an image is left out."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, MS, STRAIGHT, at, segments, spans, with_options, without
 
 from otel_kfs import names
-from otel_kfs.segments import ORDER, Account, Journey, journeys
+from otel_kfs.segments import ORDER, Account, Journey, journeys, on_the_way
 from otel_kfs.traces.span import Forest
 
 HTTP_WAY = (
@@ -149,7 +150,24 @@ def indented(drawing):
 
 def test_every_name_of_a_whole_journey_has_its_place_in_the_order():
     used = {segment.name for drawing in WAYS.values() for segment in one(*spans(drawing)).segments}
-    assert used - set(ORDER) == set()
+    assert {name for name in used if on_the_way(name)[2] == len(ORDER)} == set()
+
+
+def test_what_a_second_server_does_comes_after_the_first_ones_share():
+    found = [
+        "transformer response",
+        "predictor 2 request",
+        "transformer 2 decode",
+        "predictor response",
+        "proxy 2 request",
+    ]
+    assert sorted(found, key=on_the_way) == [
+        "proxy 2 request",
+        "transformer 2 decode",
+        "predictor response",
+        "predictor 2 request",
+        "transformer response",
+    ]
 
 
 def test_the_order_names_no_segment_twice():
@@ -236,30 +254,7 @@ def test_another_consumer_group_s_deliveries_are_not_redeliveries():
     assert found[0].deliveries == 1
 
 
-def test_a_proxy_between_client_and_server_is_passed():
-    proxied = """
-        send image          INTERNAL    0  100
-          encode            INTERNAL    0   10
-          POST              CLIENT     10   95
-            ingress         SERVER     15   90
-              mesh          CLIENT     20   85
-                POST :predict  SERVER  30   80
-                  receive   INTERNAL   30   40
-                  decode    INTERNAL   40   45
-                  preprocess  INTERNAL 45   55
-                  predict   INTERNAL   55   70
-                  postprocess  INTERNAL  70  75
-    """
-    expected = (
-        "client 0, encode 10, client 0, transformer request 20, transformer receive 10, transformer 0, "
-        "transformer decode 5, transformer 0, transformer preprocess 10, transformer 0, transformer predict 15, "
-        "transformer 0, transformer postprocess 5, transformer response 20, client 5"
-    )
-    assert way(proxied) == expected
-
-
-def test_a_predictor_that_is_not_traced_is_one_stretch():
-    untraced = """
+UNTRACED = """
         send image          INTERNAL    0  100
           encode            INTERNAL    0   10
           POST              CLIENT     10   95
@@ -270,13 +265,16 @@ def test_a_predictor_that_is_not_traced_is_one_stretch():
               predict       INTERNAL   45   80
                 POST        CLIENT     50   78
               postprocess   INTERNAL   80   85
-    """
+"""
+
+
+def test_a_predictor_that_is_not_traced_is_one_stretch():
     expected = (
         "client 0, encode 10, client 0, transformer request 10, transformer receive 10, transformer 0, "
         "transformer decode 5, transformer 0, transformer preprocess 10, transformer 0, transformer serialise 5, "
         "predictor 28, transformer 2, transformer 0, transformer postprocess 5, transformer response 10, client 5"
     )
-    assert way(untraced) == expected
+    assert way(UNTRACED) == expected
 
 
 def test_a_record_that_was_sent_again_is_followed_from_the_last_time():
@@ -306,6 +304,334 @@ def test_polls_are_on_nobody_s_way():
 
 def test_an_acknowledgement_after_the_consumer_has_the_record_ends_delivery_where_processing_starts():
     assert "client 20, deliver 200, broker 0, bridge 20" in way(KAFKA.replace("130  290", "130  999"))
+
+
+# --- proxies: what Istio's Envoy, Kourier and Knative's programs write ---
+
+SERVED = """
+receive   INTERNAL   40   50
+decode    INTERNAL   50   55
+preprocess  INTERNAL 55   65  role=predictor
+predict   INTERNAL   65   80
+postprocess  INTERNAL  80  85
+"""
+STEPS_WAY = (
+    "predictor receive 10, predictor 0, predictor decode 5, predictor 0, predictor preprocess 10, predictor 0, "
+    "predictor predict 15, predictor 0, predictor postprocess 5"
+)
+
+
+def behind(*above, end=100):
+    """An image whose server's span, and its steps, lie below the spans of `above`, each below the one before."""
+    lines = [f"send image  INTERNAL  0  {end}", "  encode  INTERNAL  0  10"]
+    lines += [" " * (2 * depth) + text for depth, text in enumerate(above, 1)]
+    depth = 2 * len(above) + 2
+    lines.append(f"{' ' * depth}POST :predict  SERVER  38  86  service=mobilenet @pod")
+    lines += [f"{' ' * (depth + 2)}{text}" for text in SERVED.split("\n") if text]
+    return "\n".join(lines)
+
+
+def test_knatives_programs_are_segments_in_the_order_of_the_way():
+    drawing = behind(
+        "POST  CLIENT  10  99  @pod",
+        "ingress  SERVER  12  98  service=kourier-knative",
+        "router  CLIENT  13  97",
+        "POST  SERVER  15  96  service=activator",
+        "activator_proxy  INTERNAL  22  95",
+        "HTTP POST  CLIENT  23  94",
+        "POST  SERVER  26  93  service=mobilenet",
+        "kn.queueproxy.proxy  INTERNAL  27  92",
+        "HTTP POST  CLIENT  28  90",
+    )
+    assert way(drawing) == (
+        "client 0, encode 10, client 0, ingress request 2, ingress 1, activator request 2, activator 8, "
+        f"queue-proxy request 3, queue-proxy 2, predictor request 12, {STEPS_WAY}, "
+        "predictor response 5, queue-proxy 3, queue-proxy response 1, activator 2, activator response 1, ingress 1, "
+        "ingress response 1, client 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("span", "name"),
+    [
+        ("mobilenet.default:80/*  CLIENT  20  95  service=istio-ingressgateway.istio-system", "ingress"),
+        ("mobilenet.default:80/*  SERVER  20  95  service=istio-ingressgateway.istio-system", "ingress"),
+        ("ingress  SERVER  20  95  service=edge", "ingress"),
+        ("mobilenet.default:80/*  SERVER  20  95  service=mobilenet.default", "proxy"),
+        ("mobilenet.default:80/*  CLIENT  20  95  service=mobilenet.default", "proxy"),
+        ("POST  SERVER  20  95  service=activator", "activator"),
+    ],
+)
+def test_a_proxy_with_one_span_is_what_lies_before_and_behind_it(span, name):
+    """Envoy makes one span, SERVER or CLIENT by the traffic's direction, unless it is told to make one upstream."""
+    assert way(behind("POST  CLIENT  10  99  @pod", span)) == (
+        f"client 0, encode 10, client 0, {name} request 10, predictor request 20, {STEPS_WAY}, predictor response 10, "
+        f"{name} response 4, client 1"
+    )
+
+
+def test_a_second_proxy_of_one_name_is_numbered():
+    drawing = behind(
+        "POST  CLIENT  10  99  @pod",
+        "out  CLIENT  12  98  service=sender.default",
+        "in  SERVER  15  97  service=m.default",
+    )
+    assert way(drawing) == (
+        "client 0, encode 10, client 0, proxy request 2, proxy 2 request 3, predictor request 25, "
+        f"{STEPS_WAY}, predictor response 12, proxy 2 response 1, proxy response 1, client 1"
+    )
+
+
+def test_a_proxys_span_that_ends_after_the_answer_is_there_ends_with_it():
+    drawing = behind("POST  CLIENT  10  95  @pod", "in  SERVER  15  97  service=m.default")
+    assert way(drawing).endswith("predictor response 10, proxy response 0, client 5")
+
+
+def test_a_proxy_that_names_no_host_is_on_one_of_its_own():
+    drawing = behind("POST  CLIENT  10  99  @pod", "in  SERVER  15  97  service=m.default @")
+    drawing = drawing.replace("service=mobilenet @pod", "service=mobilenet @host")
+    found = one(*spans(drawing))
+    assert [segment.hosts for segment in found.segments if segment.hosts] == [
+        ("host", "pod"),
+        ("pod", "m.default"),
+        ("m.default", "host"),
+        ("host", "m.default"),
+        ("m.default", "pod"),
+        ("pod", "host"),
+    ]
+
+
+def below(drawing, name, span):
+    """The drawing with another span between the last line of that name and what it is below."""
+    lines = drawing.splitlines()
+    number = max(number for number, text in enumerate(lines) if text.strip().startswith(f"{name}  "))
+    indent = len(lines[number]) - len(lines[number].lstrip())
+    end = next(
+        (n for n in range(number + 1, len(lines)) if len(lines[n]) - len(lines[n].lstrip()) <= indent), len(lines)
+    )
+    inner = [f"  {text}" for text in lines[number:end]]
+    return "\n".join([*lines[:number], " " * indent + span, *inner, *lines[end:]])
+
+
+def test_proxies_before_a_second_server_bear_its_name():
+    drawing = HTTP.replace("SERVER    540  910", "SERVER    540  910  service=predictor")
+    assert way(below(drawing, "POST /v1/models", "POST  SERVER  510  920  service=activator")) == HTTP_WAY.replace(
+        "predictor request 20", "predictor activator request 10, predictor request 10"
+    ).replace("predictor response 35", "predictor response 25, predictor activator response 10")
+
+
+def test_a_predictor_that_is_not_traced_behind_a_proxy_is_what_the_proxy_waited_for():
+    drawing = UNTRACED.replace(
+        "                POST        CLIENT     50   78",
+        "                POST        CLIENT     50   78\n"
+        "                  in        SERVER     52   77  service=triton.default",
+    )
+    assert (
+        "transformer serialise 5, predictor proxy request 2, predictor 25, predictor proxy response 1, transformer 2"
+        in way(drawing)
+    )
+
+
+def test_a_second_instrumentation_of_one_process_is_no_proxy():
+    drawing = below(STRAIGHT, "POST /v1/models", "asgi  SERVER  199  471")
+    assert way(below(drawing, "asgi", "urllib3  CLIENT  135  480")) == way(STRAIGHT)
+
+
+# --- requests to others than the model ---
+
+
+def test_an_object_store_before_the_model_is_a_segment():
+    drawing = STRAIGHT.replace(
+        "  POST                          CLIENT    130  490",
+        "  S3.PutObject                  CLIENT    112  120\n  POST                          CLIENT    130  490",
+    )
+    assert way(drawing).startswith("client 10, encode 100, client 2, object store 8, client 10, predictor request 20, ")
+
+
+def test_an_object_store_before_the_topic_is_a_segment():
+    last = "  send images                   PRODUCER  130  290"
+    drawing = KAFKA.replace(last, f"  PUT                           CLIENT    112  120\n{last}")
+    assert way(drawing) == KAFKA_WAY.replace("encode 100, client 20", "encode 100, client 2, object store 8, client 10")
+
+
+@pytest.mark.parametrize(
+    ("step", "inside"), [("encode", "20  100"), ("preprocess", "260  390"), ("decode", "215  239")]
+)
+def test_an_object_store_within_a_step_is_part_of_it(step, inside):
+    drawing = with_child(HTTP, step, f"S3.GetObject  CLIENT  {inside}")
+    assert way(drawing) == HTTP_WAY
+
+
+def test_an_object_store_within_the_models_method_is_part_of_it():
+    assert way(with_child(STRAIGHT, "predict", "GET  CLIENT  320  330")) == way(STRAIGHT)
+
+
+def with_child(drawing, name, child):
+    """The drawing with a span below the first line of that name."""
+    lines = drawing.splitlines()
+    number = next(number for number, text in enumerate(lines) if text.strip().startswith(f"{name}  "))
+    indent = len(lines[number]) - len(lines[number].lstrip()) + 2
+    return "\n".join([*lines[: number + 1], " " * indent + child, *lines[number + 1 :]])
+
+
+def test_a_request_to_somebody_else_is_no_retry():
+    drawing = STRAIGHT.replace(
+        "  POST                          CLIENT    130  490",
+        "  POST                          CLIENT    115  120  failed url=http://auth/token\n"
+        "  POST                          CLIENT    130  490  url=http://model/v1/models/m:predict",
+    )
+    found = one(*spans(drawing))
+    assert (way(drawing), found.requests) == (way(STRAIGHT), 1)
+
+
+def test_what_is_asked_after_the_answer_is_the_askers_own_time():
+    drawing = KAFKA + "\n      POST                      CLIENT    992  998"
+    assert way(drawing) == KAFKA_WAY
+
+
+def test_a_record_that_a_model_server_writes_is_not_on_the_way():
+    drawing = with_child(STRAIGHT, "postprocess", "send payloads  PRODUCER  446  447")
+    assert way(drawing) == way(STRAIGHT)
+
+
+# --- several servers ---
+
+
+def test_two_transformers_in_a_row_are_numbered():
+    drawing = HTTP.replace("role=predictor", "role=transformer")
+    expected = HTTP_WAY.replace("predictor", "transformer 2")
+    assert way(drawing) == expected
+    assert one(*spans(drawing)).stamps == (at(0), at(200), at(400), at(1000))
+
+
+TWO_PREDICTORS = """
+send image            INTERNAL    0  300
+  encode              INTERNAL    0   10
+  POST                CLIENT     10  290
+    POST              SERVER     20  280
+      receive         INTERNAL   20   30
+      preprocess      INTERNAL   30   50
+      predict         INTERNAL   50  250
+        POST          CLIENT     60  120
+          POST        SERVER     65  115
+            receive   INTERNAL   65   70
+            preprocess  INTERNAL 70   75  role=predictor
+            predict   INTERNAL   75  110
+        POST          CLIENT    {start}  240
+          POST        SERVER    145  235
+            receive   INTERNAL  145  150
+            preprocess  INTERNAL 150 155  role=predictor
+            predict   INTERNAL  155  230
+"""
+
+
+def test_two_predictors_asked_one_after_the_other_are_both_on_the_way():
+    names_ = [segment.name for segment in one(*spans(TWO_PREDICTORS.format(start=130))).segments]
+    assert "transformer serialise" in names_
+    assert names_.index("predictor predict") < names_.index("predictor 2 request") < names_.index("predictor 2 predict")
+    assert ", transformer 10, predictor 2 request 15, predictor 2 receive 5, " in way(TWO_PREDICTORS.format(start=130))
+
+
+def test_of_two_predictors_asked_side_by_side_the_last_to_answer_is_on_the_way():
+    assert ", transformer serialise 50, predictor request 45, predictor receive 5, " in way(
+        TWO_PREDICTORS.format(start=100)
+    )
+
+
+def test_a_failed_hop_before_the_one_that_was_answered_is_a_retry():
+    drawing = HTTP.replace(
+        "        POST                    CLIENT    500  930",
+        "        POST                    CLIENT    450  480  failed\n"
+        "        POST                    CLIENT    500  930",
+    )
+    assert way(drawing) == HTTP_WAY.replace("serialise 90", "serialise 40, transformer retries 50")
+
+
+# --- consumer groups ---
+
+
+def test_the_consumer_group_that_asks_a_model_is_followed_whichever_had_the_record_first():
+    other = with_options(KAFKA, "process images", "group=models")
+    other += "\n    process images              CONSUMER  310  320  group=archive"
+    assert way(other) == KAFKA_WAY
+
+
+def test_a_delivery_that_left_no_span_is_known_from_the_next():
+    found, account = journeys(Forest(spans(with_options(KAFKA, "process images", "attempt=2"))))
+    assert (found[0].deliveries, account) == (2, Account(measured=1, redelivered=1))
+
+
+# --- whatever stands between, and times that can't be ---
+
+
+def test_the_spans_of_another_instrumentation_in_between_are_passed():
+    assert way(below(STRAIGHT, "POST /v1/models", "middleware  INTERNAL  199  471")) == way(STRAIGHT)
+
+
+def test_a_clients_span_that_ended_before_the_server_answered_leaves_its_image_out():
+    drawing = STRAIGHT.replace("CLIENT    130  490", "CLIENT    130  300")
+    assert reasons(*spans(drawing)) == {"`POST` is out of order": 1}
+
+
+@pytest.mark.parametrize("last", [2**63, 2**64 - 1])
+def test_times_that_do_not_fit_64_bits_leave_their_image_out(last):
+    root, *others = spans(STRAIGHT)
+    assert reasons(replace(root, end=last), *others) == {"times that are too far apart": 1}
+
+
+def test_clocks_that_are_centuries_apart_leave_their_image_out():
+    drawn = spans(with_options(HTTP, "POST /v1/models", "@server"))
+    assert reasons(*(replace(s, start=2**63 - 1, end=2**63 - 1) if s.host == "server" else s for s in drawn)) == {
+        "times that are too far apart": 1
+    }
+
+
+def test_requests_in_a_circle_end():
+    root, request, server = spans("send image  INTERNAL  0  9\n  POST  CLIENT  1  8\n    POST  SERVER  2  7")
+    circle = [replace(request, span_id="x", parent_id=server.span_id), replace(server, span_id="y", parent_id="x")]
+    circle.append(replace(server, parent_id="y", span_id=server.span_id))
+    assert reasons(root, replace(request, parent_id=root.span_id), *circle) == {"no server span": 1}
+
+
+def test_more_servers_in_a_row_than_can_be_followed_leave_their_image_out():
+    root, request = spans("send image  INTERNAL  0  9\n  POST  CLIENT  1  8")
+    ids = [request.span_id, *map(str, range(3000))]
+    row = [replace(request, span_id=own, parent_id=above) for above, own in pairwise(ids)]
+    assert reasons(root, request, *row) == {"too many servers, one behind the other": 1}
+
+
+@pytest.mark.parametrize("role", ["", 7])
+def test_a_role_that_is_none_is_taken_for_the_servers_place_in_the_way(role):
+    drawn = [
+        replace(span, attributes={**span.attributes, names.ROLE: role}) if span.attributes.get(names.ROLE) else span
+        for span in spans(HTTP)
+    ]
+    assert one(*drawn).segments == segments(HTTP_WAY)
+
+
+# --- what came before what ---
+
+
+def test_a_request_to_another_host_came_before_it_was_there_and_the_answer_before_it_was_back():
+    drawing = HTTP.replace(
+        "POST /v1/models       SERVER    540  910", "POST /v1/models       SERVER    540  910  @predictor"
+    )
+    drawing = with_options(drawing, "POST /v1/models", "@transformer")
+    assert one(*spans(drawing)).before == (
+        ("host", at(130), "transformer", at(150)),
+        ("transformer", at(500), "predictor", at(520)),
+        ("predictor", at(895), "transformer", at(930)),
+        ("transformer", at(960), "host", at(990)),
+    )
+
+
+def test_a_record_was_produced_before_it_was_processed_and_that_is_all_that_is_certain():
+    drawing = with_options(KAFKA, "process images", "@bridge")
+    assert one(*spans(drawing)).before == (("host", at(130), "bridge", at(330)),)
+
+
+def test_on_one_host_nothing_is_to_be_told():
+    assert one(*spans(KAFKA)).before == ()
 
 
 # --- images that are left out ---
@@ -403,8 +729,8 @@ def shifted(drawn, host, milliseconds):
 def test_segments_between_two_hosts_say_so_and_hold_their_clocks_difference():
     drawing = with_options(HTTP, "POST /v1/models", "@server")
     assert one(*shifted(spans(drawing), "server", 1000)).segments == segments(
-        HTTP_WAY.replace("transformer request 20", "transformer request 1020!").replace(
-            "transformer response 30", "transformer response -970!"
+        HTTP_WAY.replace("transformer request 20", "transformer request 1020!host>server").replace(
+            "transformer response 30", "transformer response -970!server>host"
         )
     )
 
@@ -417,12 +743,23 @@ def test_the_stamps_stay_what_each_host_wrote():
 def test_an_acknowledgement_by_another_host_s_clock_is_not_moved():
     drawing = with_options(KAFKA, "process images", "@bridge")
     found = one(*shifted(spans(drawing), "bridge", -100)).segments
-    assert found == segments(KAFKA_WAY.replace("broker 40", "broker -60!"))
+    assert found == segments(KAFKA_WAY.replace("broker 40", "broker -60!host>bridge"))
 
 
 # --- whatever the times are ---
 
-WAYS = {"http": HTTP, "kafka": KAFKA, "event source": EVENT_SOURCE, "straight": STRAIGHT}
+WAYS = {
+    "http": HTTP,
+    "kafka": KAFKA,
+    "event source": EVENT_SOURCE,
+    "straight": STRAIGHT,
+    "retried": RETRIED,
+    "redelivered": REDELIVERED,
+    "two predictors": TWO_PREDICTORS.format(start=130),
+    "mesh": below(STRAIGHT, "POST /v1/models", "POST  SERVER  140  480  service=activator").replace(
+        "SERVER    200  470", "SERVER    200  470  service=m"
+    ),
+}
 EDGES = {way: sorted({edge for s in spans(drawing) for edge in (s.start, s.end)}) for way, drawing in WAYS.items()}
 SPARE = {"encode", "decode", "postprocess"}
 HOSTS = st.sampled_from(["one", "two"])
@@ -467,7 +804,7 @@ def test_segments_add_up_to_the_whole_whatever_the_times(drawn):
 
 @given(images())
 def test_no_segment_of_one_host_is_negative_or_crosses(drawn):
-    assert [s for s in one(*drawn).segments if s.length < 0 or s.crosses] == []
+    assert [s for s in one(*drawn).segments if s.length < 0 or s.hosts] == []
 
 
 @given(images())
@@ -493,4 +830,4 @@ def test_segments_add_up_to_the_whole_whatever_the_clocks(drawn):
 @given(images_on_two_hosts())
 def test_a_negative_segment_always_crosses_hosts(drawn):
     found, _ = journeys(Forest(drawn))
-    assert [segment for segment in found[0].segments if segment.length < 0 and not segment.crosses] == []
+    assert [segment for segment in found[0].segments if segment.length < 0 and not segment.hosts] == []

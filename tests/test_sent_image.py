@@ -8,9 +8,10 @@ import pytest
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.trace import SpanKind
-from support import JPG, HttpServer
+from support import JPG, PHOTO, HttpServer
 
 import otel_kfs
+from otel_kfs.errors import ConfigError
 
 
 @pytest.fixture
@@ -82,3 +83,47 @@ def test_an_exception_inside_passes_unchanged(spans):
     with pytest.raises(ZeroDivisionError) as raised, otel_kfs.image_span():
         raise error
     assert raised.value is error
+
+
+def test_the_headers_say_what_was_encoded():
+    with otel_kfs.image_span(encoding="raw") as image:
+        assert (image.encode(JPG), image.headers) == (JPG, {"content-type": "image/jpeg"})
+
+
+@pytest.mark.parametrize(
+    ("signature", "media_type"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF\x00\x00\x00\x00WEBP", "image/webp"),
+        (b"BM", "image/bmp"),
+        (b"II*\x00", "image/tiff"),
+    ],
+)
+def test_the_media_type_is_the_image_s_own(signature, media_type):
+    with otel_kfs.image_span(encoding="raw") as image:
+        image.encode(signature + b" and so on")
+    assert image.headers == {"content-type": media_type}
+
+
+def test_resizing_and_compressing_are_spans_within_encode(spans):
+    with otel_kfs.image_span(resize=256, compression="gzip", cell="a label") as image:
+        payload = image.encode(PHOTO)
+    found = {span.name: span for span in spans.get_finished_spans()}
+    encode = found["encode"].context.span_id
+    assert [found[name].parent.span_id for name in ("resize", "compress")] == [encode, encode]
+    assert dict(found["send image"].attributes) == {
+        "otel_kfs.transport": "http",
+        "otel_kfs.encoding": "json 256px",
+        "otel_kfs.compression": "gzip",
+        "otel_kfs.cell": "a label",
+        "otel_kfs.image.size": PHOTO.stat().st_size,
+        "otel_kfs.payload.size": len(payload),
+    }
+    assert image.headers == {"content-type": "application/json", "content-encoding": "gzip"}
+
+
+def test_an_unknown_encoding_makes_no_span(spans):
+    with pytest.raises(ConfigError), otel_kfs.image_span(encoding="protobuf"):
+        pass
+    assert spans.get_finished_spans() == ()

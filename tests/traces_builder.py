@@ -4,9 +4,10 @@
       encode        INTERNAL    5   15
       POST          CLIENT     20   95  @elsewhere
 
-Times are milliseconds after EPOCH. What may follow them: `@host` (else the parent's), `id=...` (else the trace's name
-and the line's number), `role=`, `image=`, `payload=`, `transport=`, `group=`, `warmup`, `failed`, and `links=` with the
-ids of the spans that are linked, separated by commas.
+Times are milliseconds after EPOCH. What may follow them: `@host` (else the parent's; `@` alone is none), `id=...` (else
+the trace's name and the line's number), `service=` (else the parent's), `role=`, `image=`, `payload=`, `transport=`,
+`group=`, `url=`, `attempt=`, `warmup`, `failed`, and `links=` with the ids of the spans that are linked, separated by
+commas, each behind its trace's name and a `/` where that is another one.
 """
 
 from __future__ import annotations
@@ -23,8 +24,13 @@ EPOCH = 1_600_000_000_000_000_000  # ns
 MS = 1_000_000  # ns
 
 _LINE = re.compile(r"(?P<indent> *)(?P<name>\S.*?) {2,}(?P<kind>[A-Z]+) +(?P<start>\d+) +(?P<end>\d+)(?P<more>.*)")
-_TEXTS = {"role": names.ROLE, "transport": names.TRANSPORT, "group": names.MESSAGING_CONSUMER_GROUP_NAME}
-_NUMBERS = {"image": names.IMAGE_SIZE, "payload": names.PAYLOAD_SIZE}
+_TEXTS = {
+    "role": names.ROLE,
+    "transport": names.TRANSPORT,
+    "group": names.MESSAGING_CONSUMER_GROUP_NAME,
+    "url": names.URL_FULL,
+}
+_NUMBERS = {"image": names.IMAGE_SIZE, "payload": names.PAYLOAD_SIZE, "attempt": names.DELIVERY_ATTEMPT}
 
 
 def at(milliseconds: int) -> int:
@@ -50,7 +56,8 @@ def spans(drawing: str, trace: str = "a") -> list[Span]:
 
 
 def _span(match: re.Match[str], trace: str, span_id: str, parent: Span | None) -> Span:
-    host, failed, links = parent.host if parent else "host", False, ()
+    host, failed, links = parent.host if parent else "host", False, []
+    service = parent.service if parent else "service"
     attributes: dict[str, Any] = {}
     for word in match["more"].split():
         key, _, value = word.partition("=")
@@ -62,8 +69,10 @@ def _span(match: re.Match[str], trace: str, span_id: str, parent: Span | None) -
             attributes[names.WARMUP] = True
         elif key == "id":
             span_id = value
+        elif key == "service":
+            service = value
         elif key == "links":
-            links = tuple(value.split(","))
+            links = [link.rpartition("/") for link in value.split(",")]
         elif key in _NUMBERS:
             attributes[_NUMBERS[key]] = int(value)
         else:
@@ -76,11 +85,12 @@ def _span(match: re.Match[str], trace: str, span_id: str, parent: Span | None) -
         kind=Kind[match["kind"]],
         start=at(int(match["start"])),
         end=at(int(match["end"])),
-        service="service",
+        service=service,
         host=host,
         failed=failed,
         attributes=attributes,
-        links=links,
+        links=tuple(span for _, _, span in links),
+        linked_traces=tuple(linked or trace for linked, _, _ in links),
     )
 
 
@@ -104,6 +114,10 @@ def otlp_line(drawn: list[Span]) -> str:
             "startTimeUnixNano": str(span.start),
             "endTimeUnixNano": str(span.end),
             "attributes": [attribute(*pair) for pair in span.attributes.items()],
+            "links": [
+                {"traceId": identity(trace, 32), "spanId": identity(link, 16)}
+                for trace, link in zip(span.linked_traces, span.links, strict=True)
+            ],
             "status": {"code": 2} if span.failed else {},
         }
         for span in drawn
@@ -124,12 +138,17 @@ def with_options(drawing: str, name: str, options: str) -> str:
 
 
 def segments(way: str, start: int = 0) -> tuple[Segment, ...]:
-    """Segments from their names and lengths, `client 10, encode 100`; `!` behind a length: it crosses hosts."""
+    """Segments from their names and lengths, `client 10, encode 100`.
+
+    `!` behind a length: it crosses from host `one` to `other`; `!here>there`: between those two.
+    """
     found = []
     for part in way.split(", "):
         name, length = part.rsplit(" ", 1)
-        end = start + int(length.rstrip("!"))
-        found.append(Segment(name, at(start), at(end), crosses=length.endswith("!")))
+        length, crosses, hosts = length.partition("!")
+        one, _, other = (hosts or "one>other").partition(">")
+        end = start + int(length)
+        found.append(Segment(name, at(start), at(end), (one, other) if crosses else None))
         start = end
     return tuple(found)
 

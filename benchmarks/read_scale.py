@@ -1,0 +1,129 @@
+"""How long `otel_kfs.reading.read` takes for many spans, beside orjson alone that parses the same bytes.
+
+    python benchmarks/read_scale.py [--spans 1000000] [--rounds 5] [--folder FOLDER]
+
+Makes the traces (scaled_traces.py) unless FOLDER has them, and reads each form of them: a file a process, and one file
+of the Collector. In each round the two programs run one after the other, in an order drawn anew, each in a process of
+its own, with the files in the page cache. A figure is the median over the rounds, with the quartiles in brackets; a
+ratio is the median of the rounds' own ratios. `CPU` adds up all processes of a program; `memory` is the highest sum of
+their proportional set sizes (PSS) that was seen, looking ten times a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from scaled_traces import write
+
+ORJSON = """
+import sys, orjson
+for path in sys.argv[1:]:
+    with open(path, "rb") as lines:
+        for line in lines:
+            orjson.loads(line)
+"""
+OURS = """
+import sys, time
+from otel_kfs import reading
+from otel_kfs.traces import query
+if __name__ == "__main__":
+    measurement = reading.read(query.open_store(sys.argv[1]), processes=int(sys.argv[2]) or None)
+    print(measurement.account.measured)
+"""
+
+
+class Run(NamedTuple):
+    """One program's run: seconds, seconds of CPU, MB."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def run(command: Sequence[str]) -> Run:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
+    highest = 0
+    while True:
+        try:
+            code = process.wait(timeout=0.1)
+            break
+        except subprocess.TimeoutExpired:
+            highest = max(highest, memory_of(process.pid))
+    wall = time.perf_counter() - start
+    if code:
+        sys.exit(f"{command[0]} ended with {code}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(wall, cpu, highest / 1000)
+
+
+def memory_of(pid: int) -> int:
+    """PSS of a process and of those below it, kB."""
+    total = 0
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as lines:
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            total += sum(memory_of(int(child)) for child in children.read().split())
+    except (OSError, StopIteration):
+        pass  # it has just ended
+    return total
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spans", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--processes", type=int, default=0, help="0: as many as there are cores")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        if not (folder / "collector").exists():
+            write(folder, options.spans)
+        programs = [Path(temporary) / name for name in ("orjson_alone.py", "read.py")]
+        for program, text in zip(programs, (ORJSON, OURS), strict=True):
+            program.write_text(text)
+        print(f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, {options.rounds} rounds")
+        for form in ("processes", "collector"):
+            files = sorted((folder / form).iterdir())
+            commands = {
+                "orjson": [str(programs[0]), *map(str, files)],
+                "read": [str(programs[1]), str(folder / form), str(options.processes)],
+            }
+            runs: dict[str, list[Run]] = {name: [] for name in commands}
+            for _ in range(options.rounds):
+                for name in random.sample(sorted(commands), len(commands)):
+                    runs[name].append(run(commands[name]))
+            size = sum(file.stat().st_size for file in files)
+            print(f"\n{form}: {len(files)} files, {size / 1e6:.0f} MB")
+            for name, of_name in runs.items():
+                walls, cpus, memories = zip(*of_name, strict=True)
+                print(f"  {name:7} {spread(walls)} s, CPU {spread(cpus)} s, memory {spread(memories, 0)} MB")
+            pairs = list(zip(runs["read"], runs["orjson"], strict=True))
+            print(f"  ratio   {spread([one.wall / other.wall for one, other in pairs], 2)}", flush=True)
+            print(json.dumps({form: runs}), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

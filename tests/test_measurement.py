@@ -1,0 +1,133 @@
+"""Images by way and size, as columns of numbers: the order of cells, labels, the median image, segments."""
+
+from dataclasses import replace
+
+import pytest
+from traces_builder import MS, at, journey, segments
+
+from otel_kfs.measurement import Way, measured, size_label, ways
+
+HTTP, KAFKA = Way("http"), Way("kafka")
+
+
+def long(milliseconds, **more):
+    """A journey of that length."""
+    return journey(0, 1, 2, milliseconds, **more)
+
+
+def journey_of(names_and_lengths):
+    """A journey with these segments."""
+    way = segments(names_and_lengths)
+    return replace(journey(0, 0, 0, 0, segments=way), stamps=(at(0), at(1), at(2), way[-1].end))
+
+
+def cell(*journeys):
+    """The one cell that they are in."""
+    (found,) = measured(journeys).cells()
+    return found
+
+
+# --- cells ---
+
+
+def test_cells_are_http_first_then_small_first():
+    drawn = [
+        journey(0, 1, 2, 3, transport=transport, image_size=size)
+        for transport in ("kafka", "http")
+        for size in (10_200_000, 1_100_000, 3_300_000)
+    ]
+    assert [(cell.way, cell.size) for cell in measured(drawn).cells()] == [
+        (way, size) for way in (HTTP, KAFKA) for size in ("1.1MB", "3.3MB", "10.2MB")
+    ]
+
+
+def test_images_that_round_to_one_size_share_a_cell_in_their_order():
+    found = cell(long(5, image_size=1_112_057, trace_id="one"), long(6, image_size=1_130_000, trace_id="two"))
+    assert (found.way, found.size, found.trace_ids, found.totals()) == (
+        HTTP,
+        "1.1MB",
+        ["one", "two"],
+        [5 * MS, 6 * MS],
+    )
+
+
+def test_ways_come_once_each_in_the_order_of_their_cells():
+    drawn = [long(1, encoding=encoding, image_size=size) for encoding in ("raw", "") for size in (1_000_000, 2_000_000)]
+    assert ways(measured(drawn).cells()) == [HTTP, Way("http", "raw")]
+
+
+def test_no_journeys_are_no_cells():
+    assert measured([]).cells() == []
+
+
+@pytest.mark.parametrize(
+    ("way", "label"),
+    [
+        (Way("http"), "HTTP"),
+        (Way("kafka", "raw", "gzip"), "Kafka, raw, gzip"),
+        (Way("kafka", "raw", "gzip", "big batches"), "Kafka, big batches"),
+        (Way("carrier pigeon"), "carrier pigeon"),
+    ],
+)
+def test_a_way_s_label(way, label):
+    assert way.label == label
+
+
+@pytest.mark.parametrize(
+    ("image_size", "payload_size", "label"),
+    [
+        (1_112_057, 1_482_786, "1.1MB"),
+        (10_200_000, None, "10.2MB"),
+        (49_999, None, "50.0kB"),
+        (810, None, "0.8kB"),
+        (0, None, "0.0kB"),
+        (None, 13_900_000, "13.9MB JSON"),
+        (None, None, "?"),
+    ],
+)
+def test_a_size_s_label(image_size, payload_size, label):
+    assert size_label(image_size, payload_size) == label
+
+
+# --- the median image ---
+
+
+@pytest.mark.parametrize(("totals", "median"), [([9], 9), ([30, 10, 20], 20), ([40, 10, 30, 20], 20)])
+def test_the_median_is_a_real_image(totals, median):
+    assert cell(*map(long, totals)).median() == totals.index(median)
+
+
+# --- segments of a cell ---
+
+
+def lengths_in(found):
+    """Of each segment, in order: the images that have it, and its length there."""
+    return {
+        name: (list(found.segments[name].images), list(found.segments[name].lengths)) for name in found.segment_names()
+    }
+
+
+def test_segments_come_in_the_order_of_the_way_with_unknown_ones_last():
+    found = cell(journey_of("other 1, predictor predict 2, client 3, encode (no client span) 4"))
+    assert found.segment_names() == ["client", "encode (no client span)", "predictor predict", "other"]
+
+
+def test_a_name_that_occurs_twice_in_a_way_adds_up_there():
+    found = cell(journey_of("client 10, encode 5, client 30"), journey_of("client 20, encode 7, client 40"))
+    assert lengths_in(found) == {
+        "client": ([0, 1], [40 * MS, 60 * MS]),
+        "encode": ([0, 1], [5 * MS, 7 * MS]),
+    }
+
+
+def test_an_empty_segment_counts_as_nothing_rather_than_not_at_all():
+    found = cell(journey_of("broker 0"), journey_of("client 1"), journey_of("broker 5"))
+    assert lengths_in(found)["broker"] == ([0, 2], [0, 5 * MS])
+
+
+def test_a_segment_between_two_hosts_names_their_pair():
+    found = measured([journey_of("client 10, transformer request -5!")])
+    assert (found.pairs, {name: list(found.cells()[0].segments[name].pair) for name in found.cells()[0].segments}) == (
+        [("one", "other")],
+        {"client": [-1], "transformer request": [0]},
+    )

@@ -1,0 +1,256 @@
+"""From stores to measurements: the same whether read in one piece or in partitions, by one process or by several."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import wait_until
+from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, with_options
+
+from otel_kfs import reading
+from otel_kfs.errors import OtelKfsError, TraceQueryError
+from otel_kfs.measurement import measured
+from otel_kfs.segments import journeys
+from otel_kfs.traces.span import Forest
+
+
+class Store:
+    """Spans in parts."""
+
+    def __init__(self, *parts):
+        self._parts = parts
+
+    def parts(self):
+        return [partial(iter, part) for part in self._parts]
+
+
+def as_a_whole(drawn):
+    """What the spans are when all of them are in one forest."""
+    measurement = measured(*journeys(Forest(drawn)))
+    measurement.sort()
+    return measurement
+
+
+def linked(number):
+    """An image through Kafka, with the bridge's half in a trace of its own."""
+    lines = [line for line in KAFKA.splitlines() if line.strip()]
+    sent = spans(with_options("\n".join(lines[:3]), "send images", f"id=sent{number}"), f"sender{number:03}-")
+    bridge = with_options(
+        "\n".join(line[4:] for line in lines[3:]), "process images", f"links=sender{number:03}-/sent{number}"
+    )
+    return sent + spans(bridge, f"bridge{number:03}-")
+
+
+def images(count):
+    """Images of all sorts, some of which can't be measured, and spans of nobody's image."""
+    drawings = [HTTP, KAFKA, STRAIGHT, EVENT_SOURCE, with_options(HTTP, "send image", "warmup"), "poll  CLIENT  0  9"]
+    drawings += [
+        with_options(HTTP, "POST", "failed"),
+        HTTP[HTTP.index("  POST") :],
+        with_options(STRAIGHT, "POST /", "@pod"),
+    ]
+    found = []
+    for number in range(count):
+        found += spans(drawings[number % len(drawings)], f"trace{number:03}-")
+        if number % 5 == 0:
+            found += linked(number)
+    return found
+
+
+MANY = images(90)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Anything is much."""
+    monkeypatch.setattr(reading, "FEW", 10)
+
+
+def test_spans_in_memory_are_measured_as_a_whole():
+    assert reading.read(Store(MANY), processes=1) == as_a_whole(MANY)
+
+
+def test_spans_in_partitions_are_measured_as_a_whole(few):
+    assert reading.read(Store(MANY), processes=1) == as_a_whole(MANY)
+
+
+def test_a_trace_may_lie_in_several_parts(few):
+    parts = [MANY[number::7] for number in range(7)]
+    assert reading.read(Store(*parts), processes=1) == as_a_whole(MANY)
+
+
+def test_processes_side_by_side_measure_the_same(few):
+    parts = [MANY[number::7] for number in range(7)]
+    assert reading.read(Store(*parts), processes=2) == as_a_whole(MANY)
+
+
+def test_a_span_that_is_read_twice_counts_once(few):
+    assert reading.read(Store(MANY, MANY), processes=1) == as_a_whole(MANY)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.randoms(use_true_random=False), st.integers(1, 5))
+def test_no_order_of_the_spans_makes_a_difference(random, parts):
+    drawn = images(12)
+    random.shuffle(drawn)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "FEW", 10)
+        assert reading.read(Store(*(drawn[n::parts] for n in range(parts))), processes=1) == as_a_whole(drawn)
+
+
+def test_no_parts_are_no_images():
+    assert reading.read(Store()) == as_a_whole([])
+
+
+def test_every_part_is_told():
+    told = []
+    reading.read(Store(spans(HTTP), spans(KAFKA, "b")), progress=told.append)
+    assert told == ["read 1 of 2 parts", "read 2 of 2 parts"]
+
+
+def test_measuring_is_told_too(few):
+    told = []
+    reading.read(Store(MANY), processes=1, progress=told.append)
+    assert (told[0], told[-1]) == ("read 1 of 1 parts", "measured 100 %")
+
+
+# --- temporary files ---
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where temporary folders are made."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_few_spans_need_no_temporary_files(folder):
+    before = folder.stat().st_mtime_ns
+    reading.read(Store(MANY), processes=1)
+    assert folder.stat().st_mtime_ns == before
+
+
+def test_nothing_is_left_behind(folder, few):
+    reading.read(Store(MANY), processes=1)
+    assert list(folder.iterdir()) == []
+
+
+def fail(error):
+    """A part of a store that can't be read to its end."""
+    yield from MANY
+    raise error
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_error_comes_through_and_leaves_nothing_behind(folder, few, processes):
+    with pytest.raises(TraceQueryError, match=r"^x\.jsonl, line 3: not JSON$"):
+        reading.read(With(partial(fail, TraceQueryError("x.jsonl, line 3: not JSON"))), processes=processes)
+    assert list(folder.iterdir()) == []
+
+
+def wait_for_ever(reached):
+    """A part of a store that says when it is read, and never ends."""
+    yield from MANY
+    reached.touch()
+    signal.pause()
+
+
+SCRIPT = """
+import pathlib, sys, test_reading
+from functools import partial
+from otel_kfs import reading
+reading.FEW = 10
+part = partial(test_reading.wait_for_ever, pathlib.Path(sys.argv[1]))
+reading.read(test_reading.With(part, part), processes=int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path, processes):
+    reached, folder = tmp_path / "reached", tmp_path / "temporary"
+    folder.mkdir()
+    command = [sys.executable, "-c", SCRIPT, reached, str(processes)]
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until("the part is read", reached.exists)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)  # which waits for every process that has its standard error
+    assert (said.count("Traceback"), said.splitlines()[-1], list(folder.iterdir())) == (1, "KeyboardInterrupt", [])
+
+
+def test_the_temporary_folder_is_private(folder, few):
+    modes = []
+    reading.read(
+        Store(MANY), processes=1, progress=lambda _: modes.extend(p.stat().st_mode & 0o777 for p in folder.iterdir())
+    )
+    assert set(modes) == {0o700}
+
+
+def test_a_full_disk_is_one_line_that_says_what_to_do(few, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.open", full)
+    with pytest.raises(OtelKfsError) as raised:
+        reading.read(Store(MANY), processes=1)
+    assert str(raised.value) == (
+        "can't keep spans in temporary files: No space left on device; TMPDIR names a folder with more room"
+    )
+
+
+# --- processes ---
+
+
+def warn():
+    logging.getLogger("otel_kfs.traces").warning("%d spans left out", 3)
+    yield from MANY
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield
+
+
+class With(Store):
+    def __init__(self, *further):
+        super().__init__(MANY)
+        self._further = further
+
+    def parts(self):
+        return [*super().parts(), *self._further]
+
+
+def test_what_other_processes_log_is_logged_here(few, caplog):
+    reading.read(With(warn), processes=2)
+    assert [record.getMessage() for record in caplog.records] == ["3 spans left out"]
+
+
+def test_a_process_that_is_killed_is_an_error(few, folder):
+    with pytest.raises(OtelKfsError) as raised:
+        reading.read(With(kill), processes=2)
+    assert (str(raised.value), list(folder.iterdir())) == (
+        "a process that reads traces was killed by SIGKILL; if memory is short, let fewer processes read",
+        [],
+    )
+
+
+class _Odd(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def odd():
+    raise _Odd("this", "that")
+    yield
+
+
+def test_an_error_that_can_not_be_sent_comes_as_its_words(few):
+    with pytest.raises(OtelKfsError, match=r"^_Odd: this and that$"):
+        reading.read(With(odd), processes=2)
