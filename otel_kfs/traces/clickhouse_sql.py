@@ -140,31 +140,46 @@ traces AS (
     WHERE {_IN_REACH} AND TraceId IN wanted AND cityHash64(TraceId) % {{parts:UInt32}} = {{part:UInt32}}
     GROUP BY TraceId
 ),
+-- Each of these steps adds columns: within one, ClickHouse would write out a name's meaning wherever the name occurs.
+rooted AS (SELECT *, arrayFirst(s -> s.name = '{names.SEND_IMAGE}', spans) AS root FROM traces),
+sent AS (SELECT *, {_below("root", f"s.name = '{names.ENCODE}'")} AS encode,
+    {_below("root", "s.kind = 'producer'")} AS producer, producer.id != '' AS by_kafka FROM rooted),
+taken AS (SELECT *, {_below("producer", "s.kind = 'consumer'")} AS process FROM sent),
+asking AS (SELECT *, if(by_kafka, process, root) AS asker FROM taken),
+asked AS (SELECT *, {_below("asker", "s.kind = 'client'")} AS request FROM asking),
+reached AS (SELECT *, {_below("request", "s.kind = 'server'")} AS server FROM asked),
+served AS (SELECT *,
+        {_steps("server", "")}
+    FROM reached),
+hopped AS (SELECT *, [{", ".join(_STEPS)}] AS steps,
+    {_below("predict", "s.kind = 'client'")} AS hop, hop.id != '' AS has_hop FROM served),
+reached_next AS (SELECT *, {_below("hop", "s.kind = 'server'")} AS next_server FROM hopped),
+served_next AS (SELECT *,
+        {_steps("next_server", "next_")}
+    FROM reached_next),
 found AS (
     SELECT
         *,
-        arrayFirst(s -> s.name = '{names.SEND_IMAGE}', spans) AS root,
-        {_below("root", f"s.name = '{names.ENCODE}'")} AS encode,
-        {_below("root", "s.kind = 'producer'")} AS producer,
-        {_below("producer", "s.kind = 'consumer'")} AS process,
-        producer.id != '' AS by_kafka,
-        if(by_kafka, process, root) AS asker,
-        {_below("asker", "s.kind = 'client'")} AS request,
-        {_below("request", "s.kind = 'server'")} AS server,
-        {_steps("server", "")},
-        {_below("predict", "s.kind = 'client'")} AS hop,
-        hop.id != '' AS has_hop,
-        {_below("hop", "s.kind = 'server'")} AS next_server,
-        {_steps("next_server", "next_")},
-        [{", ".join(_STEPS)}] AS steps,
         if(has_hop, [{", ".join(f"next_{step}" for step in _STEPS)}], []) AS next_steps,
+        arrayDistinct(arrayFilter(role -> role != '', steps.role)) AS roles,
+        arrayDistinct(arrayFilter(role -> role != '', next_steps.role)) AS next_roles
+    FROM served_next
+),
+named AS (
+    SELECT
+        *,
         arrayConcat([root, encode], if(by_kafka, [producer, process], []), [request, server], steps,
             if(has_hop, [hop, next_server], []), next_steps) AS way,
-        arrayDistinct(arrayFilter(role -> role != '', steps.role)) AS roles,
-        arrayDistinct(arrayFilter(role -> role != '', next_steps.role)) AS next_roles,
         if(empty(roles), '{names.TRANSFORMER}', roles[1]) AS role,
         if(empty(next_roles), '{names.PREDICTOR}', next_roles[1]) AS next_role,
         TraceId IN (SELECT TraceId FROM links) OR TraceId IN (SELECT linked FROM links) AS is_linked,
+        -- The acknowledgement can reach the producer after the consumer has the record.
+        if(producer.host = process.host, least(producer.end, process.start), producer.end) AS acknowledged
+    FROM found
+),
+judged AS (
+    SELECT
+        *,
         NOT is_linked
             AND images_in_it = 1
             AND NOT mapContains(image, '{names.PROCESS_EXECUTABLE_NAME}')
@@ -179,14 +194,7 @@ found AS (
             AND NOT match(request.name, '^(PUT|GET|HEAD|S3[.])') AND NOT match(hop.name, '^(PUT|GET|HEAD|S3[.])')
             AND NOT arrayExists(s -> s.parent = process.id AND s.start < process.start, spans)
             AND first >= 0 AND longest < toUInt64(1e18)
-            AS has_known_shape
-    FROM traces
-),
-ways AS (
-    SELECT
-        *,
-        -- The acknowledgement can reach the producer after the consumer has the record.
-        if(producer.host = process.host, least(producer.end, process.start), producer.end) AS acknowledged,
+            AS has_known_shape,
         arrayConcat(
             {_to(("'client'", "encode", "start"), ("'encode'", "encode", "end"))},
             if(by_kafka,
@@ -204,11 +212,6 @@ ways AS (
             {_to(*_answered("role", "", "request"))},
             {_to(("if(by_kafka, 'bridge', 'client')", "asker", "end"))}
         ) AS points,
-        points.2 AS ends,
-        points.3 AS hosts,
-        arrayPopBack(arrayPushFront(ends, root.start)) AS starts,
-        arrayPopBack(arrayPushFront(hosts, root.host)) AS hosts_before,
-        arrayExists((host, other) -> host != other, hosts, hosts_before) AS crosses,
         -- What certainly came before what, where that was on two hosts.
         arrayFilter(b -> b.1 != b.3, arrayConcat(
             if(by_kafka, [(producer.host, producer.start, process.host, process.start)], []),
@@ -217,19 +220,38 @@ ways AS (
                 [(hop.host, hop.start, next_receive.host, next_receive.start),
                  (next_postprocess.host, next_postprocess.end, hop.host, hop.end)], []),
             [(postprocess.host, postprocess.end, request.host, request.end)]
-        )) AS certain,
+        )) AS certain
+    FROM named
+),
+edges AS (
+    SELECT
+        *,
+        points.2 AS ends,
+        points.3 AS hosts,
+        arrayPopBack(arrayPushFront(points.2, root.start)) AS starts,
+        arrayPopBack(arrayPushFront(points.3, root.host)) AS hosts_before
+    FROM judged
+),
+finished AS (
+    SELECT
+        *,
         has_known_shape
             AND NOT arrayExists((start, end, host, other) -> host = other AND end < start,
                 starts, ends, hosts, hosts_before)
             AND arraySum((start, end) -> abs(toFloat64(end) - start), starts, ends) < 9e18
-            AS is_finished,
+            AS is_finished
+    FROM edges
+),
+answers AS (
+    SELECT
+        *,
         multiIf(
             is_finished, '',
             is_linked, 'spans',
             images_in_it = 0, 'no `{names.SEND_IMAGE}` span',
             images_in_it = 1 AND image['{names.WARMUP}'] = 'true', 'warm-up',
             'spans') AS instead
-    FROM found
+    FROM finished
 )
 SELECT
     TraceId,
@@ -240,8 +262,8 @@ SELECT
     if(is_finished, [root.start, receive.end, preprocess.end, asker.end], []),
     if(is_finished, points.1, []),
     if(is_finished, ends, []),
-    if(is_finished AND crosses, arrayPushFront(hosts, root.host), []),
+    if(is_finished AND hosts != hosts_before, arrayPushFront(hosts, root.host), []),
     if(is_finished, certain, []),
     if(instead = 'spans', whole_spans, [])
-FROM ways
+FROM answers
 """

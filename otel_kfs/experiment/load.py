@@ -1,0 +1,90 @@
+"""Latency against load: what rate was achieved of that offered, and up to which rate the servers keep up.
+
+A rate is sustained if images are answered at 95 % or more of the rate at which they were due, and none was given up.
+Both rates are measured between the first and the last image of a stage, so that neither its edges nor the chance of a
+Poisson process count: n images that were due within T seconds, and answered within T' seconds, are n-1 by T and by T'.
+If the servers can't keep up, the backlog, and with it T', grows for as long as the stage lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from otel_kfs.experiment.journal import Done
+from otel_kfs.experiment.plan import PlannedCell
+from otel_kfs.measurement import Cell
+
+SUSTAINED = 0.95
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the servers did of one rate; rates are images a second."""
+
+    planned: PlannedCell
+    cell: Cell | None  # None: no image was measured
+    offered: float | None  # None: too few images to tell
+    achieved: float | None
+    failed: int
+    unsent: int
+
+    @property
+    def sustained(self) -> bool:
+        """Whether the servers kept up."""
+        if self.unsent or self.failed or self.offered is None or self.achieved is None:
+            return False
+        return self.achieved >= SUSTAINED * self.offered
+
+
+def load(planned: PlannedCell, cell: Cell | None, stages: Iterable[Done]) -> Load:
+    """Of one cell and image, from its stages."""
+    stages = list(stages)
+    images = 0
+    due_for = answered_for = 0  # ns
+    for stage in stages:
+        due, answered = _within(cell, stage)
+        if len(due) > 1:
+            images += len(due) - 1
+            due_for += max(due) - min(due)
+            answered_for += max(answered) - min(answered)
+    return Load(
+        planned,
+        cell,
+        images / due_for * 1e9 if due_for else None,
+        images / answered_for * 1e9 if answered_for else None,
+        sum(stage.failed for stage in stages),
+        sum(stage.unsent for stage in stages),
+    )
+
+
+def knee(loads: Sequence[Load]) -> str:
+    """Up to which rate the servers keep up, in a sentence; `loads` are those of one cell and image."""
+    ordered = sorted(loads, key=lambda of: of.planned.rate or 0.0)
+    number = next((number for number, of in enumerate(ordered) if not of.sustained), None)
+    if number is None:
+        return f"no knee up to {ordered[-1].planned.rate:g}/s: the servers keep up with every rate"
+    beyond = ordered[number]
+    if beyond.unsent:
+        why = f"{beyond.unsent} images were not even begun"
+    elif beyond.failed:
+        why = f"{beyond.failed} images failed"
+    elif beyond.offered is None or beyond.achieved is None:
+        why = "too few images were answered"
+    else:
+        why = f"{beyond.achieved:.2f}/s achieved are {beyond.achieved / beyond.offered:.0%} of those due"
+    at = f"{beyond.planned.rate:g}/s"
+    if number == 0:
+        return f"the knee lies below {at}: {why}"
+    return f"the knee lies between {ordered[number - 1].planned.rate:g}/s and {at}: {why}"
+
+
+def _within(cell: Cell | None, stage: Done) -> tuple[list[int], list[int]]:
+    """When the stage's images were due, and when they were answered, ns since the epoch."""
+    if cell is None or stage.start is None or stage.seconds is None:
+        return [], []
+    end = stage.start + round(stage.seconds * 1e9)
+    found = [
+        (first, last) for first, last in zip(cell.stamps[0], cell.stamps[3], strict=True) if stage.start <= first <= end
+    ]
+    return [first for first, _ in found], [last for _, last in found]

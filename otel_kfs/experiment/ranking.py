@@ -1,0 +1,375 @@
+"""From a measurement to ranked tables: which cell is fastest, by how much, and in which segment it saves the time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from otel_kfs import names
+from otel_kfs.comparison import FALSE_ALARMS, Comparison, Difference, compare, holm, rank_test
+from otel_kfs.experiment.journal import Done
+from otel_kfs.experiment.load import SUSTAINED, Load, knee, load
+from otel_kfs.experiment.plan import Plan, PlannedCell
+from otel_kfs.measurement import Cell, Measurement, size_label
+from otel_kfs.segments import on_the_way
+from otel_kfs.summary import Interval, median_interval, summary
+from otel_kfs.tables import INTERVAL, Column, Table
+
+Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One cell at one size, and what it is beside the baseline. `p` is the rank test's, corrected for all cells."""
+
+    planned: PlannedCell
+    cell: Cell
+    p50: int  # of 4-1, ns
+    interval: Interval | None
+    baseline: bool
+    times_faster: float
+    against: Comparison | None  # None: it is the baseline
+    p: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it differs from the baseline beyond noise."""
+        if self.against is None or self.p is None:
+            return "baseline"
+        if self.p > FALSE_ALARMS:
+            return "not beyond noise"
+        return "faster" if self.against.total.difference < 0 else "slower"
+
+    def saved_most(self) -> Difference | None:
+        """The segment that saves the most; None if none saves anything, or not more than its own noise."""
+        segments = self.against.segments if self.against else ()
+        saving = [one for one in segments if one.difference < 0 and (one.interval is None or one.interval.high < 0)]
+        return min(saving, key=lambda one: one.difference, default=None)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The cells at one size, and in an open loop at one rate, the fastest first."""
+
+    size: str
+    rate: float | None
+    ranked: tuple[Ranked, ...]
+    missing: tuple[PlannedCell, ...]  # of which no image was measured
+
+
+def rankings(measurement: Measurement, plan: Plan) -> list[Ranking]:
+    """A ranking for every size and rate of which the baseline was measured.
+
+    Raises:
+        MissingExtra: scipy is not installed.
+    """
+    found = []
+    of_rate = {baseline.rate: baseline for baseline in plan.baselines}
+    for size in _sizes(measurement):
+        for rate, baseline in of_rate.items():
+            planned = [cell for cell in plan.cells if cell.rate == rate]
+            measured = {cell: there for cell in planned if (there := _measured(measurement, cell, size)) is not None}
+            if baseline in measured:
+                ranked = _ranked(measured, baseline)
+                missing = tuple(cell for cell in planned if cell not in measured)
+                found.append(Ranking(size, rate, ranked, missing))
+    return _corrected(found)
+
+
+def loads(measurement: Measurement, plan: Plan, turns: Sequence[Done]) -> list[list[Load]]:
+    """For each cell and size its rates; none of a closed loop."""
+    if plan.arrivals is None:
+        return []
+    groups: dict[tuple[str, str], list[PlannedCell]] = {}
+    for cell in plan.cells:
+        groups.setdefault((cell.transport, cell.unloaded), []).append(cell)
+    found = []
+    for size in _sizes(measurement):
+        for cells in groups.values():
+            of_cell = []
+            for planned in sorted(cells, key=lambda cell: cell.rate or 0.0):
+                there = _measured(measurement, planned, size)
+                stages = [turn for turn in turns if turn.key[1:3] == (planned.transport, planned.label)]
+                of_cell.append(load(planned, there, _of_size(stages, size)))
+            if any(of.cell is not None for of in of_cell):
+                found.append(of_cell)
+    return found
+
+
+def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -> list[Table]:
+    """For each ranking a table with a row a cell, and one with what each segment takes more or less."""
+    tables = []
+    failed = Counter[tuple[str, str]]()
+    for (transport, label, _), count in (failures or {}).items():
+        failed[transport, label] += count
+    for ranking in found:
+        if ranking.rate is not None and len(ranking.ranked) + len(ranking.missing) == 1:
+            continue  # latency against load has it
+        where = ranking.size + (f", {ranking.rate:g}/s" if ranking.rate is not None else "")
+        rows = tuple(_row(number, ranked) for number, ranked in enumerate(ranking.ranked, 1))
+        notes = [f"no image was measured: {cell.name}" for cell in ranking.missing]
+        notes += [
+            f"{cell.name}: {count} images of all sizes failed or were not sent"
+            for cell in (*(ranked.planned for ranked in ranking.ranked), *ranking.missing)
+            if (count := failed[cell.transport, cell.label])
+        ]
+        notes += dict.fromkeys(note for ranked in ranking.ranked if ranked.against for note in ranked.against.notes)
+        tables.append(Table(f"{where}: 4-1 by cell, milliseconds", _RANKING, rows, (*notes, *_RANKING_NOTES)))
+        if len(ranking.ranked) > 1:
+            tables.append(_segments(ranking, where))
+    return tables
+
+
+def load_tables(found: Sequence[Sequence[Load]]) -> list[Table]:
+    """For each cell and size a table with a row a rate, and where the knee is."""
+    tables = []
+    for of_cell in found:
+        sizes = [of.cell.size for of in of_cell if of.cell is not None]
+        base = of_cell[0].planned
+        name = base.name.removesuffix(f" {base.rate:g}/s")
+        rows = tuple(_load_row(of) for of in of_cell)
+        tables.append(Table(f"{name}, {sizes[0]}: latency against load", _LOAD, rows, (knee(of_cell), *_LOAD_NOTES)))
+    return tables
+
+
+def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
+    """One record a cell, size and rate; lengths in ns."""
+    records = []
+    for ranking in found:
+        for number, ranked in enumerate(ranking.ranked, 1):
+            total = ranked.against.total if ranked.against else None
+            most = ranked.saved_most()
+            cell = ranked.planned
+            records.append(
+                {
+                    "size": ranking.size,
+                    "rate": ranking.rate,
+                    "rank": number,
+                    "transport": cell.transport,
+                    "cell": cell.label,
+                    "n": len(ranked.cell),
+                    "p50_ns": ranked.p50,
+                    "p50_low_ns": ranked.interval.low if ranked.interval else None,
+                    "p50_high_ns": ranked.interval.high if ranked.interval else None,
+                    "baseline": ranked.baseline,
+                    "times_faster": round(ranked.times_faster, 4),
+                    "difference_ns": total.difference if total else None,
+                    "difference_low_ns": total.interval.low if total and total.interval else None,
+                    "difference_high_ns": total.interval.high if total and total.interval else None,
+                    "p": ranked.p,
+                    "verdict": ranked.verdict,
+                    "saved_most": most.segment if most else None,
+                    "saved_most_ns": -most.difference if most else None,
+                }
+            )
+    return records
+
+
+def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
+    """One record a segment of each cell, size and rate, against the baseline; lengths in ns."""
+    return [
+        {
+            "size": ranking.size,
+            "rate": ranking.rate,
+            "transport": ranked.planned.transport,
+            "cell": ranked.planned.label,
+            "segment": one.segment,
+            "baseline_p50_ns": one.p50_a,
+            "p50_ns": one.p50_b,
+            "difference_ns": one.difference,
+            "low_ns": one.interval.low if one.interval else None,
+            "high_ns": one.interval.high if one.interval else None,
+        }
+        for ranking in found
+        for ranked in ranking.ranked
+        if ranked.against is not None
+        for one in (*ranked.against.segments, ranked.against.total)
+    ]
+
+
+def load_records(found: Sequence[Sequence[Load]]) -> list[dict[str, Any]]:
+    """One record a rate of each cell and size; rates are images a second, lengths ns."""
+    return [
+        {
+            "size": next((other.cell.size for other in of_cell if other.cell is not None), None),
+            "transport": of.planned.transport,
+            "cell": of.planned.unloaded,
+            "rate": of.planned.rate,
+            "offered_rate": of.offered,
+            "achieved_rate": of.achieved,
+            "n": len(of.cell) if of.cell is not None else 0,
+            "p50_ns": figures.p50 if figures else None,
+            "p95_ns": figures.p95 if figures else None,
+            "max_ns": figures.max if figures else None,
+            "failed": of.failed,
+            "unsent": of.unsent,
+            "sustained": of.sustained,
+        }
+        for of_cell in found
+        for of in of_cell
+        for figures in (summary(of.cell.totals()) if of.cell is not None else None,)
+    ]
+
+
+# --- measuring ---
+
+
+def _sizes(measurement: Measurement) -> list[str]:
+    """Small images first."""
+    smallest: dict[str, int] = {}
+    for cell in measurement.by_key.values():
+        size = cell.image_size or cell.payload_size or 0
+        smallest[cell.size] = min(size, smallest.get(cell.size, size))
+    return sorted(smallest, key=smallest.__getitem__)
+
+
+def _measured(measurement: Measurement, planned: PlannedCell, size: str) -> Cell | None:
+    """The cell as it was measured; what its senders did not know (a label is all that counts) is passed over."""
+    for (way, of_size), cell in measurement.by_key.items():
+        if (way.transport, way.cell, of_size) == (_transport(planned), planned.label, size):
+            return cell
+    return None
+
+
+def _transport(planned: PlannedCell) -> str:
+    # Over gRPC, too, an image takes the way of requests.
+    return names.HTTP if planned.transport == names.GRPC else planned.transport
+
+
+def _of_size(stages: Sequence[Done], size: str) -> list[Done]:
+    """Those of the images of one size."""
+
+    def label(image: str) -> str:
+        path = Path(image)
+        return size_label(path.stat().st_size, None) if path.is_file() else image
+
+    return [stage for stage in stages if label(stage.image) == size]
+
+
+def _ranked(measured: Mapping[PlannedCell, Cell], baseline: PlannedCell) -> tuple[Ranked, ...]:
+    base = measured[baseline]
+    base_p50 = summary(base.totals()).p50
+    found = []
+    for planned, cell in measured.items():
+        totals = cell.totals()
+        p50 = summary(totals).p50
+        against = None if planned == baseline else compare([base], [cell]).of_sizes[0]
+        found.append(
+            Ranked(
+                planned,
+                cell,
+                p50,
+                median_interval(totals),
+                planned == baseline,
+                base_p50 / p50 if p50 else 1.0,
+                against,
+                None if against is None else rank_test(base.totals(), totals),
+            )
+        )
+    return tuple(sorted(found, key=lambda ranked: ranked.p50))
+
+
+def _corrected(found: Sequence[Ranking]) -> list[Ranking]:
+    """The same, with every p corrected for the number of all cells, sizes and rates."""
+    ps = iter(holm([ranked.p for ranking in found for ranked in ranking.ranked if ranked.p is not None]))
+    return [
+        replace(
+            ranking,
+            ranked=tuple(ranked if ranked.p is None else replace(ranked, p=next(ps)) for ranked in ranking.ranked),
+        )
+        for ranking in found
+    ]
+
+
+# --- tables ---
+
+_RANKING = (
+    Column("#", "count"),
+    Column("Cell", "text"),
+    Column("n", "count"),
+    Column("p50", "milliseconds"),
+    Column("95 % interval", "milliseconds"),
+    Column("x faster", "text"),
+    Column("", "text"),
+    Column("saved most", "text"),
+)
+_RANKING_NOTES = (
+    "x faster: the baseline's p50 divided by the cell's; faster, slower: in at most 5 of 100 experiments in which all "
+    "cells are equal is any cell called so (Mann-Whitney, corrected by Holm)",
+    INTERVAL,
+)
+_LOAD = (
+    Column("Rate /s", "text"),
+    Column("due /s", "text"),
+    Column("achieved /s", "text"),
+    Column("n", "count"),
+    Column("p50", "milliseconds"),
+    Column("p95", "milliseconds"),
+    Column("max", "milliseconds"),
+    Column("failed", "count"),
+    Column("not begun", "count"),
+    Column("", "text"),
+)
+_LOAD_NOTES = (
+    "an image's latency counts from when it was due, not from when a thread was free to send it",
+    f"keeps up: {SUSTAINED:.0%} or more of the images that were due a second are answered a second, and none failed "
+    "or was given up",
+)
+
+
+def _row(number: int, ranked: Ranked) -> tuple[Any, ...]:
+    most = ranked.saved_most()
+    return (
+        number,
+        ranked.planned.name,
+        len(ranked.cell),
+        ranked.p50,
+        ranked.interval,
+        f"{ranked.times_faster:.2f}",
+        ranked.verdict,
+        f"{most.segment} {-most.difference / 1e6:.1f}" if most else None,
+    )
+
+
+def _segments(ranking: Ranking, where: str) -> Table:
+    """Segments as rows; the baseline's p50 and the cells' differences from it, by their ranks, as columns."""
+    others = [(number, ranked) for number, ranked in enumerate(ranking.ranked, 1) if ranked.against is not None]
+    baseline = next(ranked for ranked in ranking.ranked if ranked.baseline)
+    differences = [
+        {one.segment: one for one in (*ranked.against.segments, ranked.against.total)}
+        for _, ranked in others
+        if ranked.against is not None
+    ]
+    total = "4-1"
+    found = sorted({name for of in differences for name in of} - {total}, key=on_the_way)
+    rows = []
+    for name in (*found, total):
+        of_cells = [of.get(name) for of in differences]
+        base = next(one.p50_a for one in of_cells if one is not None)
+        rows.append((name, base, *(None if one is None else one.difference for one in of_cells)))
+    columns = [Column("Segment", "text"), Column("baseline", "milliseconds")]
+    columns += [Column(f"#{number}", "milliseconds") for number, _ in others]
+    notes = (
+        f"baseline: p50 by {baseline.planned.name}; #: by how much longer (or, with -, shorter) it takes by that cell",
+        "each is a difference of medians, so that a column adds up to its 4-1 only roughly; -: neither has the segment",
+    )
+    return Table(f"{where}: segments, milliseconds", tuple(columns), tuple(rows), notes)
+
+
+def _load_row(of: Load) -> tuple[Any, ...]:
+    figures = summary(of.cell.totals()) if of.cell is not None else None
+    return (
+        f"{of.planned.rate:g}",
+        None if of.offered is None else f"{of.offered:.2f}",
+        None if of.achieved is None else f"{of.achieved:.2f}",
+        figures.n if figures else 0,
+        figures.p50 if figures else None,
+        figures.p95 if figures else None,
+        figures.max if figures else None,
+        of.failed,
+        of.unsent,
+        "keeps up" if of.sustained else "does not keep up",
+    )
