@@ -27,6 +27,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 
 
 @click.command(
+    short_help="Hand a topic's records to a model.",
     epilog="""\b
 Examples:
   otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet --url http://ingress --model mobilenet

@@ -16,6 +16,7 @@ _LARGEST = 10_000_000  # bytes; a table that somebody stamped by hand is smaller
 
 
 @click.command(
+    short_help="Check hand-stamped tables against their stamps.",
     epilog="""\b
 Examples:
   otel-kfs check measurement.md

@@ -47,6 +47,7 @@ def _where(side: str) -> str:
 
 
 @click.command(
+    short_help="Compare two measurements, segment by segment.",
     epilog="""\b
 Examples:
   otel-kfs compare before/traces after/traces

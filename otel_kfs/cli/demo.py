@@ -13,6 +13,7 @@ from otel_kfs.tables import DEFAULT_LAYOUTS
 
 
 @click.command(
+    short_help="Run the whole measurement here.",
     epilog="""\b
 Examples:
   otel-kfs demo

@@ -11,6 +11,7 @@ import otel_kfs
 
 @click.command(
     "exec",
+    short_help="Run the real curl, or Kafka's console producer, traced.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="""\b
 Examples:

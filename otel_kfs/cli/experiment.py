@@ -53,19 +53,19 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
     FILE is TOML: servers, images, a matrix of settings, how often; each block of the run sends each image once by each
     way, in an order drawn anew. Ctrl-C keeps what was done, and the same command goes on.
     """
-    from otel_kfs.experiment import plan as planning
+    from otel_kfs.experiment import planning
+    from otel_kfs.experiment.running import run, try_settings
     from otel_kfs.summary import intervals_available
 
     plan = planning.load(file)
     if dry_run:
+        try_settings(plan)
         click.echo(_planned(plan))
         return
     if output is None:
         raise click.UsageError("where to? give --output FOLDER (or --dry-run)")
     if not intervals_available():
         raise MissingExtra("scipy", "analysis")
-    from otel_kfs.experiment.running import run
-
     quiet = obj["quiet"]
     again = f"otel-kfs experiment {file} -o {output}"
     try:
@@ -102,8 +102,8 @@ def _planned(plan: Plan) -> str:
         )
         seconds = plan.repeat * turns * chosen.duration
         lines.append(
-            f"about {images} images: {plan.repeat} blocks of {turns} stages of {chosen.duration:g} s, {chosen.pattern}, "
-            f"by {chosen.workers} threads (seed {plan.seed}); at least {seconds / 60:.1f} min after the warm-up"
+            f"about {images} images: {plan.repeat} blocks of {turns} stages of {chosen.duration:g} s, "
+            f"{chosen.pattern}, by {chosen.workers} threads (seed {plan.seed}); at least {seconds / 60:.1f} min after the warm-up"
         )
     return "\n".join(lines)
 

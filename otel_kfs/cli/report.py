@@ -25,6 +25,7 @@ _EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy":
 
 
 @click.command(
+    short_help="Write one HTML file, or charts, of what the traces say.",
     epilog="""\b
 Examples:
   otel-kfs report --trace-query otel-kfs-runs/latest/traces -o report.html

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Send images, each a trace.",
     epilog="""\b
 Examples:
   otel-kfs send --transport http --url http://ingress --model mobilenet \\
