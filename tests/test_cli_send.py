@@ -43,6 +43,10 @@ def test_a_picture_is_resized_before_it_is_sent(server):
     ("options", "complaint"),
     [
         (["--transport", "http", "--url", "http://h", "--encoding", "protobuf"], "'protobuf' is not one of"),
+        (
+            ["--transport", "grpc", "--url", "h:1", "--model", "m", "--model-ca", "ca.pem"],
+            "--model-ca has no meaning with --transport grpc",
+        ),
         (["--transport", "http", "--url", "http://h", "--compression", "brotli"], "'brotli' is not one of"),
         (["--transport", "http", "--url", "http://h", "--resize", "0"], "0 is not in the range x>=1"),
         (["--transport", "http", "--url", "http://h", "--encoding", "claim-check"], "needs --bucket"),

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     import requests
@@ -46,6 +47,13 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
         option = click.option(name, envvar=variable, show_envvar=True, metavar="FILE", help=text)
         with_session = option(with_session)
     return with_session
+
+
+def given_model_access() -> dict[str, object]:
+    """Which of these options the present command line has; what the environment says is meant for all commands."""
+    context = click.get_current_context()
+    names = [name.removeprefix("--").replace("-", "_") for name, _, _ in _MODEL_ACCESS]
+    return {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names}
 
 
 def accepted(file: str | None) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ import otel_kfs
 from otel_kfs import encodings
 from otel_kfs.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.claim_check import ClaimStore
-from otel_kfs.cli.options import accepted, model_access, properties
+from otel_kfs.cli.options import accepted, given_model_access, model_access, properties
 from otel_kfs.cli.stopping import SIGTERM_EXIT, Stopping
 from otel_kfs.encodings.compression import CODECS
 from otel_kfs.output import progress
@@ -115,6 +115,8 @@ def send(  # noqa: PLR0912 - a branch a transport
     else:
         _needs(url=url)
         _without(f"--transport {transport}", **kafka, producer_config=producer_config)
+    if transport != "http":
+        _without(f"--transport {transport}", **given_model_access())
     if transport == "grpc":
         _needs(model=model)
         _without("--transport grpc", host_header=host_header, encoding=form.pop("encoding"), json=payloads)
