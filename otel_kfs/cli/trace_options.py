@@ -57,8 +57,8 @@ def trace_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--trace-query",
         required=True,
         metavar="QUERY",
-        help="A file, folder or pattern of saved traces, or - (standard input); jaeger:URL or tempo:URL. "
-        "docs/trace-queries.md has them all.",
+        help="A file, folder or pattern of saved traces, or - (standard input); jaeger:URL, tempo:URL or "
+        "clickhouse:URL. docs/trace-queries.md has them all.",
     )(with_one_query)
 
 

@@ -17,7 +17,7 @@ import requests
 import urllib3
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.http import ENV_HEADERS, LARGEST, Http, _reason, _session, _sound_header
+from otel_kfs.traces.http import ENV_HEADERS, LARGEST, Http, new_session, reason, sound_header
 from otel_kfs.traces.store import printable
 
 ENV_USER, ENV_PASSWORD = "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"  # those of ClickHouse's own client
@@ -46,7 +46,7 @@ class ClickHouseHttp(Http):
         if ENV_USER in os.environ and given.isdisjoint({"authorization", _USER.lower()}):
             for key, variable in ((_USER, ENV_USER), (_KEY, ENV_PASSWORD)):
                 self._credentials[key] = os.environ.get(variable, "")
-                _sound_header(key, self._credentials[key], variable)
+                sound_header(key, self._credentials[key], variable)
 
     def rows(self, sql: str, parameters: Mapping[str, str | int | Sequence[str]]) -> Iterator[list[Any]]:
         """The rows of an answer; 64-bit integers may be text.
@@ -55,7 +55,7 @@ class ClickHouseHttp(Http):
             TraceQueryError: the store was not reached, or could not answer, be it after some rows.
         """
         if self._session is None:
-            self._session = _session()
+            self._session = new_session()
         used = {f"param_{name}": _text(value) for name, value in parameters.items() if f"{{{name}:" in sql}
         try:
             with self._session.post(
@@ -79,7 +79,7 @@ class ClickHouseHttp(Http):
         except urllib3.exceptions.ProtocolError as error:
             raise TraceQueryError(f"{self} broke off its answer; its log says why") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
-            raise TraceQueryError(f"can't reach {self}: {_reason(error)}; check the URL") from error
+            raise TraceQueryError(f"can't reach {self}: {reason(error)}; check the URL") from error
 
     def _lines(self, body: Any) -> Iterator[list[Any]]:
         rest = b""

@@ -8,6 +8,8 @@ went wrong: each span there is once, below the one it should be below, and none 
 rules and nearly all of the images. What has any other shape comes with its spans, and `segments` finds the way.
 """
 
+# ruff: noqa: S608 - what is put together here is all from this package; values from elsewhere are parameters
+
 from __future__ import annotations
 
 from otel_kfs import names
@@ -71,13 +73,16 @@ WHERE {_IN_REACH} AND TraceId IN {{ids:Array(String)}}
 
 _STEPS = (names.RECEIVE, names.DECODE, names.PREPROCESS, names.PREDICT, names.POSTPROCESS)
 # What `segments` and `hops` look for: a trace in which there is more of it than in the way has another shape.
-_LOOKED_FOR = ", ".join(f"'{name}'" for name in (names.SEND_IMAGE, names.START_PROGRAM, names.ENCODE, *_STEPS, names.EXPLAIN))
+_LOOKED_FOR = ", ".join(
+    f"'{name}'" for name in (names.SEND_IMAGE, names.START_PROGRAM, names.ENCODE, *_STEPS, names.EXPLAIN)
+)
 _HAS = "s.kind IN ('server', 'client', 'producer', 'consumer') OR s.name IN (" + _LOOKED_FOR + ")"
 
 
 def _below(above: str, what: str) -> str:
     """The first span directly below another; without one, a span whose id is empty."""
-    return f"arrayFirst(s -> s.parent = {above}.id AND {what}, spans)"
+    # Not `{above}.id`: ClickHouse would copy all of that span for each one that is looked at.
+    return f"arrayFirst(s -> s.parent = {above}_id AND {what}, spans)"
 
 
 def _steps(server: str, prefix: str) -> str:
@@ -115,6 +120,13 @@ def _model(role: str, prefix: str) -> list[tuple[str, str, str]]:
     return [(role, f"{prefix}predict", "start"), (f"{role} || ' predict'", f"{prefix}predict", "end")]
 
 
+def _served_next() -> list[tuple[str, str, str]]:
+    """Points from the first server's request to the second, to the end of the first one's model."""
+    name, prefix = "next_role", "next_"
+    through = [*_served(name, prefix), *_model(name, prefix), *_answered(name, prefix, "hop")]
+    return [*through, ("role", "predict", "end")]
+
+
 # One row a trace. It is read from within outwards: the spans of each trace; those that the way leads past, by their
 # kinship; the points of the way; and what of all that is handed over.
 WAYS = f"""
@@ -141,19 +153,24 @@ traces AS (
     GROUP BY TraceId
 ),
 -- Each of these steps adds columns: within one, ClickHouse would write out a name's meaning wherever the name occurs.
-rooted AS (SELECT *, arrayFirst(s -> s.name = '{names.SEND_IMAGE}', spans) AS root FROM traces),
+rooted AS (SELECT *, arrayFirst(s -> s.name = '{names.SEND_IMAGE}', spans) AS root, root.id AS root_id FROM traces),
 sent AS (SELECT *, {_below("root", f"s.name = '{names.ENCODE}'")} AS encode,
-    {_below("root", "s.kind = 'producer'")} AS producer, producer.id != '' AS by_kafka FROM rooted),
-taken AS (SELECT *, {_below("producer", "s.kind = 'consumer'")} AS process FROM sent),
-asking AS (SELECT *, if(by_kafka, process, root) AS asker FROM taken),
-asked AS (SELECT *, {_below("asker", "s.kind = 'client'")} AS request FROM asking),
-reached AS (SELECT *, {_below("request", "s.kind = 'server'")} AS server FROM asked),
+    {_below("root", "s.kind = 'producer'")} AS producer,
+    producer.id AS producer_id, producer_id != '' AS by_kafka FROM rooted),
+taken AS (SELECT *, {_below("producer", "s.kind = 'consumer'")} AS process, process.id AS process_id,
+    process.start AS processed FROM sent),
+asking AS (SELECT *, if(by_kafka, process, root) AS asker, asker.id AS asker_id FROM taken),
+asked AS (SELECT *, {_below("asker", "s.kind = 'client'")} AS request, request.id AS request_id FROM asking),
+reached AS (SELECT *, {_below("request", "s.kind = 'server'")} AS server, server.id AS server_id FROM asked),
 served AS (SELECT *,
-        {_steps("server", "")}
+        {_steps("server", "")},
+        predict.id AS predict_id
     FROM reached),
 hopped AS (SELECT *, [{", ".join(_STEPS)}] AS steps,
-    {_below("predict", "s.kind = 'client'")} AS hop, hop.id != '' AS has_hop FROM served),
-reached_next AS (SELECT *, {_below("hop", "s.kind = 'server'")} AS next_server FROM hopped),
+    {_below("predict", "s.kind = 'client'")} AS hop,
+    hop.id AS hop_id, hop_id != '' AS has_hop FROM served),
+reached_next AS (SELECT *, {_below("hop", "s.kind = 'server'")} AS next_server, next_server.id AS next_server_id
+    FROM hopped),
 served_next AS (SELECT *,
         {_steps("next_server", "next_")}
     FROM reached_next),
@@ -182,6 +199,7 @@ judged AS (
         *,
         NOT is_linked
             AND images_in_it = 1
+            AND NOT has(spans.id, root.parent)
             AND NOT mapContains(image, '{names.PROCESS_EXECUTABLE_NAME}')
             AND image['{names.WARMUP}'] IN ('', 'false')
             AND NOT (by_kafka AND (image['{names.TRANSPORT}'] = '{names.HTTP}' OR odd_deliveries > 0))
@@ -192,7 +210,7 @@ judged AS (
             AND arrayAll(s -> s.kind = 'internal', arrayConcat([encode], steps, next_steps))
             AND length(roles) <= 1 AND length(next_roles) <= 1 AND NOT (has_hop AND role = next_role)
             AND NOT match(request.name, '^(PUT|GET|HEAD|S3[.])') AND NOT match(hop.name, '^(PUT|GET|HEAD|S3[.])')
-            AND NOT arrayExists(s -> s.parent = process.id AND s.start < process.start, spans)
+            AND NOT arrayExists(s -> s.parent = process_id AND s.start < processed, spans)
             AND first >= 0 AND longest < toUInt64(1e18)
             AS has_known_shape,
         arrayConcat(
@@ -206,8 +224,7 @@ judged AS (
                 {_to(("role", "predict", "start"), ("role || ' serialise'", "hop", "start"))},
                 {_to(*_model("role", ""))}),
             if(has_hop,
-                {_to(*_served("next_role", "next_"), *_model("next_role", "next_"),
-                     *_answered("next_role", "next_", "hop"), ("role", "predict", "end"))},
+                {_to(*_served_next())},
                 []),
             {_to(*_answered("role", "", "request"))},
             {_to(("if(by_kafka, 'bridge', 'client')", "asker", "end"))}

@@ -1,4 +1,4 @@
-"""What a store that measures images itself hands over: finished ways, beside the spans of those that it leaves to us."""
+"""What a store that measures images itself hands over: finished ways, and the spans of those that it leaves to us."""
 
 from __future__ import annotations
 

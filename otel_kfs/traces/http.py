@@ -54,7 +54,7 @@ class Http:
         """`kind` is the store's name, for messages."""
         self._kind, self._base, self._headers = kind, base.rstrip("/"), dict(headers or {})
         for key, value in self._headers.items():
-            _sound_header(key, value, "the query")
+            sound_header(key, value, "the query")
         self._credentials = _credentials()
         self._session: requests.Session | None = None
 
@@ -104,7 +104,7 @@ class Http:
 
     def _get(self, path: str, params: Mapping[str, Any] | None, accept: str) -> Answer:
         if self._session is None:
-            self._session = _session()
+            self._session = new_session()
         headers = {**self._headers, **self._credentials, "Accept": accept}
         session, limit = self._session, time.monotonic() + _WHOLE
         try:
@@ -119,7 +119,7 @@ class Http:
                 f"can't reach {self}: its certificate is not trusted; REQUESTS_CA_BUNDLE names a file with yours"
             ) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, ValueError, OSError) as error:
-            raise TraceQueryError(f"can't reach {self}: {_reason(error)}; check the URL") from error
+            raise TraceQueryError(f"can't reach {self}: {reason(error)}; check the URL") from error
 
     def _fetch(
         self,
@@ -195,7 +195,8 @@ class _Retry(Retry):
         return None if after is None else min(after, _LONGEST_WAIT)
 
 
-def _session() -> requests.Session:
+def new_session() -> requests.Session:
+    """A session that tries again with back-off where that can help, and takes no credentials from elsewhere."""
     session = requests.Session()
     retry = _Retry(total=4, read=1, backoff_factor=0.3, backoff_jitter=0.3, status_forcelist=(429, 502, 503, 504))
     for scheme in ("http://", "https://"):
@@ -230,7 +231,8 @@ def _same_place(url: str, target: str) -> bool:
     return old.hostname == new.hostname and not new.username and (ports[0] == ports[1] or upgraded)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why nothing answered, in a few words."""
     if isinstance(error, requests.ConnectionError):
         return "nothing answers there"
     if isinstance(error, requests.exceptions.InvalidURL | UnicodeError):
@@ -257,11 +259,11 @@ def _add_header(headers: dict[str, str], pair: str, source: str, form: str) -> N
     key, separator, value = (part.strip() for part in pair.partition("="))
     if not separator or not key:
         raise TraceQueryError(f"{source} is not {form}")
-    _sound_header(key, value, source)
+    sound_header(key, value, source)
     headers[key] = value
 
 
-def _sound_header(key: str, value: str, source: str) -> None:
+def sound_header(key: str, value: str, source: str) -> None:
     """Refuse what can't be a header, without showing it."""
     if not (key.isascii() and value.isascii() and (key + value).isprintable()) or set(key) & set(' :"(),/;<=>?@[]{}'):
         raise TraceQueryError(f"{source} holds a header that can't be sent: only visible ASCII characters can")

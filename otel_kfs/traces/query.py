@@ -35,8 +35,8 @@ def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceSto
     - `tempo:http://host:3200?lookback=1h`, with `q={ ... }` (TraceQL) for other traces than those of images
     - `clickhouse:http://host:8123?database=otel&table=otel_traces&lookback=1h`: what the Collector's exporter wrote
 
-    The stores take `start` and `end` (ISO 8601) instead of `lookback`, `tenant` (but for ClickHouse), and `expect` and `wait`: how many
-    images should be there, and how long to wait for them. All take `run`, the id of one measurement.
+    The stores take `start` and `end` (ISO 8601) instead of `lookback`, `tenant` (but for ClickHouse), and `expect` and
+    `wait`: how many images should be there, and how long to wait for them. All take `run`, the id of one measurement.
 
     Raises:
         TraceQueryError: it can't be understood, or there is nothing at that path.

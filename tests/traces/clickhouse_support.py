@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class ClickHouseServer:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._tables = 0
@@ -168,7 +168,7 @@ def _attributes(holder: dict[str, Any]) -> dict[str, str]:
 def _text(value: dict[str, Any]) -> str:
     [(kind, content)] = value.items()
     if kind == "arrayValue":
-        return json.dumps([list(item.values())[0] for item in content.get("values", ())])
+        return json.dumps([next(iter(item.values())) for item in content.get("values", ())])
     return str(content).lower() if kind == "boolValue" else str(content)
 
 
