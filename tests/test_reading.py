@@ -185,7 +185,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path, processes
         text=True,
         start_new_session=True,
         # A shell's background ignores Ctrl-C, and so would what is started there.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     wait_until("the part is read", reached.exists)
     os.killpg(process.pid, signal.SIGINT)

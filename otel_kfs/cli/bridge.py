@@ -35,7 +35,7 @@ Examples:
       --concurrency 8 --retries 8 --retry-for 300 --dead-letter-topic mobilenet.dead-letters
   otel-kfs bridge --bootstrap-servers localhost:9092 --dead-letter-topic mobilenet.dead-letters --redrive \\
       --url http://ingress --model mobilenet
-"""
+""",
 )
 @click.option("--bootstrap-servers", required=True, help="host:port,...")
 @click.option("--topic", "topics", multiple=True, help="The topic; may be given many times.")

@@ -25,7 +25,7 @@ Examples:
 
 \b
 Exit code: 0 all columns follow from the stamps, 1 some do not, 2 the file can't be read as tables of stamps.
-"""
+""",
 )
 @click.argument("file", metavar="FILE")
 @click.option("--trace-query", metavar="QUERY", help="Show traced figures of the same sizes beside them.")

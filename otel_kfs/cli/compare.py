@@ -55,7 +55,7 @@ Examples:
   otel-kfs compare through-ingress/ straight-to-predictor/ --where size=10.2MB
   otel-kfs compare 'traces/?run=monday' 'traces/?run=tuesday' --format md -o comparison.md
   otel-kfs compare main.jsonl.gz branch.jsonl.gz --fail-if-slower 10%
-"""
+""",
 )
 @click.argument("query_a", metavar="QUERY_A")
 @click.argument("query_b", metavar="[QUERY_B]", required=False)

@@ -20,7 +20,7 @@ Examples:
   otel-kfs demo --way seed --way fast --way small
   otel-kfs demo --repeat 20 --serving kserve --output my-run
   otel-kfs demo --bootstrap-servers localhost:9092 --otlp-endpoint http://localhost:4318
-"""
+""",
 )
 @click.option("--repeat", type=click.IntRange(1), default=5, show_default=True, help="Times each size goes each way.")
 @click.option(

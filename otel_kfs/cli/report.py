@@ -31,7 +31,7 @@ Examples:
   otel-kfs report --trace-query otel-kfs-runs/latest/traces -o report.html
   otel-kfs report --trace-query 'jaeger:http://localhost:16686?service=image-sender&lookback=1h' -o report.html
   otel-kfs report --trace-query traces/ --chart segments -o segments.svg
-"""
+""",
 )
 @trace_options
 @click.option(

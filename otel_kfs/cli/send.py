@@ -32,7 +32,7 @@ Examples:
   otel-kfs send --transport grpc --url localhost:8081 --model mobilenet --resize 256 --image cat.jpg
   otel-kfs send --transport kafka --bootstrap-servers localhost:9092 --topic mobilenet \\
       --producer-config producer.properties --image *.jpg --traces-file traces/sender.jsonl
-"""
+""",
 )
 @click.option("--transport", type=click.Choice(["http", "kafka", "grpc"]), required=True)
 @click.option("--image", "images", multiple=True, metavar="FILE", help="An image file; may be given many times.")

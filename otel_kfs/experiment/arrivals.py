@@ -1,8 +1,8 @@
 """When images are due in an open loop: at a constant rate, or as a Poisson process, from a seed.
 
-In a closed loop a slow answer delays the next image, and the delay is in no latency: "coordinated omission" (Tene, "How
-NOT to measure latency", 2013). Here an image is due whether or not those before it were answered, and its latency counts
-from then, as in wrk2 and in k6's arrival-rate executors. Poisson is what many independent senders add up to.
+In a closed loop a slow answer delays the next image, and the delay is in no latency: "coordinated omission" (Tene,
+"How NOT to measure latency", 2013). Here an image is due whether or not those before it were answered, and its latency
+counts from then, as in wrk2 and in k6's arrival-rate executors. Poisson is what many independent senders add up to.
 """
 
 from __future__ import annotations

@@ -125,7 +125,8 @@ class Journal:
             raise ConfigError(f"{self.path} is no journal of an experiment: choose a new folder") from error
         if known != head:
             raise ConfigError(
-                f"{plan.file} or its images changed since the run in {self.folder} began: undo that, or choose a new folder"
+                f"{plan.file} or its images changed since the run in {self.folder} began: "
+                "undo that, or choose a new folder"
             )
         if len(whole) < len(lines):
             self.path.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")

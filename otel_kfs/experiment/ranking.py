@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from otel_kfs import names
+from otel_kfs.between_hosts import NO_BOUNDS, Bounds
 from otel_kfs.comparison import FALSE_ALARMS, Comparison, Difference, compare, holm, rank_test
 from otel_kfs.experiment.journal import Done
-from otel_kfs.experiment.load import SUSTAINED, Load, knee, load
+from otel_kfs.experiment.load import FEW, SUSTAINED, Load, knee, load
 from otel_kfs.experiment.plan import Plan, PlannedCell
-from otel_kfs.measurement import Cell, Measurement, size_label
+from otel_kfs.measurement import Cell, size_label
 from otel_kfs.segments import on_the_way
 from otel_kfs.summary import Interval, median_interval, summary
-from otel_kfs.tables import INTERVAL, Column, Table
+from otel_kfs.tables import INTERVAL, Bounded, Column, Table
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
 
@@ -41,13 +41,19 @@ class Ranked:
             return "baseline"
         if self.p > FALSE_ALARMS:
             return "not beyond noise"
+        if abs(self.against.total.difference) <= (self.against.total.bound or 0):
+            return "not beyond the clocks' doubt"
         return "faster" if self.against.total.difference < 0 else "slower"
 
     def saved_most(self) -> Difference | None:
         """The segment that saves the most; None if none saves anything, or not more than its own noise."""
         segments = self.against.segments if self.against else ()
-        saving = [one for one in segments if one.difference < 0 and (one.interval is None or one.interval.high < 0)]
+        saving = [one for one in segments if -one.difference > (one.bound or 0) and not _noisy(one)]
         return min(saving, key=lambda one: one.difference, default=None)
+
+
+def _noisy(one: Difference) -> bool:
+    return one.interval is not None and one.interval.high >= 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Ranking:
     missing: tuple[PlannedCell, ...]  # of which no image was measured
 
 
-def rankings(measurement: Measurement, plan: Plan) -> list[Ranking]:
+def rankings(cells: Sequence[Cell], plan: Plan, bounds: Bounds = NO_BOUNDS) -> list[Ranking]:
     """A ranking for every size and rate of which the baseline was measured.
 
     Raises:
@@ -68,18 +74,18 @@ def rankings(measurement: Measurement, plan: Plan) -> list[Ranking]:
     """
     found = []
     of_rate = {baseline.rate: baseline for baseline in plan.baselines}
-    for size in _sizes(measurement):
+    for size in _sizes(cells):
         for rate, baseline in of_rate.items():
             planned = [cell for cell in plan.cells if cell.rate == rate]
-            measured = {cell: there for cell in planned if (there := _measured(measurement, cell, size)) is not None}
+            measured = {cell: there for cell in planned if (there := _measured(cells, cell, size)) is not None}
             if baseline in measured:
-                ranked = _ranked(measured, baseline)
+                ranked = _ranked(measured, baseline, bounds)
                 missing = tuple(cell for cell in planned if cell not in measured)
                 found.append(Ranking(size, rate, ranked, missing))
     return _corrected(found)
 
 
-def loads(measurement: Measurement, plan: Plan, turns: Sequence[Done]) -> list[list[Load]]:
+def loads(cells: Sequence[Cell], plan: Plan, turns: Sequence[Done]) -> list[list[Load]]:
     """For each cell and size its rates; none of a closed loop."""
     if plan.arrivals is None:
         return []
@@ -87,11 +93,11 @@ def loads(measurement: Measurement, plan: Plan, turns: Sequence[Done]) -> list[l
     for cell in plan.cells:
         groups.setdefault((cell.transport, cell.unloaded), []).append(cell)
     found = []
-    for size in _sizes(measurement):
-        for cells in groups.values():
+    for size in _sizes(cells):
+        for group in groups.values():
             of_cell = []
-            for planned in sorted(cells, key=lambda cell: cell.rate or 0.0):
-                there = _measured(measurement, planned, size)
+            for planned in sorted(group, key=lambda cell: cell.rate or 0.0):
+                there = _measured(cells, planned, size)
                 stages = [turn for turn in turns if turn.key[1:3] == (planned.transport, planned.label)]
                 of_cell.append(load(planned, there, _of_size(stages, size)))
             if any(of.cell is not None for of in of_cell):
@@ -204,6 +210,7 @@ def load_records(found: Sequence[Sequence[Load]]) -> list[dict[str, Any]]:
             "p50_ns": figures.p50 if figures else None,
             "p95_ns": figures.p95 if figures else None,
             "max_ns": figures.max if figures else None,
+            "backlog": of.backlog,
             "failed": of.failed,
             "unsent": of.unsent,
             "sustained": of.sustained,
@@ -217,26 +224,19 @@ def load_records(found: Sequence[Sequence[Load]]) -> list[dict[str, Any]]:
 # --- measuring ---
 
 
-def _sizes(measurement: Measurement) -> list[str]:
+def _sizes(cells: Sequence[Cell]) -> list[str]:
     """Small images first."""
     smallest: dict[str, int] = {}
-    for cell in measurement.by_key.values():
+    for cell in cells:
         size = cell.image_size or cell.payload_size or 0
         smallest[cell.size] = min(size, smallest.get(cell.size, size))
     return sorted(smallest, key=smallest.__getitem__)
 
 
-def _measured(measurement: Measurement, planned: PlannedCell, size: str) -> Cell | None:
-    """The cell as it was measured; what its senders did not know (a label is all that counts) is passed over."""
-    for (way, of_size), cell in measurement.by_key.items():
-        if (way.transport, way.cell, of_size) == (_transport(planned), planned.label, size):
-            return cell
-    return None
-
-
-def _transport(planned: PlannedCell) -> str:
-    # Over gRPC, too, an image takes the way of requests.
-    return names.HTTP if planned.transport == names.GRPC else planned.transport
+def _measured(cells: Sequence[Cell], planned: PlannedCell, size: str) -> Cell | None:
+    """The cell as it was measured: by its label, which is all of it that travels with its images."""
+    wanted = planned.measured_as, planned.label, size
+    return next((cell for cell in cells if (cell.way.transport, cell.way.cell, cell.size) == wanted), None)
 
 
 def _of_size(stages: Sequence[Done], size: str) -> list[Done]:
@@ -249,14 +249,14 @@ def _of_size(stages: Sequence[Done], size: str) -> list[Done]:
     return [stage for stage in stages if label(stage.image) == size]
 
 
-def _ranked(measured: Mapping[PlannedCell, Cell], baseline: PlannedCell) -> tuple[Ranked, ...]:
+def _ranked(measured: Mapping[PlannedCell, Cell], baseline: PlannedCell, bounds: Bounds) -> tuple[Ranked, ...]:
     base = measured[baseline]
     base_p50 = summary(base.totals()).p50
     found = []
     for planned, cell in measured.items():
         totals = cell.totals()
         p50 = summary(totals).p50
-        against = None if planned == baseline else compare([base], [cell]).of_sizes[0]
+        against = None if planned == baseline else compare([base], [cell], bounds, bounds).of_sizes[0]
         found.append(
             Ranked(
                 planned,
@@ -309,14 +309,16 @@ _LOAD = (
     Column("p50", "milliseconds"),
     Column("p95", "milliseconds"),
     Column("max", "milliseconds"),
+    Column("backlog", "count"),
     Column("failed", "count"),
     Column("not begun", "count"),
     Column("", "text"),
 )
 _LOAD_NOTES = (
     "an image's latency counts from when it was due, not from when a thread was free to send it",
-    f"keeps up: {SUSTAINED:.0%} or more of the images that were due a second are answered a second, and none failed "
-    "or was given up",
+    "backlog: images unanswered when the last one of a stage was due, in the worst stage",
+    f"keeps up: {SUSTAINED:.0%} or more of the rate that was due is achieved, or the backlog is {FEW} at most; and no "
+    "image failed or was given up",
 )
 
 
@@ -349,7 +351,7 @@ def _segments(ranking: Ranking, where: str) -> Table:
     for name in (*found, total):
         of_cells = [of.get(name) for of in differences]
         base = next(one.p50_a for one in of_cells if one is not None)
-        rows.append((name, base, *(None if one is None else one.difference for one in of_cells)))
+        rows.append((name, base, *(None if one is None else _bounded(one) for one in of_cells)))
     columns = [Column("Segment", "text"), Column("baseline", "milliseconds")]
     columns += [Column(f"#{number}", "milliseconds") for number, _ in others]
     notes = (
@@ -357,6 +359,10 @@ def _segments(ranking: Ranking, where: str) -> Table:
         "each is a difference of medians, so that a column adds up to its 4-1 only roughly; -: neither has the segment",
     )
     return Table(f"{where}: segments, milliseconds", tuple(columns), tuple(rows), notes)
+
+
+def _bounded(one: Difference) -> int | Bounded:
+    return one.difference if one.bound is None else Bounded(one.difference, one.bound)
 
 
 def _load_row(of: Load) -> tuple[Any, ...]:
@@ -369,6 +375,7 @@ def _load_row(of: Load) -> tuple[Any, ...]:
         figures.p50 if figures else None,
         figures.p95 if figures else None,
         figures.max if figures else None,
+        of.backlog,
         of.failed,
         of.unsent,
         "keeps up" if of.sustained else "does not keep up",

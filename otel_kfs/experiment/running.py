@@ -19,8 +19,8 @@ from otel_kfs.errors import OtelKfsError, SendError
 from otel_kfs.experiment import arrivals, schedule
 from otel_kfs.experiment.journal import TRACES, Done, Journal, done
 from otel_kfs.experiment.plan import Arrivals, OwnServers, Plan, PlannedCell
-from otel_kfs.experiment.scheduled import Scheduled, ScheduledGrpc, ScheduledHttp, ScheduledKafka
 from otel_kfs.experiment.schedule import Turn
+from otel_kfs.experiment.scheduled import Scheduled, ScheduledGrpc, ScheduledHttp, ScheduledKafka
 from otel_kfs.experiment.targets import Target, Targets, targets
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None], progress: Progr
         SendError: a cell does not work at all, or more images failed than the plan allows.
         DemoError: a process that was started here did not start, or died.
     """
+    try_settings(plan)
     journal = Journal(folder, plan)
     left = journal.left(list(schedule.turns(plan)))
     if not left:
@@ -185,6 +186,18 @@ def _kafka_sender(plan: Plan, cell: PlannedCell, own: OwnServers, sending: dict[
         return ScheduledKafka(str(own.bootstrap_servers), str(own.topic), config=settings, **sending)
 
 
+def try_settings(plan: Plan) -> None:
+    """Make the producers of all cells, and throw them away.
+
+    Raises:
+        ConfigError: librdkafka does not take a setting.
+    """
+    for cell in plan.cells:
+        if cell.kafka:
+            own = OwnServers(bootstrap_servers="127.0.0.1:1", topic="none")
+            _kafka_sender(plan, cell, own, {"compression": cell.compression})
+
+
 # --- warm-up ---
 
 
@@ -217,9 +230,9 @@ def _warm_up(
             seconds[turn.cell, turn.image] = time.monotonic() - start
             found.check()
             advance(f"{turn.image} {turn.cell.name}")
-    for cell, error in failure.items():
+    for cell, why in failure.items():
         if cell not in answered:
-            raise SendError(f"{cell.name} does not work, all its warm-ups failed: {error}") from error
+            raise SendError(f"{cell.name} does not work, all its warm-ups failed: {why}") from why
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""Senders whose image has a time at which it is due: its trace, and with it stamp 1, begins then, however late it leaves.
+"""Senders of images that are due at a time: an image's trace, and with it stamp 1, begins then, however late it leaves.
 
 What lies between is a `late start` span, and part of 4-1.
 """

@@ -1,4 +1,4 @@
-"""Where a cell's images go: the demo's own servers, started here, or the user's; and who tells that Kafka's were answered."""
+"""Where images go: the demo's servers, started here, or the user's; and who tells that a record was answered."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import Popen
 
 from otel_kfs import names
-from otel_kfs.demo import broker, example
+from otel_kfs.demo import example
 from otel_kfs.demo.processes import Processes, python
-from otel_kfs.demo.run import MODEL, _environment, _is_ready, _start_serving
-from otel_kfs.errors import SendError
+from otel_kfs.errors import DemoError, SendError
 from otel_kfs.experiment.journal import TRACES
 from otel_kfs.experiment.plan import PICTURES, OwnServers, Plan
 
@@ -87,82 +86,109 @@ def targets(plan: Plan, folder: Path, run_id: str, say: Callable[[str], None]) -
         DemoError: something is not installed, did not start, or died.
     """
     pictures = _pictures(plan, say)
-    with Processes(folder / "logs") as processes, _kafka(plan, processes, run_id, say) as of_way:
-        urls: list[str] = []
-        started: dict[str, Target] = {}
-        for way, own in of_way.items():
-            server = own
-            if plan.servers.embedded:
-                serving = example.serving(plan.servers.serving)
-                say(f"Starting {serving}'s servers, {way} ...")
-                transformer, predictor = _start_serving(processes, serving, folder / TRACES, fast=way == "fast")
-                urls += [transformer, predictor]
-                server = replace(own, url=transformer, model=MODEL)
-            answers = None
-            if server.topic and plan.servers.ways.get(way, _NO_TOPIC).topic is None:
-                answers = _bridge(plan, processes, folder, way, server, run_id)
-            started[way] = Target(server, answers)
-        yield Targets(started, pictures, processes.check, lambda: [_is_ready(url) for url in urls] and None)
+    with Processes(folder / "logs") as processes:
+        choose = _embedded if plan.servers.embedded else _own
+        with choose(plan, processes, folder, run_id, say) as (of_way, settle):
+            yield Targets(of_way, pictures, processes.check, settle)
 
 
-_NO_TOPIC = OwnServers()
+_Started = tuple[dict[str, Target], Callable[[], None]]
 
 
 def _pictures(plan: Plan, say: Callable[[str], None]) -> dict[str, Path]:
     found = {image: Path(image) for image in plan.images if image not in PICTURES}
     if plan.servers.embedded:
         say("Model and pictures (made on the first run, kept for the next) ...")
-        example.make_model()
-    if len(found) < len(plan.images):
-        made = example.make_pictures(lambda line: say(f"  {line}"))
-        found |= {path.stem: path for path in made if path.stem in plan.images}
+        try:
+            example.make_model()
+            if len(found) < len(plan.images):
+                made = example.make_pictures(lambda line: say(f"  {line}"))
+                found |= {path.stem: path for path in made if path.stem in plan.images}
+        except (RuntimeError, ImportError) as error:
+            raise DemoError(str(error)) from error
     return found
 
 
 @contextmanager
-def _kafka(
-    plan: Plan, processes: Processes, run_id: str, say: Callable[[str], None]
-) -> Iterator[dict[str, OwnServers]]:
-    """The ways that are used, each with a topic where one is to be made; topics made on the user's Kafka are deleted."""
-    used = dict.fromkeys(cell.way for cell in plan.cells)
-    through_kafka = {cell.way for cell in plan.cells if cell.transport == names.KAFKA}
-    if plan.servers.embedded:
-        ways = {way: OwnServers() for way in used}
-        if through_kafka:
-            say(f"Starting broker ({broker.NAME}) ...")
-            first, *others = topics = [f"{MODEL}-{way}" for way in used if way in through_kafka]
-            address = broker.start(processes, first)
-            for topic in others:
-                broker.create_topic(address, topic)
-            ways |= {
-                way: OwnServers(bootstrap_servers=address, topic=f"{MODEL}-{way}")
-                for way in used
-                if way in through_kafka
-            }
-            del topics
-        yield ways
-        return
-    ways = {way: plan.servers.ways[way] for way in used}
+def _embedded(
+    plan: Plan, processes: Processes, folder: Path, run_id: str, say: Callable[[str], None]
+) -> Iterator[_Started]:
+    """The demo's broker and servers, those that the cells need, and a bridge for each way through Kafka."""
+    from otel_kfs.demo import broker
+    from otel_kfs.demo.run import MODEL, _is_ready, _start_serving
+
+    topics = {cell.way: f"{MODEL}-{cell.way}" for cell in plan.cells if cell.transport == names.KAFKA}
+    address = None
+    if topics:
+        say(f"Starting broker ({broker.NAME}) ...")
+        first, *others = topics.values()
+        address = broker.start(processes, first)
+        for topic in others:
+            broker.create_topic(address, topic)
+    serving = example.serving(plan.servers.serving)
+    found: dict[str, Target] = {}
+    urls: list[str] = []
+    for way in dict.fromkeys(cell.way for cell in plan.cells):
+        say(f"Starting {serving}'s servers, {way} ...")
+        transformer, predictor = _start_serving(processes, serving, folder / TRACES, fast=way == "fast")
+        urls += [transformer, predictor]
+        own = OwnServers(url=transformer, model=MODEL, bootstrap_servers=address, topic=topics.get(way))
+        bridge = None
+        if own.topic:
+            bridge = _bridge(plan, processes, folder, way, own, run_id, broker.CONSUMER_SETTINGS)
+        found[way] = Target(own, bridge)
+
+    def settle() -> None:
+        # A server ends its span after its answer has left; once it has answered another request, the span is there.
+        for url in urls:
+            _is_ready(url)
+
+    yield found, settle
+
+
+@contextmanager
+def _own(
+    plan: Plan,
+    processes: Processes,
+    folder: Path,
+    run_id: str,
+    say: Callable[[str], None],  # noqa: ARG001 - nothing takes long here
+) -> Iterator[_Started]:
+    """The user's servers; where no topic is named, one that lasts as long as the run, and a bridge."""
+    found = {cell.way: Target(plan.servers.ways[cell.way]) for cell in plan.cells}
     made: list[tuple[str, str]] = []
     try:
-        for way in through_kafka:
-            own = ways[way]
+        for way in dict.fromkeys(cell.way for cell in plan.cells if cell.transport == names.KAFKA):
+            own = found[way].own
             if own.topic is None and own.bootstrap_servers is not None:
-                topic = f"otel-kfs-experiment-{run_id[:8]}-{uuid.uuid4().hex[:8]}"
+                # Not at the top: over HTTP nothing of Kafka has to be installed.
+                from otel_kfs.demo import broker
+
+                topic = f"otel-kfs-experiment-{uuid.uuid4().hex[:8]}"
                 broker.create_topic(own.bootstrap_servers, topic)
                 made.append((own.bootstrap_servers, topic))
-                ways[way] = replace(own, topic=topic)
-        yield ways
+                own = replace(own, topic=topic)
+                found[way] = Target(own, _bridge(plan, processes, folder, way, own, run_id, {}))
+        yield found, lambda: None
     finally:
         processes.stop()
         for servers, topic in made:
             broker.delete_topic(servers, topic)
 
 
-def _bridge(plan: Plan, processes: Processes, folder: Path, way: str, server: OwnServers, run_id: str) -> Answers:
+def _bridge(
+    plan: Plan,
+    processes: Processes,
+    folder: Path,
+    way: str,
+    server: OwnServers,
+    run_id: str,
+    settings: Mapping[str, str],
+) -> Answers:
     """Start a bridge from the way's topic to its model."""
+    from otel_kfs.demo.run import _environment
+
     name = f"bridge-{way}" if way else "bridge"
-    settings = broker.CONSUMER_SETTINGS if plan.servers.embedded else {}
     config = processes.log(name).with_suffix(".properties")
     config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
     options: Sequence[tuple[str, str | None]] = (
@@ -176,7 +202,7 @@ def _bridge(plan: Plan, processes: Processes, folder: Path, way: str, server: Ow
         ("--model-cert", server.cert),
         ("--model-key", server.key),
         ("--model-token-file", server.token_file),
-        ("--consumer-config", str(config)),
+        ("--consumer-config", server.consumer_config or str(config)),
         ("--concurrency", str(plan.servers.bridge_concurrency)),
         # One image that is refused or not answered in time must not end the run.
         ("--on-unanswered", "skip"),
