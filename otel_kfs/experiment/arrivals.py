@@ -2,7 +2,8 @@
 
 In a closed loop a slow answer delays the next image, and the delay is in no latency: "coordinated omission" (Tene,
 "How NOT to measure latency", 2013). Here an image is due whether or not those before it were answered, and its latency
-counts from then, as in wrk2 and in k6's arrival-rate executors. Poisson is what many independent senders add up to.
+counts from then, as in wrk2. (k6's arrival-rate executors drop what finds nobody free; here it starts late.) Poisson is
+what many independent senders add up to.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Both rates are measured between the first and the last image of a stage, so that the chance of a Poisson process does
 not count: n images that were due within T seconds, and answered within T' seconds, are n-1 by T and by T'. If the
-servers can't keep up, the backlog, and with it T', grows for as long as the stage lasts. They keep up if they achieve 95 %
-or more, or if no more than a few images are unanswered when the last one is due (of a short stage, a single late answer
-is more than 5 %); and if no image failed or was given up.
+servers can't keep up, the backlog, and with it T', grows for as long as the stage lasts. They keep up if they achieve
+95 % or more, or if no more than a few images are unanswered when the last one is due (of a short stage, a single late
+answer is more than 5 %); and if no image failed or was given up.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def load(planned: PlannedCell, cell: Cell | None, stages: Iterable[Done]) -> Loa
             images += len(due) - 1
             due_for += max(due) - min(due)
             answered_for += max(answered) - min(answered)
-            backlog = max(backlog, sum(moment > max(due) for moment in answered))
+            backlog = max(backlog, sum(moment > max(due) for moment in answered) + stage.unsent)
     return Load(
         planned,
         cell,

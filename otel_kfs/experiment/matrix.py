@@ -1,0 +1,237 @@
+"""From a document's `matrix` to cells: the product of its lists, less what is excluded, and what is included."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from otel_kfs import encodings, names
+from otel_kfs.claim_check import NAME as CLAIM_CHECK
+from otel_kfs.demo import example
+from otel_kfs.encodings.compression import CODECS
+from otel_kfs.experiment.checking import Check, Rule, anything, flag, number, one_of, or_none, setting, shown
+from otel_kfs.experiment.plan import PlannedCell, Servers
+
+TRANSPORTS = (names.HTTP, names.KAFKA, names.GRPC)
+ENCODINGS = (*encodings.NAMES, CLAIM_CHECK)
+THREADS = number(1, 256)
+Axes = Mapping[str, tuple[Rule, Any]]
+
+# Each axis of the matrix but `way` and `kafka`: what it may be, and what it is where it is left out.
+AXES: Axes = {
+    "transport": (one_of(*TRANSPORTS), names.HTTP),
+    "encoding": (one_of(*ENCODINGS), "json"),
+    "compression": (or_none(one_of(*CODECS)), None),
+    "resize": (or_none(number(1, 100_000)), None),
+    "keep_alive": (flag, True),
+    "concurrency": (THREADS, 1),
+}
+
+
+def combinations(check: Check, document: Mapping[str, Any], axes: Axes) -> list[dict[str, Any]]:
+    """The matrix's product without what is excluded, and what is included."""
+    matrix = document.get("matrix", {})
+    if not isinstance(matrix, Mapping):
+        check.mistake("matrix", "it is no table of keys and lists")
+        return []
+    include = _list(check, matrix, "include")
+    exclude = [_conditions(check, item, key, axes) for key, item in _list(check, matrix, "exclude")]
+    given = {key: value for key, value in matrix.items() if key not in {"include", "exclude"}}
+    found: list[dict[str, Any]] = []
+    if given or not include:
+        keys, values = _matrix(check, given, axes)
+        found = [dict(zip(keys, combination, strict=True)) for combination in itertools.product(*values)]
+        defaults = {key: default for key, (_, default) in axes.items()}
+        for place, condition in enumerate(exclude):
+            left = [one for one in found if not _fits(defaults | one, condition)]
+            if found and len(left) == len(found):
+                check.mistake(f"matrix.exclude[{place}]", "no combination of the matrix is so")
+            found = left
+    return found + [_conditions(check, item, key, axes) for key, item in include]
+
+
+def _list(check: Check, matrix: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+    given = matrix.get(name, [])
+    if not isinstance(given, list):
+        check.mistake(f"matrix.{name}", 'it is no list of tables, as [{ transport = "kafka" }]')
+        return []
+    return [(f"matrix.{name}[{place}]", item) for place, item in enumerate(given)]
+
+
+def _matrix(check: Check, matrix: Mapping[str, Any], axes: Axes) -> tuple[list[str], list[list[Any]]]:
+    """The axes that are given, those of Kafka's settings among them as `kafka.linger.ms`, and the values of each."""
+    keys, values = [], []
+    rules: dict[str, Rule] = {key: rule for key, (rule, _) in axes.items()} | {"kafka": anything}
+    for key, given in check.table(matrix, "matrix", dict.fromkeys((*rules, "include", "exclude"), anything)).items():
+        settings = given.items() if key == "kafka" and isinstance(given, Mapping) else [("", given)]
+        for name, of_axis in settings:
+            full = f"{key}.{name}" if name else key
+            if full == "kafka":
+                check.mistake("matrix.kafka", 'it is no table of settings and lists, as { "linger.ms" = [0, 5] }')
+                continue
+            if not isinstance(of_axis, list) or not of_axis:
+                check.mistake(f"matrix.{full}", f"{shown(of_axis)} is not allowed; give a list of values")
+                continue
+            rule = setting if name else rules[key]
+            taken = []
+            for place, item in enumerate(of_axis):
+                try:
+                    taken.append(rule(item))
+                except ValueError as error:
+                    check.mistake(f"matrix.{full}[{place}]", f"{shown(item)} is not allowed; {error}")
+            keys.append(full)
+            values.append(taken)
+    return keys, values
+
+
+def _conditions(check: Check, item: Any, where: str, axes: Axes) -> dict[str, Any]:
+    """Values of some axes."""
+    if not isinstance(item, Mapping):
+        check.mistake(where, 'it is no table, as { transport = "kafka" }')
+        return {}
+    kafka = item.get("kafka", {})
+    if not isinstance(kafka, Mapping):
+        check.mistake(f"{where}.kafka", 'it is no table, as { "linger.ms" = 5 }')
+        kafka = {}
+    found: dict[str, Any] = {}
+    for key, value in item.items():
+        if key == "kafka":
+            continue
+        if key not in axes:
+            check.mistake(f"{where}.{key}", f"there is no such key; there are {', '.join(axes)}, kafka")
+            continue
+        try:
+            found[key] = axes[key][0](value)
+        except ValueError as error:
+            check.mistake(f"{where}.{key}", f"{shown(value)} is not allowed; {error}")
+    for key, value in kafka.items():
+        found[f"kafka.{key}"] = check.value(value, f"{where}.kafka.{key}", setting)
+    return found
+
+
+def _fits(combination: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
+    return all(key in combination and combination[key] == value for key, value in condition.items())
+
+
+def applicable(way: str, combination: Mapping[str, Any]) -> PlannedCell:
+    """The cell of a combination: what has no meaning for its transport is left out, so that equals are one.
+
+    `way` is the servers' where the combination names none.
+    """
+    values = {key: value for key, value in combination.items() if not key.startswith("kafka.")}
+    kafka = {key.partition(".")[2]: value for key, value in combination.items() if key.startswith("kafka.")}
+    cell = PlannedCell(**{"way": way, **values})
+    if cell.transport == names.KAFKA:
+        return replace(cell, keep_alive=True, kafka=tuple(sorted(kafka.items())))
+    if cell.transport == names.GRPC:
+        return replace(cell, keep_alive=True, encoding=names.GRPC)
+    return cell
+
+
+def labelled(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+    """Each with a label: its encoding, and all in which it differs from others of its transport."""
+    found = []
+    for cell in cells:
+        others = [other for other in cells if other.transport == cell.transport]
+        parts = [cell.encoding]
+        if cell.compression:
+            parts.append(cell.compression)
+        if cell.resize:
+            parts.append(f"{cell.resize}px")
+        if len({other.way for other in cells}) > 1:
+            parts.append(cell.way)
+        if len({other.keep_alive for other in others}) > 1:
+            parts.append("keep-alive" if cell.keep_alive else "new connection")
+        if len({other.concurrency for other in others}) > 1:
+            parts.append(f"{cell.concurrency} at a time")
+        settings = {key for other in others for key, _ in other.kafka}
+        for key in sorted(settings):
+            if len({dict(other.kafka).get(key) for other in others}) > 1 and key in dict(cell.kafka):
+                parts.append(f"{key}={dict(cell.kafka)[key]}")
+        unloaded = " ".join(parts)
+        label = unloaded if cell.rate is None else f"{unloaded} {cell.rate:g}/s"
+        found.append(replace(cell, label=label, unloaded=unloaded))
+    return found
+
+
+def impossible(cell: PlannedCell, servers: Servers, *, closed: bool) -> str:
+    """Why a cell's servers can't take it, and what to do; nothing where they can."""
+    reasons = _impossible_here(cell, servers.serving) if servers.embedded else _impossible_there(cell, servers, closed)
+    twice = cell.compression is not None and "compression.type" in dict(cell.kafka)
+    first = (twice, "compression and kafka's compression.type say the same: leave one out")
+    return next((why for is_so, why in (first, *reasons) if is_so), "")
+
+
+_Reasons = Sequence[tuple[bool, str]]
+_V1_BRIDGE = "the bridge asks models by the V1 protocol: exclude it"
+
+
+def _impossible_here(cell: PlannedCell, serving: str | None) -> _Reasons:
+    kfserving, kafka = example.serving(serving) == "kfserving", cell.transport == names.KAFKA
+    seed, inflated = cell.way == "seed", cell.compression is not None and cell.transport == names.HTTP
+    fast = 'exclude it, or choose way = "fast"'
+    return (
+        (cell.transport == names.GRPC, "the embedded servers have no gRPC port: exclude it"),
+        (cell.encoding == CLAIM_CHECK, "the embedded servers have no object store: exclude it"),
+        (seed and cell.encoding != "json", f'the servers of way = "seed" take json alone: {fast}'),
+        (seed and inflated, f'the servers of way = "seed" inflate nothing: {fast}'),
+        (kfserving and cell.encoding in {"raw", "v2"}, "KFServing takes json and cloudevent alone: exclude it"),
+        (kafka and cell.encoding == "v2", _V1_BRIDGE),
+    )
+
+
+def _impossible_there(cell: PlannedCell, servers: Servers, closed: bool) -> _Reasons:
+    own = servers.ways[cell.way]
+    where = f"servers.{cell.way}" if cell.way else "servers"
+    kafka, http, grpc = (cell.transport == transport for transport in (names.KAFKA, names.HTTP, names.GRPC))
+    return (
+        (cell.encoding == CLAIM_CHECK and not own.bucket, f"it needs {where}.bucket"),
+        (http and not own.url, f"it needs {where}.url"),
+        (grpc and not (own.grpc and own.model), f"it needs {where}.grpc (host:port) and {where}.model"),
+        (kafka and not own.topic and cell.encoding == "v2", _V1_BRIDGE),
+        (kafka and not own.bootstrap_servers, f"it needs {where}.bootstrap_servers"),
+        (
+            kafka and not own.topic and not own.url,
+            f"it needs {where}.topic, or {where}.url for a topic and a bridge of the experiment's own",
+        ),
+        (
+            kafka and own.topic is not None and closed and own.pause is None,
+            f"nobody tells when the bridge of {where}.topic has answered: give {where}.pause, the seconds to wait "
+            "after each record, or leave the topic out for one of the experiment's own",
+        ),
+    )
+
+
+def baselines(check: Check, value: Any, cells: Sequence[PlannedCell], axes: Axes) -> tuple[PlannedCell, ...]:
+    """What the cells are compared with, one of each rate: by default base64 in JSON over HTTP, else the first cell."""
+    if not cells:
+        return ()
+    if value is None:
+        fitting = [cell for cell in cells if _fits(_values(cell), {"transport": names.HTTP, "encoding": "json"})]
+        chosen = _plainest(fitting, {}, axes) or fitting or list(cells)
+    else:
+        wanted = _conditions(check, value, "baseline", axes)
+        fitting = [cell for cell in cells if _fits(_values(cell), wanted)]
+        chosen = _plainest(fitting, wanted, axes) or fitting
+        if len({cell.unloaded for cell in chosen}) > 1:
+            some = ", ".join(dict.fromkeys(cell.name for cell in chosen))
+            check.mistake("baseline", f"it fits several cells: {some}; say more of the one that is meant")
+            return ()
+        if not chosen:
+            check.mistake("baseline", f"no cell is so; there are {', '.join(cell.name for cell in cells)}")
+            return ()
+    first = chosen[0]
+    return tuple(cell for cell in cells if (cell.transport, cell.unloaded) == (first.transport, first.unloaded))
+
+
+def _plainest(cells: Sequence[PlannedCell], wanted: Mapping[str, Any], axes: Axes) -> list[PlannedCell]:
+    """Those that have the default in all that was not asked for."""
+    defaults = {key: default for key, (_, default) in axes.items() if key not in wanted}
+    return [cell for cell in cells if _fits(_values(cell), defaults)]
+
+
+def _values(cell: PlannedCell) -> dict[str, Any]:
+    values = {key: getattr(cell, key) for key in (*AXES, "way")}
+    return values | {f"kafka.{key}": value for key, value in cell.kafka}

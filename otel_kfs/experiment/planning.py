@@ -1,0 +1,177 @@
+"""From a TOML file to a plan, or one clear line for each mistake."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from otel_kfs.demo import example
+from otel_kfs.errors import ConfigError
+from otel_kfs.experiment.checking import Check, Rule, anything, flag, number, one_of, rates, text, texts
+from otel_kfs.experiment.matrix import AXES, THREADS, applicable, baselines, combinations, impossible, labelled
+from otel_kfs.experiment.plan import EMBEDDED_WAYS, PATTERNS, PICTURES, Arrivals, OwnServers, Plan, Servers
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_MOST_CELLS = 500
+_LEAST_ARRIVALS = 5
+
+_SECONDS = number(0.001, 86_400, whole=False)
+_COUNT = number(1, 1_000_000)
+_TABLES = ("servers", "matrix", "baseline", "arrivals", "traces")
+_TOP: dict[str, Rule] = {
+    "images": texts,
+    "repeat": _COUNT,
+    "warmups": number(0, 1000),
+    "seed": number(0, 2**31),
+    "max_failures": number(0, 1_000_000),
+    "timeout": _SECONDS,
+    **dict.fromkeys(_TABLES, anything),
+}
+_SERVERS: dict[str, Rule] = {
+    "embedded": flag,
+    "serving": one_of(*example.SERVINGS),
+    "bridge_concurrency": THREADS,
+}
+_OWN: dict[str, Rule] = dict.fromkeys(OwnServers.__dataclass_fields__, text) | {"pause": _SECONDS}
+# Paths of files, relative to the TOML.
+_FILES = ("producer_config", "consumer_config", "ca", "cert", "key", "token_file")
+_ARRIVALS: dict[str, Rule] = {
+    "pattern": one_of(*PATTERNS),
+    "rates": rates,
+    "duration": _SECONDS,
+    "workers": THREADS,
+}
+_TRACES: dict[str, Rule] = {"otlp_endpoint": text, "query": text}
+
+
+def load(path: Path) -> Plan:
+    """Read and check a file.
+
+    Raises:
+        ConfigError: it can't be read, or has mistakes; the message has a line for each.
+    """
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    return planned(document, path)
+
+
+def planned(document: Mapping[str, Any], path: Path) -> Plan:
+    """The plan of a document that was read from `path`, beside which its files lie.
+
+    Raises:
+        ConfigError: there are mistakes; the message has a line for each.
+    """
+    check = Check(path)
+    servers = _servers(check, document.get("servers"))
+    top = check.table(document, "", _TOP)
+    arrivals = _arrivals(check, document.get("arrivals"))
+    traces = check.table(document.get("traces", {}), "traces", _TRACES)
+    axes = {**AXES, "way": (one_of(*_ways(servers)), _ways(servers)[0])}
+    if arrivals is not None:
+        # In an open loop as many are under way as there are.
+        axes.pop("concurrency")
+    images = _images(check, document.get("images"), servers)
+    found = combinations(check, document, axes)
+    check.raise_mistakes()
+    distinct = dict.fromkeys(applicable(axes["way"][1], combination) for combination in found)
+    due: Sequence[float | None] = arrivals.rates if arrivals else (None,)
+    cells = labelled([replace(cell, rate=rate) for cell in distinct for rate in due])
+    if not cells:
+        check.mistake("matrix.exclude", "it leaves no cell: take something out of it")
+    if len(cells) > _MOST_CELLS:
+        check.mistake("matrix", f"it has {len(cells)} cells, and {_MOST_CELLS} are allowed: exclude some")
+    for cell in dict.fromkeys(replace(cell, rate=None, label=cell.unloaded) for cell in cells):
+        if why := impossible(cell, servers, closed=arrivals is None):
+            check.mistake("matrix", f"{cell.name}: {why}")
+    chosen = baselines(check, document.get("baseline"), cells, axes)
+    check.raise_mistakes()
+    return Plan(
+        file=path,
+        document=document,
+        cells=tuple(cells),
+        baselines=chosen,
+        images=images,
+        servers=servers,
+        arrivals=arrivals,
+        **{key: value for key, value in top.items() if key not in {"images", *_TABLES}},
+        **traces,
+    )
+
+
+def _servers(check: Check, value: Any) -> Servers:
+    if value is None:
+        check.mistake("servers", "it is missing: say embedded = true, or url, bootstrap_servers, ... of yours")
+        return Servers()
+    if not isinstance(value, Mapping):
+        check.mistake("servers", "it is no table of keys and values")
+        return Servers()
+    ways = {key: item for key, item in value.items() if isinstance(item, Mapping)}
+    plain = {key: item for key, item in value.items() if key not in ways}
+    if plain.get("embedded") is True:
+        return Servers(**check.table({**plain, **ways}, "servers", _SERVERS))
+    common = check.table(plain, "servers", {**_OWN, **_SERVERS})
+    common.pop("embedded", None)
+    if common.pop("serving", None):
+        check.mistake("servers.serving", "it is of the embedded servers alone: say embedded = true, or leave it out")
+    concurrency = common.pop("bridge_concurrency", 1)
+    tables = {name: {**common, **check.table(item, f"servers.{name}", _OWN)} for name, item in ways.items()}
+    own = {}
+    for name, table in (tables or {"": common}).items():
+        files = {key: str(check.file.parent / table[key]) for key in _FILES if key in table}
+        own[name] = OwnServers(**{**table, **files})
+    return Servers(bridge_concurrency=concurrency, ways=own)
+
+
+def _ways(servers: Servers) -> tuple[str, ...]:
+    return EMBEDDED_WAYS if servers.embedded else tuple(servers.ways) or ("",)
+
+
+def _arrivals(check: Check, value: Any) -> Arrivals | None:
+    if value is None:
+        return None
+    found = Arrivals(**check.table(value, "arrivals", _ARRIVALS))
+    if isinstance(value, Mapping) and "rates" not in value:
+        check.mistake("arrivals.rates", "it is missing: give a list of images a second, as [1, 2, 4]")
+    for rate in found.rates:
+        if rate * found.duration < _LEAST_ARRIVALS:
+            check.mistake(
+                "arrivals.duration",
+                f"{rate:g} a second is fewer than {_LEAST_ARRIVALS} images in {found.duration:g} s: give more seconds",
+            )
+    return found
+
+
+def _images(check: Check, given: Any, servers: Servers) -> tuple[str, ...]:
+    """Files beside the TOML; of the embedded servers also the demo's pictures, by name."""
+    if given is None:
+        if not servers.embedded:
+            check.mistake("images", 'it is missing: give a list of image files, as ["cat.jpg"]')
+        return PICTURES
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        return ()  # this is noted already
+    found = []
+    for name in given:
+        if name in PICTURES:
+            found.append(name)
+            continue
+        paths = [Path(path) for path in sorted(glob(str(check.file.parent / name), recursive=True))]
+        if not paths or not all(path.is_file() for path in paths):
+            more = f", and no picture of the demo's, {', '.join(PICTURES)}" if servers.embedded else ""
+            check.mistake("images", f"{name!r} is no file beside {check.file.name}{more}")
+        found += map(str, paths)
+    if not servers.embedded and (pictures := [name for name in given if name in PICTURES]):
+        check.mistake("images", f"{', '.join(pictures)}: only embedded servers bring pictures; give files")
+    return tuple(dict.fromkeys(found))

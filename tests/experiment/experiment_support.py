@@ -1,0 +1,39 @@
+"""Experiments for tests: a TOML file beside a small image, and its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support import JPG
+
+from otel_kfs.experiment.plan import Plan
+from otel_kfs.experiment.planning import load
+
+OWN = '[servers]\nurl = "http://127.0.0.1:1"\nmodel = "mobilenet"\n'
+EMBEDDED = "[servers]\nembedded = true\nserving = 'kfserving'\n"
+
+
+def written(text: str, folder: Path | None = None) -> Path:
+    """The text as an experiment's file, beside an image, `a.jpg`."""
+    folder = folder or Path.cwd()
+    (folder / "a.jpg").write_bytes(JPG)
+    file = folder / "experiment.toml"
+    file.write_text(text)
+    return file
+
+
+def plan(text: str, folder: Path | None = None) -> Plan:
+    """The plan of a file with this text."""
+    return load(written(text, folder))
+
+
+def quiet(_: str) -> None:
+    """Says nothing."""
+
+
+@contextmanager
+def no_progress(total: int, description: str, *, quiet: bool = False) -> Iterator[object]:
+    """Shows nothing."""
+    yield lambda _: None

@@ -1,0 +1,112 @@
+"""`otel-kfs experiment` as its user runs it: the plan, Ctrl-C, and a whole small run on the embedded servers."""
+
+import csv
+import io
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from experiment_support import OWN, written
+from support import PHOTO, HttpServer, read_traces, start, wait_until
+
+COMMAND = [sys.executable, "-m", "otel_kfs.cli", "experiment", "experiment.toml"]
+
+
+def experiment(*options, **env):
+    with start([*COMMAND, *options], **env) as process:
+        output, errors = process.communicate(timeout=150)
+    return process.returncode, output, errors
+
+
+def test_a_dry_run_says_what_would_be_sent_and_sends_nothing():
+    written(f'images = ["a.jpg"]\nrepeat = 5\n{OWN}[matrix]\nencoding = ["json", "raw"]')
+    code, output, errors = experiment("--dry-run")
+    assert (code, errors) == (0, "")
+    assert output.splitlines()[1:] == [
+        "  * HTTP, json",
+        "    HTTP, raw",
+        "Images: a.jpg",
+        "10 images: 5 blocks of 2 turns in an order drawn anew (seed 1); before them 4 warm-ups, after which the time "
+        "is estimated",
+    ]
+    assert not Path("run").exists()
+
+
+def test_a_dry_run_of_an_open_loop_says_how_long_it_takes():
+    written(f'images = ["a.jpg"]\nrepeat = 2\n{OWN}[arrivals]\nrates = [1, 2]\nduration = 30')
+    assert experiment("--dry-run")[1].splitlines()[-1] == (
+        "about 180 images: 2 blocks of 2 stages of 30 s, poisson, by 16 threads (seed 1); at least 2.0 min after the "
+        "warm-up"
+    )
+
+
+def test_mistakes_are_lines_and_exit_code_1():
+    written(f"repeat = 0\n{OWN}")
+    assert experiment("--dry-run")[::2] == (
+        1,
+        "Error: experiment.toml: repeat: 0 is not allowed; give a whole number from 1 to 1000000\n"
+        'experiment.toml: images: it is missing: give a list of image files, as ["cat.jpg"]\n',
+    )
+
+
+@pytest.mark.analysis
+@pytest.mark.parametrize("arrivals", ["", "[arrivals]\nrates = [50]\nduration = 0.2\n"])
+def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(arrivals):
+    with HttpServer().running() as server:
+        written(f'images = ["a.jpg"]\nrepeat = 100000\n[servers]\nurl = "{server.url}"\nmodel = "m"\n{arrivals}')
+        journal = Path("run/journal.ndjson")
+        with start([*COMMAND, "-o", "run"]) as process:
+            wait_until("some turns", lambda: journal.exists() and journal.read_text().count("\n") > 3)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors.split("\n")[-4:]) == (
+        130,
+        ["What was done is kept; to go on:  otel-kfs experiment experiment.toml -o run", "", "stopped", ""],
+    )
+    lines = journal.read_text().splitlines()
+    assert all(json.loads(line)["failed"] == 0 for line in lines[1:])
+
+
+@pytest.mark.analysis
+def test_a_changed_file_is_refused():
+    with HttpServer().running() as server:
+        text = f'images = ["a.jpg"]\nrepeat = 1\n[servers]\nurl = "{server.url}"\nmodel = "m"\n'
+        written(text)
+        experiment("-o", "run")
+        written(text.replace("repeat = 1", "repeat = 2"))
+        code, _, errors = experiment("-o", "run")
+    assert (code, errors) == (
+        1,
+        "Error: experiment.toml or its images changed since the run in run began: undo that, or choose a new folder\n",
+    )
+
+
+@pytest.mark.demo
+@pytest.mark.model
+@pytest.mark.analysis
+def test_a_run_on_the_embedded_servers_ranks_its_cells_and_only_ranks_them_again(serving, model, cache):
+    written(
+        f'images = ["{PHOTO}"]\nrepeat = 6\nwarmups = 1\n[servers]\nembedded = true\n[matrix]\nway = ["fast"]\n'
+        'transport = ["http", "kafka"]\nencoding = ["cloudevent"]\n'
+    )
+    code, output, errors = experiment("-o", "run", "--format", "json", OTEL_KFS_CACHE=str(cache))
+    assert code == 0, errors
+    document = json.loads(output)
+    assert {(one["transport"], one["cell"], one["n"], one["baseline"]) for one in document["ranking"]} == {
+        ("http", "cloudevent", 6, True),
+        ("kafka", "cloudevent", 6, False),
+    }
+    assert "broker" in {one["segment"] for one in document["segments"]}
+    roots = [span for span in read_traces(Path("run/traces")) if span.name == "send image"]
+    assert len(roots) == 2 * 7
+    assert {span.attributes["otel_kfs.run.id"] for span in roots} == {document["run_id"]}
+    assert [row["rank"] for row in csv.DictReader(io.StringIO(Path("run/ranking.csv").read_text()))] == ["1", "2"]
+
+    again = experiment("-o", "run", "--format", "json", OTEL_KFS_CACHE=str(cache))
+    assert again[:2] == (0, output)
+    with start([sys.executable, "-m", "otel_kfs.cli", "tables", "--trace-query", "run", "--layout", "seed"]) as tables:
+        printed, _ = tables.communicate(timeout=60)
+    assert "12 images measured; 2 left out: warm-up" in printed
+    assert "HTTP, cloudevent: seconds" in printed

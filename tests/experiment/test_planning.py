@@ -1,0 +1,140 @@
+"""From TOML to a plan: every mistake is a line that names file, key and what is allowed."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from experiment_support import EMBEDDED, OWN, plan, written
+
+from otel_kfs.errors import ConfigError
+from otel_kfs.experiment.plan import Arrivals, OwnServers, Plan, PlannedCell, Servers
+from otel_kfs.experiment.planning import load
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "experiments"
+IMAGES = 'images = ["a.jpg"]\n'
+
+
+@pytest.fixture(autouse=True)
+def _kfserving_is_there(monkeypatch):
+    """What a plan may hold depends on the serving SDK, but not these tests on which one is installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: name in {"kfserving", "kserve"} or find(name, *more)
+    )
+
+
+def mistakes(text):
+    """The lines of the error, each without the file's name."""
+    file = written(text)
+    with pytest.raises(ConfigError) as raised:
+        load(file)
+    lines = str(raised.value).split("\n")
+    assert all(line.startswith(f"{file}: ") for line in lines), lines
+    return [line.removeprefix(f"{file}: ") for line in lines]
+
+
+def test_a_plan_has_all_that_its_file_says(tmp_path):
+    text = (
+        'images = ["a.jpg"]\nrepeat = 3\nwarmups = 1\nseed = 7\nmax_failures = 2\ntimeout = 5\n'
+        '[servers]\nurl = "http://here"\nmodel = "m"\nbootstrap_servers = "k:1"\nproducer_config = "p.properties"\n'
+        'bridge_concurrency = 4\n[matrix]\ntransport = ["http"]\n[traces]\nquery = "jaeger:http://j"\n'
+    )
+    found = plan(text)
+    cell = PlannedCell(label="json", unloaded="json")
+    own = OwnServers(
+        url="http://here", model="m", bootstrap_servers="k:1", producer_config=str(tmp_path / "p.properties")
+    )
+    assert found == Plan(
+        file=tmp_path / "experiment.toml",
+        document=found.document,
+        cells=(cell,),
+        baselines=(cell,),
+        images=(str(tmp_path / "a.jpg"),),
+        servers=Servers(bridge_concurrency=4, ways={"": own}),
+        repeat=3,
+        warmups=1,
+        seed=7,
+        max_failures=2,
+        timeout=5,
+        query="jaeger:http://j",
+    )
+
+
+def test_an_open_loop_has_a_cell_for_each_rate():
+    found = plan(f"{IMAGES}{OWN}[arrivals]\nrates = [1, 2.5]\nduration = 10\npattern = 'constant'\nworkers = 3")
+    assert found.arrivals == Arrivals("constant", (1, 2.5), 10, 3)
+    assert [(cell.rate, cell.name) for cell in found.cells] == [(1, "HTTP, json 1/s"), (2.5, "HTTP, json 2.5/s")]
+    assert found.baselines == found.cells
+
+
+def test_servers_of_ones_own_are_ways_by_their_names_and_share_what_stands_above_them():
+    found = plan(
+        f'{IMAGES}[servers]\nmodel = "m"\n[servers.old]\nurl = "http://old"\n[servers.new]\nurl = "http://new"\n'
+        '[matrix]\nway = ["old", "new"]'
+    )
+    assert found.servers.ways == {
+        "old": OwnServers(model="m", url="http://old"),
+        "new": OwnServers(model="m", url="http://new"),
+    }
+    assert [cell.name for cell in found.cells] == ["HTTP, json old", "HTTP, json new"]
+
+
+def test_embedded_servers_bring_their_pictures():
+    assert plan(EMBEDDED).images == ("1.1MB", "3.3MB", "4.7MB", "10.2MB")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"{IMAGES}sed = 1\n{OWN}", "sed: there is no such key; there are images, repeat, warmups, seed, max_failures"),
+        (f"{IMAGES}repeat = 0\n{OWN}", "repeat: 0 is not allowed; give a whole number from 1 to 1000000"),
+        (f"{IMAGES}repeat = true\n{OWN}", "repeat: True is not allowed; give a whole number from 1 to 1000000"),
+        (f"{IMAGES}timeout = 'long'\n{OWN}", "timeout: 'long' is not allowed; give a number from 0.001 to 86400"),
+        (f"images = 'a.jpg'\n{OWN}", "images: 'a.jpg' is not allowed; give a list of texts"),
+        (f"images = ['none.jpg']\n{OWN}", "images: 'none.jpg' is no file beside experiment.toml"),
+        (f"images = ['2MB']\n{EMBEDDED}", "images: '2MB' is no file beside experiment.toml, and no picture of the"),
+        (f"images = ['1.1MB']\n{OWN}", "images: 1.1MB: only embedded servers bring pictures; give files"),
+        (OWN, "images: it is missing"),
+        (IMAGES, "servers: it is missing: say embedded = true, or url, bootstrap_servers"),
+        (f"{IMAGES}servers = 1", "servers: it is no table of keys and values"),
+        (f"{IMAGES}[servers]\nurl = 1", "servers.url: 1 is not allowed; give text"),
+        (f"{IMAGES}[servers]\nurI = 'x'", "servers.urI: there is no such key; there are url, model, host"),
+        (f"{IMAGES}[servers]\nserving = 'kserve'\nurl = 'u'", "servers.serving: it is of the embedded servers alone"),
+        (
+            "[servers]\nembedded = true\nserving = 'triton'",
+            "servers.serving: 'triton' is not allowed; choose kfserving",
+        ),
+        ("[servers]\nembedded = true\nurl = 'u'", "servers.url: there is no such key; there are embedded, serving"),
+        (f"{IMAGES}{OWN}[arrivals]\nduration = 3", "arrivals.rates: it is missing"),
+        (f"{IMAGES}{OWN}[arrivals]\nrates = [1, 1]", "arrivals.rates: [1, 1] is not allowed; give a list of images"),
+        (f"{IMAGES}{OWN}[arrivals]\nrates = [0]", "arrivals.rates: [0] is not allowed; give a number from 0.01"),
+        (f"{IMAGES}{OWN}[arrivals]\nrates = [1]\nduration = 2", "arrivals.duration: 1 a second is fewer than 5 images"),
+        (f"{IMAGES}{OWN}[arrivals]\nrates = [1]\npattern = 'bursts'", "arrivals.pattern: 'bursts' is not allowed"),
+        (f"{IMAGES}{OWN}[traces]\nurl = 'x'", "traces.url: there is no such key; there are otlp_endpoint, query"),
+    ],
+)
+def test_a_mistake_is_a_line_with_file_key_and_what_is_allowed(text, line):
+    (found,) = mistakes(text)
+    assert found.startswith(line)
+
+
+def test_every_mistake_has_a_line_of_its_own():
+    found = mistakes(f"{IMAGES}repeat = 0\nseed = -1\n{OWN}[matrix]\ntransport = ['pigeon']")
+    assert [line.partition(":")[0] for line in found] == ["repeat", "seed", "matrix.transport[0]"]
+
+
+def test_what_is_no_toml_is_one_line():
+    with pytest.raises(ConfigError, match=r"experiment\.toml is not TOML: Invalid value"):
+        load(written("images = ["))
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"can't read .*none\.toml: No such file"):
+        load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_examples_are_right(example):
+    found = load(example)
+    assert found.cells
+    assert found.baselines

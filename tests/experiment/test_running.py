@@ -1,0 +1,207 @@
+"""Running: every image in its turn, in its time, against a real HTTP server; failures counted; taken up again."""
+
+import itertools
+import json
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from experiment_support import no_progress, plan, quiet
+from support import HttpServer
+
+from otel_kfs import names
+from otel_kfs.errors import ConfigError, SendError
+from otel_kfs.experiment import schedule
+from otel_kfs.experiment.running import estimate, run
+
+
+@pytest.fixture
+def server():
+    with HttpServer().running() as running:
+        yield running
+
+
+def text(server, more="", top="repeat = 2\nwarmups = 1\n"):
+    return f'images = ["a.jpg"]\n{top}[servers]\nurl = "{server.url}"\nmodel = "m"\n{more}'
+
+
+def ran(chosen, folder="run"):
+    """The journal of a run."""
+    return run(chosen, Path(folder), say=quiet, progress=no_progress)
+
+
+def roots(spans):
+    """The `send image` spans, in the order of their starts."""
+    found = [span for span in spans.get_finished_spans() if span.name == names.SEND_IMAGE]
+    return sorted(found, key=lambda span: span.start_time)
+
+
+# --- one at a time ---
+
+
+def test_every_turn_is_sent_in_the_order_of_the_schedule_behind_a_warm_up_of_each_cell(server, spans):
+    chosen = plan(text(server, '[matrix]\nencoding = ["json", "raw", "cloudevent"]', "repeat = 3\nwarmups = 2\n"))
+    journal = ran(chosen)
+    found = [(span.attributes[names.CELL], bool(span.attributes.get(names.WARMUP))) for span in roots(spans)]
+    assert Counter(found[:6]) == Counter({(cell.label, True): 2 for cell in chosen.cells})
+    assert found[6:] == [(turn.cell.label, False) for turn in schedule.turns(chosen)]
+    assert {span.attributes[names.RUN_ID] for span in roots(spans)} == {journal.run_id}
+    assert [(turn.key, turn.sent, turn.failed) for turn in journal.turns] == [
+        (turn.key, 1, 0) for turn in schedule.turns(chosen)
+    ]
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was_after_another_warm_up(server, spans):
+    chosen = plan(text(server, '[matrix]\nencoding = ["json", "raw"]'))
+
+    @contextmanager
+    def progress_that_stops(total, description, *, quiet=False):
+        def advance(_):
+            if description == "sending":
+                raise KeyboardInterrupt
+
+        yield advance
+
+    with pytest.raises(KeyboardInterrupt):
+        run(chosen, Path("run"), say=quiet, progress=progress_that_stops)
+    first = ran(chosen)
+    turns = [turn.key for turn in schedule.turns(chosen)]
+    assert [turn.key for turn in first.turns] == turns
+    measured = [span.attributes[names.CELL] for span in roots(spans) if names.WARMUP not in span.attributes]
+    assert measured == [turn.cell.label for turn in schedule.turns(chosen)]
+    assert len(server.requests) == 2 + 1 + 2 + 3
+
+
+def test_a_run_that_is_over_sends_nothing_more(server):
+    chosen = plan(text(server))
+    ran(chosen)
+    sent = len(server.requests)
+    assert len(ran(chosen).turns) == 2
+    assert len(server.requests) == sent
+
+
+def test_an_image_that_fails_is_counted_and_the_run_goes_on(server):
+    chosen = plan(text(server, top="repeat = 4\nwarmups = 1\nmax_failures = 2\n"))
+    server.answer = lambda *_: (500, b"no") if len(server.requests) in {2, 4} else (200, b"{}")
+    journal = ran(chosen)
+    assert [turn.failed for turn in journal.turns] == [1, 0, 1, 0]
+    assert "answered 500" in journal.turns[0].failure
+
+
+def test_more_failures_than_allowed_end_the_run_and_what_was_done_is_kept(server):
+    chosen = plan(text(server, top="repeat = 9\nwarmups = 1\nmax_failures = 1\n"))
+    server.answer = lambda *_: (500, b"no") if len(server.requests) > 2 else (200, b"{}")
+    with pytest.raises(
+        SendError, match=r"^2 images failed, more than max_failures = 1; the last one, .* by HTTP, json: "
+    ):
+        ran(chosen)
+    lines = Path("run/journal.ndjson").read_text().splitlines()
+    assert [json.loads(line)["failed"] for line in lines[1:]] == [0, 1, 1]
+
+
+def test_a_cell_that_does_not_work_at_all_is_told_before_anything_counts(server):
+    server.answer = lambda request, _: (200, b"{}") if b"b64" in request.body else (415, b"what is this")
+    with pytest.raises(SendError, match=r"^HTTP, raw does not work, all its warm-ups failed: .* 415 "):
+        ran(plan(text(server, '[matrix]\nencoding = ["json", "raw"]')))
+
+
+def test_without_keep_alive_every_image_has_a_connection_of_its_own(server):
+    connections = {}
+
+    def answer(request, handler):
+        # A handler is made for each connection; kept here, none is taken for another.
+        connections.setdefault(request.headers["connection"], []).append(handler)
+        return 200, b"{}"
+
+    server.answer = answer
+    ran(plan(text(server, "[matrix]\nkeep_alive = [true, false]", "repeat = 3\nwarmups = 1\n")))
+    assert {kind: len(set(handlers)) for kind, handlers in connections.items()} == {"keep-alive": 1, "close": 4}
+
+
+def test_concurrent_images_are_under_way_at_the_same_time(server):
+    # The server answers none before all three are there.
+    together = threading.Barrier(3)
+
+    def answer(*_):
+        if len(server.requests) > 3:
+            together.wait(30)
+        return 200, b"{}"
+
+    server.answer = answer
+    journal = ran(plan(text(server, "[matrix]\nconcurrency = [3]")))
+    assert [(turn.sent, turn.failed) for turn in journal.turns] == [(3, 0), (3, 0)]
+
+
+# --- at their times ---
+
+
+def test_images_are_due_at_their_times_though_the_server_is_slow(server, spans):
+    slow = threading.Event()
+
+    def answer(*_):
+        if len(server.requests) == 2:  # the first one that counts
+            slow.wait(0.5)
+        return 200, b"{}"
+
+    server.answer = answer
+    more = "[arrivals]\npattern = 'constant'\nrates = [10]\nduration = 1\nworkers = 1"
+    (stage,) = ran(plan(text(server, more, "repeat = 1\nwarmups = 1\n"))).turns
+    assert (stage.sent, stage.failed, stage.unsent, stage.seconds) == (10, 0, 0, 1)
+    found = [span for span in roots(spans) if names.WARMUP not in span.attributes]
+    assert [span.start_time - stage.start for span in found] == [number * 100_000_000 for number in range(10)]
+    # The second was due while the first was under way: it was sent after it, and its trace says how late.
+    late = [span for span in spans.get_finished_spans() if span.name == names.LATE_START]
+    late.sort(key=lambda span: span.start_time)
+    assert [span.start_time for span in late] == [span.start_time for span in found]
+    assert [span.parent.span_id for span in late] == [span.context.span_id for span in found]
+    assert found[1].start_time < found[0].end_time <= late[1].end_time
+
+
+def test_what_was_not_begun_in_time_is_given_up_and_counted(server):
+    blocked = threading.Event()
+    # The first answer comes when the time of all others is long over.
+    server.answer = lambda *_: (blocked.wait(0.4 if len(server.requests) == 2 else 0), (200, b"{}"))[1]
+    more = "[arrivals]\npattern = 'constant'\nrates = [100]\nduration = 0.05\nworkers = 1"
+    (stage,) = ran(plan(text(server, more, "repeat = 1\nwarmups = 1\n"))).turns
+    assert (stage.sent, stage.unsent) == (1, 4)
+
+
+def test_each_thread_has_a_connection_of_its_own_and_there_are_no_more_than_were_asked_for(server):
+    connections, together, numbers = set(), threading.Barrier(3), itertools.count()
+
+    def answer(_, handler):
+        connections.add(handler)
+        if 1 <= next(numbers) <= 3:  # behind the warm-up: the first three are answered when all are there
+            together.wait(30)
+        return 200, b"{}"
+
+    server.answer = answer
+    more = "[arrivals]\npattern = 'constant'\nrates = [15]\nduration = 1\nworkers = 3"
+    (stage,) = ran(plan(text(server, more, "repeat = 1\nwarmups = 1\n"))).turns
+    assert (stage.sent + stage.unsent, stage.failed, len(connections)) == (15, 0, 3)
+
+
+# --- before anything is sent ---
+
+
+@pytest.mark.kafka
+def test_a_setting_that_librdkafka_does_not_have_is_one_line_before_anything_starts():
+    head = 'images = ["a.jpg"]\n[servers]\nbootstrap_servers = "127.0.0.1:1"\ntopic = "t"\npause = 1\n'
+    chosen = plan(head + '[matrix]\ntransport = ["kafka"]\nkafka = { "linger.mss" = [5] }')
+    with pytest.raises(
+        ConfigError, match=r'experiment\.toml: Kafka, json: No such configuration property: "linger\.mss"'
+    ):
+        ran(chosen)
+    assert not Path("run").exists()
+
+
+def test_the_time_is_estimated_by_the_warm_up(server):
+    chosen = plan(text(server, '[matrix]\nencoding = ["json", "raw"]', "repeat = 10\n"))
+    json_cell, raw_cell = chosen.cells
+    left = list(schedule.turns(chosen))
+    seconds = {(json_cell, chosen.images[0]): 2.0, (raw_cell, chosen.images[0]): 1.0}
+    assert estimate(chosen, left, seconds) == "about 30 s"
+    assert estimate(chosen, left * 10, seconds) == "about 5 min"
+    assert estimate(chosen, left, {}) == "for an unknown time, without warm-up"

@@ -1,0 +1,57 @@
+"""Servers of the user's own, through Kafka: a topic and a bridge that last as long as the run."""
+
+from pathlib import Path
+
+import pytest
+from experiment_support import no_progress, plan, quiet
+from support import HttpServer, read_traces
+
+from otel_kfs.experiment.running import run
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def server():
+    with HttpServer().running() as running:
+        yield running
+
+
+def text(server, broker, more=""):
+    from otel_kfs.demo.broker import CONSUMER_SETTINGS
+
+    Path("consumer.properties").write_text("".join(f"{key}={value}\n" for key, value in CONSUMER_SETTINGS.items()))
+    return (
+        'images = ["a.jpg"]\nrepeat = 2\nwarmups = 1\n[servers]\nmodel = "m"\nconsumer_config = "consumer.properties"\n'
+        f'url = "{server.url}"\nbootstrap_servers = "{broker}"\n[matrix]\ntransport = ["kafka"]\n{more}'
+    )
+
+
+def topics(broker):
+    from confluent_kafka.admin import AdminClient
+
+    return set(AdminClient({"bootstrap.servers": broker}).list_topics(timeout=10).topics)
+
+
+def test_one_at_a_time_each_record_is_answered_before_the_next_and_the_topic_is_gone_then(server, broker):
+    under_way = []
+
+    def answer(*_):
+        under_way.append(topics(broker))
+        return (200, b"{}") if len(server.requests) != 3 else (400, b"no picture")
+
+    server.answer = answer
+    journal = run(plan(text(server, broker)), Path("run"), say=quiet, progress=no_progress)
+    assert [(turn.sent, turn.failed) for turn in journal.turns] == [(1, 0), (1, 1)]
+    assert "refused the record" in journal.turns[1].failure
+    assert all(any(name.startswith("otel-kfs-experiment-") for name in found) for found in under_way)
+    assert not any(name.startswith("otel-kfs-experiment-") for name in topics(broker))
+    # The bridge's spans lie where the sender's do.
+    assert {span.service for span in read_traces(Path("run/traces"))} >= {"kafka-bridge"}
+
+
+def test_in_an_open_loop_nobody_waits_but_the_stage_for_the_last_answer(server, broker):
+    more = "[arrivals]\npattern = 'constant'\nrates = [40]\nduration = 0.5\nworkers = 1"
+    journal = run(plan(text(server, broker, more)), Path("run"), say=quiet, progress=no_progress)
+    assert [(turn.sent, turn.failed, turn.unsent) for turn in journal.turns] == [(20, 0, 0)] * 2
+    assert len(server.requests) == 1 + 40
