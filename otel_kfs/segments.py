@@ -39,6 +39,7 @@ _SERVER_IN = ("{} request", "{} receive", "{}", "{} decode", "{} preprocess")
 _SERVER_OUT = ("{} postprocess", "{} response")
 _MODEL = ("{} predict", "{} explain")
 ORDER = (
+    "late start",
     "program start",
     "client",
     "encode",
@@ -289,6 +290,8 @@ def _journey(root: Span, forest: Forest) -> Journey:
 def _through_sender(way: _Way, root: Span, request: Asked | None, forest: Forest) -> None:
     """Go through what comes before the request or the record."""
     steps = forest.children(root)
+    if (late := named(steps, names.LATE_START)) is not None:
+        way.to("late start", late.end, late)
     start = named(steps, names.START_PROGRAM)
     if names.PROCESS_EXECUTABLE_NAME not in root.attributes:
         way.over("client", "encode", named(steps, names.ENCODE))

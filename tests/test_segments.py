@@ -831,3 +831,11 @@ def test_segments_add_up_to_the_whole_whatever_the_clocks(drawn):
 def test_a_negative_segment_always_crosses_hosts(drawn):
     found, _ = journeys(Forest(drawn))
     assert [segment for segment in found[0].segments if segment.length < 0 and not segment.hosts] == []
+
+
+def test_an_image_that_was_due_earlier_begins_with_its_late_start():
+    late = HTTP.replace(
+        "  encode                        INTERNAL   10  110",
+        "  late start  INTERNAL  0  8\n  encode  INTERNAL  10  110",
+    )
+    assert way(late).startswith("late start 8, client 2, encode 100, client 20, ")

@@ -163,10 +163,14 @@ class SendClient:
             name, attributes, _ = shared = self.operation[topic]
             span: Span = INVALID_SPAN
             creation: telemetry.ContextFields | None = None
-            if alone and (context or now.drops_roots):
-                creation = now.dropped(parent.get_span_context())
+            start_span = now.start_span
+            if alone:
+                if context:
+                    creation = now.dropped(parent.get_span_context())
+                elif now.draws_roots:
+                    creation, start_span = now.draw_root()
             if creation is None:
-                span = now.start_span(name, context, SpanKind.PRODUCER, of_record(attributes, value, key))
+                span = start_span(name, context, SpanKind.PRODUCER, of_record(attributes, value, key))
                 creation = span.get_span_context()
             if metrics is not None or span.is_recording():
                 sending = Sending(self, shared, span, metrics)

@@ -74,7 +74,8 @@ WHERE {_IN_REACH} AND TraceId IN {{ids:Array(String)}}
 _STEPS = (names.RECEIVE, names.DECODE, names.PREPROCESS, names.PREDICT, names.POSTPROCESS)
 # What `segments` and `hops` look for: a trace in which there is more of it than in the way has another shape.
 _LOOKED_FOR = ", ".join(
-    f"'{name}'" for name in (names.SEND_IMAGE, names.START_PROGRAM, names.ENCODE, *_STEPS, names.EXPLAIN)
+    f"'{name}'"
+    for name in (names.SEND_IMAGE, names.LATE_START, names.START_PROGRAM, names.ENCODE, *_STEPS, names.EXPLAIN)
 )
 _HAS = "s.kind IN ('server', 'client', 'producer', 'consumer') OR s.name IN (" + _LOOKED_FOR + ")"
 

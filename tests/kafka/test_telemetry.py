@@ -1,5 +1,7 @@
 """What is short-cut gives what the long way gives; and what a configuration says becomes attributes."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -24,6 +27,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext, TraceFlags, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from otel_kfs import __version__
 from otel_kfs.kafka import Producer, headers, telemetry
 from otel_kfs.kafka.client import client_attributes, send_operation
 
@@ -98,6 +102,7 @@ def test_headers_are_read_as_the_propagator_reads_them(pairs, with_baggage):
 
 UNSAMPLED = [SpanContext(0xA1, 0xB2, remote, TraceFlags(flags)) for remote in (True, False) for flags in (0, 2)]
 SAMPLED = [SpanContext(0xA1, 0xB2, remote, TraceFlags(1)) for remote in (True, False)]
+RATIOS = (TraceIdRatioBased, ParentBasedTraceIdRatio)
 SAMPLERS = [
     ALWAYS_ON,
     ALWAYS_OFF,
@@ -126,11 +131,120 @@ def test_what_is_certain_to_be_dropped_is_dropped_by_the_sampler_and_propagates_
         assert not span.is_recording()
         assert (certain.trace_flags, certain.trace_state) == (asked.trace_flags, asked.trace_state)
         assert certain.is_valid
-        assert (certain.trace_id == asked.trace_id) is parent.is_valid
+        assert certain.trace_id == asked.trace_id
     else:
         # The common ones are known.
         assert not (parent in UNSAMPLED and sampler in (ALWAYS_OFF, DEFAULT_ON, DEFAULT_OFF))
-        assert not (parent is INVALID_SPAN_CONTEXT and sampler in (ALWAYS_OFF, DEFAULT_OFF))
+
+
+class Seeded(RandomIdGenerator):
+    """The same ids again for each one with the same seed."""
+
+    def __init__(self, seed=1):
+        self.random = random.Random(seed)
+
+    def generate_trace_id(self):
+        return self.random.getrandbits(128)
+
+
+class NotRandom(Seeded):
+    def is_trace_id_random(self):
+        return False
+
+
+def roots(sampler, count, ids):
+    """(trace id, flags, state, whether recorded) of so many roots: ours, and those that the SDK starts itself."""
+    ours = telemetry.Telemetry(TracerProvider(sampler=sampler, shutdown_on_exit=False, id_generator=ids()))
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False, id_generator=ids()).get_tracer("x")
+    found = []
+    for _ in range(count):
+        fields, start_span = ours.draw_root()
+        span = NonRecordingSpan(SpanContext(*fields[:5])) if fields else start_span("x", Context())
+        found.append(span)
+    return [
+        [
+            (of.trace_id, of.is_remote, of.trace_flags, of.trace_state, span.is_recording())
+            for span in spans
+            for of in [span.get_span_context()]
+        ]
+        for spans in (found, [tracer.start_span("x", Context()) for _ in range(count)])
+    ]
+
+
+@pytest.mark.parametrize("ids", [Seeded, NotRandom])
+@pytest.mark.parametrize(
+    "sampler",
+    [ALWAYS_OFF, DEFAULT_OFF, *(kind(rate) for kind in RATIOS for rate in (0, 1e-3, 0.1, 0.5, 1 - 1e-9))],
+    ids=lambda sampler: sampler.get_description() if hasattr(sampler, "get_description") else None,
+)
+def test_a_root_is_kept_or_dropped_as_the_sdk_does_for_the_same_trace_id(sampler, ids):
+    ours, the_sdks = roots(sampler, 2000, ids)
+    assert ours == the_sdks
+
+
+@pytest.mark.parametrize("kind", RATIOS)
+@pytest.mark.parametrize("rate", [0.02, 0.3, 0.75])
+def test_as_many_roots_are_kept_as_the_ratio_says(kind, rate):
+    count = 20_000
+    ours, _ = roots(kind(rate), count, Seeded)
+    kept = sum(recorded for *_, recorded in ours)
+    assert abs(kept - rate * count) < 4 * (count * rate * (1 - rate)) ** 0.5
+
+
+@pytest.mark.parametrize("low_bits", [-1, 0, 1])
+def test_the_bound_of_a_ratio_is_the_sdk_s_to_the_last_bit(low_bits):
+    sampler = TraceIdRatioBased(0.3)
+
+    class AtTheBound(RandomIdGenerator):
+        def generate_trace_id(self):
+            return (7 << 64) + sampler.bound + low_bits
+
+    ours, the_sdks = roots(sampler, 1, AtTheBound)
+    assert ours == the_sdks
+    assert ours[0][-1] is (low_bits == -1)
+
+
+class MyRatio(TraceIdRatioBased):
+    pass
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        ALWAYS_ON,
+        DEFAULT_ON,
+        TraceIdRatioBased(1),
+        MyRatio(0.5),
+        ParentBased(MyRatio(0.5)),
+        AlwaysRecordSampler(TraceIdRatioBased(0.5)),
+        ParentBased(AlwaysRecordSampler(TraceIdRatioBased(0.5))),
+        StaticSampler(Decision.RECORD_ONLY),
+    ],
+    ids=lambda sampler: sampler.get_description(),
+)
+def test_roots_of_any_other_sampler_are_left_to_it(sampler):
+    assert not telemetry.Telemetry(TracerProvider(sampler=sampler, shutdown_on_exit=False)).draws_roots
+
+
+def test_the_tracer_that_the_provider_shares_keeps_its_own_ids():
+    provider = TracerProvider(sampler=TraceIdRatioBased(0.5), shutdown_on_exit=False)
+    ours = telemetry.Telemetry(provider)
+    while ours.draw_root()[0] is not None:
+        pass
+    assert provider.get_tracer(telemetry.SCOPE, __version__, telemetry.SCHEMA_URL).id_generator is provider.id_generator
+
+
+def test_a_kept_root_s_record_carries_the_span_that_was_exported(use, broker, topic, fetch):
+    exporter = use(sampler=ParentBasedTraceIdRatio(0.5))
+    producer = Producer({"bootstrap.servers": broker})
+    for _ in range(40):
+        producer.produce(topic, b"1")
+    producer.flush()
+    contexts = [trace.get_current_span(headers.extract(r.headers())).get_span_context() for r in fetch(topic, 40)]
+    sampled = {(of.trace_id, of.span_id) for of in contexts if of.trace_flags.sampled}
+    assert sampled == {(span.context.trace_id, span.context.span_id) for span in exporter.get_finished_spans()}
+    assert len({of.trace_id for of in contexts}) == 40
+    assert 0 < len(sampled) < 40
 
 
 def test_a_sampler_of_the_user_s_is_always_asked(use):
