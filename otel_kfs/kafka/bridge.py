@@ -24,7 +24,7 @@ from otel_kfs.kafka.bridging.retries import Abandoned, Limits
 from otel_kfs.kafka.bridging.workers import Workers
 from otel_kfs.kafka.config import consumer_config
 from otel_kfs.kafka.consumer import Consumer
-from otel_kfs.kafka.security import accepted
+from otel_kfs.kafka.security import Refusals, accepted
 
 __all__ = ["Answer", "Bridge"]
 
@@ -125,9 +125,11 @@ class Bridge:
             **({"enable.partition.eof": True} if redrive else {}),
             **(config or {}),
         }
-        self._unreached = ""
+        self._unreached = self._fatal = ""
         with accepted("the consumer's settings"):
-            self._consumer = Consumer(consumer_config(bootstrap_servers, group, settings))
+            settings = consumer_config(bootstrap_servers, group, settings)
+            self._consumer = Consumer(settings)
+        self._refusals: Refusals = settings["error_cb"]
         self._offsets.of(self._consumer)
         self._redrive = Redrive(self._consumer, self._topics[0], bootstrap_servers) if redrive else None
 
@@ -155,10 +157,16 @@ class Bridge:
         """What librdkafka tells of its connections: it connects again by itself, but not to better credentials."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             _log.warning("no broker reached at %s, trying again: %s", self._servers, self._unreached or error.str())
-        elif error.fatal() or error.code() == KafkaError._AUTHENTICATION:
-            raise ConfigError(f"the broker at {self._servers} refused: {error.str()}")
+        elif error.fatal():
+            self._fatal = error.str()
         else:
             self._unreached = error.str()
+
+    def _check(self) -> None:
+        """After each poll: whether the broker said what no new try can mend."""
+        self._refusals.check()
+        if self._fatal:
+            raise ConfigError(f"the broker at {self._servers} refused: {self._fatal}")
 
 
 def _model(url: str, host: str | None, timeout: float, session: Callable[[], requests.Session]) -> Model:
@@ -227,6 +235,7 @@ class _Run:
             if under_way + len(records) >= limit:
                 break
             timeout = 0.0
+        self._bridge._check()
         if records:
             for record, (owner, delivery) in zip(records, self._offsets.hand_out(records), strict=True):
                 self._workers.give(Task(record, owner, delivery), record.key())

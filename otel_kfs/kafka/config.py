@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_kfs.errors import ConfigError, MissingExtra
-from otel_kfs.kafka.security import raising_refusals, translated
+from otel_kfs.kafka.security import Refusals, translated
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def producer_config(bootstrap_servers: str, timeout: float, config: Mapping[str,
         "logger": _log,
         **config,
     }
-    return {**settings, "error_cb": raising_refusals(settings, settings.get("error_cb"))}
+    return {**settings, "error_cb": Refusals(settings, settings.get("error_cb"))}
 
 
 def consumer_config(bootstrap_servers: str, group: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,4 +96,4 @@ def consumer_config(bootstrap_servers: str, group: str, config: Mapping[str, Any
         "logger": _log,
         **config,
     }
-    return {**settings, "error_cb": raising_refusals(settings, settings.get("error_cb"))}
+    return {**settings, "error_cb": Refusals(settings, settings.get("error_cb"))}

@@ -67,6 +67,7 @@ class RecordSender:
             while not reports:
                 self._producer.poll(0.1)
                 if not reports:
+                    self._config["error_cb"].check()
                     self._reach.check(self._config)
         except BaseException:
             # Whoever was told of a failure must not find the record in the topic later.
@@ -102,6 +103,7 @@ class RecordSender:
                             f"{self._servers} keeps up, or send from fewer threads"
                         ) from error
                     self._producer.poll(0.1)
+                    self._config["error_cb"].check()
                     self._reach.check(self._config)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:

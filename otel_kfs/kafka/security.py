@@ -55,22 +55,33 @@ def accepted(where: str) -> Iterator[None]:
         raise ConfigError(f"{where}: {reason}") from None
 
 
-def raising_refusals(
-    config: Mapping[str, Any], otherwise: Callable[[KafkaError], None] | None
-) -> Callable[[KafkaError], None]:
-    """An `error_cb` that raises what trying again can't mend, and hands everything else on.
+class Refusals:
+    """An `error_cb` that keeps what trying again can't mend, and hands everything else on.
 
-    librdkafka connects again and again, with the same certificate and password; raised here, the error comes out of the
-    client's `poll`.
+    librdkafka connects again and again, with the same certificate and password. Whoever polls asks `check` after it:
+    raised within the callback, while connections are being made, an exception can take the whole process with it.
     """
 
-    def error_cb(error: KafkaError) -> None:
-        if reason := refusal(error, config):
-            raise ConfigError(reason)
-        if otherwise is not None:
-            otherwise(error)
+    def __init__(self, config: Mapping[str, Any], otherwise: Callable[[KafkaError], None] | None) -> None:
+        self._config = config
+        self._otherwise = otherwise
+        self._reason: str | None = None
 
-    return error_cb
+    def __call__(self, error: KafkaError) -> None:
+        """What librdkafka says."""
+        if reason := refusal(error, self._config):
+            self._reason = self._reason or reason
+        elif self._otherwise is not None:
+            self._otherwise(error)
+
+    def check(self) -> None:
+        """To be called after each `poll`.
+
+        Raises:
+            ConfigError: the brokers refused the certificate or the login.
+        """
+        if self._reason:
+            raise ConfigError(self._reason)
 
 
 def refusal(error: KafkaError, config: Mapping[str, Any]) -> str | None:
