@@ -32,6 +32,7 @@ _PROXY = {
     "proxy": ("#7d6d66", "#a89a93"),
 }
 _STEPS: dict[tuple[str, str], tuple[str, str]] = {
+    (SENDER, "late start"): ("#7a8594", "#9aa5b4"),
     (SENDER, "program start"): ("#9db4d0", "#7f9dc2"),
     (SENDER, "client"): ("#c9d4e2", "#5d6b7d"),
     (SENDER, "encode"): ("#5a86b8", "#6b9ad0"),
