@@ -7,11 +7,13 @@ from support import run_python
 
 pytest.importorskip("confluent_kafka")
 
+from confluent_kafka import KafkaError
+
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError
 from otel_kfs.kafka import Producer
 from otel_kfs.kafka.config import read_properties
-from otel_kfs.kafka.security import accepted
+from otel_kfs.kafka.security import Refusals, accepted
 
 pytestmark = pytest.mark.kafka
 
@@ -165,3 +167,28 @@ except SystemExit as ending:
     Path("payload.json").write_text("{}")
     done = run_python(script, OTEL_TRACES_EXPORTER="none")
     assert (done.stdout, done.stderr.count("\n")) == ("1 []\n", 1)
+
+
+def test_a_refusal_is_kept_for_the_check_and_raises_nothing_within_librdkafka_s_callback():
+    heard: list[KafkaError] = []
+    refusals = Refusals({}, heard.append)
+    down = KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
+    for error in (
+        KafkaError(KafkaError._AUTHENTICATION, "sasl_plaintext://127.0.0.1:9/1: wrong password (after 3ms in state X)"),
+        down,
+        KafkaError(KafkaError._AUTHENTICATION, "sasl_plaintext://127.0.0.1:9/1: something later"),
+    ):
+        refusals(error)
+    assert heard == [down]
+    with pytest.raises(ConfigError) as raised:
+        refusals.check()
+    assert str(raised.value) == (
+        "the broker at 127.0.0.1:9 refused the login: wrong password; "
+        "check sasl.mechanism, sasl.username and sasl.password"
+    )
+
+
+def test_without_a_refusal_the_check_passes():
+    refusals = Refusals({}, None)
+    refusals(KafkaError(KafkaError._TRANSPORT, "127.0.0.1:9/1: Connection refused"))
+    refusals.check()
