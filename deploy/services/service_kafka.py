@@ -1,4 +1,4 @@
-"""Apache Kafka: its jars by Maven, and one node that is broker and controller."""
+"""Apache Kafka: its jars by Maven, one node that is broker and controller, and further brokers of its cluster."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from service_maven import fetch_jars
 from service_process import (
@@ -28,6 +29,7 @@ from service_process import (
 FILES = HERE / "kafka"
 # Any 16 bytes name a cluster; a fixed name lets a kept data folder be opened again.
 CLUSTER_ID = "b3RlbC1rZnMtbG9jYWwtMQ"
+FIRST_NODE = 1
 MAX_RECORD_BYTES = 100 * 1024 * 1024
 REQUEST_OVERHEAD_BYTES = 1024 * 1024
 
@@ -49,6 +51,8 @@ class Kafka:
     home: Path
     data_dir: Path
     addresses: Mapping[str, str] = field(default_factory=dict)
+    node_id: int = FIRST_NODE
+    controller_port: int = 0
 
     @property
     def classpath(self) -> str:
@@ -81,15 +85,19 @@ def kafka(
     max_record_bytes: int = MAX_RECORD_BYTES,
     listeners: Mapping[str, Listener] | None = None,
     properties: Mapping[str, str] | None = None,
+    joins: Kafka | None = None,
 ) -> Iterator[Kafka]:
     """Run a broker on the port, or on a free one, keeping its data only if a folder is given.
 
     It has the listeners by name besides its plain one, each on a free port of its own; `properties` are further ones
-    of the broker.
+    of the broker. It is a cluster by itself, or one more broker of the cluster that another one began (`joins`).
     """
     home = fetch_kafka()
     listeners = listeners or {}
     port, controller_port, *more_ports = choose_ports(port, 0, *[0] * len(listeners))
+    # A joining broker's port is a number that no other one of its cluster has.
+    node_id = port if joins else FIRST_NODE
+    controller_port = joins.controller_port if joins else controller_port
     addresses = {name: f"{HOST}:{more}" for name, more in zip(listeners, more_ports, strict=True)}
     with tempfile.TemporaryDirectory(prefix="otel-kfs-kafka-") as scratch:
         data = Path(data_dir).absolute() if data_dir is not None else Path(scratch) / "data"
@@ -97,8 +105,11 @@ def kafka(
         settings = fill(
             FILES / "server.properties",
             Path(scratch) / "server.properties",
+            roles="broker" if joins else "broker,controller",
+            node_id=node_id,
             port=port,
             controller_port=controller_port,
+            controller_listener="" if joins else f",CONTROLLER://{HOST}:{controller_port}",
             data_dir=data,
             max_record_bytes=max_record_bytes,
             max_request_bytes=max_record_bytes + REQUEST_OVERHEAD_BYTES,
@@ -117,7 +128,7 @@ def kafka(
         options = ("-Xms256m", "-Xmx1g", "-Dkafka.log.level=info")
         command = [*_java(home, *options), "kafka.Kafka", str(settings)]
         with running("kafka", command, Path(scratch), lambda: _has_broker(port)) as server:
-            yield Kafka(server, f"{HOST}:{port}", home, data, addresses)
+            yield Kafka(server, f"{HOST}:{port}", home, data, addresses, node_id, controller_port)
 
 
 def _classpath(home: Path) -> str:
@@ -147,7 +158,7 @@ def _format(home: Path, settings: Path) -> None:
 
 
 def _has_broker(port: int) -> bool:
-    """Tell whether a metadata request is answered with at least one broker."""
+    """Tell whether a metadata request is answered with the broker that listens there."""
     # Metadata (key 3) version 1, correlation id 1, no client id, all topics. Spoken by hand, so
     # that the starter needs no Kafka library; a broker lists itself only once it serves clients.
     request = struct.pack(">hhihi", 3, 1, 1, -1, -1)
@@ -155,7 +166,22 @@ def _has_broker(port: int) -> bool:
         with socket.create_connection((HOST, port), timeout=2) as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
             with connection.makefile("rb") as answer:
-                size_correlation_brokers = answer.read(12)
-    except OSError:
+                return port in _broker_ports(answer)
+    except (OSError, struct.error):
         return False
-    return len(size_correlation_brokers) == 12 and struct.unpack(">iii", size_correlation_brokers)[2] > 0
+
+
+def _broker_ports(answer: BinaryIO) -> list[int]:
+    """Return the ports of the brokers that an answer to a metadata request lists."""
+
+    def number(form: str) -> int:
+        return int(struct.unpack(form, answer.read(struct.calcsize(form)))[0])
+
+    _size, _correlation, brokers = number(">i"), number(">i"), number(">i")
+    ports = []
+    for _ in range(brokers):
+        _node = number(">i")
+        answer.read(number(">h"))  # its host
+        ports.append(number(">i"))
+        answer.read(max(0, number(">h")))  # its rack; -1 is none
+    return ports

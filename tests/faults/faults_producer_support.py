@@ -9,12 +9,19 @@ import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 
 
-def new_topic(servers: str, partitions: int = 1, **config: str) -> str:
-    """A topic that nobody else uses."""
+def new_topic(servers: str, partitions: int = 1, on: int | None = None, **config: str) -> str:
+    """A topic that nobody else uses; on the broker with that id alone, if one is given."""
     topic = f"t-{uuid.uuid4().hex[:8]}"
     admin = AdminClient({"bootstrap.servers": servers})
-    admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
+    where = {"replication_factor": 1} if on is None else {"replica_assignment": [[on]] * partitions}
+    admin.create_topics([NewTopic(topic, partitions, config=config, **where)])[topic].result(30)
     return topic
+
+
+def leaders(servers: str, topic: str) -> list[int]:
+    """The id of the broker that leads each partition of a topic; -1: none does."""
+    found = AdminClient({"bootstrap.servers": servers}).list_topics(topic, timeout=30).topics[topic].partitions
+    return [found[number].leader for number in sorted(found)]
 
 
 def values(servers: str, topic: str, partitions: int = 1) -> list[bytes]:

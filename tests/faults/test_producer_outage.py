@@ -3,6 +3,8 @@
 import itertools
 import logging
 import threading
+import time
+from collections import Counter
 
 import pytest
 from faults_producer_support import new_topic, values
@@ -15,6 +17,8 @@ from otel_kfs.kafka import Producer
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 QUIET = {"logger": logging.getLogger("unreachable"), "linger.ms": 5}
+
+LONG_OUTAGE = 30.0  # seconds
 
 
 class Reports:
@@ -83,6 +87,76 @@ def test_records_that_time_out_in_an_outage_are_reported_and_their_spans_are_err
     assert values(kafka.bootstrap_servers, topic) == [b"1", b"2", b"6"] == list(reports.delivered)
     assert reports.failed == dict.fromkeys([b"3", b"4", b"5"], "_MSG_TIMED_OUT")
     assert sent(spans, topic) == [0, 1, "_MSG_TIMED_OUT", "_MSG_TIMED_OUT", "_MSG_TIMED_OUT", 2]
+
+
+class Flow:
+    """Records of one idempotent producer, each with its number as key and value."""
+
+    def __init__(self, servers, timeout):
+        self.topic, self.reports, self.sent = new_topic(servers), Reports(), 0
+        settings = {"bootstrap.servers": servers, "enable.idempotence": True, **QUIET}
+        self.producer = Producer({**settings, "message.timeout.ms": int(timeout * 1000)})
+
+    def send(self):
+        number = str(self.sent)  # as text, the key is an attribute of the record's span
+        self.producer.produce(self.topic, number.encode(), number, on_delivery=self.reports)
+        self.producer.poll(0.005)
+        self.sent += 1
+
+    def ended(self, spans):
+        """Of each record by its value, what its `send` spans say: offset or error type, one for each span."""
+        return Counter(
+            (
+                span.attributes["messaging.kafka.message.key"].encode(),
+                span.attributes[
+                    "error.type" if span.status.status_code is StatusCode.ERROR else "messaging.kafka.offset"
+                ],
+            )
+            for span in spans.get_finished_spans()
+            if span.name == f"send {self.topic}"
+        )
+
+
+def test_in_an_outage_of_30_s_every_record_is_delivered_once_or_reported_failed_and_its_span_says_which(spans, kafka):
+    servers = kafka.bootstrap_servers
+    patient, impatient = Flow(servers, timeout=4 * LONG_OUTAGE), Flow(servers, timeout=LONG_OUTAGE / 6)
+    flows = [patient, impatient]
+
+    def send():
+        for flow in flows:
+            flow.send()
+
+    wait_until("records", lambda: send() or all(len(flow.reports.delivered) > 500 for flow in flows))
+    kafka.kill()  # with records on their way
+    killed, back = [flow.sent for flow in flows], time.monotonic() + LONG_OUTAGE
+    hopeless = 0
+    while (now := time.monotonic()) < back:
+        send()
+        if now < back - LONG_OUTAGE / 2:
+            hopeless = impatient.sent
+    kafka.start_again()
+    for _ in range(500):
+        send()
+    assert [flow.producer.flush(120) for flow in flows] == [0, 0]
+
+    # Patience: all are there, once, in order, where their reports and spans say.
+    everything = [str(number).encode() for number in range(patient.sent)]
+    assert values(servers, patient.topic) == everything
+    places = {value: offset for offset, value in enumerate(everything)}
+    assert (patient.reports.delivered, patient.reports.failed) == (places, {})
+    assert patient.ended(spans) == Counter(places.items())
+
+    # None: each was delivered to where its report says, or reported failed.
+    delivered, failed = impatient.reports.delivered, impatient.reports.failed
+    assert len(delivered) + len(failed) == impatient.sent
+    assert set(failed.values()) == {"_MSG_TIMED_OUT"}
+    assert {str(number).encode() for number in range(killed[1], hopeless)} <= failed.keys()
+    assert impatient.ended(spans) == Counter([*delivered.items(), *failed.items()])
+    there = values(servers, impatient.topic)
+    assert len(set(there)) == len(there)
+    assert {value: there[offset] for value, offset in delivered.items()} == {value: value for value in delivered}
+    # What else is there was on its way when the broker was killed: written, and not acknowledged any more.
+    assert set(there) - delivered.keys() <= failed.keys() & {str(number).encode() for number in range(killed[1])}
 
 
 def test_a_sender_waits_an_outage_out_and_delivers_once(spans, kafka):

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import services
-from faults_producer_support import new_topic
+from faults_producer_support import leaders, new_topic
 from opentelemetry.trace import StatusCode
-from support import JPG, read_traces
+from support import JPG, read_traces, wait_until
 
 from otel_kfs import KafkaSender
 from otel_kfs.errors import ConfigError
@@ -65,6 +65,21 @@ def test_a_topic_that_does_not_exist(strict, send):
     assert send(strict.bootstrap_servers, "nowhere") == (
         f"Error: there is no topic nowhere at {strict.bootstrap_servers}: check --topic, or create it\n"
     )
+
+
+def test_a_topic_whose_only_broker_is_down(strict, send):
+    servers = strict.bootstrap_servers
+    with services.kafka(joins=strict, properties=PROPERTIES) as second:
+        topic = new_topic(servers, on=second.node_id)
+        second.kill()
+        wait_until("no leader", lambda: leaders(servers, topic) == [-1])
+        assert send(servers, topic, "--timeout", "2") == (
+            f"Error: not delivered within 2 s: topic {topic} at {servers} has no leader for partition 0: start one of "
+            f"the brokers that hold it ({second.node_id})\n"
+        )
+        second.start_again()
+        # The first record of the topic: the one that was reported failed did not get there later.
+        assert KafkaSender(servers, topic).send(JPG) == (topic, 0, 0)
 
 
 def test_a_wrong_password(strict, send, tmp_path):
