@@ -30,6 +30,7 @@ READ_SIDE = [
 ]
 WRITE_SIDE = {
     "otel_kfs.redaction",
+    "otel_kfs.redaction_instrumentor",
     "otel_kfs.exporting",
     "otel_kfs.tracing",
     "otel_kfs.tls",
@@ -164,6 +165,7 @@ def test_kafka_knows_neither_senders_nor_serving(module):
         ("otel_kfs.tls", set()),
         ("otel_kfs.model_access", {"otel_kfs.tls"}),
         ("otel_kfs.tracing", {"otel_kfs.exporting"}),
+        ("otel_kfs.redaction_instrumentor", {"otel_kfs.redaction", "otel_kfs.tracing"}),
         ("otel_kfs.model_client", {"otel_kfs.tracing", "otel_kfs.encodings"}),
         ("otel_kfs.sent_image", {"otel_kfs.tracing", "otel_kfs.encodings"}),
     ],
