@@ -35,6 +35,9 @@ Examples:
       --concurrency 8 --retries 8 --retry-for 300 --dead-letter-topic mobilenet.dead-letters
   otel-kfs bridge --bootstrap-servers localhost:9092 --dead-letter-topic mobilenet.dead-letters --redrive \\
       --url http://ingress --model mobilenet
+
+\b
+Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come to its end.
 """,
 )
 @click.option("--bootstrap-servers", required=True, help="host:port,...")
@@ -74,7 +77,7 @@ Examples:
 )
 @click.option("--on-refused", type=_POLICY, help="A 4xx.  [default: dead-letter with such a topic, else skip]")
 @click.option("--on-unanswered", type=_POLICY, help="After all retries.  [default: dead-letter, else stop]")
-@click.option("--redrive", is_flag=True, help="Hand over the dead-letter topic's records, up to its present end.")
+@click.option("--redrive", is_flag=True, help="Hand over the dead-letter topic's records to its present end, and end.")
 @click.option(
     "--grace",
     type=click.FloatRange(0),

@@ -13,7 +13,7 @@ import requests
 from confluent_kafka import KafkaError, TopicPartition
 
 from otel_kfs import tracing
-from otel_kfs.errors import ConfigError
+from otel_kfs.errors import ConfigError, NotParked, SendError
 from otel_kfs.kafka.bridging import outcomes
 from otel_kfs.kafka.bridging.dead_letters import DeadLetters
 from otel_kfs.kafka.bridging.handing import Manner, Model, Task, hand_over
@@ -24,6 +24,7 @@ from otel_kfs.kafka.bridging.retries import Abandoned, Limits
 from otel_kfs.kafka.bridging.workers import Workers
 from otel_kfs.kafka.config import consumer_config
 from otel_kfs.kafka.consumer import Consumer
+from otel_kfs.kafka.outages import Outages
 from otel_kfs.kafka.security import Refusals, accepted
 
 __all__ = ["Answer", "Bridge"]
@@ -100,7 +101,7 @@ class Bridge:
         self._room = max_in_flight or (1 if concurrency == 1 else 2 * concurrency)
         self._grace = grace
         self._concurrency = concurrency
-        self._model = partial(_model, url, host, timeout, session)
+        self._model = partial(_model, url, host, timeout, session, Outages(_log, "the model does not answer"))
         parks = dead_letter_topic is not None
         self._manner = Manner(
             group,
@@ -126,6 +127,7 @@ class Bridge:
             **(config or {}),
         }
         self._unreached = self._fatal = ""
+        self._outages = Outages(_log, f"no broker reached at {bootstrap_servers}")
         with accepted("the consumer's settings"):
             settings = consumer_config(bootstrap_servers, group, settings)
             self._consumer = Consumer(settings)
@@ -156,11 +158,11 @@ class Bridge:
     def _connection_error(self, error: KafkaError) -> None:
         """What librdkafka tells of its connections: it connects again by itself, but not to better credentials."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            _log.warning("no broker reached at %s, trying again: %s", self._servers, self._unreached or error.str())
+            self._outages.met(self._unreached or error.str())
         elif error.fatal():
             self._fatal = error.str()
         else:
-            self._unreached = error.str()
+            self._unreached = error.str().partition(" (after ")[0]
 
     def _check(self) -> None:
         """After each poll: whether the broker said what no new try can mend."""
@@ -169,8 +171,10 @@ class Bridge:
             raise ConfigError(f"the broker at {self._servers} refused: {self._fatal}")
 
 
-def _model(url: str, host: str | None, timeout: float, session: Callable[[], requests.Session]) -> Model:
-    return Model(url, host, timeout, session())
+def _model(
+    url: str, host: str | None, timeout: float, session: Callable[[], requests.Session], outages: Outages
+) -> Model:
+    return Model(url, host, timeout, session(), outages)
 
 
 class _Run:
@@ -249,24 +253,26 @@ class _Run:
 
     def _work(self, number: int, task: Task) -> None:
         """A worker's part. Whatever fails, fails the run: the loop sees it and ends."""
-        bridge, offset = self._bridge, task.record.offset()
+        bridge = self._bridge
         if self._failure is not None or task.owner.given_up.is_set():
             bridge.tally.abandoned()
             return
-        self._offsets.start(task.owner, offset)
+        self._offsets.start(task.owner, task.record.offset())
         try:
             answer = hand_over(task, self._models[number], bridge._manner, bridge._dead_letters, self._ends)
             with self._telling:
                 bridge.tally.told(answer)
                 self._on_answer(answer)
         except Abandoned as abandoned:
-            _log.info("%s[%d]@%d: %s", task.record.topic(), task.record.partition(), offset, abandoned)
+            _log.info("%s: %s", _place(task), abandoned)
             bridge.tally.abandoned()
         except BaseException as failure:
+            if isinstance(failure, SendError | NotParked):
+                failure.args = (f"{_place(task)} stays uncommitted and comes again: {failure}", *failure.args[1:])
             # The first one counts: what follows it may be its consequence.
             self._failure = self._failure or failure
         else:
-            self._offsets.done(task.owner, offset)
+            self._offsets.done(task.owner, task.record.offset())
 
     def _finish(self) -> None:
         """Let what is in hand end, within the grace; commit what is done."""
@@ -280,9 +286,7 @@ class _Run:
         late = self._workers.wait_until_done(wanted, time.monotonic() + bridge._grace)
         if late:
             bridge.tally.abandoned(len(late))
-            _log.warning(
-                "%d records were not answered within the grace of %g s; they come again", len(late), bridge._grace
-            )
+            _log.warning("not answered within the grace of %g s, to come again: %d", bridge._grace, len(late))
 
     def _assigned(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
         self._offsets.assigned(partitions)
@@ -300,3 +304,7 @@ class _Run:
         owners = self._offsets.give_up(partitions)
         self._bridge.tally.abandoned(len(self._workers.take_back(lambda task: task.owner in owners)))
         self._offsets.release(partitions, commit=False)
+
+
+def _place(task: Task) -> str:
+    return f"{task.record.topic()}[{task.record.partition()}]@{task.record.offset()}"

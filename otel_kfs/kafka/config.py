@@ -49,8 +49,10 @@ def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
     where = os.fspath(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"can't read {where}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"can't read {where}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"can't read {where}: it is not text in UTF-8") from error
     settings = {}
     number = 1
     try:

@@ -11,6 +11,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from otel_kfs.errors import SendError
+from otel_kfs.kafka.outages import Outages
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class Reach:
         self.reached = False
         self._servers = servers
         self._reason = ""
+        self._outages = Outages(_log, f"no broker reached at {servers}")
         self._waiting_since: float | None = None
 
     def heard(self, error: KafkaError) -> None:
@@ -35,7 +37,7 @@ class Reach:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._reason = error.str().partition(" (after ")[0]
         elif self.reached:
-            _log.warning("no broker reached at %s, trying again: %s", self._servers, self._reason or error.str())
+            self._outages.met(self._reason or error.str())
 
     def check(self, config: Mapping[str, Any]) -> None:
         """To be called while a record waits: `config` is its producer's.
@@ -60,10 +62,14 @@ class Reach:
         if metadata is None:
             return self._nobody()
         partitions = metadata.topics[topic].partitions.values() if topic in metadata.topics else ()
-        orphans = sorted(partition.id for partition in partitions if partition.leader < 0)
+        orphans = [partition for partition in partitions if partition.leader < 0]
         if orphans:
-            which = ", ".join(map(str, orphans))
-            return f"topic {topic} at {self._servers} has no leader for partition {which}; start its brokers"
+            which = ", ".join(map(str, sorted(partition.id for partition in orphans)))
+            holders = ", ".join(map(str, sorted({broker for partition in orphans for broker in partition.replicas})))
+            return (
+                f"topic {topic} at {self._servers} has no leader for partition {which}: start one of the brokers that "
+                f"hold it ({holders})"
+            )
         return f"the broker at {self._servers} answers, but not in time: raise --timeout (now {seconds:g} s)"
 
     def _nobody(self) -> str:

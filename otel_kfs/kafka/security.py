@@ -58,8 +58,9 @@ def accepted(where: str) -> Iterator[None]:
 class Refusals:
     """An `error_cb` that keeps what trying again can't mend, and hands everything else on.
 
-    librdkafka connects again and again, with the same certificate and password. Whoever polls asks `check` after it:
-    raised within the callback, while connections are being made, an exception can take the whole process with it.
+    librdkafka connects again and again, with the same certificate and password. Whoever polls asks `check` after it.
+    Raised within the callback, an exception would never be let go of, and neither would the client that its traceback
+    holds: its threads, still shaking hands when OpenSSL tidies up at the process's end, crashed it (exit code -11).
     """
 
     def __init__(self, config: Mapping[str, Any], otherwise: Callable[[KafkaError], None] | None) -> None:

@@ -101,21 +101,24 @@ def test_the_grace_bounds_how_long_a_record_in_hand_is_waited_for(run, server, s
     output, errors = bridge.communicate(timeout=30)
     assert (bridge.returncode, output) == (143, "")
     assert errors.splitlines()[-2:] == [
-        "WARNING otel_kfs.kafka.bridge: 1 records were not answered within the grace of 0.1 s; they come again",
+        "WARNING otel_kfs.kafka.bridge: not answered within the grace of 0.1 s, to come again: 1",
         "0 records: 1 given back",
     ]
     assert committed().offset == 0
 
 
-def test_a_model_that_can_t_be_reached_ends_it_with_one_line_and_exit_code_1(run, send, committed):
+def test_a_model_that_can_t_be_reached_ends_it_with_one_line_and_exit_code_1(run, send, committed, topic):
     send(b"1")
     url = f"http://127.0.0.1:{free_port()}"
-    bridge = run("--url", url, "--retries", "1")
+    bridge = run("--url", url, "--retries", "3")
     output, errors = bridge.communicate(timeout=60)
     assert (bridge.returncode, output) == (1, "")
+    why = f"can't reach {url}: nothing answers there; check the URL and that the server runs"
     assert errors.splitlines()[1:] == [
+        # Said when it begins, and once, however many retries there are.
+        f"WARNING otel_kfs.kafka.bridge: the model does not answer, trying again: {why}",
         "0 records",
-        f"Error: can't reach {url}: nothing answers there; check the URL and that the server runs",
+        f"Error: {topic}[0]@0 stays uncommitted and comes again: {why}",
     ]
     assert committed().offset <= 0
 
@@ -146,11 +149,22 @@ def test_options_that_do_not_fit_together_are_a_usage_error(run, options, topics
     assert (bridge.returncode, errors.splitlines()[-1]) == (2, line)
 
 
-def test_a_redrive_of_a_topic_that_is_not_there_ends_with_one_line(run):
+def test_a_redrive_of_a_topic_that_is_not_there_ends_with_one_line(run, broker):
     bridge = run("--redrive", "--dead-letter-topic", "not-there", topics=())
     _, errors = bridge.communicate(timeout=60)
     assert bridge.returncode == 1
-    assert errors.splitlines()[-1].startswith("Error: topic not-there at 127.0.0.1:")
+    assert errors.splitlines()[1:] == [
+        "0 records",
+        f"Error: there is no topic not-there at {broker}: check --dead-letter-topic",
+    ]
+
+
+def test_a_redrive_without_a_broker_ends_with_one_line(run):
+    servers = f"127.0.0.1:{free_port()}"
+    bridge = run("--redrive", "--dead-letter-topic", "d", topics=(), servers=servers)
+    _, errors = bridge.communicate(timeout=60)
+    assert bridge.returncode == 1
+    assert errors.splitlines()[-1].startswith(f"Error: no broker at {servers} says where topic d ends (")
 
 
 def test_a_broker_that_is_not_there_is_said_in_one_line(run):

@@ -176,7 +176,7 @@ def test_the_redrive_of_a_topic_of_many_partitions_ends(broker, group, server, m
 def test_the_redrive_of_a_topic_that_is_not_there_is_a_configuration_error(broker, server, group):
     name = f"not-there-{uuid.uuid4().hex[:8]}"
     running = Bridge(broker, [], server.url, group=group, config=SOON_JOINED, dead_letter_topic=name, redrive=True)
-    with pytest.raises(ConfigError, match=f"^topic {name} at {broker}: "):
+    with pytest.raises(ConfigError, match=f"^there is no topic {name} at {broker}: check --dead-letter-topic$"):
         to_its_end(running)
 
 
@@ -184,8 +184,23 @@ def test_a_record_that_can_t_be_parked_stays_uncommitted(bridge, server, send, c
     server.answers(400)
     send(b"1" * 1000)
     settings = {"message.max.bytes": 1000}
-    with pytest.raises(NotParked, match=f"^the record was not written to the dead-letter topic {dead}: .*too large"):
+    with pytest.raises(
+        NotParked, match=f"comes again: the record was not written to the dead-letter topic {dead}: .*too large"
+    ):
         run_until(bridge(server.url, dead_letter_topic=dead, dead_letter_config=settings), 1)
+    assert committed().offset <= 0
+
+
+def test_a_login_that_the_dead_letter_topic_s_broker_refuses_stops_it_with_the_record_uncommitted(
+    bridge, broker, server, dead, send, committed
+):
+    server.answers(400, b"no picture")
+    send(b"1")
+    login = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "me"}
+    with pytest.raises(ConfigError, match=rf"^the broker at {broker} refused the login: "):
+        run_until(
+            bridge(server.url, dead_letter_topic=dead, dead_letter_config={**login, "sasl.password": "secret"}), 1
+        )
     assert committed().offset <= 0
 
 

@@ -1,9 +1,10 @@
 """Java's logins and stores in librdkafka's words; what can't be translated is named, and no value is ever shown."""
 
+import sys
 from pathlib import Path
 
 import pytest
-from support import run_python
+from support import start
 
 pytest.importorskip("confluent_kafka")
 
@@ -151,12 +152,9 @@ def test_a_setting_that_librdkafka_does_not_take_is_named_without_its_value(sett
     assert (str(raised.value), raised.value.__cause__) == (message, None)
 
 
-def test_a_command_that_failed_has_let_go_of_its_client_when_it_exits():
-    """Closed by the interpreter's very end, a client crashed now and then: exit code -11."""
-    script = f"""
+LEFT = """
 import gc, sys
-sys.argv = ["otel-kfs", "send", "--transport", "kafka", "--bootstrap-servers", "127.0.0.1:{free_port()}",
-            "--topic", "t", "--timeout", "1", "--json", "payload.json"]
+sys.argv = ["otel-kfs", "send", "--transport", "kafka", "--topic", "t", "--json", "payload.json", *sys.argv[1:]]
 from otel_kfs.cli import main
 try:
     main()
@@ -164,9 +162,30 @@ except SystemExit as ending:
     from otel_kfs.kafka import Producer
     print(ending.code, [held for held in gc.get_objects() if isinstance(held, Producer)])
 """
+
+
+def left(*options: str) -> tuple[str, str]:
+    """What a command that fails still holds of its client when it exits, after its exit code; and what it said."""
     Path("payload.json").write_text("{}")
-    done = run_python(script, OTEL_TRACES_EXPORTER="none")
-    assert (done.stdout, done.stderr.count("\n")) == ("1 []\n", 1)
+    with start([sys.executable, "-c", LEFT, *options], OTEL_TRACES_EXPORTER="none") as process:
+        return process.communicate(timeout=60)
+
+
+def test_a_command_that_failed_has_let_go_of_its_client_when_it_exits():
+    """Closed by the interpreter's very end, a client crashed now and then: exit code -11."""
+    printed, said = left("--bootstrap-servers", f"127.0.0.1:{free_port()}", "--timeout", "1")
+    assert (printed, said.count("\n")) == ("1 []\n", 1)
+
+
+def test_a_command_that_was_refused_has_let_go_of_its_client_too(certificates, https):
+    server = https(certificates.server_context(mutual=True))
+    Path("client.properties").write_text(f"security.protocol=SSL\nssl.ca.location={certificates.ca}\n")
+    printed, said = left("--bootstrap-servers", f"127.0.0.1:{server.port}", "--producer-config", "client.properties")
+    assert printed == "1 []\n"
+    assert said == (
+        f"Error: no TLS connection to the broker at 127.0.0.1:{server.port}: the server wants a client certificate; "
+        "check security.protocol, ssl.keystore.location or ssl.certificate.location\n"
+    )
 
 
 def test_a_refusal_is_kept_for_the_check_and_raises_nothing_within_librdkafka_s_callback():

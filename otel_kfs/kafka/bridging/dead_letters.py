@@ -22,7 +22,7 @@ from otel_kfs.errors import NotParked, SendError
 from otel_kfs.kafka.config import MAX_RECORD_BYTES, producer_config
 from otel_kfs.kafka.headers import extract_span, inject
 from otel_kfs.kafka.producer import Producer
-from otel_kfs.kafka.security import accepted
+from otel_kfs.kafka.security import Refusals, accepted
 
 _log = logging.getLogger(__name__)
 
@@ -88,26 +88,27 @@ class DeadLetters:
         self._group = group
         shared = {key: value for key, value in consumer_settings.items() if key.startswith(_SHARED)}
         with accepted("settings for the dead-letter topic"):
-            self._producer = Producer(
-                producer_config(
-                    bootstrap_servers,
-                    _DELIVERY_SECONDS,
-                    {
-                        # A record of the largest size that a consumer gets, with more headers than it had.
-                        "message.max.bytes": MAX_RECORD_BYTES + 1_000_000,
-                        "enable.idempotence": True,
-                        "error_cb": lambda error: _log.debug("dead-letter producer: %s", error.str()),
-                        "log_level": 2,
-                        **(shared if settings is None else settings),
-                    },
-                )
+            config = producer_config(
+                bootstrap_servers,
+                _DELIVERY_SECONDS,
+                {
+                    # A record of the largest size that a consumer gets, with more headers than it had.
+                    "message.max.bytes": MAX_RECORD_BYTES + 1_000_000,
+                    "enable.idempotence": True,
+                    "error_cb": lambda error: _log.debug("dead-letter producer: %s", error.str()),
+                    "log_level": 2,
+                    **(shared if settings is None else settings),
+                },
             )
+            self._producer = Producer(config)
+        self._refusals: Refusals = config["error_cb"]
 
     def park(self, record: Any, error: SendError, attempt: int) -> str:
         """Write one record there and wait for the acknowledgement; returns `topic[partition]@offset`.
 
         Raises:
             NotParked: it was not acknowledged.
+            ConfigError: the broker refuses the producer's certificate or login.
         """
         headers = self._headers(record, error, attempt)
         with tracing.tracer().start_as_current_span(
@@ -148,6 +149,7 @@ class DeadLetters:
         # Any thread may get the report of any record; it comes by itself once message.timeout.ms is over.
         while not reported.is_set():
             self._producer.poll(0.05)
+            self._refusals.check()
         failure, parked = reports[0]
         if failure is not None:
             hint = ": raise the topic's max.message.bytes" if failure.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""

@@ -18,6 +18,7 @@ from otel_kfs.kafka.bridging.offsets import PartitionOffsets
 from otel_kfs.kafka.bridging.outcomes import Answer, Outcome, Policy
 from otel_kfs.kafka.bridging.retries import Limits, Requests, is_refusal, waiting_for
 from otel_kfs.kafka.handling import process
+from otel_kfs.kafka.outages import Outages
 from otel_kfs.model_client import ModelClient
 
 
@@ -45,8 +46,8 @@ class Manner:
 class Model:
     """One worker's connection to the model."""
 
-    def __init__(self, url: str, host: str | None, timeout: float, session: requests.Session) -> None:
-        self.requests = Requests(session)
+    def __init__(self, url: str, host: str | None, timeout: float, session: requests.Session, outages: Outages) -> None:
+        self.requests = Requests(session, outages)
         self._client = ModelClient(url, host=host, timeout=timeout, session=session)
 
     def answer(self, record: Any, limits: Limits, stopped: Callable[[float], bool]) -> dict[str, Any]:

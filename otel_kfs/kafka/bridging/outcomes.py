@@ -60,6 +60,7 @@ class Tally:
         with self._lock:
             total = self._outcomes.total()
             parts = [f"{self._outcomes[outcome]} {outcome}" for outcome in sorted(self._outcomes)]
-            more = {"delivered again": self._repeated, "retries": self._retries, "given back": self._abandoned}
+            retries = "retry" if self._retries == 1 else "retries"
+            more = {"delivered again": self._repeated, retries: self._retries, "given back": self._abandoned}
         parts += [f"{count} {what}" for what, count in more.items() if count]
         return f"{total} record{'' if total == 1 else 's'}{': ' if parts else ''}{', '.join(parts)}"

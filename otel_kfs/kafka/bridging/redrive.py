@@ -33,6 +33,8 @@ class Redrive:
         """
         try:
             found = self._consumer.list_topics(self._topic, timeout=_ASK_SECONDS).topics[self._topic]
+            if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise ConfigError(f"there is no topic {self._topic} at {self._servers}: check --dead-letter-topic")
             if found.error is not None:
                 raise ConfigError(f"topic {self._topic} at {self._servers}: {found.error.str()}")
             self._ends = {
@@ -42,7 +44,10 @@ class Redrive:
                 for partition in found.partitions
             }
         except KafkaException as error:
-            raise ConfigError(f"no end of topic {self._topic} from {self._servers}: {error.args[0].str()}") from error
+            raise ConfigError(
+                f"no broker at {self._servers} says where topic {self._topic} ends ({error.args[0].str()}); check "
+                "--bootstrap-servers and that the broker runs"
+            ) from error
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """These are this redrive's part."""

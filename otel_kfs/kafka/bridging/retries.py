@@ -18,6 +18,7 @@ from tenacity.wait import wait_base, wait_random_exponential
 
 from otel_kfs import names
 from otel_kfs.errors import SendError
+from otel_kfs.kafka.outages import Outages
 
 T = TypeVar("T")
 
@@ -50,9 +51,10 @@ def is_refusal(error: SendError) -> bool:
 class Requests:
     """The requests of one worker: counts those of one record, and keeps what a server says of when to try again."""
 
-    def __init__(self, session: requests.Session) -> None:
+    def __init__(self, session: requests.Session, outages: Outages) -> None:
         self.count = 0
         self.retry_after: str | None = None
+        self._outages = outages
         for prefix, adapter in list(session.adapters.items()):
             session.mount(prefix, _Watched(adapter, self))
 
@@ -73,6 +75,7 @@ class Requests:
             retry=retry_if_exception(lambda error: isinstance(error, SendError) and not is_refusal(error)),
             wait=_Wait(self),
             stop=stop_any(stop_after_attempt(limits.retries + 1), stop_before_delay(limits.seconds)),
+            before_sleep=lambda state: self._outages.met(str(state.outcome and state.outcome.exception())),
             sleep=sleep,
             reraise=True,
         )
