@@ -34,8 +34,6 @@ from .run import Soak, say
 
 INTERRUPTED = 130  # the exit code
 SHARE = 0.7  # of the highest rate that was held
-# A broker that comes back must wait until its former self is given up: 9 s, unless told otherwise.
-SOON_BACK = {"broker.heartbeat.interval.ms": "500", "broker.session.timeout.ms": "2000"}
 
 
 def main() -> int:
@@ -53,8 +51,11 @@ def main() -> int:
         raise SystemExit(f"soak: can't make the folder {folder}: {error.strerror}") from None
     say(f"starting; logs and traces are in {folder}")
     try:
-        with services.kafka(properties=SOON_BACK) as kafka, Children(folder) as children:
-            text, code = _run(Soak(args.minutes, folder, kafka, children), args.rate)
+        with services.kafka() as kafka, Children(folder) as children:
+            try:
+                text, code = _run(Soak(args.minutes, folder, kafka, children), args.rate)
+            finally:
+                shutil.copy(kafka.server.log, folder / "kafka.log")
     except services.ServiceError as error:
         raise SystemExit(f"soak: {error}") from None
     except KeyboardInterrupt:

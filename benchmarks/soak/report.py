@@ -22,6 +22,7 @@ SETTLED_SECONDS = 90.0  # of a process's life under load, before its memory coun
 WINDOW_SECONDS = 30.0  # what a memory is the median of
 SHORTEST_SECONDS = 200.0  # of a life under load, for its memory to be judged
 MOST_GROWTH = 0.05
+LONGEST_SILENCE_SECONDS = 60.0  # of the bridges; a broker's outage and the group's session after it are within
 
 _NOT_EXPORTED = re.compile(r"(\d+) of (\d+) spans were not exported to http")
 
@@ -34,10 +35,13 @@ def report(soak: Any, account: Account, highest: float | None, *, interrupted: b
         + (f" (the ramp held {highest:g})" if highest else "")
         + f", Python {platform.python_version()}, {os.cpu_count()} cores, load average "
         + (f"{statistics.median(soak.load):.1f}" if soak.load else "unknown")
+        + f"; the bridges' longest silence: {soak.silence:.0f} s"
         + (". Interrupted: what is open is not lost." if interrupted else "."),
         *_images(account, interrupted),
     ]
     problems = list(account.problems)
+    if soak.silence > LONGEST_SILENCE_SECONDS:
+        problems.append(f"for {soak.silence:.0f} s no bridge dealt with a record")
     if not interrupted:
         parts += _spans(soak, problems)
         parts += _tables(soak, account, problems)

@@ -74,6 +74,8 @@ class Soak:
         self.rate = 0.0
         self.begin = self.end = time.monotonic()
         self.load: list[float] = []
+        self.silence = 0.0  # the longest time, in seconds under load, in which no bridge told of a record
+        self._heard = self.begin
         self._live: dict[str, Child] = {}
         self._said = 0.0
 
@@ -132,7 +134,10 @@ class Soak:
         """Take in what the processes have printed."""
         for child in self.children.all:
             if child.name.startswith("bridge"):
-                self.told += child.news()
+                told = child.news()
+                self.told += told
+                if told:
+                    self._heard = time.monotonic()
             elif child.name.startswith("sender"):
                 self.sent["HTTP" if "http" in child.name else "Kafka"] += child.news()
             elif child.name.startswith("collector"):
@@ -202,7 +207,7 @@ class Soak:
             [(at, self.fail, what) for at, what, _ in due] + [(at + lasts, self.mend, what) for at, what, lasts in due],
             key=lambda event: event[0],
         )
-        self.begin = time.monotonic()
+        self.begin = self._heard = time.monotonic()
         sampled = 0.0
         while (now := time.monotonic() - self.begin) < self.seconds:
             while events and events[0][0] <= now:
@@ -213,6 +218,7 @@ class Soak:
                 self.children.sample()
                 self.load.append(os.getloadavg()[0])
             self.listen()
+            self.silence = max(self.silence, time.monotonic() - self._heard)
             for died in self.children.died():
                 if died not in self.problems:
                     self.problems.append(died)
