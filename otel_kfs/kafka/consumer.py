@@ -97,17 +97,19 @@ class ReceiveClient:
             error = next(record.error() for record in batch if record.error() is not None)
             failure = (error.name(), error.str())
         now = telemetry.current
-        span = now.start_span(
-            name,
-            context,
-            SpanKind.CLIENT,
-            {**attributes, names.MESSAGING_BATCH_MESSAGE_COUNT: len(good)},
-            start_time=start,
-            links=[Link(creation) for record in good if (creation := creation_context(record)).is_valid],
-        )
-        if failure is not None:
-            mark_failed(span, failure)
-        span.end(end)
+        dropped, start_span = now.child(trace.get_current_span(context).get_span_context())
+        if dropped is None:
+            span = start_span(
+                name,
+                context,
+                SpanKind.CLIENT,
+                {**attributes, names.MESSAGING_BATCH_MESSAGE_COUNT: len(good)},
+                start_time=start,
+                links=[Link(creation) for record in good if (creation := creation_context(record)).is_valid],
+            )
+            if failure is not None:
+                mark_failed(span, failure)
+            span.end(end)
         if now.metrics.enabled:
             if good:
                 now.metrics.consumed(len(good), metric_attributes)

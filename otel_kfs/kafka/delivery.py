@@ -12,16 +12,24 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+)
 
 from otel_kfs import names
 from otel_kfs.kafka import telemetry
-from otel_kfs.kafka.client import Shared, error_type, send_operation
+from otel_kfs.kafka.client import error_type, send_operation
 from otel_kfs.kafka.headers import inject, inject_alone
 from otel_kfs.kafka.metrics import Metrics
 from otel_kfs.tracing import report_failure
@@ -33,52 +41,55 @@ Failure = tuple[str, str]  # error.type and a description
 _NOT_SENT = {"_PURGE_QUEUE"}
 
 
+class Measured(NamedTuple):
+    """What the metrics of a sending need at its end."""
+
+    metrics: Metrics
+    attributes: dict[str, Any]
+    start: int  # ns since the epoch
+
+
 class Sending:
     """One record between `produce()` and its delivery report; as the client's callback, it takes the report."""
 
-    __slots__ = ("_metrics", "_shared", "_span", "_start", "_undelivered", "callback")
+    __slots__ = ("_callback", "_client", "_measured", "_span")
 
-    def __init__(self, client: SendClient, shared: Shared, span: Span, metrics: Metrics | None) -> None:
+    def __init__(
+        self, client: SendClient, span: Span, measured: Measured | None, callback: DeliveryCallback | None = None
+    ) -> None:
+        self._client = client
         self._span = span
-        self._metrics = metrics
-        if metrics is not None:
-            self._shared = shared
-            self._start = time.time_ns()
-        self._undelivered = client.undelivered
-        self._undelivered.add(self)
-        self.callback: DeliveryCallback | None = None
+        self._measured = measured
+        self._callback = callback
+        client.undelivered.add(self)
 
     def __call__(self, error: Any, record: Any) -> None:
         """The delivery report: `error` is a KafkaError, or None."""
         self.end(None if error is None else (error.name(), error.str()), record)
-        # Last, so that the user's exceptions pass through as those of any callback do.
-        if self.callback is not None:
-            self.callback(error, record)
+        callback = self._callback
+        if callback is not None:
+            # Last, so that the user's exceptions pass through as those of any callback do.
+            callback(error, record)
 
-    def end(self, failure: Failure | None = None, record: Any = None, *, sent: bool = True) -> None:
+    def end(self, failure: Failure | None = None, record: Any = None, sent: bool = True) -> None:
         """End the span now, if nobody did before; `sent` is False for what never left the client. Never raises."""
         try:
-            self._undelivered.remove(self)
+            self._client.undelivered.remove(self)
         except KeyError:
             return
         try:
             ended = time.time_ns()
-            place = {}
+            span, partition = self._span, None
             if failure is not None:
-                mark_failed(self._span, failure)
+                mark_failed(span, failure)
             elif record is not None:
-                place[names.MESSAGING_DESTINATION_PARTITION_ID] = str(record.partition())
-                place[names.MESSAGING_KAFKA_OFFSET] = record.offset()
-                self._span.set_attributes(place)
-            self._span.end(ended)
-            if self._metrics is not None:
-                place.pop(names.MESSAGING_KAFKA_OFFSET, None)
-                attributes = {**self._shared.metric_attributes, **place}
-                if failure is not None:
-                    attributes[names.ERROR_TYPE] = failure[0]
-                self._metrics.operation(ended - self._start, attributes)
-                if sent and not (failure and failure[0] in _NOT_SENT):
-                    self._metrics.sent(attributes)
+                partition = str(record.partition())
+                # One by one, because the SDK takes longer for two at a time.
+                span.set_attribute(names.MESSAGING_DESTINATION_PARTITION_ID, partition)
+                span.set_attribute(names.MESSAGING_KAFKA_OFFSET, record.offset())
+            span.end(ended)
+            if self._measured is not None:
+                _count(self._measured, ended, failure, partition, sent)
         except Exception:
             report_failure("Kafka's delivery report")
 
@@ -92,11 +103,11 @@ class BatchSending(Sending):
 
     __slots__ = ("_failed", "_first_failure", "_left", "_lock", "_records")
 
-    def __init__(self, client: SendClient, shared: Shared, span: Span, metrics: Metrics | None) -> None:
+    def __init__(self, client: SendClient, span: Span, measured: Measured | None) -> None:
         self._lock = threading.Lock()
         self._records = self._left = self._failed = 0
         self._first_failure: Failure | None = None
-        super().__init__(client, shared, span, metrics)
+        super().__init__(client, span, measured)
 
     def expect(self, records: int) -> None:
         """So many reports will come; said before the first one can."""
@@ -121,9 +132,10 @@ class BatchSending(Sending):
                 self._failed += 1
                 self._first_failure = self._first_failure or failure
         try:
-            if self._metrics is not None and sent and not (failure and failure[0] in _NOT_SENT):
+            if self._measured is not None and sent and not (failure and failure[0] in _NOT_SENT):
+                metrics, attributes, _ = self._measured
                 kind = {} if failure is None else {names.ERROR_TYPE: failure[0]}
-                self._metrics.sent({**self._shared.metric_attributes, **kind})
+                metrics.sent({**attributes, **kind})
         except Exception:
             report_failure("Kafka's delivery report")
         if last and self._first_failure is None:
@@ -133,6 +145,18 @@ class BatchSending(Sending):
             self.end(
                 (kind_, f"{self._failed} of {self._records} records were not delivered: {description}"), sent=False
             )
+
+
+def _count(measured: Measured, ended: int, failure: Failure | None, partition: str | None, sent: bool) -> None:
+    metrics, shared, start = measured
+    attributes = {**shared}
+    if partition is not None:
+        attributes[names.MESSAGING_DESTINATION_PARTITION_ID] = partition
+    if failure is not None:
+        attributes[names.ERROR_TYPE] = failure[0]
+    metrics.operation(ended - start, attributes)
+    if sent and not (failure and failure[0] in _NOT_SENT):
+        metrics.sent(attributes)
 
 
 S = TypeVar("S", bound=Sending)
@@ -146,46 +170,48 @@ class SendClient:
         self.undelivered: set[Sending] = set()
         self._waits_for_exit = False
 
-    def start(self, topic: str, value: Any, key: Any, headers: Any) -> tuple[Sending | None, Any]:
-        """What follows one record, or None, and the headers that the record is to leave with.
+    def start(
+        self, topic: str, value: Any, key: Any, headers: Any, callback: DeliveryCallback | None
+    ) -> tuple[DeliveryCallback | None, Any]:
+        """What is to be called with one record's report, and the headers that the record is to leave with.
 
-        Never raises: where telemetry fails, the record leaves with the user's own headers.
+        The first is a Sending where the record is followed, and calls `callback`; else it is `callback`. Never raises:
+        where telemetry fails, the record leaves with the user's own headers.
         """
-        sending = None
+        report = callback
         try:
-            context = otel_context.get_current()
-            parent = trace.get_current_span(context) if context else INVALID_SPAN
-            alone = not telemetry.carries_more(context, parent)
-            if not alone and not is_instrumentation_enabled():
-                return None, headers
             now = telemetry.current
+            start_span, dropped, alone = now.start_root, None, True
+            context = otel_context.get_current()
+            if context:
+                parent = trace.get_current_span(context)
+                alone = not telemetry.carries_more(context, parent)
+                if not alone and not is_instrumentation_enabled():
+                    return callback, headers
+                dropped, start_span = now.child(parent.get_span_context())
+            elif start_span is None:
+                dropped, start_span = now.root()
             metrics = now.metrics if now.metrics.enabled else None
-            name, attributes, _ = shared = self.operation[topic]
             span: Span = INVALID_SPAN
-            creation: telemetry.ContextFields | None = None
-            start_span = now.start_span
-            if alone:
-                if context:
-                    creation = now.dropped(parent.get_span_context())
-                elif now.draws_roots:
-                    creation, start_span = now.draw_root()
-            if creation is None:
-                span = start_span(name, context, SpanKind.PRODUCER, of_record(attributes, value, key))
-                creation = span.get_span_context()
-            if metrics is not None or span.is_recording():
-                sending = Sending(self, shared, span, metrics)
-                if not self._waits_for_exit:
-                    self._wait_for_exit()
+            if dropped is None or metrics is not None:
+                name, attributes, metric_attributes = self.operation[topic]
+                if dropped is None:
+                    span = start_span(name, context, SpanKind.PRODUCER, of_record(attributes, value, key))
+                if metrics is not None or span.is_recording():
+                    measured = None if metrics is None else Measured(metrics, metric_attributes, time.time_ns())
+                    report = Sending(self, span, measured, callback)
+                    if not self._waits_for_exit:
+                        self._wait_for_exit()
             # Headers that the client does not take stay as they are, for the client to refuse.
             if headers is None or isinstance(headers, list | dict):
-                short = inject_alone(headers, creation) if alone else None
+                short = inject_alone(headers, dropped or span.get_span_context()) if alone else None
                 if short is None:
-                    own = span if span is not INVALID_SPAN else NonRecordingSpan(SpanContext(*creation[:5]))
+                    own = span if dropped is None else NonRecordingSpan(SpanContext(*dropped[:5]))
                     short = inject(headers, context, own)
                 headers = short
         except Exception:
             report_failure("Kafka's send")
-        return sending, headers
+        return report, headers
 
     def start_without_headers(self, kind: type[S], topic: str, attributes: Mapping[str, Any]) -> S | None:
         """What follows records that can carry no context: their span is a CLIENT's, not a PRODUCER's. Never raises."""
@@ -194,13 +220,16 @@ class SendClient:
             if not is_instrumentation_enabled():
                 return None
             now = telemetry.current
-            metrics = now.metrics if now.metrics.enabled else None
-            shared = self.operation[topic]
-            span = now.start_span(shared.name, context, SpanKind.CLIENT, {**shared.attributes, **attributes})
-            if span.is_recording() or metrics is not None:
+            name, shared, metric_attributes = self.operation[topic]
+            dropped, start_span = now.child(trace.get_current_span(context).get_span_context())
+            span: Span = INVALID_SPAN
+            if dropped is None:
+                span = start_span(name, context, SpanKind.CLIENT, {**shared, **attributes})
+            if now.metrics.enabled or span.is_recording():
                 if not self._waits_for_exit:
                     self._wait_for_exit()
-                return kind(self, shared, span, metrics)
+                measured = Measured(now.metrics, metric_attributes, time.time_ns()) if now.metrics.enabled else None
+                return kind(self, span, measured)
         except Exception:
             report_failure("Kafka's send")
         return None

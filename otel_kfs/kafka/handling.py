@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, SpanKind
 
 from otel_kfs import names
 from otel_kfs.kafka import telemetry
@@ -142,21 +142,20 @@ class _Process:
         record, now = self._record, telemetry.current
         propagated, remote = extract_span(record.headers())
         creation = remote.get_span_context()
-        if not self._links and creation.is_valid and now.dropped(creation) is not None:
-            # Certain to be dropped: the producer's unsampled context alone keeps what follows unsampled too.
-            self._span = remote
-            self._token = otel_context.attach(propagated)
-            return
-        mark = None if self._trusted else {names.CONTEXT_TRUSTED: False}
-        name, shared, _ = self._operation[record.topic()]
-        self._span = now.start_span(
-            name,
-            Context() if self._links else propagated,
-            SpanKind.CONSUMER,
-            {**_attributes(record, shared, self._start), **(mark or {})},
-            start_time=self._start,
-            links=[Link(creation, mark)] if self._links and creation.is_valid else None,
-        )
+        dropped, start_span = now.child(INVALID_SPAN_CONTEXT if self._links else creation)
+        if dropped is not None:
+            self._span = NonRecordingSpan(SpanContext(*dropped[:5]))
+        else:
+            mark = None if self._trusted else {names.CONTEXT_TRUSTED: False}
+            name, shared, _ = self._operation[record.topic()]
+            self._span = start_span(
+                name,
+                Context() if self._links else propagated,
+                SpanKind.CONSUMER,
+                {**_attributes(record, shared, self._start), **(mark or {})},
+                start_time=self._start,
+                links=[Link(creation, mark)] if self._links and creation.is_valid else None,
+            )
         # Baggage of the record's headers travels on to the calls made inside; the span is current on top of it.
         around = propagated if self._trusted else Context()
         self._token = otel_context.attach(trace.set_span_in_context(self._span, around))

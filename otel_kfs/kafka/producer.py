@@ -10,7 +10,7 @@ import confluent_kafka
 from otel_kfs import names
 from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import configuration
-from otel_kfs.kafka.delivery import BatchSending, DeliveryCallback, SendClient, abandon
+from otel_kfs.kafka.delivery import BatchSending, DeliveryCallback, SendClient, Sending, abandon
 from otel_kfs.kafka.headers import Headers
 
 _ONLY_ERRORS = "delivery.report.only.error"
@@ -58,22 +58,20 @@ class Producer(confluent_kafka.Producer):  # type: ignore[misc]
         """Produce one record; arguments and errors are those of `confluent_kafka.Producer.produce`."""
         if callback is None:
             callback = on_delivery
-        if self._kfs is None:
+        client = self._kfs
+        if client is None:
             super().produce(topic, value, key, partition, callback, None, timestamp, headers)
             return
         if callback is None:
             callback = self._kfs_on_delivery
-        sending, headers = self._kfs.start(topic, value, key, headers)
-        if self._kfs_only_errors and callback is not None:
+        if callback is not None and self._kfs_only_errors:
             callback = _only_errors(callback)
-        if sending is not None:
-            sending.callback = callback
-            callback = sending
+        report, headers = client.start(topic, value, key, headers, callback)
         try:
-            super().produce(topic, value, key, partition, callback, None, timestamp, headers)
+            super().produce(topic, value, key, partition, report, None, timestamp, headers)
         except BaseException as error:
-            if sending is not None:
-                sending.refused(error)
+            if isinstance(report, Sending):
+                report.refused(error)
             raise
 
     def produce_batch(
