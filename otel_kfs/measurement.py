@@ -70,9 +70,7 @@ class Lengths:
             found = [place - 1 for place in there if place]
             at = array("q", [number for number, place in enumerate(there) if place])  # type: ignore[assignment]
         self.images = array("q", at)
-        for name in ("lengths", "pair", "ends"):
-            column = getattr(self, name)
-            setattr(self, name, array(column.typecode, map(column.__getitem__, found)))
+        self.lengths, self.pair, self.ends = (_in_order(one, found) for one in (self.lengths, self.pair, self.ends))
 
 
 @dataclass(slots=True)
@@ -127,15 +125,14 @@ class Cell:
             self.payload_size = payload_size if self.payload_size is None else min(self.payload_size, payload_size)
 
     def _sort(self) -> None:
-        sent, ids = self.stamps[0], self.trace_ids
-        order = sorted(range(len(self)), key=lambda image: (sent[image], ids[image]))
-        if all(place == image for place, image in enumerate(order)):
+        ids, numbers = self.trace_ids, range(len(self))
+        order = [image for _, _, image in sorted(zip(self.stamps[0], ids, numbers, strict=True))]
+        if order == [*numbers]:
             return
         self.trace_ids = [ids[image] for image in order]
-        one, two, three, four = (array("q", map(column.__getitem__, order)) for column in self.stamps)
+        one, two, three, four = (_in_order(column, order) for column in self.stamps)
         self.stamps = (one, two, three, four)
-        self.second_pair = array("i", map(self.second_pair.__getitem__, order))
-        self.fourth_pair = array("i", map(self.fourth_pair.__getitem__, order))
+        self.second_pair, self.fourth_pair = _in_order(self.second_pair, order), _in_order(self.fourth_pair, order)
         for lengths in self.segments.values():
             lengths._reorder(order)
 
@@ -151,34 +148,7 @@ class Measurement:
 
     def add(self, journey: Journey) -> None:
         """Count one image's way in."""
-        way = Way(journey.transport, journey.encoding, journey.compression, journey.cell)
-        size = size_label(journey.image_size, journey.payload_size)
-        cell = self.by_key.get((way, size))
-        if cell is None:
-            cell = self.by_key[way, size] = Cell(way, size)
-        cell._sizes(journey.image_size, journey.payload_size)
-        number = len(cell)
-        cell.trace_ids.append(journey.trace_id)
-        for column, stamp in zip(cell.stamps, journey.stamps, strict=True):
-            column.append(stamp)
-        cell.second_pair.append(self._pair_to(journey, journey.stamps[1]))
-        cell.fourth_pair.append(self._pair_to(journey, None))
-        segments = cell.segments
-        for name, start, end, hosts in journey.segments:
-            of_name = segments.get(name)
-            if of_name is None:
-                of_name = segments[name] = Lengths()
-            if of_name.images and of_name.images[-1] == number:
-                of_name.lengths[-1] += end - start
-            else:
-                of_name.images.append(number)
-                of_name.lengths.append(end - start)
-                of_name.pair.append(-1)
-                of_name.ends.append(end)
-            if hosts is not None:
-                of_name.pair[-1], of_name.ends[-1] = self._pair(hosts), end
-        for before in journey.before:
-            self.clocks.before(*before)
+        Mould(self, journey).add([Image(journey.trace_id, _ITSELF, journey.image_size, journey.payload_size)])
 
     def merge(self, other: Measurement) -> None:
         """Count in all that another measured; `sort` then makes the order the same, whatever was merged first."""
@@ -214,20 +184,97 @@ class Measurement:
             ),
         )
 
-    def _pair_to(self, journey: Journey, stamp: int | None) -> int:
-        """The pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
-        first = last = None
-        for _, _, end, hosts in journey.segments:
-            if hosts is not None:
-                first, last = first or hosts[0], hosts[1]
-            if end == stamp:
-                break
-        return -1 if first is None or last is None or first == last else self._pair((first, last))
-
     def _pair(self, hosts: tuple[str, str]) -> int:
         if hosts not in self.pairs:
             self.pairs.append(hosts)
         return self.pairs.index(hosts)
+
+
+class Image(NamedTuple):
+    """What differs between images of one mould."""
+
+    trace_id: str
+    moments: Sequence[int]  # where the mould has `m`, this one has `moments[m]`, ns since the epoch
+    image_size: int | None  # bytes
+    payload_size: int | None
+
+
+class _Column(NamedTuple):
+    """What a mould says of one segment: the moments of its start and end each time that it occurs, and its last end."""
+
+    times: list[tuple[int, int]]
+    pair: int
+    end: int
+
+
+class Mould:
+    """Counts in images whose ways differ in their traces, moments and sizes alone."""
+
+    def __init__(self, measurement: Measurement, journey: Journey) -> None:
+        """`journey` is one of them; in place of its moments it may have whatever `moments` are looked up by."""
+        self._measurement, self._journey = measurement, journey
+        self._way = Way(journey.transport, journey.encoding, journey.compression, journey.cell)
+        self._second_pair, self._fourth_pair = self._pair_to(journey.stamps[1]), self._pair_to(None)
+        self._columns: dict[str, _Column] = {}
+        for name, start, end, hosts in journey.segments:
+            column = self._columns.setdefault(name, _Column([], -1, end))
+            column.times.append((start, end))
+            if hosts is not None:
+                self._columns[name] = _Column(column.times, measurement._pair(hosts), end)
+
+    def add(self, images: Iterable[Image]) -> None:
+        """Count these images' ways in."""
+        by_size: dict[str, list[Image]] = {}
+        for image in images:
+            by_size.setdefault(size_label(image.image_size, image.payload_size), []).append(image)
+        for size, alike in by_size.items():
+            self._fill(self._measurement.by_key.setdefault((self._way, size), Cell(self._way, size)), alike)
+
+    def _fill(self, cell: Cell, images: list[Image]) -> None:
+        first, count = len(cell), len(images)
+        all_moments = [image.moments for image in images]
+        for image in images:
+            cell.trace_ids.append(image.trace_id)
+            cell._sizes(image.image_size, image.payload_size)
+        for stamps, at in zip(cell.stamps, self._journey.stamps, strict=True):
+            stamps.extend([moments[at] for moments in all_moments])
+        cell.second_pair.extend([self._second_pair] * count)
+        cell.fourth_pair.extend([self._fourth_pair] * count)
+        numbers = array("q", range(first, first + count))
+        for name, (times, pair, end) in self._columns.items():
+            to = cell.segments.get(name)
+            if to is None:
+                to = cell.segments[name] = Lengths()
+            to.images.extend(numbers)
+            to.pair.extend(array("i", [pair]) * count)
+            to.ends.extend(array("q", [moments[end] for moments in all_moments]))
+            if len(times) == 1:
+                start = times[0][0]
+                to.lengths.extend(array("q", [moments[end] - moments[start] for moments in all_moments]))
+            else:
+                to.lengths.extend(sum([moments[e] - moments[s] for s, e in times]) for moments in all_moments)
+        for host, at, other, later in self._journey.before:
+            for moments in all_moments:
+                self._measurement.clocks.before(host, moments[at], other, moments[later])
+
+    def _pair_to(self, stamp: int | None) -> int:
+        """The pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
+        first = last = None
+        for _, _, end, hosts in self._journey.segments:
+            if hosts is not None:
+                first, last = first or hosts[0], hosts[1]
+            if end == stamp:
+                break
+        return -1 if first is None or last is None or first == last else self._measurement._pair((first, last))
+
+
+# Every moment, by itself.
+_ITSELF = range(2**63)
+
+
+def _in_order(column: array[int], order: Sequence[int]) -> array[int]:
+    values = column.tolist()
+    return array(column.typecode, [values[number] for number in order])
 
 
 def _renumbered(of_pairs: array[int], became: Sequence[int]) -> array[int]:

@@ -112,3 +112,23 @@ PREDICTOR: Final = "predictor"
 ENV_TRACES_FILE: Final = (
     "OTEL_KFS_TRACES_FILE"  # a path: write spans there as OTLP-JSON lines instead of exporting them
 )
+
+# What of a span's attributes the tables are made of.
+READ = frozenset(
+    {
+        ACKNOWLEDGED,
+        CELL,
+        COMPRESSION,
+        DELIVERY_ATTEMPT,
+        ENCODING,
+        IMAGE_SIZE,
+        MESSAGING_CONSUMER_GROUP_NAME,
+        PAYLOAD_SIZE,
+        PROCESS_EXECUTABLE_NAME,
+        ROLE,
+        RUN_ID,
+        TRANSPORT,
+        URL_FULL,
+        WARMUP,
+    }
+)

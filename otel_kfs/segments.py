@@ -109,12 +109,13 @@ class Account:
     retried: int = 0
     redelivered: int = 0
 
-    def merge(self, other: Account) -> None:
-        """Count another's in."""
-        self.measured += other.measured
-        self.left_out += other.left_out
-        self.retried += other.retried
-        self.redelivered += other.redelivered
+    def merge(self, other: Account, times: int = 1) -> None:
+        """Count another's in, so many times."""
+        self.measured += times * other.measured
+        for reason, count in other.left_out.items():
+            self.left_out[reason] += times * count
+        self.retried += times * other.retried
+        self.redelivered += times * other.redelivered
 
 
 class _LeftOut(Exception):
@@ -152,25 +153,6 @@ def journeys(forest: Forest) -> tuple[list[Journey], Account]:
             account.left_out[f"no `{names.SEND_IMAGE}` span"] = rootless
     return found, account
 
-
-# What of a span's attributes is read, here and in `hops`.
-ATTRIBUTES = frozenset(
-    {
-        names.ACKNOWLEDGED,
-        names.CELL,
-        names.COMPRESSION,
-        names.DELIVERY_ATTEMPT,
-        names.ENCODING,
-        names.IMAGE_SIZE,
-        names.MESSAGING_CONSUMER_GROUP_NAME,
-        names.PAYLOAD_SIZE,
-        names.PROCESS_EXECUTABLE_NAME,
-        names.ROLE,
-        names.TRANSPORT,
-        names.URL_FULL,
-        names.WARMUP,
-    }
-)
 
 _NUMBER = re.compile(r" \d+")
 _PLACE = {name: number for number, name in enumerate(ORDER)}
@@ -274,8 +256,8 @@ def _journey(root: Span, forest: Forest) -> Journey:
     return Journey(
         trace_id=root.trace_id,
         transport=names.KAFKA if producers else names.HTTP,
-        image_size=_bytes(root, names.IMAGE_SIZE),
-        payload_size=_bytes(root, names.PAYLOAD_SIZE),
+        image_size=size_in_bytes(root.attributes.get(names.IMAGE_SIZE)),
+        payload_size=size_in_bytes(root.attributes.get(names.PAYLOAD_SIZE)),
         stamps=(root.start, served.body_complete, served.preprocessed, last.end),
         segments=tuple(way.segments),
         requests=len(request.tries) if request else 1,
@@ -464,8 +446,8 @@ def _can_be_added_up(way: _Way) -> bool:
     return far < 2**63 and sum(abs(one.end - one.start) for one in way.segments) < 2**63
 
 
-def _bytes(span: Span, key: str) -> int | None:
-    value = span.attributes.get(key)
+def size_in_bytes(value: object) -> int | None:
+    """What stands in an attribute for a size, if it is one."""
     return value if type(value) is int and 0 <= value < 2**63 else None
 
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from support import wait_until
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, with_options
 
-from otel_kfs import reading
+from otel_kfs import reading, sorting
 from otel_kfs.errors import OtelKfsError, TraceQueryError
 from otel_kfs.measurement import measured
 from otel_kfs.segments import journeys
+from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Forest
 
 
@@ -28,7 +29,7 @@ class Store:
         self._parts = parts
 
     def parts(self):
-        return [partial(iter, part) for part in self._parts]
+        return [partial(batched, partial(iter, part)) for part in self._parts]
 
 
 def as_a_whole(drawn):
@@ -70,7 +71,7 @@ MANY = images(90)
 @pytest.fixture
 def few(monkeypatch):
     """Anything is much."""
-    monkeypatch.setattr(reading, "FEW", 10)
+    monkeypatch.setattr(sorting, "FEW", 10)
 
 
 def test_spans_in_memory_are_measured_as_a_whole():
@@ -101,7 +102,7 @@ def test_no_order_of_the_spans_makes_a_difference(random, parts):
     drawn = images(12)
     random.shuffle(drawn)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "FEW", 10)
+        patch.setattr(sorting, "FEW", 10)
         assert reading.read(Store(*(drawn[n::parts] for n in range(parts))), processes=1) == as_a_whole(drawn)
 
 
@@ -165,8 +166,8 @@ def wait_for_ever(reached):
 SCRIPT = """
 import pathlib, sys, test_reading
 from functools import partial
-from otel_kfs import reading
-reading.FEW = 10
+from otel_kfs import reading, sorting
+sorting.FEW = 10
 part = partial(test_reading.wait_for_ever, pathlib.Path(sys.argv[1]))
 reading.read(test_reading.With(part, part), processes=int(sys.argv[2]))
 """
@@ -232,7 +233,7 @@ class With(Store):
         self._further = further
 
     def parts(self):
-        return [*super().parts(), *self._further]
+        return [*super().parts(), *(partial(batched, part) for part in self._further)]
 
 
 def test_what_other_processes_log_is_logged_here(few, caplog):

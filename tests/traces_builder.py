@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from otel_kfs import names
 from otel_kfs.segments import Journey, Segment
+from otel_kfs.traces.batch import Batch, spans_of
 from otel_kfs.traces.span import Kind, Span
 
 EPOCH = 1_600_000_000_000_000_000  # ns
@@ -225,3 +227,14 @@ send image                      INTERNAL    0  200  transport=kafka image=110000
       predict                   INTERNAL  360  450  role=transformer
       postprocess               INTERNAL  460  470  role=transformer
 """
+
+
+def spans_in(parts: Iterable[Callable[[], Iterator[Batch]]]) -> list[Span]:
+    """The spans of a store's parts, with the attributes that a batch keeps."""
+    return [
+        span
+        for part in parts
+        for batch in part()
+        for trace_id, flat in batch.traces.items()
+        for span in spans_of(trace_id, flat, batch.whats)
+    ]

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 
 from otel_kfs import names
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.span import Kind, Span
+from otel_kfs.traces.batch import FIELDS, Batch, What, batched
+from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import Progress, TraceStore
 
 _PAUSE = 2.0  # seconds between two looks at a store
@@ -28,8 +30,8 @@ class OfRun:
     def spans(self) -> Iterator[Span]:
         """All spans of the run's traces."""
         spans = list(self._store.spans()) if self._keep else None
-        ids = _of_run(self._store.spans() if spans is None else spans, self._run)
-        yield from _within(self._store.spans if spans is None else spans.__iter__, ids)
+        ids = _of_run(batched(lambda: spans) if spans is not None else self._batches(), self._run)
+        yield from (span for span in (self._store.spans() if spans is None else spans) if span.trace_id in ids)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
         """The spans of these traces alone."""
@@ -39,12 +41,15 @@ class OfRun:
         """The store's own."""
         return self._store.link(trace_id)
 
-    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
         """The store's own, of which each leaves out what is not the run's."""
         if self._keep:
-            return [self.spans]
-        ids = _of_run(self._store.spans(), self._run)
+            return [partial(batched, self.spans)]
+        ids = _of_run(self._batches(), self._run)
         return [partial(_within, part, ids) for part in self._store.parts()]
+
+    def _batches(self) -> Iterator[Batch]:
+        return chain.from_iterable(part() for part in self._store.parts())
 
 
 class Waiting:
@@ -78,9 +83,9 @@ class Waiting:
         """The store's own."""
         return self._store.link(trace_id)
 
-    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
         """One piece."""
-        return [self.spans]
+        return [partial(batched, self.spans)]
 
 
 def expected(text: str) -> int:
@@ -94,20 +99,25 @@ def expected(text: str) -> int:
     return int(text)
 
 
-def _of_run(spans: Iterable[Span], run: str) -> frozenset[str]:
+def _of_run(batches: Iterable[Batch], run: str) -> frozenset[str]:
     """The ids of the traces that belong to a run."""
     ids: set[str] = set()
-    linking: dict[str, set[str]] = {}  # a trace that is not an image's own, and those that it links to
-    for span in spans:
-        if span.name == names.SEND_IMAGE and span.attributes.get(names.RUN_ID) == run:
-            ids.add(span.trace_id)
-        elif span.kind is Kind.CONSUMER and span.parent_id is None:
-            linking.setdefault(span.trace_id, set()).update(span.linked_traces)
-    return frozenset(ids | {trace_id for trace_id, linked in linking.items() if not ids.isdisjoint(linked)})
+    linked: list[tuple[str, str]] = []
+    for batch in batches:
+        linked += batch.linked
+        sent = {number for number, what in batch.whats.items() if _is_sent_in(what, run)}
+        if sent:
+            ids.update(trace_id for trace_id, flat in batch.traces.items() if not sent.isdisjoint(flat[4::FIELDS]))
+    return frozenset(ids | {trace_id for trace_id, other in linked if other in ids})
 
 
-def _within(spans: Callable[[], Iterator[Span]], ids: frozenset[str]) -> Iterator[Span]:
-    return (span for span in spans() if span.trace_id in ids)
+def _is_sent_in(what: What, run: str) -> bool:
+    name, *_, attributes = what
+    return name == names.SEND_IMAGE and (names.RUN_ID, "str", run) in attributes
+
+
+def _within(part: Callable[[], Iterator[Batch]], ids: frozenset[str]) -> Iterator[Batch]:
+    return (batch.keep(ids) for batch in part())
 
 
 def _is_warmup(span: Span) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from otel_kfs import names
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import clickhouse_sql as sql
+from otel_kfs.traces.batch import Batch, batched
 from otel_kfs.traces.clickhouse_http import ClickHouseHttp
 from otel_kfs.traces.finished import Finished, LeftOut, Segment
 from otel_kfs.traces.location import Location
@@ -125,9 +127,9 @@ class ClickHouse:
         """None: ClickHouse has no page for a trace."""
         return None
 
-    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
         """One piece."""
-        return [self.spans]
+        return [partial(batched, self.spans)]
 
     def finished(self) -> Iterator[Finished | LeftOut | Span]:
         """Every image once: its way as ClickHouse has worked it out, or all spans of its trace."""

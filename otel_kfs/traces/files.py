@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -23,6 +24,7 @@ import orjson
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import compression, formats, otlp, otlp_protobuf
+from otel_kfs.traces.batch import FULL, Batch
 from otel_kfs.traces.compression import CORRUPT, LONGEST
 from otel_kfs.traces.location import Location
 from otel_kfs.traces.span import Span
@@ -98,19 +100,29 @@ class Files:
         """None: there is nothing to open."""
         return None
 
-    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
         """Byte ranges of plain files of JSON lines, cut at line ends; any other file is one piece."""
         return [partial(self._part, file, begin, end) for file in self._files for begin, end in _ranges(file)]
 
     def _read_all(self, wanted: Callable[[bytes], bool] | None) -> Iterator[Span]:
         remarks = Remarks()
         for file in self._files:
-            yield from _read(file, 0, None, remarks, wanted, self._progress)
+            yield from chain.from_iterable(_read(file, 0, None, remarks, wanted, self._progress))
         remarks.say()
 
-    def _part(self, file: _File, begin: int, end: int | None) -> Iterator[Span]:
-        remarks = Remarks()
-        yield from _read(file, begin, end, remarks, None, self._progress)
+    def _part(self, file: _File, begin: int, end: int | None) -> Iterator[Batch]:
+        remarks, batch = Remarks(), Batch()
+
+        def take(line: bytes) -> bool:
+            return otlp.read_line(line, batch)
+
+        for spans in _read(file, begin, end, remarks, None, self._progress, take):
+            for span in spans:
+                batch.add(span)
+            if batch.size >= FULL:
+                yield batch
+                batch = Batch()
+        yield batch
         remarks.say()
 
 
@@ -172,8 +184,11 @@ def _read(
     remarks: Remarks,
     wanted: Callable[[bytes], bool] | None,
     progress: Progress,
-) -> Iterator[Span]:
+    take: Callable[[bytes], bool] | None = None,
+) -> Iterator[tuple[Span, ...]]:
     """The spans of the bytes from `begin` to `end` of a file, whatever its format, without the lines not wanted.
+
+    What is to take whole lines, if it can, has taken one wherever there is an empty tuple.
 
     Raises:
         TraceQueryError: the file can't be read, or something in it is neither JSON nor traces; it names file and line.
@@ -187,7 +202,7 @@ def _read(
             raw.seek(begin)
             with compression.decompressed(raw) as inside:
                 lines = _lines(inside, end and end - begin, place, _meter(raw, file, progress))
-                yield from _spans(lines, place, remarks, wanted)
+                yield from _spans(lines, place, remarks, wanted, take)
     except EOFError:
         remarks.add(_CUT, file)
     except CORRUPT as error:
@@ -197,9 +212,12 @@ def _read(
 
 
 def _spans(
-    lines: Iterator[bytes], place: _Place, remarks: Remarks, wanted: Callable[[bytes], bool] | None
-) -> Iterator[Span]:
-    """The spans of some lines: of all, with the attributes that tables need; or of those wanted, with every one."""
+    lines: Iterator[bytes],
+    place: _Place,
+    remarks: Remarks,
+    wanted: Callable[[bytes], bool] | None,
+    take: Callable[[bytes], bool] | None,
+) -> Iterator[tuple[Span, ...]]:
     first = place.begin == 0
     for line in lines:
         if first:
@@ -208,8 +226,8 @@ def _spans(
             continue
         if wanted is not None and not wanted(line) and line.endswith(b"\n") and not first:
             continue
-        if wanted is None and (spans := otlp.read_line(line)) is not None:
-            yield from spans
+        if take is not None and take(line):
+            yield ()
             first = False
             continue
         try:
@@ -222,17 +240,19 @@ def _spans(
             yield from _several(line, begin, error, place, remarks)
         else:
             with _complaints(place):
-                yield from formats.spans_of(document, remarks, place)
+                yield from zip(formats.spans_of(document, remarks, place))
         first = False
 
 
-def _several(text: bytes, begin: int, error: orjson.JSONDecodeError, place: _Place, remarks: Remarks) -> Iterator[Span]:
+def _several(
+    text: bytes, begin: int, error: orjson.JSONDecodeError, place: _Place, remarks: Remarks
+) -> Iterator[tuple[Span]]:
     """The spans of what is no JSON document, and begins in line `begin`: perhaps it is several."""
     try:
         for document, line in formats.documents(text):
             place.number = begin + line - 1
             with _complaints(place):
-                yield from formats.spans_of(document, remarks, place)
+                yield from zip(formats.spans_of(document, remarks, place))
     except formats.NotJson as no:
         rest = text[no.at :]
         place.number = begin + text.count(b"\n", 0, no.at)
@@ -245,14 +265,14 @@ def _several(text: bytes, begin: int, error: orjson.JSONDecodeError, place: _Pla
         ) from error
 
 
-def _messages(raw: BinaryIO, place: _Place, remarks: Remarks) -> Iterator[Span]:
+def _messages(raw: BinaryIO, place: _Place, remarks: Remarks) -> Iterator[tuple[Span]]:
     for message in compression.messages(raw):
         place.number += 1
         with _complaints(place):
             if message[:1] in {b"{", b"["}:
-                yield from formats.spans_of(orjson.loads(message), remarks, place)
+                yield from zip(formats.spans_of(orjson.loads(message), remarks, place))
             else:
-                yield from otlp_protobuf.spans_of(message, remarks, place)
+                yield from zip(otlp_protobuf.spans_of(message, remarks, place))
 
 
 @contextmanager

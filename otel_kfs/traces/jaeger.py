@@ -6,12 +6,14 @@ Source: jaeger-idl's `query_service.proto` (api_v3) and Jaeger v2.20's `apiv3/ht
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from urllib.parse import quote
 
 import orjson
 
 from otel_kfs import names
 from otel_kfs.traces import formats
+from otel_kfs.traces.batch import Batch, batched
 from otel_kfs.traces.http import Http, side_by_side
 from otel_kfs.traces.location import Location
 from otel_kfs.traces.span import Span
@@ -72,9 +74,9 @@ class Jaeger:
         """The trace's page in Jaeger's own UI."""
         return f"{self._url}/trace/{trace_id}"
 
-    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
         """One piece."""
-        return [self.spans]
+        return [partial(batched, self.spans)]
 
     def _search(self, service: str, window: Window, depth: int, remarks: Remarks) -> list[list[Span]]:
         """The traces of one window, at most `depth`."""

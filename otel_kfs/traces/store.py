@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Protocol, TypeVar
 
 from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces.batch import Batch
 from otel_kfs.traces.span import Span
 
 DEPTH = 500  # traces that one search may bring; a window with more is cut in halves
@@ -49,8 +50,11 @@ class TraceStore(Protocol):
         """The URL at which a person looks at a trace, if there is one."""
         ...
 
-    def parts(self) -> list[Callable[[], Iterator[Span]]]:
-        """Pieces of work that can be pickled and read in other processes; together they give what `spans` gives."""
+    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
+        """Pieces of work that can be pickled and read in other processes; together they give what `spans` gives.
+
+        Of a span's attributes they have those alone that tables are made of.
+        """
         ...
 
 

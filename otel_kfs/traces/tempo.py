@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
+from functools import partial
 from urllib.parse import quote
 
 import orjson
 
 from otel_kfs import names
 from otel_kfs.traces import formats, otlp_protobuf
+from otel_kfs.traces.batch import Batch, batched
 from otel_kfs.traces.http import Http, side_by_side
 from otel_kfs.traces.location import Location, server_url
 from otel_kfs.traces.span import Span
@@ -88,9 +90,9 @@ class Tempo:
         panes = quote(orjson.dumps({"trace": pane}).decode(), safe="")
         return f"{self._grafana}/explore?schemaVersion=1&panes={panes}"
 
-    def parts(self) -> list[Callable[[], Iterator[Span]]]:
+    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
         """One piece."""
-        return [self.spans]
+        return [partial(batched, self.spans)]
 
     def _search(self, window: Window, depth: int) -> list[str]:
         self._progress(f"Tempo: searching {window}")

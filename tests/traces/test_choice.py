@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pickle
 from datetime import timedelta
+from functools import partial
 
 import pytest
+from traces_builder import spans_in
 
 from otel_kfs.traces import choice, query
+from otel_kfs.traces.batch import batched
 from otel_kfs.traces.choice import OfRun, Waiting
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import Progress
@@ -49,7 +52,7 @@ class Memory:
     """Spans in memory, in two parts; each reading takes the next ones."""
 
     def __init__(self, *readings):
-        self.readings, self.read = list(readings), 0
+        self.readings, self.read, self.parts_read = list(readings), 0, [0, 0]
 
     def spans(self):
         self.read += 1
@@ -62,13 +65,11 @@ class Memory:
         return f"http://h/{trace_id}"
 
     def parts(self):
-        return [self.first, self.second]
+        return [partial(batched, partial(self.part, number)) for number in range(2)]
 
-    def first(self):
-        return iter(self.readings[-1][:3])
-
-    def second(self):
-        return iter(self.readings[-1][3:])
+    def part(self, number):
+        self.parts_read[number] += 1
+        return iter(self.readings[-1][3:] if number else self.readings[-1][:3])
 
 
 def ids(spans):
@@ -80,13 +81,13 @@ def ids(spans):
 def test_a_run_s_images_are_kept_with_the_traces_that_link_to_them(keep, run, expected):
     store = Memory(SPANS)
     assert ids(OfRun(store, run, keep=keep).spans()) == expected
-    assert store.read == (1 if keep else 2)
+    assert (store.read, store.parts_read) == (1, [0, 0] if keep else [1, 1])
 
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_parts_of_a_run_give_what_the_whole_gives(keep):
     parts = pickle.loads(pickle.dumps(OfRun(Memory(SPANS), "two", keep=keep).parts()))
-    assert ids(one for part in parts for one in part()) == [31, 32, 21, 22]
+    assert ids(spans_in(parts)) == [31, 32, 21, 22]
 
 
 def test_traces_and_links_are_the_store_s():
@@ -130,4 +131,5 @@ def test_a_store_that_never_has_them_is_read_as_it_is_when_the_time_is_over():
 def test_a_query_puts_them_together(tmp_path):
     store = query.open_store("jaeger:http://127.0.0.1:1?run=one&expect=2&wait=5s")
     assert (type(store), type(store._store)) == (Waiting, OfRun)
-    assert store.parts() == [store.spans]
+    (part,) = store.parts()
+    assert (part.func, part.args) == (batched, (store.spans,))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from clickhouse_support import ALWAYS, ClickHouseServer, exports_in, otlp
-from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, with_options, without
+from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, spans_in, with_options, without
 
 from otel_kfs.cli import main
 from otel_kfs.errors import TraceQueryError
@@ -123,7 +123,7 @@ def test_the_tables_of_the_saved_traces_are_those_of_the_files_to_the_byte(saved
 
 def test_the_spans_of_the_saved_traces_are_those_of_the_files(saved: str) -> None:
     def by_id(trace_query: str) -> list[Span]:
-        return sorted(query.spans(trace_query), key=lambda span: span.span_id)
+        return sorted(spans_in(query.open_store(trace_query).parts()), key=lambda span: span.span_id)
 
     from_files = by_id(str(DATA))
     images = {span.trace_id for span in from_files if span.name in {"send image", "preprocess"}}

@@ -8,6 +8,7 @@ import pytest
 
 from otel_kfs import names
 from otel_kfs.traces import otlp
+from otel_kfs.traces.batch import Batch, batched, spans_of
 from otel_kfs.traces.span import Kind, Span
 
 SPAN = {
@@ -76,13 +77,25 @@ def line(*spans, resource=RESOURCE):
     return json.dumps(export(*spans, resource=resource)).encode()
 
 
+def in_batch(spans):
+    """What a batch has of some spans."""
+    return vars(next(batched(lambda: spans)))
+
+
+def fast(content):
+    """What a batch has of a line, or None if the line is left to others."""
+    batch = Batch()
+    untouched = in_batch([])
+    if otlp.read_line(content, batch):
+        return vars(batch)
+    assert vars(batch) == untouched
+    return None
+
+
 def both(*spans, resource=RESOURCE):
     """The spans as both readers read them, which has to be the same."""
-    slow, fast = (
-        list(otlp.read_export(export(*spans, resource=resource))),
-        otlp.read_line(line(*spans, resource=resource)),
-    )
-    assert fast == slow
+    slow = list(otlp.read_export(export(*spans, resource=resource)))
+    assert fast(line(*spans, resource=resource)) == in_batch(slow)
     return slow
 
 
@@ -90,31 +103,41 @@ def test_an_export_with_everything_becomes_the_whole_span():
     assert list(otlp.read_export(export(SPAN))) == [WHOLE]
 
 
-def test_a_line_becomes_the_same_span_with_the_attributes_of_our_contract_alone():
+def test_a_line_becomes_the_same_span_with_the_attributes_of_tables_alone():
     theirs = {"key": "user_agent.original", "value": {"stringValue": "curl"}}
     ours = [
         {"key": names.ROLE, "value": {"stringValue": "predictor"}},
         {"key": names.IMAGE_SIZE, "value": {"intValue": "9007199254740993"}},
         {"key": names.PAYLOAD_SIZE, "value": {"intValue": 7}},
         {"key": names.WARMUP, "value": {"boolValue": False}},
-        {"key": names.QUEUE_TIME, "value": {"doubleValue": 0.5}},
-        {"key": names.MODEL_NAME, "value": {"arrayValue": {"values": [{"intValue": "1"}, {"stringValue": "b"}]}}},
+        {"key": names.DELIVERY_ATTEMPT, "value": {"doubleValue": 0.5}},
+        {"key": names.URL_FULL, "value": {"arrayValue": {"values": [{"intValue": "1"}, {"stringValue": "b"}]}}},
         {"key": names.CELL, "value": {"bytesValue": "aGk="}},
         {"key": names.ENCODING, "value": {}},
         {"key": names.COMPRESSION},
     ]
+    (span,) = both(SPAN | {"attributes": [*ours, theirs]})
+    batch = Batch()
+    batch.add(span)
+    (read,) = spans_of(span.trace_id, batch.traces[span.trace_id], batch.whats)
     attributes = {
         names.ROLE: "predictor",
+        names.WARMUP: False,
+        names.DELIVERY_ATTEMPT: 0.5,
+        names.CELL: "aGk=",
         names.IMAGE_SIZE: 9007199254740993,
         names.PAYLOAD_SIZE: 7,
-        names.WARMUP: False,
-        names.QUEUE_TIME: 0.5,
-        names.MODEL_NAME: [1, "b"],
-        names.CELL: "aGk=",
-        names.ENCODING: None,
-        names.COMPRESSION: None,
     }
-    assert otlp.read_line(line(SPAN | {"attributes": [*ours, theirs]})) == [replace(WHOLE, attributes=attributes)]
+    assert read == replace(WHOLE, attributes=attributes, linked_traces=())
+    assert batch.linked == []
+
+
+@pytest.mark.parametrize(("kind", "parent"), [("CONSUMER", None), ("CONSUMER", "b" * 16), ("CLIENT", None)])
+def test_only_a_consumer_without_a_parent_is_part_of_the_traces_that_it_links_to(kind, parent):
+    links = [{"traceId": "c" * 32, "spanId": "d" * 16}, {"traceId": "", "spanId": "e" * 16}]
+    both(LEAST | {"kind": f"SPAN_KIND_{kind}", "parentSpanId": parent, "links": links})
+    taken = fast(line(LEAST | {"kind": f"SPAN_KIND_{kind}", "parentSpanId": parent, "links": links}))
+    assert taken["linked"] == ([("a" * 32, "c" * 32)] if (kind, parent) == ("CONSUMER", None) else [])
 
 
 def test_a_span_with_only_what_it_must_have_gets_defaults():
@@ -160,7 +183,7 @@ def test_a_root_has_no_parent_however_that_is_written(parent):
 def test_each_resource_gives_its_own_spans_their_service_and_host():
     two = {"attributes": [{"key": "service.name", "value": {"stringValue": "bridge"}}]}
     exports = {"resourceSpans": export(LEAST)["resourceSpans"] + export(LEAST, resource=two)["resourceSpans"]}
-    assert otlp.read_line(json.dumps(exports).encode()) == list(otlp.read_export(exports))
+    assert fast(json.dumps(exports).encode()) == in_batch(list(otlp.read_export(exports)))
     assert [(span.service, span.host) for span in otlp.read_export(exports)] == [
         ("image-sender", "one"),
         ("bridge", ""),
@@ -218,7 +241,10 @@ DEEP = b'{"resourceSpans": [{"scopeSpans": [{"spans": [' + b"[" * 100_000
         line(LEAST | {"kind": []}),
         line(LEAST | {"spanId": 5}),
         line(LEAST | {"spanId": "x" * 16}),
-        line(LEAST | {"traceId": "a" * 31}),
+        line(LEAST | {"spanId": "b" * 32}),
+        line(LEAST | {"spanId": " " + "b" * 15}),
+        line(LEAST | {"spanId": "_" + "b" * 15}),
+        line(LEAST, LEAST | {"traceId": "a" * 31}),
         line(LEAST | {"parentSpanId": "a" * 15}),
         line(LEAST | {"name": ["n"]}),
         line(LEAST | {"attributes": {"key": 1}}),
@@ -227,7 +253,7 @@ DEEP = b'{"resourceSpans": [{"scopeSpans": [{"spans": [' + b"[" * 100_000
     ],
 )
 def test_a_line_of_which_anything_is_not_as_it_should_be_is_left_to_be_looked_at_by_parts(bad):
-    assert otlp.read_line(bad) is None
+    assert fast(bad) is None
 
 
 @pytest.mark.parametrize(("start", "end"), [(5, 2), (0, 2**64 - 1), (16_725_225_600 * 10**9, 16_725_225_601 * 10**9)])
