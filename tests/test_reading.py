@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import wait_until
+from support import start, wait_until
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, with_options
 
 from otel_kfs import reading, sorting
@@ -192,6 +192,31 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path, processes
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)  # which waits for every process that has its standard error
     assert (said.count("Traceback"), said.splitlines()[-1], list(folder.iterdir())) == (1, "KeyboardInterrupt", [])
+
+
+COMMAND = """
+import pathlib, sys, test_reading
+from functools import partial
+from otel_kfs import sorting
+from otel_kfs.cli import main
+from otel_kfs.traces import query
+sorting.FEW = 10
+part = partial(test_reading.wait_for_ever, pathlib.Path(sys.argv[1]))
+query.open_store = lambda *_: test_reading.With(part, part)
+if __name__ == "__main__":
+    main(["tables", "--trace-query", "x"])
+"""
+
+
+def test_sigterm_ends_a_command_s_processes_and_leaves_nothing_behind(tmp_path):
+    reached, folder = tmp_path / "reached", tmp_path / "temporary"
+    folder.mkdir()
+    command = [sys.executable, "-c", COMMAND, str(reached)]
+    with start(command, TMPDIR=str(folder), PYTHONPATH=str(Path(__file__).parent)) as process:
+        wait_until("the part is read", reached.exists)
+        process.send_signal(signal.SIGTERM)
+        output, said = process.communicate(timeout=60)  # which waits for every process that has its standard error
+    assert (process.returncode, output, said, list(folder.iterdir())) == (143, "", "stopped by SIGTERM\n", [])
 
 
 def test_the_temporary_folder_is_private(folder, few):

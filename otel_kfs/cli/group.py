@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import click
 
 from otel_kfs.errors import OtelKfsError
 
 SIGINT_EXIT = 130  # what a shell reports for a program that Ctrl-C ended
+SIGTERM_EXIT = 143  # and SIGTERM
 
 
 class Group(click.Group):
-    """Turns our errors into one line and exit code 1, and Ctrl-C into exit code 130."""
+    """Turns our errors into one line and exit code 1, Ctrl-C into exit code 130, and SIGTERM into 143."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit."""
         kwargs["standalone_mode"] = False
         try:
-            return super().main(*args, **kwargs)
+            with _cleaning_up_on_sigterm():
+                return super().main(*args, **kwargs)
         except click.ClickException as error:
             error.show()
             code = error.exit_code
@@ -30,6 +36,9 @@ class Group(click.Group):
         except (click.Abort, KeyboardInterrupt):
             click.echo("stopped", err=True)
             code = SIGINT_EXIT
+        except _Stopped:
+            click.echo("stopped by SIGTERM", err=True)
+            code = SIGTERM_EXIT
         except BrokenPipeError:
             # The reader (`| head`) has gone; the interpreter must not complain about it at its end either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -37,3 +46,25 @@ class Group(click.Group):
         # Not before here, where the error and its traceback are gone, and with them the Kafka clients they held: a
         # client that is closed by the interpreter's very end calls back into what is no more, and crashes.
         sys.exit(code)
+
+
+@contextmanager
+def _cleaning_up_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a command as an exception does, temporary files and processes included; some handle it better."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class _Stopped(SystemExit):
+    """SIGTERM came."""
+
+
+def _stop(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
+    raise _Stopped(SIGTERM_EXIT)

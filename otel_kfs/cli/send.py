@@ -12,8 +12,9 @@ import otel_kfs
 from otel_kfs import encodings
 from otel_kfs.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.claim_check import ClaimStore
+from otel_kfs.cli.group import SIGTERM_EXIT
 from otel_kfs.cli.options import accepted, given_model_access, model_access, properties
-from otel_kfs.cli.stopping import SIGTERM_EXIT, Stopping
+from otel_kfs.cli.stopping import Stopping
 from otel_kfs.encodings.compression import CODECS
 from otel_kfs.output import progress
 

@@ -7,7 +7,6 @@ import threading
 from types import FrameType, TracebackType
 
 GRACE_SECONDS = 10.0  # for what is under way; an orchestrator kills after 30 s, and spans have to leave, too
-SIGTERM_EXIT = 143  # what a shell reports for a program that SIGTERM ended
 
 
 class _TooLong(Exception):
