@@ -12,7 +12,6 @@ their proportional set sizes (PSS) that was seen, looking ten times a second.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import random
@@ -105,6 +104,7 @@ def main() -> None:
         for program, text in zip(programs, (ORJSON, OURS), strict=True):
             program.write_text(text)
         print(f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, {options.rounds} rounds")
+        print("\n| | s | CPU, s | memory, MB | time / orjson's |\n|:--|--:|--:|--:|--:|")
         for form in ("processes", "collector"):
             files = sorted((folder / form).iterdir())
             commands = {
@@ -116,13 +116,12 @@ def main() -> None:
                 for name in random.sample(sorted(commands), len(commands)):
                     runs[name].append(run(commands[name]))
             size = sum(file.stat().st_size for file in files)
-            print(f"\n{form}: {len(files)} files, {size / 1e6:.0f} MB")
+            ratio = spread([one.wall / two.wall for one, two in zip(runs["read"], runs["orjson"], strict=True)], 2)
             for name, of_name in runs.items():
                 walls, cpus, memories = zip(*of_name, strict=True)
-                print(f"  {name:7} {spread(walls)} s, CPU {spread(cpus)} s, memory {spread(memories, 0)} MB")
-            pairs = list(zip(runs["read"], runs["orjson"], strict=True))
-            print(f"  ratio   {spread([one.wall / other.wall for one, other in pairs], 2)}", flush=True)
-            print(json.dumps({form: runs}), file=sys.stderr)
+                where = f"{form} ({len(files)} files, {size / 1e6:.0f} MB): {name}"
+                cells = (where, spread(walls), spread(cpus), spread(memories, 0), ratio if name == "read" else "")
+                print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -273,6 +273,8 @@ _ITSELF = range(2**63)
 
 
 def _in_order(column: array[int], order: Sequence[int]) -> array[int]:
+    if column == column[:1] * len(order):
+        return column  # as columns of pairs are: all of one value
     values = column.tolist()
     return array(column.typecode, [values[number] for number in order])
 

@@ -37,6 +37,7 @@ PIECE = 16 * 2**20  # bytes of a plain file that are one part
 _CUT = "files that end in the middle of a line or message, as if still being written; read up to there"
 _FEW = 16  # ids for which a line is searched before it is parsed
 _METER = 2**20  # bytes between two looks at how far a file is read
+_BUFFER = 2**20  # lines are long: put together from Python's 8 kB, they take five times as long to read
 _BOM = b"\xef\xbb\xbf"
 _NO_SUCH = (
     "give a path of OTLP-JSON traces, - for standard input, jaeger:URL or tempo:URL (see `otel-kfs tables --help`)"
@@ -195,7 +196,7 @@ def _read(
     """
     place = _Place(file, begin)
     try:
-        with open(file.path, "rb") as raw:
+        with io.BufferedReader(io.FileIO(file.path), _BUFFER) as raw:
             if compression.is_framed(raw.peek(8)[:8]):
                 yield from _messages(raw, place, remarks)
                 return

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces import clickhouse, files, jaeger, tempo
+from otel_kfs.traces import files
 from otel_kfs.traces.choice import OfRun, Waiting, expected
 from otel_kfs.traces.location import Location, split, split_path
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import Progress, TraceStore, duration
 
-# What opens a store of each scheme. It is given the place and the options, and says which of them it takes.
-_STORES: dict[str, Callable[[Location, Progress], TraceStore]] = {
-    "jaeger": jaeger.opened,
-    "tempo": tempo.opened,
-    "clickhouse": clickhouse.opened,
-}
+# Each is a module of its name, imported when it is asked for: HTTP takes as long to import as many a file to read. Its
+# `opened` is given the place and the options, and says which of them it takes.
+_STORES = {"jaeger", "tempo", "clickhouse"}
 _OWN_RUN = {"clickhouse"}  # stores that see to `run` themselves
 
 
@@ -47,7 +45,7 @@ def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceSto
     scheme, _, rest = query.partition(":")
     if scheme in _STORES:
         location = split(scheme, rest)
-        store = _STORES[scheme](location, progress)
+        store: TraceStore = importlib.import_module(f"otel_kfs.traces.{scheme}").opened(location, progress)
     else:
         location = split_path(query)
         store = files.opened(location, progress)
