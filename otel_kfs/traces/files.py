@@ -196,7 +196,8 @@ def _read(
     """
     place = _Place(file, begin)
     try:
-        with io.BufferedReader(io.FileIO(file.path), _BUFFER) as raw:
+        raw: io.BufferedReader = io.BufferedReader(io.FileIO(file.path), _BUFFER)
+        with raw:
             if compression.is_framed(raw.peek(8)[:8]):
                 yield from _messages(raw, place, remarks)
                 return
