@@ -54,6 +54,7 @@ class Foresight:
 
     def __init__(self, tracer: Tracer) -> None:
         self._ids = tracer.id_generator
+        self._flags = _RANDOM if self._ids.is_trace_id_random() else _DEFAULT
         self._drawn = _Drawn(self._ids)
         self._ask: StartSpan = tracer.start_span
         self._keep: StartSpan = _sure_twin(tracer, self._ids).start_span
@@ -78,8 +79,7 @@ class Foresight:
             # The span must have this very id: with another one the ratio would be applied twice.
             self._drawn.trace_id = trace_id
             return None, self._keep_drawn
-        flags = _RANDOM if ids.is_trace_id_random() else _DEFAULT
-        return (trace_id, ids.generate_span_id(), False, flags, DEFAULT_TRACE_STATE, True), self._ask
+        return (trace_id, ids.generate_span_id(), False, self._flags, DEFAULT_TRACE_STATE, True), self._ask
 
     def child(self, parent: ContextFields) -> Foreseen:
         """What becomes of a child of `parent` (of a root, where that is invalid).
