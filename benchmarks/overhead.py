@@ -1,6 +1,6 @@
 """What tracing costs end to end: the same pictures to the same processes, traced and untraced, in turns.
 
-    python benchmarks/overhead.py [--starts 5] [--repeat 40]
+    python benchmarks/overhead.py [--starts 4] [--repeat 50]
 
 The example's transformer and predictor each hold two twins of their model in one process, one traced and one that is
 let alone (twins.py), and one sender sends to both: one start of a process differs from the next by more than tracing
@@ -113,8 +113,8 @@ def ready(port: int) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", type=int, default=5, help="times that all processes are started anew")
-    parser.add_argument("--repeat", type=int, default=40, help="pairs of each start, after three that are not counted")
+    parser.add_argument("--starts", type=int, default=4, help="times that all processes are started anew")
+    parser.add_argument("--repeat", type=int, default=50, help="pairs of each start, after three that are not counted")
     parser.add_argument("--serving", choices=example.SERVINGS)
     args = parser.parse_args()
     serving = example.serving(args.serving)
