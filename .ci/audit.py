@@ -55,6 +55,7 @@ def _reason(package: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Audit the files that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pinned", nargs="+", type=Path, help="requirements of the form name==version")
     parser.add_argument("--all", action="store_true", help="fail where a package could not be looked up")
