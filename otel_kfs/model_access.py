@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +18,67 @@ from otel_kfs.errors import ConfigError
 ENV_TOKEN = "OTEL_KFS_MODEL_TOKEN"  # noqa: S105 - the variable's name
 
 
+class ModelAccess:
+    """What a model's server asks for: `session` has it for HTTP, and a GrpcSender takes it as `access`.
+
+    `ca` is the file of the authorities, `identity` those of the client's certificate and its key.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca: str | os.PathLike[str] | None = None,
+        cert: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """`ca` is a PEM file of the authorities to trust in place of the usual ones.
+
+        `cert` is a PEM file with a client certificate, and `key` one with its key (without a password), unless `cert`
+        holds that too. `token_file` holds a bearer token and is read for each request, so that a token that Kubernetes
+        rotates is always the current one; without it, the environment variable OTEL_KFS_MODEL_TOKEN may hold a token.
+
+        Raises:
+            ConfigError: one of the files, or the token, can't be used.
+        """
+        if key is not None and cert is None:
+            raise ConfigError("a client key is of no use without its certificate: give --model-cert, too")
+        _check_certificates(ca, cert, key)
+        self.ca = None if ca is None else os.fspath(ca)
+        self.identity = None if cert is None else (os.fspath(cert), os.fspath(key if key is not None else cert))
+        self._token_file = token_file
+        given = None if token_file is not None else os.environ.get(ENV_TOKEN)
+        self._given_token = _token(given, ENV_TOKEN) if given else None
+        self.authorization()  # what is wrong with a token, is said before anything is sent
+
+    def authorization(self) -> str | None:
+        """What the next request says in its `authorization`, with the token as it is now; None without one.
+
+        Raises:
+            ConfigError: the token's file can't be used.
+        """
+        token = self._given_token if self._token_file is None else _read_token(self._token_file)
+        return None if token is None else f"Bearer {token}"
+
+    def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """What the files of the authorities, the client's key and its certificate hold, as gRPC takes them.
+
+        Raises:
+            ConfigError: one can't be read.
+        """
+        cert, key = self.identity or (None, None)
+        authorities, own_key, chain = (None if file is None else _read(file) for file in (self.ca, key, cert))
+        return authorities, own_key, chain
+
+    def session(self) -> requests.Session:
+        """A session for HttpSender or Bridge; a token goes before user and password in the URL."""
+        session = requests.Session()
+        session.mount("https://", _Adapter(self.ca, self.identity))
+        if self.authorization() is not None:
+            session.auth = _Bearer(self)
+        return session
+
+
 def model_session(
     *,
     ca: str | os.PathLike[str] | None = None,
@@ -26,42 +86,29 @@ def model_session(
     key: str | os.PathLike[str] | None = None,
     token_file: str | os.PathLike[str] | None = None,
 ) -> requests.Session:
-    """A session for HttpSender or Bridge, with what the server asks for.
-
-    `ca` is a PEM file of the authorities to trust in place of the usual ones. `cert` is a PEM file with a client
-    certificate, and `key` one with its key (without a password), unless `cert` holds that too. `token_file` holds a
-    bearer token and is read for each request, so that a token that Kubernetes rotates is always the current one;
-    without it, the environment variable OTEL_KFS_MODEL_TOKEN may hold a token. A token goes before user and password
-    in the URL.
+    """A session for HttpSender or Bridge, with what the server asks for: `ModelAccess` says what each argument is.
 
     Raises:
         ConfigError: one of the files, or the token, can't be used; a token file is read again with each request, and
             raises then.
     """
-    if key is not None and cert is None:
-        raise ConfigError("a client key is of no use without its certificate: give --model-cert, too")
-    _check_certificates(ca, cert, key)
-    session = requests.Session()
-    identity = None if cert is None else (os.fspath(cert), os.fspath(key if key is not None else cert))
-    session.mount("https://", _Adapter(None if ca is None else os.fspath(ca), identity))
-    if token_file is not None:
-        session.auth = _Bearer(lambda: _read_token(token_file))
-    elif token := os.environ.get(ENV_TOKEN):
-        token = _token(token, ENV_TOKEN)
-        session.auth = _Bearer(lambda: token)
-    if isinstance(session.auth, _Bearer):
-        session.auth.token()  # what is wrong with it, is said before anything is sent
-    return session
+    return ModelAccess(ca=ca, cert=cert, key=key, token_file=token_file).session()
+
+
+def no_tls(where: str, why: str) -> ConfigError:
+    """That there is no TLS connection, for a reason that a new try can't mend."""
+    return ConfigError(f"no TLS connection to {where}: {why}; check the URL, --model-ca and --model-cert")
 
 
 class _Bearer(AuthBase):
     """Puts the current token into each request."""
 
-    def __init__(self, token: Callable[[], str]) -> None:
-        self.token = token
+    def __init__(self, access: ModelAccess) -> None:
+        self._access = access
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self.token()}"
+        if (authorization := self._access.authorization()) is not None:
+            request.headers["Authorization"] = authorization
         return request
 
 
@@ -96,9 +143,7 @@ class _Adapter(HTTPAdapter):
             if why is None:
                 raise
             where = f"https://{parts.netloc.rpartition('@')[2]}{parts.path}"
-            raise ConfigError(
-                f"no TLS connection to {where}: {why}; check the URL, --model-ca and --model-cert"
-            ) from error
+            raise no_tls(where, why) from error
 
 
 def _check_certificates(

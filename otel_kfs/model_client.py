@@ -21,7 +21,7 @@ _BODY_LIMITS = (
     "KFServing: --max_buffer_size of the transformer and the predictor (bytes, default 104857600); "
     "nginx ingress: client_max_body_size; Istio/Envoy: the buffer filter's max_request_bytes"
 )
-_SHOWN_BODY = 200  # characters of an error's body that are shown
+SHOWN_ANSWER = 200  # characters of what a server says in an error that are shown
 _PIECE = 1 << 20  # bytes that are handed to the socket at a time
 
 
@@ -181,4 +181,4 @@ def megabytes(size: int) -> str:
 
 
 def _excerpt(response: requests.Response) -> str:
-    return " ".join(response.text[:_SHOWN_BODY].split())
+    return " ".join(response.text[:SHOWN_ANSWER].split())

@@ -16,6 +16,10 @@ _UNKNOWN_AUTHORITY = {2, 18, 19, 20, 21}
 
 # What a server says of a client's certificate: parts of OpenSSL's names of alerts.
 _WANTS_ONE = ("certificate required", "handshake failure")
+_HUNG_UP = (
+    "the server hung up after the handshake; most likely it wants a client certificate and got none, or does not "
+    "accept the one it got"
+)
 _REFUSES_IT = ("bad certificate", "unknown ca", "certificate expired", "certificate unknown", "certificate revoked")
 
 
@@ -37,26 +41,44 @@ def probe(
     ca_pem: str | None = None,
     identity: tuple[str, str] | None = None,
     check_host: bool = True,
+    http2: bool = False,
 ) -> str | None:
     """What is wrong between us and the TLS server there, by a handshake of our own; None if that shows nothing.
 
     Libraries lose the reason: librdkafka has one word for all that may be wrong with a certificate, and a server of
     TLS 1.3 refuses a client's only after the handshake, when its word is easily lost with the connection.
+
+    `http2` is for a server that speaks it, and so has the first word. One that hangs up instead did not like the
+    client's certificate: gRPC's own servers do not even send an alert.
     """
     try:
         context = ssl.create_default_context(cafile=ca, cadata=ca_pem)
         context.check_hostname = check_host
         if identity is not None:
             context.load_cert_chain(*identity, password=lambda: "")
+        if http2:
+            context.set_alpn_protocols(["h2"])
         with (
             socket.create_connection((host, port), timeout=_PROBE_SECONDS) as connection,
             context.wrap_socket(connection, server_hostname=host) as wrapped,
         ):
             wrapped.settimeout(_ALERT_SECONDS)
-            wrapped.recv(1)
+            if http2 and wrapped.selected_alpn_protocol() != "h2":
+                return "the server does not speak HTTP/2 on this port"
+            hung_up = not _has_word(wrapped)
     except (OSError, ValueError) as error:
         return cause(error)
-    return None
+    return _HUNG_UP if http2 and hung_up else None
+
+
+def _has_word(wrapped: ssl.SSLSocket) -> bool:
+    """Whether the connection lasts until the server has said something, or keeps silent for a while."""
+    try:
+        return wrapped.recv(1) != b""
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
 
 
 def alert(text: str) -> str | None:
@@ -69,6 +91,12 @@ def alert(text: str) -> str | None:
     if any(sign in text for sign in ("wrong version number", "http request", "record layer failure")):
         return "the server does not speak TLS on this port"
     return None
+
+
+def refusal(text: str) -> str | None:
+    """What a library's text says about the server's certificate, by quoting OpenSSL; None if nothing."""
+    _, found, reason = text.partition("CERTIFICATE_VERIFY_FAILED: ")
+    return f"the server's certificate is not trusted ({reason.partition(':')[0]})" if found else None
 
 
 def _untrusted(error: ssl.SSLCertVerificationError) -> str:

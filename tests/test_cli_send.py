@@ -45,7 +45,15 @@ def test_a_picture_is_resized_before_it_is_sent(server):
         (["--transport", "http", "--url", "http://h", "--encoding", "protobuf"], "'protobuf' is not one of"),
         (
             ["--transport", "grpc", "--url", "h:1", "--model", "m", "--model-ca", "ca.pem"],
-            "--model-ca has no meaning with --transport grpc",
+            "--model-ca has no meaning with a plain --url; for TLS write it as https://host:port",
+        ),
+        (
+            ["--transport", "grpc", "--url", "h:1", "--model", "m", "--model-key", "key.pem"],
+            "--model-key has no meaning with a plain --url; for TLS write it as https://host:port",
+        ),
+        (
+            ["--transport", "kafka", "--bootstrap-servers", "h:1", "--topic", "t", "--model-token-file", "token"],
+            "--model-token-file has no meaning with --transport kafka",
         ),
         (["--transport", "http", "--url", "http://h", "--compression", "brotli"], "'brotli' is not one of"),
         (["--transport", "http", "--url", "http://h", "--resize", "0"], "0 is not in the range x>=1"),

@@ -1,32 +1,14 @@
 """The gRPC sender: what it refuses, and what a server that is not there or not a model's becomes."""
 
-from concurrent import futures
-
 import grpc
 import pytest
+from grpc_support import Servicer
 from opentelemetry.trace import StatusCode
 from support import JPG
 
 from otel_kfs import GrpcSender
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, InputError, SendError
-from otel_kfs.grpc_sending import _libraries
-
-
-class Servicer:
-    """Answers as it is told; remembers what it was asked."""
-
-    def __init__(self):
-        self.requests, self.metadata = [], []
-        _, self.messages, self.services, _ = _libraries()
-        self.answer = self.messages.ModelInferResponse(model_name="m")
-
-    def ModelInfer(self, request, context):
-        self.requests.append(request)
-        self.metadata.append(dict(context.invocation_metadata()))
-        if isinstance(self.answer, tuple):
-            context.abort(*self.answer)
-        return self.answer
 
 
 @pytest.fixture
@@ -36,19 +18,8 @@ def servicer():
 
 @pytest.fixture
 def target(servicer):
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    methods = {
-        "ModelInfer": grpc.unary_unary_rpc_method_handler(
-            servicer.ModelInfer,
-            servicer.messages.ModelInferRequest.FromString,
-            servicer.messages.ModelInferResponse.SerializeToString,
-        )
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(0).wait()
+    with servicer.running() as target:
+        yield target
 
 
 def test_the_request_is_one_raw_bytes_tensor_and_carries_the_call_s_context(spans, servicer, target):
@@ -102,15 +73,27 @@ def test_a_refusal_is_one_line_with_the_server_s_words(spans, servicer, target, 
 
 def test_where_nothing_listens_the_message_asks_for_host_and_port():
     target = f"127.0.0.1:{free_port()}"
-    with pytest.raises(SendError, match=rf"^can't reach {target} by gRPC; check host, port and that it runs: "):
+    advice = f"check host, port and that it runs, and if it wants TLS, write https://{target}: "
+    with pytest.raises(SendError, match=f"^can't reach {target} by gRPC; {advice}"):
         GrpcSender(target, "m").send(JPG)
 
 
-@pytest.mark.parametrize("target", ["http://host:1", "host", ""])
-def test_a_target_is_host_and_port(target):
+@pytest.mark.parametrize(
+    "target", ["http://host:1", "host", "", "https://", "https://host:port", "https://host:1/v2", "https://host:1#a"]
+)
+def test_a_target_is_host_and_port_or_for_tls_a_url_of_these(target):
     with pytest.raises(ConfigError) as raised:
         GrpcSender(target, "m")
-    assert str(raised.value) == f"{target!r} is not a gRPC server; write it as host:port, without a scheme"
+    assert str(raised.value) == (
+        f"{target!r} is not a gRPC server; write it as host:port, or as https://host:port for TLS"
+    )
+
+
+@pytest.mark.parametrize("target", ["me:word@host:1", "https://me:word@host:1", "https://host:1?token=word"])
+def test_a_target_with_what_may_be_a_secret_is_refused_and_not_shown(target):
+    with pytest.raises(ConfigError) as raised:
+        GrpcSender(target, "m")
+    assert str(raised.value) == "a gRPC server's address has neither a user nor a query; write it as host:port"
 
 
 def test_grpc_compresses_by_gzip_alone():

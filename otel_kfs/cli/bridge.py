@@ -18,7 +18,7 @@ import otel_kfs
 from otel_kfs.cli.options import model_access, properties
 
 if TYPE_CHECKING:
-    import requests
+    from otel_kfs.model_access import ModelAccess
 
 _POLICY = click.Choice(["skip", "dead-letter", "stop"])
 _LOOK_SECONDS = 0.2  # how often the thread that waits for signals sees whether it is needed
@@ -104,7 +104,7 @@ def bridge(
     url: str,
     model: str | None,
     host_header: str | None,
-    model_session: Callable[[], requests.Session],
+    access: Callable[[], ModelAccess],
     timeout: float,
     concurrency: int,
     max_in_flight: int | None,
@@ -167,7 +167,7 @@ def bridge(
             on_unanswered=on_unanswered,  # type: ignore[arg-type]
             grace=grace,
             redrive=redrive,
-            session=model_session,
+            session=lambda: access().session(),
         )
         if not obj["quiet"]:
             what = f"redriving {dead_letter_topic}" if redrive else f"consuming {', '.join(topics)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from otel_kfs.cli.options import quiet_grpc
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
 from otel_kfs.output import progress, write
@@ -53,6 +54,7 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
     FILE is TOML: servers, images, a matrix of settings, how often; each block of the run sends each image once by each
     way, in an order drawn anew. Ctrl-C keeps what was done, and the same command goes on.
     """
+    quiet_grpc()
     from otel_kfs.experiment import planning
     from otel_kfs.experiment.running import run, try_settings
     from otel_kfs.summary import intervals_available

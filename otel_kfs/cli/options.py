@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,10 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    import requests
+    from otel_kfs.model_access import ModelAccess
 
 _MODEL_ACCESS = (
-    ("--model-ca", "OTEL_KFS_MODEL_CA", "Authorities to trust for https, in PEM; left out, the usual ones."),
+    ("--model-ca", "OTEL_KFS_MODEL_CA", "Authorities to trust by TLS, in PEM; left out, the usual ones."),
     ("--model-cert", "OTEL_KFS_MODEL_CERT", "The client certificate, in PEM."),
     ("--model-key", "OTEL_KFS_MODEL_KEY", "Its key, unless that is in the same file."),
     ("--model-token-file", "OTEL_KFS_MODEL_TOKEN_FILE", "A bearer token, read anew for each request."),
@@ -22,13 +23,13 @@ _MODEL_ACCESS = (
 
 
 def model_access(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say how a model's server is reached; the command gets `model_session`, which opens a session.
+    """The options that say how a model's server is reached; the command gets `access`, which reads them.
 
     A token itself is never an option, because everyone on the machine can read command lines.
     """
 
     @functools.wraps(command)
-    def with_session(
+    def with_access(
         *args: Any,
         model_ca: str | None,
         model_cert: str | None,
@@ -36,17 +37,17 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
         model_token_file: str | None,
         **kwargs: Any,
     ) -> None:
-        def open_session() -> requests.Session:
-            from otel_kfs.model_access import model_session
+        def access() -> ModelAccess:
+            from otel_kfs.model_access import ModelAccess
 
-            return model_session(ca=model_ca, cert=model_cert, key=model_key, token_file=model_token_file)
+            return ModelAccess(ca=model_ca, cert=model_cert, key=model_key, token_file=model_token_file)
 
-        command(*args, model_session=open_session, **kwargs)
+        command(*args, access=access, **kwargs)
 
     for name, variable, text in reversed(_MODEL_ACCESS):
         option = click.option(name, envvar=variable, show_envvar=True, metavar="FILE", help=text)
-        with_session = option(with_session)
-    return with_session
+        with_access = option(with_access)
+    return with_access
 
 
 def given_model_access() -> dict[str, object]:
@@ -54,6 +55,14 @@ def given_model_access() -> dict[str, object]:
     context = click.get_current_context()
     names = [name.removeprefix("--").replace("-", "_") for name, _, _ in _MODEL_ACCESS]
     return {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names}
+
+
+def quiet_grpc() -> None:
+    """Keep gRPC's core from writing to standard error: what went wrong is said in one line of ours.
+
+    To be called before gRPC is imported; gRPC's own variable, where it is set, still decides.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def accepted(file: str | None) -> AbstractContextManager[None]:

@@ -13,13 +13,13 @@ from otel_kfs import encodings
 from otel_kfs.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.claim_check import ClaimStore
 from otel_kfs.cli.group import SIGTERM_EXIT
-from otel_kfs.cli.options import accepted, given_model_access, model_access, properties
+from otel_kfs.cli.options import accepted, given_model_access, model_access, properties, quiet_grpc
 from otel_kfs.cli.stopping import Stopping
 from otel_kfs.encodings.compression import CODECS
 from otel_kfs.output import progress
 
 if TYPE_CHECKING:
-    import requests
+    from otel_kfs.model_access import ModelAccess
 
 
 @click.command(
@@ -31,6 +31,8 @@ Examples:
   otel-kfs send --transport http --url http://ingress/v1/models/mobilenet:predict --json 1mb.json
   otel-kfs send --transport http --url http://ingress --model mobilenet --encoding raw --image cat.jpg
   otel-kfs send --transport grpc --url localhost:8081 --model mobilenet --resize 256 --image cat.jpg
+  otel-kfs send --transport grpc --url https://ingress:443 --model mobilenet --model-ca ca.pem \\
+      --model-token-file token --image cat.jpg
   otel-kfs send --transport kafka --bootstrap-servers localhost:9092 --topic mobilenet \\
       --producer-config producer.properties --image *.jpg --traces-file traces/sender.jsonl
 """,
@@ -57,7 +59,10 @@ Examples:
 @click.option("--bucket", help="claim-check: the bucket that images are put into.")
 @click.option("--store-url", help="claim-check: the S3-compatible store, if it is not AWS's; credentials: AWS_...")
 @click.option("--cell", help="A label for these settings, by which the tables group.")
-@click.option("--url", help="HTTP: the server or ingress (with --model), or the model's whole URL. gRPC: host:port.")
+@click.option(
+    "--url",
+    help="HTTP: server or ingress (with --model), or the model's whole URL. gRPC: host:port; for TLS https://host:port.",
+)
 @click.option("--model", help="HTTP, gRPC: the model's name.")
 @click.option("--host-header", help="HTTP: the Host by which an ingress finds the model.")
 @model_access
@@ -84,7 +89,7 @@ def send(  # noqa: PLR0912 - a branch a transport
     url: str | None,
     model: str | None,
     host_header: str | None,
-    model_session: Callable[[], requests.Session],
+    access: Callable[[], ModelAccess],
     bootstrap_servers: str | None,
     topic: str | None,
     producer_config: str | None,
@@ -99,7 +104,7 @@ def send(  # noqa: PLR0912 - a branch a transport
     Spans go where the standard OTEL_* variables say, or to --traces-file. Files after the options are of the kind given
     last (`--image *.jpg`).
     """
-    from otel_kfs.grpc_sending import GrpcSender
+    from otel_kfs.grpc_sending import GrpcSender, is_encrypted
     from otel_kfs.sending import HttpSender, KafkaSender, Sender
 
     if payloads and not images:
@@ -116,10 +121,14 @@ def send(  # noqa: PLR0912 - a branch a transport
     else:
         _needs(url=url)
         _without(f"--transport {transport}", **kafka, producer_config=producer_config)
-    if transport != "http":
-        _without(f"--transport {transport}", **given_model_access())
+    if transport == "kafka":
+        _without("--transport kafka", **given_model_access())
     if transport == "grpc":
+        quiet_grpc()
         _needs(model=model)
+        if not is_encrypted(str(url)):
+            certificates = {name: given for name, given in given_model_access().items() if name != "model_token_file"}
+            _without("a plain --url; for TLS write it as https://host:port", **certificates)
         _without("--transport grpc", host_header=host_header, encoding=form.pop("encoding"), json=payloads)
     if encoding == CLAIM_CHECK:
         _needs(bucket=bucket)
@@ -134,9 +143,9 @@ def send(  # noqa: PLR0912 - a branch a transport
     sending: dict[str, Any] = {"timeout": timeout, "run_id": run_id, **form}
     sender: Sender
     if transport == "http":
-        sender = HttpSender(str(url), model=model, host=host_header, session=model_session(), **sending)
+        sender = HttpSender(str(url), model=model, host=host_header, session=access().session(), **sending)
     elif transport == "grpc":
-        sender = GrpcSender(str(url), str(model), **sending)
+        sender = GrpcSender(str(url), str(model), access=access(), **sending)
     else:
         with accepted(producer_config):
             sender = KafkaSender(str(bootstrap_servers), str(topic), config=properties(producer_config), **sending)

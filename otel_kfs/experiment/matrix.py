@@ -13,6 +13,7 @@ from otel_kfs.demo import example
 from otel_kfs.encodings.compression import CODECS
 from otel_kfs.experiment.checking import Check, Rule, anything, flag, number, one_of, or_none, setting, shown
 from otel_kfs.experiment.plan import PlannedCell, Servers
+from otel_kfs.grpc_sending import is_encrypted
 
 TRANSPORTS = (names.HTTP, names.KAFKA, names.GRPC)
 ENCODINGS = (*encodings.NAMES, CLAIM_CHECK)
@@ -185,11 +186,18 @@ def _impossible_here(cell: PlannedCell, serving: str | None) -> _Reasons:
 def _impossible_there(cell: PlannedCell, servers: Servers, closed: bool) -> _Reasons:
     own = servers.ways[cell.way]
     where = f"servers.{cell.way}" if cell.way else "servers"
+    certificates = [key for key in ("ca", "cert", "key") if getattr(own, key)]
+    # Where HTTP has a use for them, they may well be its alone.
+    unused = bool(certificates) and not is_encrypted(own.url or "") and not is_encrypted(own.grpc or "")
     kafka, http, grpc = (cell.transport == transport for transport in (names.KAFKA, names.HTTP, names.GRPC))
     return (
         (cell.encoding == CLAIM_CHECK and not own.bucket, f"it needs {where}.bucket"),
         (http and not own.url, f"it needs {where}.url"),
         (grpc and not (own.grpc and own.model), f"it needs {where}.grpc (host:port) and {where}.model"),
+        (
+            grpc and unused,
+            f"{where}.grpc is plain: write it as https://host:port, or leave {', '.join(certificates)} out",
+        ),
         (kafka and not own.topic and cell.encoding == "v2", _V1_BRIDGE),
         (kafka and not own.bootstrap_servers, f"it needs {where}.bootstrap_servers"),
         (

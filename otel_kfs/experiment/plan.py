@@ -59,7 +59,7 @@ class OwnServers:
     url: str | None = None  # of the model server or the ingress before it
     model: str | None = None
     host: str | None = None
-    grpc: str | None = None  # host:port
+    grpc: str | None = None  # host:port, or https://host:port for TLS
     bootstrap_servers: str | None = None
     topic: str | None = None  # without it, a topic is made, and a bridge of ours leads from it to `url`
     pause: float | None = None  # seconds after a record of a topic whose bridge is not ours

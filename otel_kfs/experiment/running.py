@@ -26,6 +26,8 @@ from otel_kfs.experiment.targets import Target, Targets, targets
 if TYPE_CHECKING:
     import requests
 
+    from otel_kfs.model_access import ModelAccess
+
 _LEAD_SECONDS = 0.05  # from a stage's start to its first image, for its threads to be there
 _GRACE_SECONDS = 5.0  # for images under way, when the run is stopped
 _JOIN_SECONDS = 0.2
@@ -109,7 +111,7 @@ class Lane:
                 for session in self._sessions
             ]
         elif cell.transport == names.GRPC:
-            self.senders = [ScheduledGrpc(str(own.grpc), str(own.model), **sending)] * threads
+            self.senders = [ScheduledGrpc(str(own.grpc), str(own.model), access=_access(own), **sending)] * threads
         else:
             # One producer: several threads may send by it, and batches are made of what they send.
             self.senders = [_kafka_sender(plan, cell, own, sending)] * threads
@@ -168,10 +170,14 @@ def lanes(plan: Plan, found: Targets, run_id: str) -> Iterator[dict[PlannedCell,
             lane.close()
 
 
-def _session(own: OwnServers, *, keep_alive: bool) -> requests.Session:
-    from otel_kfs.model_access import model_session
+def _access(own: OwnServers) -> ModelAccess:
+    from otel_kfs.model_access import ModelAccess
 
-    session = model_session(ca=own.ca, cert=own.cert, key=own.key, token_file=own.token_file)
+    return ModelAccess(ca=own.ca, cert=own.cert, key=own.key, token_file=own.token_file)
+
+
+def _session(own: OwnServers, *, keep_alive: bool) -> requests.Session:
+    session = _access(own).session()
     if not keep_alive:
         session.headers["Connection"] = "close"
     return session

@@ -130,6 +130,10 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
         ),
         ('[matrix]\ntransport = ["grpc"]', "matrix: HTTP, grpc: it needs servers.grpc (host:port) and servers.model"),
         (
+            'grpc = "h:1"\nca = "ca.pem"\nkey = "key.pem"\n[matrix]\ntransport = ["grpc"]',
+            "matrix: HTTP, grpc: servers.grpc is plain: write it as https://host:port, or leave ca, key out",
+        ),
+        (
             '[matrix]\ntransport = ["kafka"]\nencoding = ["v2"]',
             "matrix: Kafka, v2: the bridge asks models by the V1 protocol: exclude it",
         ),

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
 from click.testing import CliRunner
+from grpc_support import Servicer, run_cli
 from support import JPG, HttpServer, read_traces, run_python, start
 
 from otel_kfs.cli import main
@@ -123,6 +125,51 @@ def test_a_send_to_a_url_that_requests_can_not_read(sends_to):
 def test_a_send_with_an_https_url_to_a_server_without_tls(model, sends_to):
     code, output = sends_to(with_secrets(model.url.replace("http:", "https:")))
     assert (code, leaks(output)) == (1, {})
+
+
+def sends_by_grpc(target: str) -> tuple[int, str]:
+    Path("cat.jpg").write_bytes(JPG)
+    Path("token").write_text(TOKEN)
+    options = ["--url", target, "--model", "m", "--model-token-file", "token", "--image", "cat.jpg"]
+    command = ["--verbose", "send", "--transport", "grpc", *options]
+    done = run_cli(*command, OTEL_KFS_TRACES_FILE="traces.jsonl", **OTLP_ENVIRONMENT)
+    return done.returncode, "\n".join([done.stdout, done.stderr, written()])
+
+
+def test_a_send_by_grpc_that_is_answered():
+    servicer = Servicer()
+    with servicer.running() as target:
+        code, output = sends_by_grpc(target)
+    assert (code, leaks(output)) == (0, {})
+    assert [metadata["authorization"] for metadata in servicer.metadata] == [f"Bearer {TOKEN}"]
+
+
+def test_a_send_by_grpc_that_is_refused():
+    servicer = Servicer()
+    servicer.answer = (grpc.StatusCode.UNAUTHENTICATED, "not you")
+    with servicer.running() as target:
+        code, output = sends_by_grpc(target)
+    assert (code, "not you" in output, leaks(output)) == (1, True, {})
+
+
+def test_a_refusal_by_grpc_that_repeats_the_token_is_in_no_span():
+    servicer = Servicer()
+    servicer.answer = (grpc.StatusCode.UNAUTHENTICATED, f"not you: Bearer {TOKEN}")
+    with servicer.running() as target:
+        code, _ = sends_by_grpc(target)
+    assert (code, "Bearer REDACTED" in written(), leaks(written())) == (1, True, {})
+
+
+@pytest.mark.parametrize("scheme", ["", "https://"])
+def test_a_send_by_grpc_to_nobody(scheme):
+    code, output = sends_by_grpc(f"{scheme}127.0.0.1:{free_port()}")
+    assert (code, leaks(output)) == (1, {})
+
+
+@pytest.mark.parametrize("scheme", ["", "https://", "http://", "grpcs:/"])
+def test_a_send_by_grpc_to_an_address_with_secrets(refused, scheme):
+    url = f"{scheme}{URL_USER}:{URL_PASSWORD}@host:1/p?token={URL_QUERY}"
+    assert leaks(refused("send", "--transport", "grpc", "--url", url, "--model", "m", "--image", "cat.jpg")) == {}
 
 
 def test_debug_logging_of_otel_kfs_itself(model):
