@@ -14,6 +14,8 @@ from otel_kfs import names
 from otel_kfs.clocks import Clocks
 from otel_kfs.segments import Account, Journey, on_the_way
 
+MOST_RUNS = 1000  # ids that are kept
+
 
 class Way(NamedTuple):
     """What the images of a cell have in common, besides their size; "" is the way of 2020, or no label."""
@@ -138,6 +140,28 @@ class Cell:
 
 
 @dataclass(slots=True)
+class Runs:
+    """Which runs some images are of: their ids ("" for images without one), as long as there are not very many."""
+
+    ids: set[str] = field(default_factory=set)
+    many: bool = False  # more than MOST_RUNS; no ids are kept then
+
+    def add(self, ids: Iterable[str]) -> None:
+        """Take note of these, too."""
+        if not self.many:
+            self.ids.update(ids)
+            if len(self.ids) > MOST_RUNS:
+                self.ids, self.many = set(), True
+
+    def merge(self, other: Runs) -> None:
+        """Take note of another's."""
+        if other.many:
+            self.ids, self.many = set(), True
+        else:
+            self.add(other.ids)
+
+
+@dataclass(slots=True)
 class Measurement:
     """Every image that was measured, by cell, and the account of those that were not."""
 
@@ -145,15 +169,22 @@ class Measurement:
     pairs: list[tuple[str, str]] = field(default_factory=list)  # hosts, in the order in which the image met them
     by_key: dict[tuple[Way, str], Cell] = field(default_factory=dict)
     clocks: Clocks = field(default_factory=Clocks)
+    runs: Runs = field(default_factory=Runs)
+    linked: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by trace, those that its image went on in
 
     def add(self, journey: Journey) -> None:
         """Count one image's way in."""
         Mould(self, journey).add([Image(journey.trace_id, _ITSELF, journey.image_size, journey.payload_size)])
+        if journey.linked:
+            known = self.linked.get(journey.trace_id, ())  # of another image in the same trace
+            self.linked[journey.trace_id] = tuple(dict.fromkeys(known + journey.linked))
 
     def merge(self, other: Measurement) -> None:
         """Count in all that another measured; `sort` then makes the order the same, whatever was merged first."""
         self.account.merge(other.account)
         self.clocks.merge(other.clocks)
+        self.runs.merge(other.runs)
+        self.linked.update(other.linked)
         pairs = [self._pair(hosts) for hosts in other.pairs]
         for key, cell in other.by_key.items():
             self.by_key.setdefault(key, Cell(cell.way, cell.size))._extend(cell, pairs)
@@ -224,6 +255,7 @@ class Mould:
 
     def add(self, images: Iterable[Image]) -> None:
         """Count these images' ways in."""
+        self._measurement.runs.add([self._journey.run])
         by_size: dict[str, list[Image]] = {}
         for image in images:
             by_size.setdefault(size_label(image.image_size, image.payload_size), []).append(image)

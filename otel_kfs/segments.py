@@ -98,6 +98,8 @@ class Journey:
     compression: str = ""
     cell: str = ""  # an experiment's label
     before: tuple[Before, ...] = ()  # what certainly came before what, on two hosts
+    run: str = ""  # the measurement's id, as the sender named it
+    linked: tuple[str, ...] = ()  # the other traces that it leads through: a consumer's own, linked to this one
 
 
 @dataclass(slots=True)
@@ -116,6 +118,9 @@ class Account:
             self.left_out[reason] += times * count
         self.retried += times * other.retried
         self.redelivered += times * other.redelivered
+
+
+NOT_PROCESSED = "delivered, but not processed"  # a reason to leave an image out
 
 
 class _LeftOut(Exception):
@@ -232,7 +237,7 @@ def _journey(root: Span, forest: Forest) -> Journey:
     producers = [] if by_http else [span for span in left if span.kind is Kind.PRODUCER]
     request = asked(requests, forest) if requests and not producers else None
     _through_sender(way, root, request, forest)
-    deliveries = 1
+    deliveries, takers = 1, list[Span]()
     if not producers:
         last = root
         served = _through_request(way, last, "client", requests, request, forest)
@@ -266,6 +271,8 @@ def _journey(root: Span, forest: Forest) -> Journey:
         compression=_text(root, names.COMPRESSION),
         cell=_text(root, names.CELL),
         before=tuple(way.before),
+        run=_text(root, names.RUN_ID),
+        linked=tuple(dict.fromkeys(taker.trace_id for taker in takers if taker.trace_id != root.trace_id)),
     )
 
 
@@ -327,7 +334,7 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> tuple[list[Span
     way.to("client", producer.start, producer)
     takers = forest.nearest(producer, lambda span: span.kind in {Kind.CONSUMER, Kind.SERVER})
     if not takers:
-        raise _LeftOut("delivered, but not processed")
+        raise _LeftOut(NOT_PROCESSED)
     takers = _of_one_group(takers, forest)
     attempts = (taker.attributes.get(names.DELIVERY_ATTEMPT) for taker in takers)
     known = max((attempt for attempt in attempts if isinstance(attempt, int)), default=1)

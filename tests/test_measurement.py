@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from traces_builder import MS, at, journey, segments
 
-from otel_kfs.measurement import Way, measured, size_label, ways
+from otel_kfs.measurement import MOST_RUNS, Runs, Way, measured, size_label, ways
 
 HTTP, KAFKA = Way("http"), Way("kafka")
 
@@ -95,6 +95,32 @@ def test_a_size_s_label(image_size, payload_size, label):
 @pytest.mark.parametrize(("totals", "median"), [([9], 9), ([30, 10, 20], 20), ([40, 10, 30, 20], 20)])
 def test_the_median_is_a_real_image(totals, median):
     assert cell(*map(long, totals)).median() == totals.index(median)
+
+
+# --- runs and linked traces ---
+
+
+def test_the_runs_of_all_images_are_known():
+    assert measured([long(1, run=run) for run in ("b", "a", "", "b")]).runs == Runs({"", "a", "b"})
+
+
+def test_of_very_many_runs_no_id_is_kept():
+    runs = measured([long(1, run=f"run {number}") for number in range(MOST_RUNS)]).runs
+    assert (len(runs.ids), runs.many) == (MOST_RUNS, False)
+    for other in (Runs({"one more"}), Runs({"run 1"})):
+        runs.merge(other)
+        assert runs == Runs(set(), many=True)
+
+
+def test_many_runs_make_many_of_few():
+    runs = Runs({"a"})
+    runs.merge(Runs(set(), many=True))
+    assert runs == Runs(set(), many=True)
+
+
+def test_two_images_of_one_trace_share_its_linked_traces():
+    drawn = [long(1, linked=linked) for linked in (("b", "c"), (), ("c", "d"))]
+    assert measured([*drawn, long(1, trace_id="e")]).linked == {"a": ("b", "c", "d")}
 
 
 # --- segments of a cell ---

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import start, wait_until
-from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, with_options
+from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, with_options
 
 from otel_kfs import reading, sorting
 from otel_kfs.errors import OtelKfsError, TraceQueryError
-from otel_kfs.measurement import measured
+from otel_kfs.measurement import Runs, measured
 from otel_kfs.segments import journeys
 from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Forest
@@ -39,16 +39,6 @@ def as_a_whole(drawn):
     return measurement
 
 
-def linked(number):
-    """An image through Kafka, with the bridge's half in a trace of its own."""
-    lines = [line for line in KAFKA.splitlines() if line.strip()]
-    sent = spans(with_options("\n".join(lines[:3]), "send images", f"id=sent{number}"), f"sender{number:03}-")
-    bridge = with_options(
-        "\n".join(line[4:] for line in lines[3:]), "process images", f"links=sender{number:03}-/sent{number}"
-    )
-    return sent + spans(bridge, f"bridge{number:03}-")
-
-
 def images(count):
     """Images of all sorts, some of which can't be measured, and spans of nobody's image."""
     drawings = [HTTP, KAFKA, STRAIGHT, EVENT_SOURCE, with_options(HTTP, "send image", "warmup"), "poll  CLIENT  0  9"]
@@ -56,12 +46,14 @@ def images(count):
         with_options(HTTP, "POST", "failed"),
         HTTP[HTTP.index("  POST") :],
         with_options(STRAIGHT, "POST /", "@pod"),
+        with_options(HTTP, "send image", "run=one"),
+        with_options(KAFKA, "send image", "run=another"),
     ]
     found = []
     for number in range(count):
         found += spans(drawings[number % len(drawings)], f"trace{number:03}-")
         if number % 5 == 0:
-            found += linked(number)
+            found += linked(f"sender{number:03}-", f"bridge{number:03}-")
     return found
 
 
@@ -104,6 +96,13 @@ def test_no_order_of_the_spans_makes_a_difference(random, parts):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorting, "FEW", 10)
         assert reading.read(Store(*(drawn[n::parts] for n in range(parts))), processes=1) == as_a_whole(drawn)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_other_trace_of_an_image_and_the_runs_of_all_are_known(few, processes):
+    found = reading.read(Store(*(MANY[number::7] for number in range(7))), processes=processes)
+    assert found.linked == {f"sender{number:03}-": (f"bridge{number:03}-",) for number in range(0, 90, 5)}
+    assert found.runs == Runs({"", "another", "one"})
 
 
 def test_no_parts_are_no_images():

@@ -293,13 +293,25 @@ def linked():
 
 def test_a_link_in_another_trace_does_as_well_as_a_parent():
     sent, processed = linked()
-    assert one(*sent, *processed) == one(*spans(KAFKA))
+    assert one(*sent, *processed) == replace(one(*spans(KAFKA)), linked=("b",))
+
+
+def test_every_delivery_in_a_trace_of_its_own_is_linked():
+    sent, processed = linked()
+    before = spans("process images  CONSUMER  300  320  failed links=sent", "c")
+    assert one(*sent, *processed, *before).linked == ("c", "b")
+
+
+def test_another_group_s_trace_is_not_on_the_way():
+    sent, processed = linked()
+    other = spans("process images  CONSUMER  300  320  group=archive links=sent", "c")
+    assert one(*sent, *processed, *other).linked == ("b",)
 
 
 def test_polls_are_on_nobody_s_way():
     sent, processed = linked()
     (poll,) = spans("poll images  CLIENT  300  325  links=sent", "c")
-    assert one(*sent, *processed, poll) == one(*spans(KAFKA))
+    assert one(*sent, *processed, poll) == one(*sent, *processed)
 
 
 def test_an_acknowledgement_after_the_consumer_has_the_record_ends_delivery_where_processing_starts():

@@ -6,8 +6,8 @@
 
 Times are milliseconds after EPOCH. What may follow them: `@host` (else the parent's; `@` alone is none), `id=...` (else
 the trace's name and the line's number), `service=` (else the parent's), `role=`, `image=`, `payload=`, `transport=`,
-`group=`, `url=`, `attempt=`, `warmup`, `failed`, and `links=` with the ids of the spans that are linked, separated by
-commas, each behind its trace's name and a `/` where that is another one.
+`group=`, `url=`, `run=`, `attempt=`, `warmup`, `failed`, and `links=` with the ids of the spans that are linked,
+separated by commas, each behind its trace's name and a `/` where that is another one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _TEXTS = {
     "transport": names.TRANSPORT,
     "group": names.MESSAGING_CONSUMER_GROUP_NAME,
     "url": names.URL_FULL,
+    "run": names.RUN_ID,
 }
 _NUMBERS = {"image": names.IMAGE_SIZE, "payload": names.PAYLOAD_SIZE, "attempt": names.DELIVERY_ATTEMPT}
 
@@ -227,6 +228,16 @@ send image                      INTERNAL    0  200  transport=kafka image=110000
       predict                   INTERNAL  360  450  role=transformer
       postprocess               INTERNAL  460  470  role=transformer
 """
+
+
+def linked(sender: str = "sender", consumer: str = "bridge") -> list[Span]:
+    """An image through Kafka whose consumer has a trace of its own, linked to the sender's."""
+    lines = [line for line in KAFKA.splitlines() if line.strip()]
+    beyond = "\n".join(line[4:] for line in lines[3:])
+    return [
+        *spans("\n".join(lines[:3]), sender),
+        *spans(with_options(beyond, "process images", f"links={sender}/{sender}2"), consumer),
+    ]
 
 
 def spans_in(parts: Iterable[Callable[[], Iterator[Batch]]]) -> list[Span]:

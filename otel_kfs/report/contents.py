@@ -21,10 +21,16 @@ from otel_kfs.traces.span import Forest, Span
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """An image's trace: its id, and where a browser shows it (None where the store has no such page)."""
+    """A trace: its id, and where a browser shows it (None where the store has no such page)."""
 
     trace_id: str
     link: str | None = None
+    linked: tuple[Trace, ...] = ()  # of an image's: those in which it went on, a consumer's own
+
+    @property
+    def whole(self) -> tuple[Trace, ...]:
+        """It and those that are linked to it."""
+        return (self, *self.linked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,14 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True)
+class Undrawn:
+    """A cell whose median image's way could not be read once more, and those of its traces of which no span came."""
+
+    of: CellReport
+    missing: tuple[Trace, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """What was asked, and by which command."""
 
@@ -103,13 +117,13 @@ class Contents:
     measurement: Measurement
     ways: tuple[WayReport, ...]
     walks: tuple[Walk, ...] = ()
+    undrawn: tuple[Undrawn, ...] = ()
     bounds: Bounds = field(default_factory=dict)  # of what lies between two hosts
 
     @property
     def runs(self) -> list[str]:
-        """The run ids of the median images."""
-        found = (walk.root.attributes.get(names.RUN_ID) for walk in self.walks)
-        return list(dict.fromkeys(str(run) for run in found if run is not None))
+        """The ids of all images' runs, in their order, if they are known: see `measurement.Runs`."""
+        return sorted(self.measurement.runs.ids - {""})
 
     @property
     def cells(self) -> list[CellReport]:
@@ -150,19 +164,27 @@ def contents(
 
     `link` gives the page of a trace, `spans` the spans of some traces (those of the median images are asked for).
     """
+
+    def trace(trace_id: str) -> Trace:
+        linked = measurement.linked.get(trace_id, ())
+        return Trace(trace_id, _web_page(link(trace_id)), tuple(Trace(one, _web_page(link(one))) for one in linked))
+
     cells, bounds = by_one_clock(measurement)
     reports = []
     for number, way in enumerate(ways(cells)):
         of_way = [cell for cell in cells if cell.way == way]
         reports.append(
-            WayReport(way, number, tuple(_cell(cell, number, link, bounds) for cell in of_way), fits(of_way))
+            WayReport(way, number, tuple(_cell(cell, number, trace, bounds) for cell in of_way), fits(of_way))
         )
     found = [cell for report in reports for cell in report.cells]
+    ids = dict.fromkeys(trace.trace_id for cell in found for trace in cell.median.whole)
+    walked = list(_walks(found, spans([*ids])))
     return Contents(
         origin,
         measurement,
         tuple(reports),
-        tuple(_walks(found, spans([cell.median.trace_id for cell in found]))),
+        tuple(one for one in walked if isinstance(one, Walk)),
+        tuple(one for one in walked if isinstance(one, Undrawn)),
         bounds,
     )
 
@@ -172,11 +194,8 @@ def without_credentials(text: str) -> str:
     return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)
 
 
-def _cell(cell: Cell, number: int, link: Callable[[str], str | None], bounds: Bounds) -> CellReport:
-    def trace(image: int) -> Trace:
-        trace_id = cell.trace_ids[image]
-        return Trace(trace_id, _web_page(link(trace_id)))
-
+def _cell(cell: Cell, number: int, trace: Callable[[str], Trace], bounds: Bounds) -> CellReport:
+    ids = cell.trace_ids
     totals = cell.totals()
     whole = sum(totals) or 1
 
@@ -186,8 +205,8 @@ def _cell(cell: Cell, number: int, link: Callable[[str], str | None], bounds: Bo
             name,
             summary(lengths, bounds.get((cell.way, cell.size, name)), interval=True),
             sum(lengths) / whole,
-            trace(images[order[(len(order) - 1) // 2]]),
-            trace(images[order[-1]]),
+            trace(ids[images[order[(len(order) - 1) // 2]]]),
+            trace(ids[images[order[-1]]]),
             two_clocks,
         )
 
@@ -195,17 +214,21 @@ def _cell(cell: Cell, number: int, link: Callable[[str], str | None], bounds: Bo
     for name in cell.segment_names():
         of_name = cell.segments[name]
         rows.append(row(name, of_name.lengths, of_name.images, two_clocks=max(of_name.pair) >= 0))
-    return CellReport(cell, number, row(TOTAL, totals, range(len(cell))), tuple(rows), trace(cell.median()))
+    return CellReport(cell, number, row(TOTAL, totals, range(len(cell))), tuple(rows), trace(ids[cell.median()]))
 
 
-def _walks(cells: Sequence[CellReport], spans: Iterable[Span]) -> Iterable[Walk]:
+def _walks(cells: Sequence[CellReport], spans: Iterable[Span]) -> Iterable[Walk | Undrawn]:
     forest = Forest(spans)
+    there = {span.trace_id for span in forest}
     found, _ = journeys(forest)
     ways_of = {journey.trace_id: journey for journey in found}
     roots = {span.trace_id: span for span in forest if span.name == names.SEND_IMAGE}
     for cell in cells:
         trace_id = cell.median.trace_id
-        if trace_id in ways_of:
+        missing = tuple(trace for trace in cell.median.whole if trace.trace_id not in there)
+        if missing or trace_id not in ways_of:
+            yield Undrawn(cell, missing)
+        else:
             yield Walk(cell, forest, roots[trace_id], ways_of[trace_id])
 
 

@@ -15,9 +15,11 @@ from markupsafe import Markup
 
 from otel_kfs import render
 from otel_kfs.between_hosts import offsets
+from otel_kfs.measurement import MOST_RUNS
 from otel_kfs.report import distributions, palette, sizes, stacked_bars, svg, waterfall
 from otel_kfs.report.axis import MS, milliseconds
 from otel_kfs.report.contents import Contents
+from otel_kfs.segments import NOT_PROCESSED
 from otel_kfs.summary import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
 from otel_kfs.tables import TOTAL, account_line, clock_lines, seed_tables
 
@@ -62,6 +64,9 @@ def page(contents: Contents) -> str:
         origin=contents.origin,
         account=account_line(account),
         left_out=sorted(account.left_out.items()),
+        not_processed=NOT_PROCESSED,
+        most_runs=MOST_RUNS,
+        linked=bool(contents.measurement.linked),
         hosts=sorted({host for pair in contents.measurement.pairs for host in pair}),
         start=start,
         end=end,
@@ -87,7 +92,6 @@ def page(contents: Contents) -> str:
         large=_drawn(sizes.sizes(contents)) if sized else None,
         small=[_drawn(chart) for chart in sizes.small(contents, sizes.that_matter(contents))] if sized else [],
         walks=[(walk, _drawn(waterfall.waterfall(walk))) for walk in contents.walks],
-        without_walk=[cell.title for cell in contents.cells if not any(walk.of is cell for walk in contents.walks)],
         segment_class=palette.segment_class,
         cell=render.cell,
         ms=milliseconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from xml.etree.ElementTree import Element
 
 from otel_kfs import names
@@ -14,6 +15,7 @@ from otel_kfs.traces.span import Forest, Kind, Span
 WIDTH = 960
 MOST = 150  # spans drawn of one trace
 _LEFT, _RIGHT, _ROW = 350, 62, 19
+_TRACE = 131.5  # where a line stands beside the spans of a linked trace
 _SHORTEST = 1.2  # pixels
 
 
@@ -23,6 +25,12 @@ class SpanRow:
 
     depth: int
     span: Span
+    links_to: Span | None = None  # the span above it, where it begins a trace of its own
+
+    @property
+    def height(self) -> int:
+        """Pixels; a line above the span says that another trace begins."""
+        return _ROW if self.links_to is None else 2 * _ROW
 
 
 def span_rows(forest: Forest, root: Span) -> list[SpanRow]:
@@ -36,7 +44,10 @@ def span_rows(forest: Forest, root: Span) -> list[SpanRow]:
             continue
         seen.add(row.span.span_id)
         found.append(row)
-        waiting += [SpanRow(row.depth + 1, child) for child in reversed(forest.children(row.span))]
+        waiting += [
+            SpanRow(row.depth + 1, child, row.span if child.trace_id != row.span.trace_id else None)
+            for child in reversed(forest.children(row.span))
+        ]
     return found
 
 
@@ -52,13 +63,15 @@ def waterfall(walk: Walk) -> Element:
         WIDTH - _RIGHT,
     )
     top = 44
-    bottom = top + _ROW * len(shown) + 4
+    ends = list(accumulate((row.height for row in shown), initial=top))[1:]
+    bottom = ends[-1] + 4
     left_out = len(rows) - len(shown)
     chart = svg.drawing(
         WIDTH,
         bottom + 20 + (16 if left_out else 0),
         f"Spans of the median image: {walk.of.title}",
-        f"Trace {walk.journey.trace_id}: {len(rows)} spans over {milliseconds(walk.journey.stamps[3] - first)} ms.",
+        f"Trace {' and linked trace '.join(trace.trace_id for trace in walk.of.median.whole)}: "
+        f"{len(rows)} spans over {milliseconds(walk.journey.stamps[3] - first)} ms.",
     )
     for value in scale.ticks(6):
         x = scale(value)
@@ -83,9 +96,13 @@ def waterfall(walk: Walk) -> Element:
     hosts = {row.span.host for row in rows}
     colours = _service_classes(rows)
     above = ""
-    for number, row in enumerate(shown):
+    for row, end in zip(shown, ends, strict=True):
         at = f"{row.span.service} @{row.span.host}" if len(hosts) > 1 else row.span.service
-        y = top + _ROW * number
+        y = end - _ROW
+        if row.links_to is not None:
+            _beginning(chart, row.span, row.links_to, y - _ROW)
+        if row.span.trace_id != walk.root.trace_id:
+            svg.add(chart, "line", x1=_TRACE, x2=_TRACE, y1=end - row.height, y2=end, class_="ink")
         if at != above:
             svg.add(chart, "text", svg.fitted(at, 128, 11), x=0, y=y + 13, font_size=11, class_="muted")
             above = at
@@ -93,6 +110,17 @@ def waterfall(walk: Walk) -> Element:
     if left_out:
         svg.add(chart, "text", f"and {left_out} more spans", x=0, y=bottom + 32, font_size=11, class_="muted")
     return chart
+
+
+def _beginning(chart: Element, span: Span, links_to: Span, y: float) -> None:
+    """The line that says which trace begins here."""
+    tip = (
+        f"Here begins the linked trace {span.trace_id}: {span.name} is no child of {links_to.name}, "
+        f"but links to it, in the trace {links_to.trace_id}"
+    )
+    svg.add(chart, "line", x1=_TRACE, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="axis")
+    label = svg.mark(chart, "text", tip, x=136, y=y + 14, font_size=11, font_weight=600)
+    label.text = svg.fitted(f"linked trace {span.trace_id[:8]}", _LEFT - 144, 11)
 
 
 def _span(chart: Element, row: SpanRow, y: float, at: str, colour: str, scale: Axis, first: int) -> None:

@@ -183,7 +183,7 @@ def _found(row: Sequence[Any], remarks: Remarks) -> Iterator[Finished | LeftOut 
     elif instead:
         yield LeftOut(trace_id, instead)
     else:
-        transport, image_size, payload_size, encoding, compression, cell = image
+        transport, image_size, payload_size, encoding, compression, cell, run = image
         one, two, three, four = map(int, stamps)
         yield Finished(
             trace_id,
@@ -196,6 +196,7 @@ def _found(row: Sequence[Any], remarks: Remarks) -> Iterator[Finished | LeftOut 
             compression,
             cell,
             tuple((host, int(at), other, int(later)) for host, at, other, later in certain),
+            run,
         )
 
 

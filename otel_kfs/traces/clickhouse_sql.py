@@ -276,7 +276,7 @@ SELECT
     instead,
     if(is_finished,
         [if(by_kafka, '{names.KAFKA}', '{names.HTTP}'), image['{names.IMAGE_SIZE}'], image['{names.PAYLOAD_SIZE}'],
-         image['{names.ENCODING}'], image['{names.COMPRESSION}'], image['{names.CELL}']], []),
+         image['{names.ENCODING}'], image['{names.COMPRESSION}'], image['{names.CELL}'], image['{names.RUN_ID}']], []),
     if(is_finished, [root.start, receive.end, preprocess.end, asker.end], []),
     if(is_finished, points.1, []),
     if(is_finished, ends, []),

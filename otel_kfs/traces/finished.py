@@ -24,6 +24,7 @@ class Finished(NamedTuple):
     compression: str
     cell: str
     before: tuple[Before, ...]
+    run: str
 
 
 class LeftOut(NamedTuple):

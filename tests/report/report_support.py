@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 from xml.etree import ElementTree
 
-from traces_builder import EPOCH, HTTP, KAFKA, spans
+from traces_builder import EPOCH, HTTP, KAFKA, linked, spans
 
 from otel_kfs import names
 from otel_kfs.measurement import measured
@@ -42,10 +42,19 @@ HOSTILE = {
 
 
 def image(
-    trace: str, *, drawing: str = HTTP, size: int = SIZES[0], factor: float = 1.0, **attributes: Any
+    trace: str,
+    *,
+    drawing: str = HTTP,
+    consumer: str | None = None,
+    size: int = SIZES[0],
+    factor: float = 1.0,
+    **attributes: Any,
 ) -> list[Span]:
-    """The spans of one image, all `factor` times as long as drawn; the attributes are its root's."""
-    root, *others = spans(drawing, trace)
+    """The spans of one image, all `factor` times as long as drawn; the attributes are its root's.
+
+    With `consumer`, the image goes through Kafka, and on in a trace of that name, linked to its own.
+    """
+    root, *others = spans(drawing, trace) if consumer is None else linked(trace, consumer)
     root = replace(root, attributes={**root.attributes, names.IMAGE_SIZE: size, **attributes})
 
     def stretched(moment: int) -> int:

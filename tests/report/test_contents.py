@@ -63,9 +63,46 @@ def test_a_link_that_is_no_web_page_is_left_out(link):
     assert contents_of([image("a")], link=lambda _: link).cells[0].median == Trace("a")
 
 
-def test_the_runs_are_those_of_the_median_images():
-    runs = [image(f"a{n}", size=size, **{names.RUN_ID: f"run {n}"}) for n, size in enumerate(SIZES)]
-    assert contents_of(runs).runs == ["run 0", "run 1", "run 2"]
+def test_the_runs_are_those_of_all_images():
+    images = [image(f"a{n}", factor=n + 1, **{names.RUN_ID: f"run {n}"}) for n in range(3)]
+    assert contents_of([*images, image("b")]).runs == ["run 0", "run 1", "run 2"]
+
+
+def linked_images(n=3):
+    """`n` images whose consumer goes on in a trace of its own; the later, the longer."""
+    return [image(f"k{number}", consumer=f"c{number}", factor=1 + number) for number in range(n)]
+
+
+def test_an_image_s_trace_comes_with_the_linked_one_in_which_it_went_on():
+    cell = contents_of(linked_images(), link=lambda trace_id: f"https://jaeger.example/{trace_id}").cells[0]
+    page = "https://jaeger.example/"
+    assert cell.median == Trace("k1", f"{page}k1", (Trace("c1", f"{page}c1"),))
+    assert cell.rows[0].slowest == Trace("k2", f"{page}k2", (Trace("c2", f"{page}c2"),))
+
+
+def test_a_median_image_in_two_traces_is_walked_through_both():
+    images, asked = linked_images(), []
+
+    def spans(ids):
+        asked.extend(ids)
+        return [span for spans in images for span in spans if span.trace_id in ids]
+
+    found = contents_of(images, spans=spans)
+    (walk,) = found.walks
+    assert asked == ["k1", "c1"]
+    assert walk.journey.stamps[3] - walk.journey.stamps[0] == found.cells[0].total.summary.p50
+    assert {segment.name for segment in walk.journey.segments} == {row.name for row in found.cells[0].rows}
+
+
+@pytest.mark.parametrize("gone", ["k1", "c1"])
+def test_a_way_of_which_a_trace_is_gone_is_not_drawn_and_that_trace_is_named(gone):
+    images = linked_images()
+    found = contents_of(images, spans=lambda _: [s for spans in images for s in spans if s.trace_id != gone])
+    (undrawn,) = found.undrawn
+    assert (found.walks, undrawn.of, undrawn.missing) == ((), found.cells[0], (Trace(gone, linked=WITH[gone]),))
+
+
+WITH = {"k1": (Trace("c1"),), "c1": ()}  # a trace, and those that are linked to it
 
 
 def test_a_segment_between_two_hosts_bears_what_their_clocks_leave_open():

@@ -206,7 +206,73 @@ def test_few_images_are_warned_of(parsed):
 def test_images_of_one_size_and_without_spans_are_still_a_report():
     found = Parsed(page(contents_of([image("a")], spans=lambda _: ())))
     assert "costs" not in found.tables
-    assert {"size", "traces"} & set(found.values("id")) == set()
+    assert {"size", "traces"} & set(found.values("id")) == {"traces"}
+    assert "once more as one way: HTTP, 1.1MB (the store has no span of the trace a)." in found.text
+
+
+# --- runs ---
+
+
+def of_runs(*runs):
+    """The text of a report of images of these runs; "" has none."""
+    images = [image(f"a{number}-", **({names.RUN_ID: run} if run else {})) for number, run in enumerate(runs)]
+    return Parsed(page(contents_of(images))).text
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (["a", "a"], "Runa\n"),
+        (["b", "a", "b"], "Runsa, b\n"),
+        (["a", "", "b"], "Runsa, b, and images without a run id\n"),
+        ([f"{number:02}" for number in range(22)], "18, 19 and 2 more\n"),
+        (["", ""], "UTC\nMade by"),
+    ],
+)
+def test_the_head_names_the_runs_of_all_images(runs, said):
+    assert said in of_runs(*runs)
+
+
+def test_very_many_runs_are_said_to_be_so():
+    found = contents_of([image("a")])
+    found.measurement.runs.many = True
+    assert "Runsmore than 1000\n" in Parsed(page(found)).text
+
+
+# --- linked traces ---
+
+
+def test_a_linked_trace_is_named_and_led_to_wherever_the_image_s_is():
+    images = [image(f"k{n}", consumer=f"c{n}", factor=1 + n) for n in range(3)]
+    found = Parsed(page(contents_of(images, link=lambda one: f"https://jaeger.example/{one}")))
+    assert "4-1 2000 ms, the median of 3 \u00b7 trace k1, linked trace c1" in found.text
+    head, row = found.tables["all"][0], found.tables["all"][1]
+    assert (row[head.index("median")], row[head.index("slowest")]) == ("k1 + c1", "k2 + c2")
+    assert {"k1 c1", "k2 c2"} <= set(found.values("data-copy"))
+    links = Counter(link for link in found.values("href") if not link.startswith("#"))
+    assert links["https://jaeger.example/k1"] == links["https://jaeger.example/c1"] > 1
+    assert "the upright line beside the names goes as far as that does" in found.text
+
+
+def test_without_linked_traces_none_is_spoken_of(parsed):
+    assert "linked" not in parsed.text
+
+
+def test_an_image_whose_linked_trace_is_gone_is_named_with_it():
+    images = [image("k", consumer="c"), image("h")]
+    found = Parsed(page(contents_of(images, spans=lambda _: [s for one in images for s in one if s.trace_id != "c"])))
+    assert (
+        "Not drawn, as their spans could not be read once more as one way: Kafka, 1.1MB (the store has no span of the "
+        "linked trace c)."
+    ) in found.text
+    assert "Spans of the median image: HTTP, 1.1MB" in found.text
+
+
+def test_a_consumer_s_trace_that_was_not_asked_for_is_thought_of():
+    sent = [span for span in image("k", consumer="c") if span.trace_id == "k"]
+    text = Parsed(page(contents_of([image("h"), sent]))).text
+    assert "1 for \u201cdelivered, but not processed\u201d. An image counts as " in text
+    assert "in a linked trace that the query did not find: Jaeger has to be asked" in text
 
 
 def test_images_of_unknown_size_are_still_a_report():
@@ -248,6 +314,6 @@ def test_every_name_of_a_span_is_shown(parsed):
 def test_a_median_image_whose_spans_are_gone_is_named():
     images = [image("a"), image("b", size=SIZES[1])]
     assert (
-        "could not be read once more as one trace: HTTP, 3.3MB."
+        "could not be read once more as one way: HTTP, 3.3MB (the store has no span of the trace b)."
         in Parsed(page(contents_of(images, spans=lambda _: images[0]))).text
     )

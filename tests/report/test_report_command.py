@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from report_support import SIZES, image
-from traces_builder import HTTP, otlp_line, with_options
+from traces_builder import HTTP, linked, otlp_line, with_options
 
 from otel_kfs import cli
 
@@ -72,6 +72,16 @@ def test_a_chart_can_be_chosen(traces):
 def test_the_waterfalls_are_read_from_the_store(traces):
     report(traces, "-o", "r.html")
     assert "Spans of the median image: HTTP, 3.3MB" in Path("r.html").read_text()
+
+
+def test_an_image_in_two_linked_traces_is_drawn_as_one_way(tmp_path):
+    (tmp_path / "sender.jsonl").write_text(otlp_line([s for s in linked() if s.trace_id == "sender"]))
+    (tmp_path / "bridge.jsonl").write_text(otlp_line([s for s in linked() if s.trace_id == "bridge"]))
+    assert report(tmp_path, "-o", "r.html") == (0, "", "r.html: 1 image measured\n")
+    text = Path("r.html").read_text()
+    assert f"Here begins the linked trace {b'bridge'.hex().rjust(32, '0')}: process images is no child" in text
+    assert "Spans of the median image: Kafka, 1.1MB" in text
+    assert "could not be read once more" not in text
 
 
 def test_the_command_is_in_the_report(traces):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from report_support import contents_of, image, texts, tips
-from traces_builder import HTTP, KAFKA, spans, with_options
+from traces_builder import HTTP, KAFKA, linked, spans, with_options
 
 from otel_kfs.report.waterfall import MOST, span_rows, waterfall
 from otel_kfs.traces.span import Forest
@@ -51,6 +51,42 @@ def test_hosts_are_named_where_there_is_more_than_one():
     there = with_options(HTTP, "POST /v1/models", "@gpu-1")
     services = [t for t in texts(chart_of(image("a", drawing=there))) if t.startswith("service")]
     assert services == ["service @host", "service @gpu-1"]
+
+
+def test_where_a_linked_trace_begins_is_said_above_its_first_span():
+    chart = chart_of(image("sent", consumer="went on"))
+    (mark,) = [one for one in chart.iter("text") if one.text == "linked trace went on"]
+    assert mark.findtext("title") == (
+        "Here begins the linked trace went on: process images is no child of send images, but links to it, in the "
+        "trace sent"
+    )
+    rows = [text for text in chart.iter("text") if text is mark or text.text in {"send images", "process images"}]
+    assert [(text.text, float(text.get("y"))) for text in rows] == [
+        ("send images", 44 + 2 * 19 + 13),
+        ("linked trace went on", 44 + 3 * 19 + 14),
+        ("process images", 44 + 4 * 19 + 13),
+    ]
+
+
+def test_a_line_stands_beside_every_span_of_a_linked_trace():
+    drawn = linked("sent", "went on")
+    beside = [one for one in chart_of(image("sent", consumer="went on")).iter("line") if one.get("x1") == "131.5"]
+    upright = [one for one in beside if one.get("x2") == "131.5"]
+    assert len(upright) == sum(span.trace_id == "went on" for span in drawn)
+
+
+def test_an_image_in_two_traces_is_one_chart_of_all_its_spans():
+    chart = chart_of(image("sent", consumer="went on"))
+    assert chart.findtext("desc") == f"Trace sent and linked trace went on: {len(spans(KAFKA))} spans over 1000 ms."
+    assert tips(chart)[1:2] == ["encode: 100 ms"]
+
+
+def test_a_consumer_that_links_within_its_trace_begins_no_other():
+    lines = KAFKA.splitlines()
+    parentless = "\n".join([*lines[:4], *(line[4:] for line in lines[4:])])
+    chart = chart_of(image("a", drawing=with_options(parentless, "process images", "links=a2")))
+    assert [text.text for text in chart.iter("text") if "linked" in (text.text or "")] == []
+    assert "process images" in texts(chart)
 
 
 def test_a_failed_span_is_marked():

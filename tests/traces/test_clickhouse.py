@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from clickhouse_support import ALWAYS, ClickHouseServer, exports_in, otlp
-from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, spans_in, with_options, without
+from clickhouse_support import ALWAYS, ClickHouseServer, exports_in, otlp, with_real_ids
+from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, spans_in, with_options, without
 
 from otel_kfs.cli import main
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.measurement import Measurement
 from otel_kfs.reading import read
+from otel_kfs.segments import journeys
 from otel_kfs.traces import query
 from otel_kfs.traces.clickhouse import ClickHouse
 from otel_kfs.traces.finished import Finished, LeftOut
-from otel_kfs.traces.span import Span
+from otel_kfs.traces.span import Forest, Span
 
 pytestmark = pytest.mark.clickhouse
 
@@ -86,6 +87,7 @@ DRAWINGS: list[str] = [
     with_options(KAFKA, "process images", "attempt=3"),
     with_options(KAFKA, "process images", "group=g"),
     with_options(KAFKA, "send image", "@"),
+    with_options(KAFKA, "send image", "run=one"),
     # A predictor that is not traced.
     "\n".join(line for line in HTTP.splitlines() if not line.startswith("          ")),
     # No sender.
@@ -180,6 +182,13 @@ def test_traces_are_looked_up_by_id(server: ClickHouseServer, saved: str) -> Non
     some = next(query.spans(saved)).trace_id
     store = query.open_store(saved)
     assert {span.trace_id for span in store.traces([some, "f" * 32, "') OR 1 --"])} == {some}
+
+
+def test_the_other_trace_of_a_linked_image_can_be_asked_for(server: ClickHouseServer) -> None:
+    store = query.open_store(server.trace_query(server.table([otlp(spans(HTTP)), otlp(linked())])))
+    sender, bridge = dict.fromkeys(with_real_ids(span).trace_id for span in linked())
+    assert read(store, processes=1).linked == {sender: (bridge,)}
+    assert journeys(Forest(store.traces([sender, bridge])))[1].measured == 1
 
 
 def test_as_many_images_as_are_expected_are_waited_for(saved: str) -> None:

@@ -15,13 +15,15 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from clickhouse_support import otlp, with_real_ids
 from google.protobuf import json_format
 from google.protobuf.internal import encoder
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
-from traces_builder import spans_in
+from traces_builder import linked, spans_in
 
 from otel_kfs import names, segments
 from otel_kfs.errors import TraceQueryError
+from otel_kfs.reading import read
 from otel_kfs.traces import query
 from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Forest, Span
@@ -413,6 +415,25 @@ def test_tempo_gives_single_traces_by_their_ids(store: Store, from_files: list[S
     found = known(query.open_store(f"tempo:{store.url}").traces([one]))
     assert found == [span for span in from_files if span.trace_id == one]
     assert [path for path, _, _ in store.asked] == [f"/api/v2/traces/{one}"]
+
+
+@pytest.mark.parametrize("scheme", ["jaeger", "tempo"])
+def test_the_other_trace_of_a_linked_image_can_be_asked_for(store: Store, scheme: str) -> None:
+    drawn: dict[str, list[Span]] = {}
+    for span in linked():
+        drawn.setdefault(with_real_ids(span).trace_id, []).append(span)
+
+    def answer(path: str, _: dict[str, str]) -> Answer:
+        if path == "/api/search":
+            return 200, json.dumps({"traces": [{"traceID": one} for one in drawn]}).encode()
+        asked = drawn[path[-32:]] if path[-32:] in drawn else linked()
+        return 200, json.dumps({"result" if scheme == "jaeger" else "trace": otlp(asked)}).encode()
+
+    store.answer = answer
+    opened = query.open_store(f"{scheme}:{store.url}")
+    sender, bridge = drawn
+    assert read(opened, processes=1).linked == {sender: (bridge,)}
+    assert segments.journeys(Forest(opened.traces([sender, bridge])))[1].measured == 1
 
 
 def test_a_trace_links_to_its_page() -> None:
