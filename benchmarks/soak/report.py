@@ -91,7 +91,7 @@ def _images(account: Account, interrupted: bool) -> list[str]:
 def _spans(soak: Any, problems: list[str]) -> list[str]:
     """Spans by process: in its file, at the collector, and what it said at its end that was not exported."""
     in_files = _span_ids(soak.traces)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for child in soak.children.all:
         own = in_files.get(child.pid)
         if own is None:
@@ -102,7 +102,12 @@ def _spans(soak: Any, problems: list[str]) -> list[str]:
         rows.append((child.name, len(own), len(own) - missing, missing, told))
         if told != "killed" and missing != sum(said):
             problems.append(f"{child.name}: {missing} spans did not reach the collector, and it said {told}")
-    return [_table(("spans of", "ended", "at the collector", "not there", "as it said at its end"), rows)]
+    rows.append(("all", *(sum(row[column] for row in rows) for column in (1, 2, 3)), ""))
+    head = ("spans of", "ended", "at the collector (exported)", "not there (dropped)", "as it said at its end")
+    return [
+        _table(head, rows),
+        "A process that was killed takes the spans of its last seconds with it; they are in no column.",
+    ]
 
 
 def _span_ids(folder: Path) -> dict[int, set[str]]:
@@ -138,19 +143,27 @@ def _tables(soak: Any, account: Account, problems: list[str]) -> list[str]:
 
 
 def _memory(soak: Any, problems: list[str]) -> list[str]:
-    rows = []
+    rows, short = [], []
     for child in soak.children.all:
         begin = max(soak.begin, child.started) + SETTLED_SECONDS
         last = max((at for at, *_ in child.samples), default=0.0)
         first, end = _around(child, begin), _around(child, last - WINDOW_SECONDS)
-        if first is None or end is None or last - begin < SHORTEST_SECONDS:
+        # What a first outage leaves behind is seen by half-time; what goes on growing after it is a leak.
+        half = _around(child, (begin + last - WINDOW_SECONDS) / 2)
+        if first is None or half is None or end is None or last - begin < SHORTEST_SECONDS:
+            short.append(child.name)
             continue
         growth = end[0] / first[0] - 1
-        rows.append((child.name, f"{first[0]:.0f}", f"{end[0]:.0f}", f"{growth:+.1%}", first[1], end[1]))
+        memory = [f"{megabytes:.0f}" for megabytes, _ in (first, half, end)]
+        rows.append((child.name, *memory, f"{growth:+.1%}", f"{end[0] / half[0] - 1:+.1%}", first[1], end[1]))
         if growth > MOST_GROWTH:
             problems.append(f"{child.name} grew by {growth:.1%}")
-    head = ("process", "MB after warm-up", "MB at the end", "growth", "open files then", "at the end")
-    return [_table(head, rows)] if rows else ["Too short to judge the memory: that takes 5 minutes."]
+    head = ("process", "MB after warm-up", "half-way", "at the end", "growth", "since half-way")
+    parts = [_table((*head, "open files after warm-up", "at the end"), rows)] if rows else []
+    if short:
+        minutes = (SETTLED_SECONDS + SHORTEST_SECONDS) / 60
+        parts.append(f"Lived for less than {minutes:.0f} minutes, too short to judge their memory: {', '.join(short)}.")
+    return parts
 
 
 def _around(child: Child, begin: float) -> tuple[float, int] | None:
