@@ -10,7 +10,7 @@ SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_in
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test test-services test-faults services validate-deploy bench soak fuzz lint audit format clean constraints
+.PHONY: help demo test test-services test-faults services validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,6 +46,11 @@ bench: $(VENV)/installed $(KSERVE_VENV)/installed  ## Measure what tracing costs
 	$(KSERVE_VENV)/bin/python benchmarks/overhead.py
 	$(KSERVE_VENV)/bin/python benchmarks/cold_cost.py
 	$(VENV)/bin/python benchmarks/export_faults.py
+
+findings: $(VENV)/installed  ## Run the experiments of docs/findings.md: tables and chart go to otel-kfs-runs/findings (about 12 minutes)
+	$(VENV)/bin/otel-kfs experiment examples/experiments/ways.toml -o otel-kfs-runs/findings/ways
+	$(VENV)/bin/otel-kfs report --trace-query otel-kfs-runs/findings/ways --chart segments -o otel-kfs-runs/findings/findings.svg
+	$(VENV)/bin/otel-kfs experiment examples/experiments/load.toml -o otel-kfs-runs/findings/load
 
 soak: $(VENV)/installed  ## Load everything for MINUTES=10 while one part after another fails, and account for all (needs Java 17 and Maven, KFServing)
 	$(VENV)/bin/python -m benchmarks.soak --minutes $(or $(MINUTES),10) $(SOAK)
