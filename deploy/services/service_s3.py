@@ -65,7 +65,8 @@ def s3(port: int = 0, buckets: Sequence[str] = ()) -> Iterator[S3]:
         java = program("java", "install a Java 17 or newer")
         command = [
             java,
-            "-Xmx512m",
+            "-XX:MaxRAMPercentage=50",  # an experiment stores hundreds of images, which are all kept
+            f"-Dlogback.configurationFile={FILES / 'logback.xml'}",
             "-cp",
             f"{home / 'libs'}/*",
             "org.gaul.s3proxy.Main",
