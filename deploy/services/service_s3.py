@@ -6,13 +6,13 @@ import tempfile
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from service_maven import fetch_jars
-from service_process import HERE, HOST, Server, choose_ports, fill, program, running
+from service_process import HERE, HOST, Server, ServiceMissing, choose_ports, fill, program, running
 
 FILES = HERE / "s3"
 
@@ -31,6 +31,16 @@ class S3:
         """The variables by which AWS's SDKs find the credentials."""
         return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
 
+    def create_bucket(self, name: str) -> None:
+        """Make a bucket."""
+        try:
+            import boto3
+        except ImportError as error:
+            raise ServiceMissing("buckets are made by boto3: pip install 'otel-kfs[claim-check]'") from error
+        credentials = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
+        client = boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", **credentials)
+        client.create_bucket(Bucket=name)
+
 
 def fetch_s3() -> Path:
     """Return the folder of the store's jars, copying them there by Maven the first time."""
@@ -38,8 +48,8 @@ def fetch_s3() -> Path:
 
 
 @contextmanager
-def s3(port: int = 0) -> Iterator[S3]:
-    """Run a store on the port, or on a free one; it forgets its buckets at the end."""
+def s3(port: int = 0, buckets: Sequence[str] = ()) -> Iterator[S3]:
+    """Run a store with these buckets on the port, or on a free one; it forgets them at the end."""
     home = fetch_s3()
     (port,) = choose_ports(port)
     access_key, secret_key = "otel-kfs", uuid.uuid4().hex
@@ -55,7 +65,8 @@ def s3(port: int = 0) -> Iterator[S3]:
         java = program("java", "install a Java 17 or newer")
         command = [
             java,
-            "-Xmx512m",
+            "-XX:MaxRAMPercentage=50",  # an experiment stores hundreds of images, which are all kept
+            f"-Dlogback.configurationFile={FILES / 'logback.xml'}",
             "-cp",
             f"{home / 'libs'}/*",
             "org.gaul.s3proxy.Main",
@@ -64,7 +75,10 @@ def s3(port: int = 0) -> Iterator[S3]:
         ]
         url = f"http://{HOST}:{port}"
         with running("s3", command, Path(scratch), lambda: _answers(url)) as server:
-            yield S3(server, url, access_key, secret_key)
+            store = S3(server, url, access_key, secret_key)
+            for bucket in buckets:
+                store.create_bucket(bucket)
+            yield store
 
 
 def _answers(url: str) -> bool:

@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--tempo-otlp-http-port", "Tempo's OTLP port for HTTP"),
     ):
         parser.add_argument(option, type=int, default=0, metavar="PORT", help=f"{what}; a free one unless given")
+    parser.add_argument("--s3-bucket", action="append", default=[], metavar="NAME", help="make this bucket; repeatable")
     parser.add_argument("--kafka-data", metavar="DIR", help="keep Kafka's data in this folder")
     return parser
 
@@ -111,7 +112,7 @@ def _start(name: str, options: argparse.Namespace, stack: ExitStack) -> Server:
             "KAFKA_CLASSPATH": service.classpath,
         }
     elif name == "s3":
-        service = stack.enter_context(s3(options.s3_port))
+        service = stack.enter_context(s3(options.s3_port, options.s3_bucket))
         variables = {"S3_URL": service.url, **service.environment}
     elif name == "jaeger":
         ports = (options.jaeger_otlp_grpc_port, options.jaeger_otlp_http_port, options.jaeger_query_port)

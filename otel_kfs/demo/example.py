@@ -12,6 +12,7 @@ from typing import Any
 from otel_kfs.errors import DemoError
 
 SERVINGS = ("kfserving", "kserve")
+_GRPC_BYTES = 100_000_000  # of a message: what our sender sends; KServe's own limit is 8 MB
 _PREFIXES = {"kfserving": "", "kserve": "kserve_"}
 
 
@@ -72,6 +73,16 @@ def scripts(serving: str, *, fast: bool = False) -> tuple[Path, Path]:
 def server_options(serving: str) -> list[str]:
     """Options of a server in the demo: KServe's would open a gRPC port, and listen past Python's own sockets."""
     return ["--enable_grpc", "false", "--event-loop", "asyncio"] if serving == "kserve" else []
+
+
+def grpc_options(port: int) -> list[str]:
+    """Further options of KServe's transformer, for one that answers over gRPC, too."""
+    return ["--enable_grpc", "true", "--grpc_port", str(port), "--grpc_max_receive_message_length", str(_GRPC_BYTES)]
+
+
+def store_options(bucket: str, store_url: str | None) -> list[str]:
+    """Further options of a fast transformer, for one that fetches the pictures to which it gets references."""
+    return ["--bucket", bucket, *(["--store_url", store_url] if store_url else [])]
 
 
 def make_model() -> None:

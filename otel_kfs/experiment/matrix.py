@@ -159,27 +159,37 @@ def labelled(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
 
 def impossible(cell: PlannedCell, servers: Servers, *, closed: bool) -> str:
     """Why a cell's servers can't take it, and what to do; nothing where they can."""
-    reasons = _impossible_here(cell, servers.serving) if servers.embedded else _impossible_there(cell, servers, closed)
+    reasons = _impossible_here(cell, servers) if servers.embedded else _impossible_there(cell, servers, closed)
     twice = cell.compression is not None and "compression.type" in dict(cell.kafka)
-    first = (twice, "compression and kafka's compression.type say the same: leave one out")
-    return next((why for is_so, why in (first, *reasons) if is_so), "")
+    unknown = cell.transport == names.GRPC and cell.compression not in {None, "gzip"}
+    first = (
+        (twice, "compression and kafka's compression.type say the same: leave one out"),
+        (unknown, "gRPC compresses by gzip alone: exclude it"),
+    )
+    return next((why for is_so, why in (*first, *reasons) if is_so), "")
 
 
 _Reasons = Sequence[tuple[bool, str]]
 _V1_BRIDGE = "the bridge asks models by the V1 protocol: exclude it"
 
 
-def _impossible_here(cell: PlannedCell, serving: str | None) -> _Reasons:
-    kfserving, kafka = example.serving(serving) == "kfserving", cell.transport == names.KAFKA
+def _impossible_here(cell: PlannedCell, servers: Servers) -> _Reasons:
+    kfserving, kafka = example.serving(servers.serving) == "kfserving", cell.transport == names.KAFKA
     seed, inflated = cell.way == "seed", cell.compression is not None and cell.transport == names.HTTP
     fast = 'exclude it, or choose way = "fast"'
     return (
-        (cell.transport == names.GRPC, "the embedded servers have no gRPC port: exclude it"),
-        (cell.encoding == CLAIM_CHECK, "the embedded servers have no object store: exclude it"),
+        (
+            kfserving and cell.transport == names.GRPC,
+            'KFServing has no gRPC: give servers.serving = "kserve", or exclude it',
+        ),
         (seed and cell.encoding != "json", f'the servers of way = "seed" take json alone: {fast}'),
         (seed and inflated, f'the servers of way = "seed" inflate nothing: {fast}'),
-        (kfserving and cell.encoding in {"raw", "v2"}, "KFServing takes json and cloudevent alone: exclude it"),
+        (kfserving and cell.encoding in {"raw", "v2"}, f"KFServing takes no {cell.encoding}: exclude it"),
         (kafka and cell.encoding == "v2", _V1_BRIDGE),
+        (
+            cell.encoding == CLAIM_CHECK and not servers.bucket,
+            "it needs servers.bucket, and servers.store_url where the store is not AWS's",
+        ),
     )
 
 

@@ -48,6 +48,8 @@ class Servers:
 
     embedded: bool = False
     serving: str | None = None  # of the demo's
+    bucket: str | None = None  # for claim checks to the demo's: in a store of the user's
+    store_url: str | None = None
     bridge_concurrency: int = 1
     ways: Mapping[str, OwnServers] = field(default_factory=dict)
 

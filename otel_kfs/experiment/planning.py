@@ -40,6 +40,7 @@ _SERVERS: dict[str, Rule] = {
     "serving": one_of(*example.SERVINGS),
     "bridge_concurrency": THREADS,
 }
+_EMBEDDED: dict[str, Rule] = {**_SERVERS, "bucket": text, "store_url": text}
 _OWN: dict[str, Rule] = dict.fromkeys(OwnServers.__dataclass_fields__, text) | {"pause": _SECONDS}
 # Paths of files, relative to the TOML.
 _FILES = ("producer_config", "consumer_config", "ca", "cert", "key", "token_file")
@@ -121,7 +122,7 @@ def _servers(check: Check, value: Any) -> Servers:
     ways = {key: item for key, item in value.items() if isinstance(item, Mapping)}
     plain = {key: item for key, item in value.items() if key not in ways}
     if plain.get("embedded") is True:
-        return Servers(**check.table({**plain, **ways}, "servers", _SERVERS))
+        return Servers(**check.table({**plain, **ways}, "servers", _EMBEDDED))
     common = check.table(plain, "servers", {**_OWN, **_SERVERS})
     common.pop("embedded", None)
     if common.pop("serving", None):

@@ -193,15 +193,20 @@ def _kafka_sender(plan: Plan, cell: PlannedCell, own: OwnServers, sending: dict[
 
 
 def try_settings(plan: Plan) -> None:
-    """Make the producers of all cells, and throw them away.
+    """Make what cells send by, where that can fail before anything is sent, and throw it away.
 
     Raises:
         ConfigError: librdkafka does not take a setting.
+        MissingExtra: gRPC's client, or the object store's, is not installed.
     """
     for cell in plan.cells:
         if cell.kafka:
             own = OwnServers(bootstrap_servers="127.0.0.1:1", topic="none")
             _kafka_sender(plan, cell, own, {"compression": cell.compression})
+    if any(cell.transport == names.GRPC for cell in plan.cells):
+        ScheduledGrpc("127.0.0.1:1", "none")
+    if any(cell.encoding == CLAIM_CHECK for cell in plan.cells):
+        ClaimStore("none")
 
 
 # --- warm-up ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 import uuid
@@ -13,13 +14,15 @@ from pathlib import Path
 from subprocess import Popen
 
 from otel_kfs import names
+from otel_kfs.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.demo import example
-from otel_kfs.demo.processes import Processes, python
+from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError, SendError
 from otel_kfs.experiment.journal import TRACES
 from otel_kfs.experiment.plan import PICTURES, OwnServers, Plan
 
 _LOOK_SECONDS = 0.2  # how often a waiting thread looks whether the bridge still runs
+_PORT_SECONDS = 30.0  # for a server that answers over HTTP to open its gRPC port
 
 
 class Answers:
@@ -115,7 +118,7 @@ def _embedded(
 ) -> Iterator[_Started]:
     """The demo's broker and servers, those that the cells need, and a bridge for each way through Kafka."""
     from otel_kfs.demo import broker
-    from otel_kfs.demo.run import MODEL, _is_ready, _start_serving
+    from otel_kfs.demo.run import MODEL, _is_ready
 
     topics = {cell.way: f"{MODEL}-{cell.way}" for cell in plan.cells if cell.transport == names.KAFKA}
     address = None
@@ -130,9 +133,9 @@ def _embedded(
     urls: list[str] = []
     for way in dict.fromkeys(cell.way for cell in plan.cells):
         say(f"Starting {serving}'s servers, {way} ...")
-        transformer, predictor = _start_serving(processes, serving, folder / TRACES, fast=way == "fast")
-        urls += [transformer, predictor]
-        own = OwnServers(url=transformer, model=MODEL, bootstrap_servers=address, topic=topics.get(way))
+        own, predictor = _servers_of(plan, way, processes, serving, folder / TRACES)
+        urls += [str(own.url), predictor]
+        own = replace(own, bootstrap_servers=address, topic=topics.get(way))
         bridge = None
         if own.topic:
             bridge = _bridge(plan, processes, folder, way, own, run_id, broker.CONSUMER_SETTINGS)
@@ -144,6 +147,36 @@ def _embedded(
             _is_ready(url)
 
     yield found, settle
+
+
+def _servers_of(plan: Plan, way: str, processes: Processes, serving: str, traces: Path) -> tuple[OwnServers, str]:
+    """Start the demo's servers of one way, with what its cells need; returns them, and the predictor's URL."""
+    from otel_kfs.demo.run import MODEL, _start_serving
+
+    cells = [cell for cell in plan.cells if cell.way == way]
+    more: list[str] = []
+    own = OwnServers(model=MODEL)
+    if any(cell.encoding == CLAIM_CHECK for cell in cells):
+        bucket, store_url = str(plan.servers.bucket), plan.servers.store_url
+        more += example.store_options(bucket, store_url)
+        own = replace(own, bucket=bucket, store_url=store_url)
+    port = free_port() if any(cell.transport == names.GRPC for cell in cells) else None
+    if port:
+        more += example.grpc_options(port)
+        own = replace(own, grpc=f"127.0.0.1:{port}")
+    fast = way == "fast"
+    transformer, predictor = _start_serving(processes, serving, traces, fast=fast, more=more)
+    if port:
+        processes.wait_until(f"transformer{'-fast' if fast else ''}", lambda: _is_open(port), _PORT_SECONDS)
+    return replace(own, url=transformer), predictor
+
+
+def _is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

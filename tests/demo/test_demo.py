@@ -1,56 +1,22 @@
 """The demo as its user runs it: its tables, its traces, and nothing left behind; and the cat, both ways."""
 
 import json
-import os
 import re
 import signal
 import sys
 import uuid
 from collections import Counter
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
+from demo_support import MARK, listening, processes_of
 from support import CAT, PHOTO, SERVER, Written, read_traces, start, wait_until
 
 pytestmark = [pytest.mark.demo, pytest.mark.model]
 
 SIZES = ("1.1MB", "3.3MB", "4.7MB", "10.2MB")
-MARK = "OTEL_KFS_TESTS_MARK"  # an environment variable, by which a run's processes are found
-
-
-def processes_of(mark: str) -> set[int]:
-    """The pids of all processes that inherited the mark."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.add(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
-def listening(pids: set[int]) -> set[str]:
-    """The addresses on which these processes listen."""
-    sockets = set()
-    for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                sockets.update(re.findall(r"^socket:\[(\d+)\]$", os.readlink(descriptor)))
-            except OSError:
-                continue
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            columns = line.split()
-            if columns[3] == "0A" and columns[9] in sockets:
-                address = columns[1].partition(":")[0]
-                words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
-                found.add(str(ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))))
-    return found
 
 
 def demo(*options: str, mark: str, cache: Path) -> Popen[str]:

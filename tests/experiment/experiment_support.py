@@ -13,6 +13,7 @@ from otel_kfs.experiment.planning import load
 
 OWN = '[servers]\nurl = "http://127.0.0.1:1"\nmodel = "mobilenet"\n'
 EMBEDDED = "[servers]\nembedded = true\nserving = 'kfserving'\n"
+KSERVE = EMBEDDED.replace("kfserving", "kserve")
 
 
 def written(text: str, folder: Path | None = None) -> Path:

@@ -139,6 +139,10 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
         ),
         ('[matrix]\nencoding = ["claim-check"]', "matrix: HTTP, claim-check: it needs servers.bucket"),
         (
+            '[matrix]\ntransport = ["grpc"]\ncompression = ["zstd"]',
+            "matrix: HTTP, grpc zstd: gRPC compresses by gzip alone: exclude it",
+        ),
+        (
             'topic = "t"\n[matrix]\ntransport = ["kafka"]',
             "matrix: Kafka, json: nobody tells when the bridge of servers.topic has answered: give servers.pause,",
         ),
@@ -158,8 +162,16 @@ def test_a_mistake_in_the_matrix_is_one_line(text, message):
     [
         ('encoding = ["cloudevent"]', 'matrix: HTTP, cloudevent: the servers of way = "seed" take json alone: exclude'),
         ('compression = ["gzip"]', 'matrix: HTTP, json gzip: the servers of way = "seed" inflate nothing: exclude it'),
-        ('way = ["fast"]\nencoding = ["raw"]', "matrix: HTTP, raw: KFServing takes json and cloudevent alone"),
-        ('transport = ["grpc"]', "matrix: HTTP, grpc: the embedded servers have no gRPC port: exclude it"),
+        ('way = ["fast"]\nencoding = ["raw"]', "matrix: HTTP, raw: KFServing takes no raw: exclude it"),
+        (
+            'way = ["fast"]\ntransport = ["grpc"]',
+            'matrix: HTTP, grpc: KFServing has no gRPC: give servers.serving = "kserve", or exclude it',
+        ),
+        (
+            'way = ["fast"]\nencoding = ["claim-check"]',
+            "matrix: HTTP, claim-check: it needs servers.bucket, and servers.store_url where the store is not AWS's",
+        ),
+        ('encoding = ["claim-check"]', 'matrix: HTTP, claim-check: the servers of way = "seed" take json alone:'),
         ('way = ["slow"]', "matrix.way[0]: 'slow' is not allowed; choose seed or fast"),
     ],
 )

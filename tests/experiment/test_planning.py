@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from experiment_support import EMBEDDED, OWN, plan, written
+from experiment_support import EMBEDDED, KSERVE, OWN, plan, written
 
 from otel_kfs.errors import ConfigError
 from otel_kfs.experiment.plan import Arrivals, OwnServers, Plan, PlannedCell, Servers
@@ -77,6 +77,34 @@ def test_servers_of_ones_own_are_ways_by_their_names_and_share_what_stands_above
         "new": OwnServers(model="m", url="http://new"),
     }
     assert [cell.name for cell in found.cells] == ["HTTP, json old", "HTTP, json new"]
+
+
+def test_kserve_s_embedded_servers_take_grpc_whose_encoding_is_its_own():
+    matrix = '[matrix]\nway = ["fast"]\ntransport = ["http", "grpc"]\nencoding = ["raw", "v2"]\nresize = [256]'
+    assert plan(f"{KSERVE}{matrix}").cells == (
+        PlannedCell(encoding="raw", resize=256, way="fast", label="raw 256px", unloaded="raw 256px"),
+        PlannedCell(encoding="v2", resize=256, way="fast", label="v2 256px", unloaded="v2 256px"),
+        PlannedCell(
+            transport="grpc", encoding="grpc", resize=256, way="fast", label="grpc 256px", unloaded="grpc 256px"
+        ),
+    )
+
+
+def test_kserve_s_servers_of_2020_take_no_tensor_of_a_jpg_over_grpc():
+    assert mistakes(f'{KSERVE}[matrix]\ntransport = ["grpc"]') == [
+        'matrix: HTTP, grpc: the servers of way = "seed" take json alone: exclude it, or choose way = "fast"'
+    ]
+
+
+@pytest.mark.parametrize("store_url", ["http://store", None])
+def test_embedded_servers_take_references_into_a_bucket_that_the_file_names(store_url):
+    url = f'store_url = "{store_url}"\n' if store_url else ""
+    found = plan(
+        f'{EMBEDDED}bucket = "images"\n{url}[matrix]\nway = ["fast"]\ntransport = ["http", "kafka"]\n'
+        'encoding = ["claim-check"]'
+    )
+    assert found.servers == Servers(embedded=True, serving="kfserving", bucket="images", store_url=store_url)
+    assert [cell.name for cell in found.cells] == ["HTTP, claim-check", "Kafka, claim-check"]
 
 
 def test_embedded_servers_bring_their_pictures():

@@ -23,12 +23,10 @@ BUCKET = "images"
 
 @pytest.fixture(scope="module")
 def s3():
-    with services.s3() as running, pytest.MonkeyPatch.context() as patch:
+    with services.s3(buckets=[BUCKET, "private"]) as running, pytest.MonkeyPatch.context() as patch:
         for name, value in running.environment.items():
             patch.setenv(name, value)
         client = boto3.client("s3", endpoint_url=running.url, region_name="us-east-1")
-        for bucket in (BUCKET, "private"):
-            client.create_bucket(Bucket=bucket)
         client.put_object(Bucket="private", Key="otel-kfs/secret", Body=b"secret")
         client.put_object(Bucket=BUCKET, Key="secret", Body=b"secret")
         yield running
@@ -137,6 +135,35 @@ def test_over_http_the_model_gets_the_picture_that_the_store_holds(s3, transform
     HttpSender(url, model="mobilenet").send(PHOTO)  # once it has answered another request, its spans are there
     fetched = [span for span in read_traces(traces) if span.trace_id == root.trace_id]
     assert store_calls(fetched) == [("mobilenet-transformer-fast", "S3.GetObject")]
+
+
+@pytest.mark.model
+@pytest.mark.demo
+@pytest.mark.kafka
+@pytest.mark.analysis
+def test_an_experiment_s_embedded_servers_fetch_from_the_store(s3, serving, model, cache):
+    Path("experiment.toml").write_text(
+        f'images = ["{PHOTO}"]\nrepeat = 2\nwarmups = 1\n[servers]\nembedded = true\nbucket = "{BUCKET}"\n'
+        f'store_url = "{s3.url}"\n[matrix]\nway = ["fast"]\ntransport = ["http", "kafka"]\n'
+        'encoding = ["cloudevent", "claim-check"]\n'
+    )
+    command = [sys.executable, "-m", "otel_kfs.cli", "-q", "experiment", "experiment.toml", "-o", "run"]
+    with start([*command, "--format", "json"], OTEL_KFS_CACHE=str(cache)) as process:
+        output, errors = process.communicate(timeout=150)
+    assert process.returncode == 0, errors
+    assert {(one["transport"], one["cell"], one["n"]) for one in json.loads(output)["ranking"]} == {
+        (transport, cell, 2) for transport in ("http", "kafka") for cell in ("cloudevent", "claim-check")
+    }
+    traces = read_traces(Path("run/traces"))
+    claims = {
+        span.trace_id
+        for span in traces
+        if span.name == "send image" and span.attributes["otel_kfs.encoding"] == "claim-check"
+    }
+    assert len(claims) == 2 * 3
+    calls = store_calls(traces)
+    assert calls == store_calls([span for span in traces if span.trace_id in claims])
+    assert calls == [("image-sender", "S3.PutObject")] * 6 + [("mobilenet-transformer-fast", "S3.GetObject")] * 6
 
 
 @pytest.mark.model
