@@ -12,7 +12,8 @@ distributed systems" (1987), for lines between the two hulls.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,8 @@ Point = tuple[int, int]  # a moment by the first host's clock, and the second's 
 
 _RESOLUTION = 1  # ns: what a clock shows is cut to whole ones
 _PRUNED_AT = 1024  # points that wait before all but the hull's are forgotten
-_KNOTS = 129  # moments at which a bound is computed; between two of them it is a straight line, which holds as well
+_KNOTS = 129  # moments, evenly spread, at which a host's bounds are computed
+_KEPT = 2_000_000  # bounds
 # A clock that nothing is known of is taken to run within this of another: twice the 500 ppm by which NTP may slew.
 _RATE = 1e-3
 
@@ -53,7 +55,7 @@ class Clocks:
 
     def __init__(self) -> None:
         self._before: dict[tuple[str, str], list[Point]] = {}
-        self._lines: dict[tuple[str, str], _Lines] = {}
+        self._known: _Net | None = None  # what follows from that, when it was asked for
 
     def before(self, host: str, at: int, other: str, later: int) -> None:
         """An event at `at` by the clock of `host` came before one at `later` by the clock of `other`, ns."""
@@ -61,20 +63,18 @@ class Clocks:
         points.append((at, later - at + _RESOLUTION))
         if len(points) >= _PRUNED_AT:
             points[:] = _lower_hull(points)
-        self._lines.clear()
+        self._known = None
 
     def merge(self, other: Clocks) -> None:
         """Add what another has seen."""
         for pair, points in other._before.items():
             self._before[pair] = _lower_hull([*self._before.get(pair, ()), *points])
-        self._lines.clear()
+        self._known = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Clocks):
             return NotImplemented
-        return {pair: _lower_hull(points) for pair, points in self._before.items()} == {
-            pair: _lower_hull(points) for pair, points in other._before.items()
-        }
+        return self._hulls() == other._hulls()
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -83,54 +83,136 @@ class Clocks:
 
         What was seen of other pairs of hosts helps: three clocks that are known in pairs are known together.
         """
-        if len(moments) <= _KNOTS:
-            return [self._at(host, other, moment) for moment in moments]
-        first, last = min(moments), max(moments)
-        knots = [first + (last - first) * number // (_KNOTS - 1) for number in range(_KNOTS)]
-        at_knots = [self._at(host, other, knot) for knot in knots]
-        return [_between(knots, at_knots, moment) for moment in moments]
+        return self._net.bounds(host, other, moments)
 
     def offset(self, host: str, other: str) -> Offset | None:
         """How the two clocks stood to each other; None where they were never seen together, even by way of others."""
-        lines = self._between(host, other)
+        net = self._net
+        lines = net.lines(host, other)
         if lines.above and lines.below:
             if not lines.possible:
                 return Offset(None, False, math.nan)
             low = max(difference for _, difference in lines.below)
             steady = low <= min(difference for _, difference in lines.above)
-            return Offset(self._at(host, other, lines.middle), steady, 0.0 if steady else 1e9 * lines.rate)
+            return Offset(net.at(host, other, lines.middle), steady, 0.0 if steady else 1e9 * lines.rate)
         moments = [at for pair, points in self._before.items() if host in pair for at, _ in points]
-        bound = self._at(host, other, (min(moments) + max(moments)) // 2) if moments else None
+        bound = net.at(host, other, (min(moments) + max(moments)) // 2) if moments else None
         return None if bound is None else Offset(bound, True, 0.0)
 
-    def _at(self, host: str, other: str, moment: int) -> Bound | None:
-        low, high = -math.inf, math.inf
-        for path in self._paths((host,), other):
-            first = last = 0.0  # the moment by the clock of the path's next host lies between moment + first and + last
-            for here, there in pairwise(path):
-                lines = self._between(here, there)
-                # Whole nanoseconds, because a float can't hold a moment since the epoch that exactly.
-                first += lines.low(moment + math.floor(first)) if math.isfinite(first) else 0
-                last += lines.high(moment + math.ceil(last)) if math.isfinite(last) else 0
-            low, high = max(low, first), min(high, last)
+    def _hulls(self) -> dict[tuple[str, str], list[Point]]:
+        return {pair: _lower_hull(points) for pair, points in self._before.items()}
+
+    @property
+    def _net(self) -> _Net:
+        if self._known is None:
+            self._known = _Net(self._hulls())
+        return self._known
+
+
+class _Net:
+    """What follows from what was seen of pairs of hosts for any two of them, by way of others.
+
+    A bound of one clock against a second and a bound of that against a third add up to one of the first against the
+    third. Of all chains of hosts the one that adds up to least gives the bound: a shortest path, found for all other
+    hosts at once. No chain passes a host twice: it gains by that only where clocks contradict one another.
+    """
+
+    def __init__(self, before: dict[tuple[str, str], list[Point]]) -> None:
+        self._before = before
+        # What goes one way alone bounds nothing before its first hop and after its last: these are knots, too.
+        ends: dict[str, set[int]] = {}
+        for (host, other), points in before.items():
+            moments = [at + difference for at, difference in points]
+            ends.setdefault(host, set()).update((points[0][0], points[-1][0]))
+            ends.setdefault(other, set()).update((min(moments), max(moments)))
+        self._numbers = {host: number for number, host in enumerate(sorted(ends))}
+        self._knots = {host: _knots(of_host) for host, of_host in ends.items()}
+        # To whom a chain goes on from each host, and what bounds that host's clock from above, and from below.
+        self._above: dict[str, list[tuple[str, _Lines]]] = {host: [] for host in self._numbers}
+        self._below: dict[str, list[tuple[str, _Lines]]] = {host: [] for host in self._numbers}
+        for host, other in sorted({*before, *(pair[::-1] for pair in before)}):
+            lines = self.lines(host, other)
+            if host != other and lines.possible:
+                if lines.above:
+                    self._above[host].append((other, lines))
+                if lines.below:
+                    self._below[host].append((other, lines.mirrored))
+        # At a moment by one host's clock, the bounds of all others: from above, and, negative, from below.
+        self._found: dict[tuple[str, int], tuple[array[float], array[float]]] = {}
+
+    def lines(self, host: str, other: str) -> _Lines:
+        """What was seen of these two alone."""
+        # Seen from the other host, the same events bound the line from below.
+        below = [(at + difference, -difference) for at, difference in self._before.get((other, host), ())]
+        return _Lines(tuple(self._before.get((host, other), ())), tuple(below))
+
+    def bounds(self, host: str, other: str, moments: Sequence[int]) -> list[Bound | None]:
+        """The bound at each moment; between two of the host's knots it is a straight line, which holds as well."""
+        if host not in self._numbers or other not in self._numbers:
+            return [None] * len(moments)
+        knots = self._knots[host]
+        found: list[Bound | None] = []
+        for moment in moments:
+            after = bisect_right(knots, moment)
+            if not 0 < after < len(knots) or knots[after - 1] == moment:
+                found.append(self.at(host, other, moment))
+                continue
+            left, right = knots[after - 1], knots[after]
+            at_left, at_right = self.at(host, other, left), self.at(host, other, right)
+            if at_left is not None and at_right is not None:
+                found.append(_between(at_left, at_right, (moment - left) / (right - left)))
+            else:
+                # What bounds it may begin or end between the two.
+                found.append(None if at_left is at_right else self.at(host, other, moment))
+        return found
+
+    def at(self, host: str, other: str, moment: int) -> Bound | None:
+        """The bound at one moment."""
+        if host not in self._numbers or other not in self._numbers:
+            return None
+        if (host, moment) not in self._found:
+            if len(self._found) * len(self._numbers) > _KEPT:
+                self._found.clear()
+            self._found[host, moment] = self._shortest(host, moment, 1), self._shortest(host, moment, -1)
+        above, below = self._found[host, moment]
+        number = self._numbers[other]
+        low, high = -below[number], above[number]
         return Bound(low, high) if low <= high and math.isfinite(low) and math.isfinite(high) else None
 
-    def _paths(self, path: tuple[str, ...], to: str) -> Iterable[tuple[str, ...]]:
-        if path[-1] == to:
-            yield path
-            return
-        here = path[-1]
-        neighbours = {one if here == other else other for one, other in self._before if here in (one, other)}
-        for neighbour in sorted(neighbours.difference(path)):
-            yield from self._paths((*path, neighbour), to)
+    def _shortest(self, host: str, moment: int, sign: int) -> array[float]:
+        """How much more each host's clock can show then, at most (sign 1), or how much less (-1)."""
+        onward = self._above if sign > 0 else self._below
+        total = {host: 0.0}
+        previous: dict[str, str] = {}
+        ahead = [host]
+        # Bellman and Ford's rounds, each from the hosts that the one before brought nearer.
+        for _ in self._numbers:
+            nearer: dict[str, None] = {}
+            for here in ahead:
+                so_far = total[here]
+                # Whole nanoseconds, because a float can't hold a moment since the epoch that exactly.
+                at = moment + sign * math.ceil(so_far)
+                for there, lines in onward[here]:
+                    least = so_far + lines.high(at)
+                    if least < total.get(there, math.inf) and there not in _chain(here, previous):
+                        total[there] = least
+                        previous[there] = here
+                        nearer[there] = None
+            ahead = list(nearer)
+        return array("d", [total.get(one, math.inf) for one in self._numbers])
 
-    def _between(self, host: str, other: str) -> _Lines:
-        pair = host, other
-        if pair not in self._lines:
-            # Seen from the other host, the same events bound the line from below.
-            below = [(at + difference, -difference) for at, difference in self._before.get((other, host), ())]
-            self._lines[pair] = _Lines(tuple(self._before.get(pair, ())), tuple(below))
-        return self._lines[pair]
+
+def _chain(host: str, previous: dict[str, str]) -> list[str]:
+    """The hosts by way of which a host was reached."""
+    chain = [host]
+    while (before := previous.get(chain[-1])) is not None:
+        chain.append(before)
+    return chain
+
+
+def _knots(ends: set[int]) -> list[int]:
+    first, last = min(ends), max(ends)
+    return sorted({*ends, *(first + (last - first) * number // (_KNOTS - 1) for number in range(_KNOTS))})
 
 
 @dataclass(frozen=True)
@@ -160,10 +242,10 @@ class _Lines:
     @cached_property
     def possible(self) -> bool:
         """Whether there is any such line: the two hulls do not cross."""
-        other = self._mirrored
+        roof, floor = self._roof, self.mirrored._roof
         return not (
-            any(below > self._hull_high(at) for at, below in self.below)
-            or any(-above > other._hull_high(at) for at, above in self.above)
+            any(below > roof.height(at) for at, below in self.below)
+            or any(-above > floor.height(at) for at, above in self.above)
         )
 
     @property
@@ -182,42 +264,56 @@ class _Lines:
         return flattest, steepest
 
     def high(self, at: int) -> float:
-        """How high a line can be there."""
-        if not self.possible:
-            return math.inf
-        if not self.below:
-            return self._hull_high(at)  # hops that go one way alone say nothing of how fast the line can rise
-        flattest, steepest = self._limited
-        beside = (
-            difference + (at - moment) * (steepest if at > moment else flattest) for moment, difference in self._high
-        )
-        return min(self._hull_high(at), min(beside, default=math.inf))
-
-    def low(self, at: int) -> float:
-        """How low a line can be there."""
-        if not self.possible:
-            return -math.inf
-        return -self._mirrored.high(at)
+        """How high a line can be there, where there is one."""
+        return self._highest.height(at)
 
     @cached_property
-    def _mirrored(self) -> _Lines:
+    def mirrored(self) -> _Lines:
+        """The same lines with above and below exchanged: how high one can be there is how low it can be here."""
         return _Lines(
             tuple((at, -difference) for at, difference in self.below),
             tuple((at, -difference) for at, difference in self.above),
         )
 
     @cached_property
-    def _high(self) -> list[Point]:
-        return _lower_hull(self.above)
+    def _roof(self) -> _Roof:
+        """Every line below all points lies below their hull; it says nothing of what is beside it."""
+        return _Roof.over(self.above, -math.inf, math.inf)
 
-    def _hull_high(self, at: int) -> float:
-        """The lower hull's height there: every line below all points lies below their hull; infinite beside it."""
-        hull = self._high
-        after = bisect_right(hull, at, key=lambda point: point[0])
-        if after == 0 or (after == len(hull) and at > hull[-1][0]):
+    @cached_property
+    def _highest(self) -> _Roof:
+        # Hops that go one way alone say nothing of how fast the line can rise.
+        return _Roof.over(self.above, *self._limited) if self.below else self._roof
+
+
+class _Roof(NamedTuple):
+    """How high lines can be that pass below some points: straight from corner to corner, steeper and steeper."""
+
+    moments: list[int]
+    heights: list[int]
+    slopes: list[float]  # before the first corner, between each two, after the last
+
+    @classmethod
+    def over(cls, points: Iterable[Point], flattest: float, steepest: float) -> _Roof:
+        """For lines that are neither flatter nor steeper than that."""
+        hull = _lower_hull(points)
+        slopes = [(right - left) / (after - before) for (before, left), (after, right) in pairwise(hull)]
+        first, last = bisect_left(slopes, flattest), bisect_right(slopes, steepest)
+        corners = hull[first : last + 1]
+        return cls(
+            [moment for moment, _ in corners],
+            [height for _, height in corners],
+            [flattest, *slopes[first:last], steepest],
+        )
+
+    def height(self, at: int) -> float:
+        """Infinite where nothing limits it."""
+        if not self.moments:
             return math.inf
-        (left, at_left), (right, at_right) = hull[after - 1], hull[min(after, len(hull) - 1)]
-        return at_left if right == left else at_left + (at_right - at_left) * ((at - left) / (right - left))
+        after = bisect_right(self.moments, at)
+        corner = max(after - 1, 0)
+        away = at - self.moments[corner]
+        return self.heights[corner] + away * self.slopes[after] if away else self.heights[corner]
 
 
 def _lower_hull(points: Iterable[Point]) -> list[Point]:
@@ -240,13 +336,5 @@ def _turns_down(one: Point, two: Point, three: Point) -> bool:
     return (two[0] - one[0]) * (three[1] - one[1]) <= (two[1] - one[1]) * (three[0] - one[0])
 
 
-def _between(knots: Sequence[int], bounds: Sequence[Bound | None], moment: int) -> Bound | None:
-    after = min(bisect_right(knots, moment), len(knots) - 1)
-    left, right = bounds[after - 1], bounds[after]
-    if left is None or right is None:
-        return left or right if knots[after] == knots[after - 1] else None
-    share = (moment - knots[after - 1]) / ((knots[after] - knots[after - 1]) or 1)
-    return Bound(
-        left.low + (right.low - left.low) * share,
-        left.high + (right.high - left.high) * share,
-    )
+def _between(left: Bound, right: Bound, share: float) -> Bound:
+    return Bound(left.low + (right.low - left.low) * share, left.high + (right.high - left.high) * share)

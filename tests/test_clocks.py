@@ -111,6 +111,57 @@ def test_hops_that_go_one_way_lean_on_the_requests_of_others(sender, bridge, ser
     assert_true(clocks, bridge, sender, moments)
 
 
+def test_many_hosts_that_all_know_one_another_are_bounded_together():
+    # There are more than 10^13 chains of hosts from one sender to one pod.
+    senders = [Host(f"sender{number}", number * SECOND, number * 1000) for number in range(10)]
+    pods = [Host(f"pod{number}", -number * SECOND, -number * 1000) for number in range(10)]
+    clocks, moments = Clocks(), range(0, 100 * SECOND, SECOND)
+    for number, moment in enumerate(moments):
+        sender, pod = senders[number // 10], pods[number % 10]
+        ask(
+            clocks,
+            sender,
+            pod,
+            (moment, moment + (1 + number % 7) * MS, moment + 9 * MS, moment + (10 + number % 3) * MS),
+        )
+    for sender in senders:
+        for pod in pods:
+            assert_true(clocks, sender, pod, moments)
+            assert None not in clocks.bounds(sender.name, pod.name, [sender.shows(moment) for moment in moments])
+
+
+def test_of_two_chains_of_hosts_the_tighter_one_bounds():
+    clocks = Clocks()
+    ask(clocks, Host("a"), Host("c"), (0, 500 * MS, 600 * MS, 1100 * MS))
+    ask(clocks, Host("a"), Host("b"), (0, MS, 2 * MS, 3 * MS))
+    ask(clocks, Host("b"), Host("c"), (0, MS, 2 * MS, 3 * MS))
+    (bound,) = clocks.bounds("a", "c", [EPOCH])
+    assert bound == Bound(pytest.approx(-2 * MS, abs=MS / 100), pytest.approx(2 * MS, abs=MS / 100))
+
+
+def test_clocks_that_contradict_one_another_bound_no_others_by_way_of_them():
+    clocks = Clocks()
+    quick = 0, MS, 2 * MS, 3 * MS
+    ask(clocks, Host("a"), Host("b"), quick)
+    ask(clocks, Host("b"), Host("c"), quick)
+    ask(clocks, Host("b"), Host("d"), quick)
+    ask(clocks, Host("c"), Host("d", offset=SECOND), quick)
+    found = [clocks.bounds(*pair, [EPOCH])[0] for pair in (("a", "b"), ("b", "c"), ("a", "d"))]
+    assert found == [Bound(pytest.approx(-MS, abs=MS / 100), pytest.approx(MS, abs=MS / 100)), None, None]
+
+
+def test_what_goes_one_way_alone_bounds_from_its_first_hop_to_its_last():
+    clocks = Clocks()
+    for start in range(0, 1000 * SECOND, 10 * SECOND):
+        ask(clocks, Host("sender"), Host("server"), (start, start + MS, start + 2 * MS, start + 3 * MS))
+        ask(clocks, Host("bridge"), Host("server"), (start, start + 100 * MS, start + 101 * MS, start + 102 * MS))
+    records = [number * SECOND + 7 for number in range(501, 507)]
+    for sent in records:
+        clocks.before("sender", EPOCH + sent, "bridge", EPOCH + sent + MS)
+    highs = [bound.high for bound in clocks.bounds("sender", "bridge", [EPOCH + sent for sent in records])]
+    assert highs == [pytest.approx(MS, abs=MS / 100)] * 6
+
+
 @given(hosts("client"), hosts("server"), requests(most=6), st.integers(200, 400))
 @settings(max_examples=20, deadline=None)
 def test_many_moments_are_bounded_as_truly_as_few(client, server, run, count):
