@@ -101,21 +101,31 @@ def waited_for(hops: Sequence[Span], forest: Forest) -> list[Asked]:
     return waited
 
 
-def route(asker: Span, forest: Forest, seen: frozenset[str] = frozenset(), *, itself: bool = False) -> Route:
+def route(asker: Span, forest: Forest, *, itself: bool = False) -> Route:
     """The way from a span to the model server below it: the first one, rather one that did not fail.
 
     `itself`: the span may be that server's, or a proxy's.
     """
-    below = [asker] if itself else forest.nearest(asker, _is_hop)
-    if len(below) > 1:
-        below.sort(key=lambda span: span.failed)
+    return _first([asker], forest) if itself else _below(asker, forest)
+
+
+def _below(asker: Span, forest: Forest) -> Route:
+    # Links can lead to one span from many, and by more ways than can be gone.
+    found: Route | None = forest.notes.get(asker.span_id)
+    if found is None:
+        forest.notes[asker.span_id] = Route()  # a span that is below itself leads nowhere
+        found = forest.notes[asker.span_id] = _first(forest.nearest(asker, _is_hop), forest)
+    return found
+
+
+def _first(spans: list[Span], forest: Forest) -> Route:
+    if len(spans) > 1:
+        spans.sort(key=lambda span: span.failed)
     found = Route()
-    for span in below:
+    for span in spans:
         if span.kind is Kind.SERVER and _has_steps(span, forest):
             return Route((), span)
-        if span.span_id in seen:
-            continue
-        further = route(span, forest, seen | {span.span_id})
+        further = _below(span, forest)
         if further.server is not None:
             return Route((span, *further.proxies), further.server)
         if not found.proxies:

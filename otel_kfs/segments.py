@@ -139,6 +139,7 @@ def journeys(forest: Forest) -> tuple[list[Journey], Account]:
             continue
         except RecursionError:
             account.left_out["too many servers, one behind the other"] += 1
+            forest.notes.clear()  # some are half done
             continue
         found.append(journey)
         account.measured += 1
@@ -186,6 +187,7 @@ class _Way:
         self.at, self.host = root.start, root.host
         self._missing: list[str] = []
         self._met: Counter[str] = Counter()
+        self._entered: set[str] = set()
         self.segments: list[Segment] = []
         self.before: list[Before] = []
         self.crossed = False
@@ -220,6 +222,12 @@ class _Way:
         """What to call somebody on the way: by name, and with a number from the second of that name on."""
         self._met[name] += 1
         return name if self._met[name] == 1 else f"{name} {self._met[name]}"
+
+    def enter(self, server: Span) -> None:
+        """Go into a server; spans that are linked to several requests could lead into one again and again."""
+        if server.span_id in self._entered:
+            raise _LeftOut(f"`{server.name}` is out of order")
+        self._entered.add(server.span_id)
 
     def certain(self, host: str, at: int, other: str, later: int) -> None:
         """What happened at `at` by one host's clock came before what happened at `later` by the other's."""
@@ -398,6 +406,7 @@ def _through_servers(
     served = _Served(0, 0)
     back = label
     if found.server is not None:
+        way.enter(found.server)
         way.latest = None
         served = _through_steps(way, steps, label, arrival or f"{label} request", asker, forest)
         way.certain(way.host, way.at, asker.host, asker.end)

@@ -612,6 +612,40 @@ def test_more_servers_in_a_row_than_can_be_followed_leave_their_image_out():
     assert reasons(root, request, *row) == {"too many servers, one behind the other": 1}
 
 
+def test_requests_that_are_linked_layer_upon_layer_are_followed_once_each():
+    # 2^200 ways lead from the first request to the last layer.
+    root, *others = spans("send image  INTERNAL  0  9\n  POST  CLIENT  1  8")
+    layer = "process images  CONSUMER  2  7\n  POST  CLIENT  3  4  id=one{0}\n  POST  CLIENT  5  6  id=two{0}"
+    drawn, above = [root, *others], [others[0].span_id]
+    for number in range(200):
+        process, *requests = spans(layer.format(number), f"layer{number}-")
+        drawn += [replace(process, links=tuple(above)), *requests]
+        above = [span.span_id for span in requests]
+    found, account = journeys(Forest(drawn))
+    assert (found, account.left_out["no server span"]) == ([], 1)
+
+
+def test_servers_that_are_linked_layer_upon_layer_are_entered_once_each():
+    # Each on a host of its own, so that no time can tell that the way goes back.
+    layer = """
+process images      CONSUMER  1  90  @host{0}
+  POST /v1/models   SERVER    1  90
+    receive         INTERNAL  1  2
+    preprocess      INTERNAL  3  4
+    predict         INTERNAL  5  80
+      POST          CLIENT    6  7   id=one{0}
+      POST          CLIENT    8  9   id=two{0}
+"""
+    drawn = spans("send image  INTERNAL  0  99\n  POST  CLIENT  1  98")
+    above = [drawn[-1].span_id]
+    for number in range(40):
+        process, *others = spans(layer.format(number), f"layer{number}-")
+        drawn += [replace(process, links=tuple(above)), *others]
+        above = [span.span_id for span in others[-2:]]
+    found, account = journeys(Forest(drawn))
+    assert (found, account.left_out["`POST /v1/models` is out of order"]) == ([], 1)
+
+
 @pytest.mark.parametrize("role", ["", 7])
 def test_a_role_that_is_none_is_taken_for_the_servers_place_in_the_way(role):
     drawn = [
