@@ -24,6 +24,7 @@ _KINDS: dict[int | str | None, Kind] = {
 }
 _NUMBERS = {written: int(kind) for written, kind in _KINDS.items()}
 _READ = names.READ
+_USUAL = 128  # attributes: no SDK writes more, unless it is told to
 _END_OF_TIME = 2**64  # OTLP's times are unsigned 64-bit integers
 
 
@@ -214,17 +215,20 @@ def _add(place: tuple[str, str], spans: list[_Span], columns: _Columns, batch: B
     for trace_id, span_id, parent_id, start, end, span in zip(*columns, spans, strict=True):
         more: Else | None = None
         common: tuple[Attribute, ...] = ()
-        for pair in span.attributes or ():
-            if (key := pair.key) in _READ and pair.value is not None:
-                kind, value = _plain(pair.value)
-                if value is None:
-                    continue
+        attributes = span.attributes or ()
+        if len(attributes) > _USUAL:
+            attributes = list({pair.key: pair for pair in attributes}.values())
+        for pair in attributes:
+            if (key := pair.key) in _READ:
+                kind, value = _plain(pair.value) if pair.value is not None else ("", None)
                 if key == names.IMAGE_SIZE:
                     more = (value, more and more[1], ())
                 elif key == names.PAYLOAD_SIZE:
                     more = (more and more[0], value, ())
                 else:
                     common += ((key, kind, value),)
+        if common and (len(common) > 1 or common[0][2] is None):
+            common = _last_of_each(common)
         if span.links:
             more = (*(more or (None, None))[:2], tuple([link.spanId for link in span.links]))
             linked_traces = [link.traceId or "" for link in span.links]
@@ -236,6 +240,12 @@ def _add(place: tuple[str, str], spans: list[_Span], columns: _Columns, batch: B
             number = batch.number(what)
         traces[trace_id] += (span_id, parent_id or None, start, end, number, more)
     batch.size += len(spans)
+
+
+def _last_of_each(attributes: Iterable[Attribute]) -> tuple[Attribute, ...]:
+    """Of several attributes with one key the last, as in a dictionary; none that has no value."""
+    last = {attribute[0]: attribute for attribute in attributes}
+    return tuple([attribute for attribute in last.values() if attribute[2] is not None])
 
 
 def _plain(value: _Value) -> tuple[str, Any]:

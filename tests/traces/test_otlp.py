@@ -5,9 +5,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from otel_kfs import names
-from otel_kfs.traces import otlp
+from otel_kfs import names, reading
+from otel_kfs.traces import otlp, query
 from otel_kfs.traces.batch import Batch, batched, spans_of
 from otel_kfs.traces.span import Kind, Span
 
@@ -130,6 +132,36 @@ def test_a_line_becomes_the_same_span_with_the_attributes_of_tables_alone():
     }
     assert read == replace(WHOLE, attributes=attributes, linked_traces=())
     assert batch.linked == []
+
+
+VALUES = [
+    {"value": {"stringValue": "cat"}},
+    {"value": {"intValue": "7"}},
+    {"value": {"boolValue": True}},
+    {"value": {"arrayValue": {"values": [{"intValue": "1"}]}}},
+    {"value": {}},
+    {},
+]
+KEYS = [names.CELL, names.ROLE, names.URL_FULL, names.IMAGE_SIZE, names.PAYLOAD_SIZE, "theirs"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), max_size=8), st.booleans())
+def test_of_attributes_with_one_key_the_last_counts(drawn, many):
+    others = [{"key": f"their.{number}", "value": {"intValue": "1"}} for number in range(200 if many else 0)]
+    both(LEAST | {"attributes": [*others, *({"key": key} | value for key, value in drawn)]})
+
+
+@pytest.mark.parametrize("key", [names.CELL, names.IMAGE_SIZE, "distinct.{}"])
+def test_a_million_attributes_of_one_span_are_read(tmp_path, key):
+    attributes = (f'{{"key":"{key.format(number)}","value":{{"intValue":"{number}"}}}}' for number in range(1_000_000))
+    whole = json.dumps(export(LEAST | {"name": "send image", "attributes": ["them"]}))
+    file = tmp_path / "traces.jsonl"
+    file.write_text(whole.replace('"them"', ",".join(attributes)))
+    last = {"key": key.format(999_999), "value": {"intValue": "999999"}}
+    once = list(otlp.read_export(export(LEAST | {"name": "send image", "attributes": [last]})))
+    batches = [batch for part in query.open_store(str(file)).parts() for batch in part()]
+    assert [vars(batch) for batch in batches if batch.size] == [in_batch(once)]
+    assert reading.read(query.open_store(str(file)), processes=1).account.left_out == {"no request span": 1}
 
 
 @pytest.mark.parametrize(("kind", "parent"), [("CONSUMER", None), ("CONSUMER", "b" * 16), ("CLIENT", None)])
