@@ -138,7 +138,7 @@ def _with_ranks(flat: Flat, ranks: dict[int, int]) -> Flat:
     for at in (2, 3):
         made[at::FIELDS] = map(ranks.__getitem__, flat[at::FIELDS])
     made[5::FIELDS] = [
-        one and (place if _is_size(one[0]) else None, place if _is_size(one[1]) else None, one[2])
+        one and (place if _is_size(one[0]) else None, place if _is_size(one[1]) else None, *one[2:])
         for place, one in enumerate(flat[5::FIELDS])
     ]
     return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -145,19 +145,41 @@ def journeys(forest: Forest) -> tuple[list[Journey], Account]:
         account.measured += 1
         account.retried += journey.requests > 1
         account.redelivered += journey.deliveries > 1
-    with_root = {root.trace_id for root in roots}
-    orphans = {span.trace_id for span in forest if span.name == names.PREPROCESS} - with_root
-    if orphans:
-        # A process span in a trace of its own is reached by its link and belongs to its producer's image.
-        of_images = {span.span_id for span in forest if span.trace_id in with_root}
-        linked = {
-            span.trace_id
-            for span in forest
-            if span.kind is Kind.CONSUMER and span.parent_id is None and not of_images.isdisjoint(span.links)
-        }
-        if rootless := len(orphans - linked):
-            account.left_out[f"no `{names.SEND_IMAGE}` span"] = rootless
+    if rootless := _without_root(forest, {root.trace_id for root in roots}):
+        account.left_out[f"no `{names.SEND_IMAGE}` span"] = rootless
     return found, account
+
+
+def _without_root(forest: Forest, with_root: set[str]) -> int:
+    """How many images there are of which the root is missing, but something else is there that images alone have."""
+    orphans = {span.trace_id for span in forest if is_step(span) or _is_process(span)} - with_root
+    if not orphans:
+        return 0
+    # A process span in a trace of its own belongs to its producer's image, even if of that trace nothing is left.
+    trace_of = {span.span_id: span.trace_id for span in forest}
+    producers: dict[str, set[str]] = {}
+    for span in forest:
+        if span.kind is Kind.CONSUMER and span.parent_id is None and span.links:
+            linked = {*span.linked_traces, *(trace_of[link] for link in span.links if link in trace_of)}
+            producers.setdefault(span.trace_id, set()).update(linked - {"", span.trace_id})
+    lost: set[str] = set()
+    for trace_id in orphans:
+        images = _first_of(trace_id, producers)
+        if with_root.isdisjoint(images):
+            lost |= images
+    return len(lost)
+
+
+def _is_process(span: Span) -> bool:
+    return span.kind is Kind.CONSUMER and span.name.startswith(names.process(""))
+
+
+def _first_of(trace_id: str, producers: Mapping[str, set[str]]) -> set[str]:
+    """The traces in which began what a trace is part of."""
+    passed = [trace_id]
+    for one in passed:  # which grows meanwhile
+        passed += producers.get(one, set()).difference(passed)
+    return {one for one in passed if not producers.get(one)} or {min(passed)}  # links in a circle are one image
 
 
 _NUMBER = re.compile(r" \d+")

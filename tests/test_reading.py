@@ -105,6 +105,41 @@ def test_the_other_trace_of_an_image_and_the_runs_of_all_are_known(few, processe
     assert found.runs == Runs({"", "another", "one"})
 
 
+def is_left_of_an_image(span):
+    """Whether no other program's span is like it."""
+    return span.name in {"send image", *OF_IMAGES}
+
+
+OF_IMAGES = {"process images", "receive", "decode", "preprocess", "predict", "postprocess"}
+SENT = [HTTP, KAFKA, STRAIGHT, EVENT_SOURCE, with_options(HTTP, "send image", "warmup")]
+
+
+@st.composite
+def torn(draw):
+    """The spans of images of which some spans are lost, and of how many images there is still something."""
+    found, images = [], 0
+    for number in range(draw(st.integers(1, 5))):
+        drawing = draw(st.sampled_from([*SENT, None]))
+        whole = spans(drawing, f"trace{number}-") if drawing else linked(f"sender{number}-", f"bridge{number}-")
+        lost = set(draw(st.lists(st.integers(0, len(whole) - 1))))
+        left = [span for place, span in enumerate(whole) if place not in lost]
+        if drawing is None and not any(span.name == "process images" for span in left):
+            # Without its link, nothing says to whom the bridge's half belongs.
+            left = [span for span in left if not span.trace_id.startswith("bridge")]
+        found += left
+        images += any(map(is_left_of_an_image, left))
+    return draw(st.permutations(found)), images
+
+
+@settings(deadline=None, max_examples=300)
+@given(torn())
+def test_every_image_of_which_something_is_left_is_measured_or_left_out(drawn):
+    found, images = drawn
+    measurement = reading.read(Store(found), processes=1)
+    account = measurement.account
+    assert (account.measured + sum(account.left_out.values()), measurement) == (images, as_a_whole(found))
+
+
 def test_no_parts_are_no_images():
     assert reading.read(Store()) == as_a_whole([])
 

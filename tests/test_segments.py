@@ -12,6 +12,7 @@ from otel_kfs import names
 from otel_kfs.segments import ORDER, Account, Journey, journeys, on_the_way
 from otel_kfs.traces.span import Forest
 
+STEPS = ("receive", "decode", "preprocess", "predict", "explain", "postprocess")
 HTTP_WAY = (
     "client 10, encode 100, client 20, transformer request 20, transformer receive 50, transformer 10, "
     "transformer decode 30, transformer 10, transformer preprocess 150, transformer 10, transformer serialise 90, "
@@ -743,6 +744,34 @@ def test_a_trace_that_has_lost_its_root_is_left_out():
 def test_a_linked_trace_that_has_lost_its_image_s_is_left_out():
     _, processed = linked()
     assert reasons(*processed) == {"no `send image` span": 1}
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "process images  CONSUMER  330  1000\n  POST  CLIENT  350  990",
+        "process images  CONSUMER  330  1000",
+        *(f"POST /v1/models  SERVER  200  970\n  {step}  INTERNAL  210  240" for step in STEPS),
+    ],
+)
+def test_whatever_is_left_of_an_image_without_its_root_is_counted_as_one(left):
+    assert reasons(*spans(left)) == {"no `send image` span": 1}
+
+
+@pytest.mark.parametrize("left", ["poll images  CLIENT  0  9", "POST  CLIENT  0  9", "send images  PRODUCER  0  9"])
+def test_what_other_programs_do_as_well_is_no_image(left):
+    assert journeys(Forest(spans(left))) == ([], Account())
+
+
+def test_traces_that_link_to_one_image_without_its_root_are_one():
+    processed = "process images  CONSUMER  330  1000  group={}  links=b/x"
+    drawn = [*spans(processed.format("one")), *spans(processed.format("two"), "c")]
+    assert reasons(*drawn) == {"no `send image` span": 1}
+
+
+def test_a_trace_that_links_to_an_image_belongs_to_it_even_if_the_span_itself_is_lost():
+    sent = spans("send image  INTERNAL  0  300  transport=kafka", "b")
+    assert reasons(*sent, *spans("process images  CONSUMER  330  1000  links=b/x")) == {"no request span": 1}
 
 
 def test_reasons_are_counted():

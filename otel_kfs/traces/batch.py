@@ -20,7 +20,8 @@ Attribute = tuple[str, str, Any]
 What = tuple[str, int, str, str, bool, tuple[Attribute, ...]]
 # A trace's spans, FIELDS for each: its id, its parent's, start and end, the number of its `What`, and what else it has.
 Flat = list[Any]
-Else = tuple[Any, Any, tuple[str, ...]]  # image size, payload size, ids of the spans that it links to; or None
+# Image size, payload size, ids of the spans that it links to, and of their traces where it is part of those; or None.
+Else = tuple[Any, Any, tuple[str, ...], tuple[str, ...]]
 FIELDS = 6
 
 Traces = dict[str, Flat]  # by trace id
@@ -52,9 +53,8 @@ class Batch:
         common = [(key, type(value).__name__, value) for key, value in attributes.items() if _is_common(key, value)]
         if span.links or not _SIZES.isdisjoint(attributes):
             sizes = [attributes.get(key) for key in (names.IMAGE_SIZE, names.PAYLOAD_SIZE)]
-            more = (*[size if type(size) in _PLAIN else None for size in sizes], span.links)
-        if span.links:
-            self.note_links(span.trace_id, span.parent_id, span.kind, span.linked_traces)
+            linked = self.note_links(span.trace_id, span.parent_id, span.kind, span.linked_traces)
+            more = (*[size if type(size) in _PLAIN else None for size in sizes], span.links, linked)
         what = (span.name, int(span.kind), span.service, span.host, span.failed, tuple(common))
         self.traces[span.trace_id] += (span.span_id, span.parent_id, span.start, span.end, self.number(what), more)
         self.size += 1
@@ -63,10 +63,15 @@ class Batch:
         """The number by which the flat lists know it."""
         return self.numbers.setdefault(what, len(self.numbers))
 
-    def note_links(self, trace_id: str, parent_id: str | None, kind: Kind, linked_traces: Iterable[str]) -> None:
-        """A consumer without a parent is part of the traces that it links to."""
-        if kind is Kind.CONSUMER and parent_id is None:
-            self.linked += [(trace_id, other) for other in linked_traces if other]
+    def note_links(
+        self, trace_id: str, parent_id: str | None, kind: Kind, linked_traces: Iterable[str]
+    ) -> tuple[str, ...]:
+        """A consumer without a parent is part of the traces that it links to: returns these."""
+        if kind is not Kind.CONSUMER or parent_id is not None:
+            return ()
+        linked = tuple([other for other in linked_traces if other])
+        self.linked += [(trace_id, other) for other in linked]
+        return linked
 
     def keep(self, ids: Collection[str]) -> Batch:
         """Of its traces, these alone."""
@@ -95,11 +100,13 @@ def spans_of(trace_id: str, flat: Flat, whats: Mapping[int, What] | list[What]) 
     for span_id, parent_id, start, end, number, more in zip(*[iter(flat)] * FIELDS, strict=True):
         name, kind, service, host, failed, common = whats[number]
         attributes = {key: value for key, _, value in common}
-        image_size, payload_size, links = more or (None, None, ())
+        image_size, payload_size, links, linked = more or (None, None, (), ())
         if image_size is not None:
             attributes[names.IMAGE_SIZE] = image_size
         if payload_size is not None:
             attributes[names.PAYLOAD_SIZE] = payload_size
         yield Span(
-            trace_id, span_id, parent_id, name, _KINDS[kind], start, end, service, host, failed, attributes, links
+            *(trace_id, span_id, parent_id, name, _KINDS[kind], start, end, service, host, failed, attributes),
+            links=links,
+            linked_traces=linked,
         )

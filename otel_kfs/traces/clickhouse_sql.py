@@ -23,8 +23,12 @@ _IN_WINDOW = "Timestamp >= fromUnixTimestamp64Nano({from:Int64}) AND Timestamp <
 _KIND = "lower(replaceOne(toString(SpanKind), 'SPAN_KIND_', ''))"
 _FAILED = "StatusCode IN ('Error', 'STATUS_CODE_ERROR')"
 
+_STEPS = (names.RECEIVE, names.DECODE, names.PREPROCESS, names.PREDICT, names.POSTPROCESS)
+_ALL_STEPS = ", ".join(f"'{name}'" for name in (*_STEPS, names.EXPLAIN))
+_OF_AN_IMAGE = f"(SpanName IN ({_ALL_STEPS}) OR ({_KIND} = 'consumer' AND startsWith(SpanName, '{names.process('')}')))"
+
 # Which traces there are to measure. A consumer's own trace belongs to the images that it links to; a trace with a
-# `preprocess` span and no image is one whose image is missing.
+# bridge's or a model's spans and no image is one whose image is missing.
 _WANTED = f"""
     images AS (
         SELECT TraceId FROM {_TABLE}
@@ -42,7 +46,7 @@ _WANTED = f"""
         SELECT TraceId FROM links WHERE linked IN images
         UNION DISTINCT
         SELECT TraceId FROM {_TABLE}
-        WHERE SpanName = '{names.PREPROCESS}' AND {_IN_WINDOW} AND {{run:String}} = ''
+        WHERE {_OF_AN_IMAGE} AND {_IN_WINDOW} AND {{run:String}} = ''
             AND TraceId NOT IN ever AND TraceId NOT IN (SELECT TraceId FROM links WHERE linked IN ever)
     )"""
 
@@ -71,7 +75,6 @@ SELECT TraceId, {_SPAN} FROM {_TABLE}
 WHERE {_IN_REACH} AND TraceId IN {{ids:Array(String)}}
 """
 
-_STEPS = (names.RECEIVE, names.DECODE, names.PREPROCESS, names.PREDICT, names.POSTPROCESS)
 # What `segments` and `hops` look for: a trace in which there is more of it than in the way has another shape.
 _LOOKED_FOR = ", ".join(
     f"'{name}'"

@@ -222,17 +222,17 @@ def _add(place: tuple[str, str], spans: list[_Span], columns: _Columns, batch: B
             if (key := pair.key) in _READ:
                 kind, value = _plain(pair.value) if pair.value is not None else ("", None)
                 if key == names.IMAGE_SIZE:
-                    more = (value, more and more[1], ())
+                    more = (value, more and more[1], (), ())
                 elif key == names.PAYLOAD_SIZE:
-                    more = (more and more[0], value, ())
+                    more = (more and more[0], value, (), ())
                 else:
                     common += ((key, kind, value),)
         if common and (len(common) > 1 or common[0][2] is None):
             common = _last_of_each(common)
         if span.links:
-            more = (*(more or (None, None))[:2], tuple([link.spanId for link in span.links]))
             linked_traces = [link.traceId or "" for link in span.links]
-            batch.note_links(trace_id, parent_id or None, _KINDS[span.kind], linked_traces)
+            linked = batch.note_links(trace_id, parent_id or None, _KINDS[span.kind], linked_traces)
+            more = (*(more or (None, None))[:2], tuple([link.spanId for link in span.links]), linked)
         failed = span.status is not None and span.status.code in _STATUS_ERROR
         what = (span.name or "", _NUMBERS[span.kind], *place, failed, common)
         number = numbers.get(what)

@@ -90,8 +90,11 @@ DRAWINGS: list[str] = [
     with_options(KAFKA, "send image", "run=one"),
     # A predictor that is not traced.
     "\n".join(line for line in HTTP.splitlines() if not line.startswith("          ")),
-    # No sender.
+    # No sender, or only a part of what comes after it.
     HTTP[HTTP.index("  POST") :],
+    "process images  CONSUMER  330  1000\n  POST  CLIENT  350  990",
+    "POST /v1/models  SERVER  200  970\n  predict  INTERNAL  410  940",
+    "poll images  CLIENT  0  9",
     HTTP + HTTP.replace("1100000", "4700000"),
 ]
 
@@ -106,6 +109,8 @@ def test_drawn_traces_of_every_shape_give_the_same_measurement_as_files(
 ) -> None:
     drawn = [span for number, drawing in enumerate(DRAWINGS) for span in spans(drawing, f"trace{number}-")]
     exports = [otlp(drawn), otlp(spans(SENT, "sender")), otlp(spans(BRIDGE, "bridge"))]
+    # The bridges of two groups, to which one image was sent that nothing is left of.
+    exports += [otlp(spans(BRIDGE.replace("sender/", "lost/"), f"bridge{number}")) for number in range(2)]
     trace_query = server.trace_query(server.table(exports))
     from_files = measured(as_files(tmp_path, exports))
     assert from_files.account.measured > 50
