@@ -373,9 +373,11 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> tuple[list[Span
     # The acknowledgement can reach the producer after a consumer has the record; it is then not on the way.
     acknowledged = producer.end
     if producer.host == takers[0].host:
+        acknowledged = min(acknowledged, takers[0].start)
         # A server's span may start after its `receive`, which is below it.
-        there = (span.start for span in forest.children(takers[0]) if span.host == producer.host)
-        acknowledged = min(acknowledged, takers[0].start, *there)
+        receive = named(forest.children(takers[0]), names.RECEIVE) if takers[0].kind is Kind.SERVER else None
+        if receive is not None and receive.host == producer.host:
+            acknowledged = min(acknowledged, receive.start)
     # Where the acknowledgement can't be seen, the span ends when the program that sends has the record.
     seen = producer.attributes.get(names.ACKNOWLEDGED, True)
     way.to("deliver" if seen else "hand over", acknowledged, producer)

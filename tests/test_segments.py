@@ -656,6 +656,17 @@ def test_a_role_that_is_none_is_taken_for_the_servers_place_in_the_way(role):
     assert one(*drawn).segments == segments(HTTP_WAY)
 
 
+def test_a_span_of_another_program_before_processing_does_not_move_the_acknowledgement():
+    queued = KAFKA.replace("      POST ", "      time in queue             INTERNAL  250  330\n      POST ", 1)
+    assert one(*spans(queued)).segments == segments(KAFKA_WAY)
+
+
+def test_an_acknowledgement_after_a_posted_record_has_arrived_ends_delivery_where_it_is_received():
+    late = EVENT_SOURCE.replace("PRODUCER  130  190", "PRODUCER  130  240")
+    assert late != EVENT_SOURCE
+    assert "deliver 100, event source 0, transformer receive 30" in way(late)
+
+
 # --- what came before what ---
 
 

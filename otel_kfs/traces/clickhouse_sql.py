@@ -161,8 +161,7 @@ rooted AS (SELECT *, arrayFirst(s -> s.name = '{names.SEND_IMAGE}', spans) AS ro
 sent AS (SELECT *, {_below("root", f"s.name = '{names.ENCODE}'")} AS encode,
     {_below("root", "s.kind = 'producer'")} AS producer,
     producer.id AS producer_id, producer_id != '' AS by_kafka FROM rooted),
-taken AS (SELECT *, {_below("producer", "s.kind = 'consumer'")} AS process, process.id AS process_id,
-    process.start AS processed FROM sent),
+taken AS (SELECT *, {_below("producer", "s.kind = 'consumer'")} AS process FROM sent),
 asking AS (SELECT *, if(by_kafka, process, root) AS asker, asker.id AS asker_id FROM taken),
 asked AS (SELECT *, {_below("asker", "s.kind = 'client'")} AS request, request.id AS request_id FROM asking),
 reached AS (SELECT *, {_below("request", "s.kind = 'server'")} AS server, server.id AS server_id FROM asked),
@@ -214,7 +213,6 @@ judged AS (
             AND arrayAll(s -> s.kind = 'internal', arrayConcat([encode], steps, next_steps))
             AND length(roles) <= 1 AND length(next_roles) <= 1 AND NOT (has_hop AND role = next_role)
             AND NOT match(request.name, '^(PUT|GET|HEAD|S3[.])') AND NOT match(hop.name, '^(PUT|GET|HEAD|S3[.])')
-            AND NOT arrayExists(s -> s.parent = process_id AND s.start < processed, spans)
             AND first >= 0 AND longest < toUInt64(1e18)
             AS has_known_shape,
         arrayConcat(

@@ -142,6 +142,17 @@ def test_no_span_of_an_image_without_trouble_leaves_the_server(server: ClickHous
     assert kinds(server.trace_query(server.table([otlp(spans(drawing))]))) == {Finished}
 
 
+def test_a_span_of_another_program_before_processing_is_passed_by_clickhouse_too(
+    server: ClickHouseServer, tmp_path: Path
+) -> None:
+    queued = KAFKA.replace("      POST ", "      time in queue             INTERNAL  250  330\n      POST ", 1)
+    exports = [otlp(spans(queued))]
+    trace_query = server.trace_query(server.table(exports))
+    from_files = measured(as_files(tmp_path, exports))
+    assert (kinds(trace_query), measured(trace_query)) == ({Finished}, from_files)
+    assert from_files.account.measured == 1
+
+
 def test_an_image_between_several_hosts_is_measured_by_clickhouse_too(server: ClickHouseServer) -> None:
     drawing = with_options(with_options(KAFKA, "process images", "@bridge"), "POST /v1/models", "@pod")
     assert kinds(server.trace_query(server.table([otlp(spans(drawing))]))) == {Finished}
