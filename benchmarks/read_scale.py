@@ -2,11 +2,12 @@
 
     python benchmarks/read_scale.py [--spans 1000000] [--rounds 5] [--folder FOLDER]
 
-Makes the traces (scaled_traces.py) unless FOLDER has them, and reads each form of them: a file a process, and one file
-of the Collector. In each round the two programs run one after the other, in an order drawn anew, each in a process of
-its own, with the files in the page cache. A figure is the median over the rounds, with the quartiles in brackets; a
-ratio is the median of the rounds' own ratios. `CPU` adds up all processes of a program; `memory` is the highest sum of
-their proportional set sizes (PSS) that was seen, looking ten times a second.
+Makes the traces (scaled_traces.py) unless FOLDER has them, and reads each form of them: a file a process, one file of
+the Collector, and a file a process of images of which few look alike. In each round the two programs run one after the
+other, in an order drawn anew, each in a process of its own, with the files in the page cache. A figure is the median
+over the rounds, with the quartiles in brackets; a ratio is the median of the rounds' own ratios. `CPU` adds up all
+processes of a program; `memory` is the highest sum of their proportional set sizes (PSS) that was seen, looking ten
+times a second.
 """
 
 from __future__ import annotations
@@ -98,14 +99,14 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        if not (folder / "collector").exists():
+        if not (folder / "jittered").exists():
             write(folder, options.spans)
         programs = [Path(temporary) / name for name in ("orjson_alone.py", "read.py")]
         for program, text in zip(programs, (ORJSON, OURS), strict=True):
             program.write_text(text)
         print(f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, {options.rounds} rounds")
         print("\n| | s | CPU, s | memory, MB | time / orjson's |\n|:--|--:|--:|--:|--:|")
-        for form in ("processes", "collector"):
+        for form in ("processes", "collector", "jittered"):
             files = sorted((folder / form).iterdir())
             commands = {
                 "orjson": [str(programs[0]), *map(str, files)],

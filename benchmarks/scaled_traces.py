@@ -5,7 +5,10 @@
 FOLDER/processes gets one file a process, as the SDK's file exporter writes it: at most 512 spans a line, grouped by
 scope. FOLDER/collector gets one file for all of them, as the Collector's batch processor (8192 spans) and its file
 exporter do. The pattern is tests/data/traces; each image's times are stretched by a random factor, and its size is
-one of four.
+one of four. So nearly all images look alike, which is the best case for who reads them.
+
+FOLDER/jittered is the worst case, a file a process: each span has a length of its own, a hundredth of the spans is
+missing, and one image in five has a span of another program somewhere in it.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +31,10 @@ class Pattern(NamedTuple):
 
     process: str
     scope: str  # its JSON
+    id: str
+    parent: str
+    start: int  # ns after the image's
+    end: int
     parts: list[str]  # JSON, between the values below
     values: list[tuple[str, Any]]
 
@@ -58,7 +65,7 @@ def patterns() -> tuple[dict[str, str], list[list[Pattern]]]:
         ]
         of_trace.sort(key=lambda one: int(one[2]["endTimeUnixNano"]))
         first = int(root["startTimeUnixNano"])
-        images.append([Pattern(process, scope, *_split(span, first)) for process, scope, span in of_trace])
+        images.append([_pattern(process, scope, span, first) for process, scope, span in of_trace])
     return resources, images
 
 
@@ -66,7 +73,12 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _split(span: dict[str, Any], first: int) -> tuple[list[str], list[tuple[str, Any]]]:
+def _pattern(process: str, scope: str, span: dict[str, Any], first: int) -> Pattern:
+    start, end = int(span["startTimeUnixNano"]) - first, int(span["endTimeUnixNano"]) - first
+    return Pattern(process, scope, span["spanId"], span.get("parentSpanId", ""), start, end, *_split(span))
+
+
+def _split(span: dict[str, Any]) -> tuple[list[str], list[tuple[str, Any]]]:
     values: list[tuple[str, Any]] = []
 
     def mark(kind: str, value: Any) -> str:
@@ -78,8 +90,7 @@ def _split(span: dict[str, Any], first: int) -> tuple[list[str], list[tuple[str,
     copy["spanId"] = mark("span", copy["spanId"])
     if copy.get("parentSpanId"):
         copy["parentSpanId"] = mark("span", copy["parentSpanId"])
-    for key in ("startTimeUnixNano", "endTimeUnixNano"):
-        copy[key] = mark("time", int(copy[key]) - first)
+    copy["startTimeUnixNano"], copy["endTimeUnixNano"] = mark("start", None), mark("end", None)
     for attribute in copy.get("attributes", ()):
         if attribute["key"] == "otel_kfs.image.size":
             attribute["value"]["intValue"] = mark("size", None)
@@ -89,7 +100,56 @@ def _split(span: dict[str, Any], first: int) -> tuple[list[str], list[tuple[str,
     return pieces[::2], [values[int(number)] for number in pieces[1::2]]
 
 
-def spans(total: int, seed: int = 1) -> Iterator[tuple[str, str, str]]:
+Times = dict[str, tuple[int, int]]  # start and end of each span of an image, by its id in the pattern
+
+
+def scaled(pattern: list[Pattern], random_: random.Random) -> Times:
+    """All times of an image by one factor."""
+    factor = random_.lognormvariate(0, 0.2)
+    return {span.id: (int(span.start * factor), int(span.end * factor)) for span in pattern}
+
+
+def jittered(pattern: list[Pattern], random_: random.Random) -> Times:
+    """Each length, and each pause between two spans, by a factor of its own; what caused what stays in order."""
+    ids = {span.id for span in pattern}
+    children: dict[str, list[Pattern]] = {}
+    for span in sorted(pattern, key=lambda span: span.start):
+        children.setdefault(span.parent if span.parent in ids else "", []).append(span)
+    times: Times = {}
+
+    def stretched(length: int) -> int:
+        return int(length * random_.lognormvariate(0, 0.2))
+
+    def place(span: Pattern, start: int, above: list[Pattern]) -> list[Pattern]:
+        """Returns all that is below it, and itself."""
+        times[span.id] = start, start + stretched(span.end - span.start)
+        below: list[Pattern] = []
+        placed: list[Pattern] = []
+        for child in children.get(span.id, ()):
+            before = max((one for one in placed if one.end <= child.start), key=lambda one: one.end, default=None)
+            if before is not None:
+                at = times[before.id][1] + stretched(child.start - before.end)
+            elif child.start >= span.end:
+                at = times[span.id][1] + stretched(child.start - span.end)
+            else:
+                at = start + stretched(child.start - span.start)
+            # A server's `receive` begins before the server's span, but not before the request.
+            began = (times[one.id][0] for one in (*above, span) if one.start <= child.start)
+            below += place(child, max(at, *began), [*above, span])
+            placed.append(child)
+            ended = [times[one.id][1] for one in below if one.end <= span.end]
+            times[span.id] = start, max(times[span.id][1], *ended, start)
+        return [*below, span]
+
+    for span in children[""]:
+        place(span, span.start, [])
+    return times
+
+
+MISSING, FOREIGN = 0.01, 0.2  # of the spans, of the images
+
+
+def spans(total: int, seed: int = 1, *, jitter: bool = False) -> Iterator[tuple[str, str, str]]:
     """Process, scope and JSON of each span, about in the order of their ends."""
     _, images = patterns()
     random_ = random.Random(seed)
@@ -98,14 +158,16 @@ def spans(total: int, seed: int = 1) -> Iterator[tuple[str, str, str]]:
         pattern = images[image % len(images)]
         ids: dict[str, str] = {}
         start = START + image * 300_000_000
-        factor = random_.lognormvariate(0, 0.2)
+        times = jittered(pattern, random_) if jitter else scaled(pattern, random_)
         size = str(random_.choice(SIZES))
         image += 1
-        for process, scope, parts, values in pattern:
-            text = [parts[0]]
-            for (kind, value), part in zip(values, parts[1:], strict=True):
-                if kind == "time":
-                    text.append(str(start + int(value * factor)))
+        for span in pattern:
+            if jitter and random_.random() < MISSING:
+                continue
+            text = [span.parts[0]]
+            for (kind, value), part in zip(span.values, span.parts[1:], strict=True):
+                if kind in {"start", "end"}:
+                    text.append(str(start + times[span.id][kind == "end"]))
                 elif kind == "size":
                     text.append(size)
                 else:
@@ -113,17 +175,45 @@ def spans(total: int, seed: int = 1) -> Iterator[tuple[str, str, str]]:
                         ids[value] = random_.randbytes(16 if kind == "trace" else 8).hex()
                     text.append(ids[value])
                 text.append(part)
-            yield process, scope, "".join(text)
+            yield span.process, span.scope, "".join(text)
+            made += 1
+        if jitter and random_.random() < FOREIGN:
+            yield _foreign(random_.choice(pattern), pattern, ids, start, random_)
             made += 1
 
 
+def _foreign(
+    above: Pattern, pattern: list[Pattern], ids: dict[str, str], start: int, random_: random.Random
+) -> tuple[str, str, str]:
+    """A span of another program, somewhere in the image."""
+    trace = next(value for kind, value in above.values if kind == "trace")
+    one, two = sorted(start + random_.randrange(max(span.end for span in pattern)) for _ in range(2))
+    span = {
+        "traceId": ids.get(trace, ""),
+        "spanId": random_.randbytes(8).hex(),
+        "parentSpanId": ids.get(above.id, ""),
+        "name": "look up",
+        "kind": 1,
+        "startTimeUnixNano": str(one),
+        "endTimeUnixNano": str(two),
+        "status": {},
+    }
+    return above.process, _json({"name": "another.library"}), _json(span)
+
+
 def write(folder: Path, total: int) -> None:
-    """Write both forms."""
+    """Write all forms."""
+    _write(folder / "processes", folder / "collector", spans(total))
+    _write(folder / "jittered", None, spans(total, jitter=True))
+
+
+def _write(of_processes: Path, of_collector: Path | None, made: Iterable[tuple[str, str, str]]) -> None:
+    """The same spans as each process would write them, and as the Collector would."""
     resources, _ = patterns()
-    for form in ("processes", "collector"):
-        (folder / form).mkdir(parents=True, exist_ok=True)
-    files = {process: (folder / "processes" / f"{process}.jsonl").open("w") for process in resources}
-    collector = (folder / "collector" / "traces.jsonl").open("w")
+    for form in filter(None, (of_processes, of_collector)):
+        form.mkdir(parents=True, exist_ok=True)
+    files = {process: (of_processes / f"{process}.jsonl").open("w") for process in resources}
+    collector = None if of_collector is None else (of_collector / "traces.jsonl").open("w")
     waiting: dict[str, list[tuple[str, str]]] = {process: [] for process in resources}
     batch: list[str] = []
     batched = 0
@@ -144,19 +234,19 @@ def write(folder: Path, total: int) -> None:
 
     def flush() -> None:
         nonlocal batched
-        if batch:
+        if batch and collector is not None:
             collector.write(f'{{"resourceSpans":[{",".join(batch)}]}}\n')
         batch.clear()
         batched = 0
 
-    for process, scope, span in spans(total):
+    for process, scope, span in made:
         waiting[process].append((scope, span))
         if len(waiting[process]) == EXPORT:
             export(process)
     for process in resources:
         export(process)
     flush()
-    for file in (*files.values(), collector):
+    for file in filter(None, (*files.values(), collector)):
         file.close()
 
 
