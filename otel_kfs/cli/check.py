@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.errors import InputError
 from otel_kfs.render import FORMATS, Format
@@ -49,7 +50,7 @@ def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: For
     try:
         found = hand_stamped.blocks(_read(file))
     except InputError as error:
-        click.echo(f"Error: {'standard input' if file == '-' else file}: {error}", err=True)
+        say(f"Error: {'standard input' if file == '-' else file}: {error}")
         sys.exit(UNREADABLE_EXIT)
     findings = hand_stamped.check(found)
     beside: list[Table] = []
@@ -57,7 +58,7 @@ def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: For
         measurement, line = read_measurement(trace_query, quiet=obj["quiet"])
         beside = hand_stamped.beside(found, measurement.cells())
         if not obj["quiet"]:
-            click.echo(f"traced: {line}", err=True)
+            say(f"traced: {line}")
     if format_ in {"text", "md"}:
         wrong = tuple(finding.text for finding in findings if finding.wrong)
         right = tuple(finding.text for finding in findings if not finding.wrong)

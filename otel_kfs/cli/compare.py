@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.errors import ConfigError
 from otel_kfs.render import FORMATS, Format
@@ -114,11 +115,11 @@ def compare(
         document = {"comparison": records, "verdicts": verdicts, "unmatched": list(found.unmatched)}
         print_records(records, document, format_, output)
     if not quiet:
-        click.echo(f"A: {line_a}", err=format_ != "text" or output is not None)
-        click.echo(f"B: {line_b}", err=format_ != "text" or output is not None)
+        say(f"A: {line_a}", err=format_ != "text" or output is not None)
+        say(f"B: {line_b}", err=format_ != "text" or output is not None)
     slower = [of for of in found.of_sizes if limit is not None and (of.slower_by() or 0) > limit]
     for of in slower:
-        click.echo(f"slower than --fail-if-slower allows: {comparison.verdict(of)}", err=True)
+        say(f"slower than --fail-if-slower allows: {comparison.verdict(of)}")
     if slower:
         sys.exit(SLOWER_EXIT)
 

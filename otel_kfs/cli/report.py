@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 import otel_kfs
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
 from otel_kfs.output import write
@@ -72,7 +73,7 @@ def report(
             raise
         raise MissingExtra(_EXTRA[error.name], "report") from error
     if not obj["quiet"]:
-        click.echo(f"{output}: {account}", err=True)
+        say(f"{output}: {account}")
 
 
 def _write(trace_query: str, output: Path, format_: Format, charts: tuple[str, ...], *, quiet: bool) -> str:

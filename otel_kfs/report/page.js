@@ -59,11 +59,16 @@ addEventListener("scroll", () => {
 const value = (cell) => cell.dataset.value ?? cell.textContent.trim();
 const shown = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden);
 
+const isText = (cell) => cell.classList.contains("text") && !cell.classList.contains("interval");
+
 function copied(cell) {
   const text = (cell.dataset.copy ?? cell.textContent).trim().replace(/\s+/g, " ");
   // A spreadsheet reads only the keyboard's minus as one.
-  return cell.classList.contains("text") && !cell.classList.contains("interval") ? text : text.replace(/\u2212/g, "-");
+  return isText(cell) ? text : text.replace(/\u2212/g, "-");
 }
+
+// A spreadsheet would run such text as a formula; CSV has the same apostrophe.
+const inert = (cell) => (isText(cell) && /^[=+\-@]/.test(copied(cell)) ? "'" : "") + copied(cell);
 
 function compare(one, other) {
   // What is not there comes last, whichever way the rest is sorted.
@@ -102,7 +107,8 @@ function sortable(table) {
 }
 
 function lines(table, format) {
-  const rows = [table.tHead.rows[0], ...shown(table)].map((row) => [...row.cells].map(copied));
+  const text = format === "TSV" ? inert : copied;
+  const rows = [table.tHead.rows[0], ...shown(table)].map((row) => [...row.cells].map(text));
   if (format === "TSV") return rows.map((row) => row.join("\t")).join("\n") + "\n";
   const escaped = rows.map((row) => "| " + row.map((text) => text.replace(/[\\|<>`*_[\]]/g, "\\$&")).join(" | ") + " |");
   const marks = [...table.tHead.rows[0].cells].map((cell) => (cell.classList.contains("text") ? ":--" : "--:"));
