@@ -22,7 +22,7 @@ from otel_kfs.tables import Bounded, Column, Table, Unit
 Format = Literal["text", "md", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("text", "md", "csv", "json")
 
-_WIDTH = 160  # of a terminal's line, at least
+_ANY_WIDTH = 2**30  # of a line with a table: whatever that needs
 _BARS_LEAST = 60  # and where bars are drawn
 _BARS_IN_FILES = 80
 # Control characters that JSON does not escape by itself, and those that turn the direction of text.
@@ -64,8 +64,8 @@ def terminal(blocks: Sequence[Table | Chart], console: Console | None = None) ->
     console = console or Console(highlight=False)
     show = _shown(console.encoding)
     width = console.width  # of the bars: they fit into any
-    # Cut to a narrow terminal's width a table would lose figures; a line that is too long is only ugly.
-    console.width = max(console.width, _WIDTH)
+    # Cut to a terminal's width a table would lose figures; a line that is too long is only ugly.
+    console.width = _ANY_WIDTH
     for block in blocks:
         if isinstance(block, Chart):
             _draw(block, console, max(width, _BARS_LEAST), show)

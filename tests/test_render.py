@@ -110,6 +110,20 @@ def test_a_narrow_terminal_cuts_no_figure():
     assert [line.rstrip() for line in out.getvalue().splitlines()] == render.text([TABLE]).splitlines()
 
 
+@pytest.mark.parametrize("sizes", [12, 20, 200])
+def test_no_number_of_sizes_cuts_a_cell(sizes):
+    columns = [Column(f"{number}.0MB p50", "milliseconds") for number in range(sizes)]
+    row = ("transformer request to a server with a very long name", *[123_456_789_000_000] * sizes)
+    table = Table("T", (Column("Segment", "text"), *columns), (row,))
+    title, headings, cells, _, _ = render.text([table]).split("\n")
+    found = [part.strip() for part in headings.split("  ") if part.strip()]
+    assert (title, found, cells.split("  ")) == (
+        "T",
+        ["Segment", *(column.heading for column in columns)],
+        [row[0], *["123456789.0"] * sizes],
+    )
+
+
 # --- cells ---
 
 
