@@ -124,8 +124,15 @@ def comma_separated(records: Sequence[Mapping[str, Any]]) -> str:
 
 def json(document: Any) -> str:
     """A document as indented JSON; what a terminal would obey is escaped, which means the same."""
-    text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
+    text = orjson.dumps(document, default=_named, option=orjson.OPT_INDENT_2).decode()
     return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+def _named(value: Any) -> dict[str, Any]:
+    """What JSON has of a length with its bound."""
+    if not isinstance(value, Bounded):
+        raise TypeError(type(value))
+    return value._asdict()
 
 
 def _inert(value: Any) -> Any:

@@ -30,7 +30,7 @@ class Group(click.Group):
             with _cleaning_up_on_sigterm():
                 return super().main(*args, **kwargs)
         except click.ClickException as error:
-            error.message = printable(error.message)
+            error.message = printable(error.message)  # type: ignore[misc]  # click's own are lines already
             error.show()
             code = error.exit_code
         except OtelKfsError as error:

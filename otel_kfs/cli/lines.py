@@ -17,7 +17,7 @@ def say(text: str, *, err: bool = True) -> None:
 class OneLine(logging.Formatter):
     """Log records whose message is one line; a traceback below it keeps its own."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """The record's line."""
         record.message = printable(record.message)
         return super().formatMessage(record)

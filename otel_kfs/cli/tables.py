@@ -76,7 +76,7 @@ def print_tables(
             "seed": lambda: tables.seed_tables(cells, bounds),
             "segments": lambda: tables.segment_tables(cells, bounds),
             "statistics": lambda: tables.statistics_tables(cells, bounds),
-            "bars": lambda: charts(cells),
+            "bars": lambda: charts(cells, bounds),
         }
         print_blocks([block for layout in layouts for block in of_layout[layout]()], format_, output)
     else:

@@ -86,7 +86,7 @@ def test_check_sends_no_control_sequence(tmp_path):
     file.write_text("Size,1,2,2-1\n1MB,1600000000.5,1600000000.75,0.5\n".replace("2-1", EVIL.replace("\n", "")))
     code, lines = on_a_terminal("check", file, "--trace-query", tmp_path / EVIL)
     assert (code, len(lines), lines[0].isprintable(), lines[0].startswith("Error: no file matches ")) == (
-        1,
+        2,
         1,
         True,
         True,
