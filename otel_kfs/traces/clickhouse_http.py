@@ -40,6 +40,8 @@ _REFUSED = {192, 193, 194, 516}  # unknown user, wrong password
 class ClickHouseHttp(Http):
     """POSTs to one ClickHouse; credentials come from the environment or a file."""
 
+    _shown = frozenset({_USER.lower()})
+
     def __init__(self, url: str) -> None:
         super().__init__("ClickHouse", url)
         given = {key.lower() for key in self._credentials}
@@ -98,7 +100,7 @@ class ClickHouseHttp(Http):
 
     def _error(self, status: int, body: bytes) -> TraceQueryError:
         """What an answer that is not rows says, in one line."""
-        text = " ".join(body[:4000].decode(errors="replace").split())
+        text = self.said(body, 4000)
         code = _CODE.search(text)
         number = int(code[1]) if code else 0
         if number in _REFUSED or (code is None and status in {401, 403}):

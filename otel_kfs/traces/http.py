@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +36,10 @@ _WHOLE = 180.0  # seconds for an answer with all its tries
 _REDIRECTS = 5
 _LONGEST_WAIT = 10.0  # seconds, whatever a busy store's Retry-After says
 
+_REDACTED = "REDACTED"
+_SCHEMES = re.compile(r"\b(bearer|basic)\s+[^\s\"',;<>]+", re.IGNORECASE)
+_LEAST = 4  # characters; a shorter value is no secret, and stands in any text
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -49,6 +55,9 @@ class Answer:
 
 class Http:
     """GETs below a store's base URL; credentials come from the environment or a file."""
+
+    # Of the credentials, headers whose values may be shown.
+    _shown: frozenset[str] = frozenset()
 
     def __init__(self, kind: str, base: str, headers: Mapping[str, str] | None = None) -> None:
         """`kind` is the store's name, for messages."""
@@ -88,8 +97,26 @@ class Http:
                 f"{self} wants credentials ({answer.status}): put them into {ENV_HEADERS}, e.g. "
                 f"'authorization=Bearer ...', or into the file that {ENV_HEADERS_FILE} names"
             )
-        what = " ".join(printable(answer.content[:1000].decode(errors="replace"), 200).split())
-        raise TraceQueryError(f"{self} answered {answer.status} to {path}: {what}")
+        raise TraceQueryError(f"{self} answered {answer.status} to {path}: {self.said(answer.content)}")
+
+    def said(self, what: str | bytes, longest: int = 200) -> str:
+        """What the store says as part of one line, without the credentials that it may send back."""
+        text = what[: 2**16].decode(errors="replace") if isinstance(what, bytes) else what
+        for secret in self._secrets():
+            text = text.replace(secret, _REDACTED)
+        return " ".join(printable(_SCHEMES.sub(rf"\1 {_REDACTED}", text), longest).split())
+
+    def _secrets(self) -> list[str]:
+        """What nobody may see of the headers that are sent, the longest first."""
+        found = set()
+        for key, value in self._credentials.items():
+            if key.lower() not in self._shown:
+                scheme, _, rest = value.partition(" ")
+                found |= {value, rest}
+                if scheme.lower() == "basic":
+                    user_and_password = _decoded(rest)
+                    found |= {user_and_password, user_and_password.partition(":")[2]}
+        return sorted((secret for secret in found if len(secret) >= _LEAST), key=len, reverse=True)
 
     @contextmanager
     def understood(self) -> Iterator[None]:
@@ -97,9 +124,9 @@ class Http:
         try:
             yield
         except NOT_TRACES as error:
+            what = self.said(f"{type(error).__name__}: {error}", 300)
             raise TraceQueryError(
-                f"{self} answered with something else than traces ({printable(f'{type(error).__name__}: {error}')}); "
-                "is it the query API's URL?"
+                f"{self} answered with something else than traces ({what}); is it the query API's URL?"
             ) from error
 
     def _get(self, path: str, params: Mapping[str, Any] | None, accept: str) -> Answer:
@@ -253,6 +280,14 @@ def _credentials() -> dict[str, str]:
             if line.strip() and not line.startswith("#"):
                 _add_header(headers, line, printable(file), "lines of key=value")
     return headers
+
+
+def _decoded(text: str) -> str:
+    """The user and password of basic authentication."""
+    try:
+        return base64.b64decode(text).decode(errors="replace")
+    except ValueError:
+        return ""
 
 
 def _add_header(headers: dict[str, str], pair: str, source: str, form: str) -> None:

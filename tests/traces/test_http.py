@@ -224,6 +224,34 @@ def test_a_credentials_file_that_is_not_there_is_named(monkeypatch: pytest.Monke
         Http("Store", "http://h")
 
 
+@pytest.mark.parametrize(
+    ("headers", "body", "said"),
+    [
+        (
+            "authorization=Bearer S3CRET-1",
+            "bad header Authorization: Bearer S3CRET-1",
+            "bad header Authorization: REDACTED",
+        ),
+        ("authorization=Bearer S3CRET-1", "token S3CRET-1 has expired", "token REDACTED has expired"),
+        ("authorization=Bearer S3CRET-1", "x" * 195 + "S3CRET-1", "x" * 195 + "REDAC..."),
+        (
+            "authorization=Basic bWU6czNjcmV0",
+            "me:s3cret, whose password s3cret, bWU6czNjcmV0",
+            "REDACTED, whose password REDACTED, REDACTED",
+        ),
+        ("x-api-key=S3CRET,x-more=1", '{"x-api-key":["S3CRET"],"n":1}', '{"x-api-key":["REDACTED"],"n":1}'),
+        ("x-more=1", '{"Authorization":["Bearer other"]}', '{"Authorization":["Bearer REDACTED"]}'),
+        ("x-more=1", "proxy-authorization: basic b3RoZXI=, x: y", "proxy-authorization: basic REDACTED, x: y"),
+    ],
+)
+def test_credentials_that_a_store_sends_back_are_not_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch, headers: str, body: str, said: str
+) -> None:
+    monkeypatch.setenv(http.ENV_HEADERS, headers)
+    server.answer = lambda handler: send(handler, 400, body.encode())
+    assert refusal(server) == f"Store at {server.url} answered 400 to /x: {said}"
+
+
 # --- answers ---
 
 
