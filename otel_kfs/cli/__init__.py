@@ -40,6 +40,8 @@ def main(context: click.Context, verbose: bool, quiet: bool) -> None:
     if not verbose:
         # Each try of an exporter that reaches nobody is a warning; that it gave up is an error, and enough.
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+        # The same of urllib3, whose warnings have whole URLs.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 for _command in (tables, compare, check, report, send, experiment, exec_program, bridge, demo):
