@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from otel_kfs.cli.lines import say
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
+from otel_kfs.cli.trace_options import optional_trace_options
 from otel_kfs.errors import InputError, OtelKfsError
 from otel_kfs.render import FORMATS, Format
 
@@ -20,6 +22,25 @@ if TYPE_CHECKING:
 
 WRONG_EXIT, UNREADABLE_EXIT = 1, 2  # as linters have them
 _LARGEST = 10_000_000  # bytes; a table that somebody stamped by hand is smaller
+
+
+class _Failed(click.ClickException):
+    """One of our errors: it must not look like columns that do not follow."""
+
+    exit_code = UNREADABLE_EXIT
+
+
+def _failing(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command end with that exit code wherever one of our errors comes from."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except OtelKfsError as error:
+            raise _Failed(str(error)) from error
+
+    return run
 
 
 @click.command(
@@ -34,8 +55,9 @@ Examples:
 Exit code: 0 all columns follow from the stamps, 1 some do not, 2 the file, or the traces, can't be read.
 """,
 )
+@_failing
 @click.argument("file", metavar="FILE")
-@click.option("--trace-query", metavar="QUERY", help="Show traced figures of the same sizes beside them.")
+@optional_trace_options("Show the traced figures of the same sizes beside them.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to the terminal."
@@ -50,18 +72,8 @@ def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: For
     """
     if trace_query is not None and format_ == "csv":
         raise click.UsageError("one CSV holds one table: choose another --format for --trace-query")
-    try:
-        wrong = _check(file, trace_query, format_, output, quiet=obj["quiet"])
-    except OtelKfsError as error:
-        raise _Failed(str(error)) from error
-    if wrong:
+    if _check(file, trace_query, format_, output, quiet=obj["quiet"]):
         sys.exit(WRONG_EXIT)
-
-
-class _Failed(click.ClickException):
-    """One of our errors: it must not look like columns that do not follow."""
-
-    exit_code = UNREADABLE_EXIT
 
 
 def _check(file: str, trace_query: str | None, format_: Format, output: Path | None, *, quiet: bool) -> bool:

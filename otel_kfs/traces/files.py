@@ -27,12 +27,11 @@ from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import compression, formats, otlp, otlp_protobuf
 from otel_kfs.traces.batch import FULL, Batch
 from otel_kfs.traces.compression import CORRUPT, LONGEST
-from otel_kfs.traces.location import Location
+from otel_kfs.traces.location import STDIN, Location
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, Progress, Remarks, printable
 
 ENDINGS = tuple(f".{kind}{packed}" for packed in ("", ".gz", ".zst") for kind in ("json", "jsonl"))
-STDIN = "-"
 PIECE = 16 * 2**20  # bytes of a plain file that are one part
 
 _log = logging.getLogger(__name__)

@@ -164,6 +164,13 @@ def test_traces_that_can_t_be_read_end_with_2(tmp_path):
     assert (code, out, err.startswith(f"Error: no file or folder {tmp_path / 'none'}; ")) == (2, "", True)
 
 
+def test_the_parts_of_the_trace_query_are_options():
+    code, _, err = check(SEED, "--trace-query", "jaeger:http://h?lookback=1h", "--lookback", "2h")
+    assert (code, err) == (2, "Error: lookback is 1h in the trace query and 2h beside it; give it once\n")
+    code, _, err = check(SEED, "--run", "monday")
+    assert (code, err.splitlines()[-1]) == (2, "Error: --run is a part of --trace-query, which is not given")
+
+
 def test_an_output_that_can_t_be_written_ends_with_2(tmp_path):
     out = tmp_path / "gone" / "out.md"
     assert check(SEED, "-o", out) == (2, "", f"Error: can't write {out}: No such file or directory\n")
