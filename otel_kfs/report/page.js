@@ -56,7 +56,16 @@ addEventListener("scroll", () => {
 }, { passive: true, capture: true });
 
 // --- tables ---
-const value = (cell) => cell.dataset.value ?? cell.textContent.trim();
+// What a cell is sorted by: its figure, or its words.
+function value(cell) {
+  const text = cell.textContent.trim();
+  if (cell.dataset.value !== undefined) return cell.dataset.value;
+  if (cell.classList.contains("size")) return String(parseFloat(text) * (/^[\d.]+kB/.test(text) ? 1 : 1000));
+  if (cell.classList.contains("text")) return text;
+  const figure = parseFloat(text.replace("\u2212", "-"));
+  return Number.isNaN(figure) ? "" : String(figure);
+}
+
 const shown = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden);
 
 const isText = (cell) => cell.classList.contains("text") && !cell.classList.contains("interval");
@@ -137,8 +146,9 @@ for (const table of document.querySelectorAll("table")) {
   const said = document.createElement("span");
   said.className = "said";
   said.setAttribute("role", "status");
+  sortable(table);
+  // The long ones are filtered, too.
   if (table.classList.contains("sortable")) {
-    sortable(table);
     const filter = document.createElement("input");
     filter.type = "search";
     filter.placeholder = "Filter rows by words";

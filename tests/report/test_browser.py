@@ -153,6 +153,18 @@ def test_a_click_sorts_from_the_largest_down_then_up_then_as_it_was(opened):
     assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") is None
 
 
+def test_the_short_tables_are_sorted_by_their_figures_and_sizes_too(opened):
+    heading(opened, "glance", "4-1 p50, ms").click()
+    figures = column(opened, "glance", "4-1 p50, ms")
+    assert figures == sorted(figures, key=float, reverse=True)
+    heading(opened, "glance", "Size").click()
+    assert column(opened, "glance", "Size") == ["1.1MB", "1.1MB", "3.3MB", "3.3MB", "10.2MB", "10.2MB"]
+    short = opened.find_element(By.XPATH, "//table[caption[normalize-space()='HTTP: seconds']]")
+    opened.execute_script("arguments[0].id = 'seconds'", short)
+    heading(opened, "seconds", "4-1").click()
+    assert column(opened, "seconds", "4-1") == ["3.240", "1.860", "1.420"]
+
+
 def test_names_are_sorted_as_names(opened):
     heading(opened, "all", "Segment").click()
     found = column(opened, "all", "Segment")
