@@ -15,6 +15,7 @@ from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import optional_trace_options
 from otel_kfs.errors import InputError, OtelKfsError
 from otel_kfs.render import FORMATS, Format
+from otel_kfs.traces.location import STDIN, is_stdin
 
 if TYPE_CHECKING:
     from otel_kfs.hand_stamped import Block
@@ -72,6 +73,8 @@ def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: For
     """
     if trace_query is not None and format_ == "csv":
         raise click.UsageError("one CSV holds one table: choose another --format for --trace-query")
+    if file == STDIN and trace_query is not None and is_stdin(trace_query):
+        raise click.UsageError("standard input can be read once: give - for FILE or for --trace-query")
     if _check(file, trace_query, format_, output, quiet=obj["quiet"]):
         sys.exit(WRONG_EXIT)
 
@@ -86,7 +89,7 @@ def _check(file: str, trace_query: str | None, format_: Format, output: Path | N
     try:
         found = hand_stamped.blocks(_read(file))
     except InputError as error:
-        raise InputError(f"{'standard input' if file == '-' else file}: {error}") from error
+        raise InputError(f"{'standard input' if file == STDIN else file}: {error}") from error
     findings = hand_stamped.check(found)
     beside = [] if trace_query is None else _beside(found, trace_query, quiet=quiet)
     if format_ in {"text", "md"}:

@@ -159,6 +159,14 @@ def test_csv_has_no_room_for_traced_figures(two_hosts):
     )
 
 
+def test_standard_input_can_be_given_once():
+    code, _, err = check("-", "--trace-query", "-", text=GOOD)
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "Error: standard input can be read once: give - for FILE or for --trace-query",
+    )
+
+
 def test_traces_that_can_t_be_read_end_with_2(tmp_path):
     code, out, err = check(SEED, "--trace-query", tmp_path / "none")
     assert (code, out, err.startswith(f"Error: no file or folder {tmp_path / 'none'}; ")) == (2, "", True)
