@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_letters
 
+from otel_kfs.between_hosts import NO_BOUNDS, Bounds
 from otel_kfs.measurement import Cell, ways
 from otel_kfs.segments import on_the_way
 
 REST = "."
+_WHOLE = "4-1"
 _NAMED = 0.02  # of a bar; a segment below that in every bar is part of the rest
 
 
@@ -38,7 +41,7 @@ class Chart:
     notes: tuple[str, ...] = ()
 
 
-def charts(cells: Sequence[Cell]) -> list[Chart]:
+def charts(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Chart]:
     """A chart for each way, a bar for each size; a letter means the same segment in all of them."""
     means = [_means(cell) for cell in cells]
     totals = [sum(cell.totals()) / len(cell) for cell in cells]
@@ -64,6 +67,8 @@ def charts(cells: Sequence[Cell]) -> list[Chart]:
         notes = [f"a bar is the mean image; {REST} is all segments below {_NAMED:.0%} together"]
         if any(mean < 0 for cell in of_way for mean in _means(cell).values()):
             notes.append("a segment that is negative by the difference of two hosts' clocks is not drawn")
+        if crossing := _crossing(of_way, bounds):
+            notes.append(f"between two hosts, and off by as much as their clocks leave open: {', '.join(crossing)}")
         of_bars = tuple(bars[way, cell.size] for cell in of_way)
         found.append(Chart(f"{way.label}: where the time goes", segments, of_bars, longest, tuple(notes)))
     return found
@@ -80,6 +85,26 @@ def run_lengths(parts: Sequence[int], width: int) -> list[int]:
     for number in by_remainder[: width - sum(lengths)]:
         lengths[number] += 1
     return lengths
+
+
+def _crossing(cells: Sequence[Cell], bounds: Bounds) -> list[str]:
+    """The segments that lie between two hosts, and by how much they may be off at whichever size that is most."""
+    found: dict[str, list[int | None]] = {}
+    for cell in cells:
+        for name, lengths in cell.segments.items():
+            if max(lengths.pair) >= 0:
+                found.setdefault(name, []).append(bounds.get((cell.way, cell.size, name)))
+    whole = [bounds.get((cell.way, cell.size, _WHOLE)) for cell in cells if max(cell.fourth_pair, default=-1) >= 0]
+    names = [f"{name} {_bound(found[name])}" for name in sorted(found, key=on_the_way)]
+    return [*names, f"{_WHOLE} {_bound(whole)}"] if whole else names
+
+
+def _bound(widths: Sequence[int | None]) -> str:
+    known = [width for width in widths if width is not None]
+    # Rounded up, as in tables: it must not promise more than it holds.
+    if len(known) < len(widths):
+        return "(nothing says how much)"
+    return f"\u00b1{math.ceil(max(known) / 1e5) / 10:.1f} ms"
 
 
 def _means(cell: Cell) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
     OtelKfsError
      +-- ConfigError         options or settings that can't work together
+     |    +-- Mistakes       ... several at once, a line each
      +-- MissingExtra        a library that an extra of this package brings (also an ImportError)
      +-- InputError          a file, image or payload that can't be used
      +-- SendError           an image that did not reach the model, or was refused
@@ -16,6 +17,11 @@ are raised only by the parts that are ours: senders, bridge, trace stores, table
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class OtelKfsError(Exception):
     """The root of the tree; catch it to catch all of ours."""
@@ -23,6 +29,14 @@ class OtelKfsError(Exception):
 
 class ConfigError(OtelKfsError):
     """Options or settings that can't work together."""
+
+
+class Mistakes(ConfigError):
+    """Several mistakes in one file; the message has a line for each of `lines`."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
 
 
 class MissingExtra(OtelKfsError, ImportError):

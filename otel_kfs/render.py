@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, Literal
@@ -21,9 +22,11 @@ from otel_kfs.tables import Bounded, Column, Table, Unit
 Format = Literal["text", "md", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("text", "md", "csv", "json")
 
-_WIDTH = 160  # of a terminal's line, at least
+_ANY_WIDTH = 2**30  # of a line with a table: whatever that needs
 _BARS_LEAST = 60  # and where bars are drawn
 _BARS_IN_FILES = 80
+# Control characters that JSON does not escape by itself, and those that turn the direction of text.
+_OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")  # neighbours differ
 
 # How many nanoseconds one of the unit is, and how many digits are printed.
@@ -61,8 +64,8 @@ def terminal(blocks: Sequence[Table | Chart], console: Console | None = None) ->
     console = console or Console(highlight=False)
     show = _shown(console.encoding)
     width = console.width  # of the bars: they fit into any
-    # Cut to a narrow terminal's width a table would lose figures; a line that is too long is only ugly.
-    console.width = max(console.width, _WIDTH)
+    # Cut to a terminal's width a table would lose figures; a line that is too long is only ugly.
+    console.width = _ANY_WIDTH
     for block in blocks:
         if isinstance(block, Chart):
             _draw(block, console, max(width, _BARS_LEAST), show)
@@ -108,7 +111,8 @@ def markdown(tables: Sequence[Table | Chart]) -> str:
 def comma_separated(records: Sequence[Mapping[str, Any]]) -> str:
     """Records as CSV with a heading line; RFC 4180's quoting, but line feeds alone as line ends.
 
-    Text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP's "CSV Injection" advises.
+    Text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP's "CSV Injection" advises; line
+    ends and control sequences are blanks, as everywhere, for CSV is looked at on terminals, too.
     """
     out = io.StringIO()
     if records:
@@ -119,17 +123,28 @@ def comma_separated(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def json(document: Any) -> str:
-    """A document as indented JSON."""
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
+    """A document as indented JSON; what a terminal would obey is escaped, which means the same."""
+    text = orjson.dumps(document, default=_named, option=orjson.OPT_INDENT_2).decode()
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+def _named(value: Any) -> dict[str, Any]:
+    """What JSON has of a length with its bound."""
+    if not isinstance(value, Bounded):
+        raise TypeError(type(value))
+    return value._asdict()
 
 
 def _inert(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    if text.lstrip().startswith(("=", "+", "-", "@")):
         try:
-            Decimal(value)  # a negative number is one
+            Decimal(text)  # a negative number is one
         except InvalidOperation:
-            return f"'{value}"
-    return value
+            return f"'{text}"
+    return text
 
 
 def _shown(encoding: str) -> Callable[[str], str]:

@@ -28,7 +28,10 @@ DEFAULT_LAYOUTS: tuple[Layout, ...] = ("seed", "segments")
 TOTAL = "4-1"  # stands below the segments
 
 CLOCKS = "some segments lie between two hosts, and hold the difference of their clocks"
-BOUND = "\u00b1: what the clocks of two hosts leave open; the segment's lengths are off by so much at most, all one way"
+BOUND = (
+    "\u00b1: what the clocks of two hosts leave open; all lengths of that segment and size, so its other figures, too, "
+    "are off by so much at most, all one way"
+)
 ONE_CLOCK = "all stamps are given by the clock of stamp 1's host, as far (\u00b1) as that of the others is known"
 INTERVAL = (
     "95 % interval: what encloses the median that ever more images would show, in 95 of 100 such measurements; "
@@ -79,14 +82,11 @@ def seed_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table
             stamps.append((cell.size, one, two, three, four))
             differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, TOTAL: four - one}
             of_cell = {name: bounds.get((cell.way, cell.size, name)) for name in differences}
-            seconds.append((cell.size, *(_bounded(length, of_cell[name]) for name, length in differences.items())))
+            seconds.append((cell.size, *(bounded(length, of_cell[name]) for name, length in differences.items())))
         counts = sorted({len(cell) for cell in of_way})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded by itself"]
-        if any((cell.way, cell.size, "2-1") in bounds for cell in of_way):
-            notes.append(ONE_CLOCK)
-        elif any(max(cell.second_pair, default=-1) >= 0 for cell in of_way):
-            notes.append(CLOCKS)
+        notes += stamp_notes(of_way, bounds)
         tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
         tables.append(
             Table(
@@ -143,6 +143,13 @@ def statistics_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list
         notes += clock_notes(of_way, bounds)
         tables.append(Table(f"{way.label}: statistics, milliseconds", _STATISTICS, tuple(rows), tuple(notes)))
     return tables
+
+
+def stamp_notes(cells: Sequence[Cell], bounds: Bounds) -> list[str]:
+    """What must be said of stamps that are given by two hosts' clocks."""
+    if any((cell.way, cell.size, "2-1") in bounds for cell in cells):
+        return [ONE_CLOCK]
+    return [CLOCKS] * any(max(cell.second_pair, default=-1) >= 0 for cell in cells)
 
 
 def clock_notes(cells: Sequence[Cell], bounds: Bounds) -> list[str]:
@@ -309,8 +316,9 @@ def _statistics(of: Summary) -> tuple[Any, ...]:
 
 
 def _p50(of: Summary) -> int | Bounded:
-    return _bounded(of.p50, of.bound)
+    return bounded(of.p50, of.bound)
 
 
-def _bounded(length: int, bound: int | None) -> int | Bounded:
+def bounded(length: int, bound: int | None) -> int | Bounded:
+    """A length, with its bound if it has one."""
     return length if bound is None else Bounded(length, bound)

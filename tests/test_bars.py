@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from traces_builder import MS, at, journey, segments
 
 from otel_kfs.bars import Bar, Chart, charts, run_lengths
-from otel_kfs.measurement import measured
+from otel_kfs.measurement import Way, measured
 
+MB = 1_000_000
+CROSSING = "between two hosts, and off by as much as their clocks leave open: "
 NOTE = "a bar is the mean image; . is all segments below 2% together"
 
 
@@ -47,8 +49,22 @@ def test_what_is_negative_by_two_clocks_is_not_drawn_and_said_so():
     (chart,) = charts(measured([drawn("client 30, transformer request -10!")]).cells())
     assert (chart.bars[0].parts, chart.notes) == (
         (30 * MS, 0),
-        (NOTE, "a segment that is negative by the difference of two hosts' clocks is not drawn"),
+        (
+            NOTE,
+            "a segment that is negative by the difference of two hosts' clocks is not drawn",
+            f"{CROSSING}transformer request (nothing says how much), 4-1 (nothing says how much)",
+        ),
     )
+
+
+def test_what_two_clocks_leave_open_stands_below():
+    found = measured([drawn("client 30, transformer request 10!"), drawn("transformer request 9!", image_size=3 * MB)])
+    bounds = {(Way("http"), size, name): bound for name, size, bound in (
+        ("transformer request", "1.1MB", 1_200_001), ("transformer request", "3.0MB", 300_000),
+        ("4-1", "1.1MB", MS), ("4-1", "3.0MB", MS),
+    )}  # fmt: skip
+    (chart,) = charts(found.cells(), bounds)
+    assert chart.notes[1:] == (f"{CROSSING}transformer request \u00b11.3 ms, 4-1 \u00b11.0 ms",)
 
 
 def test_no_cells_are_no_charts():

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from support import run_python
 from traces_builder import HTTP, KAFKA, otlp_line, spans, with_options, without
 
 import otel_kfs
@@ -314,6 +315,26 @@ def test_an_unknown_choice_is_answered_with_the_choices(traces, arguments, messa
         True,
         [],
     )
+
+
+UNREACHABLE = """
+from otel_kfs import cli
+from otel_kfs.traces import http
+http.backoff = lambda tries: 0
+cli.main(["tables", "--trace-query", "tempo:http://127.0.0.1:1"])
+"""
+
+
+def test_a_store_that_is_not_there_is_one_line():
+    done = run_python(UNREACHABLE)
+    assert done.stderr == "Error: can't reach Tempo at http://127.0.0.1:1: nothing answers there; check the URL\n"
+
+
+def test_verbose_logs_each_file_that_is_read(traces):
+    done = process("-v", "tables", "--trace-query", traces, *SEED)
+    assert done.stderr.splitlines() == [
+        f"INFO otel_kfs.traces.files: reading {traces}, {traces.stat().st_size} bytes",
+    ]
 
 
 def test_a_query_must_be_given():

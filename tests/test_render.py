@@ -87,7 +87,7 @@ def test_csv():
 
 
 def test_csv_quotes_what_would_break_a_line():
-    assert render.comma_separated([{"segment": 'a "b",\nc'}]) == 'segment\n"a ""b"",\nc"\n'
+    assert render.comma_separated([{"segment": 'a "b",\nc'}]) == 'segment\n"a ""b"", c"\n'
 
 
 def test_csv_of_nothing_is_empty():
@@ -108,6 +108,20 @@ def test_a_narrow_terminal_cuts_no_figure():
     out = io.StringIO()
     render.terminal([TABLE], Console(file=out, width=20, highlight=False))
     assert [line.rstrip() for line in out.getvalue().splitlines()] == render.text([TABLE]).splitlines()
+
+
+@pytest.mark.parametrize("sizes", [12, 20, 200])
+def test_no_number_of_sizes_cuts_a_cell(sizes):
+    columns = [Column(f"{number}.0MB p50", "milliseconds") for number in range(sizes)]
+    row = ("transformer request to a server with a very long name", *[123_456_789_000_000] * sizes)
+    table = Table("T", (Column("Segment", "text"), *columns), (row,))
+    title, headings, cells, _, _ = render.text([table]).split("\n")
+    found = [part.strip() for part in headings.split("  ") if part.strip()]
+    assert (title, found, cells.split("  ")) == (
+        "T",
+        ["Segment", *(column.heading for column in columns)],
+        [row[0], *["123456789.0"] * sizes],
+    )
 
 
 # --- cells ---
@@ -225,6 +239,13 @@ def test_no_name_adds_a_line_or_a_control_character_to_text(name):
     assert (len(lines), [line for line in lines if not line.isprintable()]) == (6, [])
 
 
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+def test_no_name_adds_a_line_or_a_control_character_to_csv_and_json(name):
+    for text, lines in ((render.comma_separated([{"segment": name}]), 3), (render.json([name]), 4)):
+        found = text.split("\n")
+        assert (len(found), [line for line in found if not line.isprintable()]) == (lines, [])
+
+
 @pytest.mark.parametrize("name", ["a | b", "[red]a[/red]", "`code`", "<b>"])
 def test_a_printable_name_stands_in_text_as_it_is(name):
     assert render.text([named(name)]).split("\n")[2].startswith(f"{name}  ")
@@ -262,7 +283,7 @@ def test_titles_headings_and_notes_of_text_add_no_line_and_no_control_character(
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0"])
 def test_csv_holds_no_formula(text):
     (_, (cell,)) = csv.reader(io.StringIO(render.comma_separated([{"segment": text}])))
-    assert cell == f"'{text}"
+    assert cell == f"'{text}".replace("\t", " ")
 
 
 @pytest.mark.parametrize("value", [-5, "-1.500000000", "+2", "a=1", "", None])

@@ -161,6 +161,15 @@ def test_a_note_says_where_two_clocks_are_in_a_segment():
     assert table.notes == (FEW, CLOCKS)
 
 
+def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
+    drawn = cells([lengths("client 10, transformer request 5!")])
+    (table,) = tables.statistics_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
+    assert table.notes[-1] == (
+        "\u00b1: what the clocks of two hosts leave open; all lengths of that segment and size, so its other figures, "
+        "too, are off by so much at most, all one way"
+    )
+
+
 def test_a_known_doubt_about_clocks_stands_beside_the_figure():
     drawn = cells([lengths("client 10, transformer request 5!")])
     (table,) = tables.segment_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})

@@ -15,6 +15,7 @@ from otel_kfs.cli.demo import demo
 from otel_kfs.cli.exec_program import exec_program
 from otel_kfs.cli.experiment import experiment
 from otel_kfs.cli.group import Group
+from otel_kfs.cli.lines import OneLine
 from otel_kfs.cli.report import report
 from otel_kfs.cli.send import send
 from otel_kfs.cli.tables import tables
@@ -33,10 +34,14 @@ def main(context: click.Context, verbose: bool, quiet: bool) -> None:
     """Where the time goes when an image is sent to a model on KFServing or KServe."""
     context.obj = {"quiet": quiet}
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     if not verbose:
         # Each try of an exporter that reaches nobody is a warning; that it gave up is an error, and enough.
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)
+        # The same of urllib3, whose warnings have whole URLs.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 for _command in (tables, compare, check, report, send, experiment, exec_program, bridge, demo):

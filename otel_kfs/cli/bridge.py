@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 import otel_kfs
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.options import model_access, properties
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def bridge(
         click.echo(orjson.dumps(asdict(answer)))
         if answer.refused:
             place = f"{answer.topic}[{answer.partition}]@{answer.offset}"
-            click.echo(f"{answer.outcome}: {place}: {answer.refused}", err=True)
+            say(f"{answer.outcome}: {place}: {answer.refused}")
 
     with _signals(grace + _CLOSE_SECONDS) as signals:
         otel_kfs.configure("kafka-bridge", traces_file=traces_file)
@@ -171,12 +172,12 @@ def bridge(
         )
         if not obj["quiet"]:
             what = f"redriving {dead_letter_topic}" if redrive else f"consuming {', '.join(topics)}"
-            click.echo(f"{what} as group {group}; Ctrl-C stops", err=True)
+            say(f"{what} as group {group}; Ctrl-C stops")
         try:
             running.run(report, signals.stop)
         finally:
             if not obj["quiet"]:
-                click.echo(str(running.tally), err=True)
+                say(str(running.tally))
     if signals.received is not None:
         sys.exit(128 + signals.received)  # as a shell reports a program that this signal ended
 
@@ -214,7 +215,7 @@ def _signals(seconds: float) -> Iterator[_Signals]:
             if signals.received is not None:
                 until = min(until, time.monotonic() + seconds)
             if time.monotonic() > until:
-                click.echo(f"not ended within {seconds:g} s", err=True)
+                say(f"not ended within {seconds:g} s")
                 os._exit(128 + (signals.received or 0))
 
     can_wait = hasattr(signal, "sigtimedwait")  # not on macOS: there, a signal waits for the main thread

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
-from otel_kfs.errors import InputError
+from otel_kfs.cli.trace_options import optional_trace_options
+from otel_kfs.errors import InputError, OtelKfsError
 from otel_kfs.render import FORMATS, Format
+from otel_kfs.traces.location import STDIN, is_stdin
+
+if TYPE_CHECKING:
+    from otel_kfs.hand_stamped import Block
+    from otel_kfs.tables import Table
 
 WRONG_EXIT, UNREADABLE_EXIT = 1, 2  # as linters have them
 _LARGEST = 10_000_000  # bytes; a table that somebody stamped by hand is smaller
+
+
+class _Failed(click.ClickException):
+    """One of our errors: it must not look like columns that do not follow."""
+
+    exit_code = UNREADABLE_EXIT
+
+
+def _failing(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command end with that exit code wherever one of our errors comes from."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except OtelKfsError as error:
+            raise _Failed(str(error)) from error
+
+    return run
 
 
 @click.command(
@@ -24,11 +53,12 @@ Examples:
   pbpaste | otel-kfs check - --format json
 
 \b
-Exit code: 0 all columns follow from the stamps, 1 some do not, 2 the file can't be read as tables of stamps.
+Exit code: 0 all columns follow from the stamps, 1 some do not, 2 the file, or the traces, can't be read.
 """,
 )
+@_failing
 @click.argument("file", metavar="FILE")
-@click.option("--trace-query", metavar="QUERY", help="Show traced figures of the same sizes beside them.")
+@optional_trace_options("Show the traced figures of the same sizes beside them.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to the terminal."
@@ -41,6 +71,16 @@ def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: For
     as many rows: Markdown, CSV, or text with two blanks between columns. A length may be off by the last digit that is
     printed.
     """
+    if trace_query is not None and format_ == "csv":
+        raise click.UsageError("one CSV holds one table: choose another --format for --trace-query")
+    if file == STDIN and trace_query is not None and is_stdin(trace_query):
+        raise click.UsageError("standard input can be read once: give - for FILE or for --trace-query")
+    if _check(file, trace_query, format_, output, quiet=obj["quiet"]):
+        sys.exit(WRONG_EXIT)
+
+
+def _check(file: str, trace_query: str | None, format_: Format, output: Path | None, *, quiet: bool) -> bool:
+    """Print or write what is found; returns whether something does not follow."""
     from dataclasses import asdict
 
     from otel_kfs import hand_stamped
@@ -49,15 +89,9 @@ def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: For
     try:
         found = hand_stamped.blocks(_read(file))
     except InputError as error:
-        click.echo(f"Error: {'standard input' if file == '-' else file}: {error}", err=True)
-        sys.exit(UNREADABLE_EXIT)
+        raise InputError(f"{'standard input' if file == STDIN else file}: {error}") from error
     findings = hand_stamped.check(found)
-    beside: list[Table] = []
-    if trace_query is not None:
-        measurement, line = read_measurement(trace_query, quiet=obj["quiet"])
-        beside = hand_stamped.beside(found, measurement.cells())
-        if not obj["quiet"]:
-            click.echo(f"traced: {line}", err=True)
+    beside = [] if trace_query is None else _beside(found, trace_query, quiet=quiet)
     if format_ in {"text", "md"}:
         wrong = tuple(finding.text for finding in findings if finding.wrong)
         right = tuple(finding.text for finding in findings if not finding.wrong)
@@ -67,8 +101,22 @@ def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: For
     else:
         records = [finding._asdict() for finding in findings]
         print_records(records, {"findings": records, "beside": [asdict(table) for table in beside]}, format_, output)
-    if any(finding.wrong for finding in findings):
-        sys.exit(WRONG_EXIT)
+    return any(finding.wrong for finding in findings)
+
+
+def _beside(found: Sequence[Block], trace_query: str, *, quiet: bool) -> list[Table]:
+    """The traced figures, as `tables` has them: corrected by the hosts' clocks, and with what those leave open."""
+    from otel_kfs import hand_stamped
+    from otel_kfs.between_hosts import by_one_clock, offsets
+    from otel_kfs.tables import clock_lines
+
+    measurement, line = read_measurement(trace_query, quiet=quiet)
+    tables = hand_stamped.beside(found, *by_one_clock(measurement))
+    if not quiet:
+        for clock_line in clock_lines(offsets(measurement)):
+            say(clock_line)
+        say(f"traced: {line}")
+    return tables
 
 
 def _read(file: str) -> str:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
+from otel_kfs.cli.trace_options import Parts, trace_parts
 from otel_kfs.errors import ConfigError
 from otel_kfs.render import FORMATS, Format
+from otel_kfs.traces.location import is_stdin, joined
 
 if TYPE_CHECKING:
     from otel_kfs.comparison import Comparisons
@@ -53,7 +56,8 @@ Examples:
   otel-kfs compare before/traces after/traces
   otel-kfs compare traces/ --where-a transport=http --where-b transport=kafka
   otel-kfs compare through-ingress/ straight-to-predictor/ --where size=10.2MB
-  otel-kfs compare 'traces/?run=monday' 'traces/?run=tuesday' --format md -o comparison.md
+  otel-kfs compare traces/ --run-a monday --run-b tuesday --format md -o comparison.md
+  otel-kfs compare clickhouse:http://localhost:8123 --database otel --lookback 2d --run-a monday --run-b tuesday
   otel-kfs compare main.jsonl.gz branch.jsonl.gz --fail-if-slower 10%
 """,
 )
@@ -62,6 +66,9 @@ Examples:
 @click.option("--where", multiple=True, callback=_selectors, metavar="KEY=VALUE", help=_where("on both sides"))
 @click.option("--where-a", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same of A alone.")
 @click.option("--where-b", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same of B alone.")
+@trace_parts
+@click.option("--run-a", metavar="ID", help="Only the images of this run, of A alone.")
+@click.option("--run-b", metavar="ID", help="The same of B alone.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to the terminal."
@@ -81,24 +88,34 @@ def compare(
     where: dict[str, str],
     where_a: dict[str, str],
     where_b: dict[str, str],
+    parts: Parts,
+    run_a: str | None,
+    run_b: str | None,
     format_: Format,
     output: Path | None,
     limit: float | None,
 ) -> None:
     """Compare two measurements: what became slower, how sure that is, and in which segment.
 
-    A and B are trace queries as of `otel-kfs tables` (a path, jaeger:URL or tempo:URL); without QUERY_B both are chosen
-    from the first by --where-a and --where-b. Images of one size are compared with one another, and those of one
-    way, unless all of A went one way and all of B another.
+    A and B are trace queries as of `otel-kfs tables` (a path, jaeger:URL, tempo:URL or clickhouse:URL); options such as
+    --lookback are of both. Without QUERY_B both are chosen from the first, by --where-a and --where-b or by --run-a and
+    --run-b. Images of one size are compared with one another, and those of one way, unless all of A went one way and
+    all of B another.
     """
     from otel_kfs import comparison
     from otel_kfs.between_hosts import by_one_clock
 
-    if query_b is None and where_a == where_b:
-        raise click.UsageError("there is nothing to compare: give QUERY_B, or differing --where-a and --where-b")
+    if query_b is None and where_a == where_b and run_a == run_b:
+        raise click.UsageError(
+            "there is nothing to compare: give QUERY_B, or differing --where-a and --where-b or --run-a and --run-b"
+        )
+    one_query = query_b is None and run_a == run_b
+    query_a, query_b = _side(query_a, parts, run_a), _side(query_b or query_a, parts, run_b)
+    if not one_query and is_stdin(query_a) and is_stdin(query_b):
+        raise click.UsageError("standard input can be read once: give - for A or for B")
     quiet = obj["quiet"]
     in_a, line_a = read_measurement(query_a, quiet=quiet)
-    in_b, line_b = (in_a, line_a) if query_b is None else read_measurement(query_b, quiet=quiet)
+    in_b, line_b = (in_a, line_a) if one_query else read_measurement(query_b, quiet=quiet)
     cells_a, bounds_a = by_one_clock(in_a)
     cells_b, bounds_b = by_one_clock(in_b)
     found = comparison.compare(
@@ -114,13 +131,20 @@ def compare(
         document = {"comparison": records, "verdicts": verdicts, "unmatched": list(found.unmatched)}
         print_records(records, document, format_, output)
     if not quiet:
-        click.echo(f"A: {line_a}", err=format_ != "text" or output is not None)
-        click.echo(f"B: {line_b}", err=format_ != "text" or output is not None)
+        say(f"A: {line_a}", err=format_ != "text" or output is not None)
+        say(f"B: {line_b}", err=format_ != "text" or output is not None)
     slower = [of for of in found.of_sizes if limit is not None and (of.slower_by() or 0) > limit]
     for of in slower:
-        click.echo(f"slower than --fail-if-slower allows: {comparison.verdict(of)}", err=True)
+        say(f"slower than --fail-if-slower allows: {comparison.verdict(of)}")
     if slower:
         sys.exit(SLOWER_EXIT)
+
+
+def _side(query: str, parts: Parts, run: str | None) -> str:
+    """The whole query of one side."""
+    if run is not None and "run" in parts:
+        raise click.UsageError("--run is of both sides: give that one, or --run-a and --run-b")
+    return joined(query, parts if run is None else {**parts, "run": [run]})
 
 
 def _need_enough(found: Comparisons) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.tables import print_tables
 from otel_kfs.demo.example import WAYS
 from otel_kfs.output import progress
@@ -67,7 +68,7 @@ def demo(
         output=output,
         bootstrap_servers=bootstrap_servers,
         otlp_endpoint=otlp_endpoint,
-        say=lambda line: None if obj["quiet"] else click.echo(line, err=True),
+        say=lambda line: None if obj["quiet"] else say(line),
         progress=progress,
     )
     print_tables(str(traces), "text", DEFAULT_LAYOUTS, None, quiet=obj["quiet"])

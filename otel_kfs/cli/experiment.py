@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.options import quiet_grpc
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
@@ -74,12 +75,12 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
         journal = run(
             plan,
             output,
-            say=lambda line: None if quiet else click.echo(line, err=True),
+            say=lambda line: None if quiet else say(line),
             progress=functools.partial(progress, quiet=quiet),
         )
     except (KeyboardInterrupt, SystemExit, OtelKfsError) as error:
         if not isinstance(error, ConfigError) and (output / "traces").is_dir():
-            click.echo(f"What was done is kept; to go on:  {again}", err=True)
+            say(f"What was done is kept; to go on:  {again}")
         raise
     _report(plan, journal, format_, quiet=quiet)
 
@@ -140,9 +141,9 @@ def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> No
         document: dict[str, Any] = {"run_id": journal.run_id, "seed": plan.seed, **records}
         print_records(records["ranking"], document, format_, None)
     if not quiet:
-        click.echo(line, err=format_ != "text")
+        say(line, err=format_ != "text")
         if plan.servers.embedded and any(cell.transport == "kafka" for cell in plan.cells):
             from otel_kfs.demo import broker
 
-            click.echo(f"Figures about the broker are {broker.NAME}'s, not Apache Kafka's.", err=True)
-        click.echo(f"More of the same traces:  otel-kfs tables --trace-query {query!r}", err=True)
+            say(f"Figures about the broker are {broker.NAME}'s, not Apache Kafka's.")
+        say(f"More of the same traces:  otel-kfs tables --trace-query {query!r}")

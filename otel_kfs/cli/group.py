@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 
 import click
 
-from otel_kfs.errors import OtelKfsError
+from otel_kfs.cli.lines import say
+from otel_kfs.errors import Mistakes, OtelKfsError
+from otel_kfs.render import printable
 
 SIGINT_EXIT = 130  # what a shell reports for a program that Ctrl-C ended
 SIGTERM_EXIT = 143  # and SIGTERM
@@ -28,16 +30,19 @@ class Group(click.Group):
             with _cleaning_up_on_sigterm():
                 return super().main(*args, **kwargs)
         except click.ClickException as error:
+            error.message = printable(error.message)  # type: ignore[misc]  # click's own are lines already
             error.show()
             code = error.exit_code
         except OtelKfsError as error:
-            click.echo(f"Error: {error}", err=True)
+            first, *others = error.lines if isinstance(error, Mistakes) else (str(error),)
+            for line in (f"Error: {first}", *others):
+                say(line)
             code = 1
         except (click.Abort, KeyboardInterrupt):
-            click.echo("stopped", err=True)
+            say("stopped")
             code = SIGINT_EXIT
         except _Stopped:
-            click.echo("stopped by SIGTERM", err=True)
+            say("stopped by SIGTERM")
             code = SIGTERM_EXIT
         except BrokenPipeError:
             # The reader (`| head`) has gone; the interpreter must not complain about it at its end either.

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 import otel_kfs
+from otel_kfs.cli.lines import say
+from otel_kfs.cli.results import why_none
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
 from otel_kfs.output import write
@@ -72,7 +74,7 @@ def report(
             raise
         raise MissingExtra(_EXTRA[error.name], "report") from error
     if not obj["quiet"]:
-        click.echo(f"{output}: {account}", err=True)
+        say(f"{output}: {account}")
 
 
 def _write(trace_query: str, output: Path, format_: Format, charts: tuple[str, ...], *, quiet: bool) -> str:
@@ -91,7 +93,8 @@ def _write(trace_query: str, output: Path, format_: Format, charts: tuple[str, .
         measurement = read(store, progress=say)
         line = printable(account_line(measurement.account))
         if not measurement.account.measured:
-            raise OtelKfsError(f"no image was measured in {room.without_credentials(trace_query)}: {line}")
+            why = why_none(trace_query, measurement.account)
+            raise OtelKfsError(f"no image was measured in {room.without_credentials(trace_query)}: {why}")
         say("computing the figures")
         contents = room.contents(
             measurement,

@@ -15,6 +15,7 @@ from otel_kfs.render import Format
 if TYPE_CHECKING:
     from otel_kfs.bars import Chart
     from otel_kfs.measurement import Measurement
+    from otel_kfs.segments import Account
     from otel_kfs.tables import Table
 
 
@@ -34,9 +35,19 @@ def read_measurement(trace_query: str, *, quiet: bool) -> tuple[Measurement, str
         measurement = read(query.open_store(trace_query, say), progress=say)
     line = printable(account_line(measurement.account))
     if not measurement.account.measured:
-        why = line if measurement.account.left_out else f"there is no `{names.SEND_IMAGE}` span"
-        raise OtelKfsError(f"no image was measured in {trace_query}: {why}")
+        raise OtelKfsError(f"no image was measured in {trace_query}: {why_none(trace_query, measurement.account)}")
     return measurement, line
+
+
+def why_none(trace_query: str, account: Account) -> str:
+    """Why no image was measured."""
+    from otel_kfs.tables import account_line
+    from otel_kfs.traces.location import options_of
+
+    if account.left_out:
+        return account_line(account)
+    run = options_of(trace_query).get("run")
+    return f"there is no image of run {run[0]}" if run else f"there is no `{names.SEND_IMAGE}` span"
 
 
 def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path | None) -> None:

@@ -13,6 +13,7 @@ from otel_kfs import encodings
 from otel_kfs.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.claim_check import ClaimStore
 from otel_kfs.cli.group import SIGTERM_EXIT
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.options import accepted, given_model_access, model_access, properties, quiet_grpc
 from otel_kfs.cli.stopping import Stopping
 from otel_kfs.encodings.compression import CODECS
@@ -175,7 +176,7 @@ def _send_all(jobs: Sequence[tuple[Callable[[str], Any], str]], *, quiet: bool) 
     if stopping.wanted:
         rest = [file for _, file in jobs[sent:]]
         not_sent = f"{len(rest)} of {len(jobs)} were not sent: {', '.join(rest)}" if rest else "all were sent"
-        click.echo(f"stopped by SIGTERM; {not_sent}", err=True)
+        say(f"stopped by SIGTERM; {not_sent}")
         sys.exit(SIGTERM_EXIT)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from otel_kfs.bars import Chart, charts
+from otel_kfs.cli.lines import say
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
@@ -61,7 +62,6 @@ def print_tables(
     """Read the traces, and print or write the tables and the account of what was left out."""
     from otel_kfs import tables
     from otel_kfs.between_hosts import by_one_clock, offsets
-    from otel_kfs.render import printable
 
     layouts = tuple(dict.fromkeys(layouts))
     if format_ == "csv" and len(layouts) > 1:
@@ -76,7 +76,7 @@ def print_tables(
             "seed": lambda: tables.seed_tables(cells, bounds),
             "segments": lambda: tables.segment_tables(cells, bounds),
             "statistics": lambda: tables.statistics_tables(cells, bounds),
-            "bars": lambda: charts(cells),
+            "bars": lambda: charts(cells, bounds),
         }
         print_blocks([block for layout in layouts for block in of_layout[layout]()], format_, output)
     else:
@@ -96,5 +96,5 @@ def print_tables(
         print_records(records[layouts[0]], document, format_, output)
     if not quiet:
         for clock_line in tables.clock_lines(clocks):
-            click.echo(printable(clock_line), err=format_ != "text" or output is not None)
-        click.echo(line, err=format_ != "text" or output is not None)
+            say(clock_line, err=format_ != "text" or output is not None)
+        say(line, err=format_ != "text" or output is not None)

@@ -31,6 +31,11 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "end": ("--end", {"metavar": "TIME", "help": "The window's end.  [default: now]"}),
     "tenant": ("--tenant", {"help": "The tenant, where a store has several."}),
     "q": ("--traceql", {"metavar": "TRACEQL", "help": "Tempo: other traces than those of images, as { ... }."}),
+    "database": (
+        "--database",
+        {"metavar": "NAME", "help": "ClickHouse: the database of the Collector's exporter.  [default: default]"},
+    ),
+    "table": ("--table", {"metavar": "NAME", "help": "ClickHouse: its table.  [default: otel_traces]"}),
     "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (see send's --run-id)."}),
     "expect": ("--expect", {"metavar": "N", "help": "Ask the store until it has so many images."}),
     "wait": ("--wait", {"metavar": "TIME", "help": "With --expect: no longer than this.  [default: 30s]"}),
@@ -39,27 +44,52 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def trace_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command these options; it is called with all of them as one `trace_query`."""
+Parts = dict[str, list[str]]
+
+
+def trace_parts(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the parts alone; it gets those that are given as `parts`, to be joined to a query."""
 
     @functools.wraps(command)
-    def with_one_query(*args: Any, trace_query: str, **options: Any) -> Any:
-        given = {}
+    def with_parts(*args: Any, **options: Any) -> Any:
+        parts: Parts = {}
         for key in _PARTS:
             value = options.pop(f"trace_{key}")
             if value:
-                given[key] = list(value) if isinstance(value, tuple) else [value]
-        return command(*args, trace_query=joined(trace_query, given), **options)
+                parts[key] = list(value) if isinstance(value, tuple) else [value]
+        return command(*args, parts=parts, **options)
 
     for key, (flag, settings) in reversed(_PARTS.items()):
-        with_one_query = click.option(flag, f"trace_{key}", **settings)(with_one_query)
-    return click.option(
-        "--trace-query",
+        with_parts = click.option(flag, f"trace_{key}", **settings)(with_parts)
+    return with_parts
+
+
+def trace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command all of these options; it is called with them as one `trace_query`."""
+    return _with_query(
+        command,
         required=True,
-        metavar="QUERY",
         help="A file, folder or pattern of saved traces, or - (standard input); jaeger:URL, tempo:URL or "
         "clickhouse:URL. docs/trace-queries.md has them all.",
-    )(with_one_query)
+    )
+
+
+def optional_trace_options(purpose: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The same for a command that may do without traces: `trace_query` may be None."""
+    return functools.partial(_with_query, required=False, help=f"{purpose} As of `otel-kfs tables`.")
+
+
+def _with_query(command: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def with_one_query(*args: Any, trace_query: str | None, parts: Parts, **options: Any) -> Any:
+        if trace_query is not None:
+            trace_query = joined(trace_query, parts)
+        elif parts:
+            flag, _ = _PARTS[next(iter(parts))]
+            raise click.UsageError(f"{flag} is a part of --trace-query, which is not given")
+        return command(*args, trace_query=trace_query, **options)
+
+    return click.option("--trace-query", metavar="QUERY", **settings)(trace_parts(with_one_query))
 
 
 @contextmanager

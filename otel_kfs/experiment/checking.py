@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from otel_kfs.errors import ConfigError
+from otel_kfs.errors import Mistakes
 
 NONE = "none"  # TOML has no null
 
@@ -107,9 +107,9 @@ class Check:
         self._mistakes.append(f"{self.file}: {key}: {what}")
 
     def raise_mistakes(self) -> None:
-        """Raise a ConfigError with a line for each mistake, if there are any."""
+        """Raise Mistakes with a line for each mistake, if there are any."""
         if self._mistakes:
-            raise ConfigError("\n".join(dict.fromkeys(self._mistakes)))
+            raise Mistakes(dict.fromkeys(self._mistakes))
 
     def value(self, value: Any, key: str, rule: Rule) -> Any:
         """What the rule makes of a value; None if it is a mistake."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from otel_kfs import names
+from otel_kfs.between_hosts import NO_BOUNDS, Bounds
 from otel_kfs.errors import InputError
 from otel_kfs.hand_stamped.reading import Block, megabytes, words_of
 from otel_kfs.measurement import Cell
-from otel_kfs.tables import Column, Table
+from otel_kfs.tables import Column, Table, bounded, stamp_notes
 
 _TRANSPORT_WORDS = {
     names.KAFKA: ("kafka", "topic"),
@@ -17,8 +18,10 @@ _TRANSPORT_WORDS = {
 _SAME_SIZE = 0.07  # two sizes that differ by no more are one: labels are rounded, and MB may be 2^20 bytes
 
 
-def beside(found: Sequence[Block], cells: Sequence[Cell]) -> list[Table]:
+def beside(found: Sequence[Block], cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
     """For each block of four stamps a table of what its stamps say, beside the median image of the same size in traces.
+
+    The cells, and how far what lies between two hosts may be off in them, are those of `between_hosts.by_one_clock`.
 
     Raises:
         InputError: no block has four stamps.
@@ -26,10 +29,10 @@ def beside(found: Sequence[Block], cells: Sequence[Cell]) -> list[Table]:
     four = [block for block in found if len(block.headings) == 4]
     if not four:
         raise InputError("only rows of four stamps can stand beside traces, whose stamps are four")
-    return [_beside(block, cells) for block in four]
+    return [_beside(block, cells, bounds) for block in four]
 
 
-def _beside(block: Block, cells: Sequence[Cell]) -> Table:
+def _beside(block: Block, cells: Sequence[Cell], bounds: Bounds) -> Table:
     transport = _transport(block, cells)
     of_way = [cell for cell in cells if transport in {None, cell.way.transport}]
     of_rows = _of_sizes(block, of_way)
@@ -43,9 +46,11 @@ def _beside(block: Block, cells: Sequence[Cell]) -> Table:
         for later, earlier in ((1, 0), (2, 1), (3, 2), (3, 0)):
             hand = block.between(row, later, earlier)
             row_of.append(None if hand is None else int(hand.scaleb(9)))
-            row_of.append(
-                None if cell is None or number is None else cell.stamps[later][number] - cell.stamps[earlier][number]
-            )
+            if cell is None or number is None:
+                row_of.append(None)
+            else:
+                length = cell.stamps[later][number] - cell.stamps[earlier][number]
+                row_of.append(bounded(length, bounds.get((cell.way, cell.size, f"{later + 1}-{earlier + 1}"))))
         row_of.append(None if cell is None else len(cell))
         rows.append(tuple(row_of))
         if cell is None:
@@ -57,6 +62,7 @@ def _beside(block: Block, cells: Sequence[Cell]) -> Table:
         notes.append("nothing says whether this is HTTP or Kafka: the traced images are of either")
     if unmatched:
         notes.append(f"no traced image is of this size: {', '.join(unmatched)}")
+    notes += stamp_notes([cell for cell in of_rows if cell is not None], bounds)
     columns = [Column("Size", "text")]
     for heading in ("2-1", "3-2", "4-3", "4-1"):
         columns += [Column(f"{heading} by hand", "seconds"), Column("traced", "seconds")]

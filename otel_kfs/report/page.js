@@ -56,14 +56,28 @@ addEventListener("scroll", () => {
 }, { passive: true, capture: true });
 
 // --- tables ---
-const value = (cell) => cell.dataset.value ?? cell.textContent.trim();
+// What a cell is sorted by: its figure, or its words.
+function value(cell) {
+  const text = cell.textContent.trim();
+  if (cell.dataset.value !== undefined) return cell.dataset.value;
+  if (cell.classList.contains("size")) return String(parseFloat(text) * (/^[\d.]+kB/.test(text) ? 1 : 1000));
+  if (cell.classList.contains("text")) return text;
+  const figure = parseFloat(text.replace("\u2212", "-"));
+  return Number.isNaN(figure) ? "" : String(figure);
+}
+
 const shown = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden);
+
+const isText = (cell) => cell.classList.contains("text") && !cell.classList.contains("interval");
 
 function copied(cell) {
   const text = (cell.dataset.copy ?? cell.textContent).trim().replace(/\s+/g, " ");
   // A spreadsheet reads only the keyboard's minus as one.
-  return cell.classList.contains("text") && !cell.classList.contains("interval") ? text : text.replace(/\u2212/g, "-");
+  return isText(cell) ? text : text.replace(/\u2212/g, "-");
 }
+
+// A spreadsheet would run such text as a formula; CSV has the same apostrophe.
+const inert = (cell) => (isText(cell) && /^[=+\-@]/.test(copied(cell)) ? "'" : "") + copied(cell);
 
 function compare(one, other) {
   // What is not there comes last, whichever way the rest is sorted.
@@ -102,7 +116,8 @@ function sortable(table) {
 }
 
 function lines(table, format) {
-  const rows = [table.tHead.rows[0], ...shown(table)].map((row) => [...row.cells].map(copied));
+  const text = format === "TSV" ? inert : copied;
+  const rows = [table.tHead.rows[0], ...shown(table)].map((row) => [...row.cells].map(text));
   if (format === "TSV") return rows.map((row) => row.join("\t")).join("\n") + "\n";
   const escaped = rows.map((row) => "| " + row.map((text) => text.replace(/[\\|<>`*_[\]]/g, "\\$&")).join(" | ") + " |");
   const marks = [...table.tHead.rows[0].cells].map((cell) => (cell.classList.contains("text") ? ":--" : "--:"));
@@ -131,8 +146,9 @@ for (const table of document.querySelectorAll("table")) {
   const said = document.createElement("span");
   said.className = "said";
   said.setAttribute("role", "status");
+  sortable(table);
+  // The long ones are filtered, too.
   if (table.classList.contains("sortable")) {
-    sortable(table);
     const filter = document.createElement("input");
     filter.type = "search";
     filter.placeholder = "Filter rows by words";

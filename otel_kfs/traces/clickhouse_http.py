@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 import requests
-import urllib3
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.http import ENV_HEADERS, LARGEST, Http, new_session, reason, sound_header
+from otel_kfs.traces.http import ENV_HEADERS, LARGEST, Http, raise_busy, sound_header
 from otel_kfs.traces.store import printable
 
 ENV_USER, ENV_PASSWORD = "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"  # those of ClickHouse's own client
 
 _TIMEOUT = (5.0, 600.0)  # seconds to connect, and to wait for the next bytes: the first come when most work is done
+_LONGEST_SQL = 60  # characters in the log
 _USER, _KEY = "X-ClickHouse-User", "X-ClickHouse-Key"
 _CODE = re.compile(r"Code: (\d+)\. DB::Exception: ")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "'": "\\'"})
@@ -40,13 +40,19 @@ _REFUSED = {192, 193, 194, 516}  # unknown user, wrong password
 class ClickHouseHttp(Http):
     """POSTs to one ClickHouse; credentials come from the environment or a file."""
 
+    _shown = frozenset({_USER.lower()})
+
     def __init__(self, url: str) -> None:
         super().__init__("ClickHouse", url)
-        given = {key.lower() for key in self._credentials}
+
+    def _given(self) -> dict[str, str]:
+        credentials = super()._given()
+        given = {key.lower() for key in credentials}
         if ENV_USER in os.environ and given.isdisjoint({"authorization", _USER.lower()}):
             for key, variable in ((_USER, ENV_USER), (_KEY, ENV_PASSWORD)):
-                self._credentials[key] = os.environ.get(variable, "")
-                sound_header(key, self._credentials[key], variable)
+                credentials[key] = os.environ.get(variable, "")
+                sound_header(key, credentials[key], variable)
+        return credentials
 
     def rows(self, sql: str, parameters: Mapping[str, str | int | Sequence[str]]) -> Iterator[list[Any]]:
         """The rows of an answer; 64-bit integers may be text.
@@ -54,32 +60,32 @@ class ClickHouseHttp(Http):
         Raises:
             TraceQueryError: the store was not reached, or could not answer, be it after some rows.
         """
-        if self._session is None:
-            self._session = new_session()
         used = {f"param_{name}": _text(value) for name, value in parameters.items() if f"{{{name}:" in sql}
-        try:
-            with self._session.post(
-                self._base + "/",
-                params=used,
-                data=f"{sql}\nFORMAT JSONCompactEachRow".encode(),
-                headers={**self._headers, **self._credentials},
-                timeout=_TIMEOUT,
-                stream=True,
-                allow_redirects=False,
-            ) as response:
+        started = time.monotonic()
+        with self.reached():
+            response = self.again(lambda: self._post(sql, used))
+            # A wrong password is 403 here.
+            if response.status_code in {401, 403} and self.renewed():
+                response.close()
+                response = self.again(lambda: self._post(sql, used))
+            with response:
                 if response.status_code != 200:
                     raise self._error(response.status_code, response.raw.read(2**16, decode_content=True))
                 yield from self._lines(response.raw)
-        except (requests.Timeout, urllib3.exceptions.ReadTimeoutError) as error:
-            raise TraceQueryError(f"can't reach {self}: no answer in time; check the URL") from error
-        except requests.exceptions.SSLError as error:
-            raise TraceQueryError(
-                f"can't reach {self}: its certificate is not trusted; REQUESTS_CA_BUNDLE names a file with yours"
-            ) from error
-        except urllib3.exceptions.ProtocolError as error:
-            raise TraceQueryError(f"{self} broke off its answer; its log says why") from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
-            raise TraceQueryError(f"can't reach {self}: {reason(error)}; check the URL") from error
+                self.log("POST", response, started, f" {' '.join(sql.split())[:_LONGEST_SQL]} ...")
+
+    def _post(self, sql: str, parameters: Mapping[str, str]) -> requests.Response:
+        response = self.session().post(
+            self._base + "/",
+            params=parameters,
+            data=f"{sql}\nFORMAT JSONCompactEachRow".encode(),
+            headers={**self._headers, **self._credentials},
+            timeout=_TIMEOUT,
+            stream=True,
+            allow_redirects=False,
+        )
+        raise_busy(response)
+        return response
 
     def _lines(self, body: Any) -> Iterator[list[Any]]:
         rest = b""
@@ -98,7 +104,7 @@ class ClickHouseHttp(Http):
 
     def _error(self, status: int, body: bytes) -> TraceQueryError:
         """What an answer that is not rows says, in one line."""
-        text = " ".join(body[:4000].decode(errors="replace").split())
+        text = self.said(body, 4000)
         code = _CODE.search(text)
         number = int(code[1]) if code else 0
         if number in _REFUSED or (code is None and status in {401, 403}):

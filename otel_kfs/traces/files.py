@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import glob
 import io
+import logging
 import os
 import shutil
 import stat
@@ -26,13 +27,14 @@ from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import compression, formats, otlp, otlp_protobuf
 from otel_kfs.traces.batch import FULL, Batch
 from otel_kfs.traces.compression import CORRUPT, LONGEST
-from otel_kfs.traces.location import Location
+from otel_kfs.traces.location import STDIN, Location
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, Progress, Remarks, printable
 
 ENDINGS = tuple(f".{kind}{packed}" for packed in ("", ".gz", ".zst") for kind in ("json", "jsonl"))
-STDIN = "-"
 PIECE = 16 * 2**20  # bytes of a plain file that are one part
+
+_log = logging.getLogger(__name__)
 
 _CUT = "files that end in the middle of a line or message, as if still being written; read up to there"
 _FEW = 16  # ids for which a line is searched before it is parsed
@@ -54,7 +56,11 @@ def opened(location: Location, progress: Progress) -> Files:
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
             with path.open("rb") as pipe:
                 return _spooled(pipe, location.place, progress)
-        return Files([_File(str(path)) for path in _files(location.place)], progress)
+        files = _files(location.place)
+        if _log.isEnabledFor(logging.INFO):
+            for file in files:
+                _log.info("reading %s, %d bytes", printable(str(file)), file.stat().st_size)
+        return Files([_File(str(path)) for path in files], progress)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise TraceQueryError(f"can't read {printable(location.place)}: {reason}") from error
@@ -154,6 +160,7 @@ def _files(query: str) -> list[Path]:
 def _spooled(stream: BinaryIO, name: str, progress: Progress) -> Files:
     """What comes from a stream, kept in a temporary file as long as the store is in use: it can be read again."""
     progress(f"reading {name}")
+    _log.info("reading %s to its end", printable(name))
     # Not mkstemp: Ctrl-C between the file's making and its return would leave the file.
     path = os.path.join(tempfile.gettempdir(), f"otel-kfs-traces-{uuid.uuid4().hex}")
     try:

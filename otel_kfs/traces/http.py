@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import logging
+import math
 import os
+import random
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +37,16 @@ LARGEST = 64 * 2**20  # bytes of an answer, decompressed
 _TIMEOUT = (5.0, 60.0)  # seconds to connect, and to wait for the next bytes
 _WHOLE = 180.0  # seconds for an answer with all its tries
 _REDIRECTS = 5
+TRIES = 5  # of one request
+_BUSY = {429, 502, 503, 504}
+_LONGEST_URL = 1000  # characters in the log
 _LONGEST_WAIT = 10.0  # seconds, whatever a busy store's Retry-After says
+
+_REDACTED = "REDACTED"
+_SCHEMES = re.compile(r"\b(bearer|basic)\s+[^\s\"',;<>]+", re.IGNORECASE)
+_LEAST = 4  # characters; a shorter value is no secret, and stands in any text
+
+_log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,12 +64,15 @@ class Answer:
 class Http:
     """GETs below a store's base URL; credentials come from the environment or a file."""
 
+    # Of the credentials, headers whose values may be shown.
+    _shown: frozenset[str] = frozenset()
+
     def __init__(self, kind: str, base: str, headers: Mapping[str, str] | None = None) -> None:
         """`kind` is the store's name, for messages."""
         self._kind, self._base, self._headers = kind, base.rstrip("/"), dict(headers or {})
         for key, value in self._headers.items():
             sound_header(key, value, "the query")
-        self._credentials = _credentials()
+        self._credentials = self._given()
         self._session: requests.Session | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,8 +95,7 @@ class Http:
             AnswerTooLarge: the answer is longer than LARGEST.
         """
         answer = self._get(path, params, accept)
-        if answer.status == 401 and os.environ.get(ENV_HEADERS_FILE):
-            self._credentials = _credentials()
+        if answer.status == 401 and self.renewed():
             answer = self._get(path, params, accept)
         if 200 <= answer.status < 300 or answer.status in allowed:
             return answer
@@ -88,8 +104,32 @@ class Http:
                 f"{self} wants credentials ({answer.status}): put them into {ENV_HEADERS}, e.g. "
                 f"'authorization=Bearer ...', or into the file that {ENV_HEADERS_FILE} names"
             )
-        what = " ".join(printable(answer.content[:1000].decode(errors="replace"), 200).split())
-        raise TraceQueryError(f"{self} answered {answer.status} to {path}: {what}")
+        raise TraceQueryError(f"{self} answered {answer.status} to {path}: {self.said(answer.content)}")
+
+    def log(self, method: str, response: requests.Response, started: float, more: str = "") -> None:
+        """Log a request whose answer has been read; its URL holds the window, and no secrets."""
+        size, seconds = response.raw.tell(), time.monotonic() - started
+        url = self.said(response.url, _LONGEST_URL)
+        _log.info("%s %s%s: %d, %d bytes in %.3f s", method, url, more, response.status_code, size, seconds)
+
+    def said(self, what: str | bytes, longest: int = 200) -> str:
+        """What the store says as part of one line, without the credentials that it may send back."""
+        text = what[: 2**16].decode(errors="replace") if isinstance(what, bytes) else what
+        for secret in self._secrets():
+            text = text.replace(secret, _REDACTED)
+        return " ".join(printable(_SCHEMES.sub(rf"\1 {_REDACTED}", text), longest).split())
+
+    def _secrets(self) -> list[str]:
+        """What nobody may see of the headers that are sent, the longest first."""
+        found = set()
+        for key, value in self._credentials.items():
+            if key.lower() not in self._shown:
+                scheme, _, rest = value.partition(" ")
+                found |= {value, rest}
+                if scheme.lower() == "basic":
+                    user_and_password = _decoded(rest)
+                    found |= {user_and_password, user_and_password.partition(":")[2]}
+        return sorted((secret for secret in found if len(secret) >= _LEAST), key=len, reverse=True)
 
     @contextmanager
     def understood(self) -> Iterator[None]:
@@ -97,29 +137,75 @@ class Http:
         try:
             yield
         except NOT_TRACES as error:
+            what = self.said(f"{type(error).__name__}: {error}", 300)
             raise TraceQueryError(
-                f"{self} answered with something else than traces ({printable(f'{type(error).__name__}: {error}')}); "
-                "is it the query API's URL?"
+                f"{self} answered with something else than traces ({what}); is it the query API's URL?"
             ) from error
 
-    def _get(self, path: str, params: Mapping[str, Any] | None, accept: str) -> Answer:
-        if self._session is None:
-            self._session = new_session()
-        headers = {**self._headers, **self._credentials, "Accept": accept}
-        session, limit = self._session, time.monotonic() + _WHOLE
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """Turn what goes wrong on the way to the store and back into a TraceQueryError that names the store."""
         try:
-            # In a thread that can be left behind: a store that sends a byte now and then keeps any time-out waiting.
-            return _within(_WHOLE, lambda: self._fetch(session, self._base + path, params, headers, limit))
+            yield
+        except Busy as error:
+            raise TraceQueryError(f"{self} is too busy to answer; try again later") from error
         except (requests.Timeout, TimeoutError, urllib3.exceptions.ReadTimeoutError) as error:
             raise TraceQueryError(f"can't reach {self}: no answer in time; check the URL") from error
-        except requests.exceptions.RetryError as error:
-            raise TraceQueryError(f"{self} is too busy to answer; try again later") from error
         except requests.exceptions.SSLError as error:
             raise TraceQueryError(
                 f"can't reach {self}: its certificate is not trusted; REQUESTS_CA_BUNDLE names a file with yours"
             ) from error
+        except urllib3.exceptions.ProtocolError as error:
+            raise TraceQueryError(f"{self} broke off its answer; its log says why") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, ValueError, OSError) as error:
-            raise TraceQueryError(f"can't reach {self}: {reason(error)}; check the URL") from error
+            raise TraceQueryError(f"can't reach {self}: {_reason(error)}; check the URL") from error
+
+    def again(self, ask: Callable[[], Result], limit: float = math.inf) -> Result:
+        """What `ask` returns; asked again where that can help, a little later each time, but not after `limit`."""
+        tries = 1
+        while True:
+            try:
+                return ask()
+            except _MAY_PASS as error:
+                after = error.after if isinstance(error, Busy) else None
+                pause = backoff(tries) if after is None else min(after, _LONGEST_WAIT)
+                if tries >= _most_tries(error) or time.monotonic() + pause > limit:
+                    raise
+                _log.info("%s: %s; asked again in %.1f s", self, _failure(error), pause)
+                time.sleep(pause)
+                tries += 1
+
+    def session(self) -> requests.Session:
+        """The session with the store; it takes no credentials from elsewhere."""
+        if self._session is None:
+            self._session = requests.Session()
+            for scheme in ("http://", "https://"):
+                self._session.mount(scheme, HTTPAdapter(pool_maxsize=2 * AT_ONCE))
+            # Without this, a line in ~/.netrc would take the place of the credentials that were given.
+            self._session.auth = lambda request: request
+        return self._session
+
+    def renewed(self) -> bool:
+        """Read the credentials again, if they come from a file."""
+        if not os.environ.get(ENV_HEADERS_FILE):
+            return False
+        self._credentials = self._given()
+        return True
+
+    def _given(self) -> dict[str, str]:
+        """The credentials in the environment, and in the file that it names."""
+        return _credentials()
+
+    def _get(self, path: str, params: Mapping[str, Any] | None, accept: str) -> Answer:
+        headers = {**self._headers, **self._credentials, "Accept": accept}
+        session, limit = self.session(), time.monotonic() + _WHOLE
+
+        def ask() -> Answer:
+            return self._fetch(session, self._base + path, params, headers, limit)
+
+        with self.reached():
+            # In a thread that can be left behind: a store that sends a byte now and then keeps any time-out waiting.
+            return _within(_WHOLE, lambda: self.again(ask, limit))
 
     def _fetch(
         self,
@@ -131,13 +217,15 @@ class Http:
     ) -> Answer:
         """One GET, along the redirects that stay with the store."""
         for _ in range(_REDIRECTS):
+            started = time.monotonic()
             with session.get(
                 url, params=params, headers=headers, timeout=_TIMEOUT, stream=True, allow_redirects=False
             ) as response:
+                raise_busy(response)
                 if not response.is_redirect:
-                    return Answer(
-                        response.status_code, response.headers.get("Content-Type", ""), _body(response, limit)
-                    )
+                    body = _body(response, limit)
+                    self.log("GET", response, started)
+                    return Answer(response.status_code, response.headers.get("Content-Type", ""), body)
                 target = urljoin(response.url, response.headers["Location"])
             if not _same_place(url, target):
                 elsewhere = printable(urlsplit(target).netloc.rpartition("@")[2], 100)
@@ -189,21 +277,40 @@ def _within(seconds: float, work: Callable[[], Result]) -> Result:
     return result  # type: ignore[no-any-return]
 
 
-class _Retry(Retry):
-    def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
-        after = super().get_retry_after(response)
-        return None if after is None else min(after, _LONGEST_WAIT)
+class Busy(Exception):
+    """A store that could answer later; `after` so many seconds, if it says so."""
+
+    def __init__(self, status: int, after: float | None) -> None:
+        super().__init__(f"answered {status}")
+        self.after = after
 
 
-def new_session() -> requests.Session:
-    """A session that tries again with back-off where that can help, and takes no credentials from elsewhere."""
-    session = requests.Session()
-    retry = _Retry(total=4, read=1, backoff_factor=0.3, backoff_jitter=0.3, status_forcelist=(429, 502, 503, 504))
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=2 * AT_ONCE))
-    # Without this, a line in ~/.netrc would take the place of the credentials that were given.
-    session.auth = lambda request: request
-    return session
+_SLOW = (requests.Timeout, urllib3.exceptions.ReadTimeoutError)
+# What may have passed when the same is asked once more; a connection that breaks in mid-answer is a ProtocolError.
+_MAY_PASS = (Busy, requests.ConnectionError, urllib3.exceptions.ProtocolError, *_SLOW)
+
+
+def raise_busy(response: requests.Response) -> None:
+    """Raise Busy if that is what the store says."""
+    if response.status_code in _BUSY:
+        response.close()
+        try:
+            after = Retry().parse_retry_after(response.headers["Retry-After"])
+        except (KeyError, urllib3.exceptions.InvalidHeader):
+            after = None
+        raise Busy(response.status_code, after)
+
+
+def backoff(tries: int) -> float:
+    """How many seconds to wait after so many tries: twice as long each time, and no two readers alike."""
+    return 0.3 * float(2 ** (tries - 1)) + random.uniform(0, 0.3)  # noqa: S311 - no secret
+
+
+def _most_tries(error: Exception) -> int:
+    """How often the same is asked when that is what goes wrong."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return 1
+    return 2 if isinstance(error, _SLOW) else TRIES  # a time-out is long
 
 
 def _body(response: requests.Response, limit: float) -> bytes:
@@ -231,7 +338,14 @@ def _same_place(url: str, target: str) -> bool:
     return old.hostname == new.hostname and not new.username and (ports[0] == ports[1] or upgraded)
 
 
-def reason(error: Exception) -> str:
+def _failure(error: Exception) -> str:
+    """Why the same is asked again, in a few words: the libraries' own messages have whole URLs."""
+    if isinstance(error, Busy):
+        return str(error)
+    return "no answer in time" if isinstance(error, _SLOW) else "the connection failed"
+
+
+def _reason(error: Exception) -> str:
     """Why nothing answered, in a few words."""
     if isinstance(error, requests.ConnectionError):
         return "nothing answers there"
@@ -253,6 +367,14 @@ def _credentials() -> dict[str, str]:
             if line.strip() and not line.startswith("#"):
                 _add_header(headers, line, printable(file), "lines of key=value")
     return headers
+
+
+def _decoded(text: str) -> str:
+    """The user and password of basic authentication."""
+    try:
+        return base64.b64decode(text).decode(errors="replace")
+    except ValueError:
+        return ""
 
 
 def _add_header(headers: dict[str, str], pair: str, source: str, form: str) -> None:

@@ -18,12 +18,15 @@ OPTIONS = {
     "end": "the window's end",
     "tenant": "the tenant's name",
     "q": "TraceQL",
+    "database": "the database to which the Collector's exporter writes",
+    "table": "its table",
     "grafana": "Grafana's URL, for links to traces",
     "datasource": "the uid of the store's data source in Grafana",
     "run": "the run id of one measurement",
     "expect": "how many images there should be; the store is asked until they are there",
     "wait": "how long to wait for them, as 30s",
 }
+STDIN = "-"
 COMMON = {"run", "expect", "wait"}
 _MANY = {"service"}  # options that may be given many times
 
@@ -88,6 +91,11 @@ def split_path(query: str) -> Location:
     return Location("files", query, {})
 
 
+def is_stdin(query: str) -> bool:
+    """Whether a query is standard input, which can be read once."""
+    return split_path(query).place == STDIN
+
+
 def server_url(name: str, text: str) -> str:
     """The URL of a server, without a slash at its end.
 
@@ -109,15 +117,20 @@ def server_url(name: str, text: str) -> str:
     return url._replace(query="", fragment="").geturl().rstrip("/")
 
 
+def options_of(query: str) -> Mapping[str, Sequence[str]]:
+    """The options in a query."""
+    scheme, colon, rest = query.partition(":")
+    is_store = bool(colon) and re.fullmatch("[a-z]+", scheme) is not None and rest.startswith(("http:", "https:"))
+    return (split(scheme, rest) if is_store else split_path(query)).options
+
+
 def joined(query: str, given: Mapping[str, Sequence[str]]) -> str:
     """A query with further options.
 
     Raises:
         TraceQueryError: one of them has another value in the query.
     """
-    scheme, colon, rest = query.partition(":")
-    is_store = bool(colon) and re.fullmatch("[a-z]+", scheme) is not None and rest.startswith(("http:", "https:"))
-    options = (split(scheme, rest) if is_store else split_path(query)).options
+    options = options_of(query)
     added = []
     for key, values in given.items():
         there = options.get(key)

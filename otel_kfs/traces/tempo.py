@@ -134,5 +134,5 @@ class Tempo:
                 return trace_id, list(formats.spans_of(orjson.loads(answer.content), remarks, where))
             found = otlp_protobuf.tempo_answer(answer.content)
             if found.partial:
-                remarks.add(formats.INCOMPLETE, where, found.message)
+                remarks.add(formats.INCOMPLETE, where, self._http.said(found.message))
             return trace_id, list(otlp_protobuf.spans_of(found.trace, remarks, where))

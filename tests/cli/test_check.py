@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from click.testing import CliRunner
 from traces_builder import HTTP, otlp_line, spans
 
 from otel_kfs import cli
+from otel_kfs.tables import ONE_CLOCK
 
 SEED = Path(__file__).parents[1] / "data" / "seed-tables.md"
 GOOD = "Size,1,2,2-1\n1MB,1600000000.5,1600000000.75,0.25\n"
+SECOND = 1_000_000_000  # ns
 FOLLOWS = """\
 All columns follow from the stamps
 the column '2-1' is stamp 2 minus stamp 1 in all 1 rows
@@ -96,3 +99,86 @@ def test_a_heading_can_t_send_control_sequences(tmp_path):
     file.write_text(GOOD.replace("2-1", "a\x1b[31mb").replace("0.25", "0.5"))
     code, out, _ = check(file)
     assert (code, "\x1b" in out) == (1, False)
+
+
+# --- traces of several hosts ---
+
+
+@pytest.fixture
+def two_hosts(tmp_path):
+    """Images whose servers' host is 5 s ahead of the sender's."""
+    lines = []
+    for number in range(3):
+        drawn = spans(HTTP.replace("SERVER  ", "SERVER   ").replace("  200  970", "  200  970 @servers"), f"a{number}")
+        fast = [
+            replace(span, start=span.start + 5 * SECOND, end=span.end + 5 * SECOND) if span.host == "servers" else span
+            for span in drawn
+        ]
+        lines += [exported(one, fast) for one in ("host", "servers")]
+    file = tmp_path / "hosts.jsonl"
+    file.write_text("".join(lines))
+    return file
+
+
+def exported(host, drawn):
+    """A line with the spans of one host, and its name."""
+    line = json.loads(otlp_line([span for span in drawn if span.host == host]))
+    line["resourceSpans"][0]["resource"] = {"attributes": [{"key": "host.name", "value": {"stringValue": host}}]}
+    return json.dumps(line) + "\n"
+
+
+def test_the_figures_beside_are_those_of_tables_with_their_bounds_and_notes(two_hosts):
+    tables = CliRunner().invoke(cli.main, ["tables", "--trace-query", str(two_hosts), "--layout", "seed"]).stdout
+    (row,) = [line.split("  ") for line in tables.split("\n") if line.startswith("1.1MB  0")]
+    traced = [cell.strip() for cell in row[1:] if cell.strip()]
+    assert [cell.partition(" ")[2][:1] for cell in traced] == ["\u00b1", "", "\u00b1", ""]
+    code, out, err = check(SEED, "--trace-query", two_hosts)
+    lines = out.split("\n")
+    (beside,) = [line.split("  ") for line in lines[:4] if line.startswith("1.1MB")]
+    assert (code, [cell.strip() for cell in beside if cell.strip()][2:9:2]) == (1, traced)
+    assert ONE_CLOCK in lines
+    assert err.split("\n")[0].startswith("clocks: servers is 4")
+    assert err.split("\n")[1:] == ["traced: 3 images measured", ""]
+
+
+def test_json_has_the_bounds_of_the_figures_beside(two_hosts):
+    document = json.loads(check(SEED, "--trace-query", two_hosts, "--format", "json")[1])
+    (cell, *_) = [row[2] for row in document["beside"][0]["rows"] if row[2] is not None]
+    assert list(cell) == ["length", "bound"]
+
+
+# --- what is refused ---
+
+
+def test_csv_has_no_room_for_traced_figures(two_hosts):
+    code, out, err = check(SEED, "--trace-query", two_hosts, "--format", "csv")
+    assert (code, out, err.splitlines()[-1]) == (
+        2,
+        "",
+        "Error: one CSV holds one table: choose another --format for --trace-query",
+    )
+
+
+def test_standard_input_can_be_given_once():
+    code, _, err = check("-", "--trace-query", "-", text=GOOD)
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "Error: standard input can be read once: give - for FILE or for --trace-query",
+    )
+
+
+def test_traces_that_can_t_be_read_end_with_2(tmp_path):
+    code, out, err = check(SEED, "--trace-query", tmp_path / "none")
+    assert (code, out, err.startswith(f"Error: no file or folder {tmp_path / 'none'}; ")) == (2, "", True)
+
+
+def test_the_parts_of_the_trace_query_are_options():
+    code, _, err = check(SEED, "--trace-query", "jaeger:http://h?lookback=1h", "--lookback", "2h")
+    assert (code, err) == (2, "Error: lookback is 1h in the trace query and 2h beside it; give it once\n")
+    code, _, err = check(SEED, "--run", "monday")
+    assert (code, err.splitlines()[-1]) == (2, "Error: --run is a part of --trace-query, which is not given")
+
+
+def test_an_output_that_can_t_be_written_ends_with_2(tmp_path):
+    out = tmp_path / "gone" / "out.md"
+    assert check(SEED, "-o", out) == (2, "", f"Error: can't write {out}: No such file or directory\n")

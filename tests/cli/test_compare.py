@@ -137,8 +137,52 @@ def test_one_query_without_differing_choices_is_nothing_to_compare(same):
     code, _, err = compare(same)
     assert (code, err.splitlines()[-1]) == (
         2,
-        "Error: there is nothing to compare: give QUERY_B, or differing --where-a and --where-b",
+        "Error: there is nothing to compare: give QUERY_B, or differing --where-a and --where-b or --run-a and --run-b",
     )
+
+
+def test_two_runs_can_be_chosen_from_one_query(tmp_path):
+    file = of_runs(tmp_path)
+    code, out, _ = compare(file, "--run-a", "monday", "--run-b", "tuesday")
+    assert (code, out.split("\n")[0], out.endswith(ACCOUNT)) == (
+        0,
+        "HTTP, 1.1MB (n = 12 and 12): milliseconds",
+        True,
+    )
+
+
+def test_an_option_of_the_query_is_of_both_sides(tmp_path):
+    file = of_runs(tmp_path)
+    assert compare(file, file, "--run", "tuesday")[1].endswith(ACCOUNT)
+    assert compare(file, file, "--run", "sunday") == (
+        1,
+        "",
+        f"Error: no image was measured in {file}?run=sunday: there is no image of run sunday\n",
+    )
+
+
+def of_runs(folder):
+    """12 images of each of two runs in one file."""
+    lines = images(folder / "runs.jsonl", HTTP).read_text()
+    run = '{"key": "otel_kfs.run.id", "value": {"stringValue": "%s"}}, {"key": "otel_kfs.image.size"'
+    parts = [lines.replace('{"key": "otel_kfs.image.size"', run % day) for day in ("monday", "tuesday")]
+    # Traces of their own: the builder's ids begin with the file's first letter.
+    (folder / "runs.jsonl").write_text(parts[0] + parts[1].replace('"traceId": "0', '"traceId": "1'))
+    return folder / "runs.jsonl"
+
+
+def test_a_run_of_both_sides_and_of_one_is_refused(same):
+    code, _, err = compare(same, same, "--run", "1", "--run-a", "2")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "Error: --run is of both sides: give that one, or --run-a and --run-b",
+    )
+
+
+@pytest.mark.parametrize("arguments", [("-", "-"), ("-", "--run-a", "1", "--run-b", "2")])
+def test_standard_input_can_be_given_once(arguments):
+    code, _, err = compare(*arguments)
+    assert (code, err.splitlines()[-1]) == (2, "Error: standard input can be read once: give - for A or for B")
 
 
 def test_a_choice_without_a_value_is_refused(same):

@@ -4,9 +4,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from otel_kfs import cli
 from otel_kfs.cli.group import Group
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.traces import query
+from otel_kfs.traces.location import COMMON, OPTIONS, Location
 
 
 @click.group(cls=Group)
@@ -58,6 +60,25 @@ def test_an_option_that_differs_from_the_query_is_one_error():
     )
 
 
+@pytest.mark.parametrize("command", ["tables", "report", "compare", "check"])
+def test_every_option_of_a_query_is_an_option_of_every_command_that_reads_traces(command):
+    there = {option.name for option in cli.main.commands[command].params}
+    assert {f"trace_{key}" for key in OPTIONS} - there == set()
+
+
+def test_every_option_of_a_store_is_known(monkeypatch):
+    taken, only = set(COMMON), Location.only
+
+    def noted(location, *known, **more):
+        taken.update(known)
+        return only(location, *known, **more)
+
+    monkeypatch.setattr(Location, "only", noted)
+    for scheme in ("jaeger", "tempo", "clickhouse"):
+        query.open_store(f"{scheme}:http://h")
+    assert taken == set(OPTIONS)
+
+
 def test_every_option_is_understood_by_a_store():
     code, output = run(
         "tempo:http://h", "--traceql", "{}", "--lookback", "1h", "--end", "2026-01-31", "--tenant", "t", "--run", "1",
@@ -66,6 +87,7 @@ def test_every_option_is_understood_by_a_store():
     assert code == 0
     query.open_store(output.split()[0])
     query.open_store(run("jaeger:http://h", "--service", "s", "--start", "2026-01-31")[1].split()[0])
+    query.open_store(run("clickhouse:http://h", "--database", "d", "--table", "t")[1].split()[0])
 
 
 def test_a_query_must_be_given():

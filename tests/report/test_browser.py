@@ -10,6 +10,7 @@ from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measureme
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from support import wait_until
+from traces_builder import HTTP
 
 from otel_kfs import names
 from otel_kfs.report.page import page
@@ -152,6 +153,18 @@ def test_a_click_sorts_from_the_largest_down_then_up_then_as_it_was(opened):
     assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") is None
 
 
+def test_the_short_tables_are_sorted_by_their_figures_and_sizes_too(opened):
+    heading(opened, "glance", "4-1 p50, ms").click()
+    figures = column(opened, "glance", "4-1 p50, ms")
+    assert figures == sorted(figures, key=float, reverse=True)
+    heading(opened, "glance", "Size").click()
+    assert column(opened, "glance", "Size") == ["1.1MB", "1.1MB", "3.3MB", "3.3MB", "10.2MB", "10.2MB"]
+    short = opened.find_element(By.XPATH, "//table[caption[normalize-space()='HTTP: seconds']]")
+    opened.execute_script("arguments[0].id = 'seconds'", short)
+    heading(opened, "seconds", "4-1").click()
+    assert column(opened, "seconds", "4-1") == ["3.240", "1.860", "1.420"]
+
+
 def test_names_are_sorted_as_names(opened):
     heading(opened, "all", "Segment").click()
     found = column(opened, "all", "Segment")
@@ -201,6 +214,13 @@ def test_the_rows_that_are_shown_are_copied_as_tsv_with_whole_trace_ids(opened):
         "median": "h1100000n012",
         "slowest": "h1100000n024",
     }
+
+
+def test_no_name_is_copied_to_a_spreadsheet_as_a_formula(chromium, tmp_path):
+    show(chromium, page(contents_of([image("a", drawing=HTTP.replace("role=transformer", "role==1+1"))])), tmp_path)
+    copied = paste_after(chromium, tools(chromium, "all").find_element(By.XPATH, ".//button[text()='Copy TSV']"))
+    names_ = [line.split("\t")[2] for line in copied.splitlines()]
+    assert (names_[:3], {name[:5] for name in names_ if "1+1" in name}) == (["Segment", "client", "encode"], {"'=1+1"})
 
 
 def test_a_table_of_2020_is_copied_as_markdown(opened):

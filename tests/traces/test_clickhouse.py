@@ -332,5 +332,21 @@ def test_an_answer_that_is_none(
     assert said in failure(answering(status, body, len(body)))
 
 
+def test_credentials_that_are_sent_back_are_not_shown(
+    answering: Callable[[int, bytes, int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKHOUSE_USER", "reader")
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", "hunter2")
+    for body, said in (
+        (
+            b"bad header X-ClickHouse-Key: hunter2 of reader",
+            "answered 400: bad header X-ClickHouse-Key: REDACTED of reader",
+        ),
+        (b"Code: 36. DB::Exception: no hunter2 (version 26)", ": no REDACTED"),
+        (b"Code: 36. DB::Exception: Authorization: Bearer other", ": Authorization: Bearer REDACTED"),
+    ):
+        assert said in failure(answering(400, body, len(body)))
+
+
 def test_an_answer_that_breaks_off(answering: Callable[[int, bytes, int], str]) -> None:
     assert failure(answering(200, b'["a","b"]\n', 1000)).endswith("broke off its answer; its log says why")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import http
+from otel_kfs.traces.clickhouse_http import ClickHouseHttp
 from otel_kfs.traces.http import Http, side_by_side
 from otel_kfs.traces.store import AnswerTooLarge
 
@@ -35,6 +37,10 @@ class Server:
                     server.answer(self)
                 except ConnectionError:
                     self.close_connection = True
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -90,7 +96,7 @@ def server(start: Callable[[], Server]) -> Server:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda _: 0)
+    monkeypatch.setattr("otel_kfs.traces.http.backoff", lambda _: 0)
 
 
 def refusal(server: Server, path: str = "/x") -> str:
@@ -224,6 +230,34 @@ def test_a_credentials_file_that_is_not_there_is_named(monkeypatch: pytest.Monke
         Http("Store", "http://h")
 
 
+@pytest.mark.parametrize(
+    ("headers", "body", "said"),
+    [
+        (
+            "authorization=Bearer S3CRET-1",
+            "bad header Authorization: Bearer S3CRET-1",
+            "bad header Authorization: REDACTED",
+        ),
+        ("authorization=Bearer S3CRET-1", "token S3CRET-1 has expired", "token REDACTED has expired"),
+        ("authorization=Bearer S3CRET-1", "x" * 195 + "S3CRET-1", "x" * 195 + "REDAC..."),
+        (
+            "authorization=Basic bWU6czNjcmV0",
+            "me:s3cret, whose password s3cret, bWU6czNjcmV0",
+            "REDACTED, whose password REDACTED, REDACTED",
+        ),
+        ("x-api-key=S3CRET,x-more=1", '{"x-api-key":["S3CRET"],"n":1}', '{"x-api-key":["REDACTED"],"n":1}'),
+        ("x-more=1", '{"Authorization":["Bearer other"]}', '{"Authorization":["Bearer REDACTED"]}'),
+        ("x-more=1", "proxy-authorization: basic b3RoZXI=, x: y", "proxy-authorization: basic REDACTED, x: y"),
+    ],
+)
+def test_credentials_that_a_store_sends_back_are_not_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch, headers: str, body: str, said: str
+) -> None:
+    monkeypatch.setenv(http.ENV_HEADERS, headers)
+    server.answer = lambda handler: send(handler, 400, body.encode())
+    assert refusal(server) == f"Store at {server.url} answered 400 to /x: {said}"
+
+
 # --- answers ---
 
 
@@ -292,7 +326,13 @@ def test_an_answer_that_is_no_http_is_one_line(server: Server, raw: bytes) -> No
         handler.close_connection = True
 
     server.answer = answer
-    assert refusal(server).startswith((f"can't reach Store at {server.url}: ", f"Store at {server.url} answered 302"))
+    assert refusal(server).startswith(
+        (
+            f"can't reach Store at {server.url}: ",
+            f"Store at {server.url} answered 302",
+            f"Store at {server.url} broke off its answer",
+        )
+    )
 
 
 def test_what_a_store_says_can_not_move_the_cursor(server: Server) -> None:
@@ -306,7 +346,7 @@ def test_a_store_that_wants_us_to_come_back_in_a_year_is_asked_sooner(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    monkeypatch.setattr("otel_kfs.traces.http.time.sleep", slept.append)
     answers = iter([429, 200])
     server.answer = lambda handler: send(handler, next(answers), b"ok", Retry_After="31536000")
     assert Http("Store", server.url).get("/x").content == b"ok"
@@ -317,6 +357,105 @@ def test_a_store_that_stays_busy_is_said_so(server: Server) -> None:
     server.answer = lambda handler: send(handler, 503)
     assert refusal(server) == f"Store at {server.url} is too busy to answer; try again later"
     assert len(server.asked) == 5
+
+
+def broken_off(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
+    handler.close_connection = True
+
+
+def answer_in_turn(server: Server, *answers: Callable[[BaseHTTPRequestHandler], None]) -> None:
+    rest = iter(answers)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        next(rest)(handler)
+
+    server.answer = answer
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(server: Server) -> None:
+    answer_in_turn(server, broken_off, broken_off, lambda handler: send(handler, 200, b"whole"))
+    assert Http("Store", server.url).get("/x").content == b"whole"
+    assert len(server.asked) == 3
+
+
+def test_one_that_always_breaks_off_is_given_up(server: Server) -> None:
+    server.answer = broken_off
+    assert refusal(server) == f"Store at {server.url} broke off its answer; its log says why"
+    assert len(server.asked) == 5
+
+
+# --- the same for ClickHouse's POSTs ---
+
+
+def rows(server: Server) -> list[list[Any]]:
+    return list(ClickHouseHttp(server.url).rows("SELECT 1", {}))
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_busy_clickhouse_is_asked_again(server: Server, status: int) -> None:
+    answers = iter([status, status, 200])
+    server.answer = lambda handler: send(handler, next(answers), b"[1]\n")
+    assert rows(server) == [[1]]
+    assert len(server.asked) == 3
+
+
+def test_a_clickhouse_that_stays_busy_is_said_so(server: Server) -> None:
+    server.answer = lambda handler: send(handler, 503)
+    with pytest.raises(TraceQueryError) as raised:
+        rows(server)
+    assert str(raised.value) == f"ClickHouse at {server.url} is too busy to answer; try again later"
+    assert len(server.asked) == 5
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_clickhouse_s_credentials_in_a_file_are_read_again_when_they_are_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, status: int
+) -> None:
+    file = tmp_path / "headers"
+    file.write_text("X-ClickHouse-Key=old")
+    monkeypatch.setenv(http.ENV_HEADERS_FILE, str(file))
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        file.write_text("X-ClickHouse-Key=new")
+        send(handler, 200 if handler.headers["X-ClickHouse-Key"] == "new" else status, b"[1]\n")
+
+    server.answer = answer
+    assert rows(server) == [[1]]
+    assert [headers["x-clickhouse-key"] for _, headers in server.asked] == ["old", "new"]
+
+
+# --- the log ---
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [re.sub(r"[0-9.]+ s$", "- s", record.getMessage()) for record in caplog.records]
+
+
+def test_each_request_and_each_retry_is_logged_without_secrets(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(http.ENV_HEADERS, "authorization=Bearer S3CRET")
+    caplog.set_level("INFO")
+    answer_in_turn(server, lambda handler: send(handler, 503), broken_off, lambda handler: send(handler, 200, b"found"))
+    Http("Store", server.url).get("/x", {"start": "1", "end": "2", "q": "S3CRET"})
+    assert logged(caplog) == [
+        f"Store at {server.url}: answered 503; asked again in - s",
+        f"Store at {server.url}: the connection failed; asked again in - s",
+        f"GET {server.url}/x?start=1&end=2&q=REDACTED: 200, 5 bytes in - s",
+    ]
+
+
+def test_each_question_to_clickhouse_is_logged_with_its_window(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server.answer = lambda handler: send(handler, 200, b"[1]\n")
+    sql = "SELECT Timestamp FROM t WHERE {from:Int64} < Timestamp AND {to:Int64} > Timestamp"
+    assert list(ClickHouseHttp(server.url).rows(sql, {"from": 1, "to": 2, "run": "r"})) == [[1]]
+    assert logged(caplog) == [
+        f"POST {server.url}/?param_from=1&param_to=2 {sql[:60]} ...: 200, 4 bytes in - s",
+    ]
 
 
 # --- side by side ---

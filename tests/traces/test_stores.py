@@ -384,7 +384,7 @@ def test_a_query_that_cannot_be_understood_is_one_line(trace_query: str, complai
 
 def test_a_store_that_is_not_there_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.close()
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda _: 0)
+    monkeypatch.setattr("otel_kfs.traces.http.backoff", lambda _: 0)
     with pytest.raises(TraceQueryError) as caught:
         _spans(f"jaeger:{store.url}")
     assert str(caught.value) == f"can't reach Jaeger at {store.url}: nothing answers there; check the URL"
@@ -478,7 +478,7 @@ def test_what_is_done_is_said(store: Store) -> None:
 
 @pytest.mark.parametrize("scheme", ["jaeger", "tempo"])
 def test_a_busy_store_is_asked_again(store: Store, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda _: 0)
+    monkeypatch.setattr("otel_kfs.traces.http.backoff", lambda _: 0)
     answers = iter([(503, b"busy"), (429, b"later"), (200, b"{}" if scheme == "tempo" else b'{"resourceSpans":[]}')])
     store.answer = lambda *_: next(answers)
     assert _spans(f"{scheme}:{store.url}") == []
