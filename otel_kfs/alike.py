@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from otel_kfs import names
 from otel_kfs.measurement import Image, Measurement, Mould
 from otel_kfs.segments import Account, Journey, journeys, size_in_bytes
 from otel_kfs.sorting import Aliases
 from otel_kfs.traces.batch import FIELDS, Flat, Traces, What, Whats, spans_of
-from otel_kfs.traces.span import Forest
+from otel_kfs.traces.span import Forest, Kind
 
 _MOST = 2_000  # ways that are remembered
 _LARGE = 200 * FIELDS  # a trace of so many fields is searched by itself
 # Ranks can be added up, whatever times they stand for; so of times that are further apart, each is searched by itself.
 _SPREAD = 2**50  # ns
+
+# Parts of a request of ours, which are for people who look at its trace; the search passes them, if nothing is below.
+_PASSED = frozenset({names.UPLOAD, names.WAIT})
 
 _Found = tuple[list[Journey], Account]
 
@@ -59,6 +63,7 @@ class Ways:
         self._whats: list[What] = []
         self._numbers: dict[What, int] = {}
         self._known: dict[Any, _Known] = {}
+        self._passed: set[int] = set()  # numbers of what the search passes over
 
     def measure(self, blocks: Iterable[tuple[Whats, Traces]], aliases: Aliases) -> None:
         """Count in the images of some traces; an alias's spans are read with those of its other trace."""
@@ -86,15 +91,20 @@ class Ways:
             self._known.clear()
             self._whats.clear()
             self._numbers.clear()
+            self._passed.clear()
 
     def _number(self, what: What) -> int:
         number = self._numbers.get(what)
         if number is None:
             number = self._numbers[what] = len(self._whats)
             self._whats.append(what)
+            if what[0] in _PASSED and what[1] == Kind.INTERNAL:
+                self._passed.add(number)
         return number
 
     def _measure_one(self, trace_id: str, flat: Flat) -> None:
+        if not self._passed.isdisjoint(flat[4::FIELDS]) and not (flat := self._without_passed(flat)):
+            return
         span_ids, times, more = flat[0::FIELDS], flat[2::FIELDS] + flat[3::FIELDS], flat[5::FIELDS]
         places = dict(zip(span_ids, range(len(span_ids)), strict=True))
         moments = sorted(set(times))
@@ -116,6 +126,15 @@ class Ways:
             moulds = [(Mould(self._measurement, one), one.image_size, one.payload_size) for one in journeys]
             known = self._known[key] = _Known(moulds, account)
         known.waiting.append((trace_id, moments, more))
+
+    def _without_passed(self, flat: Flat) -> Flat:
+        """The spans that the search may look at: when an upload ended would tell traces apart that are one to it."""
+        above = set(flat[1::FIELDS]).union(*[one[2] for one in flat[5::FIELDS] if one])
+        kept: Flat = []
+        for at in range(0, len(flat), FIELDS):
+            if flat[at + 4] not in self._passed or flat[at] in above:
+                kept += flat[at : at + FIELDS]
+        return kept
 
     def _count(self, together: Iterable[tuple[str, Flat]]) -> None:
         journeys, account = _search(together, self._whats)

@@ -24,6 +24,16 @@ DRAWINGS = [
     with_options(HTTP, "POST", "failed"),
     with_options(HTTP, "POST", "@pod"),
 ]
+# Parts of a request, and the same names over something that counts.
+UPLOADED = HTTP.replace(
+    "    POST /v1/models             SERVER    200  970",
+    "    upload                      INTERNAL  140  {uploaded}\n"
+    "    wait                        INTERNAL  195  985\n"
+    "    POST /v1/models             SERVER    200  970",
+    1,
+)
+OVER = HTTP.replace("  POST                          CLIENT", "  upload                        INTERNAL", 1)
+DRAWINGS += [UPLOADED.format(uploaded=195), OVER]
 SIZES = [0, 1_100_000, 10**18, 2**63 - 1, 2**63, -1, True, 1.0, "1100000", [1]]
 
 
@@ -92,3 +102,12 @@ def test_one_of_each_kind_is_searched(monkeypatch):
     found = [span for number in range(20) for drawing in (HTTP, KAFKA) for span in spans(drawing, f"{number}{drawing}")]
     assert by_likeness(found) == as_a_whole(found)
     assert len(searched) == 2
+
+
+def test_the_moment_an_upload_ended_tells_no_traces_apart(monkeypatch):
+    searched = []
+    real = alike.journeys
+    monkeypatch.setattr(alike, "journeys", lambda forest: searched.append(1) or real(forest))
+    found = [span for number in range(141, 199) for span in spans(UPLOADED.format(uploaded=number), f"{number}")]
+    assert by_likeness(found) == as_a_whole(found)
+    assert len(searched) == 1
