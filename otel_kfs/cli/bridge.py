@@ -127,11 +127,8 @@ def bridge(
     of all retries, the bridge ends with exit code 1 and that record uncommitted. With a dead-letter topic, both are
     parked there. Ctrl-C and SIGTERM let the records in hand end; a second one does not wait.
     """
-    from dataclasses import asdict
-
-    import orjson
-
     from otel_kfs.kafka.bridge import Answer, Bridge
+    from otel_kfs.kafka.bridging.outcomes import as_json
     from otel_kfs.model_client import predict_url
 
     if redrive and (topics or not dead_letter_topic):
@@ -140,7 +137,7 @@ def bridge(
         raise click.UsageError("nothing to consume: give --topic")
 
     def report(answer: Answer) -> None:
-        click.echo(orjson.dumps(asdict(answer)))
+        click.echo(as_json(answer))
         if answer.refused:
             place = f"{answer.topic}[{answer.partition}]@{answer.offset}"
             click.echo(f"{answer.outcome}: {place}: {answer.refused}", err=True)

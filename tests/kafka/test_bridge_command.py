@@ -10,6 +10,7 @@ from bridge_support import SOON_JOINED
 from support import read_traces, start, wait_until
 
 from otel_kfs.demo.processes import free_port
+from otel_kfs.kafka.bridging.outcomes import Answer, as_json
 
 pytestmark = pytest.mark.kafka
 
@@ -55,6 +56,29 @@ def test_one_object_a_record_and_a_summary_at_the_end(run, server, send, topic, 
         f"refused: {topic}[0]@0: {refusal}",
         "2 records: 1 answered, 1 refused",
     ]
+
+
+def test_an_answer_that_is_nested_deeper_than_any_model_s_is_printed_and_the_record_committed(
+    run, server, send, committed
+):
+    deep = "[" * 300 + "]" * 300
+    server.answers(200, f'{{"predictions": {deep}}}'.encode())
+    send(b"1")
+    bridge = run()
+    line = bridge.stdout.readline()
+    bridge.send_signal(signal.SIGINT)
+    _, errors = bridge.communicate(timeout=30)
+    assert (bridge.returncode, errors.splitlines()[-1]) == (130, "1 record: 1 answered")
+    assert json.dumps(json.loads(line)["answer"]) == f'{{"predictions": {deep}}}'
+    assert committed().offset == 1
+
+
+def test_an_answer_that_can_t_be_printed_is_told_of_all_the_same():
+    deep: dict[str, object] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    told = json.loads(as_json(Answer("t", 0, 7, "answered", deep)))
+    assert (told["offset"], told["outcome"], list(told["answer"])) == (7, "answered", ["not printed"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
