@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 from otel_kfs import names, tracing
 from otel_kfs.errors import NotParked, SendError
 from otel_kfs.kafka.config import MAX_RECORD_BYTES, producer_config
-from otel_kfs.kafka.headers import extract_span, inject
+from otel_kfs.kafka.headers import extract_span, headers_of, inject
 from otel_kfs.kafka.producer import Producer
 from otel_kfs.kafka.security import Refusals, accepted
 
@@ -69,7 +69,7 @@ def origin(letter: Any) -> Origin:
 
     Not to be asked of other records: whoever sends one writes into its headers what he likes.
     """
-    found = {key: value for key, value in letter.headers() or () if value is not None and key.startswith(_OURS)}
+    found = {key: value for key, value in headers_of(letter) if value is not None and key.startswith(_OURS)}
     here = place(letter)
     try:
         if not _TOPIC.fullmatch(found[TOPIC]):
@@ -182,7 +182,7 @@ class DeadLetters:
         return NotParked(f"the record was not written to the dead-letter topic {self.topic}: {why}")
 
     def _headers(self, record: Any, was: Origin, error: SendError, attempt: int) -> Headers:
-        own: Headers = [(key, value) for key, value in record.headers() or () if not key.startswith(_OURS)]
+        own: Headers = [(key, value) for key, value in headers_of(record) if not key.startswith(_OURS)]
         if not extract_span(own)[1].get_span_context().is_valid:
             # Sent without a trace: it continues the one that began here, below the `process` span.
             own = inject(own)

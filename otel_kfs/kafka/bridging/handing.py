@@ -18,6 +18,7 @@ from otel_kfs.kafka.bridging.offsets import PartitionOffsets
 from otel_kfs.kafka.bridging.outcomes import Answer, Outcome, Policy
 from otel_kfs.kafka.bridging.retries import Limits, Requests, is_refusal, waiting_for
 from otel_kfs.kafka.handling import process
+from otel_kfs.kafka.headers import headers_of
 from otel_kfs.kafka.outages import Outages
 from otel_kfs.model_client import ModelClient
 
@@ -59,7 +60,7 @@ class Model:
             Abandoned: `stopped` said so between two requests.
         """
         self.requests.count = 0
-        headers: Mapping[str, str] = request_headers.of_record(record.headers())
+        headers: Mapping[str, str] = request_headers.of_record(headers_of(record))
         value = record.value() or b""
         return self.requests.until_answered(lambda: self._client.post(value, headers), limits, stopped)
 
