@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 import otel_kfs
+from otel_kfs import names
 from otel_kfs.cli.options import model_access, properties
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
 @click.option("--topic", "topics", multiple=True, help="The topic; may be given many times.")
 @click.option("--group", default="otel-kfs-bridge", show_default=True, help="The consumer group.")
 @click.option("--consumer-config", metavar="FILE", help="Further settings, in Kafka's properties format.")
-@click.option("--url", required=True, help="The server or ingress (with --model), or the whole :predict URL.")
+@click.option(
+    "--url",
+    envvar=names.ENV_MODEL_URL,
+    show_envvar=True,
+    required=True,
+    help="The server or ingress (with --model), or the whole :predict URL.",
+)
 @click.option("--model", help="The model's name.")
 @click.option("--host-header", help="The Host by which an ingress finds the model.")
 @model_access
