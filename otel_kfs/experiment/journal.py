@@ -22,23 +22,28 @@ TRACES = "traces"
 
 @dataclass(frozen=True)
 class Done:
-    """What came of one turn. `start` and `seconds` are of an open loop's stage: ns since the epoch, its duration."""
+    """What came of one turn: its images are those that were due in the `seconds` from `start` (ns since the epoch)."""
 
     block: int
     transport: str
     cell: str
     image: str
     sent: int
+    start: int
+    seconds: float
     failed: int = 0
     unsent: int = 0  # due, but never begun
     failure: str = ""  # the last one
-    start: int | None = None
-    seconds: float | None = None
 
     @property
     def key(self) -> tuple[int, str, str, str]:
         """That of its turn."""
         return self.block, self.transport, self.cell, self.image
+
+    @property
+    def end(self) -> int:
+        """The last moment at which one of its images was due."""
+        return self.start + round(self.seconds * 1e9)
 
 
 def done(turn: Turn, sent: int, **more: Any) -> Done:
