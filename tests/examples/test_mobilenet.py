@@ -79,7 +79,9 @@ def test_what_is_no_picture_is_refused_in_one_line(data, reason):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("decode", [to_tensor, lambda image: fast_tensor(base64.b64decode(image))], ids=["seed", "fast"])
+@pytest.mark.parametrize(
+    "decode", [to_tensor, lambda image: fast_tensor(base64.b64decode(image))], ids=["seed", "fast"]
+)
 def test_a_picture_of_81_megapixels_is_refused_before_it_is_decoded(decode):
     with pytest.raises(ValueError, match=r"^the picture is too large: 9000x9000, more than 50,000,000 pixels$"):
         decode(encoded((9_000, 9_000), mode="L"))
