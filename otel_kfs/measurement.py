@@ -6,8 +6,8 @@ Tables, statistics, comparisons and reports read this, and no span: it is all of
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from otel_kfs import names
@@ -59,6 +59,12 @@ class Lengths:
         self.pair.extend(_renumbered(other.pair, pairs))
         self.ends.extend(other.ends)
 
+    def _only(self, became: Mapping[int, int]) -> Lengths:
+        """That of some images, and the numbers that they have there."""
+        places = [place for place, image in enumerate(self.images) if image in became]
+        lengths, pair, ends = (_in_order(one, places) for one in (self.lengths, self.pair, self.ends))
+        return Lengths(array("q", [became[self.images[place]] for place in places]), lengths, pair, ends)
+
     def _reorder(self, order: Sequence[int]) -> None:
         """Let image number `order[i]` become number i."""
         at = range(len(order))
@@ -107,6 +113,22 @@ class Cell:
     def segment_names(self) -> list[str]:
         """Every segment that occurs, in the order of the way."""
         return sorted(self.segments, key=on_the_way)
+
+    def only(self, images: Sequence[int]) -> Cell:
+        """The cell of some of its images, by their numbers."""
+        if len(images) == len(self):
+            return self
+        became = {image: number for number, image in enumerate(images)}
+        one, two, three, four = (_in_order(column, images) for column in self.stamps)
+        segments = {name: lengths._only(became) for name, lengths in self.segments.items()}
+        return replace(
+            self,
+            trace_ids=[self.trace_ids[image] for image in images],
+            stamps=(one, two, three, four),
+            segments={name: lengths for name, lengths in segments.items() if len(lengths)},
+            second_pair=_in_order(self.second_pair, images),
+            fourth_pair=_in_order(self.fourth_pair, images),
+        )
 
     def _extend(self, other: Cell, pairs: Sequence[int]) -> None:
         images = len(self)

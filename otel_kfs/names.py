@@ -113,6 +113,8 @@ ENV_TRACES_FILE: Final = (
     "OTEL_KFS_TRACES_FILE"  # a path: write spans there as OTLP-JSON lines instead of exporting them
 )
 
+ENV_MODEL_URL: Final = "OTEL_KFS_MODEL_URL"  # the bridge's --url, where user and password are in it
+
 # What of a span's attributes the tables are made of.
 READ = frozenset(
     {

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 from opentelemetry import trace
 
@@ -210,5 +210,9 @@ def _exit_on_sigterm() -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        # 143 is what a shell reports for a process that SIGTERM ended.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGTERM, exit_at_sigterm)
+
+
+def exit_at_sigterm(*_: object) -> NoReturn:
+    """End the process with its exit hooks, and with what a shell reports for one that SIGTERM ended."""
+    sys.exit(143)

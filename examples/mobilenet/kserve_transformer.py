@@ -17,10 +17,10 @@ import otel_kfs
 class Transformer(kserve.Model):
     def preprocess(self, payload: dict, headers: dict | None = None) -> dict:
         try:
-            tensors = [to_tensor(instance["image_bytes"]["b64"]) for instance in payload["instances"]]
+            tensors = np.concatenate([to_tensor(one["image_bytes"]["b64"]) for one in payload["instances"]])
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"no picture in the request: {error}") from error
-        return {"instances": np.concatenate(tensors).tolist()}
+        return {"instances": tensors.tolist()}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 # A picture one pixel wide would be enlarged to gigabytes: no photograph is this narrow.
 NARROWEST = 50
+# A JPG of a few kB may hold hundreds of megapixels, each of them 4 bytes or more while it is decoded.
+MOST_PIXELS = 50_000_000
 
 Classification = TypedDict("Classification", {"class": int, "score": float})
 
@@ -51,6 +53,10 @@ def _decode(content: bytes, draft: tuple[int, int] | None = None) -> Image.Image
         picture = Image.open(io.BytesIO(content), formats=["JPEG"])
         if max(picture.size) > NARROWEST * min(picture.size):
             raise ValueError(f"the picture is too narrow: {picture.width}x{picture.height}")
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ValueError(
+                f"the picture is too large: {picture.width}x{picture.height}, more than {MOST_PIXELS:,} pixels"
+            )
         if draft:
             picture.draft("RGB", draft)  # an eighth, a quarter or a half of each side, within the decoder
             picture.decodermaxblock = len(content)  # in one piece: it is in memory already

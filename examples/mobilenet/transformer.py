@@ -20,10 +20,10 @@ class Transformer(kfserving.KFModel):
 
     def preprocess(self, request: dict) -> dict:
         try:
-            tensors = [to_tensor(instance["image_bytes"]["b64"]) for instance in request["instances"]]
+            tensors = np.concatenate([to_tensor(one["image_bytes"]["b64"]) for one in request["instances"]])
         except (KeyError, TypeError, ValueError) as error:
             raise tornado.web.HTTPError(400, reason=f"no picture in the request: {error}") from error
-        return {"instances": np.concatenate(tensors).tolist()}
+        return {"instances": tensors.tolist()}
 
 
 if __name__ == "__main__":

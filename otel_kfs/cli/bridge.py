@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 import otel_kfs
+from otel_kfs import names
 from otel_kfs.cli.lines import say
 from otel_kfs.cli.options import model_access, properties
 
@@ -45,7 +46,13 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
 @click.option("--topic", "topics", multiple=True, help="The topic; may be given many times.")
 @click.option("--group", default="otel-kfs-bridge", show_default=True, help="The consumer group.")
 @click.option("--consumer-config", metavar="FILE", help="Further settings, in Kafka's properties format.")
-@click.option("--url", required=True, help="The server or ingress (with --model), or the whole :predict URL.")
+@click.option(
+    "--url",
+    envvar=names.ENV_MODEL_URL,
+    show_envvar=True,
+    required=True,
+    help="The server or ingress (with --model), or the whole :predict URL.",
+)
 @click.option("--model", help="The model's name.")
 @click.option("--host-header", help="The Host by which an ingress finds the model.")
 @model_access
@@ -128,11 +135,8 @@ def bridge(
     of all retries, the bridge ends with exit code 1 and that record uncommitted. With a dead-letter topic, both are
     parked there. Ctrl-C and SIGTERM let the records in hand end; a second one does not wait.
     """
-    from dataclasses import asdict
-
-    import orjson
-
     from otel_kfs.kafka.bridge import Answer, Bridge
+    from otel_kfs.kafka.bridging.outcomes import as_json
     from otel_kfs.model_client import predict_url
 
     if redrive and (topics or not dead_letter_topic):
@@ -141,7 +145,7 @@ def bridge(
         raise click.UsageError("nothing to consume: give --topic")
 
     def report(answer: Answer) -> None:
-        click.echo(orjson.dumps(asdict(answer)))
+        click.echo(as_json(answer))
         if answer.refused:
             place = f"{answer.topic}[{answer.partition}]@{answer.offset}"
             say(f"{answer.outcome}: {place}: {answer.refused}")

@@ -116,6 +116,7 @@ def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> No
     """Rank what lies in the folder (or where the plan says the traces are), print it, and write it there."""
     from otel_kfs.between_hosts import by_one_clock
     from otel_kfs.experiment import ranking
+    from otel_kfs.experiment.counted import of_turns
     from otel_kfs.experiment.journal import TRACES
 
     query = plan.query or str(journal.folder / TRACES)
@@ -124,7 +125,10 @@ def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> No
         # A store shows a trace a while after its last span has left.
         query += f"&expect={sum(turn.sent - turn.failed for turn in journal.turns)}"
     measurement, line = read_measurement(query, quiet=quiet)
-    cells, bounds = by_one_clock(measurement)
+    all_cells, bounds = by_one_clock(measurement)
+    cells = of_turns(all_cells, journal.turns)
+    if cut_off := sum(map(len, all_cells)) - sum(map(len, cells)):
+        line = f"{line}; not ranked: {cut_off} of turns that were cut off and taken again"
     found, loads = ranking.rankings(cells, plan, bounds), ranking.loads(cells, plan, journal.turns)
     if not found:
         raise OtelKfsError(f"no image by the baseline, {plan.baselines[0].name}, was measured: {line}")

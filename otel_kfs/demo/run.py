@@ -20,6 +20,7 @@ from otel_kfs import names, tracing
 from otel_kfs.demo import broker, example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError
+from otel_kfs.model_client import shown
 from otel_kfs.sending import HttpSender, KafkaSender
 
 BROKER = broker.NAME
@@ -116,7 +117,7 @@ def demo(
         for url in urls:
             _is_ready(url)
     if not tracing.flush():
-        say(f"Not all spans reached {otlp_endpoint}; the files are complete.")
+        say(f"Not all spans reached {shown(otlp_endpoint or '')}; the files are complete.")
     # Stopped, every process has written its last span.
     return traces
 

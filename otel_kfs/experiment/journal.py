@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections import Counter
@@ -21,23 +22,28 @@ TRACES = "traces"
 
 @dataclass(frozen=True)
 class Done:
-    """What came of one turn. `start` and `seconds` are of an open loop's stage: ns since the epoch, its duration."""
+    """What came of one turn: its images are those that were due in the `seconds` from `start` (ns since the epoch)."""
 
     block: int
     transport: str
     cell: str
     image: str
     sent: int
+    start: int
+    seconds: float
     failed: int = 0
     unsent: int = 0  # due, but never begun
     failure: str = ""  # the last one
-    start: int | None = None
-    seconds: float | None = None
 
     @property
     def key(self) -> tuple[int, str, str, str]:
         """That of its turn."""
         return self.block, self.transport, self.cell, self.image
+
+    @property
+    def end(self) -> int:
+        """The last moment at which one of its images was due."""
+        return self.start + round(self.seconds * 1e9)
 
 
 def done(turn: Turn, sent: int, **more: Any) -> Done:
@@ -57,13 +63,12 @@ class Journal:
         self.path = folder / NAME
         self.folder = folder
         self.turns: list[Done] = []
-        head = {"document": _plain(plan.document), "images": {image: _size(image) for image in plan.images}}
         try:
             if self.path.exists():
-                self.run_id = self._take_up(head, plan)
+                self.run_id = self._take_up(plan)
             else:
                 self.run_id = uuid.uuid4().hex
-                self._begin({**head, "run_id": self.run_id, "seed": plan.seed})
+                self._begin({**_identity(plan, self.run_id), "run_id": self.run_id, "seed": plan.seed})
         except OSError as error:
             raise ConfigError(f"can't use the folder {folder}: {error.strerror}") from error
         self._file: IO[str] | None = None
@@ -112,7 +117,7 @@ class Journal:
         (self.folder / TRACES).mkdir()
         self.path.write_text(json.dumps(head) + "\n", encoding="utf-8")
 
-    def _take_up(self, head: dict[str, Any], plan: Plan) -> str:
+    def _take_up(self, plan: Plan) -> str:
         text = self.path.read_text(encoding="utf-8")
         lines = text.splitlines()
         # A last line that was cut off was of a turn that is not done.
@@ -120,10 +125,12 @@ class Journal:
         try:
             first, *rest = map(json.loads, whole)
             self.turns = [Done(**line) for line in rest]
-            run_id, known = str(first["run_id"]), {key: first[key] for key in head}
+            run_id = str(first["run_id"])
+            now = _identity(plan, run_id)
+            known = {key: first[key] for key in now}
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"{self.path} is no journal of an experiment: choose a new folder") from error
-        if known != head:
+        if known != now:
             raise ConfigError(
                 f"{plan.file} or its images changed since the run in {self.folder} began: "
                 "undo that, or choose a new folder"
@@ -133,9 +140,13 @@ class Journal:
         return run_id
 
 
-def _plain(document: Any) -> Any:
-    """As JSON would give it back: dates, which TOML has, as text."""
-    return json.loads(json.dumps(document, default=str))
+def _identity(plan: Plan, run_id: str) -> dict[str, Any]:
+    """What tells whether the file or its images were changed; not the file itself, which may hold passwords."""
+    text = json.dumps(plan.document, default=str, sort_keys=True)
+    return {
+        "document_sha256": hashlib.sha256(f"{run_id} {text}".encode()).hexdigest(),
+        "images": {image: _size(image) for image in plan.images},
+    }
 
 
 def _size(image: str) -> int | None:

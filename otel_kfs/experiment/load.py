@@ -87,10 +87,11 @@ def knee(loads: Sequence[Load]) -> str:
 
 def _within(cell: Cell | None, stage: Done) -> tuple[list[int], list[int]]:
     """When the stage's images were due, and when they were answered, ns since the epoch."""
-    if cell is None or stage.start is None or stage.seconds is None:
+    if cell is None:
         return [], []
-    end = stage.start + round(stage.seconds * 1e9)
     found = [
-        (first, last) for first, last in zip(cell.stamps[0], cell.stamps[3], strict=True) if stage.start <= first <= end
+        (first, last)
+        for first, last in zip(cell.stamps[0], cell.stamps[3], strict=True)
+        if stage.start <= first <= stage.end
     ]
     return [first for first, _ in found], [last for _, last in found]

@@ -277,7 +277,7 @@ def _take_turns(
 
 def _volley(turn: Turn, lane: Lane, image: Path) -> Done:
     """In a closed loop: as many images at once as the cell's concurrency says, mostly one."""
-    tally = _Tally()
+    tally, start = _Tally(), time.time_ns()
     if len(lane.senders) == 1:
         tally.sent_one(lambda: lane.send(lane.senders[0], image))
     else:
@@ -288,7 +288,8 @@ def _volley(turn: Turn, lane: Lane, image: Path) -> Done:
             tally.sent_one(lambda: lane.send(sender, image))
 
         _in_threads([(send, sender) for sender in lane.senders], threading.Event())
-    return done(turn, tally.sent, failed=tally.failed, failure=tally.failure)
+    seconds = (time.time_ns() - start) / 1e9
+    return done(turn, tally.sent, start=start, seconds=seconds, failed=tally.failed, failure=tally.failure)
 
 
 def _stage(turn: Turn, lane: Lane, image: Path, chosen: Arrivals, seed: int) -> Done:

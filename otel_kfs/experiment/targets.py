@@ -228,7 +228,6 @@ def _bridge(
         ("--bootstrap-servers", server.bootstrap_servers),
         ("--topic", server.topic),
         ("--group", f"otel-kfs-experiment-{run_id[:8]}"),
-        ("--url", server.url),
         ("--model", server.model),
         ("--host-header", server.host),
         ("--model-ca", server.ca),
@@ -243,5 +242,8 @@ def _bridge(
         ("--timeout", str(plan.timeout)),
     )
     command = ["-m", "otel_kfs.cli", "bridge", *(text for key, value in options if value for text in (key, value))]
-    process = processes.start(name, python(*command), _environment(folder / TRACES, f"kafka-{name}"), pipe=True)
+    environment = _environment(folder / TRACES, f"kafka-{name}")
+    if server.url:
+        environment[names.ENV_MODEL_URL] = server.url  # everybody can read command lines, and it may hold a password
+    process = processes.start(name, python(*command), environment, pipe=True)
     return Answers(processes, process)

@@ -110,6 +110,7 @@ class Bridge:
             Limits(retries, retry_for),
             on_refused or (outcomes.DEAD_LETTER if parks else outcomes.SKIP),
             on_unanswered or (outcomes.DEAD_LETTER if parks else outcomes.STOP),
+            redrive,
         )
         self._dead_letters = (
             DeadLetters(bootstrap_servers, dead_letter_topic, group, config or {}, dead_letter_config)

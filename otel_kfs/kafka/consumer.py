@@ -16,7 +16,7 @@ from otel_kfs import names
 from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import configuration, poll_operation, process_operation
 from otel_kfs.kafka.delivery import Failure, mark_failed
-from otel_kfs.kafka.headers import extract_span
+from otel_kfs.kafka.headers import extract_span, headers_of
 from otel_kfs.tracing import report_failure
 
 
@@ -119,4 +119,4 @@ class ReceiveClient:
 
 def creation_context(record: Any) -> trace.SpanContext:
     """The span that sent a record; an invalid one where its headers name none."""
-    return extract_span(record.headers())[1].get_span_context()
+    return extract_span(headers_of(record))[1].get_span_context()

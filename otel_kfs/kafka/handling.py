@@ -21,7 +21,7 @@ from otel_kfs import names
 from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import Operation, process_operation
 from otel_kfs.kafka.delivery import mark_failed, of_record
-from otel_kfs.kafka.headers import extract_span
+from otel_kfs.kafka.headers import extract_span, headers_of
 from otel_kfs.tracing import report_failure
 
 _log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class _Process:
         if otel_context.get_current() and not is_instrumentation_enabled():
             return
         record, now = self._record, telemetry.current
-        propagated, remote = extract_span(record.headers())
+        propagated, remote = extract_span(headers_of(record))
         creation = remote.get_span_context()
         dropped, start_span = now.child(INVALID_SPAN_CONTEXT if self._links else creation)
         if dropped is not None:

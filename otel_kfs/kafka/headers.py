@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
@@ -55,6 +56,19 @@ def _propagation() -> _Propagation:
     if propagator is not _last.propagator:
         _last = _Propagation(propagator)
     return _last
+
+
+def headers_of(record: Any) -> list[tuple[str, bytes | None]]:
+    """A record's headers; none where a key is no UTF-8, which confluent_kafka can't read.
+
+    It raises at the first look at such a record, and ends the interpreter at the second one; without headers, the
+    record is safe to look at, for others too.
+    """
+    try:
+        return record.headers() or []
+    except (SystemError, UnicodeDecodeError):
+        record.set_headers([])
+        return []
 
 
 def inject(

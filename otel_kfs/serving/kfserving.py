@@ -15,6 +15,7 @@ from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import incoming
 from otel_kfs.serving.guard import SafeTracerProvider, guard_propagator, guard_span, guarded
 from otel_kfs.serving.imports import when_imported
+from otel_kfs.serving.kfserving_stop import stop_gently
 from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import received, role_of, trace_steps, untrace_all, use_provider
 
@@ -93,6 +94,7 @@ def _instrument_server(provider: TracerProvider | None = None) -> None:
     _server.set(http.HTTPHandler, "initialize", _with_parent(http.HTTPHandler.initialize))
     for handler in (http.PredictHandler, http.ExplainHandler):
         _server.set(handler, "post", _with_receive(handler.post))
+    stop_gently(_server, kfserver.KFServer, http.HTTPHandler)
 
 
 def _with_parent(original: Callable[..., None]) -> Callable[..., None]:

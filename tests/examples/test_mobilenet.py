@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from mobilenet import MobileNet, to_tensor
+from mobilenet import MobileNet, fast_tensor, to_tensor
 from PIL import Image
 
 pytestmark = pytest.mark.model
@@ -77,6 +77,14 @@ def test_what_is_no_picture_is_refused_in_one_line(data, reason):
     with pytest.raises(ValueError, match=reason) as raised:
         to_tensor(data)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "decode", [to_tensor, lambda image: fast_tensor(base64.b64decode(image))], ids=["seed", "fast"]
+)
+def test_a_picture_of_81_megapixels_is_refused_before_it_is_decoded(decode):
+    with pytest.raises(ValueError, match=r"^the picture is too large: 9000x9000, more than 50,000,000 pixels$"):
+        decode(encoded((9_000, 9_000), mode="L"))
 
 
 def test_a_truncated_jpg_is_refused_in_one_line(photos):

@@ -9,6 +9,7 @@ from otel_kfs.errors import ConfigError
 from otel_kfs.experiment import schedule
 from otel_kfs.experiment.journal import Journal, done
 
+WHEN = {"start": 0, "seconds": 1.0}
 TEXT = f'images = ["a.jpg"]\nrepeat = 2\n{OWN}[matrix]\nencoding = ["json", "raw"]'
 
 
@@ -18,7 +19,7 @@ def begun(tmp_path, turns=1):
     all_turns = list(schedule.turns(chosen))
     with Journal(tmp_path / "run", chosen) as journal:
         for turn in all_turns[:turns]:
-            journal.add(done(turn, 1))
+            journal.add(done(turn, 1, **WHEN))
     return journal, all_turns
 
 
@@ -33,7 +34,7 @@ def test_a_line_that_was_cut_off_is_of_a_turn_that_is_not_done(tmp_path):
     journal.path.write_text(journal.path.read_text()[:-5])
     with Journal(tmp_path / "run", plan(TEXT)) as again:
         assert again.left(turns) == turns[1:]
-        again.add(done(turns[1], 1))
+        again.add(done(turns[1], 1, **WHEN))
     assert Journal(tmp_path / "run", plan(TEXT)).left(turns) == turns[2:]
 
 
@@ -87,7 +88,7 @@ def test_what_failed_is_counted_by_cell_and_image(tmp_path):
     chosen = plan(TEXT)
     turns = list(schedule.turns(chosen))
     with Journal(tmp_path / "run", chosen) as journal:
-        journal.add(done(turns[0], 1, failed=1, failure="no"))
-        journal.add(done(turns[1], 4, unsent=2))
+        journal.add(done(turns[0], 1, **WHEN, failed=1, failure="no"))
+        journal.add(done(turns[1], 4, **WHEN, unsent=2))
     assert journal.failed == 1
     assert journal.failures() == {turns[0].key[1:]: 1, turns[1].key[1:]: 2}

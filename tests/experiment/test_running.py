@@ -2,19 +2,24 @@
 
 import itertools
 import json
+import signal
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from experiment_support import no_progress, plan, quiet
 from support import HttpServer
+from traces_builder import journey
 
 from otel_kfs import names
 from otel_kfs.errors import ConfigError, SendError
 from otel_kfs.experiment import schedule
+from otel_kfs.experiment.counted import of_turns
 from otel_kfs.experiment.running import estimate, run
+from otel_kfs.measurement import measured
 
 
 @pytest.fixture
@@ -72,6 +77,40 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_after_another_warm_up(serve
     measured = [span.attributes[names.CELL] for span in roots(spans) if names.WARMUP not in span.attributes]
     assert measured == [turn.cell.label for turn in schedule.turns(chosen)]
     assert len(server.requests) == 2 + 1 + 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "top"),
+    [
+        ("", "repeat = 4\nwarmups = 1\n"),
+        ("[arrivals]\npattern = 'constant'\nrates = [40]\nduration = 0.5\nworkers = 2", "repeat = 2\nwarmups = 1\n"),
+    ],
+)
+def test_what_ctrl_c_cut_off_in_the_middle_of_a_turn_does_not_count_beside_the_turn_s_repeat(
+    server, spans, arrivals, top
+):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    main = threading.get_ident()
+
+    def answer(*_):
+        if len(server.requests) == 5:
+            signal.pthread_kill(main, signal.SIGINT)
+        return 200, b"{}"
+
+    server.answer = answer
+    chosen = plan(text(server, arrivals, top))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ran(chosen)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    turns = ran(chosen).turns
+    sent = sum(turn.sent for turn in turns)
+    due = [span.start_time for span in roots(spans) if names.WARMUP not in span.attributes]
+    assert len(due) > sent
+    images = [replace(journey(0, 0, 0, 0, cell="json"), stamps=(moment,) * 4) for moment in due]
+    (counted,) = of_turns(measured(images).cells(), turns)
+    assert len(counted) == sent
 
 
 def test_a_run_that_is_over_sends_nothing_more(server):

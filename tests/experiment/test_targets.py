@@ -1,11 +1,15 @@
 """Servers of the user's own, through Kafka: a topic and a bridge that last as long as the run."""
 
+import base64
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from experiment_support import no_progress, plan, quiet
 from support import HttpServer, read_traces
 
+from otel_kfs.errors import ConfigError
+from otel_kfs.experiment.journal import Journal
 from otel_kfs.experiment.running import run
 
 pytestmark = pytest.mark.kafka
@@ -55,3 +59,28 @@ def test_in_an_open_loop_nobody_waits_but_the_stage_for_the_last_answer(server, 
     journal = run(plan(text(server, broker, more)), Path("run"), say=quiet, progress=no_progress)
     assert [(turn.sent, turn.failed, turn.unsent) for turn in journal.turns] == [(20, 0, 0)] * 2
     assert len(server.requests) == 1 + 40
+
+
+def command_lines():
+    """Those of all processes on this machine, as everybody can read them."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield file.read_bytes()
+
+
+def test_a_password_in_a_url_reaches_the_model_and_no_command_line_and_no_file_of_the_run(server, broker):
+    seen = set()
+    server.answer = lambda *_: seen.update(command_lines()) or (200, b"{}")
+    toml = text(server, broker).replace("://", "://me:s3cret-pw@")
+    run(plan(toml), Path("run"), say=quiet, progress=no_progress)
+    login = "Basic " + base64.b64encode(b"me:s3cret-pw").decode()
+    assert [request.headers["authorization"] for request in server.requests] == [login] * 3
+    assert len([line for line in seen if f"\0bridge\0--bootstrap-servers\0{broker}\0".encode() in line]) == 1
+    assert not [line for line in seen if b"s3cret-pw" in line]
+    files = [path for path in Path("run").rglob("*") if path.is_file()]
+    assert Path("run/journal.ndjson") in files
+    assert not [path for path in files if b"s3cret-pw" in path.read_bytes()]
+    # Whether the file was changed is known all the same.
+    assert len(Journal(Path("run"), plan(toml)).turns) == 2
+    with pytest.raises(ConfigError, match="changed since the run in run began"):
+        Journal(Path("run"), plan(toml.replace("s3cret", "other")))

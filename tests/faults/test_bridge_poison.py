@@ -1,4 +1,4 @@
-"""Records that no model can answer, before the real transformer: each is parked, with a trace that says why."""
+"""The real transformer, with records that no model can answer, and with a predictor that dies and comes back."""
 
 import base64
 import io
@@ -12,6 +12,9 @@ from faults_bridge_support import bridges, committed, wait_for_lines
 from faults_producer_support import new_topic
 from PIL import Image
 from support import PHOTO, read_traces, wait_until
+
+from otel_kfs.demo.processes import Processes
+from otel_kfs.demo.run import _environment, _is_ready, _start_serving
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.model]
 
@@ -133,3 +136,35 @@ def test_records_of_nearly_100_mb_are_parked_and_memory_stays_bounded(kafka, mob
     assert [line["outcome"] for line in bridge.told] == ["dead-lettered", "dead-lettered", "answered"]
     # The record in hand, its copy on the way to the dead-letter topic, and what librdkafka has fetched ahead.
     assert peak < 1000
+
+
+def test_a_predictor_that_is_killed_and_comes_back_answers_what_came_meanwhile(
+    kafka, serving, model, cache, topics, producer, tmp_path, monkeypatch
+):
+    assert model.exists()
+    monkeypatch.setenv("OTEL_KFS_CACHE", str(cache))
+    topic, _ = topics
+    traces = tmp_path / "traces"
+    with Processes(tmp_path / "logs") as processes:
+        transformer, predictor = _start_serving(processes, serving, traces)
+        url = f"{transformer}/v1/models/mobilenet:predict"
+        with bridges(kafka.bootstrap_servers, topic, url, tmp_path, group=topic) as start_bridge:
+            bridge = start_bridge("--retries", "1000", "--retry-for", "300")
+            producer.produce(topic, picture(PHOTO.read_bytes()))
+            producer.flush()
+            wait_for_lines(1, bridge)
+            killed = dict(processes._running)["predictor"]
+            killed.kill()
+            killed.wait()
+            producer.produce(topic, picture(PHOTO.read_bytes()))
+            producer.flush()
+            wait_until("a failure", lambda: any("the model does not answer" in line for line in bridge.errors), 60)
+            processes.start("predictor again", killed.args, _environment(traces, "mobilenet-predictor"))
+            wait_until("the predictor", lambda: _is_ready(predictor), 60)
+            wait_for_lines(2, bridge)
+            assert bridge.end(signal.SIGTERM) == 143
+    before, after = bridge.told
+    assert (before["outcome"], before["requests"], before["attempt"]) == ("answered", 1, 1)
+    assert (after["outcome"], after["attempt"], after["answer"]) == ("answered", 1, before["answer"])
+    assert after["requests"] > 1
+    assert committed(kafka.bootstrap_servers, topic, group=topic) == [2]

@@ -1,12 +1,13 @@
 """A collector that is down, slow or refuses: what was not exported is counted and said once, and the work goes on."""
 
+import re
 import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from collector_support import collecting
-from support import run_python, start_python, wait_until
+from support import PHOTO, HttpServer, run_python, start_python, wait_until
 
 from otel_kfs.demo.processes import free_port
 
@@ -59,6 +60,32 @@ def test_a_refusal_says_why(collector, status, why):
     ended = run_python(START + "spans(3)", **otlp(collector.url))
     assert ended.returncode == 0
     assert ended.stderr == f"3 of 3 spans were not exported to {collector.url}/v1/traces: {why}\n"
+
+
+SENDS = """
+import otel_kfs
+otel_kfs.configure("image-sender")
+sender = otel_kfs.HttpSender(%r, model="m")
+for number in range(1, 201):
+    print(number, sender.send(%r))
+"""
+
+
+@pytest.mark.parametrize("fault", ["refuses", "hangs", "is absent"])
+def test_every_image_is_answered_whatever_the_collector_does(collector, fault):
+    collector.answers(503)
+    if fault == "hangs":
+        collector.hangs()
+    url = f"http://127.0.0.1:{free_port()}" if fault == "is absent" else collector.url
+    with HttpServer().running() as model:
+        sent = run_python(SENDS % (model.url, str(PHOTO)), **otlp(url))
+        assert len(model.requests) == 200
+    assert (sent.returncode, sent.stdout.splitlines()) == (
+        0,
+        [f"{number} {{'predictions': [1]}}" for number in range(1, 201)],
+    )
+    # More spans than one batch, fewer than the queue holds.
+    assert re.match(rf"(\d+) of \1 spans were not exported to {url}/v1/traces: ", sent.stderr.splitlines()[-1])
 
 
 def test_a_collector_that_never_answers_does_not_keep_a_process_from_ending(collector):

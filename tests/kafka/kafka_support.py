@@ -1,6 +1,9 @@
-"""Settings that several tests of the Kafka clients use."""
+"""What several tests of the Kafka clients use: settings, and records that confluent_kafka's producer would not send."""
 
+import ctypes
 import logging
+
+from confluent_kafka import cimpl
 
 from otel_kfs.demo.processes import free_port
 
@@ -9,3 +12,24 @@ MOCK = {"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "linger.ms": 0}
 
 # A producer of these never delivers anything.
 UNREACHABLE = {"bootstrap.servers": f"127.0.0.1:{free_port()}", "logger": logging.getLogger("unreachable")}
+
+
+def produce_with_header(servers: str, topic: str, key: bytes, value: bytes = b"{}") -> None:
+    """Send a record with a header whose key is these bytes, as any client that is not Python's can."""
+    library = ctypes.CDLL(cimpl.__file__)  # its symbols are looked for in librdkafka, too
+    library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = ctypes.c_void_p
+    text, size, number, end = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int, 0
+    config, why = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(200)
+    library.rd_kafka_conf_set(config, b"bootstrap.servers", servers.encode(), why, size(200))
+    producer = ctypes.c_void_p(library.rd_kafka_new(0, config, why, size(200)))
+    topic_, value_, header, flags, copy = 1, 4, 9, 7, 2  # rd_kafka_vtype_t, RD_KAFKA_MSG_F_COPY
+    refused = library.rd_kafka_producev(
+        producer,
+        *(number(topic_), text(topic.encode())),
+        *(number(flags), number(copy)),
+        *(number(value_), text(value), size(len(value))),
+        *(number(header), text(key), text(b"x"), ctypes.c_ssize_t(1)),
+        number(end),
+    )
+    assert (refused, library.rd_kafka_flush(producer, 10_000)) == (0, 0)
+    library.rd_kafka_destroy(producer)

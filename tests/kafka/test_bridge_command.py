@@ -7,9 +7,11 @@ import threading
 
 import pytest
 from bridge_support import SOON_JOINED
+from kafka_support import produce_with_header
 from support import read_traces, start, wait_until
 
 from otel_kfs.demo.processes import free_port
+from otel_kfs.kafka.bridging.outcomes import Answer, as_json
 
 pytestmark = pytest.mark.kafka
 
@@ -55,6 +57,46 @@ def test_one_object_a_record_and_a_summary_at_the_end(run, server, send, topic, 
         f"refused: {topic}[0]@0: {refusal}",
         "2 records: 1 answered, 1 refused",
     ]
+
+
+def test_a_record_with_a_header_whose_key_is_no_text_is_handed_over_and_parked_as_one_without_headers(
+    run, server, broker, topic, make_topic, committed, fetch
+):
+    server.answers(400)
+    dead = make_topic()
+    produce_with_header(broker, topic, b"\xff\xfe", b"1")
+    bridge = run("--dead-letter-topic", dead)
+    line = bridge.stdout.readline()
+    bridge.send_signal(signal.SIGINT)
+    _, errors = bridge.communicate(timeout=30)
+    assert (bridge.returncode, errors.splitlines()[-1]) == (130, "1 record: 1 dead-lettered")
+    assert (json.loads(line)["dead_letter"], committed().offset) == (f"{dead}[0]@0", 1)
+    (parked,) = fetch(dead)
+    assert parked.value() == b"1"
+    assert dict(parked.headers())["__connect.errors.topic"] == topic.encode()
+
+
+def test_an_answer_that_is_nested_deeper_than_any_model_s_is_printed_and_the_record_committed(
+    run, server, send, committed
+):
+    deep = "[" * 300 + "]" * 300
+    server.answers(200, f'{{"predictions": {deep}}}'.encode())
+    send(b"1")
+    bridge = run()
+    line = bridge.stdout.readline()
+    bridge.send_signal(signal.SIGINT)
+    _, errors = bridge.communicate(timeout=30)
+    assert (bridge.returncode, errors.splitlines()[-1]) == (130, "1 record: 1 answered")
+    assert json.dumps(json.loads(line)["answer"]) == f'{{"predictions": {deep}}}'
+    assert committed().offset == 1
+
+
+def test_an_answer_that_can_t_be_printed_is_told_of_all_the_same():
+    deep: dict[str, object] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    told = json.loads(as_json(Answer("t", 0, 7, "answered", deep)))
+    assert (told["offset"], told["outcome"], list(told["answer"])) == (7, "answered", ["not printed"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

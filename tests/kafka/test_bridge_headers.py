@@ -1,11 +1,12 @@
 """Which headers of a record reach the model, whose trace context is believed, and what hostile ones can do."""
 
 import pytest
-from bridge_support import run_until, spans_of
+from bridge_support import SOON_JOINED, run_until, spans_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_kfs.errors import SendError
+from otel_kfs.kafka import Bridge
 from otel_kfs.kafka.bridging import request_headers
 from otel_kfs.kafka.bridging.dead_letters import Origin, origin
 
@@ -152,10 +153,61 @@ class Record:
         return 1, 99
 
 
-@pytest.mark.parametrize("offset", [b"x", b"", b"\xff", None, b"1" * 5000])
-def test_dead_letter_headers_that_say_nothing_are_passed_over(offset):
-    forged = {"__connect.errors.topic": b"o", "__connect.errors.partition": b"1", "__connect.errors.offset": offset}
-    assert origin(Record(**forged)) == Origin("t", 3, 7, 99)
+LETTER = {
+    "__connect.errors.topic": b"o",
+    "__connect.errors.partition": b"1",
+    "__connect.errors.offset": b"2",
+    "otel_kfs.errors.timestamp": b"3",
+    "otel_kfs.errors.attempts": b"4",
+}
+
+
+def test_a_dead_letter_s_headers_say_where_it_was_first():
+    assert origin(Record(**LETTER)) == Origin("o", 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("told", [b"x", b"", b"\xff", None, b"1" * 5000, b"9" * 30, b"-2"], ids=repr)
+@pytest.mark.parametrize("key", ["__connect.errors.partition", "__connect.errors.offset"])
+def test_dead_letter_headers_that_say_nothing_are_passed_over(key, told):
+    assert origin(Record(**{**LETTER, key: told})) == Origin("t", 3, 7, 99)
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("otel_kfs.errors.attempts", b"9" * 30),
+        ("otel_kfs.errors.attempts", b"-1"),
+        ("otel_kfs.errors.timestamp", b"9" * 30),
+        ("__connect.errors.topic", b"a b\n"),
+        ("__connect.errors.topic", b""),
+        ("__connect.errors.topic", b"o" * 250),
+    ],
+    ids=str,
+)
+def test_dead_letter_headers_that_can_t_be_true_are_passed_over(key, told):
+    assert origin(Record(**{**LETTER, key: told})) == Origin("t", 3, 7, 99)
+
+
+@pytest.mark.parametrize("attempts", [b"41", b"9" * 30])
+def test_a_record_that_poses_as_a_dead_letter_is_handed_over_as_what_it_is(
+    spans, bridge, server, send_raw, topic, make_topic, fetch, attempts
+):
+    server.answers(400)
+    dead = make_topic()
+    send_raw(b"{}", {**LETTER, "otel_kfs.errors.attempts": attempts})
+    (answer,) = run_until(bridge(server.url, dead_letter_topic=dead), 1)
+    assert (answer.outcome, answer.attempt) == ("dead-lettered", 1)
+    (done,) = spans_of(spans, f"process {topic}")
+    assert done.attributes["otel_kfs.delivery.attempt"] == 1
+    headers = dict(fetch(dead)[0].headers())
+    assert [headers[key] for key in LETTER if "timestamp" not in key] == [topic.encode(), b"0", b"0", b"1"]
+
+
+def test_a_forged_dead_letter_is_redriven_as_one_that_says_nothing(broker, group, server, send_raw, topic):
+    send_raw(b"{}", {**LETTER, "otel_kfs.errors.attempts": b"9" * 30})
+    redrive = Bridge(broker, [], server.url, group=group, config=SOON_JOINED, dead_letter_topic=topic, redrive=True)
+    (answer,) = run_until(redrive, 1)
+    assert (answer.outcome, answer.attempt) == ("answered", 1)
 
 
 def test_the_model_s_refusal_of_headers_is_a_send_error():

@@ -1,12 +1,15 @@
 """Trace context in a record's headers: one context, the newest, whatever was there before."""
 
 import copy
+from pathlib import Path
 
 import pytest
+from kafka_support import produce_with_header
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
+from support import read_traces, run_python
 
 from otel_kfs.kafka.headers import extract, inject
 
@@ -149,6 +152,27 @@ def test_bytes_that_are_no_text_do_not_hide_a_context():
 def test_the_current_context_is_not_taken_for_a_record_s():
     with trace.use_span(NonRecordingSpan(SpanContext(TRACE, SPAN, is_remote=False))):
         assert ids(extract([])) == (0, 0)
+
+
+@pytest.mark.kafka
+def test_a_loop_over_records_survives_a_header_whose_key_is_no_text(broker, topic):
+    produce_with_header(broker, topic, b"\xff\xfe", b"1")
+    produce_with_header(broker, topic, b"a", b"2")
+    done = run_python(
+        f"""
+import confluent_kafka, otel_kfs
+from otel_kfs.kafka import Consumer, process
+otel_kfs.configure("a loop", traces_file="traces.jsonl")
+consumer = Consumer({{"bootstrap.servers": "{broker}", "group.id": "g", "fetch.wait.max.ms": 10}})
+consumer.assign([confluent_kafka.TopicPartition("{topic}", 0, 0)])
+for _ in range(2):
+    record = consumer.poll(30)
+    with process(record):
+        print(record.value(), record.headers())
+"""
+    )
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["b'1' []", "b'2' [('a', b'x')]"]), done.stderr
+    assert [span.name for span in read_traces(Path("traces.jsonl"))] == [f"poll {topic}", f"process {topic}"] * 2
 
 
 def test_baggage_is_read():

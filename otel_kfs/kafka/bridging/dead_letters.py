@@ -8,6 +8,7 @@ continues the trace of who sent it first.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from opentelemetry.trace import SpanKind
 from otel_kfs import names, tracing
 from otel_kfs.errors import NotParked, SendError
 from otel_kfs.kafka.config import MAX_RECORD_BYTES, producer_config
-from otel_kfs.kafka.headers import extract_span, inject
+from otel_kfs.kafka.headers import extract_span, headers_of, inject
 from otel_kfs.kafka.producer import Producer
 from otel_kfs.kafka.security import Refusals, accepted
 
@@ -39,6 +40,8 @@ ATTEMPTS: Final = "otel_kfs.errors.attempts"  # deliveries so far
 _OURS = ("__connect.errors.", "otel_kfs.errors.")
 _DELIVERY_SECONDS = 60.0
 _MOST_MESSAGE_CHARACTERS = 1000
+_TOPIC = re.compile(rb"[A-Za-z0-9._-]{1,249}")  # as Kafka allows them
+_INT32, _INT64 = 2**31, 2**63
 # What a consumer's settings and a producer's have in common: how the broker is reached.
 _SHARED = ("security.", "sasl.", "ssl.", "enable.ssl.", "broker.address.", "client.dns.", "socket.")
 
@@ -56,20 +59,37 @@ class Origin:
     attempts: int = 0
 
 
-def origin(record: Any) -> Origin:
-    """What a dead letter's headers say; of any other record, its own place."""
-    found = {key: value for key, value in record.headers() or () if value is not None and key.startswith(_OURS)}
-    here = Origin(record.topic(), record.partition(), record.offset(), record.timestamp()[1])
+def place(record: Any) -> Origin:
+    """Where a record is: its origin, unless it is a dead letter."""
+    return Origin(record.topic(), record.partition(), record.offset(), record.timestamp()[1])
+
+
+def origin(letter: Any) -> Origin:
+    """What a dead letter's headers say; its own place, where they say nothing that can be true.
+
+    Not to be asked of other records: whoever sends one writes into its headers what he likes.
+    """
+    found = {key: value for key, value in headers_of(letter) if value is not None and key.startswith(_OURS)}
+    here = place(letter)
     try:
+        if not _TOPIC.fullmatch(found[TOPIC]):
+            return here
         return Origin(
             found[TOPIC].decode(),
-            int(found[PARTITION]),
-            int(found[OFFSET]),
-            int(found.get(TIMESTAMP, here.timestamp)),
-            int(found.get(ATTEMPTS, 0)),
+            _number(found[PARTITION], _INT32),
+            _number(found[OFFSET], _INT64),
+            _number(found.get(TIMESTAMP, here.timestamp), _INT64, at_least=-1),
+            _number(found.get(ATTEMPTS, 0), _INT32),
         )
     except (KeyError, ValueError):
         return here
+
+
+def _number(told: bytes | int, below: int, at_least: int = 0) -> int:
+    number = int(told)
+    if not at_least <= number < below:
+        raise ValueError("a number that none of Kafka's can be")
+    return number
 
 
 class DeadLetters:
@@ -103,14 +123,16 @@ class DeadLetters:
             self._producer = Producer(config)
         self._refusals: Refusals = config["error_cb"]
 
-    def park(self, record: Any, error: SendError, attempt: int) -> str:
+    def park(self, record: Any, was: Origin, error: SendError, attempt: int) -> str:
         """Write one record there and wait for the acknowledgement; returns `topic[partition]@offset`.
+
+        `was` is where it was first, `attempt` how often it has been handed over.
 
         Raises:
             NotParked: it was not acknowledged.
             ConfigError: the broker refuses the producer's certificate or login.
         """
-        headers = self._headers(record, error, attempt)
+        headers = self._headers(record, was, error, attempt)
         with tracing.tracer().start_as_current_span(
             names.send(self.topic),
             kind=SpanKind.PRODUCER,
@@ -159,12 +181,11 @@ class DeadLetters:
     def _not_parked(self, why: str) -> NotParked:
         return NotParked(f"the record was not written to the dead-letter topic {self.topic}: {why}")
 
-    def _headers(self, record: Any, error: SendError, attempt: int) -> Headers:
-        own: Headers = [(key, value) for key, value in record.headers() or () if not key.startswith(_OURS)]
+    def _headers(self, record: Any, was: Origin, error: SendError, attempt: int) -> Headers:
+        own: Headers = [(key, value) for key, value in headers_of(record) if not key.startswith(_OURS)]
         if not extract_span(own)[1].get_span_context().is_valid:
             # Sent without a trace: it continues the one that began here, below the `process` span.
             own = inject(own)
-        was = origin(record)
         told = {
             TOPIC: was.topic,
             PARTITION: was.partition,

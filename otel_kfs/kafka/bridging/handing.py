@@ -13,11 +13,12 @@ import requests
 from otel_kfs import names
 from otel_kfs.errors import SendError
 from otel_kfs.kafka.bridging import outcomes, request_headers
-from otel_kfs.kafka.bridging.dead_letters import DeadLetters, origin
+from otel_kfs.kafka.bridging.dead_letters import DeadLetters, origin, place
 from otel_kfs.kafka.bridging.offsets import PartitionOffsets
 from otel_kfs.kafka.bridging.outcomes import Answer, Outcome, Policy
 from otel_kfs.kafka.bridging.retries import Limits, Requests, is_refusal, waiting_for
 from otel_kfs.kafka.handling import process
+from otel_kfs.kafka.headers import headers_of
 from otel_kfs.kafka.outages import Outages
 from otel_kfs.model_client import ModelClient
 
@@ -41,6 +42,7 @@ class Manner:
     limits: Limits
     on_refused: Policy
     on_unanswered: Policy
+    redrive: bool  # the records are dead letters, whose headers say where they come from
 
 
 class Model:
@@ -58,7 +60,7 @@ class Model:
             Abandoned: `stopped` said so between two requests.
         """
         self.requests.count = 0
-        headers: Mapping[str, str] = request_headers.of_record(record.headers())
+        headers: Mapping[str, str] = request_headers.of_record(headers_of(record))
         value = record.value() or b""
         return self.requests.until_answered(lambda: self._client.post(value, headers), limits, stopped)
 
@@ -78,7 +80,8 @@ def hand_over(
         Abandoned: the bridge ends or loses the partition before the record was answered.
     """
     record, started = task.record, time.monotonic()
-    attempt = origin(record).attempts + task.delivery
+    was = origin(record) if manner.redrive else place(record)
+    attempt = was.attempts + task.delivery
 
     def told(
         outcome: Outcome,
@@ -88,9 +91,9 @@ def hand_over(
     ) -> Answer:
         span.set_attribute(names.OUTCOME, outcome)
         taken = time.monotonic() - started
-        place = (record.topic(), record.partition(), record.offset())
+        here = (record.topic(), record.partition(), record.offset())
         count = model.requests.count
-        return Answer(*place, outcome, answer, refused, dead_letter, attempt=attempt, requests=count, duration=taken)
+        return Answer(*here, outcome, answer, refused, dead_letter, attempt=attempt, requests=count, duration=taken)
 
     became: Answer | None = None
     try:
@@ -102,7 +105,7 @@ def hand_over(
                 refusal = is_refusal(error)
                 policy = manner.on_refused if refusal else manner.on_unanswered
                 if policy == outcomes.DEAD_LETTER and dead_letters is not None:
-                    parked = dead_letters.park(record, error, attempt)
+                    parked = dead_letters.park(record, was, error, attempt)
                     became = told(outcomes.DEAD_LETTERED, refused=str(error), dead_letter=parked)
                 elif policy == outcomes.SKIP:
                     became = told(outcomes.REFUSED if refusal else outcomes.SKIPPED, refused=str(error))
