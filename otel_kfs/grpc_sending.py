@@ -14,6 +14,7 @@ from otel_kfs.encodings import Encoding, v2
 from otel_kfs.errors import ConfigError, MissingExtra, SendError, TooLarge
 from otel_kfs.model_access import ModelAccess, no_tls
 from otel_kfs.model_client import SHOWN_ANSWER, megabytes
+from otel_kfs.safe_tracing import SafeTracerProvider, guard_propagator
 from otel_kfs.sending import Sender
 
 _MAX_MESSAGE = 100_000_000  # bytes; gRPC's own limit is 4 MB, of what is received
@@ -173,7 +174,9 @@ def _libraries() -> tuple[Any, Any, Any, Any]:
             from tritonclient.grpc import service_pb2_grpc as services
     except ImportError as error:
         raise MissingExtra("gRPC's client of the V2 protocol (tritonclient)", "grpc") from error
-    return grpc, messages, services, lambda channel: intercept_channel(channel, client_interceptor())
+    guard_propagator()
+    traced = client_interceptor(SafeTracerProvider())
+    return grpc, messages, services, lambda channel: intercept_channel(channel, traced)
 
 
 def _answer(response: Any) -> dict[str, Any]:
