@@ -6,7 +6,7 @@ import importlib.util
 import os
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from otel_kfs import names, tls
@@ -25,7 +25,7 @@ _HANDSHAKE_FAILED = "Tls handshake failed"  # in what gRPC's core says of its ow
 _ROOTS = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"  # gRPC's own variable, of the authorities that it trusts
 
 
-class GrpcSender(Sender):
+class GrpcSender(Sender[dict[str, Any]]):
     """Sends images to a model server over gRPC; `send` returns the model's answer in V2's JSON form."""
 
     transport = names.GRPC
@@ -76,7 +76,7 @@ class GrpcSender(Sender):
         self._failure = grpc.RpcError
         self._model, self._target, self._timeout = model, target, timeout
 
-    def send_json(self, payload: Any, *, warmup: bool = False) -> Any:  # noqa: ARG002
+    def send_json(self, payload: Any, *, warmup: bool = False) -> NoReturn:  # noqa: ARG002
         """Not over gRPC.
 
         Raises:
