@@ -39,6 +39,7 @@ WRITE_SIDE = {
     "otel_kfs.tls",
     "otel_kfs.model_access",
     "otel_kfs.encodings",
+    "otel_kfs.upload",
     "otel_kfs.model_client",
     "otel_kfs.sent_image",
     "otel_kfs.sending",
@@ -170,8 +171,9 @@ def test_kafka_knows_neither_senders_nor_serving(module):
         ("otel_kfs.safe_tracing", set()),
         ("otel_kfs.tracing", {"otel_kfs.exporting", "otel_kfs.safe_tracing"}),
         ("otel_kfs.redaction_instrumentor", {"otel_kfs.redaction", "otel_kfs.tracing"}),
-        ("otel_kfs.model_client", {"otel_kfs.tracing", "otel_kfs.encodings"}),
-        ("otel_kfs.sent_image", {"otel_kfs.tracing", "otel_kfs.encodings"}),
+        ("otel_kfs.upload", {"otel_kfs.safe_tracing", "otel_kfs.tracing"}),
+        ("otel_kfs.model_client", {"otel_kfs.encodings", "otel_kfs.upload"}),
+        ("otel_kfs.sent_image", {"otel_kfs.tracing", "otel_kfs.encodings", "otel_kfs.upload"}),
     ],
 )
 def test_what_the_write_side_stands_on_imports_only_what_is_below_it(module, below):

@@ -3,7 +3,10 @@
 import asyncio
 from typing import Any
 
+import aiohttp
 import confluent_kafka
+import httpx
+import requests
 from opentelemetry.trace import Span
 from typing_extensions import assert_type
 
@@ -20,7 +23,11 @@ def senders() -> None:
     assert_type(delivered, Delivered)
     assert_type(delivered.offset, int)
     with otel_kfs.image_span(encoding="raw") as image:
-        assert_type(image.encode("cat.jpg"), bytes)
+        payload = image.encode("cat.jpg")
+        assert_type(payload, bytes)
+        body = image.body(payload)
+        requests.post("http://ingress", data=body, headers=body.headers)
+        httpx.post("http://ingress", content=body, headers=body.headers)
 
 
 def producers() -> None:
@@ -54,6 +61,13 @@ def consumers() -> None:
     assert_type(of_text.poll(), confluent_kafka.Message[str, str] | None)
     for text in otel_kfs.kafka.processing(of_text):
         assert_type(text.deserialized_value(), str | None)
+
+
+async def asyncio_uploads() -> None:
+    with otel_kfs.image_span() as image:
+        body = image.async_body(image.encode("cat.jpg"))
+        await httpx.AsyncClient().post("http://ingress", content=body, headers=body.headers)
+        await aiohttp.ClientSession().post("http://ingress", data=body, headers=body.headers)
 
 
 async def asyncio_clients() -> None:
