@@ -277,6 +277,23 @@ def test_statistics_need_no_optional_library_either():
     assert {record["p50_low_ns"] for record in records["statistics"]} == {None}
 
 
+def test_without_the_library_that_is_traced_automatic_instrumentation_says_nothing():
+    script = (
+        BLOCKED
+        + """
+import json, logging
+from opentelemetry.instrumentation.auto_instrumentation import _load
+from opentelemetry.instrumentation.distro import DefaultDistro
+logging.basicConfig(level=logging.INFO)
+real = _load.entry_points
+_load.entry_points = lambda group: [entry for entry in real(group=group) if entry.name == "otel_kfs_kafka"]
+_load._load_instrumentors(DefaultDistro())
+print(json.dumps([entry.name for entry in _load.entry_points(group="opentelemetry_instrumentor")]))
+"""
+    )
+    assert python(script) == ["otel_kfs_kafka"]
+
+
 def test_a_missing_library_is_answered_with_the_extra_that_brings_it():
     script = BLOCKED + (
         "import json, otel_kfs\ntry: otel_kfs.kafka.Producer\nexcept ImportError as e: print(json.dumps(str(e)))"
