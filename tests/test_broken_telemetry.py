@@ -15,6 +15,7 @@ from support import JPG, HttpServer, run_python
 import otel_kfs
 from otel_kfs import safe_tracing, tracing
 from otel_kfs.errors import InputError, SendError
+from otel_kfs.exec.spans import Spans, headers
 
 
 def fail(*_, **__):
@@ -136,6 +137,18 @@ def test_an_image_s_span_bounds_whatever_sends_it(broken, caplog):
         with otel_kfs.image_span(compression="gzip") as image:
             assert image.encode(JPG)[:2] == b"\x1f\x8b"
     assert failures(caplog) == {**OF_HTTP, "propagator": []}[broken]
+
+
+def test_another_program_is_run_and_its_headers_are_asked_for(broken, caplog):
+    made = Spans()
+    for number in range(3):
+        root = made.root(1, "http", "curl", "a run", number)
+        post = made.child(root, "POST", 1, promised=made.promise(root))
+        expected = {"traceparent"} if broken == "span end" else set()
+        assert set(headers(post.get_span_context())) == expected
+        post.end()
+        root.end(2)
+    assert failures(caplog) == OF_HTTP[broken]
 
 
 def test_the_user_s_exception_is_the_one_that_is_raised(broken, server):
