@@ -14,6 +14,7 @@ import orjson
 
 from otel_kfs.encodings import Encoded, Encoding
 from otel_kfs.errors import InputError, MissingExtra, SendError
+from otel_kfs.safe_tracing import SafePropagator, SafeTracerProvider
 
 NAME = "claim-check"
 _PREFIX = "otel-kfs/"  # of the keys, so that a lifecycle rule can tell these objects from others
@@ -37,7 +38,8 @@ class ClaimStore:
             raise MissingExtra("boto3 (with its instrumentation)", "claim-check") from error
         instrumentor = BotocoreInstrumentor()
         if not instrumentor.is_instrumented_by_opentelemetry:
-            instrumentor.instrument()
+            propagator = SafePropagator(instrumentor.propagator)
+            instrumentor.instrument(tracer_provider=SafeTracerProvider(), propagator=propagator)
         self.bucket = bucket
         self._where = f"bucket {bucket}" + (f" at {endpoint_url}" if endpoint_url else "")
         session = boto3.Session()

@@ -4,6 +4,7 @@
      +-- ConfigError         options or settings that can't work together
      |    +-- Mistakes       ... several at once, a line each
      +-- MissingExtra        a library that an extra of this package brings (also an ImportError)
+     |    +-- MissingLibrary  ... and that is the one to be traced, so that there is nothing to trace
      +-- InputError          a file, image or payload that can't be used
      +-- SendError           an image that did not reach the model, or was refused
      |    +-- TooLarge       ... because a limit of the broker, client or server is lower than its size
@@ -45,6 +46,10 @@ class MissingExtra(OtelKfsError, ImportError):
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed; run: pip install 'otel-kfs[{extra}]'")
         self.extra = extra
+
+
+class MissingLibrary(MissingExtra, ModuleNotFoundError):
+    """The library to be traced is not installed: as a ModuleNotFoundError `opentelemetry-instrument` passes it over."""
 
 
 class InputError(OtelKfsError):

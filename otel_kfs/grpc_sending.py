@@ -6,7 +6,7 @@ import importlib.util
 import os
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from otel_kfs import names, tls
@@ -14,6 +14,7 @@ from otel_kfs.encodings import Encoding, v2
 from otel_kfs.errors import ConfigError, MissingExtra, SendError, TooLarge
 from otel_kfs.model_access import ModelAccess, no_tls
 from otel_kfs.model_client import SHOWN_ANSWER, megabytes
+from otel_kfs.safe_tracing import SafeTracerProvider, guard_propagator
 from otel_kfs.sending import Sender
 
 _MAX_MESSAGE = 100_000_000  # bytes; gRPC's own limit is 4 MB, of what is received
@@ -24,7 +25,7 @@ _HANDSHAKE_FAILED = "Tls handshake failed"  # in what gRPC's core says of its ow
 _ROOTS = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"  # gRPC's own variable, of the authorities that it trusts
 
 
-class GrpcSender(Sender):
+class GrpcSender(Sender[dict[str, Any]]):
     """Sends images to a model server over gRPC; `send` returns the model's answer in V2's JSON form."""
 
     transport = names.GRPC
@@ -75,7 +76,7 @@ class GrpcSender(Sender):
         self._failure = grpc.RpcError
         self._model, self._target, self._timeout = model, target, timeout
 
-    def send_json(self, payload: Any, *, warmup: bool = False) -> Any:  # noqa: ARG002
+    def send_json(self, payload: Any, *, warmup: bool = False) -> NoReturn:  # noqa: ARG002
         """Not over gRPC.
 
         Raises:
@@ -173,7 +174,9 @@ def _libraries() -> tuple[Any, Any, Any, Any]:
             from tritonclient.grpc import service_pb2_grpc as services
     except ImportError as error:
         raise MissingExtra("gRPC's client of the V2 protocol (tritonclient)", "grpc") from error
-    return grpc, messages, services, lambda channel: intercept_channel(channel, client_interceptor())
+    guard_propagator()
+    traced = client_interceptor(SafeTracerProvider())
+    return grpc, messages, services, lambda channel: intercept_channel(channel, traced)
 
 
 def _answer(response: Any) -> dict[str, Any]:

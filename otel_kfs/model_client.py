@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 import requests
-from opentelemetry.context import Context, get_current
 from requests.structures import CaseInsensitiveDict
 
-from otel_kfs import names, tracing
 from otel_kfs.encodings import v2
 from otel_kfs.errors import ConfigError, SendError, TooLarge
+from otel_kfs.upload import Body
 
 # What the servers on the way to a model say of their limits, and the settings that raise them.
 _BODY_LIMITS = (
@@ -22,7 +20,6 @@ _BODY_LIMITS = (
     "nginx ingress: client_max_body_size; Istio/Envoy: the buffer filter's max_request_bytes"
 )
 SHOWN_ANSWER = 200  # characters of what a server says in an error that are shown
-_PIECE = 1 << 20  # bytes that are handed to the socket at a time
 
 
 def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
@@ -82,10 +79,7 @@ class ModelClient:
         sent = CaseInsensitiveDict(self._headers)
         sent.update(headers or {})
         try:
-            with _Upload(payload) as upload:
-                # requests takes anything that has pieces and a length; its types know only pieces of bytes.
-                pieces = cast("Iterable[bytes]", upload)
-                response = self._session.post(self.url, data=pieces, headers=sent, timeout=self._timeout)
+            response = self._session.post(self.url, data=Body(payload), headers=sent, timeout=self._timeout)
         except requests.RequestException as error:
             raise self._unanswered(error, len(payload)) from error
         if response.status_code >= 400:
@@ -142,37 +136,6 @@ def _parsed(response: requests.Response) -> Any:
     if (length := response.headers.get(v2.HEADER_LENGTH)) is not None:
         return v2.read_answer(response.content, length)
     return orjson.loads(response.content)
-
-
-class _Upload:
-    """A request's body whose way out is an `upload` span, and what follows until the answer a `wait` span.
-
-    Both lie in the request's own CLIENT span. The upload ends when the last piece is in the kernel's hands: of a small
-    body that says nothing, of a large one all but what the socket's buffers hold has then reached the server.
-    """
-
-    def __init__(self, payload: bytes) -> None:
-        self._payload = payload
-        self._sent: tuple[Context, int] | None = None  # in which span, and when
-
-    def __len__(self) -> int:
-        return len(self._payload)
-
-    def __iter__(self) -> Iterator[memoryview]:
-        context, start = get_current(), time.time_ns()
-        whole = memoryview(self._payload)
-        for at in range(0, len(whole), _PIECE):
-            yield whole[at : at + _PIECE]
-        self._sent = context, time.time_ns()
-        tracing.tracer().start_span(names.UPLOAD, context=context, start_time=start).end(self._sent[1])
-
-    def __enter__(self) -> _Upload:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._sent is not None:
-            context, start = self._sent
-            tracing.tracer().start_span(names.WAIT, context=context, start_time=start).end()
 
 
 def megabytes(size: int) -> str:

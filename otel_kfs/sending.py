@@ -8,7 +8,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from otel_kfs import names, tracing
 from otel_kfs.encodings import Encoding
@@ -18,14 +18,21 @@ from otel_kfs.sent_image import SentImage, form, sent_image
 
 if TYPE_CHECKING:
     import requests
+    from typing_extensions import TypeVar
 
     from otel_kfs.kafka.record_sender import Delivered
+
+    Answer = TypeVar("Answer", default=Any)
+else:
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")  # what `send` returns
 
 # What servers answer to a form that they do not know; KFServing's 500 is its JSON reader's, of bytes that are no text.
 _NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 500, 501})
 
 
-class Sender(ABC):
+class Sender(ABC, Generic[Answer]):
     """What the transports share: the root span, and the image on its way to a body.
 
     `encoding` is `json` (base64 in V1 JSON), `v2` (a BYTES tensor of the Open Inference Protocol, binary), `raw` (the
@@ -50,7 +57,7 @@ class Sender(ABC):
         self._form = form(encoding, compression, resize, cell, compressed_later=self.compresses_later)
         self._sequence = itertools.count()
 
-    def send(self, image: str | os.PathLike[str] | bytes, *, warmup: bool = False) -> Any:
+    def send(self, image: str | os.PathLike[str] | bytes, *, warmup: bool = False) -> Answer:
         """Send one image file (its path, or its bytes) in a trace of its own.
 
         A `warmup` is marked as such in its trace, and the tables leave it out.
@@ -62,7 +69,7 @@ class Sender(ABC):
         with self._root(warmup) as root:
             return self._deliver(root.encode(image), root.headers)
 
-    def send_json(self, payload: str | os.PathLike[str] | bytes, *, warmup: bool = False) -> Any:
+    def send_json(self, payload: str | os.PathLike[str] | bytes, *, warmup: bool = False) -> Answer:
         """Send one payload that is JSON already (a file's path, or its bytes), unchanged, in a trace of its own.
 
         Raises:
@@ -76,10 +83,10 @@ class Sender(ABC):
         return sent_image(self.transport, self._form, run_id=self.run_id, sequence=next(self._sequence), warmup=warmup)
 
     @abstractmethod
-    def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> Any: ...
+    def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> Answer: ...
 
 
-class HttpSender(Sender):
+class HttpSender(Sender[dict[str, Any]]):
     """Sends images straight to a model server, or to the ingress before it; `send` returns the model's answer."""
 
     transport = names.HTTP
@@ -117,7 +124,7 @@ class HttpSender(Sender):
             raise
 
 
-class KafkaSender(Sender):
+class KafkaSender(Sender["Delivered"]):
     """Sends images as records of a topic; `send` returns once the broker has acknowledged, with where they lie."""
 
     transport = names.KAFKA

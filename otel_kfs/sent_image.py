@@ -17,6 +17,7 @@ from otel_kfs.encodings import Encoded, Encoding
 from otel_kfs.encodings.compression import compress, compressor
 from otel_kfs.encodings.resizing import resized
 from otel_kfs.errors import ConfigError, InputError
+from otel_kfs.upload import AsyncBody, Body
 
 # The first bytes of what people send to image models, and its media type; anything else is refused before it travels.
 _SIGNATURES = {
@@ -143,6 +144,17 @@ class SentImage:
         self.span.set_attribute(names.PAYLOAD_SIZE, len(content))
         return content
 
+    def body(self, payload: bytes) -> Body:
+        """What `encode` or `encoded` returned last, as a body whose way out is an `upload` span, what follows a `wait`.
+
+        For requests (`data=`) and httpx (`content=`), together with its `headers`.
+        """
+        return Body(payload, self.headers)
+
+    def async_body(self, payload: bytes) -> AsyncBody:
+        """The same for asyncio: httpx (`content=`) and aiohttp (`data=`)."""
+        return AsyncBody(payload, self.headers)
+
     def _compressed(self, encoded: Encoded) -> bytes:
         self.headers = encoded.headers
         codec = self._form.compression
@@ -172,6 +184,18 @@ def image_span(
 
         with otel_kfs.image_span() as image:
             answer = await client.post(url, content=image.encode("cat.jpg"), headers=image.headers)
+
+    With a body of the image's, the upload and the waiting for the answer are spans of their own in the client's:
+
+        with otel_kfs.image_span() as image:
+            body = image.body(image.encode("cat.jpg"))
+            session.post(url, data=body, headers=body.headers)               # requests
+            client.post(url, content=body, headers=body.headers)             # httpx
+
+            body = image.async_body(image.encode("cat.jpg"))
+            await client.post(url, content=body, headers=body.headers)       # httpx
+            async with session.post(url, data=body, headers=body.headers):   # aiohttp
+                ...
 
     `transport` is "http" or "kafka". A `warmup` is left out of the tables. `encoding` is one of `json`, `v2`, `raw`,
     `cloudevent`; `compression` one of `gzip`, `zstd`, `lz4`; `resize` makes the image's shorter side so many pixels;

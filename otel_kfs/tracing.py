@@ -25,13 +25,16 @@ from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 from opentelemetry import trace
 
-from otel_kfs import names
+from otel_kfs import __version__, names
 from otel_kfs.errors import ConfigError
+from otel_kfs.safe_tracing import SafeTracerProvider, guard_propagator, report_failure
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from otel_kfs.exporting import Export
+
+__all__ = ["SCHEMA_URL", "configure", "flush", "instrument_requests", "report_failure", "tracer", "tracer_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ _log = logging.getLogger(__name__)
 # sooner than the 5 s that suit a network.
 _FILE_DELAY_MILLIS = 200
 
-_failed: set[str] = set()
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"  # the conventions that our spans' attributes follow
 
 # What `configure` was called with, for worker processes that begin with nothing but what they are handed.
 configured: tuple[str | None, str | None] | None = None
@@ -47,8 +50,13 @@ configured: tuple[str | None, str | None] | None = None
 
 @functools.cache
 def tracer() -> trace.Tracer:
-    """The tracer of every span that otel-kfs makes; its provider may be set before or after this call."""
-    return trace.get_tracer("otel_kfs")
+    """The tracer of every span that otel-kfs makes; its provider may be set before or after this call. Never raises."""
+    return tracer_of(None)
+
+
+def tracer_of(provider: trace.TracerProvider | None) -> trace.Tracer:
+    """The same, of another provider than the global one."""
+    return SafeTracerProvider(provider).get_tracer("otel_kfs", __version__, schema_url=SCHEMA_URL)
 
 
 def configure(service_name: str | None = None, *, traces_file: str | os.PathLike[str] | None = None) -> None:
@@ -95,20 +103,14 @@ def flush(timeout_seconds: float = 10.0) -> bool:
     return done == [True]
 
 
-def report_failure(what: str) -> None:
-    """Log the exception at hand, the first time that this part of telemetry fails in this process."""
-    if what not in _failed:
-        _failed.add(what)
-        _log.exception("telemetry failed (%s); what it watches goes on, and this is logged once", what)
-
-
 def instrument_requests() -> None:
     """Give every call by `requests` its CLIENT span, once, unless somebody already did."""
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
 
+    guard_propagator()
     instrumentor = RequestsInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.instrument()
+        instrumentor.instrument(tracer_provider=SafeTracerProvider())
 
 
 def _provider(service_name: str | None, traces_file: str | os.PathLike[str] | None) -> TracerProvider:

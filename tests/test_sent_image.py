@@ -5,8 +5,11 @@ import asyncio
 import aiohttp
 import httpx
 import pytest
+import requests
+from opentelemetry import trace
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.trace import SpanKind
 from support import JPG, PHOTO, HttpServer
 
@@ -62,6 +65,109 @@ def test_another_client_s_request_is_the_image_s_child_and_its_context_arrives(s
     }
     sent = f"00-{root.trace_id:032x}-{found['POST'].context.span_id:016x}-{root.trace_flags:02x}"
     assert server.requests[0].headers["traceparent"] == sent
+
+
+LARGE = JPG + bytes(3_000_000)  # more than a piece, and more than the socket's buffers hold
+
+
+def upload_by_requests(url):
+    with otel_kfs.image_span() as image, requests.Session() as session:
+        body = image.body(image.encode(LARGE))
+        return session.post(url, data=body, headers=body.headers).json()
+
+
+def upload_by_httpx(url):
+    with otel_kfs.image_span() as image, httpx.Client() as client:
+        body = image.body(image.encode(LARGE))
+        return client.post(url, content=body, headers=body.headers).json()
+
+
+async def upload_by_async_httpx(url):
+    async with httpx.AsyncClient() as client:
+        with otel_kfs.image_span() as image:
+            body = image.async_body(image.encode(LARGE))
+            return (await client.post(url, content=body, headers=body.headers)).json()
+
+
+async def upload_by_aiohttp(url):
+    async with aiohttp.ClientSession() as client:
+        with otel_kfs.image_span() as image:
+            body = image.async_body(image.encode(LARGE))
+            async with client.post(url, data=body, headers=body.headers) as answer:
+                return await answer.json(content_type=None)
+
+
+UPLOADS = pytest.mark.parametrize(
+    ("instrumentor", "send"),
+    [
+        (RequestsInstrumentor, upload_by_requests),
+        (HTTPXClientInstrumentor, upload_by_httpx),
+        (HTTPXClientInstrumentor, lambda url: asyncio.run(upload_by_async_httpx(url))),
+        (AioHttpClientInstrumentor, lambda url: asyncio.run(upload_by_aiohttp(url))),
+    ],
+    ids=["requests", "httpx", "httpx async", "aiohttp"],
+)
+
+
+@UPLOADS
+def test_another_client_s_upload_and_wait_are_spans_of_its_request(spans, server, instrumentor, send):
+    instrumentor().uninstrument()
+    instrumentor().instrument()
+    try:
+        assert send(f"{server.url}/v1/models/m:predict") == {"predictions": [1]}
+    finally:
+        instrumentor().uninstrument()
+    found = spans.get_finished_spans()
+    names = {span.context.span_id: span.name for span in found}
+    assert [(span.name, span.kind, span.parent and names[span.parent.span_id]) for span in found] == [
+        ("encode", SpanKind.INTERNAL, "send image"),
+        ("upload", SpanKind.INTERNAL, "POST"),
+        ("wait", SpanKind.INTERNAL, "POST"),
+        ("POST", SpanKind.CLIENT, "send image"),
+        ("send image", SpanKind.INTERNAL, None),
+    ]
+    _, upload, wait, post, _ = found
+    times = [post.start_time, upload.start_time, upload.end_time, wait.start_time, wait.end_time, post.end_time]
+    assert times == sorted(times)
+    assert upload.end_time == wait.start_time
+
+
+@UPLOADS
+def test_the_body_arrives_whole_and_with_its_length(server, instrumentor, send):
+    send(server.url)
+    (request,) = server.requests
+    with otel_kfs.image_span() as image:
+        payload = image.encode(LARGE)
+    assert request.body == payload
+    sent = {name: request.headers.get(name) for name in ("content-type", "content-length", "transfer-encoding")}
+    assert sent == {
+        "content-type": "application/json",
+        "content-length": str(len(payload)),
+        "transfer-encoding": None,
+    }
+
+
+def test_without_a_span_of_the_client_s_there_is_an_upload_alone(spans, server):
+    HTTPXClientInstrumentor().uninstrument()
+    upload_by_httpx(server.url)
+    assert [span.name for span in spans.get_finished_spans()] == ["encode", "upload", "send image"]
+
+
+def test_a_second_attempt_ends_the_wait_of_the_first(spans):
+    tracer = trace.get_tracer("a client")
+    with otel_kfs.image_span() as image:
+        body = image.body(b"{}")
+        with tracer.start_as_current_span("POST", kind=SpanKind.CLIENT):
+            assert [b"".join(body), b"".join(body)] == [b"{}", b"{}"]
+    found = [span.name for span in spans.get_finished_spans()]
+    assert found == ["upload", "wait", "upload", "wait", "POST", "send image"]
+
+
+def test_an_attempt_that_breaks_off_has_neither_upload_nor_wait(spans):
+    tracer = trace.get_tracer("a client")
+    with otel_kfs.image_span() as image, tracer.start_as_current_span("POST", kind=SpanKind.CLIENT):
+        next(iter(image.body(LARGE)))
+    assert [span.name for span in spans.get_finished_spans()] == ["POST", "send image"]
 
 
 def test_the_root_says_what_was_given(spans):

@@ -6,8 +6,13 @@ import threading
 import pytest
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from support import HttpServer, read_traces, run_python, start_python
 
+import otel_kfs
 from otel_kfs import configure, flush, tracing
 from otel_kfs.errors import ConfigError
 
@@ -166,6 +171,16 @@ def test_the_tracer_may_be_asked_for_from_any_thread(spans):
     thread.join()
     assert seen == [tracing.tracer()]
     assert flush()
+
+
+def test_spans_name_the_package_its_version_and_their_conventions(spans):
+    own, exporter = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
+    own.add_span_processor(SimpleSpanProcessor(exporter))
+    for tracer in (tracing.tracer(), tracing.tracer_of(own)):
+        tracer.start_span("a span").end()
+    found = [span.instrumentation_scope for span in spans.get_finished_spans() + exporter.get_finished_spans()]
+    scope = InstrumentationScope("otel_kfs", otel_kfs.__version__, "https://opentelemetry.io/schemas/1.44.0")
+    assert found == [scope, scope]
 
 
 def test_a_full_disk_is_said_and_costs_no_line_but_the_one_cut_off(tmp_path):

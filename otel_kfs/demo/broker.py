@@ -62,7 +62,7 @@ def create_topic(bootstrap_servers: str, topic: str) -> None:
         DemoError: the broker was not reached, or refuses.
     """
     from confluent_kafka import KafkaException
-    from confluent_kafka.admin import NewTopic
+    from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
     if not _answers(bootstrap_servers, seconds=10.0):
         raise DemoError(f"no broker answers at {bootstrap_servers}; check --bootstrap-servers and that it runs")

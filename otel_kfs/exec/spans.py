@@ -11,7 +11,9 @@ from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from otel_kfs import names
+from otel_kfs import __version__, names
+from otel_kfs.safe_tracing import SafePropagator, SafeTracer
+from otel_kfs.tracing import SCHEMA_URL
 
 
 class _Ids(IdGenerator):
@@ -37,11 +39,12 @@ class Spans:
 
     def __init__(self) -> None:
         # A scope of its own, because the tracer of a scope is shared by everyone in the process who asks for it.
-        self._tracer = trace.get_tracer("otel_kfs.exec")
+        tracer = trace.get_tracer("otel_kfs.exec", __version__, schema_url=SCHEMA_URL)
         self._ids: _Ids | None = None
-        if isinstance(self._tracer, Tracer):
-            ids = self._tracer.id_generator
-            self._ids = self._tracer.id_generator = ids if isinstance(ids, _Ids) else _Ids(ids)
+        if isinstance(tracer, Tracer):
+            ids = tracer.id_generator
+            self._ids = tracer.id_generator = ids if isinstance(ids, _Ids) else _Ids(ids)
+        self._tracer = SafeTracer(tracer)
 
     def root(self, start: int, transport: str, program: str, run_id: str, sequence: int) -> Span:
         """A new trace's `send image`."""
@@ -94,7 +97,9 @@ class Spans:
 def headers(context: SpanContext) -> dict[str, str]:
     """What the configured propagator sends along for a span's context."""
     carrier: dict[str, str] = {}
-    propagate.inject(carrier, trace.set_span_in_context(NonRecordingSpan(context), Context()))
+    SafePropagator(propagate.get_global_textmap()).inject(
+        carrier, trace.set_span_in_context(NonRecordingSpan(context), Context())
+    )
     return carrier
 
 

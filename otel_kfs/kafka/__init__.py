@@ -4,10 +4,10 @@ from __future__ import annotations
 
 try:
     import confluent_kafka  # noqa: F401
-except ImportError as error:
-    from otel_kfs.errors import MissingExtra
+except ModuleNotFoundError as error:
+    from otel_kfs.errors import MissingLibrary
 
-    raise MissingExtra("confluent-kafka", "kafka") from error
+    raise MissingLibrary("confluent-kafka", "kafka") from error
 
 from otel_kfs.kafka.aio import AIOConsumer, AIOProducer, AsyncDeserializingConsumer, AsyncSerializingProducer
 from otel_kfs.kafka.bridge import Bridge

@@ -10,16 +10,20 @@ import asyncio
 import functools
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import confluent_kafka.aio
 
 from otel_kfs.kafka import telemetry
+from otel_kfs.kafka.annotations import K, V
 from otel_kfs.kafka.client import error_type
 from otel_kfs.kafka.consumer import ReceiveClient
 from otel_kfs.kafka.delivery import SendClient, Sending, abandon, of_record
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # The methods that ours replace, also in the real classes themselves while an instrumentor is active.
 _Producer, _Consumer = confluent_kafka.aio.AIOProducer, confluent_kafka.aio.AIOConsumer
@@ -36,7 +40,7 @@ def _outer_client() -> Iterator[None]:
         telemetry.inner_client.reset(token)
 
 
-class AIOProducer(confluent_kafka.aio.AIOProducer):  # type: ignore[misc]
+class AIOProducer(confluent_kafka.aio.AIOProducer):
     """A `confluent_kafka.aio.AIOProducer` in every way: only `produce` does more."""
 
     def __init__(self, producer_conf: dict[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -44,7 +48,14 @@ class AIOProducer(confluent_kafka.aio.AIOProducer):  # type: ignore[misc]
             _init_producer(self, producer_conf, *args, **kwargs)
         _follow_producer(self, producer_conf)
 
-    async def produce(self, topic: str, value: Any = None, key: Any = None, *args: Any, **kwargs: Any) -> Any:
+    async def produce(
+        self,
+        topic: str,
+        value: str | bytes | None = None,
+        key: str | bytes | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> asyncio.Future[confluent_kafka.Message]:
         """Like `confluent_kafka.aio.AIOProducer.produce`; the span ends when the returned future is done."""
         client: SendClient | None = getattr(self, "_kfs", None)
         sending = None
@@ -61,7 +72,7 @@ class AIOProducer(confluent_kafka.aio.AIOProducer):  # type: ignore[misc]
         return future
 
 
-class AIOConsumer(confluent_kafka.aio.AIOConsumer):  # type: ignore[misc]
+class AIOConsumer(confluent_kafka.aio.AIOConsumer):
     """A `confluent_kafka.aio.AIOConsumer` in every way: only `poll` and `consume` do more."""
 
     group: str | None
@@ -71,39 +82,53 @@ class AIOConsumer(confluent_kafka.aio.AIOConsumer):  # type: ignore[misc]
             _init_consumer(self, consumer_conf, *args, **kwargs)
         _follow_consumer(self, consumer_conf)
 
-    async def poll(self, *args: Any, **kwargs: Any) -> Any:
+    async def poll(self, timeout: float = -1) -> confluent_kafka.Message | None:
         """Like `confluent_kafka.aio.AIOConsumer.poll`."""
         start = time.time_ns()
-        record = await _poll(self, *args, **kwargs)
+        record: confluent_kafka.Message | None = await _poll(self, timeout)
         if record is not None:
             _received(self, [record], start)
         return record
 
-    async def consume(self, *args: Any, **kwargs: Any) -> Any:
+    async def consume(self, num_messages: int = 1, timeout: float = -1) -> list[confluent_kafka.Message]:
         """Like `confluent_kafka.aio.AIOConsumer.consume`."""
         start = time.time_ns()
-        records = await _consume(self, *args, **kwargs)
+        records: list[confluent_kafka.Message] = await _consume(self, num_messages, timeout)
         if records:
             _received(self, records, start)
         return records
 
 
-class AsyncSerializingProducer(confluent_kafka.aio.AsyncSerializingProducer, AIOProducer):  # type: ignore[misc]
+class AsyncSerializingProducer(  # type: ignore[misc]
+    confluent_kafka.aio.AsyncSerializingProducer[K, V], AIOProducer
+):
     """A `confluent_kafka.aio.AsyncSerializingProducer` in every way (`await` its constructor), with `send` spans."""
 
     async def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[misc]
         with _outer_client():
-            await super().__init__(conf, **kwargs)  # type: ignore[misc]
+            await super().__init__(conf, **kwargs)
         _follow_producer(self, conf)
 
+    if TYPE_CHECKING:
 
-class AsyncDeserializingConsumer(confluent_kafka.aio.AsyncDeserializingConsumer, AIOConsumer):  # type: ignore[misc]
+        def __await__(self) -> Generator[Any, None, Self]:
+            """What is called `await`s its constructor."""
+
+
+class AsyncDeserializingConsumer(  # type: ignore[misc]
+    confluent_kafka.aio.AsyncDeserializingConsumer[K, V], AIOConsumer
+):
     """A `confluent_kafka.aio.AsyncDeserializingConsumer` in every way (`await` its constructor), with `poll` spans."""
 
     async def __init__(self, conf: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[misc]
         with _outer_client():
-            await super().__init__(conf, **kwargs)  # type: ignore[misc]
+            await super().__init__(conf, **kwargs)
         _follow_consumer(self, conf)
+
+    if TYPE_CHECKING:
+
+        def __await__(self) -> Generator[Any, None, Self]:
+            """What is called `await`s its constructor."""
 
 
 def _follow_producer(producer: Any, config: Any) -> None:

@@ -233,8 +233,8 @@ class _Run:
         while (record := self._consumer.poll(timeout)) is not None:
             if self._redrive is not None and self._redrive.is_beyond(record):
                 pass
-            elif record.error() is not None:
-                self._bridge._broker_error(record.error())
+            elif (error := record.error()) is not None:
+                self._bridge._broker_error(error)
             else:
                 records.append(record)
             if under_way + len(records) >= limit:

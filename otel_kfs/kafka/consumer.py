@@ -14,13 +14,14 @@ from opentelemetry.trace import Link, SpanKind
 
 from otel_kfs import names
 from otel_kfs.kafka import telemetry
+from otel_kfs.kafka.annotations import K, V
 from otel_kfs.kafka.client import configuration, poll_operation, process_operation
 from otel_kfs.kafka.delivery import Failure, mark_failed
 from otel_kfs.kafka.headers import extract_span, headers_of
 from otel_kfs.tracing import report_failure
 
 
-class Consumer(confluent_kafka.Consumer):  # type: ignore[misc]
+class Consumer(confluent_kafka.Consumer):
     """A `confluent_kafka.Consumer` in every way: only `poll` and `consume` do more.
 
     A call that brings records leaves one `poll {topic}` span per topic, from the call to its return, linked to the
@@ -38,24 +39,24 @@ class Consumer(confluent_kafka.Consumer):  # type: ignore[misc]
         if not telemetry.inner_client.get():
             self._kfs = ReceiveClient(config)
 
-    def poll(self, *args: Any, **kwargs: Any) -> Any:
+    def poll(self, timeout: float = -1) -> confluent_kafka.Message | None:
         """Like `confluent_kafka.Consumer.poll`."""
         start = time.time_ns()
-        record = super().poll(*args, **kwargs)
+        record = super().poll(timeout)
         if record is not None and self._kfs is not None:
             self._kfs.received([record], start)
         return record
 
-    def consume(self, *args: Any, **kwargs: Any) -> Any:
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[confluent_kafka.Message]:
         """Like `confluent_kafka.Consumer.consume`."""
         start = time.time_ns()
-        records = super().consume(*args, **kwargs)
+        records = super().consume(num_messages, timeout)
         if records and self._kfs is not None:
             self._kfs.received(records, start)
         return records
 
 
-class DeserializingConsumer(confluent_kafka.DeserializingConsumer, Consumer):  # type: ignore[misc]
+class DeserializingConsumer(confluent_kafka.DeserializingConsumer[K, V], Consumer):  # type: ignore[misc]
     """A `confluent_kafka.DeserializingConsumer` in every way, whose polls have spans.
 
     A span ends before key and value are deserialised, where the real class gets the record from its base class.

@@ -8,7 +8,7 @@ import time
 from contextlib import AbstractContextManager
 from contextvars import Token
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, overload
 
 import confluent_kafka
 from opentelemetry import context as otel_context
@@ -19,6 +19,7 @@ from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRec
 
 from otel_kfs import names
 from otel_kfs.kafka import telemetry
+from otel_kfs.kafka.annotations import M, Polled, PolledAsync, Record
 from otel_kfs.kafka.client import Operation, process_operation
 from otel_kfs.kafka.delivery import mark_failed, of_record
 from otel_kfs.kafka.headers import extract_span, headers_of
@@ -33,7 +34,7 @@ _TIMESTAMP_TYPES = {
 
 
 def process(
-    record: Any, *, consumer: Any = None, group: str | None = None, links: bool = False, trusted: bool = True
+    record: Record, *, consumer: object = None, group: str | None = None, links: bool = False, trusted: bool = True
 ) -> AbstractContextManager[Span]:
     """Bound what is done with one record: a `process {topic}` span, current inside the `with`.
 
@@ -48,7 +49,11 @@ def process(
     return _Process(record, _of_group(group) if client is None else client.process, links, trusted)
 
 
-def processing(consumer: Any, timeout: float = -1, *, links: bool = False) -> Processing:
+@overload
+def processing(consumer: PolledAsync[M], timeout: float = -1, *, links: bool = False) -> Processing[M]: ...
+@overload
+def processing(consumer: Polled[M], timeout: float = -1, *, links: bool = False) -> Processing[M]: ...
+def processing(consumer: Any, timeout: float = -1, *, links: bool = False) -> Processing[Any]:
     """Iterate over a consumer's records, each with its `process` span: the span covers exactly the loop's body.
 
     `for record in processing(consumer, 1.0):`, or `async for` with an asyncio consumer. The iteration ends when no
@@ -62,7 +67,7 @@ def processing(consumer: Any, timeout: float = -1, *, links: bool = False) -> Pr
     return Processing(consumer, timeout, links)
 
 
-class Processing:
+class Processing(Generic[M]):
     """The records of `processing()`; an iterator, an asynchronous iterator and a context manager."""
 
     def __init__(self, consumer: Any, timeout: float, links: bool) -> None:
@@ -71,27 +76,27 @@ class Processing:
         self._links = links
         self._open: AbstractContextManager[Span] | None = None
 
-    def __iter__(self) -> Processing:
+    def __iter__(self) -> Processing[M]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> M:
         self.close()
-        record = self._consumer.poll(self._timeout)
+        record: M | None = self._consumer.poll(self._timeout)
         if record is None:
             raise StopIteration
         return self._begin(record)
 
-    def __aiter__(self) -> Processing:
+    def __aiter__(self) -> Processing[M]:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> M:
         self.close()
-        record = await self._consumer.poll(self._timeout)
+        record: M | None = await self._consumer.poll(self._timeout)
         if record is None:
             raise StopAsyncIteration
         return self._begin(record)
 
-    def __enter__(self) -> Processing:
+    def __enter__(self) -> Processing[M]:
         return self
 
     def __exit__(
@@ -108,7 +113,7 @@ class Processing:
     def __del__(self) -> None:
         self.close()
 
-    def _begin(self, record: Any) -> Any:
+    def _begin(self, record: M) -> M:
         if record.error() is None:
             self._open = process(record, consumer=self._consumer, links=self._links)
             self._open.__enter__()

@@ -26,6 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_kfs.kafka.foresight import ContextFields
 from otel_kfs.kafka.telemetry import carries_more
+from otel_kfs.safe_tracing import SafePropagator
 
 HeaderValue = str | bytes | None
 Headers = Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]
@@ -42,12 +43,15 @@ class _Propagation:
     def __init__(self, propagator: TextMapPropagator) -> None:
         self.propagator = propagator
         self.fields = frozenset(propagator.fields)
-        self.is_default = type(propagator) is CompositePropagator and [
-            type(part) for part in propagator._propagators
-        ] == [TraceContextTextMapPropagator, W3CBaggagePropagator]
+        itself = propagator.propagator if isinstance(propagator, SafePropagator) else propagator
+        self.is_default = type(itself) is CompositePropagator and [type(part) for part in itself._propagators] == [
+            TraceContextTextMapPropagator,
+            W3CBaggagePropagator,
+        ]
 
 
-_last = _Propagation(propagate.get_global_textmap())
+# Not yet the process's own: one that fails must not do so at the import of this module.
+_last = _Propagation(CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()]))
 
 
 def _propagation() -> _Propagation:

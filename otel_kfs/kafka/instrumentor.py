@@ -22,10 +22,10 @@ from otel_kfs.kafka.producer import Producer, SerializingProducer
 _log = logging.getLogger(__name__)
 
 # In C: nothing can be changed in these classes themselves, so whoever holds one from before holds the untraced one.
-_IN_C = {confluent_kafka.Producer: Producer, confluent_kafka.Consumer: Consumer}
+_IN_C: dict[type[Any], type[Any]] = {confluent_kafka.Producer: Producer, confluent_kafka.Consumer: Consumer}
 
 # In Python, derived from those: what is made by calling one is ours, whenever the caller got hold of the class.
-_DERIVED = {
+_DERIVED: dict[type[Any], type[Any]] = {
     confluent_kafka.SerializingProducer: SerializingProducer,
     confluent_kafka.DeserializingConsumer: DeserializingConsumer,
 }

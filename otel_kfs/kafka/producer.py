@@ -9,6 +9,7 @@ import confluent_kafka
 
 from otel_kfs import names
 from otel_kfs.kafka import telemetry
+from otel_kfs.kafka.annotations import K, V
 from otel_kfs.kafka.client import configuration
 from otel_kfs.kafka.delivery import BatchSending, DeliveryCallback, SendClient, Sending, abandon
 from otel_kfs.kafka.headers import Headers
@@ -16,7 +17,7 @@ from otel_kfs.kafka.headers import Headers
 _ONLY_ERRORS = "delivery.report.only.error"
 
 
-class Producer(confluent_kafka.Producer):  # type: ignore[misc]
+class Producer(confluent_kafka.Producer):
     """A `confluent_kafka.Producer` in every way: only `produce` and `produce_batch` do more.
 
     Each record's headers carry the context of its own `send {topic}` span, a child of the current one. The span ends
@@ -60,7 +61,7 @@ class Producer(confluent_kafka.Producer):  # type: ignore[misc]
             callback = on_delivery
         client = self._kfs
         if client is None:
-            super().produce(topic, value, key, partition, callback, None, timestamp, headers)
+            super().produce(topic, value, key, partition, callback, None, timestamp, headers)  # type: ignore[arg-type]
             return
         if callback is None:
             callback = self._kfs_on_delivery
@@ -68,7 +69,7 @@ class Producer(confluent_kafka.Producer):  # type: ignore[misc]
             callback = _only_errors(callback)
         report, headers = client.start(topic, value, key, headers, callback)
         try:
-            super().produce(topic, value, key, partition, report, None, timestamp, headers)
+            super().produce(topic, value, key, partition, report, None, timestamp, headers)  # type: ignore[arg-type]
         except BaseException as error:
             if isinstance(report, Sending):
                 report.refused(error)
@@ -127,7 +128,7 @@ class Producer(confluent_kafka.Producer):  # type: ignore[misc]
         return callback if batch is None else batch.report_to(callback)
 
 
-class SerializingProducer(confluent_kafka.SerializingProducer, Producer):  # type: ignore[misc]
+class SerializingProducer(confluent_kafka.SerializingProducer[K, V], Producer):  # type: ignore[misc]
     """A `confluent_kafka.SerializingProducer` in every way, whose records have `send` spans.
 
     A span starts once key and value are serialised, where the real class hands the record to its base class.

@@ -15,10 +15,9 @@ from opentelemetry.trace import INVALID_SPAN, Span, TracerProvider
 from otel_kfs import __version__
 from otel_kfs.kafka.foresight import ContextFields, Foreseen, Foresight, StartSpan
 from otel_kfs.kafka.metrics import Metrics
-from otel_kfs.tracing import report_failure
+from otel_kfs.tracing import SCHEMA_URL, report_failure
 
 SCOPE = "otel_kfs.kafka"
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 
 # True while an asyncio client makes the blocking client inside of it: the outer one has the spans.
 inner_client: ContextVar[bool] = ContextVar("otel_kfs_inner_client", default=False)

@@ -31,7 +31,7 @@ _models: list[weakref.ref[Any]] = []
 def use_provider(provider: TracerProvider | None) -> None:
     """Send the spans of steps to this provider from now on; None: to the global one."""
     global _tracer  # noqa: PLW0603 - a process has one server
-    _tracer = None if provider is None else provider.get_tracer("otel_kfs")
+    _tracer = None if provider is None else tracing.tracer_of(provider)
 
 
 def tracer() -> Tracer:

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support import HttpServer, wait_until
 
-from otel_kfs import tracing
+from otel_kfs import safe_tracing
 from otel_kfs.kafka import Bridge, Consumer, Producer, telemetry
 
 GROUP = "a group"
@@ -57,7 +57,7 @@ def fetch(broker: str) -> Callable[..., list[Any]]:
 @pytest.fixture(autouse=True)
 def _failures_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test hears of the first failure, which is logged once in a process."""
-    monkeypatch.setattr(tracing, "_failed", set())
+    monkeypatch.setattr(safe_tracing, "_failed", set())
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_kfs.kafka import headers, telemetry
 from otel_kfs.kafka.client import client_attributes, send_operation
+from otel_kfs.safe_tracing import SafePropagator
 
 pytestmark = pytest.mark.kafka
 
@@ -80,6 +81,12 @@ def found(context):
 def test_headers_are_read_as_the_propagator_reads_them(pairs, with_baggage):
     pairs = [*pairs, ("baggage", b"k=v")] if with_baggage else pairs
     assert found(headers.extract(pairs)) == found(long_way(headers.extract, pairs))
+
+
+def test_the_default_propagator_is_short_cut_where_it_is_guarded_too(monkeypatch):
+    default = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
+    monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", SafePropagator(default))
+    assert headers._propagation().is_default
 
 
 # --- the provider ---

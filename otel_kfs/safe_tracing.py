@@ -1,0 +1,203 @@
+"""What keeps a failure of telemetry away from what it watches: it is logged, once for each part, and that is all.
+
+The SDK and OpenTelemetry's own instrumentations let an exception of a sampler, a span processor or a propagator through
+to the program that they watch. This package's spans, and those of the instrumentations that it turns on, come from a
+`SafeTracerProvider`, and headers are read and written through a `SafePropagator`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import (
+    DefaultGetter,
+    DefaultSetter,
+    Getter,
+    Setter,
+    TextMapPropagator,
+)
+from opentelemetry.trace import NonRecordingSpan, Span, Status, StatusCode, Tracer, TracerProvider
+
+R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
+
+_failed: set[Any] = set()
+
+
+def report_failure(what: str) -> None:
+    """Log the exception at hand, the first time that this part of telemetry fails in this process.
+
+    What fails at a place of its own code that failed before is the same failure, whoever met it.
+    """
+    place = _place(sys.exc_info()[2])
+    if what not in _failed and place not in _failed:
+        _log.exception("telemetry failed (%s); what it watches goes on, and this is logged once", what)
+    _failed.update((what, place))
+
+
+def _place(traceback: Any) -> tuple[str, int] | None:
+    """The file and line that an exception was raised at."""
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return None if traceback is None else (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno)
+
+
+def guarded(what: str) -> Callable[[Callable[..., R]], Callable[..., R | None]]:
+    """Make a function of telemetry return None where it would raise."""
+
+    def decorate(function: Callable[..., R]) -> Callable[..., R | None]:
+        @functools.wraps(function)
+        def safe(*args: Any, **kwargs: Any) -> R | None:
+            try:
+                return function(*args, **kwargs)
+            except Exception:
+                report_failure(what)
+                return None
+
+        return safe
+
+    return decorate
+
+
+def guard_end(span: Any) -> None:
+    """Let a span end without raising, whoever ends it."""
+    if span.is_recording() and "end" not in vars(span):
+        span.end = functools.partial(_end, span.end)
+
+
+def _end(end: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    try:
+        end(*args, **kwargs)
+    except Exception:
+        report_failure("the end of a span")
+
+
+@guarded("the exception on a span")
+def _mark(span: Span, error: Exception, record_exception: bool, set_status_on_exception: bool) -> None:
+    """What OpenTelemetry's own `use_span` does with an exception."""
+    if not span.is_recording():
+        return
+    if record_exception:
+        span.record_exception(error)
+    if set_status_on_exception:
+        span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+
+
+class SafeTracerProvider(TracerProvider):
+    """The provider given, or the global one, whose tracers never raise."""
+
+    guard: Callable[[Any], None] = staticmethod(guard_end)  # what every span gets
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._provider = provider
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
+        """A tracer that never raises."""
+        provider = self._provider or trace.get_tracer_provider()
+        return SafeTracer(provider.get_tracer(*args, **kwargs), self.guard)
+
+
+class SafeTracer(Tracer):
+    """A tracer whose span, where none can be made, is one that records nothing and leads to the same trace."""
+
+    def __init__(self, tracer: Tracer, guard: Callable[[Any], None] = guard_end) -> None:
+        self._tracer = tracer
+        self._guard = guard
+
+    def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
+        """A span, not current."""
+        try:
+            span = self._tracer.start_span(name, context, *args, **kwargs)
+        except Exception:
+            report_failure("the start of a span")
+            return NonRecordingSpan(trace.get_current_span(context).get_span_context())
+        try:
+            self._guard(span)
+        except Exception:  # a class of somebody else's, with slots
+            report_failure("the guard of a span")
+        return span
+
+    @contextmanager
+    def start_as_current_span(  # type: ignore[override]
+        self,
+        name: str,
+        context: Context | None = None,
+        *args: Any,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+        end_on_exit: bool = True,
+        **kwargs: Any,
+    ) -> Iterator[Span]:
+        """A span, current inside the `with`."""
+        marks = {"record_exception": record_exception, "set_status_on_exception": set_status_on_exception}
+        span = self.start_span(name, context, *args, **marks, **kwargs)
+        with trace.use_span(span, end_on_exit, record_exception=False, set_status_on_exception=False):
+            try:
+                yield span
+            except Exception as error:
+                _mark(span, error, **marks)
+                raise
+
+
+class SafePropagator(TextMapPropagator):
+    """The propagator given; what it can't read is as if it were not there, and what it can't write is left out."""
+
+    def __init__(self, propagator: TextMapPropagator) -> None:
+        self.propagator = propagator
+
+    def extract(
+        self,
+        carrier: Any,
+        context: Context | None = None,
+        getter: Getter[Any] = DefaultGetter(),  # noqa: B008
+    ) -> Context:
+        """The context in these headers."""
+        try:
+            return self.propagator.extract(carrier, context, getter)
+        except Exception:
+            report_failure("reading trace context")
+            return Context() if context is None else context
+
+    def inject(
+        self,
+        carrier: Any,
+        context: Context | None = None,
+        setter: Setter[Any] = DefaultSetter(),  # noqa: B008
+    ) -> None:
+        """Write the context into these headers."""
+        try:
+            self.propagator.inject(carrier, context, setter)
+        except Exception:
+            report_failure("writing trace context")
+
+    @property
+    def fields(self) -> set[str]:
+        """The headers that are read and written."""
+        try:
+            return self.propagator.fields
+        except Exception:
+            report_failure("the names of trace context")
+            return set()
+
+
+def guard_propagator() -> Callable[[], None]:
+    """Put a SafePropagator before the global one, unless one is there; returns what takes it away again."""
+    before = propagate.get_global_textmap()
+    if isinstance(before, SafePropagator):
+        return lambda: None
+    safe = SafePropagator(before)
+    propagate.set_global_textmap(safe)
+
+    def undo() -> None:
+        if propagate.get_global_textmap() is safe:
+            propagate.set_global_textmap(before)
+
+    return undo

@@ -1,0 +1,73 @@
+"""A request's body whose way out is an `upload` span, and what follows until the answer a `wait` span.
+
+Both lie in the request's own CLIENT span. The upload ends when the last piece is in the kernel's hands: of a small
+body that says nothing, of a large one all but what the socket's buffers hold has then reached the server.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, cast
+
+from opentelemetry import trace
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+
+from otel_kfs import names, tracing
+from otel_kfs.safe_tracing import guarded
+
+_PIECE = 1 << 20  # bytes that are handed to the client at a time
+
+
+class _Upload:
+    """What bodies have in common: their length, and their spans."""
+
+    def __init__(self, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self._payload = payload
+        self._wait: Span = INVALID_SPAN
+        # Without the length, clients that are given pieces send chunks, which not every server takes.
+        self.headers: Mapping[str, str] = {**(headers or {}), "content-length": str(len(payload))}
+
+    def __len__(self) -> int:
+        return len(self._payload)
+
+    def _pieces(self) -> Iterator[bytes]:
+        self._wait.end()  # of an attempt before this one
+        context, start = get_current(), time.time_ns()
+        whole = memoryview(self._payload)
+        for at in range(0, len(whole), _PIECE):
+            # Every client takes a memoryview, and their types know only bytes.
+            yield cast("bytes", whole[at : at + _PIECE])
+        self._sent(context, start)
+
+    @guarded("the upload span")
+    def _sent(self, context: Context, start: int) -> None:
+        end, tracer = time.time_ns(), tracing.tracer()
+        tracer.start_span(names.UPLOAD, context=context, start_time=start).end(end)
+        request: Any = trace.get_current_span(context)
+        if request.is_recording() and getattr(request, "kind", None) is SpanKind.CLIENT:
+            self._wait = tracer.start_span(names.WAIT, context=context, start_time=end)
+            # No client says that the answer is there, but the end of its span does.
+            request.end = functools.partial(_answered, self._wait, request.end)
+
+
+def _answered(wait: Span, end: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    wait.end()
+    end(*args, **kwargs)
+
+
+class Body(_Upload):
+    """For clients that block: `data=` of requests, `content=` of httpx."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces()
+
+
+class AsyncBody(_Upload):
+    """For asyncio clients: `content=` of httpx, `data=` of aiohttp."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces():
+            yield piece
