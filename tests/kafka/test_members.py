@@ -47,16 +47,27 @@ def test_every_public_member_is_there_and_only_ours_differ(ours, theirs):
     )
 
 
-@pytest.mark.parametrize("method", ["produce", "produce_batch"])
-def test_our_methods_take_what_the_real_ones_take(method):
-    ours = inspect.signature(getattr(Producer, method)).parameters.values()
-    assert [(parameter.name, parameter.default) for parameter in ours] == parameters("Producer", method)
+@pytest.mark.parametrize(
+    ("cls", "method"),
+    [(Producer, "produce"), (Producer, "produce_batch"), (Consumer, "poll"), (Consumer, "consume")],
+)
+def test_our_methods_take_what_the_real_ones_take(cls, method):
+    ours = inspect.signature(getattr(cls, method)).parameters.values()
+    assert [(parameter.name, parameter.default) for parameter in ours] == parameters(cls.__name__, method)
 
 
-@pytest.mark.parametrize("method", ["poll", "consume"])
-def test_our_consumer_s_methods_hand_all_arguments_on(method):
-    kinds = [parameter.kind for parameter in inspect.signature(getattr(Consumer, method)).parameters.values()]
-    assert kinds[1:] == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
+@pytest.mark.parametrize("cls", [confluent_kafka.Consumer, Consumer])
+def test_a_consumer_s_arguments_are_taken_by_place_and_by_name(cls):
+    consumer = cls({**MOCK, "group.id": "g"})
+    consumer.assign([])
+    assert [consumer.poll(0), consumer.poll(timeout=0)] == [None, None]
+    assert [consumer.consume(2, 0), consumer.consume(num_messages=2, timeout=0)] == [[], []]
+    for wrong in (("0",), (None,), (0, 0, 0)):
+        with pytest.raises(TypeError):
+            consumer.poll(*wrong)
+        with pytest.raises(TypeError):
+            consumer.consume(*wrong)
+    consumer.close()
 
 
 NAMES = [name for name, _ in parameters("Producer", "produce")][1:]
