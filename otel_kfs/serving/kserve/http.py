@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from opentelemetry.trace import TracerProvider
 
@@ -85,11 +85,13 @@ def _without_pieces(stack: Any) -> Any:
 
 
 class FreshContext:
-    """ASGI middleware that starts each request without the context of the one before it.
+    """ASGI middleware that leaves nothing of a request's context to the next one on the same connection.
 
     A large body makes uvicorn pause and resume reading. It resumes from inside the request, so asyncio runs whatever
     arrives on that connection from then on in that request's context: without this, the next request on a kept-alive
-    connection became a child of the last one's span.
+    connection became a child of the last one's span. So the server is called in the context that the request came in.
+
+    That one holds, what a middleware around this app attached with it; what the server was started in does not.
 
     Health, listing and metrics requests are answered without spans, whoever instrumented the app.
     """
@@ -97,17 +99,35 @@ class FreshContext:
     def __init__(self, app: App) -> None:
         # FastAPI looks along `.app` for an instrumentation, and makes SERVER spans of its own where it finds none.
         self.app = app
+        self._started_in: Context | None = None
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Pass the request on in an empty context, with the parent's headers where they are looked for."""
+        """Pass the request on in its own context, with the parent's headers where they are looked for."""
+        around = get_current()
+        if scope["type"] == "lifespan":
+            self._started_in = around
+        elif around is self._started_in:
+            around = Context()
         if scope["type"] == "http":
             _find_parent(scope)
-        token = attach(Context())
+        scope["otel_kfs.around"] = around
+        token = attach(around)
         try:
             with suppress_http_instrumentation() if _is_health(scope) else nullcontext():
-                await self.app(scope, receive, send)
+                await self.app(scope, _called_in(around, receive), _called_in(around, send))
         finally:
             detach(token)
+
+
+def _called_in(context: Context, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def call(*args: Any) -> Any:
+        token = attach(context)
+        try:
+            return await function(*args)
+        finally:
+            detach(token)
+
+    return call
 
 
 def _is_health(scope: MutableMapping[str, Any]) -> bool:
@@ -149,7 +169,13 @@ class BodyWatch:
                     received(headers_seen, time.time_ns(), size)
             return message
 
-        await self.app(scope, watched, send)
+        # The instrumentation's SERVER span is made in a context that holds the request's headers alone.
+        around = scope.get("otel_kfs.around") or Context()
+        token = attach(Context({**around, **get_current()}))
+        try:
+            await self.app(scope, watched, send)
+        finally:
+            detach(token)
 
 
 @guarded("the arrival of a request")
