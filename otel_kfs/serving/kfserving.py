@@ -75,6 +75,7 @@ def _instrument_server(provider: TracerProvider | None = None) -> None:
         raise MissingExtra("opentelemetry-instrumentation-tornado", "kfserving") from error
     from kfserving import kfserver
     from kfserving.handlers import http
+    from tornado.web import Application
 
     use_provider(provider)
     _server.on_undo(lambda: use_provider(None))
@@ -89,10 +90,35 @@ def _instrument_server(provider: TracerProvider | None = None) -> None:
     for handler in (kfserver.LivenessHandler, kfserver.HealthHandler, kfserver.ListHandler):
         if done not in vars(handler):
             _server.set(handler, done, True)
+    # KFServing serves no metrics: whoever asks for them all the same, as Prometheus does, is answered by tornado.
+    _server.set(Application, "get_handler_delegate", _without_metrics(Application.get_handler_delegate, done))
     # `initialize` comes before the instrumentation looks for the parent.
     _server.set(http.HTTPHandler, "initialize", _with_parent(http.HTTPHandler.initialize))
     for handler in (http.PredictHandler, http.ExplainHandler):
         _server.set(handler, "post", _with_receive(handler.post))
+
+
+def _without_metrics(original: Callable[..., Any], done: str) -> Callable[..., Any]:
+    from tornado.web import ErrorHandler, HTTPError, RequestHandler
+
+    class Untraced(RequestHandler):  # type: ignore[misc]
+        """Answers as tornado's ErrorHandler, which the instrumentation may have changed by now."""
+
+        def initialize(self, status_code: int) -> None:
+            self.status_code = status_code
+
+        def prepare(self) -> None:
+            raise HTTPError(self.status_code)
+
+    setattr(Untraced, done, True)
+
+    @functools.wraps(original)
+    def get_handler_delegate(app: Any, request: Any, target: type[Any], *args: Any, **kwargs: Any) -> Any:
+        if target is ErrorHandler and request.path == "/metrics":
+            target = Untraced
+        return original(app, request, target, *args, **kwargs)
+
+    return get_handler_delegate
 
 
 def _with_parent(original: Callable[..., None]) -> Callable[..., None]:

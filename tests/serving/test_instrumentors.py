@@ -20,7 +20,8 @@ def everything(sdk):
         from kfserving.handlers import http
         classes = [http.HTTPHandler, http.PredictHandler, http.ExplainHandler, kfserver.LivenessHandler,
                    kfserver.HealthHandler, kfserver.ListHandler, kfserver.KFServer,
-                   kfmodel_repository.KFModelRepository, tornado.web.RequestHandler, tornado.httpclient.AsyncHTTPClient]
+                   kfmodel_repository.KFModelRepository, tornado.web.RequestHandler, tornado.web.Application,
+                   tornado.httpclient.AsyncHTTPClient]
     else:
         import fastapi, httpx, kserve.model_server, starlette.background
         from kserve import inference_client, model_repository
