@@ -13,7 +13,7 @@ from opentelemetry.trace import TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import incoming
-from otel_kfs.serving.guard import SafeTracerProvider, guard_propagator, guard_span, guarded
+from otel_kfs.serving.guard import SafeTracerProvider, guard_propagator, guard_span, guarded, record_once
 from otel_kfs.serving.imports import when_imported
 from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import received, role_of, trace_steps, untrace_all, use_provider
@@ -141,10 +141,15 @@ def _find_parent(handler: Any) -> None:
 
 def _with_receive(original: Callable[..., Any]) -> Callable[..., Any]:
     # tornado runs it inside the SERVER span; the request object was made when the headers were, and kept the time.
+    # What it raises, tornado answers, and the instrumentation ends the span before anybody else hears of it.
     @functools.wraps(original)
-    def post(handler: Any, *args: Any, **kwargs: Any) -> Any:
+    async def post(handler: Any, *args: Any, **kwargs: Any) -> Any:
         _arrived(handler)
-        return original(handler, *args, **kwargs)
+        try:
+            return await original(handler, *args, **kwargs)
+        except Exception as error:
+            record_once(error, otel_trace.get_current_span())
+            raise
 
     return post
 

@@ -186,6 +186,13 @@ def test_an_exception_is_recorded_once_on_the_innermost_span(servers, infer, tra
     ]
 
 
+@pytest.mark.parametrize(("model", "by_the_server"), [("no-such", True), ("refuses", False)])
+def test_a_client_s_error_is_recorded_once_where_it_was_raised(servers, infer, trace_id, model, by_the_server):
+    infer("predictor", model, trace_id)
+    spans = trace_of(servers, trace_id, {"predictor"})
+    assert [(span.kind == SERVER, span.events) for span in spans if span.events] == [(by_the_server, ("exception",))]
+
+
 def test_a_call_without_a_trace_starts_one(servers, infer):
     before = {span.trace_id for span in read(servers)}
     infer("predictor", "sync")

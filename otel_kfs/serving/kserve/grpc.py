@@ -165,8 +165,8 @@ def _end(span: Span, context: _Context, error: BaseException | None) -> None:
     if code in _SERVER_ERRORS:
         span.set_attribute(names.ERROR_TYPE, code)
         span.set_status(Status(StatusCode.ERROR, f"{code}: {details}"))
-        if error is not None and is_news(error, span):
-            span.record_exception(error.__context__ or error)
+    if isinstance(error, Exception) and is_news(error, span):
+        span.record_exception(error.__context__ or error)
     span.end()
 
 

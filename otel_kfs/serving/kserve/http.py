@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,7 +17,7 @@ from opentelemetry.trace import TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import incoming
-from otel_kfs.serving.guard import SafeTracerProvider, guard_span, guarded
+from otel_kfs.serving.guard import SafeTracerProvider, guard_span, guarded, record_once
 from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import received
 
@@ -58,7 +60,7 @@ def instrument(patches: Patches, provider: TracerProvider | None) -> None:
         FastAPIInstrumentor.instrument_app(app, tracer_provider=safe)
         patches.on_undo(lambda: _without_rebuild(app, FastAPIInstrumentor.uninstrument_app))
     build = app.build_middleware_stack
-    patches.set(app, "build_middleware_stack", lambda: FreshContext(_without_pieces(build())))
+    patches.set(app, "build_middleware_stack", lambda: FreshContext(_without_pieces(_recording(app, build))))
     _rebuild(app)
 
 
@@ -71,6 +73,43 @@ def _without_rebuild(app: Any, uninstrument: Callable[[Any], None]) -> None:
     """Undo the instrumentation of an app that is not ready to be built: KServe adds its own middleware later."""
     uninstrument(app)
     _rebuild(app)
+
+
+def _recording(app: Any, build: Callable[[], Any]) -> Any:
+    """The middleware, with the app's exception handlers such that what they answer is an event of the SERVER span."""
+    handlers = app.exception_handlers
+    app.exception_handlers = {answered: _with_event(handler) for answered, handler in handlers.items()}
+    try:
+        return build()
+    finally:
+        app.exception_handlers = handlers
+
+
+def _with_event(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    async def answer_async(request: Any, exception: Any) -> Any:
+        _record(exception)
+        return await handler(request, exception)
+
+    def answer(request: Any, exception: Any) -> Any:
+        _record(exception)
+        return handler(request, exception)
+
+    # One that is not async has to stay so: Starlette runs it in a thread.
+    is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+    return functools.wraps(handler)(answer_async if is_async else answer)
+
+
+@guarded("an exception of the server's")
+def _record(exception: Exception) -> None:
+    from fastapi.exceptions import RequestValidationError
+
+    instead = None
+    if isinstance(exception, RequestValidationError):  # its text quotes the body, which is never written
+        errors = exception.errors()
+        where = ".".join(str(part) for part in errors[0]["loc"])[:200]
+        text = f"{len(errors)} validation errors, the first of them {errors[0]['type']} at {where}"
+        instead = {"exception.message": text, "exception.stacktrace": text}
+    record_once(exception, trace.get_current_span(), instead)
 
 
 def _without_pieces(stack: Any) -> Any:
