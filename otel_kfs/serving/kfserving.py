@@ -50,6 +50,8 @@ class KFServingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             return
         from kfserving.kfmodel_repository import KFModelRepository
 
+        if self._provider is not None:
+            _server.undo()  # what `trace_model` had turned on, for the global provider
         _instrument_server(self._provider)
 
         def update(repository: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -58,6 +60,13 @@ class KFServingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
         original = KFModelRepository.update
         _registry.set(KFModelRepository, "update", functools.wraps(original)(update))
+
+    def uninstrument(self, **kwargs: Any) -> None:
+        """Take back all tracing, also that of `trace_model` in a program that instrumented nothing."""
+        if _server.active and not self.is_instrumented_by_opentelemetry:
+            self._uninstrument(**kwargs)
+        else:
+            super().uninstrument(**kwargs)
 
     def _uninstrument(self, **_: Any) -> None:
         self._wanted = False
