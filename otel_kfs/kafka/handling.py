@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from contextlib import AbstractContextManager
-from contextvars import Token
 from types import TracebackType
 from typing import Any, Generic, overload
 
 import confluent_kafka
+from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, SpanKind
@@ -25,7 +23,8 @@ from otel_kfs.kafka.delivery import mark_failed, of_record
 from otel_kfs.kafka.headers import extract_span, headers_of
 from otel_kfs.tracing import report_failure
 
-_log = logging.getLogger(__name__)
+# A context copied once, instead of twice as by `set_span_in_context`.
+(_SPAN_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())
 
 _TIMESTAMP_TYPES = {
     confluent_kafka.TIMESTAMP_CREATE_TIME: "CreateTime",
@@ -40,6 +39,9 @@ def process(
 
     The span is a child of the record's `send` span, so that one record is one trace; with `links=True` it starts a
     trace of its own, linked to the producer's. An exception from inside marks the span and passes through unchanged.
+    What the caller attached (baggage, suppression, values of one's own) holds inside, too; of two baggage entries of
+    one name the record's counts.
+
     `consumer` (one of this package's) or `group` (a consumer group's id) is for the span's attributes alone.
 
     With `trusted=False` the record's headers come from somebody who is not believed: a new trace, as with `links`,
@@ -120,10 +122,17 @@ class Processing(Generic[M]):
         return record
 
 
+class _Around(Context):
+    """The context that a `process` span is current in, and the one that was current before it."""
+
+    __slots__ = ("before",)
+    before: Context
+
+
 class _Process:
     """One record's processing; written out as a class because a generator costs twice as much."""
 
-    __slots__ = ("_links", "_metrics", "_operation", "_record", "_span", "_start", "_token", "_trusted")
+    __slots__ = ("_around", "_links", "_metrics", "_operation", "_record", "_span", "_start", "_trusted")
 
     def __init__(self, record: Any, operation: Operation, links: bool, trusted: bool = True) -> None:
         self._record = record
@@ -131,7 +140,7 @@ class _Process:
         self._links = links or not trusted
         self._trusted = trusted
         self._span: Span = INVALID_SPAN
-        self._token: Token[Context] | None = None
+        self._around: _Around | None = None
 
     def __enter__(self) -> Span:
         self._start = time.time_ns()
@@ -142,7 +151,8 @@ class _Process:
         return self._span
 
     def _begin(self) -> None:
-        if otel_context.get_current() and not is_instrumentation_enabled():
+        before = otel_context.get_current()
+        if before and not is_instrumentation_enabled():
             return
         record, now = self._record, telemetry.current
         propagated, remote = extract_span(headers_of(record))
@@ -161,16 +171,20 @@ class _Process:
                 start_time=self._start,
                 links=[Link(creation, mark)] if self._links and creation.is_valid else None,
             )
+        if self._span is INVALID_SPAN:  # shared by all who have none: this one has to be told from theirs
+            self._span = NonRecordingSpan(INVALID_SPAN_CONTEXT)
         # Baggage of the record's headers travels on to the calls made inside; the span is current on top of it.
-        around = propagated if self._trusted else Context()
-        self._token = otel_context.attach(trace.set_span_in_context(self._span, around))
+        below = _merged(before, propagated) if self._trusted else before
+        self._around = _Around({**below, _SPAN_KEY: self._span})
+        self._around.before = before
+        otel_context.attach(self._around)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            _detach(self._token)
         try:
+            if self._around is not None:
+                _take_out(self._around)
             ended = time.time_ns()
             record_error = self._record.error()
             failure = None
@@ -189,13 +203,43 @@ class _Process:
 
     def _count(self, ended: int, failure: tuple[str, str] | None) -> None:
         metrics = telemetry.current.metrics
-        if self._token is None or not metrics.enabled:
+        if self._around is None or not metrics.enabled:
             return
         attributes = dict(self._operation[self._record.topic()].metric_attributes)
         attributes[names.MESSAGING_DESTINATION_PARTITION_ID] = str(self._record.partition())
         if failure is not None:
             attributes[names.ERROR_TYPE] = failure[0]
         metrics.process(ended - self._start, attributes)
+
+
+def _merged(current: Context, carried: Context) -> Context:
+    """What is current, and on top of it what a record carried: its baggage entries, among the caller's own."""
+    if not current:
+        return carried
+    merged = Context({**current, **carried})
+    if entries := baggage.get_all(carried):
+        for name, value in baggage.get_all(current).items():
+            if name not in entries:
+                merged = baggage.set_baggage(name, value, merged)
+    return merged
+
+
+def _take_out(around: _Around) -> None:
+    """Let a `process` span be current no more, whether it is the innermost or lies below others that go on.
+
+    Two loops over records may take turns, so the spans need not end in the reverse order of their starts: a token of
+    contextvars would put a span back that has ended. Where the span is not current at all (in another thread or task,
+    below a span of the user's own), there is nothing to do.
+    """
+    context, span = otel_context.get_current(), around[_SPAN_KEY]
+    if context is around or context.get(_SPAN_KEY) is span:
+        otel_context.attach(around.before)
+        return
+    while isinstance(context, _Around):
+        if context.before.get(_SPAN_KEY) is span:
+            context.before = around.before
+            return
+        context = context.before
 
 
 def _attributes(record: Any, shared: dict[str, Any], start: int) -> dict[str, Any]:
@@ -213,11 +257,3 @@ def _attributes(record: Any, shared: dict[str, Any], start: int) -> dict[str, An
 @functools.lru_cache(100)
 def _of_group(group: str | None) -> Operation:
     return process_operation({"group.id": group})
-
-
-def _detach(token: Token[Context]) -> None:
-    """Undo an attach; a loop's iterator that dies in another thread or task has nothing to undo there."""
-    try:
-        token.var.reset(token)
-    except ValueError:
-        _log.debug("a record's processing ended in another thread or task than it began in")

@@ -36,9 +36,20 @@ def is_news(exception: BaseException, span: Span) -> bool:
 
 def _is_answer(exception: BaseException) -> bool:
     """Whether the exception stands for an answer: an HTTP client's with its response, or gRPC's with its status."""
-    if getattr(exception, "response", None) is not None:
+    response = getattr(exception, "response", None)  # botocore's is a dict: of a store's answers no span tells
+    if hasattr(response, "status_code") or hasattr(response, "code"):  # the latter is tornado's
         return True
     return callable(getattr(exception, "trailing_metadata", None))
+
+
+@guarded("an exception of the server's")
+def record_once(exception: BaseException, span: Span, attributes: dict[str, str] | None = None) -> None:
+    """Let a span, whoever made it, take an exception that no span of its trace has yet; its status stays as it is.
+
+    `attributes` are those of the event that say otherwise than the exception itself.
+    """
+    guard_span(span)
+    span.record_exception(exception, attributes)
 
 
 def guard_span(span: Any) -> None:

@@ -13,7 +13,7 @@ from opentelemetry.trace import TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import incoming
-from otel_kfs.serving.guard import SafeTracerProvider, guard_propagator, guard_span, guarded
+from otel_kfs.serving.guard import SafeTracerProvider, guard_propagator, guard_span, guarded, record_once
 from otel_kfs.serving.imports import when_imported
 from otel_kfs.serving.kfserving_stop import stop_gently
 from otel_kfs.serving.patches import Patches
@@ -51,6 +51,8 @@ class KFServingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             return
         from kfserving.kfmodel_repository import KFModelRepository
 
+        if self._provider is not None:
+            _server.undo()  # what `trace_model` had turned on, for the global provider
         _instrument_server(self._provider)
 
         def update(repository: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,6 +61,13 @@ class KFServingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
         original = KFModelRepository.update
         _registry.set(KFModelRepository, "update", functools.wraps(original)(update))
+
+    def uninstrument(self, **kwargs: Any) -> None:
+        """Take back all tracing, also that of `trace_model` in a program that instrumented nothing."""
+        if _server.active and not self.is_instrumented_by_opentelemetry:
+            self._uninstrument(**kwargs)
+        else:
+            super().uninstrument(**kwargs)
 
     def _uninstrument(self, **_: Any) -> None:
         self._wanted = False
@@ -76,6 +85,7 @@ def _instrument_server(provider: TracerProvider | None = None) -> None:
         raise MissingExtra("opentelemetry-instrumentation-tornado", "kfserving") from error
     from kfserving import kfserver
     from kfserving.handlers import http
+    from tornado.web import Application
 
     use_provider(provider)
     _server.on_undo(lambda: use_provider(None))
@@ -90,11 +100,36 @@ def _instrument_server(provider: TracerProvider | None = None) -> None:
     for handler in (kfserver.LivenessHandler, kfserver.HealthHandler, kfserver.ListHandler):
         if done not in vars(handler):
             _server.set(handler, done, True)
+    # KFServing serves no metrics: whoever asks for them all the same, as Prometheus does, is answered by tornado.
+    _server.set(Application, "get_handler_delegate", _without_metrics(Application.get_handler_delegate, done))
     # `initialize` comes before the instrumentation looks for the parent.
     _server.set(http.HTTPHandler, "initialize", _with_parent(http.HTTPHandler.initialize))
     for handler in (http.PredictHandler, http.ExplainHandler):
         _server.set(handler, "post", _with_receive(handler.post))
     stop_gently(_server, kfserver.KFServer, http.HTTPHandler)
+
+
+def _without_metrics(original: Callable[..., Any], done: str) -> Callable[..., Any]:
+    from tornado.web import ErrorHandler, HTTPError, RequestHandler
+
+    class Untraced(RequestHandler):  # type: ignore[misc]
+        """Answers as tornado's ErrorHandler, which the instrumentation may have changed by now."""
+
+        def initialize(self, status_code: int) -> None:
+            self.status_code = status_code
+
+        def prepare(self) -> None:
+            raise HTTPError(self.status_code)
+
+    setattr(Untraced, done, True)
+
+    @functools.wraps(original)
+    def get_handler_delegate(app: Any, request: Any, target: type[Any], *args: Any, **kwargs: Any) -> Any:
+        if target is ErrorHandler and request.path == "/metrics":
+            target = Untraced
+        return original(app, request, target, *args, **kwargs)
+
+    return get_handler_delegate
 
 
 def _with_parent(original: Callable[..., None]) -> Callable[..., None]:
@@ -117,10 +152,15 @@ def _find_parent(handler: Any) -> None:
 
 def _with_receive(original: Callable[..., Any]) -> Callable[..., Any]:
     # tornado runs it inside the SERVER span; the request object was made when the headers were, and kept the time.
+    # What it raises, tornado answers, and the instrumentation ends the span before anybody else hears of it.
     @functools.wraps(original)
-    def post(handler: Any, *args: Any, **kwargs: Any) -> Any:
+    async def post(handler: Any, *args: Any, **kwargs: Any) -> Any:
         _arrived(handler)
-        return original(handler, *args, **kwargs)
+        try:
+            return await original(handler, *args, **kwargs)
+        except Exception as error:
+            record_once(error, otel_trace.get_current_span())
+            raise
 
     return post
 

@@ -115,11 +115,12 @@ def trace_steps(model: Any, role: Callable[[], str]) -> None:
                 _models.append(weakref.ref(model))
 
 
-def untrace_all() -> None:
-    """Give every model that was traced its own steps back."""
-    while _models:
-        model = _models.pop()()
-        for step in names.MODEL_STEPS if model is not None else ():
+def untrace_all() -> list[Any]:
+    """Give every model that was traced its own steps back; returns these models."""
+    models = [model for ref in _models if (model := ref()) is not None]
+    _models.clear()
+    for model in models:
+        for step in names.MODEL_STEPS:
             traced = vars(model).get(step)
             if hasattr(traced, _MARK):
                 before = getattr(traced, _MARK)
@@ -127,6 +128,7 @@ def untrace_all() -> None:
                     delattr(model, step)
                 else:
                     setattr(model, step, before)
+    return models
 
 
 def _traced(model: Any, method: Callable[..., Any], step: str, role: Callable[[], str]) -> Callable[..., Any]:

@@ -1,13 +1,16 @@
 """`processing`: the body of a loop is a `process` span, and nothing is attached between records."""
 
+import asyncio
 import gc
 import logging
 import threading
 
 import confluent_kafka
 import pytest
+from kafka_support import MOCK
+from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
-from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled, suppress_http_instrumentation
 from opentelemetry.trace import StatusCode
 
 from otel_kfs.kafka import Producer, process, processing
@@ -140,3 +143,154 @@ def test_a_consumer_of_the_real_class_can_be_processed_too(spans, broker, filled
     assert [record.value() for record in processing(plain, 1)] == [b"0", b"1"]
     plain.close()
     assert len(named(spans, f"process {filled}")) == 2
+
+
+class Records:
+    """Stands in for a consumer that has so many records of a topic."""
+
+    def __init__(self, topic, count=2):
+        self.records = [record_of(topic, offset) for offset in range(count)]
+
+    def poll(self, timeout):
+        return self.records.pop(0) if self.records else None
+
+
+class AsyncRecords(Records):
+    """The same for an asyncio consumer."""
+
+    async def poll(self, timeout):
+        await asyncio.sleep(0)
+        return super().poll(timeout)
+
+
+def record_of(topic, offset=0, headers=None):
+    return confluent_kafka.Message(topic=topic, partition=0, offset=offset, value=b"", headers=headers)
+
+
+@pytest.fixture
+def attached():
+    """Attaches a context; what was current before is again at the test's end."""
+    before = otel_context.get_current()
+    yield otel_context.attach
+    otel_context.attach(before)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_loops_that_take_turns_leave_no_span_current(spans, count):
+    before = otel_context.get_current()
+    for _ in zip(*(processing(Records(f"t{number}"), 1) for number in range(count)), strict=False):
+        pass
+    gc.collect()
+    assert otel_context.get_current() == before
+    assert len(spans.get_finished_spans()) == 2 * count
+
+
+def test_loops_that_take_turns_keep_no_context_of_the_records_before():
+    def turns(count):
+        loops = [processing(Records(f"t{number}", count), 1) for number in range(2)]
+        for _ in zip(*loops, strict=False):
+            pass
+        gc.collect()
+        found = sum(isinstance(thing, otel_context.Context) for thing in gc.get_objects())
+        for loop in loops:
+            loop.close()
+        return found
+
+    few = turns(2)
+    assert turns(100) <= few
+
+
+def test_a_record_that_is_done_first_leaves_the_later_one_s_span_current():
+    first, later = processing(Records("a"), 1), processing(Records("b"), 1)
+    next(first)
+    next(later)
+    current = trace.get_current_span()
+    first.close()
+    assert trace.get_current_span() is current
+    later.close()
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+def test_a_record_that_is_done_inside_a_span_of_the_user_s_leaves_that_one_current(attached):
+    with processing(Records("a"), 1) as records:
+        next(records)
+        with TRACER.start_as_current_span("the user's") as own:
+            records.close()
+            assert trace.get_current_span() is own
+
+
+def test_what_was_attached_inside_and_never_detached_goes_with_the_record(spans):
+    before = otel_context.get_current()
+    for _ in processing(Records("t"), 1):
+        otel_context.attach(baggage.set_baggage("left", "behind"))
+    assert otel_context.get_current() == before
+    assert [span.parent for span in spans.get_finished_spans()] == [None, None]
+
+
+def test_tasks_that_take_turns_each_have_their_own_record_s_span_current(spans):
+    async def loop(topic):
+        found = []
+        async for _ in processing(AsyncRecords(topic), 1):
+            await asyncio.sleep(0)
+            found.append(trace.get_current_span())
+        return [span.name for span in found], trace.get_current_span()
+
+    async def main():
+        return await asyncio.gather(*(loop(topic) for topic in ("a", "b")))
+
+    assert asyncio.run(main()) == [([f"process {topic}"] * 2, trace.INVALID_SPAN) for topic in ("a", "b")]
+
+
+def test_a_task_started_for_a_record_keeps_its_span_when_the_loop_goes_on(spans):
+    async def work(gate):
+        await gate.wait()
+        with TRACER.start_as_current_span("work"):
+            pass
+
+    async def main():
+        gate, tasks = asyncio.Event(), []
+        async for _ in processing(AsyncRecords("t"), 1):
+            tasks.append(asyncio.create_task(work(gate)))
+        gate.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    done = [span.context.span_id for span in named(spans, "process t")]
+    assert [span.parent.span_id for span in named(spans, "work")] == done
+
+
+def test_what_the_caller_attached_holds_inside_and_after(attached):
+    attached(otel_context.set_value("tenant", "a"))
+    before = otel_context.get_current()
+    with suppress_http_instrumentation(), process(record_of("t")):
+        assert (otel_context.get_value("tenant"), is_http_instrumentation_enabled()) == ("a", False)
+    assert otel_context.get_current() == before
+
+
+CARRIED = [("baggage", b"both=record,record=r"), ("traceparent", b"00-" + b"ab" * 16 + b"-" + b"cd" * 8 + b"-01")]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "expected"),
+    [(True, {"both": "record", "record": "r", "caller": "c"}), (False, {"both": "caller", "caller": "c"})],
+)
+def test_of_two_baggage_entries_the_record_s_counts_if_it_is_trusted(attached, trusted, expected):
+    attached(baggage.set_baggage("both", "caller", baggage.set_baggage("caller", "c")))
+    with process(record_of("t", headers=CARRIED), trusted=trusted):
+        assert dict(baggage.get_all()) == expected
+
+
+def test_a_caller_s_span_is_no_parent_of_a_record_s(spans):
+    with TRACER.start_as_current_span("the caller's"), process(record_of("t")):
+        pass
+    assert [span.parent for span in named(spans, "process t")] == [None]
+
+
+def test_delivery_callbacks_run_in_the_context_of_whoever_flushes():
+    seen = []
+    for producer in (Producer(MOCK), confluent_kafka.Producer(MOCK)):
+        with TRACER.start_as_current_span("producing"):
+            producer.produce("t", b"", callback=lambda *_: seen.append(trace.get_current_span()))
+        with TRACER.start_as_current_span("flushing") as flushing:
+            producer.flush()
+        assert seen.pop() is flushing

@@ -99,14 +99,77 @@ def test_python_classes_imported_before_make_spans(spans, instrument):
     assert [span.name for span in spans.get_finished_spans()] == ["send t"] * 3
 
 
-def test_classes_in_c_imported_before_stay_untraced_and_are_warned_of(spans, instrument, caplog, monkeypatch):
+def test_classes_in_c_imported_before_make_spans_until_uninstrument(spans, instrument, monkeypatch):
+    module = types.ModuleType("an_early_module")
+    module.Sender, module.Receiver = EarlyProducer, confluent_kafka.Consumer
+    before = vars(module).copy()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    instrument()
+    send_one(module.Sender(MOCK))
+    assert (module.Sender, module.Receiver) == (otel_kfs.kafka.Producer, otel_kfs.kafka.Consumer)
+    assert [span.name for span in spans.get_finished_spans()] == ["send t"]
+    KafkaInstrumentor().uninstrument()
+    assert vars(module) == before
+
+
+def test_a_name_that_the_program_has_set_anew_meanwhile_stays_so(instrument, monkeypatch):
     module = types.ModuleType("an_early_module")
     module.Sender = EarlyProducer
     monkeypatch.setitem(sys.modules, module.__name__, module)
     instrument()
-    send_one(EarlyProducer(MOCK))
+    module.Sender = "the program's own"
+    KafkaInstrumentor().uninstrument()
+    assert module.Sender == "the program's own"
+
+
+def test_what_is_no_module_is_passed_over(spans, instrument, monkeypatch):
+    monkeypatch.setitem(sys.modules, "no_module", 7)
+    instrument()
+    send_one(confluent_kafka.Producer(MOCK))
+    assert [span.name for span in spans.get_finished_spans()] == ["send t"]
+
+
+def test_a_class_derived_before_from_one_in_python_makes_spans_until_uninstrument(spans, instrument):
+    class Early(confluent_kafka.SerializingProducer):
+        def __init__(self, config):
+            super().__init__({**MOCK, **config})
+
+    class Earlier(Early):
+        pass
+
+    class EarlyReceiver(confluent_kafka.DeserializingConsumer):
+        pass
+
+    bases = [cls.__bases__ for cls in (Early, EarlyReceiver)]
+    instrument()
+    send_one(Early({}))
+    send_one(Earlier({}))
+    assert [span.name for span in spans.get_finished_spans()] == ["send t"] * 2
+    assert issubclass(EarlyReceiver, otel_kfs.kafka.Consumer)
+    KafkaInstrumentor().uninstrument()
+    assert [cls.__bases__ for cls in (Early, EarlyReceiver)] == bases
+    send_one(Early({}))
+    assert len(spans.get_finished_spans()) == 2
+
+
+def test_a_client_made_before_of_a_class_derived_before_goes_on_without_spans(spans, instrument):
+    class Early(confluent_kafka.SerializingProducer):
+        pass
+
+    producer = Early(MOCK)
+    instrument()
+    send_one(producer)
     assert spans.get_finished_spans() == ()
-    assert any("an_early_module" in record.message for record in caplog.records)
+
+
+def test_a_class_derived_before_from_one_in_c_is_warned_of(spans, instrument, caplog):
+    class Early(EarlyProducer):
+        pass
+
+    instrument()
+    send_one(Early(MOCK))
+    assert spans.get_finished_spans() == ()
+    assert any(f"{Early.__module__}.{Early.__qualname__}" in record.message for record in caplog.records)
 
 
 def test_a_class_derived_after_is_traced(spans, instrument):

@@ -327,6 +327,23 @@ class Contract:
         with_events = [(span.name, span.events) for span in servers.trace(trace_id) if span.events]
         assert with_events == [("preprocess", ("exception",))]
 
+    @pytest.mark.parametrize(
+        ("model", "body"),
+        [
+            ("no-such", b'{"instances": [1]}'),
+            ("unready", b'{"instances": [1]}'),
+            ("sync", b"{not json"),
+            ("sync", b""),
+            ("sync", b'{"instances": 3}'),
+        ],
+    )
+    def test_what_the_server_itself_refuses_is_recorded_once_on_its_own_span(self, servers, trace_id, model, body):
+        status, _ = servers.plain.predict(model, body=body)
+        assert status >= 400
+        assert servers.predictor.predict(model, trace_id, body)[0] == status
+        spans = servers.trace(trace_id)
+        assert [(span.kind, span.events) for span in spans if span.events] == [(SERVER, ("exception",))]
+
     def test_health_listing_metrics_and_documentation_make_no_spans(self, servers, trace_id):
         for path in self.health:
             status, _ = servers.plain.ask("GET", path)

@@ -1,12 +1,13 @@
 """Another instrumentation of the same server, turned on before ours or after it: still one SERVER span a request."""
 
+import json
 import uuid
 
 import pytest
 import test_kfserving
 import test_kserve
 from contract import STEPS, Server, Servers, is_ready, shape
-from support import SERVER, read_traces, wait_until
+from support import SERVER, read_traces, run_python, wait_until
 
 from otel_kfs.demo.processes import Processes, python
 
@@ -69,3 +70,92 @@ def test_one_server_span_with_the_steps_below_it(started):
     assert shapes == dict.fromkeys(servers, STEPS)
     # Readiness was asked for before, of each of them.
     assert {span.trace_id for span in spans} == set(traces.values())
+
+
+IN_PROCESS = """
+import asyncio, json
+import httpx, kserve, otel_kfs
+from kserve.model_repository import ModelRepository
+from kserve.model_server import app
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+from kserve.protocol.rest.server import RESTServer
+from opentelemetry import context, trace
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+spans, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(spans))
+trace.set_tracer_provider(provider)
+seen = []
+
+class Model(kserve.Model):
+    async def predict(self, payload, headers=None):
+        seen.append(context.get_value("tenant"))
+        return {"predictions": payload["instances"]}
+
+model = Model("m")
+model.load()
+models = ModelRepository()
+models.update(otel_kfs.trace_model(model))
+RESTServer(app, DataPlane(models), ModelRepositoryExtension(models), 0).create_application()
+
+async def ask(asgi):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://kserve") as client:
+        assert (await client.post("/v1/models/m:predict", json={"instances": [1]})).status_code == 200
+    found = spans.get_finished_spans()
+    spans.clear()
+    return [sum(span.kind is trace.SpanKind.SERVER for span in found), len({s.context.trace_id for s in found}),
+            [span.name for span in found if span.name == "predict"]]
+"""
+
+
+@pytest.mark.kserve
+def test_an_asgi_instrumentation_around_kserve_s_app_has_the_one_server_span():
+    script = """
+print(json.dumps(asyncio.run(ask(OpenTelemetryMiddleware(app, exclude_spans=["receive", "send"])))))
+"""
+    assert _printed(IN_PROCESS + script) == [1, 1, ["predict"]]
+
+
+@pytest.mark.kserve
+def test_what_a_middleware_around_kserve_s_app_attaches_reaches_the_model():
+    script = """
+async def with_tenant(scope, receive, send):
+    token = context.attach(context.set_value("tenant", scope["path"]))
+    await app(scope, receive, send)
+    context.detach(token)
+
+print(json.dumps([asyncio.run(ask(with_tenant)), seen]))
+"""
+    assert _printed(IN_PROCESS + script) == [[1, 1, ["predict"]], ["/v1/models/m:predict"]]
+
+
+@pytest.mark.kserve
+def test_a_span_in_which_kserve_s_server_was_started_is_no_request_s_parent():
+    script = """
+async def serve():
+    await app({"type": "lifespan"}, started.wait, None)
+
+async def main():
+    global started
+    started = asyncio.Event()
+    lifespan = asyncio.create_task(serve())
+    await asyncio.sleep(0)
+    asked = await ask(app)
+    lifespan.cancel()
+    return asked
+
+with trace.get_tracer("a test").start_as_current_span("main"):
+    print(json.dumps(asyncio.run(main())))
+"""
+    assert _printed(IN_PROCESS + script) == [1, 1, ["predict"]]
+
+
+def _printed(script):
+    """What a script prints as its last line, as JSON."""
+    done = run_python(script)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])

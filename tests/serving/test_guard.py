@@ -1,6 +1,7 @@
 """Telemetry that is broken: requests are answered as without it, and each part that fails is in the log once."""
 
 import re
+import types
 from collections import Counter
 
 import pytest
@@ -173,3 +174,34 @@ def test_a_role_that_can_t_be_told_leaves_the_step_as_it_is(spans, caplog):
     assert [model.predict(number) for number in range(3)] == [0, 1, 2]
     assert spans.get_finished_spans() == ()
     assert len(caplog.records) <= 1
+
+
+def refused(response):
+    """An exception with a response, as HTTP clients' and botocore's have."""
+    error = RuntimeError("refused")
+    error.response = response
+    return error
+
+
+@pytest.mark.parametrize(
+    ("response", "events"),
+    [
+        ({"Error": {"Code": "NoSuchKey"}, "ResponseMetadata": {"HTTPStatusCode": 404}}, 1),
+        (None, 1),
+        (types.SimpleNamespace(status_code=503), 0),
+        (types.SimpleNamespace(code=503), 0),
+    ],
+    ids=["botocore", "none", "requests or httpx", "tornado"],
+)
+def test_an_exception_is_the_answer_of_another_server_only_with_an_http_status(spans, response, events):
+    from otel_kfs.serving.steps import trace_steps
+
+    class Model:
+        def predict(self, request):
+            raise refused(response)
+
+    model = Model()
+    trace_steps(model, lambda: "predictor")
+    with pytest.raises(RuntimeError, match="refused"):
+        model.predict(1)
+    assert [len(span.events) for span in spans.get_finished_spans()] == [events]

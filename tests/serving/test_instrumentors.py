@@ -20,7 +20,8 @@ def everything(sdk):
         from kfserving.handlers import http
         classes = [http.HTTPHandler, http.PredictHandler, http.ExplainHandler, kfserver.LivenessHandler,
                    kfserver.HealthHandler, kfserver.ListHandler, kfserver.KFServer,
-                   kfmodel_repository.KFModelRepository, tornado.web.RequestHandler, tornado.httpclient.AsyncHTTPClient]
+                   kfmodel_repository.KFModelRepository, tornado.web.RequestHandler, tornado.web.Application,
+                   tornado.httpclient.AsyncHTTPClient]
     else:
         import fastapi, httpx, kserve.model_server, starlette.background
         from kserve import inference_client, model_repository
@@ -93,6 +94,83 @@ instrumentor(sdk).uninstrument()
 print(json.dumps([traced, model.predict is own, changed(before, everything(sdk))]))
 """
     assert run(sdk, script) == [True, True, []]
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_uninstrument_takes_back_what_trace_model_alone_did(sdk):
+    script = """
+import logging, otel_kfs
+warned = []
+handler = logging.Handler()
+handler.emit = lambda record: warned.append(record.getMessage())
+logging.getLogger("opentelemetry").addHandler(handler)
+model = Model("m")
+own = sorted(vars(model))
+before = everything(sdk)
+otel_kfs.trace_model(model)
+during = bool(changed(before, everything(sdk)))
+instrumentor(sdk).uninstrument()
+print(json.dumps([during, changed(before, everything(sdk)), sorted(vars(model)) == own, warned]))
+"""
+    assert run(sdk, script) == [True, [], True, []]
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_a_provider_given_after_trace_model_gets_every_span(sdk):
+    script = """
+import asyncio, otel_kfs
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+def provider():
+    spans, made = InMemorySpanExporter(), TracerProvider()
+    made.add_span_processor(SimpleSpanProcessor(spans))
+    return spans, made
+
+def ask(model):
+    if sdk == "kfserving":
+        import http.client, threading, tornado.httpserver, tornado.ioloop, tornado.netutil
+        server = sys.modules["kfserving"].KFServer()
+        server.register_model(model)
+        async def main():
+            answering = tornado.httpserver.HTTPServer(server.create_application())
+            (socket,) = tornado.netutil.bind_sockets(0, "127.0.0.1")
+            answering.add_sockets([socket])
+            connection = http.client.HTTPConnection("127.0.0.1", socket.getsockname()[1])
+            def post():
+                connection.request("POST", "/v1/models/m:predict", b'{"instances": [1]}')
+                return connection.getresponse().read()
+            await asyncio.get_running_loop().run_in_executor(None, post)
+    else:
+        import httpx
+        from kserve.model_repository import ModelRepository
+        from kserve.model_server import app
+        from kserve.protocol.dataplane import DataPlane
+        from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+        from kserve.protocol.rest.server import RESTServer
+        models = ModelRepository()
+        models.update(model)
+        RESTServer(app, DataPlane(models), ModelRepositoryExtension(models), 0).create_application()
+        async def main():
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://kserve") as client:
+                await client.post("/v1/models/m:predict", json={"instances": [1]})
+    asyncio.run(main())
+
+(globally, first), (given, second) = provider(), provider()
+trace.set_tracer_provider(first)
+model = Model("m")
+model.predict = lambda payload, headers=None: payload
+model.load()
+otel_kfs.trace_model(model)
+instrumentor(sdk).instrument(tracer_provider=second)
+ask(model)
+names = sorted(span.kind.name if span.kind is trace.SpanKind.SERVER else span.name
+               for span in given.get_finished_spans())
+print(json.dumps([names, [span.name for span in globally.get_finished_spans()]]))
+"""
+    assert run(sdk, script) == [["SERVER", "decode", "postprocess", "predict", "preprocess", "receive"], []]
 
 
 @pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])

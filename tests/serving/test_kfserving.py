@@ -79,7 +79,7 @@ def servers(request, tmp_path_factory):
 
 
 class TestKFServing(Contract):
-    health = (*Contract.health, "/v2/models/sync/status")
+    health = (*Contract.health, "/v2/models/sync/status", "/metrics")
 
     def test_a_body_over_max_buffer_size_is_too_large_and_the_setting_is_named(self, servers):
         client = ModelClient(predict_url(f"http://127.0.0.1:{servers.plain.port}", "sync"))

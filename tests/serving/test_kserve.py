@@ -2,6 +2,7 @@
 
 import pytest
 from contract import EXPORT, INSTRUMENTED, Contract, running
+from support import SERVER
 
 pytestmark = pytest.mark.kserve
 
@@ -79,6 +80,13 @@ def servers(request, tmp_path_factory):
 
 
 class TestKServe(Contract):
+    def test_an_event_of_what_is_no_v2_request_quotes_nothing_of_its_body(self, servers, trace_id):
+        body = b'{"inputs": "a secret"}'
+        assert servers.predictor.ask("POST", "/v2/models/echo/infer", body, trace_id)[0] == 422
+        (server,) = [span for span in servers.trace(trace_id) if span.kind == SERVER]
+        assert server.events == ("exception",)
+        assert "a secret" not in "".join(file.read_text() for file in servers.traces.iterdir())
+
     health = (
         *Contract.health,
         "/metrics",

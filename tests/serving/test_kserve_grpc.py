@@ -1,11 +1,12 @@
 """KServe over gRPC: the server's span, and the hop from transformer to predictor; and binary tensors over HTTP."""
 
+import json
 import uuid
 from contextlib import contextmanager
 
 import pytest
 from contract import EXPORT, INSTRUMENTED, NO_EXPORTERS, STEPS, Servers, is_ready, shape
-from support import CLIENT, ERROR, SERVER, wait_until
+from support import CLIENT, ERROR, SERVER, run_python, wait_until
 
 from otel_kfs import names
 from otel_kfs.demo.processes import Processes, free_port, python
@@ -185,6 +186,13 @@ def test_an_exception_is_recorded_once_on_the_innermost_span(servers, infer, tra
     ]
 
 
+@pytest.mark.parametrize(("model", "by_the_server"), [("no-such", True), ("refuses", False)])
+def test_a_client_s_error_is_recorded_once_where_it_was_raised(servers, infer, trace_id, model, by_the_server):
+    infer("predictor", model, trace_id)
+    spans = trace_of(servers, trace_id, {"predictor"})
+    assert [(span.kind == SERVER, span.events) for span in spans if span.events] == [(by_the_server, ("exception",))]
+
+
 def test_a_call_without_a_trace_starts_one(servers, infer):
     before = {span.trace_id for span in read(servers)}
     infer("predictor", "sync")
@@ -220,3 +228,104 @@ def test_the_servers_listen_on_127_0_0_1_only(grpc_servers):
 
     for port in grpc_servers[1].values():
         assert listening(port) <= {"127.0.0.1", "::ffff:7f00:1"}  # the second is gRPC's way to say the first
+
+
+BESIDE_CONTRIB = """
+import asyncio, json
+from collections import Counter
+import grpc, kserve, otel_kfs
+from kserve.model_repository import ModelRepository
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb, grpc_predict_v2_pb2_grpc, server
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+from opentelemetry import trace
+from opentelemetry.instrumentation.grpc import GrpcAioInstrumentorServer
+from opentelemetry.sdk.trace import RandomIdGenerator, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+class TakenInTurn(RandomIdGenerator):
+    # Of every two traces a ratio of a half takes the first.
+    made = 0
+    def generate_trace_id(self):
+        self.made += 1
+        return self.made if self.made % 2 else 2**64 - self.made
+
+def set_up(**settings):
+    spans, provider = InMemorySpanExporter(), TracerProvider(**settings)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    trace.set_tracer_provider(provider)
+    return spans
+
+class Echo(kserve.Model):
+    async def predict(self, payload, headers=None):
+        return kserve.InferResponse(payload.id, self.name, [])
+
+async def with_stub(ask):
+    model, models = Echo("m"), ModelRepository()
+    model.load()
+    models.update(otel_kfs.trace_model(model))
+    answering = server.aio.server(interceptors=(server.LoggingInterceptor(), server.ExceptionToStatusInterceptor()))
+    servicer = server.InferenceServicer(DataPlane(models), ModelRepositoryExtension(models))
+    grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, answering)
+    port = answering.add_insecure_port("127.0.0.1:0")
+    await answering.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await ask(grpc_predict_v2_pb2_grpc.GRPCInferenceServiceStub(channel))
+    await answering.stop(None)
+"""
+
+
+@pytest.mark.parametrize("contrib", ["GrpcAioInstrumentorServer().instrument()", ""])
+def test_a_call_that_another_instrumentation_s_sampler_dropped_is_not_sampled_again(contrib):
+    script = """
+async def ask(stub):
+    for _ in range(10):
+        await stub.ModelInfer(pb.ModelInferRequest(id="1", model_name="m"))
+
+spans = set_up(sampler=ParentBased(TraceIdRatioBased(0.5)), id_generator=TakenInTurn())
+asyncio.run(with_stub(ask))
+done = spans.get_finished_spans()
+servers = sum(span.kind is trace.SpanKind.SERVER for span in done)
+print(json.dumps([servers, Counter(span.name for span in done)["predict"], len({s.context.trace_id for s in done})]))
+"""
+    assert printed(f"{BESIDE_CONTRIB}\n{contrib}\n{script}") == [5, 5, 5]
+
+
+def test_a_span_in_which_the_server_was_started_is_no_call_s_parent():
+    script = """
+async def ask(stub):
+    await stub.ModelInfer(pb.ModelInferRequest(id="1", model_name="m"))
+
+spans = set_up()
+with trace.get_tracer("a test").start_as_current_span("main"):
+    asyncio.run(with_stub(ask))
+print(json.dumps([s.parent for s in spans.get_finished_spans() if s.kind is trace.SpanKind.SERVER]))
+"""
+    assert printed(BESIDE_CONTRIB + script) == [None]
+
+
+def test_health_and_metadata_calls_make_no_spans_beside_another_instrumentation():
+    script = """
+async def ask(stub):
+    for name in ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata"):
+        request = getattr(pb, f"{name}Request")()
+        if name.startswith("Model"):
+            request.name = "m"
+        await getattr(stub, name)(request)
+    await stub.ModelInfer(pb.ModelInferRequest(id="1", model_name="m"))
+
+GrpcAioInstrumentorServer().instrument()
+spans = set_up()
+asyncio.run(with_stub(ask))
+print(json.dumps([s.name for s in spans.get_finished_spans() if s.kind is trace.SpanKind.SERVER]))
+"""
+    assert printed(BESIDE_CONTRIB + script) == ["/inference.GRPCInferenceService/ModelInfer"]
+
+
+def printed(script):
+    """What a script prints as its last line, as JSON."""
+    done = run_python(script)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import types
 from contextlib import suppress
 
 import pytest
@@ -200,7 +201,7 @@ def test_an_asynchronous_generator_is_handed_over_as_it_is(spans):
 
 def test_an_answer_of_another_server_is_a_status_without_an_event(spans):
     class Refused(Exception):
-        response = "503"
+        response = types.SimpleNamespace(status_code=503)
 
     class Asking(Model):
         async def predict(self, request):

@@ -88,6 +88,8 @@ class KServeInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         from kserve.model_repository import ModelRepository
         from kserve.protocol.rest.server import RESTServer
 
+        if self._provider is not None:
+            _servers.undo()  # what `trace_model` had turned on, for the global provider
         _instrument_servers(self._provider)
 
         @guarded("a model")
@@ -109,12 +111,20 @@ class KServeInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         _registry.set(ModelRepository, "update", functools.wraps(original_update)(update))
         _registry.set(RESTServer, "create_application", functools.wraps(original_create)(create_application))
 
+    def uninstrument(self, **kwargs: Any) -> None:
+        """Take back all tracing, also that of `trace_model` in a program that instrumented nothing."""
+        if _servers.active and not self.is_instrumented_by_opentelemetry:
+            self._uninstrument(**kwargs)
+        else:
+            super().uninstrument(**kwargs)
+
     def _uninstrument(self, **_: Any) -> None:
         self._wanted = False
         _workers.undo()
         _registry.undo()
         _servers.undo()
-        untrace_all()
+        for model in untrace_all():
+            vars(model).pop(_FOR_WORKERS, None)
 
 
 def _has_predictor() -> bool:

@@ -24,6 +24,10 @@ from otel_kfs.serving.steps import Current, received, tracer
 from otel_kfs.tracing import report_failure
 
 METHOD = "inference.GRPCInferenceService/ModelInfer"
+_NOT_TRACED = {
+    f"/inference.GRPCInferenceService/{name}"
+    for name in ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata")
+}
 ATTRIBUTES = {names.RPC_SYSTEM_NAME: names.GRPC, names.RPC_METHOD: METHOD}
 
 # The others are the caller's mistakes, which do not make a server's span an error.
@@ -35,21 +39,43 @@ def instrument(patches: Patches) -> None:
     from kserve.inference_client import InferenceGRPCClient
     from kserve.protocol.grpc import server
 
-    patches.set(server, "aio", _Aio(server.aio))
+    patches.set(server, "aio", _Aio(server.aio, patches))
     patches.set(InferenceGRPCClient, "infer", _traced_infer(InferenceGRPCClient.infer))
 
 
 class _Aio:
-    """`grpc.aio` as KServe's server module sees it: its servers have our interceptor before all others."""
+    """`grpc.aio` as KServe's server module sees it: its servers have our interceptor before all others but contrib's.
 
-    def __init__(self, aio: Any) -> None:
+    Health and metadata calls are answered without spans, whoever instrumented the server.
+    """
+
+    def __init__(self, aio: Any, patches: Patches) -> None:
         self._aio = aio
+        self._patches = patches
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._aio, name)
 
     def server(self, *args: Any, interceptors: Iterable[Any] = (), **kwargs: Any) -> Any:
+        guarded("health calls")(self._leave_out_health)()
         return self._aio.server(*args, interceptors=(Interceptor(), *interceptors), **kwargs)
+
+    def _leave_out_health(self) -> None:
+        contrib = sys.modules.get("opentelemetry.instrumentation.grpc")
+        if contrib is None:
+            return
+        cls = type(contrib.aio_server_interceptor())
+        original = cls.intercept_service
+        if hasattr(original, "__wrapped__"):
+            return
+
+        @functools.wraps(original)
+        async def intercept_service(interceptor: Any, continuation: Any, details: Any) -> Any:
+            if details.method in _NOT_TRACED:
+                return await continuation(details)
+            return await original(interceptor, continuation, details)
+
+        self._patches.set(cls, "intercept_service", intercept_service)
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -60,7 +86,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """The handler of this one call."""
-        headers_seen = time.time_ns()
+        headers_seen, outside = time.time_ns(), trace.get_current_span()
         handler = await continuation(details)
         if details.method != f"/{METHOD}" or handler is None or handler.request_deserializer is None:
             return handler
@@ -73,7 +99,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         async def answer(request: Any, context: Any) -> Any:
             watched = _Context(context)
-            with _Call(details, watched, headers_seen):
+            with _Call(details, watched, headers_seen, outside):
                 received(headers_seen, *arrived)
                 return await handler.unary_unary(request, watched)
 
@@ -96,18 +122,21 @@ class _Context:
 
 
 class _Call:
-    """The SERVER span of one call, current inside the `with`."""
+    """The SERVER span of one call, current inside the `with`; `outside` is what was current when the call arrived."""
 
-    def __init__(self, details: Any, context: _Context, headers_seen: int) -> None:
+    def __init__(self, details: Any, context: _Context, headers_seen: int, outside: Span) -> None:
         self._details = details
         self._context = context
         self._headers_seen = headers_seen
+        self._outside = outside
         self._span: Span | None = None
         self._token: Any = None
 
     def __enter__(self) -> None:
         current = trace.get_current_span()
-        if current.is_recording() and getattr(current, "kind", None) is SpanKind.SERVER:
+        of_this_process = current.get_span_context()
+        # Also where another's sampler dropped the call: asked a second time, it might take it.
+        if current is not self._outside and of_this_process.is_valid and not of_this_process.is_remote:
             guarded("another's span")(guard_span)(current)
             return
         try:
@@ -136,8 +165,8 @@ def _end(span: Span, context: _Context, error: BaseException | None) -> None:
     if code in _SERVER_ERRORS:
         span.set_attribute(names.ERROR_TYPE, code)
         span.set_status(Status(StatusCode.ERROR, f"{code}: {details}"))
-        if error is not None and is_news(error, span):
-            span.record_exception(error.__context__ or error)
+    if isinstance(error, Exception) and is_news(error, span):
+        span.record_exception(error.__context__ or error)
     span.end()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -9,13 +11,13 @@ from contextlib import nullcontext
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from opentelemetry.trace import TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import incoming
-from otel_kfs.serving.guard import SafeTracerProvider, guard_span, guarded
+from otel_kfs.serving.guard import SafeTracerProvider, guard_span, guarded, record_once
 from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import received
 
@@ -58,7 +60,7 @@ def instrument(patches: Patches, provider: TracerProvider | None) -> None:
         FastAPIInstrumentor.instrument_app(app, tracer_provider=safe)
         patches.on_undo(lambda: _without_rebuild(app, FastAPIInstrumentor.uninstrument_app))
     build = app.build_middleware_stack
-    patches.set(app, "build_middleware_stack", lambda: FreshContext(_without_pieces(build())))
+    patches.set(app, "build_middleware_stack", lambda: FreshContext(_without_pieces(_recording(app, build))))
     _rebuild(app)
 
 
@@ -73,6 +75,43 @@ def _without_rebuild(app: Any, uninstrument: Callable[[Any], None]) -> None:
     _rebuild(app)
 
 
+def _recording(app: Any, build: Callable[[], Any]) -> Any:
+    """The middleware, with the app's exception handlers such that what they answer is an event of the SERVER span."""
+    handlers = app.exception_handlers
+    app.exception_handlers = {answered: _with_event(handler) for answered, handler in handlers.items()}
+    try:
+        return build()
+    finally:
+        app.exception_handlers = handlers
+
+
+def _with_event(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    async def answer_async(request: Any, exception: Any) -> Any:
+        _record(exception)
+        return await handler(request, exception)
+
+    def answer(request: Any, exception: Any) -> Any:
+        _record(exception)
+        return handler(request, exception)
+
+    # One that is not async has to stay so: Starlette runs it in a thread.
+    is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+    return functools.wraps(handler)(answer_async if is_async else answer)
+
+
+@guarded("an exception of the server's")
+def _record(exception: Exception) -> None:
+    from fastapi.exceptions import RequestValidationError
+
+    instead = None
+    if isinstance(exception, RequestValidationError):  # its text quotes the body, which is never written
+        errors = exception.errors()
+        where = ".".join(str(part) for part in errors[0]["loc"])[:200]
+        text = f"{len(errors)} validation errors, the first of them {errors[0]['type']} at {where}"
+        instead = {"exception.message": text, "exception.stacktrace": text}
+    record_once(exception, trace.get_current_span(), instead)
+
+
 def _without_pieces(stack: Any) -> Any:
     """Make no span for each piece of a body ("receive", "send"): they would be hundreds for one picture."""
     layer = stack
@@ -85,11 +124,13 @@ def _without_pieces(stack: Any) -> Any:
 
 
 class FreshContext:
-    """ASGI middleware that starts each request without the context of the one before it.
+    """ASGI middleware that leaves nothing of a request's context to the next one on the same connection.
 
     A large body makes uvicorn pause and resume reading. It resumes from inside the request, so asyncio runs whatever
     arrives on that connection from then on in that request's context: without this, the next request on a kept-alive
-    connection became a child of the last one's span.
+    connection became a child of the last one's span. So the server is called in the context that the request came in.
+
+    That one holds, what a middleware around this app attached with it; what the server was started in does not.
 
     Health, listing and metrics requests are answered without spans, whoever instrumented the app.
     """
@@ -97,17 +138,35 @@ class FreshContext:
     def __init__(self, app: App) -> None:
         # FastAPI looks along `.app` for an instrumentation, and makes SERVER spans of its own where it finds none.
         self.app = app
+        self._started_in: Context | None = None
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Pass the request on in an empty context, with the parent's headers where they are looked for."""
+        """Pass the request on in its own context, with the parent's headers where they are looked for."""
+        around = get_current()
+        if scope["type"] == "lifespan":
+            self._started_in = around
+        elif around is self._started_in:
+            around = Context()
         if scope["type"] == "http":
             _find_parent(scope)
-        token = attach(Context())
+        scope["otel_kfs.around"] = around
+        token = attach(around)
         try:
             with suppress_http_instrumentation() if _is_health(scope) else nullcontext():
-                await self.app(scope, receive, send)
+                await self.app(scope, _called_in(around, receive), _called_in(around, send))
         finally:
             detach(token)
+
+
+def _called_in(context: Context, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def call(*args: Any) -> Any:
+        token = attach(context)
+        try:
+            return await function(*args)
+        finally:
+            detach(token)
+
+    return call
 
 
 def _is_health(scope: MutableMapping[str, Any]) -> bool:
@@ -149,7 +208,13 @@ class BodyWatch:
                     received(headers_seen, time.time_ns(), size)
             return message
 
-        await self.app(scope, watched, send)
+        # The instrumentation's SERVER span is made in a context that holds the request's headers alone.
+        around = scope.get("otel_kfs.around") or Context()
+        token = attach(Context({**around, **get_current()}))
+        try:
+            await self.app(scope, watched, send)
+        finally:
+            detach(token)
 
 
 @guarded("the arrival of a request")
