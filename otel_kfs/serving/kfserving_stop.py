@@ -22,7 +22,7 @@ from otel_kfs.tracing import exit_at_sigterm
 _LIMIT_SECONDS = 10.0  # for what is under way
 _LOOK_SECONDS = 0.02
 
-_under_way: set[Any] = set()  # handlers whose request has arrived, and whose answer has not been given
+_under_way: WeakSet[Any] = WeakSet()  # handlers whose request has arrived, and whose answer has not been given
 _streams: WeakSet[Any] = WeakSet()  # of the connections: an answer that was given may not have left yet
 
 
@@ -100,7 +100,7 @@ class _Stop:
         self._look(loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        for handler in _under_way:
+        for handler in list(_under_way):
             handler.set_header("Connection", "close")  # so that its client sends no further request here
         if not _under_way and not any(stream.writing() for stream in _streams):
             self._exit()

@@ -122,6 +122,15 @@ def test_a_connection_that_waits_for_a_next_request_does_not_keep_the_server():
 
 
 @pytest.mark.parametrize("model", ["sync", "async"])
+def test_a_client_that_has_left_does_not_keep_the_server(model):
+    with server() as (port, process):
+        asked(port, model).close()
+        Path("over").touch()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+
+
+@pytest.mark.parametrize("model", ["sync", "async"])
 def test_what_is_never_answered_is_cut_off_by_the_limit(model):
     with server(limit=0.1) as (port, process):
         opened = asked(port, model)
