@@ -61,7 +61,9 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(arrivals):
             wait_until("some turns", lambda: journal.exists() and journal.read_text().count("\n") > 3)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors.split("\n")[-4:]) == (
+    # Ctrl-C may come while a span is handed to its exporter, which is said then.
+    said = [line for line in errors.split("\n") if "spans were not exported" not in line]
+    assert (process.returncode, said[-4:]) == (
         130,
         ["What was done is kept; to go on:  otel-kfs experiment experiment.toml -o run", "", "stopped", ""],
     )

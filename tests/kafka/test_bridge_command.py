@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from bridge_support import SOON_JOINED
@@ -35,6 +36,12 @@ def run(broker, topic, group, server, tmp_path):
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def pending(pid):
+    """The signals that wait for a process: a bit each, from the first one."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd:"))
 
 
 def test_one_object_a_record_and_a_summary_at_the_end(run, server, send, topic, group):
@@ -107,6 +114,7 @@ def test_a_signal_lets_the_record_in_hand_end_and_writes_its_span(run, server, s
     bridge = run()
     assert asked.wait(30)
     bridge.send_signal(number)
+    wait_until("the signal is taken", lambda: not pending(bridge.pid) >> (number - 1) & 1)
     may_answer.set()
     output, _ = bridge.communicate(timeout=30)
     assert bridge.returncode == 128 + number
