@@ -30,7 +30,7 @@ from opentelemetry.trace import (
 from otel_kfs import names
 from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import error_type, send_operation
-from otel_kfs.kafka.headers import inject, inject_alone
+from otel_kfs.kafka.headers import inject, inject_alone, inject_dropped_root
 from otel_kfs.kafka.metrics import Metrics
 from otel_kfs.tracing import report_failure
 
@@ -183,6 +183,10 @@ class SendClient:
             now = telemetry.current
             start_span, dropped, alone = now.start_root, None, True
             context = otel_context.get_current()
+            if now.dropped_roots is not None and headers is None and not context and not now.metrics.enabled:
+                short = inject_dropped_root(now.dropped_roots)
+                if short is not None:
+                    return callback, short
             if context:
                 parent = trace.get_current_span(context)
                 alone = not telemetry.carries_more(context, parent)

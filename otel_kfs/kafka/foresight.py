@@ -13,7 +13,7 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer
-from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     Decision,
     ParentBased,
@@ -66,6 +66,8 @@ class Foresight:
         ]
         roots = _bound(tracer.sampler, "_root")
         self._roots = _ALL if roots is None else roots
+        # The flags of roots that are all dropped and have ids of the SDK's own making: there is nothing to ask then.
+        self.dropped_roots = self._flags if roots == _NONE and type(self._ids) is RandomIdGenerator else None
         # What starts any root; None where that is for `root` to say.
         self.start_root = {None: self._ask, _ALL: self._keep}.get(roots)
 

@@ -11,6 +11,7 @@ itself, and tests compare the two.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -107,6 +108,16 @@ def inject_alone(headers: Headers | None, span: ContextFields) -> list[tuple[str
     ids = (trace_id << 64 | span_id).to_bytes(24, "big").hex("-", -16)
     written: list[tuple[str, HeaderValue]] = [(_TRACEPARENT, f"00-{ids}-{_FLAGS[flags]}".encode())]
     return _replace(headers, written, propagation) if headers else written
+
+
+def inject_dropped_root(flags: TraceFlags) -> list[tuple[str, HeaderValue]] | None:
+    """The headers of a root that is dropped, with new ids as the SDK draws them; None: only `inject` can write them."""
+    propagation = _last if propagate.get_global_textmap() is _last.propagator else _propagation()
+    if not propagation.is_default:
+        return None
+    # Both ids at once; that one of them is 0 will not be seen in the age of the universe.
+    ids = random.getrandbits(192).to_bytes(24, "big").hex("-", -16)
+    return [(_TRACEPARENT, f"00-{ids}-{_FLAGS[flags]}".encode())]
 
 
 def _replace(

@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.sdk.trace import Tracer
-from opentelemetry.trace import INVALID_SPAN, Span, TracerProvider
+from opentelemetry.trace import INVALID_SPAN, Span, TraceFlags, TracerProvider
 
 from otel_kfs import __version__
 from otel_kfs.kafka.foresight import ContextFields, Foreseen, Foresight, StartSpan
@@ -42,6 +42,7 @@ class Telemetry:
             self.start_span = self._start_span_and_look
         # What starts any root, or None: `root` tells; `child` tells of those that have a parent.
         self.start_root: StartSpan | None = self.start_span
+        self.dropped_roots: TraceFlags | None = None  # as Foresight's
         self.root: Callable[[], Foreseen] = self._unforeseen
         self.child: Callable[[ContextFields], Foreseen] = self._unforeseen
         # Whatever else a provider hands out, such as a wrapper of another package's, is asked.
@@ -49,6 +50,7 @@ class Telemetry:
             try:
                 foresight = Foresight(self._tracer)
                 self.start_root, self.root, self.child = foresight.start_root, foresight.root, foresight.child
+                self.dropped_roots = foresight.dropped_roots
             except Exception:
                 report_failure("Kafka's sampling")
 

@@ -34,6 +34,7 @@ from opentelemetry.trace import (
 
 from otel_kfs import __version__
 from otel_kfs.kafka import Producer, headers, process, telemetry
+from otel_kfs.kafka.delivery import SendClient
 
 pytestmark = pytest.mark.kafka
 
@@ -347,3 +348,22 @@ def test_a_dropped_poll_makes_no_span_and_is_counted(use, broker, open_consumer,
     (scope,) = reader.get_metrics_data().resource_metrics[0].scope_metrics
     assert "messaging.client.consumed.messages" in {metric.name for metric in scope.metrics}
     assert exporter.get_finished_spans() == ()
+
+
+def test_roots_that_are_all_dropped_have_new_ids_each_unless_another_generator_draws_them():
+    flags = telemetry.Telemetry(provider_with(ALWAYS_OFF, RandomIdGenerator)).dropped_roots
+    written = [headers.inject_dropped_root(flags) for _ in range(100)]
+    found = [headers.extract_span(one)[1].get_span_context() for one in written]
+    assert all(one.is_valid and one.trace_flags == flags and not one.trace_flags.sampled for one in found)
+    assert len({one.trace_id for one in found}) == len({one.span_id for one in found}) == 100
+    assert [telemetry.Telemetry(provider_with(*of)).dropped_roots for of in OTHERS] == [None] * len(OTHERS)
+
+
+OTHERS = [(ALWAYS_OFF, Seeded), (ALWAYS_ON, RandomIdGenerator), (TraceIdRatioBased(0.5), RandomIdGenerator)]
+
+
+@pytest.mark.parametrize("own", [None, {}, [], {"mine": "1"}])
+def test_roots_that_are_all_dropped_propagate_whatever_headers_there_are(use, own):
+    use(sampler=ALWAYS_OFF)
+    report, written = SendClient({}).start("t", b"1", None, own, print)
+    assert (report, [key for key, _ in written]) == (print, [*(own or ()), "traceparent"])
