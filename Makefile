@@ -39,10 +39,11 @@ test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead r
 services: $(VENV)/installed  ## Start the real Kafka (and Jaeger, Tempo where they are: SERVICES='kafka jaeger tempo'); Ctrl-C stops
 	$(VENV)/bin/python deploy/services/services.py run $(or $(SERVICES),kafka) $(SERVICES_OPTIONS)
 
-bench: $(VENV)/installed $(KSERVE_VENV)/installed  ## Measure what tracing costs, as ratios within one run (about 25 minutes; a quiet machine helps)
+bench: $(VENV)/installed $(KSERVE_VENV)/installed  ## Measure what tracing costs, as ratios within one run (about 40 minutes; a quiet machine helps)
 	$(VENV)/bin/python benchmarks/kafka_cost.py
 	$(VENV)/bin/python benchmarks/serving_cost.py
 	$(VENV)/bin/python benchmarks/overhead.py
+	$(VENV)/bin/python benchmarks/overhead.py --transport kafka
 	$(KSERVE_VENV)/bin/python benchmarks/overhead.py
 	$(KSERVE_VENV)/bin/python benchmarks/cold_cost.py
 	$(VENV)/bin/python benchmarks/export_faults.py

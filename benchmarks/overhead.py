@@ -1,11 +1,13 @@
 """What tracing costs end to end: the same pictures to the same processes, traced and untraced, in turns.
 
-    python benchmarks/overhead.py [--starts 4] [--repeat 50]
+    python benchmarks/overhead.py [--transport kafka] [--starts 4] [--repeat 50]
 
 The example's transformer and predictor each hold two twins of their model in one process, one traced and one that is
 let alone (twins.py), and one sender sends to both: one start of a process differs from the next by more than tracing
-costs. One picture goes to the one, then to the other, in an order drawn anew. Printed is, for each size, the ratio of
-the medians, traced / untraced, with a 95 % interval (scipy's BCa bootstrap of the pairs), and the difference.
+costs. Through Kafka (the demo's broker) each twin has a topic, and both topics one process that consumes them and asks
+the model, by our clients and by confluent_kafka's and requests' own. One picture goes to the one, then to the other, in
+an order drawn anew. Printed is, for each size, the ratio of the medians, traced / untraced, with a 95 % interval
+(scipy's BCa bootstrap of the pairs), and the difference.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +28,7 @@ import numpy as np
 import scipy.stats
 from twins import EXCLUDED, PLAIN, TRACED
 
-from otel_kfs.demo import example
+from otel_kfs.demo import broker, example
 from otel_kfs.demo.processes import Processes, free_port
 from otel_kfs.output import progress
 from otel_kfs.traces import query
@@ -59,30 +62,111 @@ for line in sys.stdin:
     print(took, flush=True)
 """
 
+# The same through Kafka: the record lies in the topic of the model's name when it answers.
+KAFKA_SENDER = """
+import base64, sys, time
+import confluent_kafka, orjson
+import otel_kfs
+from otel_kfs.kafka.config import producer_config
+servers, traced = sys.argv[1:]
+otel_kfs.configure("image-sender")
+sender = otel_kfs.KafkaSender(servers, traced)
+producer = confluent_kafka.Producer(producer_config(servers, 60.0, {}))
+def send_plain(model, path):
+    with open(path, "rb") as file:
+        content = file.read()
+    image = {"image_bytes": {"b64": base64.b64encode(content).decode("ascii")}}
+    producer.produce(model, orjson.dumps({"instances": [image]}))
+    producer.flush()
+for line in sys.stdin:
+    model, path = line.rstrip().split(" ", 1)
+    start = time.perf_counter_ns()
+    sender.send(path) if model == traced else send_plain(model, path)
+    print(time.perf_counter_ns() - start, flush=True)
+"""
+
+# A thread a topic; a line for each record that the model has answered.
+CONSUMER = """
+import sys, threading
+import confluent_kafka, orjson, requests
+import otel_kfs
+from otel_kfs.demo.broker import CONSUMER_SETTINGS
+from otel_kfs.kafka import Consumer, process
+from otel_kfs.kafka.config import consumer_config
+from otel_kfs.model_client import ModelClient, predict_url
+servers, url, traced, plain = sys.argv[1:]
+otel_kfs.configure("kafka-bridge")
+otel_kfs.tracing.instrument_requests()
+settings = consumer_config(servers, "overhead", CONSUMER_SETTINGS)
+def ready(*_):
+    print("ready", flush=True)
+def run_traced():
+    consumer, client = Consumer(settings), ModelClient(predict_url(url, traced))
+    consumer.subscribe([traced], on_assign=ready)
+    while True:
+        if (record := consumer.poll(0.1)) is not None:
+            with process(record, consumer=consumer):
+                assert client.post(record.value())["predictions"]
+            print(traced, flush=True)
+def run_plain():
+    consumer, session = confluent_kafka.Consumer({**settings, "group.id": "overhead-plain"}), requests.Session()
+    consumer.subscribe([plain], on_assign=ready)
+    while True:
+        if (record := consumer.poll(0.1)) is not None:
+            answer = session.post(predict_url(url, plain), data=record.value(), timeout=600)
+            answer.raise_for_status()
+            assert orjson.loads(answer.content)["predictions"]
+            print(plain, flush=True)
+threads = [threading.Thread(target=run, daemon=True) for run in (run_traced, run_plain)]
+for thread in threads:
+    thread.start()
+sys.stdin.read()
+"""
+
 Took = dict[Path, list[tuple[int, int]]]  # ns, traced and plain, of each pair
 
 
-class Sender:
-    """The sender's process, which says how long each picture took."""
+class Client:
+    """The sender's process, and that of the consumer if there is one."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        environment = {**os.environ, **EXCLUDED, "OTEL_KFS_TRACES_FILE": str(folder / "sender.jsonl")}
-        command = [sys.executable, "-c", SENDER, url, TRACED]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+    def __init__(self, transport: str, processes: Processes, url: str, folder: Path) -> None:
+        self._folder = folder
+        self._consumer = None
+        if transport == "http":
+            self._sender = self._start("sender", SENDER, url, TRACED)
+            return
+        servers = broker.start(processes, TRACED)
+        broker.create_topic(servers, PLAIN)
+        self._consumer = self._start("consumer", CONSUMER, servers, url, TRACED, PLAIN)
+        self._sender = self._start("sender", KAFKA_SENDER, servers, TRACED)
+        for _ in (TRACED, PLAIN):
+            assert self._line(self._consumer) == "ready"
+
+    def _start(self, role: str, script: str, *arguments: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, **EXCLUDED, "OTEL_KFS_TRACES_FILE": str(self._folder / f"{role}.jsonl")}
+        command = [sys.executable, "-c", script, *arguments]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def _line(self, process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().rstrip()
 
     def send(self, model: str, picture: Path) -> int:
-        """How many nanoseconds one picture took."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{model} {picture}\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        """How many nanoseconds one picture took, until the model's answer."""
+        assert self._sender.stdin is not None
+        start = time.perf_counter_ns()
+        self._sender.stdin.write(f"{model} {picture}\n")
+        self._sender.stdin.flush()
+        took = int(self._line(self._sender))
+        if self._consumer is None:
+            return took
+        assert self._line(self._consumer) == model
+        return time.perf_counter_ns() - start
 
     def close(self) -> None:
-        """Let the process end."""
-        self.process.communicate(timeout=30)
+        """Let the processes end."""
+        for process in filter(None, (self._sender, self._consumer)):
+            process.communicate(timeout=30)
 
 
 def start(processes: Processes, serving: str, folder: Path) -> str:
@@ -116,6 +200,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=4, help="times that all processes are started anew")
     parser.add_argument("--repeat", type=int, default=50, help="pairs of each start, after three that are not counted")
     parser.add_argument("--serving", choices=example.SERVINGS)
+    parser.add_argument("--transport", choices=("http", "kafka"), default="http")
     args = parser.parse_args()
     serving = example.serving(args.serving)
     example.make_model()
@@ -123,8 +208,8 @@ def main() -> None:
     took: Took = {picture: [] for picture in pictures}
     with progress(args.starts * (WARMUPS + args.repeat), "rounds") as done:
         for _ in range(args.starts):
-            one_start(serving, took, args.repeat, done)
-    print(f"{serving}, HTTP, {args.starts} starts of {args.repeat} pairs; medians in milliseconds\n")
+            one_start(serving, args.transport, took, args.repeat, done)
+    print(f"{serving}, {args.transport}, {args.starts} starts of {args.repeat} pairs; medians in milliseconds\n")
     print("| Size | untraced | traced | traced / untraced | 95 % interval | difference of a pair, ms (quartiles) |")
     print("|:--|--:|--:|--:|:--|:--|")
     for picture, pairs in took.items():
@@ -143,23 +228,23 @@ def ratio(traced: np.ndarray, plain: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.median(traced, axis) / np.median(plain, axis)
 
 
-def one_start(serving: str, took: Took, repeat: int, done: Callable[[str], None]) -> None:
+def one_start(serving: str, transport: str, took: Took, repeat: int, done: Callable[[str], None]) -> None:
     """Start all processes, and send each picture `repeat` times to each twin."""
     with tempfile.TemporaryDirectory(prefix="overhead-") as name, Processes(Path(name) / "logs") as processes:
-        sender = Sender(start(processes, serving, Path(name)), Path(name))
+        client = Client(transport, processes, start(processes, serving, Path(name)), Path(name))
         for number in range(-WARMUPS, repeat):
             for picture, pairs in took.items():
-                pair = {model: sender.send(model, picture) for model in random.sample((TRACED, PLAIN), 2)}
+                pair = {model: client.send(model, picture) for model in random.sample((TRACED, PLAIN), 2)}
                 if number >= 0:
                     pairs.append((pair[TRACED], pair[PLAIN]))
             done("")
-        sender.close()
+        client.close()
         processes.stop()
         check(Path(name), len(took) * (WARMUPS + repeat))
 
 
 def check(folder: Path, sent: int) -> None:
-    """Each traced request has left its spans in all three processes, and no other request one."""
+    """Each traced request has left its spans in the sender and both servers, and no other request one."""
     traces = {role: {span.trace_id for span in query.spans(str(folder / f"{role}.jsonl"))} for role in ROLES}
     counts = {role: len(traces[role] & traces["sender"]) for role in ROLES}
     strange = set().union(*traces.values()) - traces["sender"]
