@@ -17,7 +17,7 @@ NAME = "Tansu"
 
 # What clients of this broker should set: a group's first join waits for the session timeout, and every fetch lasts as
 # long as it is allowed to wait.
-CONSUMER_SETTINGS = {"session.timeout.ms": "6000", "fetch.wait.max.ms": "10"}
+CONSUMER_SETTINGS = {"session.timeout.ms": "6000", "fetch.wait.max.ms": "5"}
 
 
 def start(processes: Processes, topic: str) -> str:

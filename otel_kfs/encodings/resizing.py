@@ -32,6 +32,7 @@ def resized(image: bytes, side: int) -> bytes:
             scale = side / min(picture.size)
             size = (max(side, int(picture.width * scale)), max(side, int(picture.height * scale)))
             picture.draft("RGB", size)  # a JPG is decoded at the nearest eighth of its size that is not smaller
+            picture.decodermaxblock = len(image)  # in one piece: it is in memory already
             small = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
             kept = {key: picture.info[key] for key in ("exif", "icc_profile") if picture.info.get(key)}
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
