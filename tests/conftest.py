@@ -164,13 +164,13 @@ def serving() -> str:
 def mobilenet(serving: str, model: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the example's transformer, with its predictor behind it; for tests marked `model`."""
     from otel_kfs.demo.processes import Processes
-    from otel_kfs.demo.run import _start_serving
+    from otel_kfs.demo.run import start_serving
 
     assert model.exists()
     folder = tmp_path_factory.mktemp("mobilenet")
     with pytest.MonkeyPatch.context() as patch, Processes(folder / "logs") as processes:
         patch.setenv("OTEL_KFS_CACHE", str(cache))
-        yield _start_serving(processes, serving, folder / "traces")[0]
+        yield start_serving(processes, serving, folder / "traces")[0]
 
 
 @pytest.fixture(autouse=True)

@@ -88,7 +88,7 @@ def demo(
         served: dict[str, tuple[str, str, _Bridge]] = {}  # by a way's suffix: the transformer, a topic and its bridge
         for way in chosen:
             if way.suffix not in served:
-                transformer, predictor = _start_serving(processes, serving, traces, fast=way.fast)
+                transformer, predictor = start_serving(processes, serving, traces, fast=way.fast)
                 urls += [transformer, predictor]
                 own = topics[way.suffix]
                 bridge = _Bridge(processes, servers, own, settings, transformer, traces, way.suffix)
@@ -115,7 +115,7 @@ def demo(
                     processes.check()
         # A server ends its span after its answer has left; once it has answered another request, the span is there.
         for url in urls:
-            _is_ready(url)
+            is_ready(url)
     if not tracing.flush():
         say(f"Not all spans reached {shown(otlp_endpoint or '')}; the files are complete.")
     # Stopped, every process has written its last span.
@@ -164,7 +164,8 @@ def _new_folder(output: Path | None) -> Path:
     return output
 
 
-def _environment(traces: Path, service: str) -> dict[str, str]:
+def child_environment(traces: Path, service: str) -> dict[str, str]:
+    """What a process of ours is told: its service's name, and the file for its spans."""
     return {
         names.ENV_TRACES_FILE: str(traces / f"{service}.jsonl"),
         "OTEL_SERVICE_NAME": service,
@@ -173,7 +174,7 @@ def _environment(traces: Path, service: str) -> dict[str, str]:
     }
 
 
-def _start_serving(
+def start_serving(
     processes: Processes, serving: str, traces: Path, *, fast: bool = False, more: Sequence[str] = ()
 ) -> tuple[str, str]:
     """Start predictor and transformer; returns the transformer's URL and the predictor's.
@@ -193,15 +194,16 @@ def _start_serving(
         processes.start(
             role + suffix,
             python("-m", "otel_kfs.demo.loopback", *script, "--http_port", str(ports[role]), *role_options[role]),
-            _environment(traces, f"mobilenet-{role}{suffix}"),
+            child_environment(traces, f"mobilenet-{role}{suffix}"),
         )
     urls = {role: f"http://127.0.0.1:{port}" for role, port in ports.items()}
     for role, url in urls.items():
-        processes.wait_until(role + suffix, lambda url=url: _is_ready(url), _READY_SECONDS)  # type: ignore[misc]
+        processes.wait_until(role + suffix, lambda url=url: is_ready(url), _READY_SECONDS)  # type: ignore[misc]
     return urls["transformer"], urls["predictor"]
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Whether the model server there serves the model."""
     try:
         with urllib.request.urlopen(f"{url}/v1/models/{MODEL}", timeout=5) as answer:  # noqa: S310
             return bool(answer.status == 200)
@@ -229,7 +231,9 @@ class _Bridge:
         config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         command = ["-m", "otel_kfs.cli", "bridge", "--bootstrap-servers", servers, "--topic", topic]
         command += ["--url", transformer, "--model", MODEL, "--consumer-config", str(config)]
-        process = processes.start(self._name, python(*command), _environment(traces, f"kafka-{self._name}"), pipe=True)
+        process = processes.start(
+            self._name, python(*command), child_environment(traces, f"kafka-{self._name}"), pipe=True
+        )
         threading.Thread(target=self._read, args=(process,), daemon=True).start()
 
     def wait_for(self, offset: int) -> None:

@@ -118,7 +118,7 @@ def _embedded(
 ) -> Iterator[_Started]:
     """The demo's broker and servers, those that the cells need, and a bridge for each way through Kafka."""
     from otel_kfs.demo import broker
-    from otel_kfs.demo.run import MODEL, _is_ready
+    from otel_kfs.demo.run import MODEL, is_ready
 
     topics = {cell.way: f"{MODEL}-{cell.way}" for cell in plan.cells if cell.transport == names.KAFKA}
     address = None
@@ -144,14 +144,14 @@ def _embedded(
     def settle() -> None:
         # A server ends its span after its answer has left; once it has answered another request, the span is there.
         for url in urls:
-            _is_ready(url)
+            is_ready(url)
 
     yield found, settle
 
 
 def _servers_of(plan: Plan, way: str, processes: Processes, serving: str, traces: Path) -> tuple[OwnServers, str]:
     """Start the demo's servers of one way, with what its cells need; returns them, and the predictor's URL."""
-    from otel_kfs.demo.run import MODEL, _start_serving
+    from otel_kfs.demo.run import MODEL, start_serving
 
     cells = [cell for cell in plan.cells if cell.way == way]
     more: list[str] = []
@@ -165,7 +165,7 @@ def _servers_of(plan: Plan, way: str, processes: Processes, serving: str, traces
         more += example.grpc_options(port)
         own = replace(own, grpc=f"127.0.0.1:{port}")
     fast = way == "fast"
-    transformer, predictor = _start_serving(processes, serving, traces, fast=fast, more=more)
+    transformer, predictor = start_serving(processes, serving, traces, fast=fast, more=more)
     if port:
         processes.wait_until(f"transformer{'-fast' if fast else ''}", lambda: _is_open(port), _PORT_SECONDS)
     return replace(own, url=transformer), predictor
@@ -219,7 +219,7 @@ def _bridge(
     settings: Mapping[str, str],
 ) -> Answers:
     """Start a bridge from the way's topic to its model."""
-    from otel_kfs.demo.run import _environment
+    from otel_kfs.demo.run import child_environment
 
     name = f"bridge-{way}" if way else "bridge"
     config = processes.log(name).with_suffix(".properties")
@@ -242,7 +242,7 @@ def _bridge(
         ("--timeout", str(plan.timeout)),
     )
     command = ["-m", "otel_kfs.cli", "bridge", *(text for key, value in options if value for text in (key, value))]
-    environment = _environment(folder / TRACES, f"kafka-{name}")
+    environment = child_environment(folder / TRACES, f"kafka-{name}")
     if server.url:
         environment[names.ENV_MODEL_URL] = server.url  # everybody can read command lines, and it may hold a password
     process = processes.start(name, python(*command), environment, pipe=True)

@@ -31,7 +31,7 @@ def photos() -> Path:
 def fast(serving: str, model: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fast]:
     """The example's fast transformer, with its predictor behind it."""
     from otel_kfs.demo.processes import Processes, free_port
-    from otel_kfs.demo.run import _start_serving
+    from otel_kfs.demo.run import start_serving
 
     assert model.exists()
     folder = tmp_path_factory.mktemp("fast")
@@ -39,5 +39,5 @@ def fast(serving: str, model: Path, cache: Path, tmp_path_factory: pytest.TempPa
     more = ["--enable_grpc", "true", "--grpc_port", str(port)] if serving == "kserve" else []
     with pytest.MonkeyPatch.context() as patch, Processes(folder / "logs") as processes:
         patch.setenv("OTEL_KFS_CACHE", str(cache))
-        url, predictor = _start_serving(processes, serving, folder / "traces", fast=True, more=more)
+        url, predictor = start_serving(processes, serving, folder / "traces", fast=True, more=more)
         yield Fast(serving, url, predictor, f"127.0.0.1:{port}", folder / "traces")
