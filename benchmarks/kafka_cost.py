@@ -209,7 +209,7 @@ def main() -> None:
 
     on, on_tracer = telemetry_with(DEFAULT_ON)
     off, off_tracer = telemetry_with(ALWAYS_OFF)
-    ratio, ratio_tracer = telemetry_with(ParentBasedTraceIdRatio(0))
+    ratio, ratio_tracer = telemetry_with(ParentBasedTraceIdRatio(1e-6))
     metered, _ = telemetry_with(DEFAULT_ON, MeterProvider([InMemoryMetricReader()]))
     send = Send()
 
