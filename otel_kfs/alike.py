@@ -103,8 +103,10 @@ class Ways:
         return number
 
     def _measure_one(self, trace_id: str, flat: Flat) -> None:
-        if not self._passed.isdisjoint(flat[4::FIELDS]) and not (flat := self._without_passed(flat)):
-            return
+        if self._passed and not self._passed.isdisjoint(numbers := flat[4::FIELDS]):
+            self._pass_over(flat, numbers)
+            if not flat:
+                return
         span_ids, times, more = flat[0::FIELDS], flat[2::FIELDS] + flat[3::FIELDS], flat[5::FIELDS]
         places = dict(zip(span_ids, range(len(span_ids)), strict=True))
         moments = sorted(set(times))
@@ -127,14 +129,14 @@ class Ways:
             known = self._known[key] = _Known(moulds, account)
         known.waiting.append((trace_id, moments, more))
 
-    def _without_passed(self, flat: Flat) -> Flat:
-        """The spans that the search may look at: when an upload ended would tell traces apart that are one to it."""
-        above = set(flat[1::FIELDS]).union(*[one[2] for one in flat[5::FIELDS] if one])
-        kept: Flat = []
-        for at in range(0, len(flat), FIELDS):
-            if flat[at + 4] not in self._passed or flat[at] in above:
-                kept += flat[at : at + FIELDS]
-        return kept
+    def _pass_over(self, flat: Flat, numbers: list[int]) -> None:
+        """Take out what the search passes: when an upload ended would tell traces apart that are one to it."""
+        above = set(flat[1::FIELDS])
+        for links in [one[2] for one in flat[5::FIELDS] if one and one[2]]:
+            above.update(links)
+        for place in range(len(numbers) - 1, -1, -1):
+            if numbers[place] in self._passed and flat[place * FIELDS] not in above:
+                del flat[place * FIELDS : place * FIELDS + FIELDS]
 
     def _count(self, together: Iterable[tuple[str, Flat]]) -> None:
         journeys, account = _search(together, self._whats)
