@@ -57,7 +57,7 @@ def measure(output: Path, repeat: int, serving: str) -> None:
 
     with services.kafka() as kafka, Processes(output / "logs") as processes:
         broker.create_topic(kafka.bootstrap_servers, run.MODEL)
-        transformer, predictor = run._start_serving(processes, serving, traces)
+        transformer, predictor = run.start_serving(processes, serving, traces)
         bridge = run._Bridge(processes, kafka.bootstrap_servers, run.MODEL, {}, transformer, traces)
         url = f"{transformer}/v1/models/{run.MODEL}:predict"
 
@@ -92,7 +92,7 @@ def measure(output: Path, repeat: int, serving: str) -> None:
                     done(f"{payload.stem} by a running client")
         # A server ends its span after its answer has left; once it has answered another request, the span is there.
         for server in (transformer, predictor):
-            run._is_ready(server)
+            run.is_ready(server)
         tracing.flush()
     for file in traces.glob("*.jsonl"):
         if not (running / file.name).exists():

@@ -14,7 +14,7 @@ from PIL import Image
 from support import PHOTO, read_traces, wait_until
 
 from otel_kfs.demo.processes import Processes
-from otel_kfs.demo.run import _environment, _is_ready, _start_serving
+from otel_kfs.demo.run import child_environment, is_ready, start_serving
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.model]
 
@@ -146,7 +146,7 @@ def test_a_predictor_that_is_killed_and_comes_back_answers_what_came_meanwhile(
     topic, _ = topics
     traces = tmp_path / "traces"
     with Processes(tmp_path / "logs") as processes:
-        transformer, predictor = _start_serving(processes, serving, traces)
+        transformer, predictor = start_serving(processes, serving, traces)
         url = f"{transformer}/v1/models/mobilenet:predict"
         with bridges(kafka.bootstrap_servers, topic, url, tmp_path, group=topic) as start_bridge:
             bridge = start_bridge("--retries", "1000", "--retry-for", "300")
@@ -159,8 +159,8 @@ def test_a_predictor_that_is_killed_and_comes_back_answers_what_came_meanwhile(
             producer.produce(topic, picture(PHOTO.read_bytes()))
             producer.flush()
             wait_until("a failure", lambda: any("the model does not answer" in line for line in bridge.errors), 60)
-            processes.start("predictor again", killed.args, _environment(traces, "mobilenet-predictor"))
-            wait_until("the predictor", lambda: _is_ready(predictor), 60)
+            processes.start("predictor again", killed.args, child_environment(traces, "mobilenet-predictor"))
+            wait_until("the predictor", lambda: is_ready(predictor), 60)
             wait_for_lines(2, bridge)
             assert bridge.end(signal.SIGTERM) == 143
     before, after = bridge.told

@@ -94,14 +94,14 @@ def test_a_store_that_does_not_take_the_image_is_one_line(s3, bucket, url, reaso
 def transformer(s3, serving, model, cache, tmp_path_factory):
     """The URL of a fast transformer that reads references, and its folder of traces."""
     from otel_kfs.demo.processes import Processes
-    from otel_kfs.demo.run import _start_serving
+    from otel_kfs.demo.run import start_serving
 
     assert model.exists()
     folder = tmp_path_factory.mktemp("claims")
     more = ["--bucket", BUCKET, "--store_url", s3.url]
     with pytest.MonkeyPatch.context() as patch, Processes(folder / "logs") as processes:
         patch.setenv("OTEL_KFS_CACHE", str(cache))
-        yield _start_serving(processes, serving, folder / "traces", fast=True, more=more)[0], folder / "traces"
+        yield start_serving(processes, serving, folder / "traces", fast=True, more=more)[0], folder / "traces"
 
 
 def best(answer):
