@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 import click
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Format = Literal["html", "png", "svg"]
 FORMATS: tuple[Format, ...] = ("html", "png", "svg")
 CHARTS = ("segments", "sizes")
+_ID = "{trace_id}"
 _EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy": "scipy"}
 
 
@@ -32,6 +34,7 @@ _EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy":
 Examples:
   otel-kfs report --trace-query otel-kfs-runs/latest/traces -o report.html
   otel-kfs report --trace-query 'jaeger:http://localhost:16686?service=image-sender&lookback=1h' -o report.html
+  otel-kfs report --trace-query traces/ --trace-link 'http://localhost:16686/trace/{trace_id}'
   otel-kfs report --trace-query traces/ --chart segments -o segments.svg
 """,
 )
@@ -57,18 +60,31 @@ Examples:
     multiple=True,
     help="Of svg and png: the bars of segments, latency against size. Left out: both.",
 )
+@click.option(
+    "--trace-link",
+    metavar="URL",
+    help="Of html: the page of a trace, with {trace_id} for its id, so that saved traces lead to a Jaeger, too.  "
+    "[default: the store's own, of Jaeger and, with --grafana, of Tempo]",
+)
 @click.pass_obj
 def report(
-    obj: dict[str, bool], trace_query: str, output: Path, format_: Format | None, charts: tuple[str, ...]
+    obj: dict[str, bool],
+    trace_query: str,
+    output: Path,
+    format_: Format | None,
+    charts: tuple[str, ...],
+    trace_link: str | None,
 ) -> None:
     """Write one self-contained HTML file, or charts, of what the traces say."""
     format_ = format_ or _format(output)
+    if trace_link is not None:
+        _check_link(trace_link, format_)
     if charts and format_ == "html":
         raise ConfigError("--chart chooses among the charts of svg and png; the HTML file has them all")
     if output.parent != Path() and not output.parent.is_dir():
         raise ConfigError(f"can't write {output}: there is no folder {output.parent}")
     try:
-        account = _write(trace_query, output, format_, charts or CHARTS, quiet=obj["quiet"])
+        account = _write(trace_query, output, format_, charts or CHARTS, trace_link, quiet=obj["quiet"])
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
@@ -77,7 +93,9 @@ def report(
         say(f"{output}: {account}")
 
 
-def _write(trace_query: str, output: Path, format_: Format, charts: tuple[str, ...], *, quiet: bool) -> str:
+def _write(
+    trace_query: str, output: Path, format_: Format, charts: tuple[str, ...], trace_link: str | None, *, quiet: bool
+) -> str:
     """Read the traces and write the file; returns the account of what was measured."""
     # First, so that a missing library is not told of after minutes of reading.
     draw = _drawer(format_, charts)
@@ -88,6 +106,7 @@ def _write(trace_query: str, output: Path, format_: Format, charts: tuple[str, .
     from otel_kfs.traces import query
 
     command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output)]
+    command += ["--trace-link", trace_link] if trace_link is not None else []
     with reading(quiet=quiet) as say:
         store = query.open_store(trace_query, say)
         measurement = read(store, progress=say)
@@ -104,13 +123,20 @@ def _write(trace_query: str, output: Path, format_: Format, charts: tuple[str, .
                 otel_kfs.__version__,
                 datetime.now(timezone.utc),
             ),
-            link=store.link,
+            link=store.link if trace_link is None else lambda trace_id: trace_link.replace(_ID, quote(trace_id)),
             spans=store.traces if format_ == "html" else lambda _: (),
         )
         say("drawing the charts")
         text = draw(contents)
     write(text, output)
     return line
+
+
+def _check_link(trace_link: str, format_: Format) -> None:
+    if format_ != "html":
+        raise ConfigError("--trace-link is for the HTML file; a chart has no links")
+    if _ID not in trace_link or not trace_link.startswith(("https://", "http://")):
+        raise ConfigError(f"--trace-link {trace_link} is no page of a trace: give http(s)://...{_ID}...")
 
 
 def _drawer(format_: Format, charts: tuple[str, ...]) -> Callable[[Contents], str | bytes]:

@@ -1,5 +1,6 @@
 """`otel-kfs report`: what it writes, and what it says where it can't."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,26 @@ def test_a_chart_can_be_chosen(traces):
     report(traces, "-o", "both.svg")
     report(traces, "-o", "one.svg", "--chart", "sizes")
     assert ["Where the time goes:" in Path(name).read_text() for name in ("both.svg", "one.svg")] == [True, False]
+
+
+def test_a_link_leads_from_files_to_the_page_of_each_trace(traces):
+    ids = [f"{ord(one):032x}" for one in "ab"]  # as the file has them
+    assert report(traces, "--trace-link", "http://jaeger:16686/trace/{trace_id}?uiFind=send")[0] == 0
+    links = set(re.findall(r'href="(http[^"]*)"', Path("report.html").read_text()))
+    assert links == {f"http://jaeger:16686/trace/{one}?uiFind=send" for one in ids}
+
+
+@pytest.mark.parametrize("link", ["http://jaeger/trace/", "javascript:alert({trace_id})", "{trace_id}"])
+def test_a_link_that_leads_to_no_trace_is_refused(traces, link):
+    message = f"Error: --trace-link {link} is no page of a trace: give http(s)://...{{trace_id}}...\n"
+    assert report(traces, "--trace-link", link) == (1, "", message)
+    assert not Path("report.html").exists()
+
+
+def test_a_chart_takes_no_link(traces):
+    link = "http://jaeger/trace/{trace_id}"
+    message = "Error: --trace-link is for the HTML file; a chart has no links\n"
+    assert report(traces, "-o", "r.svg", "--trace-link", link) == (1, "", message)
 
 
 def test_the_waterfalls_are_read_from_the_store(traces):
