@@ -146,7 +146,8 @@ def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> No
         print_records(records["ranking"], document, format_, None)
     if not quiet:
         say(line, err=format_ != "text")
-        if plan.servers.embedded and any(cell.transport == "kafka" for cell in plan.cells):
+        own_broker = plan.servers.embedded and not plan.servers.bootstrap_servers
+        if own_broker and any(cell.transport == "kafka" for cell in plan.cells):
             from otel_kfs.demo import broker
 
             say(f"Figures about the broker are {broker.NAME}'s, not Apache Kafka's.")

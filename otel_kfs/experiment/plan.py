@@ -50,6 +50,7 @@ class Servers:
     serving: str | None = None  # of the demo's
     bucket: str | None = None  # for claim checks to the demo's: in a store of the user's
     store_url: str | None = None
+    bootstrap_servers: str | None = None  # a Kafka of the user's for the demo's, in place of its own broker
     bridge_concurrency: int = 1
     ways: Mapping[str, OwnServers] = field(default_factory=dict)
 

@@ -40,7 +40,7 @@ _SERVERS: dict[str, Rule] = {
     "serving": one_of(*example.SERVINGS),
     "bridge_concurrency": THREADS,
 }
-_EMBEDDED: dict[str, Rule] = {**_SERVERS, "bucket": text, "store_url": text}
+_EMBEDDED: dict[str, Rule] = {**_SERVERS, "bucket": text, "store_url": text, "bootstrap_servers": text}
 _OWN: dict[str, Rule] = dict.fromkeys(OwnServers.__dataclass_fields__, text) | {"pause": _SECONDS}
 # Paths of files, relative to the TOML.
 _FILES = ("producer_config", "consumer_config", "ca", "cert", "key", "token_file")

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 
@@ -117,36 +118,72 @@ def _embedded(
     plan: Plan, processes: Processes, folder: Path, run_id: str, say: Callable[[str], None]
 ) -> Iterator[_Started]:
     """The demo's broker and servers, those that the cells need, and a bridge for each way through Kafka."""
-    from otel_kfs.demo import broker
-    from otel_kfs.demo.run import MODEL, is_ready
+    from otel_kfs.demo.run import is_ready
 
-    topics = {cell.way: f"{MODEL}-{cell.way}" for cell in plan.cells if cell.transport == names.KAFKA}
-    address = None
-    if topics:
+    with _topics(plan, processes, say) as (address, topics, settings):
+        serving = example.serving(plan.servers.serving)
+        found: dict[str, Target] = {}
+        urls: list[str] = []
+        for way in dict.fromkeys(cell.way for cell in plan.cells):
+            say(f"Starting {serving}'s servers, {way} ...")
+            own, predictor = _servers_of(plan, way, processes, serving, folder / TRACES)
+            urls += [str(own.url), predictor]
+            own = replace(own, bootstrap_servers=address, topic=topics.get(way))
+            bridge = _bridge(plan, processes, folder, way, own, run_id, settings) if own.topic else None
+            found[way] = Target(own, bridge)
+
+        def settle() -> None:
+            # A server ends its span after its answer has left; once it has answered another request, the span is there.
+            for url in urls:
+                is_ready(url)
+
+        yield found, settle
+
+
+@contextmanager
+def _topics(
+    plan: Plan, processes: Processes, say: Callable[[str], None]
+) -> Iterator[tuple[str | None, dict[str, str], Mapping[str, str]]]:
+    """A broker's address, its topic of each way, and what its consumers should set."""
+    from otel_kfs.demo import broker
+    from otel_kfs.demo.run import MODEL
+
+    ways = dict.fromkeys(cell.way for cell in plan.cells if cell.transport == names.KAFKA)
+    if not ways:
+        yield None, {}, {}
+    elif plan.servers.bootstrap_servers:
+        with _own_topics(processes) as make:
+            yield plan.servers.bootstrap_servers, {way: make(plan.servers.bootstrap_servers) for way in ways}, {}
+    else:
         say(f"Starting broker ({broker.NAME}) ...")
+        topics = {way: f"{MODEL}-{way}" for way in ways}
         first, *others = topics.values()
         address = broker.start(processes, first)
         for topic in others:
             broker.create_topic(address, topic)
-    serving = example.serving(plan.servers.serving)
-    found: dict[str, Target] = {}
-    urls: list[str] = []
-    for way in dict.fromkeys(cell.way for cell in plan.cells):
-        say(f"Starting {serving}'s servers, {way} ...")
-        own, predictor = _servers_of(plan, way, processes, serving, folder / TRACES)
-        urls += [str(own.url), predictor]
-        own = replace(own, bootstrap_servers=address, topic=topics.get(way))
-        bridge = None
-        if own.topic:
-            bridge = _bridge(plan, processes, folder, way, own, run_id, broker.CONSUMER_SETTINGS)
-        found[way] = Target(own, bridge)
+        yield address, topics, broker.CONSUMER_SETTINGS
 
-    def settle() -> None:
-        # A server ends its span after its answer has left; once it has answered another request, the span is there.
-        for url in urls:
-            is_ready(url)
 
-    yield found, settle
+@contextmanager
+def _own_topics(processes: Processes) -> Iterator[Callable[[str], str]]:
+    """Makes topics of a user's Kafka, which go when the `with` ends, after the processes that read them."""
+    ends: list[Callable[[], None]] = []
+
+    def make(bootstrap_servers: str) -> str:
+        # Not at the top: over HTTP nothing of Kafka has to be installed.
+        from otel_kfs.demo import broker
+
+        topic = f"otel-kfs-experiment-{uuid.uuid4().hex[:8]}"
+        broker.create_topic(bootstrap_servers, topic)
+        ends.append(partial(broker.delete_topic, bootstrap_servers, topic))
+        return topic
+
+    try:
+        yield make
+    finally:
+        processes.stop()
+        for end in ends:
+            end()
 
 
 def _servers_of(plan: Plan, way: str, processes: Processes, serving: str, traces: Path) -> tuple[OwnServers, str]:
@@ -189,24 +226,13 @@ def _own(
 ) -> Iterator[_Started]:
     """The user's servers; where no topic is named, one that lasts as long as the run, and a bridge."""
     found = {cell.way: Target(plan.servers.ways[cell.way]) for cell in plan.cells}
-    made: list[tuple[str, str]] = []
-    try:
+    with _own_topics(processes) as make:
         for way in dict.fromkeys(cell.way for cell in plan.cells if cell.transport == names.KAFKA):
             own = found[way].own
             if own.topic is None and own.bootstrap_servers is not None:
-                # Not at the top: over HTTP nothing of Kafka has to be installed.
-                from otel_kfs.demo import broker
-
-                topic = f"otel-kfs-experiment-{uuid.uuid4().hex[:8]}"
-                broker.create_topic(own.bootstrap_servers, topic)
-                made.append((own.bootstrap_servers, topic))
-                own = replace(own, topic=topic)
+                own = replace(own, topic=make(own.bootstrap_servers))
                 found[way] = Target(own, _bridge(plan, processes, folder, way, own, run_id, {}))
         yield found, lambda: None
-    finally:
-        processes.stop()
-        for servers, topic in made:
-            broker.delete_topic(servers, topic)
 
 
 def _bridge(

@@ -38,3 +38,10 @@ def quiet(_: str) -> None:
 def no_progress(total: int, description: str, *, quiet: bool = False) -> Iterator[object]:
     """Shows nothing."""
     yield lambda _: None
+
+
+def topics(broker: str) -> set[str]:
+    """The names of a broker's topics."""
+    from confluent_kafka.admin import AdminClient
+
+    return set(AdminClient({"bootstrap.servers": broker}).list_topics(timeout=10).topics)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from experiment_support import OWN, written
+from experiment_support import OWN, topics, written
 from support import PHOTO, HttpServer, read_traces, start, wait_until
 
 COMMAND = [sys.executable, "-m", "otel_kfs.cli", "experiment", "experiment.toml"]
@@ -112,3 +112,20 @@ def test_a_run_on_the_embedded_servers_ranks_its_cells_and_only_ranks_them_again
         printed, _ = tables.communicate(timeout=60)
     assert "12 images measured; 2 left out: warm-up" in printed
     assert "HTTP, cloudevent: seconds" in printed
+
+
+@pytest.mark.demo
+@pytest.mark.model
+@pytest.mark.kafka
+@pytest.mark.analysis
+def test_the_embedded_servers_can_be_led_to_from_a_kafka_of_ones_own(serving, model, cache, broker):
+    written(
+        f'images = ["{PHOTO}"]\nrepeat = 1\nwarmups = 1\n[servers]\nembedded = true\nbootstrap_servers = "{broker}"\n'
+        '[matrix]\nway = ["fast"]\ntransport = ["kafka"]\nencoding = ["cloudevent"]\n'
+    )
+    code, output, errors = experiment("-o", "run", "--format", "json", OTEL_KFS_CACHE=str(cache))
+    assert code == 0, errors
+    assert [one["n"] for one in json.loads(output)["ranking"]] == [1]
+    assert "Tansu" not in errors
+    assert "broker.log" not in {log.name for log in Path("run/logs").iterdir()}
+    assert not any(topic.startswith("otel-kfs-experiment-") for topic in topics(broker))

@@ -107,6 +107,11 @@ def test_embedded_servers_take_references_into_a_bucket_that_the_file_names(stor
     assert [cell.name for cell in found.cells] == ["HTTP, claim-check", "Kafka, claim-check"]
 
 
+def test_embedded_servers_take_a_kafka_that_the_file_names():
+    found = plan(f'{EMBEDDED}bootstrap_servers = "localhost:9092"\n[matrix]\ntransport = ["kafka"]')
+    assert found.servers == Servers(embedded=True, serving="kfserving", bootstrap_servers="localhost:9092")
+
+
 def test_embedded_servers_bring_their_pictures():
     assert plan(EMBEDDED).images == ("1.1MB", "3.3MB", "4.7MB", "10.2MB")
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from experiment_support import no_progress, plan, quiet
+from experiment_support import no_progress, plan, quiet, topics
 from support import HttpServer, read_traces
 
 from otel_kfs.errors import ConfigError
@@ -29,12 +29,6 @@ def text(server, broker, more=""):
         'images = ["a.jpg"]\nrepeat = 2\nwarmups = 1\n[servers]\nmodel = "m"\nconsumer_config = "consumer.properties"\n'
         f'url = "{server.url}"\nbootstrap_servers = "{broker}"\n[matrix]\ntransport = ["kafka"]\n{more}'
     )
-
-
-def topics(broker):
-    from confluent_kafka.admin import AdminClient
-
-    return set(AdminClient({"bootstrap.servers": broker}).list_topics(timeout=10).topics)
 
 
 def test_one_at_a_time_each_record_is_answered_before_the_next_and_the_topic_is_gone_then(server, broker):
