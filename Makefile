@@ -26,17 +26,17 @@ else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
 	@for program in chromium chromedriver; do command -v $$program > /dev/null || echo "Left out: the tests of reports in a browser, for lack of $$program."; done
-	@for program in java mvn; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
+	@for program in java mvn go; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
 	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy)."
 
-test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven), and on Jaeger and Tempo where they are
+test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven) and Jaeger (Go), and on Tempo where it is
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services $(VENV)/bin/pytest -m services $(TESTS)
 
 test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead real services (needs Java 17 and Maven; minutes)
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services,faults $(VENV)/bin/pytest -m faults $(TESTS)
 
-services: $(VENV)/installed  ## Start the real Kafka (and Jaeger, Tempo where they are: SERVICES='kafka jaeger tempo'); Ctrl-C stops
+services: $(VENV)/installed  ## Start the real Kafka (Java 17 and Maven; SERVICES='kafka jaeger': Jaeger, too, by Go); Ctrl-C stops
 	$(VENV)/bin/python deploy/services/services.py run $(or $(SERVICES),kafka) $(SERVICES_OPTIONS)
 
 bench: $(VENV)/installed $(KSERVE_VENV)/installed  ## Measure what tracing costs, as ratios within one run (about 40 minutes; a quiet machine helps)

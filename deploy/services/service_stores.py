@@ -1,4 +1,4 @@
-"""The trace stores Jaeger and Tempo, run from the executables that their projects release."""
+"""The trace stores Jaeger and Tempo: Jaeger is built from its Go module, Tempo's program has to be there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from service_go import build
 from service_process import (
     HERE,
     HOST,
@@ -21,6 +22,9 @@ from service_process import (
     http_ok,
     running,
 )
+
+# It was released as 2.13.0, too. Later ones are tagged v2... alone, which are no versions of a module of this name.
+JAEGER_MODULE, JAEGER_VERSION, JAEGER_PACKAGE = "github.com/jaegertracing/jaeger", "v1.76.0", "cmd/jaeger"
 
 # Tempo 3.0.3 stops its querier before its query queue, which then waits for that querier for ever
 # once a query was asked. Its data goes with it, so nothing is lost by not waiting along.
@@ -47,22 +51,33 @@ class Tempo:
     url: str
 
 
-def find_store(name: str) -> Path:
-    """Return a store's executable: the one its variable names, the cached one, or the one on PATH."""
-    # Neither store could be had from a package registry, so both are the user's to install.
+def fetch_jaeger() -> Path:
+    """Return Jaeger's executable: one that is installed, or else one that is built, the first time."""
+    return _installed("jaeger") or build("jaeger", JAEGER_MODULE, JAEGER_VERSION, JAEGER_PACKAGE)
+
+
+def fetch_tempo() -> Path:
+    """Return Tempo's executable, which no package registry has: it is the user's to install."""
+    found = _installed("tempo")
+    if found is None:
+        raise ServiceMissing("no tempo on PATH: see deploy/services/README.md, and name it in OTEL_KFS_TEMPO")
+    return found
+
+
+def _installed(name: str) -> Path | None:
+    """The executable that a store's variable names, the one in the cache folder, or the one on PATH."""
     variable = f"OTEL_KFS_{name.upper()}"
     named = os.environ.get(variable)
     found = shutil.which(named or cache_dir() / name) or (None if named else shutil.which(name))
-    if found is None:
-        tried = f"{variable}={named} is not an executable" if named else f"no {name} on PATH"
-        raise ServiceMissing(f"{tried}: see deploy/services/README.md, and name the executable in {variable}")
-    return Path(found).absolute()
+    if named and found is None:
+        raise ServiceMissing(f"{variable}={named} is not an executable: see deploy/services/README.md")
+    return Path(found).absolute() if found else None
 
 
 @contextmanager
 def jaeger(otlp_grpc_port: int = 0, otlp_http_port: int = 0, query_port: int = 0) -> Iterator[Jaeger]:
     """Run Jaeger with its traces in memory, on the given ports or on free ones."""
-    executable = find_store("jaeger")
+    executable = fetch_jaeger()
     otlp_grpc_port, otlp_http_port, query_port, query_grpc_port, health_port = choose_ports(
         otlp_grpc_port, otlp_http_port, query_port, 0, 0
     )
@@ -88,7 +103,7 @@ def jaeger(otlp_grpc_port: int = 0, otlp_http_port: int = 0, query_port: int = 0
 @contextmanager
 def tempo(otlp_grpc_port: int = 0, otlp_http_port: int = 0, http_port: int = 0) -> Iterator[Tempo]:
     """Run Tempo with its blocks in a folder that goes with it, on the given ports or on free ones."""
-    executable = find_store("tempo")
+    executable = fetch_tempo()
     otlp_grpc_port, otlp_http_port, http_port, grpc_port = choose_ports(otlp_grpc_port, otlp_http_port, http_port, 0)
     url = _http(http_port)
     with tempfile.TemporaryDirectory(prefix="otel-kfs-tempo-") as scratch:

@@ -15,7 +15,7 @@ from types import FrameType
 from service_kafka import Kafka, Listener, fetch_kafka, kafka
 from service_process import Server, ServiceError, ServiceMissing, say
 from service_s3 import S3, fetch_s3, s3
-from service_stores import Jaeger, Tempo, find_store, jaeger, tempo
+from service_stores import Jaeger, Tempo, fetch_jaeger, fetch_tempo, jaeger, tempo
 
 __all__ = [
     "S3",
@@ -35,8 +35,8 @@ __all__ = [
 FETCHERS: dict[str, Callable[[], Path]] = {
     "kafka": fetch_kafka,
     "s3": fetch_s3,
-    "jaeger": lambda: find_store("jaeger"),
-    "tempo": lambda: find_store("tempo"),
+    "jaeger": fetch_jaeger,
+    "tempo": fetch_tempo,
 }
 
 

@@ -8,12 +8,16 @@ import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from support import wait_until
 
+from otel_kfs import names
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Forest, Kind, Span
 
@@ -90,6 +94,39 @@ def test_a_store_gives_the_tables_of_the_files(run: Run, store: str):
     assert tables(store, "--format", "json") == expected
 
 
+def test_one_run_alone_is_read_from_a_store(run: Run, store: str):
+    wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
+    expected = tables(str(run.traces), "--format", "json")
+    [run_id] = {span.attributes[names.RUN_ID] for span in query.spans(str(run.traces)) if span.name == "send image"}
+    assert tables(store, "--format", "json", "--run", str(run_id), "--expect", "8") == expected
+    nothing = subprocess.run(
+        [sys.executable, "-m", "otel_kfs.cli", "-q", "tables", "--trace-query", store, "--run", "another"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+
+
+def test_a_small_search_depth_loses_no_trace_of_a_store(run: Run, store: str, monkeypatch: pytest.MonkeyPatch):
+    wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
+    expected = sorted(query.spans(store), key=lambda span: span.span_id)
+    monkeypatch.setattr("otel_kfs.traces.store.DEPTH", 2)  # so that time is cut into slices
+    assert sorted(query.spans(store), key=lambda span: span.span_id) == expected
+
+
+@pytest.mark.parametrize("store", ["jaeger"], indirect=True)
+def test_jaegers_older_api_gives_the_same_spans_to_two_microseconds(run: Run, store: str):
+    wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
+    with without_v3(store.removeprefix("jaeger:").partition("?")[0]) as url:
+        older = {span.span_id: span for span in query.spans(f"jaeger:{url}?lookback=1h")}
+    for span in query.spans(store):
+        found = older.pop(span.span_id)
+        # Its start is cut to microseconds, and so is its duration.
+        assert (found.start, found.end) == pytest.approx((span.start, span.end), abs=2000)
+        attributes = {key: value for key, value in found.attributes.items() if not key.startswith("otel.scope.")}
+        assert replace(found, start=span.start, end=span.end, attributes=attributes) == span
+    assert older == {}
+
+
 def test_an_images_trace_is_one_tree_over_all_services(run: Run, store: str):
     wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
     forest = Forest(query.spans(store))
@@ -105,6 +142,32 @@ def test_an_images_trace_is_one_tree_over_all_services(run: Run, store: str):
 
 def images(trace_query: str) -> set[str]:
     return {span.trace_id for span in query.spans(trace_query) if span.name == "send image"}
+
+
+@contextmanager
+def without_v3(url: str) -> Iterator[str]:
+    """A Jaeger as those were that had no version 3 of the API."""
+
+    class Older(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.startswith("/api/v3"):
+                self.send_error(404)
+                return
+            with urllib.request.urlopen(url + self.path) as answer:
+                body = answer.read()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Older) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def descendants(forest: Forest, span: Span) -> list[Span]:
