@@ -12,6 +12,7 @@ import click
 
 import otel_kfs
 from otel_kfs.cli.lines import say
+from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.results import why_none
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
@@ -57,6 +58,7 @@ Examples:
     multiple=True,
     help="Of svg and png: the bars of segments, latency against size. Left out: both.",
 )
+@no_sketch("a report draws every image")
 @click.pass_obj
 def report(
     obj: dict[str, bool], trace_query: str, output: Path, format_: Format | None, charts: tuple[str, ...]
