@@ -18,7 +18,7 @@ from otel_kfs.traces.batch import FIELDS, Batch, Traces, Whats
 
 FEW = 50_000  # spans that are kept in memory
 PARTITIONS = 64
-PIECE = 32 * 2**20  # bytes of a partition that are read at a time, some 130,000 spans
+PIECE = 8 * 2**20  # bytes of a partition that are read at a time, some 32,000 spans
 
 Aliases = Mapping[str, str]  # a trace that is to be read as part of another, and that other
 
