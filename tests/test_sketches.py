@@ -173,6 +173,13 @@ def test_large_partitions_are_read_in_pieces_that_make_no_difference(pieces):
     assert reading.read(parts(7), processes=2) == whole
 
 
+def test_the_segments_of_a_cell_add_up_to_the_whole_to_the_nanosecond(few):
+    cells, _ = reading.read_sketches(parts(7), processes=1).by_one_clock()
+    sums = [[column.total for column in cell.columns().values()] for cell in cells]
+    assert len(sums) == 2  # HTTP and Kafka
+    assert [sum(segments) for *segments, _ in sums] == [whole for *_, whole in sums]
+
+
 def on_hosts(by_host, count=60):
     drawn = run(ON_HOSTS["http"], [number * SECOND for number in range(0, 2 * count, 2)])
     drawn += [
