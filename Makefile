@@ -19,7 +19,7 @@ demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four p
 	$(VENV)/bin/otel-kfs demo $(DEMO)
 
 test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest -m 'not services and not faults' $(TESTS)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest -m 'not services and not faults' $(TESTS)
 ifeq ($(SERVING),kfserving)
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest tests/serving tests/demo tests/examples tests/security/test_server_spans.py
 else

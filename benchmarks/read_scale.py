@@ -1,11 +1,12 @@
 """How long `otel_kfs.reading.read` takes for many spans, beside orjson alone that parses the same bytes.
 
-    python benchmarks/read_scale.py [--spans 1000000] [--rounds 5] [--folder FOLDER]
+    python benchmarks/read_scale.py [--spans 1000000] [--rounds 5] [--folder FOLDER] [--form FORM] [--sketch]
 
-Makes the traces (scaled_traces.py) unless FOLDER has them, and reads each form of them: a file a process, one file of
-the Collector, and a file a process of images of which few look alike. In each round the two programs run one after the
-other, in an order drawn anew, each in a process of its own, with the files in the page cache. A figure is the median
-over the rounds, with the quartiles in brackets; a ratio is the median of the rounds' own ratios. `CPU` adds up all
+Makes the traces (scaled_traces.py) unless FOLDER has them, and reads each form of them, or that of --form alone: a file
+a process, one file of the Collector, and a file a process of images of which few look alike; with --sketch a second
+time as `otel-kfs tables --sketch` does. In each round the programs run one after the other, in an order drawn anew,
+each in a process of its own, with the files in the page cache. A figure is the median over the rounds, with the
+quartiles in brackets; a ratio is the median of the rounds' own ratios. `CPU` adds up all
 processes of a program; `memory` is the highest sum of their proportional set sizes (PSS) that was seen, looking ten
 times a second.
 """
@@ -40,9 +41,10 @@ import sys, time
 from otel_kfs import reading
 from otel_kfs.traces import query
 if __name__ == "__main__":
-    measurement = reading.read(query.open_store(sys.argv[1]), processes=int(sys.argv[2]) or None)
-    print(measurement.account.measured)
+    found = getattr(reading, sys.argv[3])(query.open_store(sys.argv[1]), processes=int(sys.argv[2]) or None)
+    print(found.account.measured)
 """
+FORMS = ("processes", "collector", "jittered")
 
 
 class Run(NamedTuple):
@@ -96,6 +98,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--processes", type=int, default=0, help="0: as many as there are cores")
+    parser.add_argument("--form", choices=FORMS, action="append")
+    parser.add_argument("--sketch", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -106,22 +110,24 @@ def main() -> None:
             program.write_text(text)
         print(f"Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, {options.rounds} rounds")
         print("\n| | s | CPU, s | memory, MB | time / orjson's |\n|:--|--:|--:|--:|--:|")
-        for form in ("processes", "collector", "jittered"):
+        for form in options.form or FORMS:
             files = sorted((folder / form).iterdir())
             commands = {
                 "orjson": [str(programs[0]), *map(str, files)],
-                "read": [str(programs[1]), str(folder / form), str(options.processes)],
+                "read": [str(programs[1]), str(folder / form), str(options.processes), "read"],
             }
+            if options.sketch:
+                commands["read_sketches"] = [*commands["read"][:-1], "read_sketches"]
             runs: dict[str, list[Run]] = {name: [] for name in commands}
             for _ in range(options.rounds):
                 for name in random.sample(sorted(commands), len(commands)):
                     runs[name].append(run(commands[name]))
             size = sum(file.stat().st_size for file in files)
-            ratio = spread([one.wall / two.wall for one, two in zip(runs["read"], runs["orjson"], strict=True)], 2)
             for name, of_name in runs.items():
                 walls, cpus, memories = zip(*of_name, strict=True)
                 where = f"{form} ({len(files)} files, {size / 1e6:.0f} MB): {name}"
-                cells = (where, spread(walls), spread(cpus), spread(memories, 0), ratio if name == "read" else "")
+                ratio = spread([one.wall / two.wall for one, two in zip(of_name, runs["orjson"], strict=True)], 2)
+                cells = (where, spread(walls), spread(cpus), spread(memories, 0), "" if name == "orjson" else ratio)
                 print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from string import ascii_letters
 
 from otel_kfs.between_hosts import NO_BOUNDS, Bounds
-from otel_kfs.measurement import Cell, ways
+from otel_kfs.measurement import TOTAL, ways
 from otel_kfs.segments import on_the_way
+from otel_kfs.sketches import AnyCell, Sketch
 
 REST = "."
-_WHOLE = "4-1"
 _NAMED = 0.02  # of a bar; a segment below that in every bar is part of the rest
 
 
@@ -41,10 +41,10 @@ class Chart:
     notes: tuple[str, ...] = ()
 
 
-def charts(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Chart]:
+def charts(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> list[Chart]:
     """A chart for each way, a bar for each size; a letter means the same segment in all of them."""
     means = [_means(cell) for cell in cells]
-    totals = [sum(cell.totals()) / len(cell) for cell in cells]
+    totals = [of_cell.pop(TOTAL) for of_cell in means]
     named = {
         name
         for of_cell, total in zip(means, totals, strict=True)
@@ -65,7 +65,7 @@ def charts(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Chart]:
     for way in ways(cells):
         of_way = [cell for cell in cells if cell.way == way]
         notes = [f"a bar is the mean image; {REST} is all segments below {_NAMED:.0%} together"]
-        if any(mean < 0 for cell in of_way for mean in _means(cell).values()):
+        if any(mean < 0 for cell in of_way for name, mean in _means(cell).items() if name != TOTAL):
             notes.append("a segment that is negative by the difference of two hosts' clocks is not drawn")
         if crossing := _crossing(of_way, bounds):
             notes.append(f"between two hosts, and off by as much as their clocks leave open: {', '.join(crossing)}")
@@ -87,16 +87,14 @@ def run_lengths(parts: Sequence[int], width: int) -> list[int]:
     return lengths
 
 
-def _crossing(cells: Sequence[Cell], bounds: Bounds) -> list[str]:
+def _crossing(cells: Sequence[AnyCell], bounds: Bounds) -> list[str]:
     """The segments that lie between two hosts, and by how much they may be off at whichever size that is most."""
     found: dict[str, list[int | None]] = {}
     for cell in cells:
-        for name, lengths in cell.segments.items():
-            if max(lengths.pair) >= 0:
-                found.setdefault(name, []).append(bounds.get((cell.way, cell.size, name)))
-    whole = [bounds.get((cell.way, cell.size, _WHOLE)) for cell in cells if max(cell.fourth_pair, default=-1) >= 0]
-    names = [f"{name} {_bound(found[name])}" for name in sorted(found, key=on_the_way)]
-    return [*names, f"{_WHOLE} {_bound(whole)}"] if whole else names
+        for name in cell.between_hosts():
+            found.setdefault(name, []).append(bounds.get((cell.way, cell.size, name)))
+    ordered = sorted(found, key=lambda name: (name == TOTAL, on_the_way(name)))
+    return [f"{name} {_bound(found[name])}" for name in ordered]
 
 
 def _bound(widths: Sequence[int | None]) -> str:
@@ -107,6 +105,9 @@ def _bound(widths: Sequence[int | None]) -> str:
     return f"\u00b1{math.ceil(max(known) / 1e5) / 10:.1f} ms"
 
 
-def _means(cell: Cell) -> dict[str, float]:
+def _means(cell: AnyCell) -> dict[str, float]:
     """Of all images of the cell: one that lacks a segment spent no time in it, so that the means add up to 4-1's."""
-    return {name: sum(cell.segments[name].lengths) / len(cell) for name in cell.segment_names()}
+    return {
+        name: (lengths.total if isinstance(lengths, Sketch) else sum(lengths)) / len(cell)
+        for name, lengths in cell.columns().items()
+    }

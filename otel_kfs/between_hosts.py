@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Protocol
 
 from otel_kfs.clocks import Bound, Clocks, Offset
 from otel_kfs.measurement import Cell, Measurement, Way
@@ -37,9 +38,17 @@ def by_one_clock(measurement: Measurement) -> tuple[list[Cell], dict[tuple[Way, 
     return cells, bounds
 
 
-def offsets(measurement: Measurement) -> dict[tuple[str, str], Offset | None]:
+class _Seen(Protocol):
+    @property
+    def pairs(self) -> Collection[tuple[str, str]]: ...
+
+    @property
+    def clocks(self) -> Clocks: ...
+
+
+def offsets(measurement: _Seen) -> dict[tuple[str, str], Offset | None]:
     """How the clocks of every two hosts stood to each other between which something was measured."""
-    pairs = dict.fromkeys(min(pair, pair[::-1]) for pair in measurement.pairs)
+    pairs = dict.fromkeys(min(pair, pair[::-1]) for pair in sorted(measurement.pairs))
     return {pair: measurement.clocks.offset(*pair) for pair in pairs}
 
 

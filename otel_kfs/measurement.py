@@ -8,13 +8,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from otel_kfs import names
 from otel_kfs.clocks import Clocks
 from otel_kfs.segments import Account, Journey, on_the_way
 
 MOST_RUNS = 1000  # ids that are kept
+TOTAL = "4-1"
 
 
 class Way(NamedTuple):
@@ -113,6 +114,15 @@ class Cell:
     def segment_names(self) -> list[str]:
         """Every segment that occurs, in the order of the way."""
         return sorted(self.segments, key=on_the_way)
+
+    def columns(self) -> dict[str, Sequence[int]]:
+        """The lengths of every segment, in the order of the way, and of the whole, 4-1, ns."""
+        return {**{name: self.segments[name].lengths for name in self.segment_names()}, TOTAL: self.totals()}
+
+    def between_hosts(self) -> set[str]:
+        """The columns of which some lengths were read on two clocks."""
+        whole = {TOTAL} if max(self.fourth_pair, default=-1) >= 0 else set()
+        return whole | {name for name, lengths in self.segments.items() if max(lengths.pair) >= 0}
 
     def only(self, images: Sequence[int]) -> Cell:
         """The cell of some of its images, by their numbers."""
@@ -226,16 +236,8 @@ class Measurement:
                     lengths.pair = _renumbered(lengths.pair, became)
 
     def cells(self) -> list[Cell]:
-        """The cells: HTTP first, the way of 2020 before others, small images first."""
-        return sorted(
-            self.by_key.values(),
-            key=lambda cell: (
-                cell.way.transport != names.HTTP,
-                cell.way,
-                cell.image_size or cell.payload_size or 0,
-                cell.size,
-            ),
-        )
+        """The cells in their order."""
+        return in_order(self.by_key.values())
 
     def _pair(self, hosts: tuple[str, str]) -> int:
         if hosts not in self.pairs:
@@ -346,6 +348,33 @@ def measured(journeys: Iterable[Journey], account: Account | None = None) -> Mea
     return measurement
 
 
+class _OfWay(Protocol):
+    @property
+    def way(self) -> Way: ...
+
+
+class _OfSize(_OfWay, Protocol):
+    size: str
+    image_size: int | None
+    payload_size: int | None
+
+
+_AnyCell = TypeVar("_AnyCell", bound=_OfSize)
+
+
+def in_order(cells: Iterable[_AnyCell]) -> list[_AnyCell]:
+    """HTTP first, the way of 2020 before others, small images first."""
+    return sorted(
+        cells,
+        key=lambda cell: (
+            cell.way.transport != names.HTTP,
+            cell.way,
+            cell.image_size or cell.payload_size or 0,
+            cell.size,
+        ),
+    )
+
+
 def size_label(image_size: int | None, payload_size: int | None) -> str:
     """An image's size as the measurement of 2020 wrote it, `1.1MB`; its JSON's where the image's is not known."""
     if image_size is not None:
@@ -355,7 +384,7 @@ def size_label(image_size: int | None, payload_size: int | None) -> str:
     return "?"
 
 
-def ways(cells: Sequence[Cell]) -> list[Way]:
+def ways(cells: Sequence[_OfWay]) -> list[Way]:
     """The ways of some cells, each once, in their order."""
     return list(dict.fromkeys(cell.way for cell in cells))
 

@@ -8,7 +8,7 @@ much to read, processes side by side do both.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -17,8 +17,10 @@ from typing import Any, Protocol, TypeVar
 
 from otel_kfs import sorting
 from otel_kfs.alike import Ways
+from otel_kfs.clocks import Clocks
 from otel_kfs.measurement import Measurement
 from otel_kfs.segments import Journey, Segment
+from otel_kfs.sketches import Sketches, needed
 from otel_kfs.sorting import PARTITIONS, Aliases, Folder, Links, Sorter, partition
 from otel_kfs.traces.batch import Batch, Traces, batched
 from otel_kfs.traces.finished import Finished, Finishing
@@ -45,33 +47,51 @@ def read(
         TraceQueryError: the store can't be read, or holds something else than traces.
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
-    say = progress or (lambda _: None)
-    count = _cores() if processes is None else max(1, processes)
     measurement = Measurement()
     if isinstance(store, Finishing):
         parts: list[Part] = [partial(batched, partial(_finishing, store, measurement))]
     else:
         parts = store.parts()
-    with Folder() as folder:
-        sorter = Sorter(folder)
-        done = 0
-        # As soon as it can be seen that there is much, others do the rest.
-        while done < len(parts) and sorter.total * len(parts) <= sorting.FEW * max(1, done):
-            sorter.add(parts[done]())
-            done += 1
-            say(f"read {done} of {len(parts)} parts")
-        if done == len(parts) and sorter.total <= sorting.FEW:
-            Ways(measurement).measure(sorter.blocks(), sorter.links.resolved())
+    with _by_trace(parts, processes, progress or _nobody) as traces:
+        if isinstance(traces, _Few):
+            traces.measure(measurement)
         else:
-            sorter.write()
-            with _side_by_side(count) as do:
-                for links in do(_sort, ((folder.path, part) for part in parts[done:])):
-                    sorter.links.update(links)
-                    done += 1
-                    say(f"read {done} of {len(parts)} parts")
-                _measure_partitions(do, folder.path, sorter.links.resolved(), count * _BATCHES, measurement, say)
+            for found in traces.each(_measure_batch):
+                measurement.merge(found)
     measurement.sort()
     return measurement
+
+
+def read_sketches(
+    store: TraceStore, *, processes: int | None = None, progress: Callable[[str], None] | None = None
+) -> Sketches:
+    """The same as sketches, so that memory does not grow with the number of images.
+
+    How far apart two hosts' clocks were is known when all was read. So where there are several hosts, many images are
+    measured twice, the second time to correct each length between hosts by its own moment, as with samples.
+
+    Raises:
+        MissingExtra: ddsketch is not installed.
+        TraceQueryError: the store can't be read, or holds something else than traces.
+        OtelKfsError: there is no room for temporary files, or a process was killed.
+    """
+    needed()
+    sketches = Sketches()
+    # A store that finishes images itself can't do so twice; of its spans, all else is as of other stores' spans.
+    with _by_trace(store.parts(), processes, progress or _nobody) as traces:
+        if isinstance(traces, _Few):
+            measurement = Measurement()
+            traces.measure(measurement)
+            sketches.take(measurement, measurement.clocks)
+            return sketches.close(measurement)
+        for found in traces.each(_sketch_batch, None):
+            sketches.merge(found)
+        if sketches.pairs:
+            corrected = Sketches()
+            for found in traces.each(_sketch_batch, sketches.clocks):
+                corrected.merge(found)
+            sketches.correct(corrected)
+    return sketches
 
 
 def _finishing(store: Finishing, measurement: Measurement) -> Iterator[Span]:
@@ -85,6 +105,10 @@ def _finishing(store: Finishing, measurement: Measurement) -> Iterator[Span]:
             measurement.account.measured += 1
         else:
             measurement.account.left_out[found.reason] += 1
+
+
+def _nobody(_: str) -> None:
+    """Whom progress is told to by default."""
 
 
 def _cores() -> int:
@@ -109,6 +133,30 @@ def _side_by_side(count: int) -> Iterator[_Do]:
 # --- spans into partitions ---
 
 
+@contextmanager
+def _by_trace(parts: Sequence[Part], processes: int | None, say: Callable[[str], None]) -> Iterator[_Few | _Many]:
+    """The spans of all parts, sorted by trace; as long as they are needed."""
+    count = _cores() if processes is None else max(1, processes)
+    with Folder() as folder:
+        sorter = Sorter(folder)
+        done = 0
+        # As soon as it can be seen that there is much, others do the rest.
+        while done < len(parts) and sorter.total * len(parts) <= sorting.FEW * max(1, done):
+            sorter.add(parts[done]())
+            done += 1
+            say(f"read {done} of {len(parts)} parts")
+        if done == len(parts) and sorter.total <= sorting.FEW:
+            yield _Few(sorter)
+            return
+        sorter.write()
+        with _side_by_side(count) as do:
+            for links in do(_sort, ((folder.path, part) for part in parts[done:])):
+                sorter.links.update(links)
+                done += 1
+                say(f"read {done} of {len(parts)} parts")
+            yield _Many(do, folder.path, sorter.links.resolved(), count * _BATCHES, say)
+
+
 def _sort(folder: Path, part: Part) -> Links:
     """Put a part of the store into the folder."""
     sorter = Sorter(Folder(folder))
@@ -119,26 +167,47 @@ def _sort(folder: Path, part: Part) -> Links:
 
 # --- partitions into a measurement ---
 
+_Partition = tuple[int, Aliases, Aliases]  # its number, and the aliases that leave it and that arrive
 
-def _measure_partitions(
-    do: _Do, folder: Path, aliases: Aliases, batches: int, measurement: Measurement, say: Callable[[str], None]
-) -> None:
-    """Measure what is in the folder, in as many pieces of work."""
-    leaving: dict[int, dict[str, str]] = {}
-    arriving: dict[int, dict[str, str]] = {}
-    for trace_id, other in aliases.items():
-        leaving.setdefault(partition(trace_id), {})[trace_id] = other
-        arriving.setdefault(partition(other), {})[trace_id] = other
-    # First every trace that is read as part of another moves to where that is.
-    for _ in do(_move, ((folder, number, moving) for number, moving in leaving.items())):
-        pass
-    tasks = []
-    for first in range(batches):
-        numbers = range(first, PARTITIONS, batches)
-        tasks.append((folder, [(number, leaving.get(number, {}), arriving.get(number, {})) for number in numbers]))
-    for done, found in enumerate(do(_measure_batch, tasks), 1):
-        measurement.merge(found)
-        say(f"measured {100 * done // len(tasks)} %")
+
+class _Few:
+    """Spans in memory."""
+
+    def __init__(self, sorter: Sorter) -> None:
+        self._sorter = sorter
+
+    def measure(self, measurement: Measurement) -> None:
+        """Count all images in, once."""
+        Ways(measurement).measure(self._sorter.blocks(), self._sorter.links.resolved())
+
+
+class _Many:
+    """Spans in the partitions of a folder."""
+
+    def __init__(self, do: _Do, folder: Path, aliases: Aliases, batches: int, say: Callable[[str], None]) -> None:
+        self._do, self._folder, self._say = do, folder, say
+        leaving: dict[int, dict[str, str]] = {}
+        arriving: dict[int, dict[str, str]] = {}
+        for trace_id, other in aliases.items():
+            leaving.setdefault(partition(trace_id), {})[trace_id] = other
+            arriving.setdefault(partition(other), {})[trace_id] = other
+        # First every trace that is read as part of another moves to where that is.
+        for _ in do(_move, ((folder, number, moving) for number, moving in leaving.items())):
+            pass
+        self._batches: list[list[_Partition]] = [
+            [
+                (number, leaving.get(number, {}), arriving.get(number, {}))
+                for number in range(first, PARTITIONS, batches)
+            ]
+            for first in range(batches)
+        ]
+
+    def each(self, function: Callable[..., Result], *arguments: Any) -> Iterator[Result]:
+        """What a module's function makes of each batch of partitions, in the order in which they are done."""
+        tasks = [(self._folder, batch, *arguments) for batch in self._batches]
+        for done, found in enumerate(self._do(function, tasks), 1):
+            yield found
+            self._say(f"measured {100 * done // len(tasks)} %")
 
 
 def _move(folder: Path, number: int, leaving: Aliases) -> None:
@@ -151,8 +220,22 @@ def _move(folder: Path, number: int, leaving: Aliases) -> None:
             Folder(folder).append(to, moved, whats, "moved")
 
 
-def _measure_batch(folder: Path, partitions: list[tuple[int, Aliases, Aliases]]) -> Measurement:
+def _measure_batch(folder: Path, partitions: list[_Partition]) -> Measurement:
     measurement = Measurement()
+    for _ in _measured_in_turn(folder, partitions, measurement):
+        pass
+    return measurement
+
+
+def _sketch_batch(folder: Path, partitions: list[_Partition], clocks: Clocks | None) -> Sketches:
+    sketches, measurement = Sketches(), Measurement()
+    for _ in _measured_in_turn(folder, partitions, measurement):
+        sketches.take(measurement, clocks)
+    return sketches.close(measurement)
+
+
+def _measured_in_turn(folder: Path, partitions: list[_Partition], measurement: Measurement) -> Iterator[None]:
+    """Count in the images of some partitions; whenever it yields, the measurement may be emptied."""
     ways = Ways(measurement)
     for number, leaving, arriving in partitions:
         gone = {trace_id for trace_id, other in leaving.items() if partition(other) != number}
@@ -163,5 +246,6 @@ def _measure_batch(folder: Path, partitions: list[tuple[int, Aliases, Aliases]])
             )
         if arriving:
             blocks = chain(blocks, Folder(folder).blocks(number, "moved"))
-        ways.measure(blocks, arriving)
-    return measurement
+        for piece in Folder(folder).pieces(number, blocks, arriving):
+            ways.measure(piece, arriving)
+            yield

@@ -18,6 +18,7 @@ from otel_kfs.traces.batch import FIELDS, Batch, Traces, Whats
 
 FEW = 50_000  # spans that are kept in memory
 PARTITIONS = 64
+PIECE = 8 * 2**20  # bytes of a partition that are read at a time, some 32,000 spans
 
 Aliases = Mapping[str, str]  # a trace that is to be read as part of another, and that other
 
@@ -25,6 +26,11 @@ Aliases = Mapping[str, str]  # a trace that is to be read as part of another, an
 def partition(trace_id: str) -> int:
     """The number of a trace's partition."""
     return zlib.crc32(trace_id.encode("ascii", "replace")) % PARTITIONS
+
+
+def _piece(trace_id: str, count: int) -> int:
+    """The number of a trace's piece in its partition."""
+    return zlib.crc32(trace_id.encode("ascii", "replace")) // PARTITIONS % count
 
 
 class Links:
@@ -135,6 +141,29 @@ class Folder:
                 with path.open("rb") as file:
                     while length := file.read(8):
                         yield marshal.loads(file.read(int.from_bytes(length, "little")))  # noqa: S302 - our own
+
+    def pieces(
+        self, number: int, blocks: Iterable[tuple[Whats, Traces]], aliases: Aliases
+    ) -> Iterator[Iterable[tuple[Whats, Traces]]]:
+        """What of a partition is to be read, in pieces that fit into memory, each with all spans of its traces.
+
+        A trace is in one piece with those that are read as part of it.
+        """
+        with _room():
+            size = sum(path.stat().st_size for path in self.path.glob(f"{number}-*/*"))
+        count = -(-size // PIECE)
+        if count <= 1:
+            yield blocks
+            return
+        for whats, traces in blocks:
+            of_piece: dict[int, Traces] = {}
+            for trace_id, flat in traces.items():
+                of_piece.setdefault(_piece(aliases.get(trace_id, trace_id), count), {})[trace_id] = flat
+            for piece, part in of_piece.items():
+                self.append(number, part, whats, f"piece {piece}")
+        for piece in range(count):
+            yield self.blocks(number, f"piece {piece}")
+            shutil.rmtree(self.path / f"{number}-piece {piece}", ignore_errors=True)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_kfs.errors import MissingExtra
+from otel_kfs.sketches import Sketch
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -54,12 +55,14 @@ class Summary:
     bound: int | None = None
 
 
-def summary(values: Sequence[int], bound: int | None = None, *, interval: bool = False) -> Summary:
-    """Of at least one value; the median's interval only if asked for.
+def summary(values: Sequence[int] | Sketch, bound: int | None = None, *, interval: bool = False) -> Summary:
+    """Of at least one value, or of a sketch of some; the median's interval only if asked for.
 
     Raises:
         MissingExtra: an interval is asked for, and scipy is not installed.
     """
+    if isinstance(values, Sketch):
+        return _of_sketch(values, bound, interval=interval)
     ordered = sorted(values)
     n = len(ordered)
     percentiles = [round(cut) for cut in statistics.quantiles(ordered, n=100, method="inclusive")] if n > 1 else ordered
@@ -79,6 +82,31 @@ def summary(values: Sequence[int], bound: int | None = None, *, interval: bool =
         interval=median_interval(ordered) if interval else None,
         bound=bound,
     )
+
+
+def _of_sketch(of: Sketch, bound: int | None, *, interval: bool) -> Summary:
+    return Summary(
+        n=of.n,
+        mean=of.mean,
+        sd=of.sd if of.n >= SD_NEEDS else None,
+        p50=of.percentile(0.5),
+        p90=of.percentile(0.9) if of.n >= P90_NEEDS else None,
+        p95=of.percentile(0.95) if of.n >= P95_NEEDS else None,
+        p99=of.percentile(0.99) if of.n >= P99_NEEDS else None,
+        max=of.most,
+        interval=_ranked_interval(of) if interval else None,
+        bound=bound,
+    )
+
+
+def _ranked_interval(of: Sketch) -> Interval | None:
+    """What the bootstrap's interval tends to as resamples grow: the values at the ranks that it draws (see below)."""
+    if of.n < INTERVAL_NEEDS:
+        return None
+    _, special = _libraries()
+    middle, tail = (of.n + 1) // 2, _tail(of.n)
+    low, high = (special.betaincinv(middle, of.n + 1 - middle, share) for share in (tail, 1 - tail))
+    return Interval(*(round(of.at(min(int(uniform * of.n), of.n - 1))) for uniform in (low, high)))
 
 
 def median_interval(values: Sequence[int]) -> Interval | None:
@@ -110,10 +138,16 @@ def percentile_interval(resamples: NDArray[float64], n: int) -> Interval:
     The plain percentile interval is too narrow for small n. How much more it takes: Hesterberg, "What teachers should
     know about the bootstrap" (2015), the expanded percentile interval.
     """
-    numpy, special = _libraries()
-    tail = special.ndtr(math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - CONFIDENCE) / 2))
+    numpy, _ = _libraries()
+    tail = _tail(n)
     low, high = numpy.quantile(resamples, [tail, 1 - tail])
     return Interval(round(float(low)), round(float(high)))
+
+
+def _tail(n: int) -> float:
+    """What share of the resamples lies below that interval, and what share above it."""
+    _, special = _libraries()
+    return float(special.ndtr(math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - CONFIDENCE) / 2)))
 
 
 def median_resamples(values: Sequence[int], seed: int) -> NDArray[float64]:

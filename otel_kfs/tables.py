@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 from otel_kfs.between_hosts import NO_BOUNDS, Bounds
 from otel_kfs.clocks import Offset
-from otel_kfs.measurement import Cell, ways
+from otel_kfs.measurement import TOTAL, Cell, ways
 from otel_kfs.segments import Account, on_the_way
+from otel_kfs.sketches import ACCURACY, AnyCell, SketchedCell
 from otel_kfs.summary import (
     INTERVAL_NEEDS,
     P90_NEEDS,
@@ -25,8 +26,6 @@ Layout = Literal["seed", "segments", "statistics", "bars"]
 LAYOUTS: tuple[Layout, ...] = ("seed", "segments", "statistics", "bars")
 DEFAULT_LAYOUTS: tuple[Layout, ...] = ("seed", "segments")
 
-TOTAL = "4-1"  # stands below the segments
-
 CLOCKS = "some segments lie between two hosts, and hold the difference of their clocks"
 BOUND = (
     "\u00b1: what the clocks of two hosts leave open; all lengths of that segment and size, so its other figures, too, "
@@ -37,6 +36,7 @@ INTERVAL = (
     "95 % interval: what encloses the median that ever more images would show, in 95 of 100 such measurements; "
     "it knows the noise between these images, not what another start of the servers changes"
 )
+SKETCHED = f"percentiles within {100 * ACCURACY:g} %, from sketches"
 NO_INTERVAL = "intervals of the medians need scipy: pip install 'otel-kfs[analysis]'"
 
 Unit = Literal["text", "count", "unix", "seconds", "milliseconds"]
@@ -99,7 +99,7 @@ def seed_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table
     return tables
 
 
-def segment_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+def segment_tables(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
     """For each transport a table with the segments as rows, and p50 and p95 of each size as columns."""
     tables = []
     for way in ways(cells):
@@ -117,12 +117,12 @@ def segment_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Ta
             ]
         rows = [(name, *_p50_and_tail(of_way, [segments.get(name) for segments in by_size])) for name in _rows(by_size)]
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the largest value stands there"] if few else []
-        notes += clock_notes(of_way, bounds)
+        notes += _sketch_notes(of_way) + clock_notes(of_way, bounds)
         tables.append(Table(f"{way.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
     return tables
 
 
-def statistics_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+def statistics_tables(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
     """For each transport a table with every statistic as columns, and each size of each segment as rows."""
     intervals = intervals_available()
     tables = []
@@ -140,7 +140,7 @@ def statistics_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list
                 f"-: too few images; the interval needs {INTERVAL_NEEDS}, p90 {P90_NEEDS}, p95 {P95_NEEDS}, "
                 f"p99 {P99_NEEDS}"
             )
-        notes += clock_notes(of_way, bounds)
+        notes += _sketch_notes(of_way) + clock_notes(of_way, bounds)
         tables.append(Table(f"{way.label}: statistics, milliseconds", _STATISTICS, tuple(rows), tuple(notes)))
     return tables
 
@@ -152,16 +152,15 @@ def stamp_notes(cells: Sequence[Cell], bounds: Bounds) -> list[str]:
     return [CLOCKS] * any(max(cell.second_pair, default=-1) >= 0 for cell in cells)
 
 
-def clock_notes(cells: Sequence[Cell], bounds: Bounds) -> list[str]:
+def clock_notes(cells: Sequence[AnyCell], bounds: Bounds) -> list[str]:
     """What must be said of segments that lie between two hosts."""
-    crossing = {
-        (cell.way, cell.size, name)
-        for cell in cells
-        for name, lengths in cell.segments.items()
-        if max(lengths.pair) >= 0
-    }
+    crossing = {(cell.way, cell.size, name) for cell in cells for name in cell.between_hosts() - {TOTAL}}
     bounded = crossing & set(bounds)
     return [BOUND] * bool(bounded) + [CLOCKS] * bool(crossing - bounded)
+
+
+def _sketch_notes(cells: Sequence[AnyCell]) -> list[str]:
+    return [SKETCHED] * any(isinstance(cell, SketchedCell) for cell in cells)
 
 
 def seed_records(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
@@ -183,7 +182,7 @@ def seed_records(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[dict
     return records
 
 
-def segment_records(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
+def segment_records(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
     """One record a transport, size and segment, `4-1` among them, with every statistic; lengths in ns."""
     intervals = intervals_available()
     records = []
@@ -266,12 +265,11 @@ def _stamps(cell: Cell) -> tuple[int, int, int, int]:
     return one, two, three, four
 
 
-def _summaries(cell: Cell, bounds: Bounds, *, interval: bool = False) -> dict[str, Summary]:
+def _summaries(cell: AnyCell, bounds: Bounds, *, interval: bool = False) -> dict[str, Summary]:
     """Of every segment and of the whole, in the order of the way."""
-    columns = {name: cell.segments[name].lengths for name in cell.segment_names()}
     return {
         name: summary(lengths, bounds.get((cell.way, cell.size, name)), interval=interval)
-        for name, lengths in {**columns, TOTAL: cell.totals()}.items()
+        for name, lengths in cell.columns().items()
     }
 
 
@@ -280,7 +278,7 @@ def _rows(by_size: Sequence[Mapping[str, Summary]]) -> list[str]:
     return [*sorted({name for segments in by_size for name in segments} - {TOTAL}, key=on_the_way), TOTAL]
 
 
-def _key(cell: Cell) -> dict[str, Any]:
+def _key(cell: AnyCell) -> dict[str, Any]:
     """Which cell a record is of."""
     return {**cell.way._asdict(), "size": cell.size}
 
@@ -289,7 +287,7 @@ def _columns(headings: str, unit: Unit) -> tuple[Column, ...]:
     return (Column("Size", "text"), *(Column(heading, unit) for heading in headings.split()))
 
 
-def _p50_and_tail(cells: Sequence[Cell], of_sizes: Sequence[Summary | None]) -> list[int | Bounded | None]:
+def _p50_and_tail(cells: Sequence[AnyCell], of_sizes: Sequence[Summary | None]) -> list[int | Bounded | None]:
     """Two columns a size; a segment that few of many images have has no p95, and no maximum under that heading."""
     columns: list[int | Bounded | None] = []
     for cell, of_size in zip(cells, of_sizes, strict=True):

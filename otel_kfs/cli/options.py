@@ -50,6 +50,16 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
     return with_access
 
 
+def no_sketch(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For a command that can't do with sketches: `--sketch` is answered with the reason."""
+
+    def refuse(_: click.Context, __: click.Parameter, given: bool) -> None:
+        if given:
+            raise click.UsageError(f"--sketch is of `otel-kfs tables`: {why}")
+
+    return click.option("--sketch", is_flag=True, hidden=True, expose_value=False, callback=refuse)
+
+
 def given_model_access() -> dict[str, object]:
     """Which of these options the present command line has; what the environment says is meant for all commands."""
     context = click.get_current_context()

@@ -13,6 +13,7 @@ import click
 
 import otel_kfs
 from otel_kfs.cli.lines import say
+from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.results import why_none
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
@@ -66,6 +67,7 @@ Examples:
     help="Of html: the page of a trace, with {trace_id} for its id, so that saved traces lead to a Jaeger, too.  "
     "[default: the store's own, of Jaeger and, with --grafana, of Tempo]",
 )
+@no_sketch("a report draws every image")
 @click.pass_obj
 def report(
     obj: dict[str, bool],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from otel_kfs import names
 from otel_kfs.cli.trace_options import reading
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from otel_kfs.bars import Chart
     from otel_kfs.measurement import Measurement
     from otel_kfs.segments import Account
+    from otel_kfs.sketches import Sketches
     from otel_kfs.tables import Table
+
+    Found = TypeVar("Found", Measurement, Sketches)
 
 
 def read_measurement(trace_query: str, *, quiet: bool) -> tuple[Measurement, str]:
@@ -27,16 +30,34 @@ def read_measurement(trace_query: str, *, quiet: bool) -> tuple[Measurement, str
         TraceQueryError: the query can't be understood or answered.
     """
     from otel_kfs.reading import read
+
+    return _read(read, trace_query, quiet=quiet)
+
+
+def read_sketches(trace_query: str, *, quiet: bool) -> tuple[Sketches, str]:
+    """The same as sketches.
+
+    Raises:
+        MissingExtra: ddsketch is not installed.
+        OtelKfsError: there is no image.
+        TraceQueryError: the query can't be understood or answered.
+    """
+    from otel_kfs.reading import read_sketches
+
+    return _read(read_sketches, trace_query, quiet=quiet)
+
+
+def _read(read: Callable[..., Found], trace_query: str, *, quiet: bool) -> tuple[Found, str]:
     from otel_kfs.render import printable
     from otel_kfs.tables import account_line
     from otel_kfs.traces import query
 
     with reading(quiet=quiet) as say:
-        measurement = read(query.open_store(trace_query, say), progress=say)
-    line = printable(account_line(measurement.account))
-    if not measurement.account.measured:
-        raise OtelKfsError(f"no image was measured in {trace_query}: {why_none(trace_query, measurement.account)}")
-    return measurement, line
+        found = read(query.open_store(trace_query, say), progress=say)
+    line = printable(account_line(found.account))
+    if not found.account.measured:
+        raise OtelKfsError(f"no image was measured in {trace_query}: {why_none(trace_query, found.account)}")
+    return found, line
 
 
 def why_none(trace_query: str, account: Account) -> str:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from otel_kfs.bars import Chart, charts
 from otel_kfs.cli.lines import say
-from otel_kfs.cli.results import print_blocks, print_records, read_measurement
+from otel_kfs.cli.results import print_blocks, print_records, read_measurement, read_sketches
 from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
 from otel_kfs.render import FORMATS, Format
 from otel_kfs.tables import DEFAULT_LAYOUTS, LAYOUTS, Layout, Table
+
+if TYPE_CHECKING:
+    from otel_kfs.measurement import Cell
+    from otel_kfs.sketches import AnyCell
 
 
 @click.command(
@@ -26,6 +30,7 @@ Examples:
   otel-kfs tables --trace-query jaeger:http://localhost:16686 --lookback 30m --run monday
   otel-kfs tables --trace-query 'tempo:http://localhost:3200?start=2026-01-31T12:00:00Z'
   zcat traces.jsonl.gz | otel-kfs tables --trace-query -
+  otel-kfs tables --trace-query archive/ --sketch
 """
 )
 @trace_options
@@ -39,6 +44,12 @@ Examples:
     "Left out: seed, segments, and on a terminal bars.",
 )
 @click.option(
+    "--sketch",
+    is_flag=True,
+    help="For very many images: keep sketches, not every length, so that memory does not grow with their number. "
+    "Percentiles are then within 1 %; without the seed layout, because no single image is kept.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -46,46 +57,66 @@ Examples:
 )
 @click.pass_obj
 def tables(
-    obj: dict[str, bool], trace_query: str, format_: Format, layout: tuple[Layout, ...], output: Path | None
+    obj: dict[str, bool],
+    trace_query: str,
+    format_: Format,
+    layout: tuple[Layout, ...],
+    output: Path | None,
+    *,
+    sketch: bool,
 ) -> None:
     """Rebuild the tables from traces."""
     if not layout:
-        layout = DEFAULT_LAYOUTS
+        layout = ("segments",) if sketch else DEFAULT_LAYOUTS
         if format_ == "text" and output is None and sys.stdout.isatty():
             layout += ("bars",)
-    print_tables(trace_query, format_, layout, output, quiet=obj["quiet"])
+    print_tables(trace_query, format_, layout, output, sketch=sketch, quiet=obj["quiet"])
 
 
 def print_tables(
-    trace_query: str, format_: Format, layouts: tuple[Layout, ...], output: Path | None, *, quiet: bool
+    trace_query: str,
+    format_: Format,
+    layouts: tuple[Layout, ...],
+    output: Path | None,
+    *,
+    sketch: bool = False,
+    quiet: bool,
 ) -> None:
     """Read the traces, and print or write the tables and the account of what was left out."""
     from otel_kfs import tables
     from otel_kfs.between_hosts import by_one_clock, offsets
+    from otel_kfs.sketches import ACCURACY
 
     layouts = tuple(dict.fromkeys(layouts))
     if format_ == "csv" and len(layouts) > 1:
         raise ConfigError("one CSV holds one table: choose --layout seed or --layout segments")
     if "bars" in layouts and format_ in {"csv", "json"}:
         raise ConfigError("bars are drawn as text or md; --layout statistics has their figures")
-    measurement, line = read_measurement(trace_query, quiet=quiet)
-    cells, bounds = by_one_clock(measurement)
-    clocks, account = offsets(measurement), measurement.account
+    samples: Sequence[Cell] = ()
+    if sketch:
+        if "seed" in layouts:
+            raise ConfigError("--layout seed shows single images, which --sketch does not keep; leave out one of them")
+        sketches, line = read_sketches(trace_query, quiet=quiet)
+        cells: Sequence[AnyCell]
+        cells, bounds = sketches.by_one_clock()
+        clocks, account, line = offsets(sketches), sketches.account, f"{line}; {tables.SKETCHED}"
+    else:
+        measurement, line = read_measurement(trace_query, quiet=quiet)
+        samples, bounds = by_one_clock(measurement)
+        cells, clocks, account = samples, offsets(measurement), measurement.account
     if format_ in {"text", "md"}:
         of_layout: dict[Layout, Callable[[], Sequence[Table | Chart]]] = {
-            "seed": lambda: tables.seed_tables(cells, bounds),
+            "seed": lambda: tables.seed_tables(samples, bounds),
             "segments": lambda: tables.segment_tables(cells, bounds),
             "statistics": lambda: tables.statistics_tables(cells, bounds),
             "bars": lambda: charts(cells, bounds),
         }
         print_blocks([block for layout in layouts for block in of_layout[layout]()], format_, output)
     else:
-        records_of: dict[Layout, Callable[..., list[dict[str, Any]]]] = {
-            "seed": tables.seed_records,
-            "segments": tables.segment_records,
-            "statistics": tables.segment_records,
+        records: dict[str, Any] = {
+            layout: tables.seed_records(samples, bounds) if layout == "seed" else tables.segment_records(cells, bounds)
+            for layout in layouts
         }
-        records: dict[str, Any] = {layout: records_of[layout](cells, bounds) for layout in layouts}
         counts = {
             "measured": account.measured,
             "left_out": dict(account.left_out),
@@ -93,6 +124,8 @@ def print_tables(
             "redelivered": account.redelivered,
         }
         document = {**records, "account": counts, "clocks": tables.clock_records(clocks)}
+        if sketch:
+            document["percentiles_within"] = ACCURACY
         print_records(records[layouts[0]], document, format_, output)
     if not quiet:
         for clock_line in tables.clock_lines(clocks):

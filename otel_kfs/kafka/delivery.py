@@ -258,6 +258,10 @@ def of_record(shared: Mapping[str, Any], value: Any, key: Any) -> dict[str, Any]
         attributes[names.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
     elif isinstance(value, bytes):
         attributes[names.MESSAGING_MESSAGE_BODY_SIZE] = len(value)
+    elif isinstance(value, str):
+        # The client sends UTF-8. Of plain ASCII, as long JSON is, that has as many bytes, and need not be made.
+        size = len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+        attributes[names.MESSAGING_MESSAGE_BODY_SIZE] = size
     if isinstance(key, str):
         attributes[names.MESSAGING_KAFKA_MESSAGE_KEY] = key
     return attributes

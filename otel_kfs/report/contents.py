@@ -11,11 +11,10 @@ import numpy as np
 
 from otel_kfs import names
 from otel_kfs.between_hosts import Bounds, by_one_clock
-from otel_kfs.measurement import Cell, Measurement, Way, ways
+from otel_kfs.measurement import TOTAL, Cell, Measurement, Way, ways
 from otel_kfs.report.fit import Fits, fits
 from otel_kfs.segments import Journey, journeys, on_the_way
 from otel_kfs.summary import P95_NEEDS, Summary, summary
-from otel_kfs.tables import TOTAL
 from otel_kfs.traces.span import Forest, Span
 
 

@@ -9,10 +9,10 @@ import statistics
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
+from otel_kfs.measurement import TOTAL
 from otel_kfs.report import palette, svg
 from otel_kfs.report.axis import MS, axis, milliseconds, tick
 from otel_kfs.report.contents import CellReport, Contents
-from otel_kfs.tables import TOTAL
 
 WIDTH, _PLOT = 226, 130
 _LEFT, _RIGHT, _LABEL = 34, 10, 15

@@ -15,13 +15,13 @@ from markupsafe import Markup
 
 from otel_kfs import render
 from otel_kfs.between_hosts import offsets
-from otel_kfs.measurement import MOST_RUNS
+from otel_kfs.measurement import MOST_RUNS, TOTAL
 from otel_kfs.report import distributions, palette, sizes, stacked_bars, svg, waterfall
 from otel_kfs.report.axis import MS, milliseconds
 from otel_kfs.report.contents import Contents
 from otel_kfs.segments import NOT_PROCESSED
 from otel_kfs.summary import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
-from otel_kfs.tables import TOTAL, account_line, clock_lines, seed_tables
+from otel_kfs.tables import account_line, clock_lines, seed_tables
 
 _HERE = Path(__file__).parent
 _LINKS = ("#1b5faa", "#82b7f2")

@@ -24,7 +24,7 @@ class OfRun:
     """
 
     def __init__(self, store: TraceStore, run: str, *, keep: bool) -> None:
-        """`keep`: hold the spans in memory instead of reading them twice, for a store that is far away."""
+        """`keep`: hold what is read in memory instead of reading it twice, for a store that is far away."""
         self._store, self._run, self._keep = store, run, keep
 
     def spans(self) -> Iterator[Span]:
@@ -42,11 +42,16 @@ class OfRun:
         return self._store.link(trace_id)
 
     def parts(self) -> list[Callable[[], Iterator[Batch]]]:
-        """The store's own, of which each leaves out what is not the run's."""
+        """The store's own, of which each leaves out what is not the run's; one piece, if they are kept."""
         if self._keep:
-            return [partial(batched, self.spans)]
+            return [self._kept]
         ids = _of_run(self._batches(), self._run)
         return [partial(_within, part, ids) for part in self._store.parts()]
+
+    def _kept(self) -> Iterator[Batch]:
+        batches = list(self._batches())
+        ids = _of_run(batches, self._run)
+        return (batch.keep(ids) for batch in batches)
 
     def _batches(self) -> Iterator[Batch]:
         return chain.from_iterable(part() for part in self._store.parts())
@@ -60,20 +65,8 @@ class Waiting:
 
     def spans(self) -> Iterator[Span]:
         """All spans, when they are there or the time is over."""
-        limit = time.monotonic() + self._wait
-        before = -1
-        while True:
-            spans = {(span.trace_id, span.span_id): span for span in self._store.spans()}
-            images = sum(span.name == names.SEND_IMAGE and not _is_warmup(span) for span in spans.values())
-            # The spans of an image's last steps may come from another process, later than its first.
-            if images >= self._expect and len(spans) == before:
-                break
-            if (left := limit - time.monotonic()) <= 0:
-                break
-            before = len(spans)
-            self._progress(f"waiting for traces: {images} of {self._expect} images, {left:.0f} s left")
-            time.sleep(min(_PAUSE, left))
-        yield from spans.values()
+        self._there()
+        yield from self._store.spans()
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
         """The spans of these traces alone."""
@@ -84,8 +77,25 @@ class Waiting:
         return self._store.link(trace_id)
 
     def parts(self) -> list[Callable[[], Iterator[Batch]]]:
-        """One piece."""
-        return [partial(batched, self.spans)]
+        """One piece: what the store had when it was asked last."""
+        return [self._there]
+
+    def _there(self) -> Iterator[Batch]:
+        """Ask until all is there or the time is over."""
+        limit = time.monotonic() + self._wait
+        before = -1
+        while True:
+            batches = [batch for part in self._store.parts() for batch in part()]
+            images, spans = _counted(batches)
+            # The spans of an image's last steps may come from another process, later than its first.
+            if images >= self._expect and spans == before:
+                break
+            if (left := limit - time.monotonic()) <= 0:
+                break
+            before = spans
+            self._progress(f"waiting for traces: {images} of {self._expect} images, {left:.0f} s left")
+            time.sleep(min(_PAUSE, left))
+        return iter(batches)
 
 
 def expected(text: str) -> int:
@@ -97,6 +107,19 @@ def expected(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < len(text) < 10 or int(text) == 0:
         raise TraceQueryError("expect is the number of images that should be there, as in expect=40")
     return int(text)
+
+
+def _counted(batches: Iterable[Batch]) -> tuple[int, int]:
+    """How many images there are, without warm-ups, and how many spans."""
+    images, spans = set[tuple[str, str]](), set[tuple[str, str]]()
+    for batch in batches:
+        sent = {number for number, what in batch.whats.items() if what[0] == names.SEND_IMAGE and not _is_warmup(what)}
+        for trace_id, flat in batch.traces.items():
+            ids = flat[0::FIELDS]
+            spans.update((trace_id, span_id) for span_id in ids)
+            numbers = zip(ids, flat[4::FIELDS], strict=True)
+            images.update((trace_id, span_id) for span_id, number in numbers if number in sent)
+    return len(images), len(spans)
 
 
 def _of_run(batches: Iterable[Batch], run: str) -> frozenset[str]:
@@ -120,5 +143,5 @@ def _within(part: Callable[[], Iterator[Batch]], ids: frozenset[str]) -> Iterato
     return (batch.keep(ids) for batch in part())
 
 
-def _is_warmup(span: Span) -> bool:
-    return bool(span.attributes.get(names.WARMUP))
+def _is_warmup(what: What) -> bool:
+    return any(key == names.WARMUP and value for key, _, value in what[-1])

@@ -9,15 +9,11 @@ import os
 import random
 import re
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
-from itertools import islice
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -28,10 +24,10 @@ from urllib3.util import Retry
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.store import NOT_TRACES, AnswerTooLarge, printable
+from otel_kfs.traces.threads import AT_ONCE, within
 
 ENV_HEADERS = "OTEL_KFS_TRACE_STORE_HEADERS"  # key=value,key=value: credentials, kept out of command lines
 ENV_HEADERS_FILE = "OTEL_KFS_TRACE_STORE_HEADERS_FILE"  # a file with key=value lines, read again when they are refused
-AT_ONCE = 8  # requests side by side
 LARGEST = 64 * 2**20  # bytes of an answer, decompressed
 
 _TIMEOUT = (5.0, 60.0)  # seconds to connect, and to wait for the next bytes
@@ -48,7 +44,6 @@ _LEAST = 4  # characters; a shorter value is no secret, and stands in any text
 
 _log = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -178,11 +173,12 @@ class Http:
     def session(self) -> requests.Session:
         """The session with the store; it takes no credentials from elsewhere."""
         if self._session is None:
-            self._session = requests.Session()
+            session = requests.Session()
             for scheme in ("http://", "https://"):
-                self._session.mount(scheme, HTTPAdapter(pool_maxsize=2 * AT_ONCE))
+                session.mount(scheme, HTTPAdapter(pool_maxsize=2 * AT_ONCE))
             # Without this, a line in ~/.netrc would take the place of the credentials that were given.
-            self._session.auth = lambda request: request
+            session.auth = lambda request: request
+            self._session = session  # last, because the first requests may come side by side
         return self._session
 
     def renewed(self) -> bool:
@@ -205,7 +201,7 @@ class Http:
 
         with self.reached():
             # In a thread that can be left behind: a store that sends a byte now and then keeps any time-out waiting.
-            return _within(_WHOLE, lambda: self.again(ask, limit))
+            return within(_WHOLE, lambda: self.again(ask, limit))
 
     def _fetch(
         self,
@@ -235,46 +231,6 @@ class Http:
                 )
             url, params = target, None
         raise TraceQueryError(f"{self} redirects without an end; check the URL")
-
-
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE) -> Iterator[Result]:
-    """The results of `work` on each item, in their order, with so many under way; what it raises is raised here."""
-    # Threads that nobody waits for: Ctrl-C ends the program at once, whatever a store does.
-    rest = iter(items)
-    running = deque(_started(work, item) for item in islice(rest, at_once))
-    while running:
-        result, error = running.popleft().get()
-        if error is not None:
-            raise error
-        for item in islice(rest, 1):
-            running.append(_started(work, item))
-        yield result
-
-
-Outcome = SimpleQueue[tuple[Any, BaseException | None]]
-
-
-def _started(work: Callable[[Item], Any], item: Item) -> Outcome:
-    outcome: Outcome = SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((work(item), None))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is wanted
-            outcome.put((None, error))
-
-    Thread(target=run, daemon=True, name="trace store").start()
-    return outcome
-
-
-def _within(seconds: float, work: Callable[[], Result]) -> Result:
-    try:
-        result, error = _started(lambda _: work(), None).get(timeout=seconds)
-    except Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return]
 
 
 class Busy(Exception):

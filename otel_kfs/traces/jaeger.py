@@ -14,10 +14,11 @@ import orjson
 from otel_kfs import names
 from otel_kfs.traces import formats
 from otel_kfs.traces.batch import Batch, batched
-from otel_kfs.traces.http import Http, side_by_side
+from otel_kfs.traces.http import Http
 from otel_kfs.traces.location import Location
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import Progress, Remarks, Window, in_slices, window
+from otel_kfs.traces.threads import side_by_side
 
 
 def opened(location: Location, progress: Progress) -> Jaeger:
@@ -50,16 +51,12 @@ class Jaeger:
     def spans(self) -> Iterator[Span]:
         """All spans of the traces in which one of the services takes part."""
         remarks, seen = Remarks(), set[str]()
-        for service in self._services:
-            traces = in_slices(
-                self._window,
-                lambda window, depth, service=service: self._search(service, window, depth, remarks),  # type: ignore[misc]
-            )
-            for trace in traces:
-                # A trace counts as long as one of its spans lies in a slice, so it may come with several.
-                if trace[0].trace_id not in seen:
-                    seen.add(trace[0].trace_id)
-                    yield from trace
+        searches = [partial(self._search, service, remarks=remarks) for service in self._services]
+        for trace in in_slices(self._window, searches):
+            # A trace counts as long as one of its spans lies in a slice, so it may come with several; and by services.
+            if trace[0].trace_id not in seen:
+                seen.add(trace[0].trace_id)
+                yield from trace
         remarks.say()
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:

@@ -14,7 +14,9 @@ from typing import Protocol, TypeVar
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import Batch
 from otel_kfs.traces.span import Span
+from otel_kfs.traces.threads import side_by_side
 
+SEARCHES = 4  # at once; each answer may have hundreds of traces
 DEPTH = 500  # traces that one search may bring; a window with more is cut in halves
 
 # What reading a document raises when it is not what it should be.
@@ -163,34 +165,52 @@ class AnswerTooLarge(TraceQueryError):
     """An answer of a store that is longer than we read; a smaller question may help."""
 
 
+Search = Callable[["Window", int], list[Found]]  # what is in a window, of which it finds at most so many
+
+
 def in_slices(
     whole: Window,
-    search: Callable[[Window, int], list[Found]],
+    searches: Iterable[Search[Found]],
     longest: timedelta = timedelta.max,
     shortest: timedelta = timedelta(milliseconds=2),
 ) -> Iterator[Found]:
-    """All that `search` finds in a window, though it finds at most a given number at a time.
+    """All that some searches find in a window, though each finds at most a given number at a time.
 
     A window that is full, or whose answer is too large, is cut in halves; one is neither longer than `longest` nor cut
-    when it is no longer than `shortest`. What lies in two slices is found twice.
+    when it is no longer than `shortest`. What lies in two slices is found twice. All slices of one length are searched
+    side by side, SEARCHES at once.
     """
-    length = whole.end - whole.start
+    waiting = [(search, whole) for search in searches]
+    while waiting:
+        halves = []
+        found_in = side_by_side(lambda one: _found(*one, longest, shortest), waiting, SEARCHES)
+        for (search, window), found in zip(waiting, found_in, strict=True):
+            if found is None:
+                halves += [(search, half) for half in window.halves()]
+            else:
+                yield from found
+        waiting = halves
+
+
+def _found(search: Search[Found], window: Window, longest: timedelta, shortest: timedelta) -> list[Found] | None:
+    """All that is in a window; None if it has to be cut."""
+    length = window.end - window.start
+    if length > longest:
+        return None
     last = length <= shortest
     depth = _DEEPEST if last else DEPTH
-    if length <= longest:
-        try:
-            found = search(whole, depth)
-        except AnswerTooLarge:
-            if last:
-                raise
-        else:
-            if len(found) < depth or last:
-                if len(found) >= depth:
-                    _log.warning("more than %d traces from %s: some are missing", depth, whole)
-                yield from found
-                return
-    for half in whole.halves():
-        yield from in_slices(half, search, longest, shortest)
+    try:
+        found = search(window, depth)
+    except AnswerTooLarge:
+        if last:
+            raise
+        return None
+    if len(found) < depth:
+        return found
+    if not last:
+        return None
+    _log.warning("more than %d traces from %s: some are missing", depth, window)
+    return found
 
 
 def _before(end: datetime, lookback: str) -> datetime:

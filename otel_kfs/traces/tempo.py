@@ -15,10 +15,11 @@ import orjson
 from otel_kfs import names
 from otel_kfs.traces import formats, otlp_protobuf
 from otel_kfs.traces.batch import Batch, batched
-from otel_kfs.traces.http import Http, side_by_side
+from otel_kfs.traces.http import Http
 from otel_kfs.traces.location import Location, server_url
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import Progress, Remarks, Window, in_slices, window
+from otel_kfs.traces.threads import side_by_side
 
 _IMAGES = f'name = "{names.SEND_IMAGE}"'
 _PROTOBUF = "application/protobuf"  # a fraction of the work that JSON is, on both sides
@@ -67,7 +68,7 @@ class Tempo:
 
     def spans(self) -> Iterator[Span]:
         """All spans of the traces that match."""
-        found = in_slices(self._window, self._search, _LONGEST, _SHORTEST)
+        found = in_slices(self._window, [self._search], _LONGEST, _SHORTEST)
         yield from self._look_up(dict.fromkeys(found), _NOT_THERE)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:

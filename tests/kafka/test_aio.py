@@ -209,6 +209,19 @@ def test_the_serialising_clients_have_spans_too(spans, broker, topic):
     assert (done.parent, polled.links) == (None, ())
 
 
+@pytest.mark.parametrize(("value", "size"), [("12345", 5), ("5 \u20ac", 5), ("", 0)])
+def test_text_has_the_size_of_the_bytes_that_are_sent(spans, value, size):
+    async def main():
+        producer = await AsyncSerializingProducer(mock(), batch_size=1)
+        sent = await producer.produce("t", value=value)
+        await producer.close()
+        return (await sent).value()
+
+    record = asyncio.run(main())
+    (span,) = [span for span in spans.get_finished_spans() if span.name == "send t"]
+    assert (span.attributes["messaging.message.body.size"], record) == (size, value.encode())
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_members_are_the_real_class_s_but_for_ours_which_take_what_those_take(name):
     ours, theirs = getattr(aio, name), getattr(confluent_kafka.aio, name)

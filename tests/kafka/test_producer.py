@@ -71,6 +71,13 @@ def test_the_span_ends_with_the_delivery_report_and_says_where_the_record_lies(s
     }
 
 
+@pytest.mark.parametrize(("value", "size"), [("12345", 5), ("5 \u20ac", 5)])
+def test_text_has_the_size_of_the_bytes_that_are_sent(spans, producer, topic, value, size):
+    producer.produce(topic, value)
+    producer.flush()
+    assert sent(spans).attributes["messaging.message.body.size"] == size
+
+
 def test_partition_and_offset_are_each_record_s_own(spans, broker, make_topic):
     topic = make_topic(partitions=2)
     producer = Producer({"bootstrap.servers": broker})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from otel_kfs import cli
 from otel_kfs.traces.http import Answer, Http
 
+SKETCHES = find_spec("ddsketch") is not None
 FORMATS = ("text", "md", "csv", "json")
 DOCUMENTS = mutations.documents()
 KEYS = sorted({key for documents in DOCUMENTS.values() for key in mutations.keys(documents)})
@@ -64,6 +66,8 @@ def tables(query: str, random: Random) -> str:
     format_ = random.choice(FORMATS)
     layout = random.choice(("seed", "segments"))
     command = ["-q", "tables", "--trace-query", query, "--format", format_, "--layout", layout]
+    if layout == "segments" and SKETCHES and random.random() < 0.5:
+        command.append("--sketch")
     result = CliRunner().invoke(cli.main, command)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

@@ -56,7 +56,7 @@ class Memory:
 
     def spans(self):
         self.read += 1
-        yield from self.readings[min(self.read, len(self.readings)) - 1]
+        yield from self.readings[-1]
 
     def traces(self, ids):
         return (one for one in self.readings[-1] if one.trace_id in ids)
@@ -69,7 +69,8 @@ class Memory:
 
     def part(self, number):
         self.parts_read[number] += 1
-        return iter(self.readings[-1][3:] if number else self.readings[-1][:3])
+        reading = self.readings[min(self.parts_read[number], len(self.readings)) - 1]
+        return iter(reading[3:] if number else reading[:3])
 
 
 def ids(spans):
@@ -86,8 +87,10 @@ def test_a_run_s_images_are_kept_with_the_traces_that_link_to_them(keep, run, ex
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_parts_of_a_run_give_what_the_whole_gives(keep):
-    parts = pickle.loads(pickle.dumps(OfRun(Memory(SPANS), "two", keep=keep).parts()))
+    store = Memory(SPANS)
+    parts = pickle.loads(pickle.dumps(OfRun(store, "two", keep=keep).parts()))
     assert ids(spans_in(parts)) == [31, 32, 21, 22]
+    assert store.read == 0  # no span is made an object
 
 
 def test_traces_and_links_are_the_store_s():
@@ -109,8 +112,8 @@ def test_a_store_is_asked_until_the_images_are_there_and_no_more_spans_come():
     store = Memory([], [image(1)], [image(1), image(2)], late, late)
     said = []
     waiting = Waiting(store, 2, timedelta(seconds=60), Progress(said.append))
-    assert ids(waiting.spans()) == [1, 2, 9]
-    assert store.read == 5
+    assert ids(spans_in(waiting.parts())) == [1, 2, 9]
+    assert (store.read, store.parts_read) == (0, [5, 5])
     assert [line.split(",")[0] for line in said] == [
         f"waiting for traces: {number} of 2 images" for number in (0, 1, 2, 2)
     ]
@@ -119,17 +122,30 @@ def test_a_store_is_asked_until_the_images_are_there_and_no_more_spans_come():
 def test_warm_ups_are_not_among_the_expected():
     both = [image(1, warmup=True), image(2)]
     store = Memory([image(1, warmup=True)], both, both)
-    assert ids(Waiting(store, 1, timedelta(seconds=60), Progress()).spans()) == [1, 2]
+    assert ids(spans_in(Waiting(store, 1, timedelta(seconds=60), Progress()).parts())) == [1, 2]
+    assert store.parts_read == [3, 3]
+
+
+def test_all_spans_are_asked_for_when_the_images_are_there():
+    store = Memory([], [image(1)], [image(1)])
+    assert ids(Waiting(store, 1, timedelta(seconds=60), Progress()).spans()) == [1]
+    assert (store.read, store.parts_read) == (1, [3, 3])
+
+
+def test_a_span_that_comes_twice_is_one_of_the_expected_once():
+    twice = Memory([image(1), image(1)], [image(1), image(1), image(2)])
+    assert ids(spans_in(Waiting(twice, 2, timedelta(seconds=60), Progress()).parts())) == [1, 1, 2]
+    assert twice.parts_read == [3, 3]
 
 
 def test_a_store_that_never_has_them_is_read_as_it_is_when_the_time_is_over():
     store = Memory([image(1)])
-    assert ids(Waiting(store, 2, timedelta(milliseconds=20), Progress()).spans()) == [1]
-    assert store.read > 1
+    assert ids(spans_in(Waiting(store, 2, timedelta(milliseconds=20), Progress()).parts())) == [1]
+    assert store.parts_read[0] > 1
 
 
 def test_a_query_puts_them_together(tmp_path):
     store = query.open_store("jaeger:http://127.0.0.1:1?run=one&expect=2&wait=5s")
     assert (type(store), type(store._store)) == (Waiting, OfRun)
     (part,) = store.parts()
-    assert (part.func, part.args) == (batched, (store.spans,))
+    assert part == store._there

@@ -118,6 +118,18 @@ def test_drawn_traces_of_every_shape_give_the_same_measurement_as_files(
     assert kinds(trace_query) == {Finished, LeftOut, Span}
 
 
+@pytest.mark.sketch
+def test_sketches_are_the_same_as_of_files(server: ClickHouseServer, tmp_path: Path) -> None:
+    exports = [otlp([span for number in range(9) for span in spans((HTTP, KAFKA)[number % 2], f"trace{number}-")])]
+    arguments = ["--sketch", "--layout", "statistics", "--format", "json"]
+    found = [
+        CliRunner().invoke(main, ["tables", "--trace-query", trace_query, *arguments])
+        for trace_query in (server.trace_query(server.table(exports)), as_files(tmp_path, exports))
+    ]
+    assert found[0].exit_code == 0
+    assert [one.output for one in found] == [found[1].output] * 2
+
+
 @pytest.mark.parametrize("format_", ["json", "csv", "md"])
 def test_the_tables_of_the_saved_traces_are_those_of_the_files_to_the_byte(saved: str, format_: str) -> None:
     def printed(trace_query: str) -> str:

@@ -15,8 +15,9 @@ import pytest
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import http
 from otel_kfs.traces.clickhouse_http import ClickHouseHttp
-from otel_kfs.traces.http import Http, side_by_side
+from otel_kfs.traces.http import Http
 from otel_kfs.traces.store import AnswerTooLarge
+from otel_kfs.traces.threads import side_by_side
 
 
 class Server:

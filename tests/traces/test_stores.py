@@ -27,7 +27,7 @@ from otel_kfs.reading import read
 from otel_kfs.traces import query
 from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Forest, Span
-from otel_kfs.traces.store import DEPTH, AnswerTooLarge, Window, in_slices, window
+from otel_kfs.traces.store import DEPTH, SEARCHES, AnswerTooLarge, Window, in_slices, window
 
 DATA = Path(__file__).parents[1] / "data"
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -120,6 +120,16 @@ def from_recorded(trace_id: str) -> list[Any]:
     return resources
 
 
+def numbered(resources: list[Any], number: int) -> list[Any]:
+    """One span of the resources, in a trace of that number."""
+    for resource in resources:
+        for scope in resource["scopeSpans"]:
+            if scope["spans"]:
+                span = {**scope["spans"][0], "traceId": f"{number:032x}"}
+                return [{**resource, "scopeSpans": [{**scope, "spans": [span]}]}]
+    return []
+
+
 def export(resources: list[Any]) -> bytes:
     return json.dumps({"result": {"resourceSpans": resources}}).encode()
 
@@ -180,10 +190,53 @@ def test_jaeger_without_such_traces_gives_none(store: Store) -> None:
     assert _spans(f"jaeger:{store.url}") == []
 
 
-def test_several_services_are_asked_for_one_after_the_other(store: Store) -> None:
-    store.replay("jaeger-v3.json")
-    _spans(f"jaeger:{store.url}?service=image-sender&service=kafka-bridge")
-    assert [params["query.serviceName"] for _, params, _ in store.asked] == ["image-sender", "kafka-bridge"]
+def test_several_services_are_asked_for_side_by_side(store: Store) -> None:
+    # Nobody is answered until all have asked.
+    services, all_asked = [f"service-{number}" for number in range(SEARCHES)], threading.Barrier(SEARCHES)
+
+    def answer(_: str, params: dict[str, str]) -> Answer:
+        all_asked.wait()
+        return 200, export([])
+
+    store.answer = answer
+    assert _spans(f"jaeger:{store.url}?" + "&".join(f"service={one}" for one in services)) == []
+    assert sorted(params["query.serviceName"] for _, params, _ in store.asked) == services
+
+
+def test_no_more_searches_than_so_many_are_under_way(store: Store) -> None:
+    lock, under_way, most = threading.Lock(), [0], [0]
+
+    def answer(*_: object) -> Answer:
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        with lock:
+            under_way[0] -= 1
+        return 200, export([])
+
+    store.answer = answer
+    assert _spans(f"jaeger:{store.url}?" + "&".join(f"service={number}" for number in range(30))) == []
+    assert (len(store.asked), most[0] <= SEARCHES) == (30, True)
+
+
+def test_a_trace_that_several_services_and_slices_have_comes_once(store: Store, from_files: list[Span]) -> None:
+    ids = sorted({span.trace_id for span in from_files})
+    whole, one = [export(from_recorded(trace_id)) for trace_id in ids], threading.Lock()
+    full: dict[str, int] = {}
+
+    def answer(_: str, params: dict[str, str]) -> Answer:
+        # The window is full, both halves of it have all traces.
+        service = params["query.serviceName"]
+        with one:
+            full[service] = full.get(service, 0) + 1
+            if full[service] == 1:
+                return 200, b"".join(crowd)
+        return 200, b"".join(whole)
+
+    crowd = [export(numbered(from_recorded(ids[0]), number)) for number in range(DEPTH)]
+    store.answer = answer
+    assert _spans(f"jaeger:{store.url}?service=image-sender&service=kafka-bridge") == from_files
+    assert full == {"image-sender": 3, "kafka-bridge": 3}
 
 
 @pytest.mark.parametrize(
@@ -287,9 +340,9 @@ def test_a_full_window_is_cut_until_its_parts_are_not_full() -> None:
     moments = [NOW + timedelta(seconds=number) for number in range(3 * DEPTH)]
     found = in_slices(
         Window(NOW, NOW + timedelta(days=1)),
-        lambda part, depth: [moment for moment in moments if part.start <= moment < part.end][:depth],
+        [lambda part, depth: [moment for moment in moments if part.start <= moment < part.end][:depth]],
     )
-    assert list(found) == moments
+    assert sorted(found) == moments
 
 
 def test_a_window_whose_answer_is_too_large_is_cut_too() -> None:
@@ -298,13 +351,13 @@ def test_a_window_whose_answer_is_too_large_is_cut_too() -> None:
             raise AnswerTooLarge("too large")
         return [part]
 
-    found = list(in_slices(Window(NOW, NOW + timedelta(days=1)), search))
+    found = list(in_slices(Window(NOW, NOW + timedelta(days=1)), [search]))
     assert [part.end - part.start for part in found] == [timedelta(hours=6)] * 4
 
 
 def test_a_moment_with_more_traces_than_can_be_asked_for_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
     second = Window(NOW, NOW + timedelta(seconds=1))
-    found = list(in_slices(second, lambda _, depth: [1] * depth, shortest=timedelta(seconds=1)))
+    found = list(in_slices(second, [lambda _, depth: [1] * depth], shortest=timedelta(seconds=1)))
     assert len(found) > DEPTH
     assert caplog.messages == [f"more than {len(found)} traces from {second}: some are missing"]
 
@@ -312,9 +365,9 @@ def test_a_moment_with_more_traces_than_can_be_asked_for_is_said_so(caplog: pyte
 def test_a_window_is_not_longer_than_a_store_allows() -> None:
     asked: list[Window] = []
     whole = Window(NOW - timedelta(days=20), NOW)
-    list(in_slices(whole, lambda part, _: asked.append(part) or [], longest=timedelta(days=7)))
+    list(in_slices(whole, [lambda part, _: asked.append(part) or []], longest=timedelta(days=7)))
     assert max(part.end - part.start for part in asked) <= timedelta(days=7)
-    assert (asked[0].start, asked[-1].end) == (NOW - timedelta(days=20), NOW)
+    assert (min(part.start for part in asked), max(part.end for part in asked)) == (NOW - timedelta(days=20), NOW)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,250 @@
+"""Sketches: the lengths of any number of images as figures of one size; what tables are made of by `--sketch`.
+
+n, mean, standard deviation, minimum and maximum stay exact. A percentile comes from a DDSketch, which counts lengths in
+bins that are each 2 % wide: it is within ACCURACY of the true one, and the same whoever has read which part.
+
+Source: Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees"
+(2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import mul
+from typing import Any, Protocol
+
+from otel_kfs.between_hosts import NO_BOUNDS, Bounds, by_one_clock
+from otel_kfs.clocks import Clocks
+from otel_kfs.errors import MissingExtra
+from otel_kfs.measurement import TOTAL, Cell, Measurement, Way, in_order
+from otel_kfs.segments import Account, on_the_way
+
+ACCURACY = 0.01  # of a percentile, by its own length
+
+
+class AnyCell(Protocol):
+    """A cell's images by segment, whether each length is kept or a sketch of all: what tables are made of."""
+
+    @property
+    def way(self) -> Way:
+        """How they went."""
+        ...
+
+    @property
+    def size(self) -> str:
+        """Their size, as a label."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def columns(self) -> Mapping[str, Sequence[int] | Sketch]:
+        """The lengths of every segment, in the order of the way, and of the whole, 4-1, ns."""
+        ...
+
+    def between_hosts(self) -> set[str]:
+        """The columns of which some lengths were read on two clocks."""
+        ...
+
+
+@dataclass(slots=True)
+class Sketch:
+    """Some lengths, ns; `quantiles`, a DDSketch, has what is not exact."""
+
+    quantiles: Any
+    n: int = 0
+    total: int = 0
+    squares: int = 0
+    least: int = 0
+    most: int = 0
+
+    @classmethod
+    def of(cls, lengths: Sequence[int]) -> Sketch:
+        """Of at least one length.
+
+        Raises:
+            MissingExtra: ddsketch is not installed.
+        """
+        quantiles = needed()(ACCURACY)
+        for length in lengths:
+            quantiles.add(length)
+        # Whole numbers of any size: nothing is lost, as it would be from a sum of squares in floats.
+        squares = sum(map(mul, lengths, lengths))
+        return cls(quantiles, len(lengths), sum(lengths), squares, min(lengths), max(lengths))
+
+    def __len__(self) -> int:
+        return self.n
+
+    def merge(self, other: Sketch) -> None:
+        """Count in another's lengths."""
+        self.quantiles.merge(other.quantiles)
+        self.n += other.n
+        self.total += other.total
+        self.squares += other.squares
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+
+    @property
+    def mean(self) -> int:
+        """The arithmetic mean."""
+        return round(self.total / self.n)
+
+    @property
+    def sd(self) -> int:
+        """The standard deviation of a sample; of at least two lengths."""
+        return round(math.sqrt((self.n * self.squares - self.total**2) / (self.n * (self.n - 1))))
+
+    def at(self, rank: int) -> float:
+        """The length that has that many shorter ones: the first and the last exactly, others within ACCURACY."""
+        if rank in {0, self.n - 1}:
+            return self.least if rank == 0 else self.most
+        # The library multiplies by n - 1 again; half a rank more can't become the rank below.
+        found: float = self.quantiles.get_quantile_value((rank + 0.5) / (self.n - 1))
+        return min(max(found, self.least), self.most)
+
+    def percentile(self, share: float) -> int:
+        """Linear between ranks, as of samples; 0.5 is the median."""
+        below, between = divmod((self.n - 1) * share, 1)
+        low = self.at(int(below))
+        return round(low + (self.at(int(below) + 1) - low) * between if between else low)
+
+
+@dataclass(slots=True)
+class _Column:
+    """A segment of a cell. `bound`: how far lengths may be off that were read on two clocks; None, if nobody knows."""
+
+    lengths: Sketch
+    between_hosts: bool
+    bound: int | None
+
+    def merge(self, other: _Column) -> None:
+        self.lengths.merge(other.lengths)
+        if self.between_hosts and other.between_hosts:
+            known = self.bound is not None and other.bound is not None
+            self.bound = max(self.bound or 0, other.bound or 0) if known else None
+        elif other.between_hosts:
+            self.between_hosts, self.bound = True, other.bound
+
+    @property
+    def as_read(self) -> bool:
+        """Whether it holds the difference of two clocks, in some lengths at least."""
+        return self.between_hosts and self.bound is None
+
+
+@dataclass(slots=True)
+class SketchedCell:
+    """All images of one way and size, as sketches."""
+
+    way: Way
+    size: str
+    image_size: int | None  # bytes, of the smallest
+    payload_size: int | None
+    by_name: dict[str, _Column]
+
+    def __len__(self) -> int:
+        return len(self.by_name[TOTAL].lengths)
+
+    def columns(self) -> dict[str, Sketch]:
+        """The sketch of every segment, in the order of the way, and of the whole."""
+        ordered = [*sorted(self.by_name.keys() - {TOTAL}, key=on_the_way), TOTAL]
+        return {name: self.by_name[name].lengths for name in ordered}
+
+    def between_hosts(self) -> set[str]:
+        """The columns of which some lengths were read on two clocks."""
+        return {name for name, column in self.by_name.items() if column.between_hosts}
+
+    def merge(self, other: SketchedCell) -> None:
+        """Count in another's images."""
+        self.image_size = _least(self.image_size, other.image_size)
+        self.payload_size = _least(self.payload_size, other.payload_size)
+        for name, column in other.by_name.items():
+            if name in self.by_name:
+                self.by_name[name].merge(column)
+            else:
+                self.by_name[name] = column
+
+
+@dataclass(slots=True)
+class Sketches:
+    """Every image that was measured, by cell, and the account of those that were not."""
+
+    account: Account = field(default_factory=Account)
+    pairs: set[tuple[str, str]] = field(default_factory=set)  # hosts on whose two clocks something was read
+    clocks: Clocks = field(default_factory=Clocks)
+    by_key: dict[tuple[Way, str], SketchedCell] = field(default_factory=dict)
+
+    def take(self, measurement: Measurement, clocks: Clocks | None) -> None:
+        """Count in the images of a measurement, and empty it of them.
+
+        `clocks`: all that was seen of them anywhere, to correct what lies between two hosts; None leaves it as read.
+        """
+        cells, bounds = measurement.cells(), NO_BOUNDS
+        if clocks is not None:
+            cells, bounds = by_one_clock(replace(measurement, clocks=clocks))
+        for cell in cells:
+            self._add(_sketched(cell, bounds))
+        measurement.by_key.clear()
+        measurement.linked.clear()
+
+    def close(self, measurement: Measurement) -> Sketches:
+        """Take over, besides, what a measurement knows that was emptied as often as was wanted."""
+        self.account.merge(measurement.account)
+        self.clocks.merge(measurement.clocks)
+        self.pairs.update(measurement.pairs)
+        return self
+
+    def merge(self, other: Sketches) -> None:
+        """Count in all that another has."""
+        self.account.merge(other.account)
+        self.clocks.merge(other.clocks)
+        self.pairs |= other.pairs
+        for cell in other.by_key.values():
+            self._add(cell)
+
+    def correct(self, corrected: Sketches) -> None:
+        """Take another's lengths between hosts, of the same images, where it knows the clocks for all of a column."""
+        for key, cell in corrected.by_key.items():
+            for name, column in cell.by_name.items():
+                if not column.as_read:
+                    self.by_key[key].by_name[name] = column
+
+    def by_one_clock(self) -> tuple[list[SketchedCell], dict[tuple[Way, str, str], int]]:
+        """The cells, and by how much their lengths between hosts may be off: as `between_hosts.by_one_clock`."""
+        cells = in_order(self.by_key.values())
+        return cells, {
+            (cell.way, cell.size, name): column.bound
+            for cell in cells
+            for name, column in cell.by_name.items()
+            if column.bound is not None
+        }
+
+    def _add(self, cell: SketchedCell) -> None:
+        known = self.by_key.setdefault((cell.way, cell.size), cell)
+        if known is not cell:
+            known.merge(cell)
+
+
+def needed() -> Any:
+    """The library's class.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        from ddsketch import DDSketch
+    except ImportError as error:
+        raise MissingExtra("ddsketch", "sketch") from error
+    return DDSketch
+
+
+def _sketched(cell: Cell, bounds: Bounds) -> SketchedCell:
+    between = cell.between_hosts()
+    columns = {
+        name: _Column(Sketch.of(lengths), name in between, bounds.get((cell.way, cell.size, name)))
+        for name, lengths in cell.columns().items()
+    }
+    return SketchedCell(cell.way, cell.size, cell.image_size, cell.payload_size, columns)
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((size for size in (one, other) if size is not None), default=None)

@@ -1,0 +1,348 @@
+"""Sketches beside samples: what is exact is the same, percentiles are within 1 %, and nothing grows with the images."""
+
+import json
+import pickle
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_between_hosts import ON_HOSTS, SECOND, Clock, run, seen
+from test_reading import MANY, Store, images
+from traces_builder import HTTP, KAFKA, otlp_line, spans
+
+from otel_kfs import cli, reading, sorting, tables
+from otel_kfs.bars import charts
+from otel_kfs.between_hosts import by_one_clock, offsets
+from otel_kfs.sketches import ACCURACY, Sketch, Sketches
+from otel_kfs.summary import summary
+
+pytestmark = pytest.mark.sketch
+
+lengths = st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=300)
+EXACT = ("n", "mean", "sd", "max", "bound")
+PERCENTILES = ("p50", "p90", "p95", "p99")
+
+
+def parts(count, of=MANY):
+    return Store(*(of[number::count] for number in range(count)))
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Anything is much."""
+    monkeypatch.setattr(sorting, "FEW", 10)
+
+
+@pytest.fixture
+def pieces(few, monkeypatch):
+    """Partitions are large."""
+    monkeypatch.setattr(sorting, "PIECE", 1500)
+
+
+def figures(cells, bounds, fields=EXACT):
+    """Of each column of each cell, these figures."""
+    return {
+        (cell.way, cell.size, name): [
+            getattr(summary(column, bounds.get((cell.way, cell.size, name))), f) for f in fields
+        ]
+        for cell in cells
+        for name, column in cell.columns().items()
+    }
+
+
+def apart(one, other):
+    """By how much of its length two percentiles differ, rounding left out; None where one alone is missing."""
+    if one is None or other is None:
+        return 0 if one is other else None
+    return max(0, abs(one - other) - 1) / max(abs(one), 1)
+
+
+def assert_same(sketches, measurement):
+    """What tables show of the two is the same, but for percentiles."""
+    cells, bounds = by_one_clock(measurement)
+    bounds = {key: bound for key, bound in bounds.items() if key[-1] not in {"2-1", "4-3"}}  # of stamps alone
+    found, found_bounds = sketches.by_one_clock()
+    assert (figures(found, found_bounds), found_bounds) == (figures(cells, bounds), bounds)
+    assert sketches.account == measurement.account
+    assert offsets(sketches) == offsets(measurement)
+    assert [cell.between_hosts() for cell in found] == [cell.between_hosts() for cell in cells]
+    assert charts(found, found_bounds) == charts(cells, bounds)
+    exact, near = figures(cells, bounds, PERCENTILES), figures(found, found_bounds, PERCENTILES)
+    off = {key: [apart(*two) for two in zip(exact[key], near[key], strict=True)] for key in exact}
+    assert {key: by for key, by in off.items() if None in by or max(by) > 1.01 * ACCURACY} == {}
+
+
+# --- one column ---
+
+
+@settings(deadline=None)  # the first example imports scipy
+@given(lengths)
+def test_n_mean_sd_and_extremes_are_exact(values):
+    sketch, exact = Sketch.of(values), summary(values)
+    found = summary(sketch)
+    assert (found.n, found.mean, found.max) == (exact.n, exact.mean, exact.max)
+    assert (found.sd is None, sketch.least, sketch.total) == (exact.sd is None, min(values), sum(values))
+    # Either rounds a float of its own.
+    assert abs((found.sd or 0) - (exact.sd or 0)) <= 1
+
+
+@given(lengths)
+def test_every_rank_is_within_the_bound(values):
+    sketch = Sketch.of(values)
+    off = [abs(Fraction(sketch.at(rank)) - value) for rank, value in enumerate(sorted(values))]
+    assert [
+        (value, by)
+        for value, by in zip(sorted(values), off, strict=True)
+        if by > Fraction(101, 100) * Fraction(ACCURACY) * abs(value)
+    ] == []
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=300))
+def test_percentiles_of_lengths_are_within_the_bound(values):
+    exact, found = summary(values), summary(Sketch.of(values))
+    off = [apart(getattr(exact, one), getattr(found, one)) for one in PERCENTILES]
+    assert [by for by in off if by is None or by > 1.01 * ACCURACY] == []
+
+
+@given(lengths, st.lists(st.integers(0, 299), max_size=5))
+def test_merged_in_any_pieces_it_is_the_same(values, cuts):
+    edges = sorted({0, len(values), *(cut for cut in cuts if cut < len(values))})
+    merged = None
+    for first, last in reversed(list(pairwise(edges))):
+        piece = Sketch.of(values[first:last])
+        if merged is None:
+            merged = piece
+        else:
+            merged.merge(piece)
+    assert (summary(merged), merged.least) == (summary(Sketch.of(values)), min(values))
+
+
+def test_the_deviation_of_times_that_are_far_from_zero_is_not_cancelled():
+    # The squares are 10**36 and differ in the last digits alone.
+    assert summary(Sketch.of([10**18, 10**18 + 2])).sd == 1
+
+
+@pytest.mark.analysis
+@settings(deadline=None)
+@given(st.lists(st.integers(10**6, 10**9), min_size=6, max_size=300))
+def test_the_median_s_interval_has_the_ranks_of_the_bootstrap_s(values):
+    ordered = sorted(values)
+    low, high = summary(Sketch.of(values), interval=True).interval
+    interval = summary(values, interval=True).interval
+    # 4999 resamples know their quantiles' ranks to a few in a hundred.
+    slack = 2 + len(values) // 50
+    ranks = [sum(value < end for value in ordered) for end in interval]
+    around = [(ordered[max(0, r - slack)], ordered[min(len(ordered) - 1, r + slack)]) for r in ranks]
+    assert around[0][0] * 0.989 <= low <= around[0][1] * 1.011
+    assert around[1][0] * 0.989 <= high <= around[1][1] * 1.011
+
+
+@pytest.mark.analysis
+def test_five_lengths_have_no_interval_and_six_have():
+    found = [summary(Sketch.of([7] * n), interval=True).interval for n in (5, 6)]
+    assert found == [None, (7, 7)]
+
+
+# --- a store ---
+
+
+def test_sketches_of_few_spans_show_what_samples_show():
+    assert_same(reading.read_sketches(Store(MANY), processes=1), reading.read(Store(MANY), processes=1))
+
+
+def test_sketches_of_partitions_show_what_samples_show(few):
+    assert_same(reading.read_sketches(parts(7), processes=1), reading.read(Store(MANY), processes=1))
+
+
+def test_processes_side_by_side_make_the_same_sketches(few):
+    one, two = (reading.read_sketches(parts(7), processes=count) for count in (1, 2))
+    assert [figures(*of.by_one_clock(), (*EXACT, *PERCENTILES)) for of in (one, two)] == 2 * [
+        figures(*one.by_one_clock(), (*EXACT, *PERCENTILES))
+    ]
+    assert_same(two, reading.read(Store(MANY), processes=1))
+
+
+def test_large_partitions_are_read_in_pieces_that_make_no_difference(pieces):
+    whole = reading.read(Store(MANY), processes=1)
+    assert_same(reading.read_sketches(parts(7), processes=1), whole)
+    assert reading.read(parts(7), processes=2) == whole
+
+
+def test_the_segments_of_a_cell_add_up_to_the_whole_to_the_nanosecond(few):
+    cells, _ = reading.read_sketches(parts(7), processes=1).by_one_clock()
+    sums = [[column.total for column in cell.columns().values()] for cell in cells]
+    assert len(sums) == 2  # HTTP and Kafka
+    assert [sum(segments) for *segments, _ in sums] == [whole for *_, whole in sums]
+
+
+def on_hosts(by_host, count=60):
+    drawn = run(ON_HOSTS["http"], [number * SECOND for number in range(0, 2 * count, 2)])
+    drawn += [
+        [replace(one, trace_id=f"k{one.trace_id[1:]}") for one in of_image]
+        for of_image in run(ON_HOSTS["kafka"], [number * SECOND for number in range(1, 2 * count, 2)])
+    ]
+    return seen(drawn, by_host)
+
+
+HOSTS = {
+    "steady": {
+        "host": Clock(),
+        "bridge": Clock(SECOND),
+        "transformer": Clock(5 * SECOND),
+        "predictor": Clock(-3 * SECOND),
+    },
+    "drifting": {
+        "host": Clock(),
+        "bridge": Clock(SECOND, 10**6),
+        "transformer": Clock(5 * SECOND, -(10**6)),
+        "predictor": Clock(0, 5 * 10**6),
+    },
+}
+
+
+@pytest.mark.parametrize("clocks", HOSTS)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_lengths_between_hosts_are_corrected_each_by_its_own_moment_as_samples_are(few, clocks, processes):
+    drawn = on_hosts(HOSTS[clocks])
+    sketches = reading.read_sketches(parts(3, drawn), processes=processes)
+    measurement = reading.read(Store(drawn), processes=1)
+    assert {name for *_, name in sketches.by_one_clock()[1]} >= {"transformer request", "predictor response"}
+    assert_same(sketches, measurement)
+
+
+def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_other_stays_as_it_was_read(few):
+    # The first half has no such image; in the second, one host's clock was set meanwhile.
+    steady, set_later = (on_hosts({**HOSTS["steady"], "transformer": Clock(at * SECOND)}, 120) for at in (5, 9))
+    drawn = []
+    for one, two in zip(steady, set_later, strict=True):
+        number = int(one.trace_id[1:], 16)
+        host = "other" if one.host == "transformer" and number >= 60 else one.host
+        drawn.append(replace(one if number < 90 else two, host=host))
+    sketches = reading.read_sketches(parts(3, drawn), processes=1)
+    cells, bounds = sketches.by_one_clock()
+    assert {name for *_, name in bounds if name.startswith("transformer")} == set()
+    assert tables.clock_notes(cells, bounds) == [tables.BOUND, tables.CLOCKS]
+    assert_same(sketches, reading.read(Store(drawn), processes=1))
+
+
+# --- what does not grow ---
+
+
+def kept(count):
+    """Bytes of the sketches of so many images, pickled."""
+    drawn = [one for number in range(count) for one in spans((HTTP, KAFKA)[number % 2], f"trace{number:06}-")]
+    return len(pickle.dumps(reading.read_sketches(parts(5, drawn), processes=1)))
+
+
+def test_sketches_of_ten_times_as_many_images_are_as_large(few):
+    small, large = kept(40), kept(400)
+    # Whole numbers have a byte or two more.
+    assert abs(large - small) < small / 100
+
+
+def most_at_once(count, monkeypatch):
+    """How many images a measurement had at most before it was emptied into sketches."""
+    found = []
+    take = Sketches.take
+
+    def watched(sketches, measurement, clocks):
+        found.append(sum(map(len, measurement.by_key.values())))
+        take(sketches, measurement, clocks)
+        found.append(len(measurement.by_key) + len(measurement.linked))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sketches, "take", watched)
+        sketches = reading.read_sketches(parts(5, images(count)), processes=1)
+    assert set(found[1::2]) == {0}
+    assert sum(found[::2]) == sketches.account.measured
+    return max(found)
+
+
+def test_no_more_images_are_in_memory_at_a_time_however_many_there_are(pieces, monkeypatch):
+    assert max(most_at_once(count, monkeypatch) for count in (90, 1800)) < 15
+
+
+# --- the command ---
+
+
+@pytest.fixture
+def traces(tmp_path):
+    """One image over HTTP."""
+    file = tmp_path / "traces.jsonl"
+    file.write_text(otlp_line(spans(HTTP)))
+    return file
+
+
+def otel_kfs(*arguments):
+    """Exit code, standard output and standard error."""
+    result = CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def tables_of(query, *arguments):
+    return otel_kfs("tables", "--trace-query", query, "--sketch", *arguments)
+
+
+def test_without_a_layout_it_prints_the_segments_and_says_how_near_percentiles_are(traces):
+    code, out, errors = tables_of(traces)
+    assert (code, errors) == (0, "")
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith("4-1")] == ["1000.0"]
+    assert out.splitlines()[0].strip() == "HTTP: segments, milliseconds"
+    assert out.splitlines()[-3] == "percentiles within 1 %, from sketches"
+    assert out.splitlines()[-1] == "1 image measured; percentiles within 1 %, from sketches"
+
+
+def test_json_says_how_near_percentiles_are(traces):
+    code, out, errors = tables_of(traces, "--format", "json", "--layout", "statistics")
+    document = json.loads(out)
+    assert (code, document["percentiles_within"]) == (0, 0.01)
+    assert [record["mean_ns"] for record in document["statistics"]][-1] == 1_000_000_000
+    assert errors == "1 image measured; percentiles within 1 %, from sketches\n"
+
+
+@pytest.mark.parametrize("layout", ["segments", "statistics"])
+def test_csv_of_one_image_is_that_of_samples(traces, layout):
+    arguments = ("--format", "csv", "--layout", layout)
+    _, exact, _ = otel_kfs("tables", "--trace-query", traces, *arguments)
+    assert tables_of(traces, *arguments)[1] == exact
+
+
+def test_single_images_are_refused(traces):
+    assert tables_of(traces, "--layout", "seed") == (
+        1,
+        "",
+        "Error: --layout seed shows single images, which --sketch does not keep; leave out one of them\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("compare", "a", "b"), "the rank test of a comparison needs every length"),
+        (("report", "--trace-query", "a"), "a report draws every image"),
+    ],
+)
+def test_other_commands_say_why_they_need_samples(arguments, why):
+    code, out, errors = otel_kfs(*arguments, "--sketch")
+    assert (code, out, errors.splitlines()[-1]) == (2, "", f"Error: --sketch is of `otel-kfs tables`: {why}")
+
+
+def test_no_image_is_the_same_error_as_of_samples(tmp_path):
+    file = tmp_path / "traces.jsonl"
+    file.write_text(otlp_line(spans("poll images  CLIENT  0  9")))
+    exact = otel_kfs("tables", "--trace-query", file)
+    assert (exact[0], tables_of(file)) == (1, exact)
+
+
+def test_without_the_library_it_is_one_line_that_says_what_to_install(traces, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ddsketch", None)
+    assert tables_of(traces) == (
+        1,
+        "",
+        "Error: ddsketch is not installed; run: pip install 'otel-kfs[sketch]'\n",
+    )
