@@ -3,8 +3,8 @@
     python benchmarks/read_scale.py [--spans 1000000] [--rounds 5] [--folder FOLDER] [--form FORM] [--sketch]
 
 Makes the traces (scaled_traces.py) unless FOLDER has them, and reads each form of them, or that of --form alone: a file
-a process, one file of the Collector, and a file a process of images of which few look alike; with --sketch a second
-time as `otel-kfs tables --sketch` does. In each round the programs run one after the other, in an order drawn anew,
+a process, one file of the Collector, and a file a process of images that look less alike; with --sketch a second time
+as `otel-kfs tables --sketch` does. In each round the programs run one after the other, in an order drawn anew,
 each in a process of its own, with the files in the page cache. A figure is the median over the rounds, with the
 quartiles in brackets; a ratio is the median of the rounds' own ratios. `CPU` adds up all
 processes of a program; `memory` is the highest sum of their proportional set sizes (PSS) that was seen, looking ten

@@ -1,29 +1,30 @@
 """The ways of images in many traces: of those that look alike, one is searched.
 
-The search (`segments.py`) decides by what spans are, by their kinship, and by which of two moments is the later one;
-never by how long something took. So it is done with ranks in place of times, and what it finds holds for every trace
-that has the same spans, in the same order, with the same ranks.
+The search (`segments.py`) decides by what spans are, by their kinship, and by which of two moments is the earlier one;
+never by how long something took. So what it finds holds for every trace with the same spans of the same kin where the
+moments that it compared (`decisions.py`) are in the same order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
-from otel_kfs import names
+from otel_kfs.decisions import Decisions, noting
 from otel_kfs.measurement import Image, Measurement, Mould
-from otel_kfs.segments import Account, Journey, journeys, size_in_bytes
+from otel_kfs.segments import Account, Journey, is_idle, journeys, size_in_bytes
 from otel_kfs.sorting import Aliases
-from otel_kfs.traces.batch import FIELDS, Flat, Traces, What, Whats, spans_of
-from otel_kfs.traces.span import Forest, Kind
+from otel_kfs.traces.batch import FIELDS, Else, Flat, Traces, What, Whats, spans_of
+from otel_kfs.traces.span import Forest
 
 _MOST = 2_000  # ways that are remembered
 _LARGE = 200 * FIELDS  # a trace of so many fields is searched by itself
-# Ranks can be added up, whatever times they stand for; so of times that are further apart, each is searched by itself.
+# Times that are further apart may not fit into 64 bits when they are added up: these are searched each by itself.
 _SPREAD = 2**50  # ns
 
-# Parts of a request of ours, which are for people who look at its trace; the search passes them, if nothing is below.
-_PASSED = frozenset({names.UPLOAD, names.WAIT})
+_Span = tuple[str, str | None, int, int, int, Else | None]  # the FIELDS of one
+_start = itemgetter(2)
 
 _Found = tuple[list[Journey], Account]
 
@@ -34,7 +35,7 @@ class _Known:
     def __init__(self, moulds: list[tuple[Mould, int | None, int | None]], account: Account) -> None:
         """Moulds with the places of the spans that have the image's size and the payload's."""
         self._moulds, self._account = moulds, account
-        self.waiting: list[tuple[str, list[int], list[Any]]] = []  # their ids, moments, and `Else` of each span
+        self.waiting: list[tuple[str, Sequence[int], Sequence[Any]]] = []  # id, moments, `Else` of each span
 
     def count(self, measurement: Measurement) -> None:
         """Count in the images of the traces that wait."""
@@ -62,8 +63,9 @@ class Ways:
         self._measurement = measurement
         self._whats: list[What] = []
         self._numbers: dict[What, int] = {}
-        self._known: dict[Any, _Known] = {}
-        self._passed: set[int] = set()  # numbers of what the search passes over
+        self._idle: set[int] = set()  # the numbers of what the search passes over
+        self._decisions: dict[Any, Decisions[_Known]] = {}  # by all that it looks at besides moments
+        self._known: list[_Known] = []
 
     def measure(self, blocks: Iterable[tuple[Whats, Traces]], aliases: Aliases) -> None:
         """Count in the images of some traces; an alias's spans are read with those of its other trace."""
@@ -85,58 +87,75 @@ class Ways:
             self._count(together)
         for trace_id, flat in traces.items():
             self._measure_one(trace_id, flat)
-        for known in self._known.values():
+        for known in self._known:
             known.count(self._measurement)
         if len(self._known) > _MOST or len(self._whats) > _MOST:
-            self._known.clear()
-            self._whats.clear()
-            self._numbers.clear()
-            self._passed.clear()
+            for kept in (self._known, self._decisions, self._whats, self._numbers, self._idle):
+                kept.clear()
 
     def _number(self, what: What) -> int:
         number = self._numbers.get(what)
         if number is None:
             number = self._numbers[what] = len(self._whats)
             self._whats.append(what)
-            if what[0] in _PASSED and what[1] == Kind.INTERNAL:
-                self._passed.add(number)
+            if is_idle(what[0], what[1]):
+                self._idle.add(number)
         return number
 
     def _measure_one(self, trace_id: str, flat: Flat) -> None:
-        if self._passed and not self._passed.isdisjoint(numbers := flat[4::FIELDS]):
-            self._pass_over(flat, numbers)
-            if not flat:
-                return
-        span_ids, times, more = flat[0::FIELDS], flat[2::FIELDS] + flat[3::FIELDS], flat[5::FIELDS]
-        places = dict(zip(span_ids, range(len(span_ids)), strict=True))
-        moments = sorted(set(times))
-        near = moments[-1] < 2**62 and moments[-1] - moments[0] < _SPREAD
-        if not near or len(places) < len(span_ids) or len(flat) > _LARGE:
+        if len(flat) > _LARGE or len(set(flat[0::FIELDS])) * FIELDS < len(flat):
             self._count([(trace_id, flat)])
             return
+        spans: list[_Span] = list(zip(*[iter(flat)] * FIELDS, strict=True))
+        if not self._idle.isdisjoint(flat[4::FIELDS]):
+            spans = self._without_idle(spans)
+            if not spans:
+                return
+        # As the search has them: of those that start at once the one first that was read first, and in no other case.
+        spans.sort(key=_start)
+        span_ids, parent_ids, starts, ends, numbers, more = zip(*spans, strict=True)
+        moments = starts + ends
+        last = max(moments)
+        if abs(last) >= 2**62 or last - min(moments) >= _SPREAD:
+            self._count([(trace_id, flat)])
+            return
+        places = dict(zip(span_ids, range(len(spans)), strict=True))
         places[None] = -1
-        ranks = dict(zip(moments, range(len(moments)), strict=True))
         key = (
-            *flat[4::FIELDS],
-            *map(places.get, flat[1::FIELDS]),
-            *map(ranks.__getitem__, times),
+            *numbers,
+            *map(places.get, parent_ids),
             *[one and (_is_size(one[0]), _is_size(one[1]), *map(places.get, one[2])) for one in more],
         )
-        known = self._known.get(key)
+        decisions = self._decisions.get(key)
+        if decisions is None:
+            decisions = self._decisions[key] = Decisions()
+        known = decisions.find(moments)
         if known is None:
-            journeys, account = _search([(trace_id, _with_ranks(flat, ranks))], self._whats)
-            moulds = [(Mould(self._measurement, one), one.image_size, one.payload_size) for one in journeys]
-            known = self._known[key] = _Known(moulds, account)
+            known = self._learn(decisions, trace_id, spans, moments)
         known.waiting.append((trace_id, moments, more))
 
-    def _pass_over(self, flat: Flat, numbers: list[int]) -> None:
-        """Take out what the search passes: when an upload ended would tell traces apart that are one to it."""
-        above = set(flat[1::FIELDS])
-        for links in [one[2] for one in flat[5::FIELDS] if one and one[2]]:
-            above.update(links)
-        for place in range(len(numbers) - 1, -1, -1):
-            if numbers[place] in self._passed and flat[place * FIELDS] not in above:
-                del flat[place * FIELDS : place * FIELDS + FIELDS]
+    def _without_idle(self, spans: list[_Span]) -> list[_Span]:
+        """But for those that the search passes over: they would tell traces apart that are one to it."""
+        above = {parent_id for _, parent_id, *_ in spans}
+        for *_, more in spans:
+            if more:
+                above.update(more[2])
+        idle = self._idle
+        return [span for span in spans if span[4] not in idle or span[0] in above]
+
+    def _learn(self, decisions: Decisions[_Known], trace_id: str, spans: list[_Span], moments: Sequence[int]) -> _Known:
+        """Search a trace, with numbers for its moments and places for its sizes."""
+        numbered, answers = noting(moments)
+        flat: Flat = []
+        for place, (span_id, parent_id, _, _, number, more) in enumerate(spans):
+            flat += (span_id, parent_id, numbered[place], numbered[place + len(spans)], number)
+            flat.append(more and (*[place if _is_size(size) else None for size in more[:2]], *more[2:]))
+        found, account = _search([(trace_id, flat)], self._whats)
+        moulds = [(Mould(self._measurement, one), one.image_size, one.payload_size) for one in found]
+        known = _Known(moulds, account)
+        decisions.learn(answers, known)
+        self._known.append(known)
+        return known
 
     def _count(self, together: Iterable[tuple[str, Flat]]) -> None:
         journeys, account = _search(together, self._whats)
@@ -151,15 +170,3 @@ def _is_size(value: Any) -> bool:
 
 def _search(together: Iterable[tuple[str, Flat]], whats: list[What]) -> _Found:
     return journeys(Forest([span for trace_id, flat in together for span in spans_of(trace_id, flat, whats)]))
-
-
-def _with_ranks(flat: Flat, ranks: dict[int, int]) -> Flat:
-    """The same spans with ranks for times, and their places for sizes."""
-    made = list(flat)
-    for at in (2, 3):
-        made[at::FIELDS] = map(ranks.__getitem__, flat[at::FIELDS])
-    made[5::FIELDS] = [
-        one and (place if _is_size(one[0]) else None, place if _is_size(one[1]) else None, *one[2:])
-        for place, one in enumerate(flat[5::FIELDS])
-    ]
-    return made

@@ -11,6 +11,8 @@ from otel_kfs.traces.span import Forest, Kind, Span
 
 INGRESS, ACTIVATOR, QUEUE_PROXY, PROXY = "ingress", "activator", "queue-proxy", "proxy"
 
+_LEAVES = frozenset({Kind.CLIENT, Kind.PRODUCER})
+_HIDES = frozenset({names.ENCODE, names.START_PROGRAM})
 _STEPS = frozenset({names.RECEIVE, names.DECODE, *names.MODEL_STEPS})
 # What Knative's programs call what they do with a request, since OpenTelemetry and before (knative/serving:
 # pkg/queue/handler.go, pkg/activator/handler/handler.go). The queue-proxy has its Service's name, not its own.
@@ -38,6 +40,10 @@ class Proxy(NamedTuple):
     name: str
     outer: Span
     inner: Span | None
+
+
+# Names that count in a span of any kind.
+NAMED = _STEPS | _HIDES | _QUEUE_PROXY_S | _ACTIVATOR_S
 
 
 def is_step(span: Span) -> bool:
@@ -158,10 +164,6 @@ def _somewhere(span: Span) -> Span:
 def is_store(span: Span) -> bool:
     """Whether a request is one to an object store: models are asked by POST or gRPC."""
     return span.name.startswith(("PUT", "GET", "HEAD", "S3."))
-
-
-_LEAVES = frozenset({Kind.CLIENT, Kind.PRODUCER})
-_HIDES = frozenset({names.ENCODE, names.START_PROGRAM})
 
 
 def _leaves_or_hides(span: Span) -> bool:

@@ -267,19 +267,22 @@ class Mould:
 
     def __init__(self, measurement: Measurement, journey: Journey) -> None:
         """`journey` is one of them; in place of its moments it may have whatever `moments` are looked up by."""
-        self._measurement, self._journey = measurement, journey
+        self._measurement, self._run = measurement, journey.run
         self._way = Way(journey.transport, journey.encoding, journey.compression, journey.cell)
-        self._second_pair, self._fourth_pair = self._pair_to(journey.stamps[1]), self._pair_to(None)
+        self._second_pair, self._fourth_pair = self._pair_to(journey, journey.stamps[1]), self._pair_to(journey, None)
+        # Plain integers, which are looked up by faster than those that compare as moments do.
+        self._stamps = [int(at) for at in journey.stamps]
+        self._before = [(host, int(at), other, int(later)) for host, at, other, later in journey.before]
         self._columns: dict[str, _Column] = {}
         for name, start, end, hosts in journey.segments:
-            column = self._columns.setdefault(name, _Column([], -1, end))
-            column.times.append((start, end))
+            column = self._columns.setdefault(name, _Column([], -1, int(end)))
+            column.times.append((int(start), int(end)))
             if hosts is not None:
-                self._columns[name] = _Column(column.times, measurement._pair(hosts), end)
+                self._columns[name] = _Column(column.times, measurement._pair(hosts), int(end))
 
     def add(self, images: Iterable[Image]) -> None:
         """Count these images' ways in."""
-        self._measurement.runs.add([self._journey.run])
+        self._measurement.runs.add([self._run])
         by_size: dict[str, list[Image]] = {}
         for image in images:
             by_size.setdefault(size_label(image.image_size, image.payload_size), []).append(image)
@@ -292,7 +295,7 @@ class Mould:
         for image in images:
             cell.trace_ids.append(image.trace_id)
             cell._sizes(image.image_size, image.payload_size)
-        for stamps, at in zip(cell.stamps, self._journey.stamps, strict=True):
+        for stamps, at in zip(cell.stamps, self._stamps, strict=True):
             stamps.extend([moments[at] for moments in all_moments])
         cell.second_pair.extend([self._second_pair] * count)
         cell.fourth_pair.extend([self._fourth_pair] * count)
@@ -309,14 +312,14 @@ class Mould:
                 to.lengths.extend(array("q", [moments[end] - moments[start] for moments in all_moments]))
             else:
                 to.lengths.extend(sum([moments[e] - moments[s] for s, e in times]) for moments in all_moments)
-        for host, at, other, later in self._journey.before:
+        for host, at, other, later in self._before:
             for moments in all_moments:
                 self._measurement.clocks.before(host, moments[at], other, moments[later])
 
-    def _pair_to(self, stamp: int | None) -> int:
+    def _pair_to(self, journey: Journey, stamp: int | None) -> int:
         """The pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
         first = last = None
-        for _, _, end, hosts in self._journey.segments:
+        for _, _, end, hosts in journey.segments:
             if hosts is not None:
                 first, last = first or hosts[0], hosts[1]
             if end == stamp:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from otel_kfs import names
 from otel_kfs.hops import (
+    NAMED,
     Asked,
     Route,
     asked,
@@ -148,6 +149,14 @@ def journeys(forest: Forest) -> tuple[list[Journey], Account]:
     if rootless := _without_root(forest, {root.trace_id for root in roots}):
         account.left_out[f"no `{names.SEND_IMAGE}` span"] = rootless
     return found, account
+
+
+_LOOKED_FOR = NAMED | {names.SEND_IMAGE, names.LATE_START}
+
+
+def is_idle(name: str, kind: int) -> bool:
+    """Whether such a span is passed over if it is nobody's parent, and nobody links to it."""
+    return kind in {Kind.INTERNAL, Kind.UNSPECIFIED} and name not in _LOOKED_FOR
 
 
 def _without_root(forest: Forest, with_root: set[str]) -> int:

@@ -17,7 +17,7 @@ TRACES = Path(__file__).parent / "data" / "traces"
 SHARED = {"otel_kfs.names", "otel_kfs.errors"}
 # Downstream is later; rooms of one step do not import one another.
 READ_SIDE = [
-    {"otel_kfs.traces", "otel_kfs.clocks", "otel_kfs.workers"},
+    {"otel_kfs.traces", "otel_kfs.clocks", "otel_kfs.workers", "otel_kfs.decisions"},
     {"otel_kfs.hops"},
     {"otel_kfs.segments"},
     {"otel_kfs.measurement"},
