@@ -107,7 +107,7 @@ class Ways:
             self._count([(trace_id, flat)])
             return
         spans: list[_Span] = list(zip(*[iter(flat)] * FIELDS, strict=True))
-        if not self._idle.isdisjoint(flat[4::FIELDS]):
+        if self._idle and not self._idle.isdisjoint(flat[4::FIELDS]):
             spans = self._without_idle(spans)
             if not spans:
                 return
@@ -153,7 +153,10 @@ class Ways:
         found, account = _search([(trace_id, flat)], self._whats)
         moulds = [(Mould(self._measurement, one), one.image_size, one.payload_size) for one in found]
         known = _Known(moulds, account)
-        decisions.learn(answers, known)
+        # Starts are in order already; whether two are the same moment is another question.
+        starts = len(spans)
+        asked = {(one, other): answer for (one, other), answer in answers.items() if not other <= one < starts}
+        decisions.learn(asked, known)
         self._known.append(known)
         return known
 
