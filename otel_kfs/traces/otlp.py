@@ -212,6 +212,7 @@ def _are_ids(ids: tuple[list[str], list[str], list[str]]) -> bool:
 def _add(place: tuple[str, str], spans: list[_Span], columns: _Columns, batch: Batch) -> None:
     """What `Batch.add` does, without a Span for each."""
     traces, numbers = batch.traces, batch.numbers
+    service, host = place
     for trace_id, span_id, parent_id, start, end, span in zip(*columns, spans, strict=True):
         more: Else | None = None
         common: tuple[Attribute, ...] = ()
@@ -233,8 +234,8 @@ def _add(place: tuple[str, str], spans: list[_Span], columns: _Columns, batch: B
             linked_traces = [link.traceId or "" for link in span.links]
             linked = batch.note_links(trace_id, parent_id or None, _KINDS[span.kind], linked_traces)
             more = (*(more or (None, None))[:2], tuple([link.spanId for link in span.links]), linked)
-        failed = span.status is not None and span.status.code in _STATUS_ERROR
-        what = (span.name or "", _NUMBERS[span.kind], *place, failed, common)
+        failed = (status := span.status) is not None and status.code in _STATUS_ERROR
+        what = (span.name or "", _NUMBERS[span.kind], service, host, failed, common)
         number = numbers.get(what)
         if number is None:
             number = batch.number(what)
