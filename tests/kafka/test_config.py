@@ -76,8 +76,10 @@ def test_a_bridge_s_records_may_be_large_and_it_commits_by_itself_only():
         "group.id": "a group",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
-        "max.partition.fetch.bytes": 100_000_000,
-        "fetch.max.bytes": 100_000_000,
+        "max.partition.fetch.bytes": 1_048_576,
+        "fetch.max.bytes": 1_048_576,
+        "queued.max.messages.kbytes": 1024,
+        "fetch.queue.backoff.ms": 10,
         "receive.message.max.bytes": 101_000_000,
     }
 
