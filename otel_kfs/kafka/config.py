@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 # Larger than any image people send as one record, small enough to bound a mistake. librdkafka's own limit is 1 MB.
 MAX_RECORD_BYTES = 100_000_000
 
-# What a bridge has fetched ahead at most, besides a single record that is larger. It costs no throughput to keep it small,
-# and memory to make it large: what one response took, the C library keeps for the next one.
+# What a bridge has fetched ahead at most, besides a single record that is larger. To keep it small costs no throughput,
+# to make it large costs memory: what one response took, the C library keeps for the next one.
 _FETCH_BYTES = 1_048_576
 _LOOK_AGAIN_MS = 10  # at whether there is room for more, with as much fetched ahead; librdkafka's own 1 s is a stall
 
