@@ -80,6 +80,7 @@ def _run(soak: Soak, rate: float | None) -> tuple[str, int]:
             rate = SHARE * highest
         # Only now, so that the queues of spans have been full once before anybody's memory counts.
         soak.start("collector")
+        soak.backlog(rate)
         say(f"{rate:.1f} images/s for {soak.seconds / 60:g} minutes")
         soak.set_rate(rate)
         soak.under_load()

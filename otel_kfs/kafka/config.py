@@ -97,7 +97,8 @@ def consumer_config(bootstrap_servers: str, group: str, config: Mapping[str, Any
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
         "max.partition.fetch.bytes": _FETCH_BYTES,
-        "fetch.max.bytes": _FETCH_BYTES,
+        # Below that, librdkafka refuses to begin; left alone, it puts one above the other by itself.
+        **({} if "message.max.bytes" in config else {"fetch.max.bytes": _FETCH_BYTES}),
         "queued.max.messages.kbytes": _FETCH_BYTES // 1024,
         "fetch.queue.backoff.ms": _LOOK_AGAIN_MS,
         # librdkafka wants this to be larger than what it may be asked to receive, by the size of a response's frame.
