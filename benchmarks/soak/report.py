@@ -17,6 +17,7 @@ import orjson
 
 from .account import Account
 from .children import Child
+from .run import BACKLOG_SECONDS
 
 SETTLED_SECONDS = 90.0  # of a process's life under load, before its memory counts
 WINDOW_SECONDS = 30.0  # what a memory is the median of
@@ -159,7 +160,13 @@ def _memory(soak: Any, problems: list[str]) -> list[str]:
         if growth > MOST_GROWTH:
             problems.append(f"{child.name} grew by {growth:.1%}")
     head = ("process", "MB after warm-up", "half-way", "at the end", "growth", "since half-way")
-    parts = [_table((*head, "open files after warm-up", "at the end"), rows)] if rows else []
+    parts = []
+    if rows:
+        parts.append(_table((*head, "open files after warm-up", "at the end"), rows))
+        parts.append(
+            f"Warm-up is the first {SETTLED_SECONDS:g} s under load. The bridges that begin the run had a backlog of "
+            f"{BACKLOG_SECONDS:g} s before it: what one takes once is no growth. Nobody's later backlogs are left out."
+        )
     if short:
         minutes = (SETTLED_SECONDS + SHORTEST_SECONDS) / 60
         parts.append(f"Lived for less than {minutes:.0f} minutes, too short to judge their memory: {', '.join(short)}.")

@@ -28,6 +28,7 @@ RATES = (8, 12, 16, 20, 25, 30, 36, 43, 50, 60, 75)  # images a second, of both 
 STEP_SECONDS = 8.0
 HELD = 0.92  # the share of a step's images that has to be answered within it
 DRAIN_SECONDS = 120.0
+BACKLOG_SECONDS = 25.0  # as long as the broker's longest outage keeps the bridges from their records
 SETTINGS = "session.timeout.ms=6000\nheartbeat.interval.ms=500\nfetch.wait.max.ms=50\n"
 
 
@@ -192,6 +193,20 @@ class Soak:
         self.set_rate(0)
         self.wait_until("the backlog", lambda: len(self.told) >= self.delivered())
         return held
+
+    def backlog(self, rate: float) -> None:
+        """Give the bridges a backlog like those that the faults make: the memory that it takes once is no growth."""
+        say(f"a backlog of {BACKLOG_SECONDS:g} s for the bridges, before their memory counts")
+        self.mood.write_text("503")
+        for name in ("sender kafka 1", "sender kafka 2"):
+            self._live[name].say(f"{rate / 4:.3f}")
+        limit = time.monotonic() + BACKLOG_SECONDS
+        while time.monotonic() < limit:
+            self.listen()
+            time.sleep(0.1)
+        self.mood.unlink()
+        self.set_rate(0)
+        self.wait_until("the backlog", lambda: len(self.told) >= self.delivered(), DRAIN_SECONDS)
 
     def delivered(self) -> int:
         """Records that the senders through Kafka were told are delivered."""

@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import requests
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from otel_kfs import tracing
 from otel_kfs.errors import ConfigError, NotParked, SendError
@@ -158,6 +159,7 @@ class Bridge:
 
     def _connection_error(self, error: KafkaError) -> None:
         """What librdkafka tells of its connections: it connects again by itself, but not to better credentials."""
+        self._offsets.doubt()
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._outages.met(self._unreached or error.str())
         elif error.fatal():
@@ -168,6 +170,11 @@ class Bridge:
     def _check(self) -> None:
         """After each poll: whether the broker said what no new try can mend."""
         self._refusals.check()
+        if self._offsets.refused:
+            raise ConfigError(
+                f"the broker at {self._servers} refuses to commit offsets: {self._offsets.refused}; "
+                "see offset.metadata.max.bytes, and the group's and topic's rights"
+            )
         if self._fatal:
             raise ConfigError(f"the broker at {self._servers} refused: {self._fatal}")
 
@@ -190,6 +197,7 @@ class _Run:
         self._ends = threading.Event()  # no further try of a request
         self._failure: BaseException | None = None
         self._paused = False
+        self._polled: list[Any] = []  # in this turn, not handed out yet
         self._models = [bridge._model() for _ in range(bridge._concurrency)]
         self._workers: Workers[Task] = Workers(bridge._concurrency, self._work)
 
@@ -228,7 +236,7 @@ class _Run:
             # At each turn: partitions that were assigned meanwhile are not paused yet.
             self._consumer.pause(self._consumer.assignment())
             self._paused = True
-        records = []
+        self._polled = []
         timeout = 0.0 if self._paused else _POLL_SECONDS
         while (record := self._consumer.poll(timeout)) is not None:
             if self._redrive is not None and self._redrive.is_beyond(record):
@@ -236,14 +244,25 @@ class _Run:
             elif (error := record.error()) is not None:
                 self._bridge._broker_error(error)
             else:
-                records.append(record)
-            if under_way + len(records) >= limit:
+                self._polled.append(record)
+            if under_way + len(self._polled) >= limit:
                 break
             timeout = 0.0
         self._bridge._check()
-        if records:
-            for record, (owner, delivery) in zip(records, self._offsets.hand_out(records), strict=True):
+        if self._polled:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give what was polled to the workers, or poll it again a little later if nobody can be told of it now."""
+        if handed := self._offsets.hand_out(self._polled):
+            for record, (owner, delivery) in zip(self._polled, handed, strict=True):
                 self._workers.give(Task(record, owner, delivery), record.key())
+            return
+        first = {(record.topic(), record.partition()): record.offset() for record in reversed(self._polled)}
+        for (topic, partition), offset in first.items():
+            with suppress(KafkaException):  # it is lost meanwhile, and this bridge is yet to hear of it
+                self._consumer.seek(TopicPartition(topic, partition, offset))
+        self._stop.wait(_POLL_SECONDS)
 
     def _redriven(self) -> bool:
         return (
@@ -296,15 +315,22 @@ class _Run:
 
     def _revoked(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
         """Another bridge gets these: finish what is at work there, commit it, and give the rest back."""
+        self._leave(partitions)
         owners = self._offsets.give_up(partitions)
         self._give_back(lambda task: task.owner in owners)
         self._offsets.release(partitions)
 
     def _lost(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
         """Another bridge has these already: nothing can be committed."""
+        self._leave(partitions)
         owners = self._offsets.give_up(partitions)
         self._bridge.tally.abandoned(len(self._workers.take_back(lambda task: task.owner in owners)))
         self._offsets.release(partitions, commit=False)
+
+    def _leave(self, partitions: Sequence[TopicPartition]) -> None:
+        """What the same turn has polled from these is not handed out any more: it comes to whoever has them next."""
+        places = {(at.topic, at.partition) for at in partitions}
+        self._polled = [record for record in self._polled if (record.topic(), record.partition()) not in places]
 
 
 def _place(task: Task) -> str:

@@ -17,6 +17,11 @@ _log = logging.getLogger(__name__)
 # Larger than any image people send as one record, small enough to bound a mistake. librdkafka's own limit is 1 MB.
 MAX_RECORD_BYTES = 100_000_000
 
+# What a bridge has fetched ahead at most, besides a single record that is larger. To keep it small costs no throughput,
+# to make it large costs memory: what one response took, the C library keeps for the next one.
+_FETCH_BYTES = 1_048_576
+_LOOK_AGAIN_MS = 10  # at whether there is room for more, with as much fetched ahead; librdkafka's own 1 s is a stall
+
 # What Java clients call otherwise than librdkafka, or librdkafka has no use for; from their two CONFIGURATION pages.
 _RENAMED = {
     "max.request.size": "message.max.bytes",
@@ -91,8 +96,11 @@ def consumer_config(bootstrap_servers: str, group: str, config: Mapping[str, Any
         "group.id": group,
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
-        "max.partition.fetch.bytes": MAX_RECORD_BYTES,
-        "fetch.max.bytes": MAX_RECORD_BYTES,
+        "max.partition.fetch.bytes": _FETCH_BYTES,
+        # Below that, librdkafka refuses to begin; left alone, it puts one above the other by itself.
+        **({} if "message.max.bytes" in config else {"fetch.max.bytes": _FETCH_BYTES}),
+        "queued.max.messages.kbytes": _FETCH_BYTES // 1024,
+        "fetch.queue.backoff.ms": _LOOK_AGAIN_MS,
         # librdkafka wants this to be larger than what it may be asked to receive, by the size of a response's frame.
         "receive.message.max.bytes": MAX_RECORD_BYTES + 1_000_000,
         "logger": _log,

@@ -20,8 +20,9 @@ SETTINGS = "session.timeout.ms=6000\nheartbeat.interval.ms=500\nfetch.wait.max.m
 class BridgeProcess:
     """`otel-kfs bridge` as a process."""
 
-    def __init__(self, *options: str, **env: str) -> None:
-        command = [sys.executable, "-m", "otel_kfs.cli", "bridge", *options]
+    def __init__(self, *options: str, verbose: bool = False, **env: str) -> None:
+        log = ["--verbose"] if verbose else []
+        command = [sys.executable, "-m", "otel_kfs.cli", *log, "bridge", *options]
         self.process: subprocess.Popen[str] = start(command, PYTHONUNBUFFERED="1", **env)
         self.told: list[dict[str, Any]] = []
         self.errors: list[str] = []
@@ -55,10 +56,11 @@ def bridges(servers: str, topic: str, url: str, tmp_path: Any, group: str = "g")
     settings.write_text(SETTINGS)
     running: list[BridgeProcess] = []
 
-    def start_bridge(*options: str, **env: str) -> BridgeProcess:
+    def start_bridge(*options: str, verbose: bool = False, **env: str) -> BridgeProcess:
         here = ["--bootstrap-servers", servers, "--url", url, "--group", group, "--consumer-config", str(settings)]
         source = [] if "--redrive" in options else ["--topic", topic]
-        running.append(BridgeProcess(*here, *source, *options, **{"OTEL_TRACES_EXPORTER": "none", **env}))
+        env = {"OTEL_TRACES_EXPORTER": "none", **env}
+        running.append(BridgeProcess(*here, *source, *options, verbose=verbose, **env))
         return running[-1]
 
     try:

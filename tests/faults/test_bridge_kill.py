@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -181,6 +182,34 @@ def test_a_bridge_outlasts_a_broker_that_dies_and_comes_back(kafka, model, tmp_p
         assert bridge.end(signal.SIGTERM) == 143
     assert {line["offset"] for line in bridge.told} == set(range(RECORDS + 100))
     assert {line["outcome"] for line in bridge.told} == {"answered"}
+
+
+def test_a_bridge_whose_group_forgets_it_in_an_outage_marks_what_it_hands_out_again(kafka, model, tmp_path):
+    """The commits of that time are lost: the broker was away, and knows the bridge no longer when it is back."""
+    servers = kafka.bootstrap_servers
+    topic = new_topic(servers)
+    released = threading.Event()
+    model.answer = lambda *_: released.wait(60) and (200, b"{}")
+    produce(servers, topic, [(None, b"%d" % number) for number in range(100)])
+    with bridges(servers, topic, model.url, tmp_path, group=topic) as start_bridge:
+        bridge = start_bridge(verbose=True)
+        wait_until("the first record at the model", lambda: bodies(model), 60)
+        kafka.kill()
+        released.set()
+        # By then it is also out of the group, which waits for as long as commits do.
+        wait_until("a lost commit", lambda: any("offsets were not committed" in line for line in bridge.errors), 60)
+        kafka.start_again()
+        wait_until("all records", lambda: committed(servers, topic, group=topic) == [100], 90)
+        assert bridge.end(signal.SIGTERM) == 143
+    times = Counter()
+    unmarked = []
+    for line in bridge.told:
+        times[line["offset"]] += 1
+        if line["attempt"] < times[line["offset"]]:
+            unmarked.append(line)
+    assert unmarked == []
+    assert Counter(bodies(model)) == times
+    assert (times.keys(), times[0]) == (set(range(100)), 2)
 
 
 def test_a_model_that_is_down_and_comes_back_answers_all_after_a_redrive(kafka, model, tmp_path):

@@ -2,7 +2,7 @@
 
 import confluent_kafka
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka_support import MOCK
@@ -171,3 +171,138 @@ def test_after_a_partition_was_given_up_what_ends_later_is_not_committed(consume
     offsets.done(owner, 4)
     offsets.commit()
     assert committed(made)[0] == 4
+
+
+AWAY = KafkaError(KafkaError._WAIT_COORD)
+PARTITIONS = [TopicPartition("t", 0)]
+
+
+class Broker:
+    """A consumer whose broker takes commits, or is away; `reported` brings the reports that nobody waits for."""
+
+    def __init__(self, offsets):
+        self.offsets, self.away, self.stored = offsets, None, {}
+        self.waited: list[bool] = []
+        self.unreported: list[KafkaError | None] = []
+        offsets.of(self)
+
+    def commit(self, offsets, asynchronous):
+        self.waited.append(not asynchronous)
+        if self.away is None:
+            self.stored = {(at.topic, at.partition): at for at in offsets}
+        if asynchronous:
+            self.unreported.append(self.away)
+        elif self.away is not None:
+            raise KafkaException(self.away)
+
+    def committed(self, partitions, timeout):
+        return [self.stored.get((at.topic, at.partition), at) for at in partitions]
+
+    def reported(self):
+        while self.unreported:
+            self.offsets.committed(self.unreported.pop(0), [])
+
+
+def handed_out(offsets, *numbers):
+    """The numbers of the deliveries; each record is taken up by a worker."""
+    handed = offsets.hand_out([Record("t", number) for number in numbers])
+    for (owner, _), number in zip(handed, numbers, strict=False):
+        offsets.start(owner, number)
+    return [attempt for _, attempt in handed]
+
+
+@pytest.fixture
+def broker():
+    made = Broker(Offsets())
+    made.offsets.assigned(PARTITIONS)
+    return made
+
+
+def test_a_bridge_that_gets_a_partition_back_remembers_what_the_broker_was_never_told(broker):
+    offsets = broker.offsets
+    broker.away = AWAY
+    assert handed_out(offsets, 4, 5) == [1, 1]
+    broker.reported()
+    offsets.release(PARTITIONS, commit=False)
+    broker.away = None
+    offsets.assigned(PARTITIONS)
+    assert handed_out(offsets, 4, 5, 6) == [2, 2, 1]
+    # And tells the broker now, so that another bridge knows it too.
+    another = Broker(Offsets())
+    another.stored = broker.stored
+    another.offsets.assigned(PARTITIONS)
+    assert handed_out(another.offsets, 4, 5, 6, 7) == [3, 3, 2, 1]
+
+
+def test_what_is_remembered_and_what_the_broker_was_told_is_not_counted_twice(broker):
+    offsets = broker.offsets
+    assert handed_out(offsets, 4, 5) == [1, 1]
+    broker.reported()
+    offsets.release(PARTITIONS, commit=False)
+    offsets.assigned(PARTITIONS)
+    assert handed_out(offsets, 4, 5, 6) == [2, 2, 1]
+
+
+def test_what_was_done_though_its_commit_was_lost_is_remembered_too(broker):
+    offsets = broker.offsets
+    broker.away = AWAY
+    ((owner, _),) = offsets.hand_out([Record("t", 4)])
+    offsets.start(owner, 4)
+    offsets.done(owner, 4)
+    offsets.release(PARTITIONS, commit=False)
+    broker.away = None
+    offsets.assigned(PARTITIONS)
+    assert handed_out(offsets, 4, 5) == [2, 1]
+
+
+def test_a_commit_that_fails_while_it_is_waited_for_hands_nothing_out(broker):
+    offsets = broker.offsets
+    broker.away = AWAY
+    assert handed_out(offsets, 4) == [1]  # nobody knows yet
+    assert handed_out(offsets, 5, 6) == []
+    broker.reported()
+    assert handed_out(offsets, 5, 6) == []
+    broker.away = None
+    assert handed_out(offsets, 5, 6) == [1, 1]
+    assert broker.stored["t", 0].metadata == '{"otel_kfs.handed_out":[[7,1]]}'
+
+
+def test_a_commit_is_waited_for_behind_another_after_a_failure_and_after_a_broken_connection_and_else_is_not(broker):
+    offsets = broker.offsets
+
+    def waited(number):
+        handed_out(offsets, number)
+        return broker.waited[-1]
+
+    first, behind = waited(1), waited(2)
+    broker.reported()
+    alone = waited(3)
+    broker.unreported[:] = [AWAY]
+    broker.reported()
+    after_failure, then = waited(4), waited(5)
+    broker.reported()
+    offsets.doubt()
+    after_break, at_last = waited(6), waited(7)
+    assert (first, behind, alone, after_failure, then, after_break, at_last) == (
+        *(False, True, False),
+        *(True, False),
+        *(True, False),
+    )
+
+
+def test_a_commit_that_failed_is_sent_again_though_no_record_comes(broker):
+    offsets = broker.offsets
+    broker.away = AWAY
+    handed_out(offsets, 4)
+    broker.reported()
+    broker.away = None
+    offsets.commit()
+    assert broker.stored["t", 0].metadata == '{"otel_kfs.handed_out":[[5,1]]}'
+
+
+def test_why_a_broker_never_takes_a_commit_is_kept(broker):
+    broker.away = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+    handed_out(broker.offsets, 4)
+    assert broker.offsets.refused == ""
+    broker.reported()
+    assert broker.offsets.refused == broker.away.str()

@@ -1,5 +1,6 @@
 """A Kafka client's properties file as librdkafka's settings, and the defaults that image records need."""
 
+import confluent_kafka
 import pytest
 
 from otel_kfs.errors import ConfigError
@@ -76,10 +77,16 @@ def test_a_bridge_s_records_may_be_large_and_it_commits_by_itself_only():
         "group.id": "a group",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
-        "max.partition.fetch.bytes": 100_000_000,
-        "fetch.max.bytes": 100_000_000,
+        "max.partition.fetch.bytes": 1_048_576,
+        "fetch.max.bytes": 1_048_576,
+        "queued.max.messages.kbytes": 1024,
+        "fetch.queue.backoff.ms": 10,
         "receive.message.max.bytes": 101_000_000,
     }
+
+
+def test_a_bridge_s_consumer_may_share_a_file_with_producers_of_large_records():
+    confluent_kafka.Consumer(consumer_config("127.0.0.1:9", "g", {"message.max.bytes": "20000000"})).close()
 
 
 @pytest.mark.parametrize(

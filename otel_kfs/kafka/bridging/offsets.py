@@ -3,7 +3,9 @@
 What is committed is the end of the contiguous part that is done. Its metadata says how far records had been handed out
 beyond it, so that the bridge that comes next knows which of them may be second deliveries. So a commit goes before
 records are handed out. It is not waited for where it is the only one under way, for then it is with the broker before
-any record is with the model; behind others it is, or a bridge that is killed would take those with it.
+any record is with the model; behind others it is, or a bridge that is killed would take those with it. It is waited
+for, too, when the broker seems to be away, and records are not handed out while nobody can be told of it. What this
+bridge handed out it also remembers itself, for the partitions that it gets back.
 """
 
 from __future__ import annotations
@@ -21,6 +23,12 @@ _log = logging.getLogger(__name__)
 
 _METADATA_KEY = "otel_kfs.handed_out"
 _MOST_STEPS = 50  # in the metadata: 1 kB, of which a broker takes 4 (offset.metadata.max.bytes)
+# Why a broker never takes a commit, however often it is sent.
+_REFUSALS = {
+    KafkaError.OFFSET_METADATA_TOO_LARGE,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+}
 _COMMITTED_SECONDS = 10.0  # to ask for the committed offsets
 _COMMIT_SECONDS = 10.0  # after which a commit without a report is taken for lost
 
@@ -58,13 +66,21 @@ class PartitionOffsets:
         if self._next is None:
             return None
         position = next(iter(self._open), self._next)
-        handed_out = self._started if last else self._next
-        steps = [
+        steps = self._steps(self._started if last else self._next)
+        return TopicPartition(
+            self.topic, self.partition, position, _written([step for step in steps if step[0] > position])
+        )
+
+    def taken_up(self) -> Steps:
+        """How often records were handed out until now, in this life and before: those that workers took up."""
+        return self._steps(self._started)
+
+    def _steps(self, handed_out: int) -> Steps:
+        return [
             (upto, times)
             for upto in sorted({*(upto for upto, _ in self._earlier), handed_out})
-            if upto > position and (times := _times(self._earlier, upto - 1) + (upto <= handed_out))
+            if (times := _times(self._earlier, upto - 1) + (upto <= handed_out))
         ]
-        return TopicPartition(self.topic, self.partition, position, _written(steps))
 
 
 class Offsets:
@@ -75,9 +91,12 @@ class Offsets:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.refused = ""  # why the broker takes no commits
         self._partitions: dict[tuple[str, int], PartitionOffsets] = {}
         self._changed: set[tuple[str, int]] = set()
+        self._handed_out: dict[tuple[str, int], Steps] = {}  # by this process, in partitions that it no longer has
         self._under_way = 0  # commits without a report
+        self._doubtful = False  # whether commits reach the broker: the last one did not, or a connection broke
         self._last_sent = 0.0
         self._consumer: Any = None
 
@@ -94,12 +113,16 @@ class Offsets:
             found = partitions
         with self._lock:
             for at in found:
-                self._partitions[at.topic, at.partition] = PartitionOffsets(
-                    at.topic, at.partition, _read(getattr(at, "metadata", None))
-                )
+                key = (at.topic, at.partition)
+                # What was handed out as the broker died may be known here alone.
+                known = _most(_read(getattr(at, "metadata", None)), self._handed_out.pop(key, []))
+                self._partitions[key] = PartitionOffsets(*key, known)
 
     def hand_out(self, records: Sequence[Any]) -> list[tuple[PartitionOffsets, int]]:
-        """For each record, where it belongs and which delivery it is. The commit that says so is sent before."""
+        """For each record, where it belongs and which delivery it is. The commit that says so is sent before.
+
+        Nothing, if that failed while it was waited for: these records have to be polled again.
+        """
         with self._lock:
             handed = []
             for record in records:
@@ -109,8 +132,11 @@ class Offsets:
                 owner = self._partitions[key]
                 handed.append((owner, owner.hand_out(record.offset())))
                 self._changed.add(key)
-        self._commit(wait=self._under_way > 0)
-        return handed
+        return handed if self._commit(wait=self._under_way > 0 or self._doubtful) else []
+
+    def doubt(self) -> None:
+        """A connection broke: commits may not reach the broker."""
+        self._doubtful = True
 
     def start(self, owner: PartitionOffsets, offset: int) -> None:
         """A worker takes a record up."""
@@ -129,6 +155,8 @@ class Offsets:
         self._under_way = max(0, self._under_way - 1)
         if error is not None:
             self._failed(error)
+        else:
+            self._doubtful = False
 
     def commit(self) -> None:
         """Commit what is done since the last time; not while a commit is under way, unless that seems lost."""
@@ -149,7 +177,9 @@ class Offsets:
             released = [self._partitions.pop(key) for key in self._keys(partitions)]
             for owner in released:
                 owner.given_up.set()
-                self._changed.discard((owner.topic, owner.partition))
+                key = (owner.topic, owner.partition)
+                self._changed.discard(key)
+                self._handed_out[key] = owner.taken_up()
             last = [at for owner in released if (at := owner.committable(last=True)) is not None]
         if last and commit:
             try:
@@ -162,22 +192,30 @@ class Offsets:
             return list(self._partitions)
         return [key for at in partitions if (key := (at.topic, at.partition)) in self._partitions]
 
-    def _commit(self, *, wait: bool = False) -> None:
+    def _commit(self, *, wait: bool = False) -> bool:
+        """Commit what has changed. False: it failed at once, or while it was waited for."""
         with self._lock:
             offsets = [at for key in self._changed if (at := self._partitions[key].committable()) is not None]
             self._changed.clear()
         if not offsets:
-            return
+            return True
         self._last_sent = time.monotonic()
         try:
             self._consumer.commit(offsets=offsets, asynchronous=not wait)
         except KafkaException as error:
             self._failed(error.args[0])
+            return False
+        if wait:
+            self._doubtful = False
         else:
-            self._under_way += not wait
+            self._under_way += 1
+        return True
 
     def _failed(self, error: KafkaError) -> None:
         _log.info("offsets were not committed: %s", error.str())
+        self._doubtful = True
+        if error.code() in _REFUSALS:
+            self.refused = error.str()
         with self._lock:
             self._changed |= self._partitions.keys()
 
@@ -185,6 +223,12 @@ class Offsets:
 def _times(steps: Steps, offset: int) -> int:
     """How often a record was handed out: what the first step beyond it says."""
     return next((times for upto, times in steps if offset < upto), 0)
+
+
+def _most(one: Steps, other: Steps) -> Steps:
+    """For each record, the greater number that either says."""
+    uptos = sorted({upto for upto, _ in (*one, *other)})
+    return [(upto, max(_times(one, upto - 1), _times(other, upto - 1))) for upto in uptos]
 
 
 def _written(steps: Steps) -> str:
