@@ -11,7 +11,8 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-from demo_support import MARK, listening, processes_of
+from demo_support import MARK, processes_of
+from listening_support import addresses_of_processes
 from support import CAT, PHOTO, SERVER, Written, read_traces, start, wait_until
 
 pytestmark = [pytest.mark.demo, pytest.mark.model]
@@ -43,10 +44,10 @@ def run(serving, model, big_pictures, cache, tmp_path_factory):
     with demo("--repeat", "1", "-o", str(folder), mark=mark, cache=cache) as process:
 
         def ended() -> bool:
-            addresses.update(listening(processes_of(mark)))
+            addresses.update(addresses_of_processes(processes_of(mark)))
             return process.poll() is not None
 
-        wait_until("the demo's end", ended, 150)
+        wait_until("the demo's end", ended, 240)
         output, errors = process.communicate()
     return Run(process.returncode, output, errors, read_traces(folder / "traces"), addresses, processes_of(mark))
 

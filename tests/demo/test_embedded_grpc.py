@@ -6,7 +6,8 @@ import uuid
 from pathlib import Path
 
 import pytest
-from demo_support import MARK, listening, processes_of
+from demo_support import MARK, processes_of
+from listening_support import addresses_of_processes
 from support import PHOTO, SERVER, read_traces, start, wait_until
 
 pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve, pytest.mark.analysis]
@@ -32,10 +33,10 @@ def test_grpc_is_ranked_beside_http_and_listens_on_the_loopback_only(model, big_
     with start(command, OTEL_KFS_CACHE=str(cache), **{MARK: mark}) as process:
 
         def ended():
-            addresses.update(listening(processes_of(mark)))
+            addresses.update(addresses_of_processes(processes_of(mark)))
             return process.poll() is not None
 
-        wait_until("the experiment's end", ended, 150)
+        wait_until("the experiment's end", ended, 240)
         _, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     assert addresses == {"127.0.0.1"}
