@@ -89,7 +89,7 @@ def traces(draw):
     return found
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(traces())
 def test_each_trace_is_measured_as_if_it_were_searched(found):
     assert by_likeness(found) == as_a_whole(found)
