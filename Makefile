@@ -26,6 +26,7 @@ else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
 	@for program in chromium chromedriver; do command -v $$program > /dev/null || echo "Left out: the tests of reports in a browser, for lack of $$program."; done
+	@command -v curl > /dev/null || echo "Left out: the tests of the real curl, for lack of curl."
 	@for program in java mvn; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
 	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy)."

@@ -37,7 +37,12 @@ LIBRARIES = {
 }
 
 # The same for programs.
-PROGRAMS = {"services": ("java", "mvn"), "faults": ("java", "mvn"), "chromium": ("chromium", "chromedriver")}
+PROGRAMS = {
+    "services": ("java", "mvn"),
+    "faults": ("java", "mvn"),
+    "chromium": ("chromium", "chromedriver"),
+    "curl": ("curl",),
+}
 
 # A busy machine takes longer for an example, and a first one imports what it needs: no test asserts on time.
 settings.register_profile("tests", settings(), deadline=None)

@@ -1,7 +1,6 @@
 """The real curl against a real server, under `otel-kfs exec`."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +11,7 @@ from exec_support import EXEC
 from otel_kfs.exec.curl import relay, steps
 from otel_kfs.traces.span import Kind
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on PATH")
+pytestmark = pytest.mark.curl
 
 ANSWER = b'{"answer": "\xc3\xa9"}\n'
 
