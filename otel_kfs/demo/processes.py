@@ -19,10 +19,14 @@ _STOP_SECONDS = 10.0  # for a process to end by itself after SIGTERM
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port of 127.0.0.1 that nothing listens on, and that the kernel gives to nobody for a minute.
+
+    A connection that has just been closed keeps it so, except to a server that asks for this very port.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            listener.accept()[0].close()
         return port
 
 
