@@ -66,6 +66,12 @@ def missing(marker: str) -> str:
     return lacking
 
 
+def pytest_configure() -> None:
+    # Told here, once, and not by each of several workers, of which each would only die of it.
+    for marker in REQUIRED:
+        missing(marker)
+
+
 def pytest_report_header() -> list[str]:
     return [
         f"left out: {folder.name}/, for lack of {missing(name)}" for folder, name in FOLDERS.items() if missing(name)
@@ -134,8 +140,12 @@ def topic(make_topic: Callable[..., str]) -> str:
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's cache folder: the tests' own, or the one that OTEL_KFS_CACHE names."""
-    named = os.environ.get("OTEL_KFS_CACHE")
-    return Path(named) if named else tmp_path_factory.mktemp("cache")
+    named, run = os.environ.get("OTEL_KFS_CACHE"), tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # each worker has a folder in the run's
+    folder = Path(named) if named else run / "cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
