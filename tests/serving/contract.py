@@ -24,7 +24,7 @@ from otel_kfs import names
 from otel_kfs.demo.processes import Processes, free_port, python
 
 # What opentelemetry-instrument would export by itself.
-NO_EXPORTERS = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("METRICS", "LOGS")}
+NO_EXPORTERS = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
 
 LARGE = 2_200_000  # bytes: more than a server reads at once
 
