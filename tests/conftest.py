@@ -6,8 +6,8 @@ import importlib.util
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 pytest.register_assert_rewrite("support")
 
-from support import EXAMPLE  # noqa: E402
+from support import EXAMPLE, new_topic  # noqa: E402
 
 # The example's files are scripts beside each other.
 sys.path.insert(0, str(EXAMPLE))
@@ -119,16 +119,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def make_topic(broker: str) -> Callable[..., str]:
     """Makes a topic that no other test uses; returns its name."""
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    admin = AdminClient({"bootstrap.servers": broker})
-
-    def make(partitions: int = 1) -> str:
-        topic = f"t-{uuid.uuid4().hex[:8]}"
-        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
-        return topic
-
-    return make
+    return partial(new_topic, broker)
 
 
 @pytest.fixture
