@@ -19,7 +19,7 @@ _STOP_SECONDS = 10.0  # for a process to end by itself after SIGTERM
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on, and that the kernel gives to nobody for a minute.
+    """A TCP port of 127.0.0.1 that nothing listens on, and that the kernel gives to nobody for a while.
 
     A connection that has just been closed keeps it so, except to a server that asks for this very port.
     """
