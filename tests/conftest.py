@@ -6,11 +6,12 @@ import importlib.util
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -18,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 pytest.register_assert_rewrite("support")
 
-from support import EXAMPLE  # noqa: E402
+from support import EXAMPLE, new_topic  # noqa: E402
 
 # The example's files are scripts beside each other.
 sys.path.insert(0, str(EXAMPLE))
@@ -37,7 +38,16 @@ LIBRARIES = {
 }
 
 # The same for programs.
-PROGRAMS = {"services": ("java", "mvn"), "faults": ("java", "mvn"), "chromium": ("chromium", "chromedriver")}
+PROGRAMS = {
+    "services": ("java", "mvn"),
+    "faults": ("java", "mvn"),
+    "chromium": ("chromium", "chromedriver"),
+    "curl": ("curl",),
+}
+
+# A busy machine takes longer for an example, and a first one imports what it needs: no test asserts on time.
+settings.register_profile("tests", settings(), deadline=None)
+settings.load_profile("tests")
 
 # A comma-separated list of markers that must not be left out: `make test` sets it to what it has just installed.
 REQUIRED = frozenset(filter(None, os.environ.get("OTEL_KFS_TESTS_REQUIRED", "").split(",")))
@@ -55,6 +65,12 @@ def missing(marker: str) -> str:
     if lacking and marker in REQUIRED:
         raise pytest.UsageError(f"tests marked {marker} are required, but {lacking} is missing")
     return lacking
+
+
+def pytest_configure() -> None:
+    # Told here, once, and not by each of several workers, of which each would only die of it.
+    for marker in REQUIRED:
+        missing(marker)
 
 
 def pytest_report_header() -> list[str]:
@@ -104,16 +120,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def make_topic(broker: str) -> Callable[..., str]:
     """Makes a topic that no other test uses; returns its name."""
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    admin = AdminClient({"bootstrap.servers": broker})
-
-    def make(partitions: int = 1) -> str:
-        topic = f"t-{uuid.uuid4().hex[:8]}"
-        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
-        return topic
-
-    return make
+    return partial(new_topic, broker)
 
 
 @pytest.fixture
@@ -125,8 +132,12 @@ def topic(make_topic: Callable[..., str]) -> str:
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's cache folder: the tests' own, or the one that OTEL_KFS_CACHE names."""
-    named = os.environ.get("OTEL_KFS_CACHE")
-    return Path(named) if named else tmp_path_factory.mktemp("cache")
+    named, run = os.environ.get("OTEL_KFS_CACHE"), tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # each worker has a folder in the run's
+    folder = Path(named) if named else run / "cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What tests of several rooms use: trace files read back, waiting for a thing itself, and a small real HTTP server."""
+"""What tests of several rooms use: trace files read back, waiting for a thing itself, topics, a small HTTP server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,13 @@ def run_python(script: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(script, process.returncode, output, errors)
 
 
+def printed_json(script: str, **env: str) -> Any:
+    """What a script prints as its last line, as JSON."""
+    done = run_python(script, **env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def start_python(script: str, **env: str) -> subprocess.Popen[str]:
     """Start a script in the current folder."""
     return start([sys.executable, "-c", script], **env)
@@ -123,6 +131,20 @@ def start(command: list[str], **env: str) -> subprocess.Popen[str]:
         # Safe beside threads: it takes no lock.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
+
+
+# --- Kafka ---
+
+
+def new_topic(servers: str, partitions: int = 1, on: int | None = None, **config: str) -> str:
+    """A topic that nobody else uses; on the broker with that id alone, if one is given."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    topic = f"t-{uuid.uuid4().hex[:8]}"
+    admin = AdminClient({"bootstrap.servers": servers})
+    where: dict[str, Any] = {"replication_factor": 1} if on is None else {"replica_assignment": [[on]] * partitions}
+    admin.create_topics([NewTopic(topic, partitions, config=config, **where)])[topic].result(30)
+    return topic
 
 
 # --- HTTP ---

@@ -206,13 +206,13 @@ def disorder(draw):
     return found
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(traces())
 def test_each_trace_is_measured_as_if_it_were_searched(found):
     assert by_likeness(found) == as_a_whole(found)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(disorder())
 def test_each_trace_is_measured_as_if_it_were_searched_whatever_is_wrong_in_it(found):
     assert by_likeness(found) == as_a_whole(found)

@@ -80,7 +80,7 @@ def measure(drawn):
     st.fixed_dictionaries(dict.fromkeys(("host", "bridge", "transformer", "predictor"), clocks)),
     st.lists(st.tuples(st.integers(0, 50 * SECOND), st.floats(0.1, 3)), min_size=2, max_size=6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_true_lengths_lie_in_the_bounds_for_any_offset_and_drift(by_host, sent):
     images, at = [], 0
     for number, (pause, factor) in enumerate(sent):

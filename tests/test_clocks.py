@@ -65,7 +65,7 @@ def assert_true(clocks, host, other, moments):
 
 
 @given(hosts("client"), hosts("server"), requests())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_truth_lies_in_the_bound_for_any_offset_drift_and_delay(client, server, run):
     clocks = Clocks()
     for request in run:
@@ -77,7 +77,7 @@ def test_the_truth_lies_in_the_bound_for_any_offset_drift_and_delay(client, serv
 
 
 @given(st.integers(-5 * SECOND, 5 * SECOND), st.integers(-MS, MS), overlapping())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_where_requests_overlap_a_clock_s_rate_is_limited_by_what_clocks_can_do(offset, drift, run):
     clocks, client, server = Clocks(), Host("client"), Host("server", offset, drift)
     for request in run:
@@ -86,7 +86,7 @@ def test_where_requests_overlap_a_clock_s_rate_is_limited_by_what_clocks_can_do(
 
 
 @given(hosts("a"), hosts("b"), hosts("c"), requests(), requests())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_pair_of_hosts_that_never_met_is_bounded_by_way_of_a_third(a, b, c, one, two):
     clocks = Clocks()
     for request in one:
@@ -97,7 +97,7 @@ def test_a_pair_of_hosts_that_never_met_is_bounded_by_way_of_a_third(a, b, c, on
 
 
 @given(hosts("sender"), hosts("bridge"), hosts("server"), requests(), requests(), requests())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_hops_that_go_one_way_lean_on_the_requests_of_others(sender, bridge, server, one, two, records):
     clocks = Clocks()
     for request in one:
@@ -163,7 +163,7 @@ def test_what_goes_one_way_alone_bounds_from_its_first_hop_to_its_last():
 
 
 @given(hosts("client"), hosts("server"), requests(most=6), st.integers(200, 400))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_many_moments_are_bounded_as_truly_as_few(client, server, run, count):
     clocks = Clocks()
     for request in run:

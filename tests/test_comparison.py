@@ -65,7 +65,7 @@ def compared(a, b):
 # --- where the time went ---
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(sorted(SEGMENTS)), st.integers(12, 40), st.integers(0, 1000))
 def test_the_segment_that_was_shifted_is_the_one_that_is_named(name, n, seed):
     of = compared(images(n, seed), images(n, seed + 5000, {name: 200}))
@@ -180,7 +180,6 @@ def test_the_rank_test_of_values_that_are_all_the_same_is_one():
     assert room.rank_test([5, 5], [5, 5, 5]) == 1.0
 
 
-@settings(deadline=None)  # the first example imports scipy
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=12), st.lists(st.integers(0, 50), min_size=1, max_size=12))
 def test_the_rank_test_is_a_probability_and_the_same_from_either_side(a, b):
     assert 0 <= room.rank_test(a, b) <= 1

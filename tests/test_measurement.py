@@ -1,9 +1,7 @@
 """Images by way and size, as columns of numbers: the order of cells, labels, the median image, segments."""
 
-from dataclasses import replace
-
 import pytest
-from traces_builder import MS, at, journey, segments
+from traces_builder import MS, journey, journey_of
 
 from otel_kfs.measurement import MOST_RUNS, Runs, Way, measured, size_label, ways
 
@@ -13,12 +11,6 @@ HTTP, KAFKA = Way("http"), Way("kafka")
 def long(milliseconds, **more):
     """A journey of that length."""
     return journey(0, 1, 2, milliseconds, **more)
-
-
-def journey_of(names_and_lengths):
-    """A journey with these segments."""
-    way = segments(names_and_lengths)
-    return replace(journey(0, 0, 0, 0, segments=way), stamps=(at(0), at(1), at(2), way[-1].end))
 
 
 def cell(*journeys):

@@ -88,7 +88,7 @@ def test_a_span_that_is_read_twice_counts_once(few):
     assert reading.read(Store(MANY, MANY), processes=1) == as_a_whole(MANY)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False), st.integers(1, 5))
 def test_no_order_of_the_spans_makes_a_difference(random, parts):
     drawn = images(12)
@@ -131,7 +131,7 @@ def torn(draw):
     return draw(st.permutations(found)), images
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(torn())
 def test_every_image_of_which_something_is_left_is_measured_or_left_out(drawn):
     found, images = drawn

@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_kfs import summary as room
@@ -48,7 +48,6 @@ def test_a_bound_is_handed_on():
     assert summary([7], 3) == replace(summary([7]), bound=3)
 
 
-@settings(deadline=None)  # the first example imports numpy
 @given(columns)
 def test_the_order_of_values_does_not_matter_and_figures_rise(values):
     found = summary(values)
@@ -57,7 +56,6 @@ def test_the_order_of_values_does_not_matter_and_figures_rise(values):
 
 
 @pytest.mark.analysis
-@settings(deadline=None)  # the first example imports numpy
 @given(columns)
 def test_the_figures_are_numpy_s(values):
     import numpy

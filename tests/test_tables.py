@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from traces_builder import MS, at, journey, segments
+from traces_builder import MS, at, journey, journey_of
 
 from otel_kfs import render, tables
 from otel_kfs.measurement import Way, measured
@@ -25,12 +25,6 @@ CLOCKS = "some segments lie between two hosts, and hold the difference of their 
 def long(milliseconds, **more):
     """A journey of that length."""
     return journey(0, 1, 2, milliseconds, **more)
-
-
-def lengths(names_and_lengths):
-    """A journey with these segments, stamps 2 and 3 anywhere."""
-    way = segments(names_and_lengths)
-    return replace(journey(0, 0, 0, 0, segments=way), stamps=(at(0), at(1), at(2), way[-1].end))
 
 
 def cells(journeys):
@@ -115,9 +109,9 @@ def test_records_of_the_two_tables_are_exact_and_name_their_image():
 
 def test_segments_are_rows_and_sizes_are_columns():
     drawn = [
-        lengths("client 10, encode 20"),
-        lengths("client 30, encode 40"),
-        replace(lengths("client 5, retries 6"), image_size=3 * MB),
+        journey_of("client 10, encode 20"),
+        journey_of("client 30, encode 40"),
+        replace(journey_of("client 5, retries 6"), image_size=3 * MB),
     ]
     assert tables.segment_tables(cells(drawn)) == [
         Table(
@@ -141,7 +135,7 @@ def test_segments_are_rows_and_sizes_are_columns():
 
 
 def test_from_twenty_images_on_the_second_column_is_a_p95():
-    drawn = [lengths(f"client {100 * number}") for number in range(1, 21)]
+    drawn = [journey_of(f"client {100 * number}") for number in range(1, 21)]
     (table,) = tables.segment_tables(cells(drawn))
     assert (table.columns[2], table.rows, table.notes) == (
         Column("p95 (n=20)", "milliseconds"),
@@ -151,18 +145,18 @@ def test_from_twenty_images_on_the_second_column_is_a_p95():
 
 
 def test_a_segment_that_few_of_many_images_have_has_no_p95():
-    drawn = [lengths("client 10")] * 19 + [lengths("client 10, retries 5")]
+    drawn = [journey_of("client 10")] * 19 + [journey_of("client 10, retries 5")]
     (table,) = tables.segment_tables(cells(drawn))
     assert table.rows[1] == ("retries", 5 * MS, None)
 
 
 def test_a_note_says_where_two_clocks_are_in_a_segment():
-    (table,) = tables.segment_tables(cells([lengths("client 10, transformer request -5!")]))
+    (table,) = tables.segment_tables(cells([journey_of("client 10, transformer request -5!")]))
     assert table.notes == (FEW, CLOCKS)
 
 
 def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
-    drawn = cells([lengths("client 10, transformer request 5!")])
+    drawn = cells([journey_of("client 10, transformer request 5!")])
     (table,) = tables.statistics_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
     assert table.notes[-1] == (
         "\u00b1: what the clocks of two hosts leave open; all lengths of that segment and size, so its other figures, "
@@ -171,7 +165,7 @@ def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
 
 
 def test_a_known_doubt_about_clocks_stands_beside_the_figure():
-    drawn = cells([lengths("client 10, transformer request 5!")])
+    drawn = cells([journey_of("client 10, transformer request 5!")])
     (table,) = tables.segment_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
     assert (table.rows[1], table.notes) == (
         ("transformer request", Bounded(5 * MS, 2 * MS), 5 * MS),
@@ -180,7 +174,7 @@ def test_a_known_doubt_about_clocks_stands_beside_the_figure():
 
 
 def test_records_of_segments_end_with_the_whole():
-    drawn = cells([lengths("client 10, encode 20"), lengths("client 30, encode 40")])
+    drawn = cells([journey_of("client 10, encode 20"), journey_of("client 30, encode 40")])
     nothing = dict.fromkeys(["p50_low_ns", "p50_high_ns", "p90_ns", "p95_ns", "p99_ns", "clock_bound_ns"])
     first = WAY | {"size": "1.1MB", "n": 2, "sd_ns": 14142136} | nothing
     assert tables.segment_records(drawn) == [
@@ -191,7 +185,7 @@ def test_records_of_segments_end_with_the_whole():
 
 
 def test_a_segment_between_two_hosts_has_its_bound_in_its_record():
-    drawn = cells([lengths("transformer request 5!")])
+    drawn = cells([journey_of("transformer request 5!")])
     records = tables.segment_records(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
     assert [record["clock_bound_ns"] for record in records] == [2 * MS, None]
 
@@ -200,7 +194,11 @@ def test_a_segment_between_two_hosts_has_its_bound_in_its_record():
 
 
 def test_statistics_have_a_row_for_each_size_of_each_segment():
-    drawn = [lengths("client 10"), lengths("client 30"), replace(lengths("client 5, retries 6"), image_size=3 * MB)]
+    drawn = [
+        journey_of("client 10"),
+        journey_of("client 30"),
+        replace(journey_of("client 5, retries 6"), image_size=3 * MB),
+    ]
     (table,) = tables.statistics_tables(cells(drawn))
     assert (table.title, [column.heading for column in table.columns], table.rows) == (
         "HTTP: statistics, milliseconds",
@@ -217,7 +215,7 @@ def test_statistics_have_a_row_for_each_size_of_each_segment():
 
 @pytest.mark.analysis
 def test_the_median_s_interval_stands_beside_it_in_rows_and_records():
-    drawn = cells([lengths("client 10")] * 20)
+    drawn = cells([journey_of("client 10")] * 20)
     (table,) = tables.statistics_tables(drawn)
     (record, _) = tables.segment_records(drawn)
     same = Interval(10 * MS, 10 * MS)
@@ -226,7 +224,7 @@ def test_the_median_s_interval_stands_beside_it_in_rows_and_records():
 
 @pytest.mark.analysis
 def test_a_note_says_what_an_interval_is_and_what_the_dashes_mean():
-    (table,) = tables.statistics_tables(cells([lengths("client 10")]))
+    (table,) = tables.statistics_tables(cells([journey_of("client 10")]))
     assert table.notes == (
         tables.INTERVAL,
         "-: too few images; the interval needs 6, p90 10, p95 20, p99 100",
@@ -235,7 +233,7 @@ def test_a_note_says_what_an_interval_is_and_what_the_dashes_mean():
 
 def test_without_scipy_one_note_says_how_to_get_intervals(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
-    drawn = cells([lengths("client 10")] * 100)
+    drawn = cells([journey_of("client 10")] * 100)
     (table,) = tables.statistics_tables(drawn)
     assert (table.rows[0][6], table.notes, tables.segment_records(drawn)[0]["p50_low_ns"]) == (
         None,

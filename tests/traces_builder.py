@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from otel_kfs import names
@@ -160,6 +161,12 @@ def journey(*stamps: int, transport: str = "http", image_size: int | None = 1_10
     """A journey with stamps in milliseconds, for what needs no segments."""
     values = {"trace_id": "a", "payload_size": None, "segments": ()} | more
     return Journey(transport=transport, image_size=image_size, stamps=tuple(map(at, stamps)), **values)
+
+
+def journey_of(names_and_lengths: str) -> Journey:
+    """A journey with these segments, stamps 2 and 3 anywhere."""
+    way = segments(names_and_lengths)
+    return replace(journey(0, 0, 0, 0, segments=way), stamps=(at(0), at(1), at(2), way[-1].end))
 
 
 HTTP = """

@@ -12,26 +12,35 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from otel_kfs.demo import keeper
 from otel_kfs.errors import DemoError
 
 _STOP_SECONDS = 10.0  # for a process to end by itself after SIGTERM
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port of 127.0.0.1 that nothing listens on, and that the kernel gives to nobody for a while.
+
+    A connection that has just been closed keeps it so, except to a server that asks for this very port.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            listener.accept()[0].close()
         return port
 
 
 class Processes:
-    """A context manager that stops, on the way out, every process it started, the last one first."""
+    """A context manager that stops, on the way out, every process it started, the last one first.
+
+    Where this process is killed first, another one sees to it that those end, too.
+    """
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._expendable: set[int] = set()  # pids
+        self._keeper: subprocess.Popen[bytes] | None = None
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Processes:
@@ -56,6 +65,7 @@ class Processes:
         An expendable one has nothing to write at its end: it is killed instead of asked to stop.
         """
         try:
+            tell = self._kept()
             with open(self.log(name), "wb") as log:
                 process = subprocess.Popen(
                     list(command),
@@ -69,6 +79,8 @@ class Processes:
         except OSError as error:
             raise DemoError(f"can't start the {name}: {error}") from error
         self._running.append((name, process))
+        with suppress(BrokenPipeError):  # somebody killed the keeper; the demo itself does without
+            tell(b"%d\n" % process.pid)
         if expendable:
             self._expendable.add(process.pid)
         return process
@@ -110,6 +122,25 @@ class Processes:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+        if self._keeper is not None:
+            # Before its input ends, and after the last of the others: it must not meet a pid that is another's by now.
+            self._keeper.kill()
+            self._keeper.communicate()
+            self._keeper = None
+
+    def _kept(self) -> Callable[[bytes], object]:
+        """What tells the keeper, which is started before anything that it keeps."""
+        if self._keeper is None:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", keeper.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,  # what kills this process's group must not take the keeper along
+            )
+        assert self._keeper.stdin is not None  # noqa: S101 - for mypy: it was asked for
+        return self._keeper.stdin.write
 
     def log(self, name: str) -> Path:
         """The file with what the process printed."""

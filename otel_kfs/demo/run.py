@@ -116,10 +116,15 @@ def demo(
         # A server ends its span after its answer has left; once it has answered another request, the span is there.
         for url in urls:
             is_ready(url)
-    if not tracing.flush():
-        say(f"Not all spans reached {shown(otlp_endpoint or '')}; the files are complete.")
+    _flush(otlp_endpoint, say)
     # Stopped, every process has written its last span.
     return traces
+
+
+def _flush(otlp_endpoint: str | None, say: Callable[[str], None]) -> None:
+    if not tracing.flush():
+        where = shown(otlp_endpoint) if otlp_endpoint else "the OTLP endpoint"  # that the environment names
+        say(f"Not all spans reached {where}; the files are complete.")
 
 
 @contextmanager

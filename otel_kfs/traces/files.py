@@ -21,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import msgspec
 import orjson
 
 from otel_kfs.errors import TraceQueryError
@@ -377,8 +378,8 @@ def _ranges(file: _File) -> Iterator[tuple[int, int | None]]:
 
 def _is_json(line: bytes) -> bool:
     try:
-        orjson.loads(line.removeprefix(_BOM))
-    except orjson.JSONDecodeError:
+        msgspec.json.decode(line.removeprefix(_BOM), type=msgspec.Raw)  # which makes nothing of it
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 

@@ -1,12 +1,12 @@
-"""The processes of a run, and where they listen."""
+"""The processes of a run."""
 
 from __future__ import annotations
 
-import os
-import re
-import sys
-from ipaddress import ip_address
 from pathlib import Path
+from subprocess import Popen
+
+from listening_support import addresses_of_processes
+from support import wait_until
 
 MARK = "OTEL_KFS_TESTS_MARK"  # an environment variable, by which a run's processes are found
 
@@ -23,22 +23,13 @@ def processes_of(mark: str) -> set[int]:
     return found
 
 
-def listening(pids: set[int]) -> set[str]:
-    """The addresses on which these processes listen."""
-    sockets = set()
-    for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                sockets.update(re.findall(r"^socket:\[(\d+)\]$", os.readlink(descriptor)))
-            except OSError:
-                continue
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            columns = line.split()
-            if columns[3] == "0A" and columns[9] in sockets:
-                address = columns[1].partition(":")[0]
-                words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
-                full = ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
-                found.add(str(getattr(full, "ipv4_mapped", None) or full))  # gRPC listens on IPv4 by IPv6's sockets
+def addresses_until_the_end(process: Popen[str], mark: str) -> set[str]:
+    """Every address on which a run's processes listen, as long as the one that started them lives."""
+    found: set[str] = set()
+
+    def ended() -> bool:
+        found.update(addresses_of_processes(processes_of(mark)))
+        return process.poll() is not None
+
+    wait_until("the run's end", ended, 240)
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-from demo_support import MARK, listening, processes_of
+from demo_support import MARK, addresses_until_the_end, processes_of
 from support import CAT, PHOTO, SERVER, Written, read_traces, start, wait_until
 
 pytestmark = [pytest.mark.demo, pytest.mark.model]
@@ -38,15 +38,8 @@ class Run:
 @pytest.fixture(scope="module")
 def run(serving, model, big_pictures, cache, tmp_path_factory):
     folder, mark = tmp_path_factory.mktemp("demo") / "run", uuid.uuid4().hex
-    addresses: set[str] = set()
-
     with demo("--repeat", "1", "-o", str(folder), mark=mark, cache=cache) as process:
-
-        def ended() -> bool:
-            addresses.update(listening(processes_of(mark)))
-            return process.poll() is not None
-
-        wait_until("the demo's end", ended, 150)
+        addresses = addresses_until_the_end(process, mark)
         output, errors = process.communicate()
     return Run(process.returncode, output, errors, read_traces(folder / "traces"), addresses, processes_of(mark))
 

@@ -6,8 +6,8 @@ import uuid
 from pathlib import Path
 
 import pytest
-from demo_support import MARK, listening, processes_of
-from support import PHOTO, SERVER, read_traces, start, wait_until
+from demo_support import MARK, addresses_until_the_end
+from support import PHOTO, SERVER, read_traces, start
 
 pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve, pytest.mark.analysis]
 
@@ -27,15 +27,10 @@ encoding = ["v2"]
 
 def test_grpc_is_ranked_beside_http_and_listens_on_the_loopback_only(model, big_pictures, cache):
     Path("experiment.toml").write_text(EXPERIMENT)
-    addresses, mark = set(), uuid.uuid4().hex
+    mark = uuid.uuid4().hex
     command = [sys.executable, "-m", "otel_kfs.cli", "-q", "experiment", "experiment.toml", "-o", "run"]
     with start(command, OTEL_KFS_CACHE=str(cache), **{MARK: mark}) as process:
-
-        def ended():
-            addresses.update(listening(processes_of(mark)))
-            return process.poll() is not None
-
-        wait_until("the experiment's end", ended, 150)
+        addresses = addresses_until_the_end(process, mark)
         _, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     assert addresses == {"127.0.0.1"}

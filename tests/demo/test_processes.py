@@ -3,9 +3,11 @@
 import os
 import signal
 import socket
+import uuid
 
 import pytest
-from support import wait_until
+from demo_support import MARK, processes_of
+from support import run_python, start_python, wait_until
 
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError
@@ -14,6 +16,7 @@ SLEEP = python("-c", "import signal; print('up', flush=True); signal.pause()")
 DEAF = python(
     "-c", "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile 1: signal.pause()"
 )
+FORKING = python("-c", "import os, signal; child = os.fork(); child and print('up', flush=True); signal.pause()")
 
 
 def gone(pid: int) -> bool:
@@ -149,6 +152,51 @@ def test_ctrl_c_of_the_terminal_does_not_reach_the_children(tmp_path):
         assert os.getpgid(process.pid) != os.getpgid(0)
 
 
+# One that ignores SIGTERM, and one with a child of its own, as KFServing's workers are.
+STARTS = f"""
+import pathlib, signal
+from otel_kfs.demo.processes import Processes
+processes = Processes(pathlib.Path("logs"))
+for name, command in {{"deaf": {DEAF}, "forking": {FORKING}}}.items():
+    processes.start(name, command)
+    processes.wait_until(name, lambda: "up" in processes.log(name).read_text(), 30)
+print("up", flush=True)
+"""
+
+
+def test_a_parent_that_is_killed_leaves_nothing_behind():
+    mark = uuid.uuid4().hex
+    with start_python(STARTS + "signal.pause()", **{MARK: mark}) as parent:
+        assert parent.stdout.readline() == "up\n"
+        before = processes_of(mark)
+        parent.kill()
+    assert len(before) == 5  # the parent, its keeper, and three
+    wait_until("the end of all", lambda: not processes_of(mark))
+
+
+def test_a_parent_that_ends_without_stopping_leaves_nothing_behind():
+    mark = uuid.uuid4().hex
+    run_python(STARTS, **{MARK: mark})
+    wait_until("the end of all", lambda: not processes_of(mark))
+
+
+def test_a_keeper_that_was_killed_is_not_missed(tmp_path):
+    with Processes(tmp_path) as processes:
+        first = processes.start("one", SLEEP)
+        processes._keeper.kill()
+        processes._keeper.wait()
+        second = processes.start("two", SLEEP)
+        printed(processes, "one")
+        printed(processes, "two")
+    assert [first.returncode, second.returncode] == [-signal.SIGTERM] * 2
+
+
 def test_a_free_port_can_be_listened_on():
     with socket.create_server(("127.0.0.1", free_port())):
         pass
+
+
+def test_a_free_port_is_not_free_for_whoever_did_not_ask_for_it():
+    # A server takes a port in spite of connections that are over, by SO_REUSEADDR; whom the kernel gives one does not.
+    with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+        other.bind(("127.0.0.1", free_port()))

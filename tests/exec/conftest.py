@@ -56,6 +56,13 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
+@pytest.fixture
+def no_curlrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's settings of curl."""
+    for name in ("HOME", "CURL_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+
+
 class Ran(NamedTuple):
     """What became of `otel-kfs exec`."""
 

@@ -8,11 +8,11 @@ import shlex
 import signal
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
 from exec_support import EXEC
+from support import new_topic
 
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Kind
@@ -34,12 +34,7 @@ def kafka():
 @pytest.fixture
 def topic(kafka):
     """A topic of one partition, the test's own."""
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    name = f"t-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
-    return name
+    return new_topic(kafka.bootstrap_servers)
 
 
 def producer(kafka, topic, *arguments):

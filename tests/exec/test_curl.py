@@ -1,7 +1,6 @@
 """The real curl against a real server, under `otel-kfs exec`."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,15 +11,9 @@ from exec_support import EXEC
 from otel_kfs.exec.curl import relay, steps
 from otel_kfs.traces.span import Kind
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on PATH")
+pytestmark = [pytest.mark.curl, pytest.mark.usefixtures("no_curlrc")]
 
 ANSWER = b'{"answer": "\xc3\xa9"}\n'
-
-
-@pytest.fixture(autouse=True)
-def _no_curlrc(tmp_path, monkeypatch):
-    for name in ("HOME", "CURL_HOME", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
 
 
 def traceparent(span):

@@ -6,6 +6,8 @@ from otel_kfs.errors import ConfigError
 from otel_kfs.exec import curl_arguments
 from otel_kfs.exec.curl_arguments import Option
 
+pytestmark = pytest.mark.usefixtures("no_curlrc")
+
 USAGE = """Usage: curl [options...] <url>
  -K, --config <file>      Read config from a file
  -d, --data <data>        HTTP POST data
@@ -34,12 +36,6 @@ CURL = curl_arguments.described(USAGE, (7, 88))
 URL = "http://ingress/v1/models/m:predict"
 FIELDS = {"traceparent", "tracestate", "baggage"}
 REPORT = "%{stderr}MARK%{json}MARK%{stdout}"
-
-
-@pytest.fixture(autouse=True)
-def _no_curlrc(tmp_path, monkeypatch):
-    for name in ("HOME", "CURL_HOME", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
 
 
 def read(*words):

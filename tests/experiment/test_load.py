@@ -44,7 +44,7 @@ def test_a_server_that_does_not_achieves_what_it_can():
     assert (found.offered, found.achieved, found.sustained) == (10.0, 4.0, False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from([2.0, 5.0, 11.0]), st.floats(0.3, 3), st.sampled_from(["constant", "poisson"]))
 def test_a_server_keeps_up_if_it_can_do_more_than_is_due(rate, share, pattern):
     found = loaded(rate, served(rate, rate * share, pattern=pattern, duration=120), stage(duration=120))

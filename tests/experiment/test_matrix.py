@@ -35,7 +35,7 @@ AXES = {
 }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.fixed_dictionaries({key: st.lists(st.sampled_from(of), min_size=1, unique=True) for key, of in AXES.items()}))
 def test_a_matrix_is_the_product_of_its_lists_and_every_label_is_another(tmp_path, axes):
     text = "[matrix]\n" + "".join(f"{key} = {json.dumps(values)}\n" for key, values in axes.items())

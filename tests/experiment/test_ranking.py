@@ -73,7 +73,7 @@ def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
     assert by_name["HTTP, json"].saved_most() is None
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(SEGMENTS)), st.integers(8, 19), st.integers(0, 1000))
 def test_the_segment_that_was_shortened_is_the_one_that_saved_most(tmp_path, name, by, seed):
     journeys = [*images("json", seed=seed), *images("raw", shift={name: -by}, seed=seed)]

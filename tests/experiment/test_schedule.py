@@ -13,7 +13,7 @@ from otel_kfs.experiment import schedule
 TEXT = f'images = ["a.jpg"]\nrepeat = 6\n{OWN}[matrix]\nencoding = ["json", "raw", "v2"]\nresize = ["none", 9]'
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**31), repeat=st.integers(1, 5))
 def test_every_block_has_every_cell_with_every_image_once(tmp_path, seed, repeat):
     chosen = replace(plan(TEXT, tmp_path), seed=seed, repeat=repeat, images=("a", "b"))

@@ -1,21 +1,11 @@
-"""What the tests of senders under faults share: a topic of a real broker, and what lies in it."""
+"""What the tests of senders under faults share: what lies in a topic of a real broker."""
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, NewTopic
-
-
-def new_topic(servers: str, partitions: int = 1, on: int | None = None, **config: str) -> str:
-    """A topic that nobody else uses; on the broker with that id alone, if one is given."""
-    topic = f"t-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": servers})
-    where = {"replication_factor": 1} if on is None else {"replica_assignment": [[on]] * partitions}
-    admin.create_topics([NewTopic(topic, partitions, config=config, **where)])[topic].result(30)
-    return topic
+from confluent_kafka.admin import AdminClient
 
 
 def leaders(servers: str, topic: str) -> list[int]:

@@ -9,8 +9,7 @@ from contextlib import suppress
 
 import pytest
 from faults_bridge_support import bodies, bridges, committed, produce, wait_for_lines
-from faults_producer_support import new_topic
-from support import HttpServer, read_traces, run_python, start, wait_until
+from support import HttpServer, new_topic, read_traces, run_python, start, wait_until
 
 from otel_kfs.demo.processes import free_port
 from otel_kfs.segments import journeys

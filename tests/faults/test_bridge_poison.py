@@ -9,9 +9,8 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 from faults_bridge_support import bridges, committed, wait_for_lines
-from faults_producer_support import new_topic
 from PIL import Image
-from support import PHOTO, read_traces, wait_until
+from support import PHOTO, new_topic, read_traces, wait_until
 
 from otel_kfs.demo.processes import Processes
 from otel_kfs.demo.run import child_environment, is_ready, start_serving

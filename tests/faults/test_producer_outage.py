@@ -7,9 +7,9 @@ import time
 from collections import Counter
 
 import pytest
-from faults_producer_support import new_topic, values
+from faults_producer_support import values
 from opentelemetry.trace import StatusCode
-from support import JPG, wait_until
+from support import JPG, new_topic, wait_until
 
 from otel_kfs import KafkaSender
 from otel_kfs.kafka import Producer

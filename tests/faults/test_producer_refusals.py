@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import services
-from faults_producer_support import leaders, new_topic
+from faults_producer_support import leaders
 from opentelemetry.trace import StatusCode
-from support import JPG, read_traces, wait_until
+from support import JPG, new_topic, read_traces, wait_until
 
 from otel_kfs import KafkaSender
 from otel_kfs.errors import ConfigError

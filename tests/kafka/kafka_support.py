@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+from typing import Any
 
 from confluent_kafka import cimpl
 
@@ -12,6 +13,11 @@ MOCK = {"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "linger.ms": 0}
 
 # A producer of these never delivers anything.
 UNREACHABLE = {"bootstrap.servers": f"127.0.0.1:{free_port()}", "logger": logging.getLogger("unreachable")}
+
+
+def named(spans: Any, name: str) -> list[Any]:
+    """The finished spans of that name, in the order in which they ended."""
+    return [span for span in spans.get_finished_spans() if span.name == name]
 
 
 def produce_with_header(servers: str, topic: str, key: bytes, value: bytes = b"{}") -> None:

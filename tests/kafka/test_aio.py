@@ -98,7 +98,8 @@ def test_a_failed_record_s_exception_is_still_the_user_s_to_miss(spans, caplog):
     async def main():
         async with AIOProducer(mock(), batch_size=1) as producer:
             future = await producer.produce("t", bytes(2_000_000))
-            await asyncio.sleep(0.01)
+            while not future.done():
+                await asyncio.sleep(0.01)
             del future
 
     asyncio.run(main())

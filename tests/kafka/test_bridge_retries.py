@@ -3,11 +3,13 @@
 import email.utils
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from bridge_support import run_until, spans_of
 
 from otel_kfs.errors import SendError
+from otel_kfs.kafka.bridging import retries
 from otel_kfs.kafka.bridging.retries import is_refusal, seconds_of, waiting_for
 
 pytestmark = pytest.mark.kafka
@@ -134,8 +136,9 @@ def test_retry_after_is_a_number_of_seconds(text, seconds):
     assert seconds_of(text) == seconds
 
 
-def test_retry_after_is_a_date():
-    assert 50 < seconds_of(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 60
+def test_retry_after_is_a_date(monkeypatch):
+    monkeypatch.setattr(retries, "time", SimpleNamespace(time=lambda: 1_800_000_000.5))
+    assert seconds_of(email.utils.formatdate(1_800_000_060, usegmt=True)) == 59.5
 
 
 @pytest.mark.parametrize(("status", "refused"), [(None, False), (200, True), (400, True), (413, True), (429, False)])

@@ -7,6 +7,7 @@ import time
 
 import confluent_kafka
 import pytest
+from kafka_support import named
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind, StatusCode
@@ -30,11 +31,6 @@ def send(broker):
         producer.flush()
 
     return send
-
-
-def named(spans, name):
-    """The finished spans of that name."""
-    return [span for span in spans.get_finished_spans() if span.name == name]
 
 
 def ids(span):

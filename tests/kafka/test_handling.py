@@ -7,7 +7,7 @@ import threading
 
 import confluent_kafka
 import pytest
-from kafka_support import MOCK
+from kafka_support import MOCK, named
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled, suppress_http_instrumentation
@@ -28,10 +28,6 @@ def filled(broker, topic):
         producer.produce(topic, value)
     producer.flush()
     return topic
-
-
-def named(spans, name):
-    return [span for span in spans.get_finished_spans() if span.name == name]
 
 
 def test_each_body_is_a_span_and_the_polling_is_not(spans, open_consumer, filled):

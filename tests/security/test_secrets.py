@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -245,7 +244,7 @@ def test_tables_from_a_store(kind, answer):
     assert (code, leaks(output)) == (1, {})
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.curl
 def test_the_real_curl(model):
     Path("body.json").write_text("{}")
     curl = ["curl", "-s", "-H", f"Authorization: Bearer {TOKEN}", "-d", "@body.json", with_secrets(model.url)]
@@ -255,7 +254,7 @@ def test_the_real_curl(model):
     assert '"POST"' in output
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.curl
 def test_the_real_curl_to_nobody():
     Path("body.json").write_text("{}")
     url = with_secrets(f"http://127.0.0.1:{free_port()}")

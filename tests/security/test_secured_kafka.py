@@ -6,14 +6,13 @@ import json
 import logging
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from certificates import Certificates
-from support import JPG, HttpServer, read_traces, start, wait_until
+from support import JPG, HttpServer, new_topic, read_traces, start, wait_until
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "services"))
 
@@ -66,12 +65,7 @@ def kafka(certificates: Certificates) -> Iterator[services.Kafka]:
 @pytest.fixture
 def topic(kafka: services.Kafka) -> str:
     """A topic that exists, for whose making nobody has to wait."""
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    name = f"t-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
-    return name
+    return new_topic(kafka.bootstrap_servers)
 
 
 @dataclass

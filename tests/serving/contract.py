@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from listening_support import addresses_of_port
 from support import CLIENT, ERROR, SERVER, Written, read_traces, wait_until
 
 from otel_kfs import names
 from otel_kfs.demo.processes import Processes, free_port, python
 
 # What opentelemetry-instrument would export by itself.
-NO_EXPORTERS = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("METRICS", "LOGS")}
+NO_EXPORTERS = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
 
 LARGE = 2_200_000  # bytes: more than a server reads at once
 
@@ -215,6 +214,7 @@ class Contract:
     def test_steps_follow_each_other_in_time(self, servers, trace_id):
         servers.predictor.predict("sync", trace_id)
         steps = [span for span in servers.trace(trace_id) if span.kind != SERVER]
+        assert len(steps) == 5
         for earlier, later in pairwise(steps):
             assert earlier.start <= earlier.end <= later.start
 
@@ -407,20 +407,4 @@ class Contract:
 
     def test_servers_under_loopback_listen_on_127_0_0_1_only(self, servers):
         for server in (servers.predictor, servers.transformer, servers.plain):
-            assert {"127.0.0.1"} <= listening(server.port) <= {"127.0.0.1", "::1"}
-
-
-def listening(port: int) -> set[str]:
-    """The addresses on which somebody on this machine listens on a port."""
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if not os.path.exists(table):
-            pytest.skip("needs Linux's /proc/net/tcp")
-        for line in Path(table).read_text().splitlines()[1:]:
-            _, local, _, state, *_ = line.split()
-            address, number = local.split(":")
-            if int(number, 16) == port and state == "0A":
-                # The kernel prints an address as numbers of 32 bits in the machine's own order.
-                words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
-                found.add(str(ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))))
-    return found
+            assert {"127.0.0.1"} <= addresses_of_port(server.port) <= {"127.0.0.1", "::1"}

@@ -1,13 +1,12 @@
 """Another instrumentation of the same server, turned on before ours or after it: still one SERVER span a request."""
 
-import json
 import uuid
 
 import pytest
 import test_kfserving
 import test_kserve
 from contract import STEPS, Server, Servers, is_ready, shape
-from support import SERVER, read_traces, run_python, wait_until
+from support import SERVER, printed_json, read_traces, wait_until
 
 from otel_kfs.demo.processes import Processes, python
 
@@ -117,7 +116,7 @@ def test_an_asgi_instrumentation_around_kserve_s_app_has_the_one_server_span():
     script = """
 print(json.dumps(asyncio.run(ask(OpenTelemetryMiddleware(app, exclude_spans=["receive", "send"])))))
 """
-    assert _printed(IN_PROCESS + script) == [1, 1, ["predict"]]
+    assert printed_json(IN_PROCESS + script) == [1, 1, ["predict"]]
 
 
 @pytest.mark.kserve
@@ -130,7 +129,7 @@ async def with_tenant(scope, receive, send):
 
 print(json.dumps([asyncio.run(ask(with_tenant)), seen]))
 """
-    assert _printed(IN_PROCESS + script) == [[1, 1, ["predict"]], ["/v1/models/m:predict"]]
+    assert printed_json(IN_PROCESS + script) == [[1, 1, ["predict"]], ["/v1/models/m:predict"]]
 
 
 @pytest.mark.kserve
@@ -151,11 +150,4 @@ async def main():
 with trace.get_tracer("a test").start_as_current_span("main"):
     print(json.dumps(asyncio.run(main())))
 """
-    assert _printed(IN_PROCESS + script) == [1, 1, ["predict"]]
-
-
-def _printed(script):
-    """What a script prints as its last line, as JSON."""
-    done = run_python(script)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert printed_json(IN_PROCESS + script) == [1, 1, ["predict"]]

@@ -272,8 +272,6 @@ print(json.dumps([told(model) == told(plain), told(copy) == told(plain)]))
     [("otel_kfs_kfserving", "KFServingInstrumentor"), ("otel_kfs_kserve", "KServeInstrumentor")],
 )
 def test_opentelemetry_instrument_finds_it_by_its_entry_point(name, instrumentor):
-    if name == "otel_kfs_kserve":
-        pytest.importorskip("grpc")
     from importlib.metadata import entry_points
 
     (entry,) = entry_points(group="opentelemetry_instrumentor", name=name)

@@ -1,12 +1,12 @@
 """KServe over gRPC: the server's span, and the hop from transformer to predictor; and binary tensors over HTTP."""
 
-import json
 import uuid
 from contextlib import contextmanager
 
 import pytest
 from contract import EXPORT, INSTRUMENTED, NO_EXPORTERS, STEPS, Servers, is_ready, shape
-from support import CLIENT, ERROR, SERVER, run_python, wait_until
+from listening_support import addresses_of_port
+from support import CLIENT, ERROR, SERVER, printed_json, wait_until
 
 from otel_kfs import names
 from otel_kfs.demo.processes import Processes, free_port, python
@@ -224,10 +224,7 @@ def test_binary_tensors_over_http_are_answered_as_by_the_untraced_server(servers
 
 
 def test_the_servers_listen_on_127_0_0_1_only(grpc_servers):
-    from contract import listening
-
-    for port in grpc_servers[1].values():
-        assert listening(port) <= {"127.0.0.1", "::ffff:7f00:1"}  # the second is gRPC's way to say the first
+    assert [addresses_of_port(port) for port in grpc_servers[1].values()] == [{"127.0.0.1"}] * 3
 
 
 BESIDE_CONTRIB = """
@@ -290,7 +287,7 @@ done = spans.get_finished_spans()
 servers = sum(span.kind is trace.SpanKind.SERVER for span in done)
 print(json.dumps([servers, Counter(span.name for span in done)["predict"], len({s.context.trace_id for s in done})]))
 """
-    assert printed(f"{BESIDE_CONTRIB}\n{contrib}\n{script}") == [5, 5, 5]
+    assert printed_json(f"{BESIDE_CONTRIB}\n{contrib}\n{script}") == [5, 5, 5]
 
 
 def test_a_span_in_which_the_server_was_started_is_no_call_s_parent():
@@ -303,7 +300,7 @@ with trace.get_tracer("a test").start_as_current_span("main"):
     asyncio.run(with_stub(ask))
 print(json.dumps([s.parent for s in spans.get_finished_spans() if s.kind is trace.SpanKind.SERVER]))
 """
-    assert printed(BESIDE_CONTRIB + script) == [None]
+    assert printed_json(BESIDE_CONTRIB + script) == [None]
 
 
 def test_health_and_metadata_calls_make_no_spans_beside_another_instrumentation():
@@ -321,11 +318,4 @@ spans = set_up()
 asyncio.run(with_stub(ask))
 print(json.dumps([s.name for s in spans.get_finished_spans() if s.kind is trace.SpanKind.SERVER]))
 """
-    assert printed(BESIDE_CONTRIB + script) == ["/inference.GRPCInferenceService/ModelInfer"]
-
-
-def printed(script):
-    """What a script prints as its last line, as JSON."""
-    done = run_python(script)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert printed_json(BESIDE_CONTRIB + script) == ["/inference.GRPCInferenceService/ModelInfer"]

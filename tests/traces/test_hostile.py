@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from otel_kfs.traces import query
 from otel_kfs.traces.http import Http
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @FEW

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -463,26 +462,30 @@ def test_each_question_to_clickhouse_is_logged_with_its_window(
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
+    done = [threading.Event() for _ in range(50)]
+
     def work(number: int) -> int:
-        time.sleep(0.001 * (7 - number % 7))
+        if number % 2 == 0:
+            assert done[number + 1].wait(30)
+        done[number].set()
         return number
 
     assert list(side_by_side(work, range(50))) == list(range(50))
 
 
-def test_no_more_than_so_many_are_under_way() -> None:
-    lock, at_once, most = threading.Lock(), [0], [0]
+def test_so_many_are_under_way_and_no_more() -> None:
+    lock, at_once, most, together = threading.Lock(), [0], [0], threading.Barrier(3, timeout=30)
 
     def work(_: int) -> None:
         with lock:
             at_once[0] += 1
             most[0] = max(most[0], at_once[0])
-        time.sleep(0.002)
+        together.wait()  # each is there until two others are
         with lock:
             at_once[0] -= 1
 
-    list(side_by_side(work, range(40), 3))
-    assert most[0] <= 3
+    list(side_by_side(work, range(39), 3))
+    assert most[0] == 3
 
 
 def test_what_one_of_them_raises_is_raised() -> None:
