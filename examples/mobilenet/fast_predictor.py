@@ -3,6 +3,8 @@
 python fast_predictor.py --http_port 8081
 """
 
+import os
+
 import kfserving
 import numpy as np
 import tornado.web
@@ -14,7 +16,7 @@ import otel_kfs
 
 class Predictor(kfserving.KFModel):
     def load(self) -> bool:
-        self.model = MobileNet()
+        self.model = MobileNet(threads=os.cpu_count() or 1)
         return super().load()
 
     def preprocess(self, request: CloudEvent) -> np.ndarray:

@@ -3,6 +3,8 @@
 python kserve_fast_predictor.py --http_port 8081
 """
 
+import os
+
 import kserve
 from kserve.errors import InvalidInput
 from kserve_binary import BinaryDataPlane
@@ -13,7 +15,7 @@ import otel_kfs
 
 class Predictor(kserve.Model):
     def load(self) -> bool:
-        self.model = MobileNet()
+        self.model = MobileNet(threads=os.cpu_count() or 1)
         return super().load()
 
     def predict(self, payload: kserve.InferRequest, headers: dict | None = None) -> kserve.InferResponse:

@@ -225,9 +225,11 @@ def test_the_fast_ways_see_the_same_class_in_every_picture(model, photos, big_pi
         assert quick["score"] == pytest.approx(slow["score"], abs=0.035), path
 
 
-def test_the_draft_decode_of_a_small_picture_is_the_whole_decode(photos):
+def test_the_draft_decode_of_a_small_picture_is_the_whole_decode_but_for_float_s_rounding(photos):
     content = (photos / "chelsea.jpg").read_bytes()
-    assert np.array_equal(fast_tensor(content), to_tensor(base64.b64encode(content)))
+    fast, slow = fast_tensor(content), to_tensor(base64.b64encode(content))
+    assert (fast.shape, fast.dtype, fast.flags.c_contiguous) == (slow.shape, slow.dtype, True)
+    assert np.allclose(fast, slow, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
