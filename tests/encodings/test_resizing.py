@@ -1,7 +1,9 @@
 """A picture made smaller: its shape, what stays with it, and what can't be resized."""
 
 import io
+import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 from support import PHOTO
@@ -14,6 +16,12 @@ from otel_kfs.sent_image import image_span
 def picture(size, kind="JPEG", mode="RGB", **options):
     file = io.BytesIO()
     Image.new(mode, size, "white").save(file, kind, **options)
+    return file.getvalue()
+
+
+def photo(mode):
+    file = io.BytesIO()
+    Image.open(PHOTO).convert(mode).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
@@ -39,6 +47,20 @@ def test_a_picture_that_is_small_enough_stays_as_it_is(size):
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("GIF", "P"), ("PNG", "L"), ("BMP", "RGB")])
 def test_another_kind_of_image_becomes_a_jpg(kind, mode):
     assert opened(resized(picture((600, 300), kind, mode), 256)).format == "JPEG"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpg_is_the_same_picture_with_and_without_simplejpeg(monkeypatch, mode):
+    content = photo(mode)
+    with_it = np.asarray(opened(resized(content, 128)), np.int16)
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    without = np.asarray(opened(resized(content, 128)), np.int16)
+    assert (with_it.shape, np.abs(with_it - without).max() <= 8) == (without.shape, True)
+
+
+def test_a_jpg_with_rubbish_at_its_end_is_taken_as_viewers_take_it():
+    content = photo("RGB")
+    assert resized(content + b"rubbish", 128) == resized(content, 128)
 
 
 def test_the_orientation_stays():
