@@ -4,7 +4,7 @@
 
 In each round every case runs once, in an order drawn anew, on one thread. A figure is CPU time, the median over the
 rounds, in milliseconds; a ratio is the median of the rounds' own ratios to the first case, with its quartiles: below 1
-is faster. The pictures are the example's; simplejpeg is compared where it is installed (pip install simplejpeg).
+is faster. The pictures are the example's; simplejpeg is compared where it is installed (the extra `encodings` has it).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def decoders(jpg: bytes) -> Cases:
         cases["simplejpeg, scaled, fast DCT"] = lambda: simplejpeg.decode_jpeg(
             jpg, **side, fastdct=True, fastupsample=True
         )
-    cases["resize at the sender: draft, JPG of 256"] = lambda: resized(jpg, mobilenet.SIDE)
+    cases["resize at the sender: a JPG of 256"] = lambda: resized(jpg, mobilenet.SIDE)
     return cases
 
 
