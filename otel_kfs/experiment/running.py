@@ -180,6 +180,8 @@ def _session(own: OwnServers, *, keep_alive: bool) -> requests.Session:
     session = _access(own).session()
     if not keep_alive:
         session.headers["Connection"] = "close"
+        # urllib3 does not heed what it sends: until the server has closed the connection, it takes it for the next one.
+        session.hooks["response"].append(lambda *_, **__: session.close())
     return session
 
 

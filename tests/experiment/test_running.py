@@ -152,6 +152,7 @@ def test_without_keep_alive_every_image_has_a_connection_of_its_own(server):
     def answer(request, handler):
         # A handler is made for each connection; kept here, none is taken for another.
         connections.setdefault(request.headers["connection"], []).append(handler)
+        handler.close_connection = False  # a server may be slow to close what it was asked to close
         return 200, b"{}"
 
     server.answer = answer
