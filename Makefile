@@ -37,6 +37,7 @@ endif
 	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy)."
 
 test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven) and Jaeger (Go), and on Tempo where it is
+	$(VENV)/bin/python deploy/services/services.py fetch kafka s3 jaeger
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services $(VENV)/bin/pytest -m services $(TESTS)
 
 test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead real services (needs Java 17 and Maven; minutes)

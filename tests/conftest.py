@@ -180,9 +180,11 @@ def mobilenet(serving: str, model: Path, cache: Path, tmp_path_factory: pytest.T
 
     assert model.exists()
     folder = tmp_path_factory.mktemp("mobilenet")
-    with pytest.MonkeyPatch.context() as patch, Processes(folder / "logs") as processes:
-        patch.setenv("OTEL_KFS_CACHE", str(cache))
-        yield start_serving(processes, serving, folder / "traces")[0]
+    with Processes(folder / "logs") as processes:
+        with pytest.MonkeyPatch.context() as patch:  # not longer: other tests have the user's own cache
+            patch.setenv("OTEL_KFS_CACHE", str(cache))
+            transformer, _ = start_serving(processes, serving, folder / "traces")
+        yield transformer
 
 
 @pytest.fixture(autouse=True)
