@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import tempfile
 from pathlib import Path
 
-from service_process import ServiceError, cache_dir, program, say
+from service_process import ServiceError, beside, cache_dir, finished, program, say
 
 
 def build(name: str, module: str, version: str, package: str) -> Path:
@@ -16,33 +14,18 @@ def build(name: str, module: str, version: str, package: str) -> Path:
     if target.is_file():
         return target
     go = program("go", f"install Go, which builds {name}")
-    target.parent.mkdir(parents=True, exist_ok=True)
     say(f"building {name} {version} as {target}; that takes minutes")
-    # Where its file is renamed from, so that nobody ever runs half of it.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{name}-partial-") as partial:
+    with beside(target) as partial:
         # `go install ...@version` refuses modules that replace others; a module that needs this one does not care.
         for arguments in (
             ["mod", "init", "services"],
             ["get", "-tool", f"{module}/{package}@{version}"],
             ["build", "-trimpath", "-ldflags=-s -w", "-o", name, f"{module}/{package}"],
         ):
-            _run([go, *arguments], partial, name)
-        Path(partial, name).rename(target)
+            result = finished([go, *arguments], cwd=partial, env={**os.environ, "GOFLAGS": "", "GOWORK": "off"})
+            if result.returncode != 0:
+                last = next((line for line in reversed(result.stdout.splitlines()) if line.strip()), "no reason given")
+                raise ServiceError(f"Go could not build {name} (go {arguments[0]}): {last.strip()}")
+        (partial / name).rename(target)
     say(f"{name} is ready")
     return target
-
-
-def _run(command: list[str], folder: str, name: str) -> None:
-    result = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "GOFLAGS": "", "GOWORK": "off"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if result.returncode != 0:
-        last = next((line for line in reversed(result.stdout.splitlines()) if line.strip()), "no reason given")
-        raise ServiceError(f"Go could not build {name} ({' '.join(command[1:3])}): {last.strip()}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from service_process import (
     ServiceError,
     choose_ports,
     fill,
+    finished,
     program,
     running,
     server_environment,
@@ -144,15 +144,8 @@ def _java(home: Path, *options: str) -> list[str]:
 def _format(home: Path, settings: Path) -> None:
     """Prepare the data folder, leaving one that is prepared already as it is."""
     command = [*_java(home), "kafka.tools.StorageTool", "format", "--ignore-formatted"]
-    result = subprocess.run(
-        [*command, "--cluster-id", CLUSTER_ID, "--config", str(settings)],
-        env=server_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    command += ["--cluster-id", CLUSTER_ID, "--config", str(settings)]
+    result = finished(command, env=server_environment())
     if result.returncode != 0:
         raise ServiceError(f"Kafka's storage could not be prepared: {result.stdout.strip()}")
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import tempfile
 from pathlib import Path
 
-from service_process import ServiceError, cache_dir, program, say
+from service_process import ServiceError, beside, cache_dir, finished, program, say
 
 
 def fetch_jars(name: str, pom: Path) -> Path:
@@ -18,25 +16,16 @@ def fetch_jars(name: str, pom: Path) -> Path:
     if home.is_dir():
         return home
     maven = program("mvn", f"install Apache Maven, which fetches the jars of {name}")
-    home.parent.mkdir(parents=True, exist_ok=True)
     say(f"fetching the jars of {name} into {home}")
-    with tempfile.TemporaryDirectory(dir=home.parent, prefix=f"{name}-partial-") as partial:
-        libs = Path(partial) / "libs"
+    with beside(home) as partial:
+        libs = partial / "libs"
         command = [maven, "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
-        result = subprocess.run(
-            [*command, "-DincludeScope=runtime", f"-DoutputDirectory={libs}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        result = finished([*command, "-DincludeScope=runtime", f"-DoutputDirectory={libs}"])
         if result.returncode != 0:
             first = next((line for line in result.stdout.splitlines() if "ERROR" in line), "no reason given")
             raise ServiceError(f"Maven could not fetch the jars of {name}: {first}")
         home.mkdir(exist_ok=True)
         try:
-            # One rename, so that nobody ever sees half of the jars.
             libs.rename(home / "libs")
         except OSError:
             if not (home / "libs").is_dir():

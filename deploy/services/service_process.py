@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
@@ -50,6 +52,27 @@ def program(name: str, how: str) -> str:
     if found is None:
         raise ServiceMissing(f"{name} is not on PATH: {how}")
     return found
+
+
+def finished(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; `stdout` then has all that it printed. The options are those of subprocess.run."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """A folder to make the target in, which goes then: one rename from there, and nobody ever sees half of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}-partial-") as partial:
+        yield Path(partial)
 
 
 def choose_ports(*wanted: int) -> list[int]:

@@ -20,6 +20,7 @@ from support import wait_until
 from otel_kfs import names
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Forest, Kind, Span
+from otel_kfs.traces.store import Window
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "services"))
 
@@ -109,8 +110,11 @@ def test_one_run_alone_is_read_from_a_store(run: Run, store: str):
 def test_a_small_search_depth_loses_no_trace_of_a_store(run: Run, store: str, monkeypatch: pytest.MonkeyPatch):
     wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
     expected = sorted(query.spans(store), key=lambda span: span.span_id)
+    windows = []
     monkeypatch.setattr("otel_kfs.traces.store.DEPTH", 2)  # so that time is cut into slices
+    monkeypatch.setattr(Window, "halves", lambda window, halves=Window.halves: windows.append(window) or halves(window))
     assert sorted(query.spans(store), key=lambda span: span.span_id) == expected
+    assert len(windows) > 1
 
 
 @pytest.mark.parametrize("store", ["jaeger"], indirect=True)
