@@ -13,9 +13,8 @@ import orjson
 from opentelemetry.trace import Span
 
 from otel_kfs import encodings, names, tracing
-from otel_kfs.encodings import Encoded, Encoding
+from otel_kfs.encodings import Encoded, Encoding, resizing
 from otel_kfs.encodings.compression import compress, compressor
-from otel_kfs.encodings.resizing import resized
 from otel_kfs.errors import ConfigError, InputError
 from otel_kfs.upload import AsyncBody, Body
 
@@ -84,13 +83,15 @@ def form(
 
     Raises:
         ConfigError: there is no such encoding or compression.
-        MissingExtra: the compression's library is not installed.
+        MissingExtra: the compression's library, or Pillow for `resize`, is not installed.
     """
     chosen = encodings.named(encoding) if isinstance(encoding, str) else encoding
     if compression and not compressed_later:
         compressor(compression)
-    if resize is not None and resize < 1:
-        raise ConfigError(f"an image can't be resized to {resize} pixels; give 1 or more")
+    if resize is not None:
+        if resize < 1:
+            raise ConfigError(f"an image can't be resized to {resize} pixels; give 1 or more")
+        resizing.load()
     return Form(chosen, compression, resize, cell, compressed_later)
 
 
@@ -120,7 +121,7 @@ class SentImage:
             size = len(content)
             if self._form.resize:
                 with tracing.tracer().start_as_current_span(names.RESIZE):
-                    content = resized(content, self._form.resize)
+                    content = resizing.resized(content, self._form.resize)
                 media_type = _media_type(content) or media_type
             payload = self._compressed(self._form.encoding.encode(content, media_type))
         self.span.set_attribute(names.IMAGE_SIZE, size)

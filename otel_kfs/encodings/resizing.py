@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from otel_kfs.errors import InputError, MissingExtra
@@ -16,6 +17,20 @@ _FULL_COLOUR = 0
 _PLAIN = {"RGB", "L"}
 
 
+def load() -> None:
+    """Import what resizing needs, so that no image waits for it: a fifth of a second.
+
+    Raises:
+        MissingExtra: Pillow is not installed.
+    """
+    try:
+        import PIL.JpegImagePlugin  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("Pillow", "encodings") from error
+    with suppress(ImportError):
+        import simplejpeg  # noqa: F401
+
+
 def resized(image: bytes, side: int) -> bytes:
     """A JPG whose shorter side has `side` pixels, in the same shape; an image that is no larger stays as it is.
 
@@ -26,10 +41,9 @@ def resized(image: bytes, side: int) -> bytes:
         InputError: the image can't be decoded.
         MissingExtra: Pillow is not installed.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtra("Pillow", "encodings") from error
+    load()
+    from PIL import Image
+
     try:
         with Image.open(io.BytesIO(image)) as picture:
             if min(picture.size) <= side:

@@ -1,6 +1,7 @@
 """A picture made smaller: its shape, what stays with it, and what can't be resized."""
 
 import io
+import subprocess
 import sys
 
 import numpy as np
@@ -9,8 +10,8 @@ from PIL import Image
 from support import PHOTO
 
 from otel_kfs.encodings.resizing import resized
-from otel_kfs.errors import ConfigError, InputError
-from otel_kfs.sent_image import image_span
+from otel_kfs.errors import ConfigError, InputError, MissingExtra
+from otel_kfs.sent_image import form, image_span
 
 
 def picture(size, kind="JPEG", mode="RGB", **options):
@@ -85,3 +86,18 @@ def test_a_decompression_bomb_is_one_line(monkeypatch):
 def test_no_side_at_all_is_refused():
     with pytest.raises(ConfigError, match="can't be resized to 0 pixels"), image_span(resize=0):
         pass
+
+
+def test_what_resizing_needs_is_imported_before_the_first_image():
+    code = (
+        "import sys; from otel_kfs.sent_image import form; needed = {'PIL.JpegImagePlugin', 'simplejpeg'}; "
+        "print(sorted(needed & set(sys.modules))); form(resize=256); print(sorted(needed & set(sys.modules)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == ["[]", "['PIL.JpegImagePlugin', 'simplejpeg']"]
+
+
+def test_without_pillow_a_sender_says_so_before_the_first_image(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.JpegImagePlugin", None)
+    with pytest.raises(MissingExtra, match="Pillow"):
+        form(resize=256)
