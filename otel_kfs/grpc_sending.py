@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from otel_kfs import names, tls
+from otel_kfs import semconv, tls
 from otel_kfs.encodings import Encoding, v2
 from otel_kfs.errors import ConfigError, MissingExtra, SendError, TooLarge
 from otel_kfs.model_access import ModelAccess, no_tls
@@ -28,7 +28,7 @@ _ROOTS = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"  # gRPC's own variable, of the autho
 class GrpcSender(Sender[dict[str, Any]]):
     """Sends images to a model server over gRPC; `send` returns the model's answer in V2's JSON form."""
 
-    transport = names.GRPC
+    transport = semconv.GRPC
     compresses_later = True
 
     def __init__(
@@ -59,7 +59,7 @@ class GrpcSender(Sender[dict[str, Any]]):
         address, server = _address(target)
         if compression and compression not in _COMPRESSIONS:
             raise ConfigError(f"gRPC does not compress by {compression}; it knows {', '.join(_COMPRESSIONS)}")
-        encoding = Encoding(names.GRPC, lambda image, _: v2.tensor(image))
+        encoding = Encoding(semconv.GRPC, lambda image, _: v2.tensor(image))
         super().__init__(run_id, encoding=encoding, compression=compression, resize=resize, cell=cell)
         options = [("grpc.max_send_message_length", _MAX_MESSAGE), ("grpc.max_receive_message_length", _MAX_MESSAGE)]
         chosen = grpc.Compression(_COMPRESSIONS[compression]) if compression else None

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.traces.span import Forest, Kind, Span
 
 INGRESS, ACTIVATOR, QUEUE_PROXY, PROXY = "ingress", "activator", "queue-proxy", "proxy"
 
 _LEAVES = frozenset({Kind.CLIENT, Kind.PRODUCER})
-_HIDES = frozenset({names.ENCODE, names.START_PROGRAM})
-_STEPS = frozenset({names.RECEIVE, names.DECODE, *names.MODEL_STEPS})
+_HIDES = frozenset({semconv.ENCODE, semconv.START_PROGRAM})
+_STEPS = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})
 # What Knative's programs call what they do with a request, since OpenTelemetry and before (knative/serving:
 # pkg/queue/handler.go, pkg/activator/handler/handler.go). The queue-proxy has its Service's name, not its own.
 _QUEUE_PROXY_S = frozenset({"kn.queueproxy.proxy", "kn.queueproxy.wait", "queue_proxy", "queue_wait"})
@@ -182,7 +182,7 @@ def _has_steps(server: Span, forest: Forest) -> bool:
 
 
 def _same_target(one: Span, other: Span) -> bool:
-    urls = [str(span.attributes.get(names.URL_FULL, "")).partition("?")[0] for span in (one, other)]
+    urls = [str(span.attributes.get(semconv.URL_FULL, "")).partition("?")[0] for span in (one, other)]
     return one.name == other.name and (urls[0] == urls[1] or "" in urls)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeVar
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.clocks import Clocks
 from otel_kfs.segments import Account, Journey, on_the_way
 
@@ -33,7 +33,7 @@ class Way(NamedTuple):
         return ", ".join(filter(None, (transport, self.cell or self.encoding, "" if self.cell else self.compression)))
 
 
-_TRANSPORTS = {names.HTTP: "HTTP", names.KAFKA: "Kafka"}
+_TRANSPORTS = {semconv.HTTP: "HTTP", semconv.KAFKA: "Kafka"}
 
 
 @dataclass(slots=True)
@@ -370,7 +370,7 @@ def in_order(cells: Iterable[_AnyCell]) -> list[_AnyCell]:
     return sorted(
         cells,
         key=lambda cell: (
-            cell.way.transport != names.HTTP,
+            cell.way.transport != semconv.HTTP,
             cell.way,
             cell.image_size or cell.payload_size or 0,
             cell.size,

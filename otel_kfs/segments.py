@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.hops import (
     NAMED,
     Asked,
@@ -54,13 +54,13 @@ ORDER = (
     "bridge",
     "retries",
     *_PROXIES,
-    *(name.format(names.TRANSFORMER) for name in (*_SERVER_IN, "{} retries", "{} serialise", *_MODEL)),
-    *(f"{names.TRANSFORMER} {name}" for name in _PROXIES),
-    *(f"{names.PREDICTOR} {name}" for name in _PROXIES),
-    *(name.format(names.PREDICTOR) for name in (*_SERVER_IN, "{} retries", "{} serialise", *_MODEL, *_SERVER_OUT)),
-    *(f"{names.PREDICTOR} {name}" for name in _BACK),
-    *(f"{names.TRANSFORMER} {name}" for name in _BACK),
-    *(name.format(names.TRANSFORMER) for name in _SERVER_OUT),
+    *(name.format(semconv.TRANSFORMER) for name in (*_SERVER_IN, "{} retries", "{} serialise", *_MODEL)),
+    *(f"{semconv.TRANSFORMER} {name}" for name in _PROXIES),
+    *(f"{semconv.PREDICTOR} {name}" for name in _PROXIES),
+    *(name.format(semconv.PREDICTOR) for name in (*_SERVER_IN, "{} retries", "{} serialise", *_MODEL, *_SERVER_OUT)),
+    *(f"{semconv.PREDICTOR} {name}" for name in _BACK),
+    *(f"{semconv.TRANSFORMER} {name}" for name in _BACK),
+    *(name.format(semconv.TRANSFORMER) for name in _SERVER_OUT),
     *_BACK,
 )
 
@@ -131,7 +131,7 @@ class _LeftOut(Exception):
 def journeys(forest: Forest) -> tuple[list[Journey], Account]:
     """Every image's way among the spans, and the account of those that can't be measured."""
     found, account = [], Account()
-    roots = [span for span in forest if span.name == names.SEND_IMAGE]
+    roots = [span for span in forest if span.name == semconv.SEND_IMAGE]
     for root in sorted(roots, key=lambda span: (span.start, span.trace_id, span.span_id)):
         try:
             journey = _journey(root, forest)
@@ -147,11 +147,11 @@ def journeys(forest: Forest) -> tuple[list[Journey], Account]:
         account.retried += journey.requests > 1
         account.redelivered += journey.deliveries > 1
     if rootless := _without_root(forest, {root.trace_id for root in roots}):
-        account.left_out[f"no `{names.SEND_IMAGE}` span"] = rootless
+        account.left_out[f"no `{semconv.SEND_IMAGE}` span"] = rootless
     return found, account
 
 
-_LOOKED_FOR = NAMED | {names.SEND_IMAGE, names.LATE_START}
+_LOOKED_FOR = NAMED | {semconv.SEND_IMAGE, semconv.LATE_START}
 
 
 def is_idle(name: str, kind: int) -> bool:
@@ -180,7 +180,7 @@ def _without_root(forest: Forest, with_root: set[str]) -> int:
 
 
 def _is_process(span: Span) -> bool:
-    return span.kind is Kind.CONSUMER and span.name.startswith(names.process(""))
+    return span.kind is Kind.CONSUMER and span.name.startswith(semconv.process(""))
 
 
 def _first_of(trace_id: str, producers: Mapping[str, set[str]]) -> set[str]:
@@ -204,10 +204,10 @@ def on_the_way(name: str) -> tuple[float, int, int, str]:
     place = _PLACE.get(plain, len(ORDER))
     block: float = place
     # What a second server does comes in one block: a predictor's after the first's, a transformer's before those.
-    if number is not None and plain.startswith(names.PREDICTOR):
-        block = _PLACE[f"{names.PREDICTOR} {_BACK[-1]}"] + 0.5
-    elif number is not None and plain.startswith(names.TRANSFORMER):
-        block = _PLACE[f"{names.PREDICTOR} {_PROXIES[0]}"] - 0.5
+    if number is not None and plain.startswith(semconv.PREDICTOR):
+        block = _PLACE[f"{semconv.PREDICTOR} {_BACK[-1]}"] + 0.5
+    elif number is not None and plain.startswith(semconv.TRANSFORMER):
+        block = _PLACE[f"{semconv.PREDICTOR} {_PROXIES[0]}"] - 0.5
     return (block, int(number[0]) if number else 1, place, name)
 
 
@@ -267,12 +267,12 @@ class _Way:
 
 
 def _journey(root: Span, forest: Forest) -> Journey:
-    if root.attributes.get(names.WARMUP):
+    if root.attributes.get(semconv.WARMUP):
         raise _LeftOut("warm-up")
     way = _Way(root)
     left = outgoing(root, forest)
     requests = [span for span in left if span.kind is Kind.CLIENT]
-    by_http = root.attributes.get(names.TRANSPORT) == names.HTTP
+    by_http = root.attributes.get(semconv.TRANSPORT) == semconv.HTTP
     producers = [] if by_http else [span for span in left if span.kind is Kind.PRODUCER]
     request = asked(requests, forest) if requests and not producers else None
     _through_sender(way, root, request, forest)
@@ -299,18 +299,18 @@ def _journey(root: Span, forest: Forest) -> Journey:
         raise _LeftOut("times that are too far apart")
     return Journey(
         trace_id=root.trace_id,
-        transport=names.KAFKA if producers else names.HTTP,
-        image_size=size_in_bytes(root.attributes.get(names.IMAGE_SIZE)),
-        payload_size=size_in_bytes(root.attributes.get(names.PAYLOAD_SIZE)),
+        transport=semconv.KAFKA if producers else semconv.HTTP,
+        image_size=size_in_bytes(root.attributes.get(semconv.IMAGE_SIZE)),
+        payload_size=size_in_bytes(root.attributes.get(semconv.PAYLOAD_SIZE)),
         stamps=(root.start, served.body_complete, served.preprocessed, last.end),
         segments=tuple(way.segments),
         requests=len(request.tries) if request else 1,
         deliveries=deliveries,
-        encoding=_text(root, names.ENCODING),
-        compression=_text(root, names.COMPRESSION),
-        cell=_text(root, names.CELL),
+        encoding=_text(root, semconv.ENCODING),
+        compression=_text(root, semconv.COMPRESSION),
+        cell=_text(root, semconv.CELL),
         before=tuple(way.before),
-        run=_text(root, names.RUN_ID),
+        run=_text(root, semconv.RUN_ID),
         linked=tuple(dict.fromkeys(taker.trace_id for taker in takers if taker.trace_id != root.trace_id)),
     )
 
@@ -318,16 +318,16 @@ def _journey(root: Span, forest: Forest) -> Journey:
 def _through_sender(way: _Way, root: Span, request: Asked | None, forest: Forest) -> None:
     """Go through what comes before the request or the record."""
     steps = forest.children(root)
-    if (late := named(steps, names.LATE_START)) is not None:
+    if (late := named(steps, semconv.LATE_START)) is not None:
         way.to("late start", late.end, late)
-    start = named(steps, names.START_PROGRAM)
-    if names.PROCESS_EXECUTABLE_NAME not in root.attributes:
-        way.over("client", "encode", named(steps, names.ENCODE))
+    start = named(steps, semconv.START_PROGRAM)
+    if semconv.PROCESS_EXECUTABLE_NAME not in root.attributes:
+        way.over("client", "encode", named(steps, semconv.ENCODE))
         return
     # Another program's payload was encoded before. Its request is placed by when its report of it arrived, which is
     # always a moment too late: where the server is on the same host, the request was sent by when the server had it.
     if request is not None and request.route.server is not None and not request.route.proxies:
-        receive = named(forest.children(request.route.server), names.RECEIVE)
+        receive = named(forest.children(request.route.server), semconv.RECEIVE)
         if receive is not None and receive.host == root.host:
             way.latest = max(root.start, receive.start)
     if start is not None:
@@ -375,7 +375,7 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> tuple[list[Span
     if not takers:
         raise _LeftOut(NOT_PROCESSED)
     takers = _of_one_group(takers, forest)
-    attempts = (taker.attributes.get(names.DELIVERY_ATTEMPT) for taker in takers)
+    attempts = (taker.attributes.get(semconv.DELIVERY_ATTEMPT) for taker in takers)
     known = max((attempt for attempt in attempts if isinstance(attempt, int)), default=1)
     answered = next((number for number, taker in enumerate(takers) if not taker.failed), len(takers) - 1)
     takers = takers[: answered + 1]
@@ -384,11 +384,11 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> tuple[list[Span
     if producer.host == takers[0].host:
         acknowledged = min(acknowledged, takers[0].start)
         # A server's span may start after its `receive`, which is below it.
-        receive = named(forest.children(takers[0]), names.RECEIVE) if takers[0].kind is Kind.SERVER else None
+        receive = named(forest.children(takers[0]), semconv.RECEIVE) if takers[0].kind is Kind.SERVER else None
         if receive is not None and receive.host == producer.host:
             acknowledged = min(acknowledged, receive.start)
     # Where the acknowledgement can't be seen, the span ends when the program that sends has the record.
-    seen = producer.attributes.get(names.ACKNOWLEDGED, True)
+    seen = producer.attributes.get(semconv.ACKNOWLEDGED, True)
     way.to("deliver" if seen else "hand over", acknowledged, producer)
     if takers[0].kind is Kind.CONSUMER:
         way.to("broker" if seen else "deliver + broker", takers[0].start, takers[0])
@@ -401,7 +401,7 @@ def _of_one_group(takers: list[Span], forest: Forest) -> list[Span]:
     """Those of the consumer group that asked a model: the first one that did, or else the first that had the record."""
     groups: dict[object, list[Span]] = {}
     for taker in takers:
-        groups.setdefault(str(taker.attributes.get(names.MESSAGING_CONSUMER_GROUP_NAME)), []).append(taker)
+        groups.setdefault(str(taker.attributes.get(semconv.MESSAGING_CONSUMER_GROUP_NAME)), []).append(taker)
     if len(groups) == 1:
         return takers
     asking = (group for group in groups.values() if any(forest.nearest(one, is_step) for one in group))
@@ -416,21 +416,21 @@ class _Served(NamedTuple):
 
 
 def _through_servers(
-    way: _Way, found: Route, asker: Span, forest: Forest, arrival: str | None = None, server: str = names.TRANSFORMER
+    way: _Way, found: Route, asker: Span, forest: Forest, arrival: str | None = None, server: str = semconv.TRANSFORMER
 ) -> _Served:
     """Go past the proxies to a model server, through it, and back to the end of the span of who asks.
 
     `arrival` names the time until the first of them has the request; `server` is what the model server is taken for if
     its spans do not say.
     """
-    if found.server is None and server != names.PREDICTOR:
+    if found.server is None and server != semconv.PREDICTOR:
         raise _LeftOut("no server span")
     steps = forest.nearest(found.server, is_step_or_request) if found.server else []
-    roles = (span.attributes.get(names.ROLE) for span in steps)
+    roles = (span.attributes.get(semconv.ROLE) for span in steps)
     label = way.meet(next((role for role in roles if role and isinstance(role, str)), server))
     passed = []
     for proxy in proxies(asker, found, forest):
-        name = way.meet(proxy.name if server == names.TRANSFORMER else f"{label} {proxy.name}")
+        name = way.meet(proxy.name if server == semconv.TRANSFORMER else f"{label} {proxy.name}")
         passed.append((name, proxy))
         way.to(arrival or f"{name} request", proxy.outer.start, proxy.outer)
         arrival = None
@@ -458,16 +458,16 @@ def _through_servers(
 def _through_steps(way: _Way, steps: Sequence[Span], label: str, arrival: str, asker: Span, forest: Forest) -> _Served:
     """Go through a model server's steps, and through the servers that its model asks."""
     of_name = {step.name: step for step in reversed(steps)}
-    receive, preprocess = of_name.get(names.RECEIVE), of_name.get(names.PREPROCESS)
+    receive, preprocess = of_name.get(semconv.RECEIVE), of_name.get(semconv.PREPROCESS)
     if receive is None:
-        raise _LeftOut(f"no `{names.RECEIVE}` span in the {label}")
+        raise _LeftOut(f"no `{semconv.RECEIVE}` span in the {label}")
     if preprocess is None:
-        raise _LeftOut(f"no `{names.PREPROCESS}` span in the {label}")
+        raise _LeftOut(f"no `{semconv.PREPROCESS}` span in the {label}")
     way.certain(asker.host, asker.start, receive.host, receive.start)
     way.over(arrival, f"{label} receive", receive)
-    way.over(label, f"{label} decode", of_name.get(names.DECODE))
+    way.over(label, f"{label} decode", of_name.get(semconv.DECODE))
     way.over(label, f"{label} preprocess", preprocess)
-    model = of_name.get(names.PREDICT) or of_name.get(names.EXPLAIN)
+    model = of_name.get(semconv.PREDICT) or of_name.get(semconv.EXPLAIN)
     hops = [span for span in outgoing(model, forest) if span.kind is Kind.CLIENT] if model else []
     waited = waited_for(hops, forest) if hops else []
     if model is not None and waited:
@@ -478,12 +478,12 @@ def _through_steps(way: _Way, steps: Sequence[Span], label: str, arrival: str, a
             if len(tries) > 1:
                 way.to(f"{label} retries", tries[-1].start, tries[-1])
             # A predictor that is not traced (Triton, say) is one stretch.
-            _through_servers(way, found, tries[-1], forest, server=names.PREDICTOR)
+            _through_servers(way, found, tries[-1], forest, server=semconv.PREDICTOR)
             before = label
         way.to(label, model.end, model)
     else:
-        way.over(label, f"{label} {model.name if model else names.PREDICT}", model)
-    way.over(label, f"{label} postprocess", of_name.get(names.POSTPROCESS))
+        way.over(label, f"{label} {model.name if model else semconv.PREDICT}", model)
+    way.over(label, f"{label} postprocess", of_name.get(semconv.POSTPROCESS))
     return _Served(receive.end, preprocess.end)
 
 

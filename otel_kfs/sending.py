@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic
 
-from otel_kfs import names, tracing
+from otel_kfs import semconv, tracing
 from otel_kfs.encodings import Encoding
 from otel_kfs.errors import SendError
 from otel_kfs.model_client import ModelClient, predict_url
@@ -89,7 +89,7 @@ class Sender(ABC, Generic[Answer]):
 class HttpSender(Sender[dict[str, Any]]):
     """Sends images straight to a model server, or to the ingress before it; `send` returns the model's answer."""
 
-    transport = names.HTTP
+    transport = semconv.HTTP
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class HttpSender(Sender[dict[str, Any]]):
 class KafkaSender(Sender["Delivered"]):
     """Sends images as records of a topic; `send` returns once the broker has acknowledged, with where they lie."""
 
-    transport = names.KAFKA
+    transport = semconv.KAFKA
     compresses_later = True
 
     def __init__(

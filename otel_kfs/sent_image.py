@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from opentelemetry.trace import Span
 
-from otel_kfs import encodings, names, tracing
+from otel_kfs import encodings, semconv, tracing
 from otel_kfs.encodings import Encoded, Encoding, resizing
 from otel_kfs.encodings.compression import compress, compressor
 from otel_kfs.errors import ConfigError, InputError
@@ -52,11 +52,11 @@ class Form:
         found = {}
         encoding = self.encoding.name + (f" {self.resize}px" if self.resize else "")
         if encoding != encodings.JSON.name:
-            found[names.ENCODING] = encoding
+            found[semconv.ENCODING] = encoding
         if self.compression:
-            found[names.COMPRESSION] = self.compression
+            found[semconv.COMPRESSION] = self.compression
         if self.cell:
-            found[names.CELL] = self.cell
+            found[semconv.CELL] = self.cell
         return found
 
     def hint(self) -> str:
@@ -112,7 +112,7 @@ class SentImage:
         Raises:
             InputError: the file can't be read, or is not an image.
         """
-        with tracing.tracer().start_as_current_span(names.ENCODE):
+        with tracing.tracer().start_as_current_span(semconv.ENCODE):
             content = image if isinstance(image, bytes) else _read(image)
             media_type = _media_type(content)
             if media_type is None:
@@ -120,12 +120,12 @@ class SentImage:
                 raise InputError(f"{what} not an image; give a JPG or PNG file (or a payload with --json)")
             size = len(content)
             if self._form.resize:
-                with tracing.tracer().start_as_current_span(names.RESIZE):
+                with tracing.tracer().start_as_current_span(semconv.RESIZE):
                     content = resizing.resized(content, self._form.resize)
                 media_type = _media_type(content) or media_type
             payload = self._compressed(self._form.encoding.encode(content, media_type))
-        self.span.set_attribute(names.IMAGE_SIZE, size)
-        self.span.set_attribute(names.PAYLOAD_SIZE, len(payload))
+        self.span.set_attribute(semconv.IMAGE_SIZE, size)
+        self.span.set_attribute(semconv.PAYLOAD_SIZE, len(payload))
         return payload
 
     def encoded(self, payload: str | os.PathLike[str] | bytes) -> bytes:
@@ -134,7 +134,7 @@ class SentImage:
         Raises:
             InputError: the file can't be read, or is not JSON.
         """
-        with tracing.tracer().start_as_current_span(names.ENCODE):
+        with tracing.tracer().start_as_current_span(semconv.ENCODE):
             content = payload if isinstance(payload, bytes) else _read(payload)
             try:
                 orjson.loads(content)
@@ -142,7 +142,7 @@ class SentImage:
                 what = "the payload" if isinstance(payload, bytes) else os.fspath(payload)
                 raise InputError(f"{what} is not JSON ({error}); give an image file with --image") from error
             content = self._compressed(Encoded(content, {"content-type": "application/json"}))
-        self.span.set_attribute(names.PAYLOAD_SIZE, len(content))
+        self.span.set_attribute(semconv.PAYLOAD_SIZE, len(content))
         return content
 
     def body(self, payload: bytes) -> Body:
@@ -162,13 +162,13 @@ class SentImage:
         if not codec or self._form.compressed_later:
             return encoded.body
         self.headers = {**encoded.headers, "content-encoding": codec}
-        with tracing.tracer().start_as_current_span(names.COMPRESS):
+        with tracing.tracer().start_as_current_span(semconv.COMPRESS):
             return compress(encoded.body, codec)
 
 
 @contextmanager
 def image_span(
-    transport: str = names.HTTP,
+    transport: str = semconv.HTTP,
     *,
     run_id: str | None = None,
     sequence: int | None = None,
@@ -216,14 +216,14 @@ def sent_image(
     transport: str, chosen: Form, *, run_id: str | None = None, sequence: int | None = None, warmup: bool = False
 ) -> Iterator[SentImage]:
     """The `send image` span of an image that is sent in this form."""
-    attributes: dict[str, Any] = {names.TRANSPORT: transport, **chosen.attributes()}
+    attributes: dict[str, Any] = {semconv.TRANSPORT: transport, **chosen.attributes()}
     if run_id is not None:
-        attributes[names.RUN_ID] = run_id
+        attributes[semconv.RUN_ID] = run_id
     if sequence is not None:
-        attributes[names.SEQUENCE] = sequence
+        attributes[semconv.SEQUENCE] = sequence
     if warmup:
-        attributes[names.WARMUP] = True
-    with tracing.tracer().start_as_current_span(names.SEND_IMAGE, attributes=attributes) as span:
+        attributes[semconv.WARMUP] = True
+    with tracing.tracer().start_as_current_span(semconv.SEND_IMAGE, attributes=attributes) as span:
         yield SentImage(span, chosen)
 
 

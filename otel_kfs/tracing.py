@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 from opentelemetry import trace
 
-from otel_kfs import __version__, names
+from otel_kfs import __version__, semconv
 from otel_kfs.errors import ConfigError
 from otel_kfs.safe_tracing import SafeTracerProvider, guard_propagator, report_failure
 
@@ -80,7 +80,7 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         _log.debug("a tracer provider is already set: leaving it as it is")
     else:
-        provider = _provider(service_name, traces_file or os.environ.get(names.ENV_TRACES_FILE))
+        provider = _provider(service_name, traces_file or os.environ.get(semconv.ENV_TRACES_FILE))
         trace.set_tracer_provider(provider)
         configured = service_name, None if traces_file is None else os.path.abspath(traces_file)
         # Registered by us, so that the exporter's own exit hooks, registered earlier, run after it.
@@ -119,9 +119,9 @@ def _provider(service_name: str | None, traces_file: str | os.PathLike[str] | No
 
     from otel_kfs.exporting import Batches
 
-    attributes: dict[str, str | int] = {names.HOST_NAME: os.uname().nodename, names.PROCESS_PID: os.getpid()}
+    attributes: dict[str, str | int] = {semconv.HOST_NAME: os.uname().nodename, semconv.PROCESS_PID: os.getpid()}
     if service_name and not os.environ.get("OTEL_SERVICE_NAME"):
-        attributes[names.SERVICE_NAME] = service_name
+        attributes[semconv.SERVICE_NAME] = service_name
     provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
     if traces_file:
         provider.add_span_processor(Batches(_file_export(Path(traces_file)), _FILE_DELAY_MILLIS))
@@ -142,7 +142,7 @@ def _forked(provider: TracerProvider) -> None:
     from opentelemetry.sdk.resources import Resource
 
     try:
-        provider._update_resource(Resource({names.PROCESS_PID: os.getpid()}))
+        provider._update_resource(Resource({semconv.PROCESS_PID: os.getpid()}))
         # A child of multiprocessing ends without the interpreter's exit hooks, but not without these.
         if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
             multiprocessing.register_after_fork(

@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from otel_kfs import names, tracing
+from otel_kfs import semconv, tracing
 from otel_kfs.safe_tracing import guarded
 
 _PIECE = 1 << 20  # bytes that are handed to the client at a time
@@ -45,10 +45,10 @@ class _Upload:
     @guarded("the upload span")
     def _sent(self, context: Context, start: int) -> None:
         end, tracer = time.time_ns(), tracing.tracer()
-        tracer.start_span(names.UPLOAD, context=context, start_time=start).end(end)
+        tracer.start_span(semconv.UPLOAD, context=context, start_time=start).end(end)
         request: Any = trace.get_current_span(context)
         if request.is_recording() and getattr(request, "kind", None) is SpanKind.CLIENT:
-            self._wait = tracer.start_span(names.WAIT, context=context, start_time=end)
+            self._wait = tracer.start_span(semconv.WAIT, context=context, start_time=end)
             # No client says that the answer is there, but the end of its span does.
             request.end = functools.partial(_answered, self._wait, request.end)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, with_options
 
-from otel_kfs import alike, hops, names
+from otel_kfs import alike, hops, semconv
 from otel_kfs.alike import Ways
 from otel_kfs.measurement import Measurement, measured
 from otel_kfs.segments import journeys
@@ -95,7 +95,7 @@ def by_likeness(found):
 
 
 # What the search looks for by name, and what it does not know.
-NAMES = [name for name in vars(names).values() if isinstance(name, str) and "." not in name]
+NAMES = [name for name in vars(semconv).values() if isinstance(name, str) and "." not in name]
 NAMES += [*hops._QUEUE_PROXY_S, *hops._ACTIVATOR_S]
 NAMES.sort()
 
@@ -116,7 +116,7 @@ def renamed(pattern, number):
 
 
 def with_sizes(draw, span):
-    sizes = {names.IMAGE_SIZE, names.PAYLOAD_SIZE} & span.attributes.keys()
+    sizes = {semconv.IMAGE_SIZE, semconv.PAYLOAD_SIZE} & span.attributes.keys()
     return {**span.attributes, **{key: draw(st.sampled_from(SIZES)) for key in sizes}}
 
 

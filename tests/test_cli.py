@@ -16,7 +16,7 @@ from support import run_python
 from traces_builder import HTTP, KAFKA, otlp_line, spans, with_options, without
 
 import otel_kfs
-from otel_kfs import cli, names
+from otel_kfs import cli, semconv
 
 SEED_TEXT = """\
 HTTP: unix time
@@ -290,9 +290,9 @@ def test_images_that_are_all_left_out_are_an_error_that_says_why(tmp_path):
 
 
 def test_a_hostile_name_in_a_trace_adds_no_line_and_no_control_character_to_an_error(tmp_path):
-    hostile = {names.ROLE: "\x1b[31mred\nError: forged"}
+    hostile = {semconv.ROLE: "\x1b[31mred\nError: forged"}
     drawn = [
-        replace(s, attributes=hostile) if names.ROLE in s.attributes else s for s in spans(without(HTTP, "receive"))
+        replace(s, attributes=hostile) if semconv.ROLE in s.attributes else s for s in spans(without(HTTP, "receive"))
     ]
     file = tmp_path / "hostile.jsonl"
     file.write_text(otlp_line(drawn))

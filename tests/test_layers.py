@@ -14,7 +14,7 @@ PACKAGE = Path(otel_kfs.__file__).parent
 ROOT = PACKAGE.parent
 TRACES = Path(__file__).parent / "data" / "traces"
 
-SHARED = {"otel_kfs.names", "otel_kfs.errors"}
+SHARED = {"otel_kfs.semconv", "otel_kfs.errors"}
 # Downstream is later; rooms of one step do not import one another.
 READ_SIDE = [
     {"otel_kfs.traces", "otel_kfs.clocks", "otel_kfs.workers", "otel_kfs.decisions"},

@@ -13,7 +13,7 @@ import click
 import pytest
 
 import otel_kfs
-from otel_kfs import cli, names
+from otel_kfs import cli, semconv
 
 RECORDED = Path(__file__).parent / "data" / "public_surface.json"
 
@@ -21,12 +21,14 @@ RECORDED = Path(__file__).parent / "data" / "public_surface.json"
 def constants():
     """Every span name and attribute key, by the name of its constant."""
     found = {}
-    for name, value in vars(names).items():
+    for name, value in vars(semconv).items():
         if name.isupper() and isinstance(value, str):
             found[name] = value
         elif name.isupper() and isinstance(value, tuple):
             found[name] = list(value)
-    return found | {f"{function.__name__}('t')": function("t") for function in (names.send, names.poll, names.process)}
+    return found | {
+        f"{function.__name__}('t')": function("t") for function in (semconv.send, semconv.poll, semconv.process)
+    }
 
 
 def parameter(one):

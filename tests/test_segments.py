@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, MS, STRAIGHT, at, segments, spans, with_options, without
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.segments import ORDER, Account, Journey, journeys, on_the_way
 from otel_kfs.traces.span import Forest
 
@@ -127,7 +127,7 @@ def test_sizes_that_nobody_wrote_are_unknown():
 @pytest.mark.parametrize("written", ["1100000", True, [1], None])
 def test_a_size_that_is_no_number_is_unknown(written):
     root, *others = spans(HTTP)
-    root = replace(root, attributes={names.IMAGE_SIZE: written, names.PAYLOAD_SIZE: written})
+    root = replace(root, attributes={semconv.IMAGE_SIZE: written, semconv.PAYLOAD_SIZE: written})
     journey = one(root, *others)
     assert (journey.image_size, journey.payload_size) == (None, None)
 
@@ -650,7 +650,7 @@ process images      CONSUMER  1  90  @host{0}
 @pytest.mark.parametrize("role", ["", 7])
 def test_a_role_that_is_none_is_taken_for_the_servers_place_in_the_way(role):
     drawn = [
-        replace(span, attributes={**span.attributes, names.ROLE: role}) if span.attributes.get(names.ROLE) else span
+        replace(span, attributes={**span.attributes, semconv.ROLE: role}) if span.attributes.get(semconv.ROLE) else span
         for span in spans(HTTP)
     ]
     assert one(*drawn).segments == segments(HTTP_WAY)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.segments import Journey, Segment
 from otel_kfs.traces.batch import Batch, spans_of
 from otel_kfs.traces.span import Kind, Span
@@ -28,13 +28,13 @@ MS = 1_000_000  # ns
 
 _LINE = re.compile(r"(?P<indent> *)(?P<name>\S.*?) {2,}(?P<kind>[A-Z]+) +(?P<start>\d+) +(?P<end>\d+)(?P<more>.*)")
 _TEXTS = {
-    "role": names.ROLE,
-    "transport": names.TRANSPORT,
-    "group": names.MESSAGING_CONSUMER_GROUP_NAME,
-    "url": names.URL_FULL,
-    "run": names.RUN_ID,
+    "role": semconv.ROLE,
+    "transport": semconv.TRANSPORT,
+    "group": semconv.MESSAGING_CONSUMER_GROUP_NAME,
+    "url": semconv.URL_FULL,
+    "run": semconv.RUN_ID,
 }
-_NUMBERS = {"image": names.IMAGE_SIZE, "payload": names.PAYLOAD_SIZE, "attempt": names.DELIVERY_ATTEMPT}
+_NUMBERS = {"image": semconv.IMAGE_SIZE, "payload": semconv.PAYLOAD_SIZE, "attempt": semconv.DELIVERY_ATTEMPT}
 
 
 def at(milliseconds: int) -> int:
@@ -70,7 +70,7 @@ def _span(match: re.Match[str], trace: str, span_id: str, parent: Span | None) -
         elif word == "failed":
             failed = True
         elif word == "warmup":
-            attributes[names.WARMUP] = True
+            attributes[semconv.WARMUP] = True
         elif key == "id":
             span_id = value
         elif key == "service":

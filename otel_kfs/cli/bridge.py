@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 import otel_kfs
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.cli.lines import say
 from otel_kfs.cli.options import model_access, properties
 
@@ -48,7 +48,7 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
 @click.option("--consumer-config", metavar="FILE", help="Further settings, in Kafka's properties format.")
 @click.option(
     "--url",
-    envvar=names.ENV_MODEL_URL,
+    envvar=semconv.ENV_MODEL_URL,
     show_envvar=True,
     required=True,
     help="The server or ingress (with --model), or the whole :predict URL.",

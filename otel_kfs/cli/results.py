@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.cli.trace_options import reading
 from otel_kfs.errors import OtelKfsError
 from otel_kfs.output import write
@@ -68,7 +68,7 @@ def why_none(trace_query: str, account: Account) -> str:
     if account.left_out:
         return account_line(account)
     run = options_of(trace_query).get("run")
-    return f"there is no image of run {run[0]}" if run else f"there is no `{names.SEND_IMAGE}` span"
+    return f"there is no image of run {run[0]}" if run else f"there is no `{semconv.SEND_IMAGE}` span"
 
 
 def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path | None) -> None:

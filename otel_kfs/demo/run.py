@@ -16,7 +16,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Protocol
 
-from otel_kfs import names, tracing
+from otel_kfs import semconv, tracing
 from otel_kfs.demo import broker, example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError
@@ -172,7 +172,7 @@ def _new_folder(output: Path | None) -> Path:
 def child_environment(traces: Path, service: str) -> dict[str, str]:
     """What a process of ours is told: its service's name, and the file for its spans."""
     return {
-        names.ENV_TRACES_FILE: str(traces / f"{service}.jsonl"),
+        semconv.ENV_TRACES_FILE: str(traces / f"{service}.jsonl"),
         "OTEL_SERVICE_NAME": service,
         "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
         "PYTHONUNBUFFERED": "1",

@@ -32,7 +32,7 @@ from collections.abc import Iterator, Sequence
 from opentelemetry import propagate
 from opentelemetry.trace import Span, SpanKind
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.exec import console_arguments
 from otel_kfs.exec.console_arguments import Arguments, Lines
 from otel_kfs.exec.programs import exit_code, run_untraced, running
@@ -99,10 +99,10 @@ class _Records:
         begin = time.time_ns()
         if first:
             begin = self._started if _is_file(_STDIN) else max(self._started, came)
-        root = self._spans.root(begin, names.KAFKA, "kafka-console-producer", self._run_id, self._count)
+        root = self._spans.root(begin, semconv.KAFKA, "kafka-console-producer", self._run_id, self._count)
         promised = self._spans.promise(root)
         line, size = self._lines.put(line, headers(promised), self._fields)
-        root.set_attribute(names.PAYLOAD_SIZE, size)
+        root.set_attribute(semconv.PAYLOAD_SIZE, size)
         self._count += 1
 
         taken = self._pipe.write(line[:1]) and self._pipe.wait_taken() if first else True
@@ -110,25 +110,25 @@ class _Records:
         if first and self._pipe.tells_taken:
             start = self._spans.child(
                 root,
-                names.START_PROGRAM,
+                semconv.START_PROGRAM,
                 begin,
-                attributes={names.PROCESS_EXECUTABLE_NAME: "kafka-console-producer"},
+                attributes={semconv.PROCESS_EXECUTABLE_NAME: "kafka-console-producer"},
             )
             if not taken:
                 fail(start, "program_ended", "it ended before it read its standard input")
             start.end(ready)
         send = self._spans.child(
             root,
-            names.send(self._topic),
+            semconv.send(self._topic),
             ready,
             kind=SpanKind.PRODUCER,
             attributes={
-                names.MESSAGING_SYSTEM: names.KAFKA,
-                names.MESSAGING_OPERATION_NAME: "send",
-                names.MESSAGING_OPERATION_TYPE: "send",
-                names.MESSAGING_DESTINATION_NAME: self._topic,
-                names.MESSAGING_MESSAGE_BODY_SIZE: size,
-                names.ACKNOWLEDGED: False,
+                semconv.MESSAGING_SYSTEM: semconv.KAFKA,
+                semconv.MESSAGING_OPERATION_NAME: "send",
+                semconv.MESSAGING_OPERATION_TYPE: "send",
+                semconv.MESSAGING_DESTINATION_NAME: self._topic,
+                semconv.MESSAGING_MESSAGE_BODY_SIZE: size,
+                semconv.ACKNOWLEDGED: False,
             },
             promised=promised,
         )
@@ -146,7 +146,7 @@ class _Records:
         if self._open is None:
             return
         root, _ = self._open
-        root.set_attribute(names.PROCESS_EXIT_CODE, code)
+        root.set_attribute(semconv.PROCESS_EXIT_CODE, code)
         if code != 0:
             fail(root, f"exit_{code}", f"the console producer's exit code is {code}")
         root.end(at)

@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 from opentelemetry import propagate
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.exec import curl_arguments
 from otel_kfs.exec.curl_arguments import Arguments
 from otel_kfs.exec.programs import exit_code, run_untraced, running
@@ -64,7 +64,7 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
     spans = Spans()
     mark = None if reason else f"otel-kfs-{uuid.uuid4().hex}:"
     start = time.time_ns()
-    root = spans.root(start, names.HTTP, "curl", run_id or uuid.uuid4().hex, 0)
+    root = spans.root(start, semconv.HTTP, "curl", run_id or uuid.uuid4().hex, 0)
     promised = spans.promise(root)
     traced = curl_arguments.with_headers(arguments, headers(promised), mark)
     reports: list[bytes] = []
@@ -80,9 +80,9 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
         _log.warning("curl's request is one span without parts: curl reported %d requests' timings", len(reports))
     answered = arrived if timings else end
     request = _request(spans, root, promised, arguments, timings, (start, answered))
-    root.set_attribute(names.PROCESS_EXIT_CODE, code)
+    root.set_attribute(semconv.PROCESS_EXIT_CODE, code)
     if timings and "size_upload" in timings:
-        root.set_attribute(names.PAYLOAD_SIZE, int(timings["size_upload"]))
+        root.set_attribute(semconv.PAYLOAD_SIZE, int(timings["size_upload"]))
     _judge(root, request, code, timings or {})
     request.end(answered)
     root.end(end)
@@ -155,13 +155,13 @@ def _request(
     start, end = bounds
     zero = start if timings is None else max(start, end - _ns(timings["time_total"]))
     method = str((timings or {}).get("method") or arguments.method)
-    attributes = {names.HTTP_REQUEST_METHOD: method, **_addresses(arguments, timings or {})}
+    attributes = {semconv.HTTP_REQUEST_METHOD: method, **_addresses(arguments, timings or {})}
     if timings is not None:
-        spans.child(root, names.START_PROGRAM, start, zero, attributes={names.PROCESS_EXECUTABLE_NAME: "curl"})
+        spans.child(root, semconv.START_PROGRAM, start, zero, attributes={semconv.PROCESS_EXECUTABLE_NAME: "curl"})
         if size := int(timings.get("size_upload", 0)):
-            attributes[names.HTTP_REQUEST_BODY_SIZE] = size
+            attributes[semconv.HTTP_REQUEST_BODY_SIZE] = size
         if status := int(timings.get("http_code", 0)):
-            attributes[names.HTTP_RESPONSE_STATUS_CODE] = status
+            attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = status
     request = spans.child(root, method, zero, kind=SpanKind.CLIENT, attributes=attributes, promised=promised)
     at = zero
     for name, offset in steps(timings or {}):
@@ -178,21 +178,21 @@ def steps(timings: dict[str, Any]) -> list[tuple[str, float]]:
         return float(timings.get(f"time_{name}") or 0.0)
 
     if timings.get("num_redirects"):
-        return [(names.REDIRECTS, at("redirect"))]
+        return [(semconv.REDIRECTS, at("redirect"))]
     found = [
-        (names.NAME_LOOKUP, at("namelookup")),
-        (names.CONNECT, at("connect")),
-        (names.TLS_HANDSHAKE, at("appconnect")),
+        (semconv.NAME_LOOKUP, at("namelookup")),
+        (semconv.CONNECT, at("connect")),
+        (semconv.TLS_HANDSHAKE, at("appconnect")),
     ]
     if at("pretransfer") and not at("starttransfer"):
-        found.append((names.UPLOAD_AND_WAIT, at("total")))  # the answer never began
+        found.append((semconv.UPLOAD_AND_WAIT, at("total")))  # the answer never began
     elif at("pretransfer"):
         uploads, uploaded = bool(timings.get("size_upload")), at("posttransfer")
         if uploads and not at("pretransfer") <= uploaded <= at("starttransfer"):
-            found.append((names.UPLOAD_AND_WAIT, at("total")))
+            found.append((semconv.UPLOAD_AND_WAIT, at("total")))
         else:
-            found += [(names.UPLOAD, uploaded)] if uploads else []
-            found += [(names.WAIT, at("starttransfer")), (names.RECEIVE_ANSWER, at("total"))]
+            found += [(semconv.UPLOAD, uploaded)] if uploads else []
+            found += [(semconv.WAIT, at("starttransfer")), (semconv.RECEIVE_ANSWER, at("total"))]
     # A step that was not reached, or not needed, has no time.
     return [(name, offset) for name, offset in found if offset]
 
@@ -208,7 +208,7 @@ def _addresses(arguments: Arguments, timings: dict[str, Any]) -> dict[str, Any]:
         return {}  # curl itself says what is wrong with it
     if not parts.hostname:
         return {}
-    return {names.URL_FULL: shown(url), names.SERVER_ADDRESS: parts.hostname, names.SERVER_PORT: port}
+    return {semconv.URL_FULL: shown(url), semconv.SERVER_ADDRESS: parts.hostname, semconv.SERVER_PORT: port}
 
 
 def _judge(root: Span, request: Span, code: int, timings: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from otel_kfs import __version__, names
+from otel_kfs import __version__, semconv
 from otel_kfs.safe_tracing import SafePropagator, SafeTracer
 from otel_kfs.tracing import SCHEMA_URL
 
@@ -49,12 +49,12 @@ class Spans:
     def root(self, start: int, transport: str, program: str, run_id: str, sequence: int) -> Span:
         """A new trace's `send image`."""
         attributes: dict[str, Any] = {
-            names.TRANSPORT: transport,
-            names.RUN_ID: run_id,
-            names.SEQUENCE: sequence,
-            names.PROCESS_EXECUTABLE_NAME: program,
+            semconv.TRANSPORT: transport,
+            semconv.RUN_ID: run_id,
+            semconv.SEQUENCE: sequence,
+            semconv.PROCESS_EXECUTABLE_NAME: program,
         }
-        return self._tracer.start_span(names.SEND_IMAGE, Context(), attributes=attributes, start_time=start)
+        return self._tracer.start_span(semconv.SEND_IMAGE, Context(), attributes=attributes, start_time=start)
 
     def example_headers(self) -> dict[str, str]:
         """What a context will look like in headers; nothing if there will be none."""
@@ -105,5 +105,5 @@ def headers(context: SpanContext) -> dict[str, str]:
 
 def fail(span: Span, error_type: str, description: str) -> None:
     """Mark a span as failed."""
-    span.set_attribute(names.ERROR_TYPE, error_type)
+    span.set_attribute(semconv.ERROR_TYPE, error_type)
     span.set_status(Status(StatusCode.ERROR, description))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from otel_kfs import encodings, names
+from otel_kfs import encodings, semconv
 from otel_kfs.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.demo import example
 from otel_kfs.encodings.compression import CODECS
@@ -15,14 +15,14 @@ from otel_kfs.experiment.checking import Check, Rule, anything, flag, number, on
 from otel_kfs.experiment.plan import PlannedCell, Servers
 from otel_kfs.grpc_sending import is_encrypted
 
-TRANSPORTS = (names.HTTP, names.KAFKA, names.GRPC)
+TRANSPORTS = (semconv.HTTP, semconv.KAFKA, semconv.GRPC)
 ENCODINGS = (*encodings.NAMES, CLAIM_CHECK)
 THREADS = number(1, 256)
 Axes = Mapping[str, tuple[Rule, Any]]
 
 # Each axis of the matrix but `way` and `kafka`: what it may be, and what it is where it is left out.
 AXES: Axes = {
-    "transport": (one_of(*TRANSPORTS), names.HTTP),
+    "transport": (one_of(*TRANSPORTS), semconv.HTTP),
     "encoding": (one_of(*ENCODINGS), "json"),
     "compression": (or_none(one_of(*CODECS)), None),
     "resize": (or_none(number(1, 100_000)), None),
@@ -124,10 +124,10 @@ def applicable(way: str, combination: Mapping[str, Any]) -> PlannedCell:
     values = {key: value for key, value in combination.items() if not key.startswith("kafka.")}
     kafka = {key.partition(".")[2]: value for key, value in combination.items() if key.startswith("kafka.")}
     cell = PlannedCell(**{"way": way, **values})
-    if cell.transport == names.KAFKA:
+    if cell.transport == semconv.KAFKA:
         return replace(cell, keep_alive=True, kafka=tuple(sorted(kafka.items())))
-    if cell.transport == names.GRPC:
-        return replace(cell, keep_alive=True, encoding=names.GRPC)
+    if cell.transport == semconv.GRPC:
+        return replace(cell, keep_alive=True, encoding=semconv.GRPC)
     return cell
 
 
@@ -161,7 +161,7 @@ def impossible(cell: PlannedCell, servers: Servers, *, closed: bool) -> str:
     """Why a cell's servers can't take it, and what to do; nothing where they can."""
     reasons = _impossible_here(cell, servers) if servers.embedded else _impossible_there(cell, servers, closed)
     twice = cell.compression is not None and "compression.type" in dict(cell.kafka)
-    unknown = cell.transport == names.GRPC and cell.compression not in {None, "gzip"}
+    unknown = cell.transport == semconv.GRPC and cell.compression not in {None, "gzip"}
     first = (
         (twice, "compression and kafka's compression.type say the same: leave one out"),
         (unknown, "gRPC compresses by gzip alone: exclude it"),
@@ -174,12 +174,12 @@ _V1_BRIDGE = "the bridge asks models by the V1 protocol: exclude it"
 
 
 def _impossible_here(cell: PlannedCell, servers: Servers) -> _Reasons:
-    kfserving, kafka = example.serving(servers.serving) == "kfserving", cell.transport == names.KAFKA
-    seed, inflated = cell.way == "seed", cell.compression is not None and cell.transport == names.HTTP
+    kfserving, kafka = example.serving(servers.serving) == "kfserving", cell.transport == semconv.KAFKA
+    seed, inflated = cell.way == "seed", cell.compression is not None and cell.transport == semconv.HTTP
     fast = 'exclude it, or choose way = "fast"'
     return (
         (
-            kfserving and cell.transport == names.GRPC,
+            kfserving and cell.transport == semconv.GRPC,
             'KFServing has no gRPC: give servers.serving = "kserve", or exclude it',
         ),
         (seed and cell.encoding != "json", f'the servers of way = "seed" take json alone: {fast}'),
@@ -199,7 +199,7 @@ def _impossible_there(cell: PlannedCell, servers: Servers, closed: bool) -> _Rea
     certificates = [key for key in ("ca", "cert", "key") if getattr(own, key)]
     # Where HTTP has a use for them, they may well be its alone.
     unused = bool(certificates) and not is_encrypted(own.url or "") and not is_encrypted(own.grpc or "")
-    kafka, http, grpc = (cell.transport == transport for transport in (names.KAFKA, names.HTTP, names.GRPC))
+    kafka, http, grpc = (cell.transport == transport for transport in (semconv.KAFKA, semconv.HTTP, semconv.GRPC))
     return (
         (cell.encoding == CLAIM_CHECK and not own.bucket, f"it needs {where}.bucket"),
         (http and not own.url, f"it needs {where}.url"),
@@ -227,7 +227,7 @@ def baselines(check: Check, value: Any, cells: Sequence[PlannedCell], axes: Axes
     if not cells:
         return ()
     if value is None:
-        fitting = [cell for cell in cells if _fits(_values(cell), {"transport": names.HTTP, "encoding": "json"})]
+        fitting = [cell for cell in cells if _fits(_values(cell), {"transport": semconv.HTTP, "encoding": "json"})]
         chosen = _plainest(fitting, {}, axes) or fitting or list(cells)
     else:
         wanted = _conditions(check, value, "baseline", axes)

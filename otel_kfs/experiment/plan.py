@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.measurement import Way
 
 PATTERNS = ("poisson", "constant")
@@ -19,7 +19,7 @@ PICTURES = ("1.1MB", "3.3MB", "4.7MB", "10.2MB")  # the demo's
 class PlannedCell:
     """One combination: a way in which every image is sent. `label` tells it from the others of its transport."""
 
-    transport: str = names.HTTP
+    transport: str = semconv.HTTP
     encoding: str = "json"
     compression: str | None = None
     resize: int | None = None  # pixels of the shorter side
@@ -39,7 +39,7 @@ class PlannedCell:
     @property
     def measured_as(self) -> str:
         """Its transport in the tables: gRPC is HTTP's there, of which it is made."""
-        return names.HTTP if self.transport == names.GRPC else self.transport
+        return semconv.HTTP if self.transport == semconv.GRPC else self.transport
 
 
 @dataclass(frozen=True)

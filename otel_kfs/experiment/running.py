@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from otel_kfs import names, tracing
+from otel_kfs import semconv, tracing
 from otel_kfs.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.claim_check import ClaimStore
 from otel_kfs.errors import OtelKfsError, SendError
@@ -98,19 +98,19 @@ class Lane:
         sending: dict[str, Any] = {"run_id": run_id, "timeout": plan.timeout}
         sending |= {"compression": cell.compression, "resize": cell.resize, "cell": cell.label}
         own = target.own
-        if cell.transport != names.GRPC:
+        if cell.transport != semconv.GRPC:
             store = cell.encoding == CLAIM_CHECK and own.bucket
             sending["encoding"] = ClaimStore(store, endpoint_url=own.store_url).encoding if store else cell.encoding
         self.senders: list[Scheduled]
         self._sessions: list[requests.Session] = []
-        if cell.transport == names.HTTP:
+        if cell.transport == semconv.HTTP:
             # A session each: requests' are not made to be shared.
             self._sessions = [_session(own, keep_alive=cell.keep_alive) for _ in range(threads)]
             self.senders = [
                 ScheduledHttp(str(own.url), model=own.model, host=own.host, session=session, **sending)
                 for session in self._sessions
             ]
-        elif cell.transport == names.GRPC:
+        elif cell.transport == semconv.GRPC:
             self.senders = [ScheduledGrpc(str(own.grpc), str(own.model), access=_access(own), **sending)] * threads
         else:
             # One producer: several threads may send by it, and batches are made of what they send.
@@ -123,7 +123,7 @@ class Lane:
             SendError: it was not.
         """
         sent = sender.send(image, warmup=warmup)
-        if self._cell.transport == names.KAFKA:
+        if self._cell.transport == semconv.KAFKA:
             if self._target.answers is None:
                 time.sleep(self._target.own.pause or 0.0)
             else:
@@ -136,7 +136,7 @@ class Lane:
             SendError: it was not sent.
         """
         sent = sender.send_due(image, due)
-        return None if self._cell.transport != names.KAFKA or self._target.answers is None else int(sent.offset)
+        return None if self._cell.transport != semconv.KAFKA or self._target.answers is None else int(sent.offset)
 
     def wait(self, offset: int, until: float) -> None:
         """Wait until the record was answered, at the longest until a moment of the monotonic clock.
@@ -205,7 +205,7 @@ def try_settings(plan: Plan) -> None:
         if cell.kafka:
             own = OwnServers(bootstrap_servers="127.0.0.1:1", topic="none")
             _kafka_sender(plan, cell, own, {"compression": cell.compression})
-    if any(cell.transport == names.GRPC for cell in plan.cells):
+    if any(cell.transport == semconv.GRPC for cell in plan.cells):
         ScheduledGrpc("127.0.0.1:1", "none")
     if any(cell.encoding == CLAIM_CHECK for cell in plan.cells):
         ClaimStore("none")

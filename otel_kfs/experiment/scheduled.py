@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from otel_kfs import names, tracing
+from otel_kfs import semconv, tracing
 from otel_kfs.grpc_sending import GrpcSender
 from otel_kfs.sending import HttpSender, KafkaSender, Sender
 from otel_kfs.sent_image import SentImage
@@ -37,13 +37,13 @@ class Scheduled(Sender):
 
     @contextmanager
     def _late_root(self, warmup: bool, due: int) -> Iterator[SentImage]:
-        attributes: dict[str, Any] = {names.TRANSPORT: self.transport, **self._form.attributes()}
-        attributes |= {names.RUN_ID: self.run_id, names.SEQUENCE: next(self._sequence)}
+        attributes: dict[str, Any] = {semconv.TRANSPORT: self.transport, **self._form.attributes()}
+        attributes |= {semconv.RUN_ID: self.run_id, semconv.SEQUENCE: next(self._sequence)}
         if warmup:
-            attributes[names.WARMUP] = True
+            attributes[semconv.WARMUP] = True
         tracer = tracing.tracer()
-        with tracer.start_as_current_span(names.SEND_IMAGE, attributes=attributes, start_time=due) as span:
-            tracer.start_span(names.LATE_START, start_time=due).end(max(due, time.time_ns()))
+        with tracer.start_as_current_span(semconv.SEND_IMAGE, attributes=attributes, start_time=due) as span:
+            tracer.start_span(semconv.LATE_START, start_time=due).end(max(due, time.time_ns()))
             yield SentImage(span, self._form)
 
 

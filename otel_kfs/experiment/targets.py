@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from subprocess import Popen
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.demo import example
 from otel_kfs.demo.processes import Processes, free_port, python
@@ -148,7 +148,7 @@ def _topics(
     from otel_kfs.demo import broker
     from otel_kfs.demo.run import MODEL
 
-    ways = dict.fromkeys(cell.way for cell in plan.cells if cell.transport == names.KAFKA)
+    ways = dict.fromkeys(cell.way for cell in plan.cells if cell.transport == semconv.KAFKA)
     if not ways:
         yield None, {}, {}
     elif plan.servers.bootstrap_servers:
@@ -197,7 +197,7 @@ def _servers_of(plan: Plan, way: str, processes: Processes, serving: str, traces
         bucket, store_url = str(plan.servers.bucket), plan.servers.store_url
         more += example.store_options(bucket, store_url)
         own = replace(own, bucket=bucket, store_url=store_url)
-    port = free_port() if any(cell.transport == names.GRPC for cell in cells) else None
+    port = free_port() if any(cell.transport == semconv.GRPC for cell in cells) else None
     if port:
         more += example.grpc_options(port)
         own = replace(own, grpc=f"127.0.0.1:{port}")
@@ -227,7 +227,7 @@ def _own(
     """The user's servers; where no topic is named, one that lasts as long as the run, and a bridge."""
     found = {cell.way: Target(plan.servers.ways[cell.way]) for cell in plan.cells}
     with _own_topics(processes) as make:
-        for way in dict.fromkeys(cell.way for cell in plan.cells if cell.transport == names.KAFKA):
+        for way in dict.fromkeys(cell.way for cell in plan.cells if cell.transport == semconv.KAFKA):
             own = found[way].own
             if own.topic is None and own.bootstrap_servers is not None:
                 own = replace(own, topic=make(own.bootstrap_servers))
@@ -270,6 +270,6 @@ def _bridge(
     command = ["-m", "otel_kfs.cli", "bridge", *(text for key, value in options if value for text in (key, value))]
     environment = child_environment(folder / TRACES, f"kafka-{name}")
     if server.url:
-        environment[names.ENV_MODEL_URL] = server.url  # everybody can read command lines, and it may hold a password
+        environment[semconv.ENV_MODEL_URL] = server.url  # everybody can read command lines, and it may hold a password
     process = processes.start(name, python(*command), environment, pipe=True)
     return Answers(processes, process)

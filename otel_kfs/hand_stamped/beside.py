@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.between_hosts import NO_BOUNDS, Bounds
 from otel_kfs.errors import InputError
 from otel_kfs.hand_stamped.reading import Block, megabytes, words_of
@@ -12,8 +12,8 @@ from otel_kfs.measurement import Cell
 from otel_kfs.tables import Column, Table, bounded, stamp_notes
 
 _TRANSPORT_WORDS = {
-    names.KAFKA: ("kafka", "topic"),
-    names.HTTP: ("http", "https", "curl", "rest", "ingress"),
+    semconv.KAFKA: ("kafka", "topic"),
+    semconv.HTTP: ("http", "https", "curl", "rest", "ingress"),
 }
 _SAME_SIZE = 0.07  # two sizes that differ by no more are one: labels are rounded, and MB may be 2^20 bytes
 

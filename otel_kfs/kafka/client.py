@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaException
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.tracing import report_failure
 
 _DEFAULT_PORT = 9092  # librdkafka's, where bootstrap.servers names none
@@ -30,35 +30,35 @@ class Operation(dict[str, Shared]):
         super().__init__()
         self._span_name = span_name
         self._attributes = {
-            names.MESSAGING_SYSTEM: names.KAFKA,
-            names.MESSAGING_OPERATION_NAME: name,
-            names.MESSAGING_OPERATION_TYPE: kind,
+            semconv.MESSAGING_SYSTEM: semconv.KAFKA,
+            semconv.MESSAGING_OPERATION_NAME: name,
+            semconv.MESSAGING_OPERATION_TYPE: kind,
             **client,
         }
 
     def __missing__(self, topic: str) -> Shared:
         if len(self) >= _MOST_TOPICS:
             self.clear()
-        attributes = {**self._attributes, names.MESSAGING_DESTINATION_NAME: topic}
+        attributes = {**self._attributes, semconv.MESSAGING_DESTINATION_NAME: topic}
         # A client's id tells processes apart: on a metric it would make a series of each.
-        measured = {key: value for key, value in attributes.items() if key != names.MESSAGING_CLIENT_ID}
+        measured = {key: value for key, value in attributes.items() if key != semconv.MESSAGING_CLIENT_ID}
         shared = self[topic] = Shared(self._span_name(topic), attributes, measured)
         return shared
 
 
 def send_operation(config: Mapping[str, Any]) -> Operation:
     """A producer's: `produce()` to the delivery report."""
-    return Operation("send", "send", names.send, client_attributes(config))
+    return Operation("send", "send", semconv.send, client_attributes(config))
 
 
 def poll_operation(config: Mapping[str, Any]) -> Operation:
     """A consumer's: one `poll()` or `consume()`."""
-    return Operation("poll", "receive", names.poll, client_attributes(config))
+    return Operation("poll", "receive", semconv.poll, client_attributes(config))
 
 
 def process_operation(config: Mapping[str, Any]) -> Operation:
     """What is done with one record of a consumer."""
-    return Operation("process", "process", names.process, client_attributes(config))
+    return Operation("process", "process", semconv.process, client_attributes(config))
 
 
 def configuration(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,12 +71,12 @@ def client_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
     attributes: dict[str, Any] = {}
     try:
         if config.get("group.id") is not None:
-            attributes[names.MESSAGING_CONSUMER_GROUP_NAME] = str(config["group.id"])
+            attributes[semconv.MESSAGING_CONSUMER_GROUP_NAME] = str(config["group.id"])
         if config.get("client.id") is not None:
-            attributes[names.MESSAGING_CLIENT_ID] = str(config["client.id"])
+            attributes[semconv.MESSAGING_CLIENT_ID] = str(config["client.id"])
         address = _only_broker(config.get("bootstrap.servers") or config.get("metadata.broker.list"))
         if address is not None:
-            attributes[names.SERVER_ADDRESS], attributes[names.SERVER_PORT] = address
+            attributes[semconv.SERVER_ADDRESS], attributes[semconv.SERVER_PORT] = address
     except Exception:
         report_failure("Kafka's configuration")
     return attributes

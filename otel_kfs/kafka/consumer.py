@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Link, SpanKind
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.annotations import K, V
 from otel_kfs.kafka.client import configuration, poll_operation, process_operation
@@ -104,7 +104,7 @@ class ReceiveClient:
                 name,
                 context,
                 SpanKind.CLIENT,
-                {**attributes, names.MESSAGING_BATCH_MESSAGE_COUNT: len(good)},
+                {**attributes, semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(good)},
                 start_time=start,
                 links=[Link(creation) for record in good if (creation := creation_context(record)).is_valid],
             )
@@ -114,7 +114,7 @@ class ReceiveClient:
         if now.metrics.enabled:
             if good:
                 now.metrics.consumed(len(good), metric_attributes)
-            failed = {} if failure is None else {names.ERROR_TYPE: failure[0]}
+            failed = {} if failure is None else {semconv.ERROR_TYPE: failure[0]}
             now.metrics.operation(end - start, {**metric_attributes, **failed})
 
 

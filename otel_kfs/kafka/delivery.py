@@ -27,7 +27,7 @@ from opentelemetry.trace import (
     StatusCode,
 )
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import error_type, send_operation
 from otel_kfs.kafka.headers import inject, inject_alone, inject_dropped_root
@@ -85,8 +85,8 @@ class Sending:
             elif record is not None:
                 partition = str(record.partition())
                 # One by one, because the SDK takes longer for two at a time.
-                span.set_attribute(names.MESSAGING_DESTINATION_PARTITION_ID, partition)
-                span.set_attribute(names.MESSAGING_KAFKA_OFFSET, record.offset())
+                span.set_attribute(semconv.MESSAGING_DESTINATION_PARTITION_ID, partition)
+                span.set_attribute(semconv.MESSAGING_KAFKA_OFFSET, record.offset())
             span.end(ended)
             if self._measured is not None:
                 _count(self._measured, ended, failure, partition, sent)
@@ -134,7 +134,7 @@ class BatchSending(Sending):
         try:
             if self._measured is not None and sent and not (failure and failure[0] in _NOT_SENT):
                 metrics, attributes, _ = self._measured
-                kind = {} if failure is None else {names.ERROR_TYPE: failure[0]}
+                kind = {} if failure is None else {semconv.ERROR_TYPE: failure[0]}
                 metrics.sent({**attributes, **kind})
         except Exception:
             report_failure("Kafka's delivery report")
@@ -151,9 +151,9 @@ def _count(measured: Measured, ended: int, failure: Failure | None, partition: s
     metrics, shared, start = measured
     attributes = {**shared}
     if partition is not None:
-        attributes[names.MESSAGING_DESTINATION_PARTITION_ID] = partition
+        attributes[semconv.MESSAGING_DESTINATION_PARTITION_ID] = partition
     if failure is not None:
-        attributes[names.ERROR_TYPE] = failure[0]
+        attributes[semconv.ERROR_TYPE] = failure[0]
     metrics.operation(ended - start, attributes)
     if sent and not (failure and failure[0] in _NOT_SENT):
         metrics.sent(attributes)
@@ -255,21 +255,21 @@ def of_record(shared: Mapping[str, Any], value: Any, key: Any) -> dict[str, Any]
     """The attributes of one record, in addition to those of its topic; key bytes and contents are never among them."""
     attributes = {**shared}
     if value is None:
-        attributes[names.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
+        attributes[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
     elif isinstance(value, bytes):
-        attributes[names.MESSAGING_MESSAGE_BODY_SIZE] = len(value)
+        attributes[semconv.MESSAGING_MESSAGE_BODY_SIZE] = len(value)
     elif isinstance(value, str):
         # The client sends UTF-8. Of plain ASCII, as long JSON is, that has as many bytes, and need not be made.
         size = len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
-        attributes[names.MESSAGING_MESSAGE_BODY_SIZE] = size
+        attributes[semconv.MESSAGING_MESSAGE_BODY_SIZE] = size
     if isinstance(key, str):
-        attributes[names.MESSAGING_KAFKA_MESSAGE_KEY] = key
+        attributes[semconv.MESSAGING_KAFKA_MESSAGE_KEY] = key
     return attributes
 
 
 def mark_failed(span: Span, failure: Failure) -> None:
     """Let a span say that it failed, and why."""
-    span.set_attribute(names.ERROR_TYPE, failure[0])
+    span.set_attribute(semconv.ERROR_TYPE, failure[0])
     span.set_status(Status(StatusCode.ERROR, failure[1]))
 
 

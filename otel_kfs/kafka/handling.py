@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, SpanKind
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.annotations import M, Polled, PolledAsync, Record
 from otel_kfs.kafka.client import Operation, process_operation
@@ -161,7 +161,7 @@ class _Process:
         if dropped is not None:
             self._span = NonRecordingSpan(SpanContext(*dropped[:5]))
         else:
-            mark = None if self._trusted else {names.CONTEXT_TRUSTED: False}
+            mark = None if self._trusted else {semconv.CONTEXT_TRUSTED: False}
             name, shared, _ = self._operation[record.topic()]
             self._span = start_span(
                 name,
@@ -206,9 +206,9 @@ class _Process:
         if self._around is None or not metrics.enabled:
             return
         attributes = dict(self._operation[self._record.topic()].metric_attributes)
-        attributes[names.MESSAGING_DESTINATION_PARTITION_ID] = str(self._record.partition())
+        attributes[semconv.MESSAGING_DESTINATION_PARTITION_ID] = str(self._record.partition())
         if failure is not None:
-            attributes[names.ERROR_TYPE] = failure[0]
+            attributes[semconv.ERROR_TYPE] = failure[0]
         metrics.process(ended - self._start, attributes)
 
 
@@ -244,13 +244,13 @@ def _take_out(around: _Around) -> None:
 
 def _attributes(record: Any, shared: dict[str, Any], start: int) -> dict[str, Any]:
     attributes = of_record(shared, record.value(), record.key())
-    attributes[names.MESSAGING_DESTINATION_PARTITION_ID] = str(record.partition())
-    attributes[names.MESSAGING_KAFKA_OFFSET] = record.offset()
+    attributes[semconv.MESSAGING_DESTINATION_PARTITION_ID] = str(record.partition())
+    attributes[semconv.MESSAGING_KAFKA_OFFSET] = record.offset()
     kind, timestamp = record.timestamp()
     if kind in _TIMESTAMP_TYPES:
-        attributes[names.RECORD_TIMESTAMP] = timestamp
-        attributes[names.RECORD_TIMESTAMP_TYPE] = _TIMESTAMP_TYPES[kind]
-        attributes[names.QUEUE_TIME] = start // 1_000_000 - timestamp
+        attributes[semconv.RECORD_TIMESTAMP] = timestamp
+        attributes[semconv.RECORD_TIMESTAMP_TYPE] = _TIMESTAMP_TYPES[kind]
+        attributes[semconv.QUEUE_TIME] = start // 1_000_000 - timestamp
     return attributes
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import confluent_kafka
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.annotations import K, V
 from otel_kfs.kafka.client import configuration
@@ -95,8 +95,8 @@ class Producer(confluent_kafka.Producer):
             return int(super().produce_batch(topic, messages, partition, callback))
         if callback is None:
             callback = self._kfs_on_delivery
-        place = {names.MESSAGING_DESTINATION_PARTITION_ID: str(partition)} if partition != -1 else {}
-        attributes = {names.MESSAGING_BATCH_MESSAGE_COUNT: len(messages), **place}
+        place = {semconv.MESSAGING_DESTINATION_PARTITION_ID: str(partition)} if partition != -1 else {}
+        attributes = {semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(messages), **place}
         batch = client.start_without_headers(BatchSending, topic, attributes)
         if batch is not None:
             batch.expect(len(messages))

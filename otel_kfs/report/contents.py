@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.between_hosts import Bounds, by_one_clock
 from otel_kfs.measurement import TOTAL, Cell, Measurement, Way, ways
 from otel_kfs.report.fit import Fits, fits
@@ -221,7 +221,7 @@ def _walks(cells: Sequence[CellReport], spans: Iterable[Span]) -> Iterable[Walk 
     there = {span.trace_id for span in forest}
     found, _ = journeys(forest)
     ways_of = {journey.trace_id: journey for journey in found}
-    roots = {span.trace_id: span for span in forest if span.name == names.SEND_IMAGE}
+    roots = {span.trace_id: span for span in forest if span.name == semconv.SEND_IMAGE}
     for cell in cells:
         trace_id = cell.median.trace_id
         missing = tuple(trace for trace in cell.median.whole if trace.trace_id not in there)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from xml.etree.ElementTree import Element
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.report import palette, svg
 from otel_kfs.report.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import Walk
@@ -158,14 +158,14 @@ def _service_classes(rows: list[SpanRow]) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in rows:
         span = row.span
-        role = span.attributes.get(names.ROLE)
-        if role == names.TRANSFORMER:
+        role = span.attributes.get(semconv.ROLE)
+        if role == semconv.TRANSFORMER:
             found[span.service] = palette.segment_class("transformer decode")
-        elif role == names.PREDICTOR:
+        elif role == semconv.PREDICTOR:
             found[span.service] = palette.segment_class("predictor decode")
         elif span.kind is Kind.CONSUMER:
             found.setdefault(span.service, palette.segment_class("deliver"))
-        elif span.name == names.SEND_IMAGE:
+        elif span.name == semconv.SEND_IMAGE:
             found.setdefault(span.service, palette.segment_class("encode"))
     for row in rows:
         found.setdefault(row.span.service, palette.segment_class(""))

@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode, Tracer, TracerProvider, set_span_in_context
 
-from otel_kfs import names, tracing
+from otel_kfs import semconv, tracing
 from otel_kfs.serving.guard import guarded, is_news
 from otel_kfs.tracing import report_failure
 
@@ -43,8 +43,8 @@ def tracer() -> Tracer:
 def received(headers_seen: int, body_complete: int, body_size: int | None = None) -> None:
     """Make the `receive` span of the current request: from its headers to its whole body (ns since the epoch)."""
     _body_complete.set(body_complete)
-    attributes = {} if body_size is None else {names.HTTP_REQUEST_BODY_SIZE: body_size}
-    tracer().start_span(names.RECEIVE, start_time=headers_seen, attributes=attributes).end(body_complete)
+    attributes = {} if body_size is None else {semconv.HTTP_REQUEST_BODY_SIZE: body_size}
+    tracer().start_span(semconv.RECEIVE, start_time=headers_seen, attributes=attributes).end(body_complete)
 
 
 @guarded("the decode span")
@@ -53,7 +53,7 @@ def decoded() -> None:
     start = _body_complete.get()
     if start is not None:
         _body_complete.set(None)
-        tracer().start_span(names.DECODE, start_time=start).end()
+        tracer().start_span(semconv.DECODE, start_time=start).end()
 
 
 class Current:
@@ -96,7 +96,7 @@ def mark_failed(span: Span, error: BaseException) -> None:
         return
     text = f"{type(error).__name__}: {error}"
     span.set_status(Status(StatusCode.ERROR, text))
-    span.set_attribute(names.ERROR_TYPE, type(error).__qualname__)
+    span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
     if isinstance(error, Exception) and is_news(error, span):
         span.record_exception(error)
 
@@ -106,7 +106,7 @@ def trace_steps(model: Any, role: Callable[[], str]) -> None:
 
     `role` is asked at each call, because a KServe model learns only from its server whether it has a predictor.
     """
-    for step in names.MODEL_STEPS:
+    for step in semconv.MODEL_STEPS:
         method = getattr(model, step, None)
         # Tracing one model twice would double its spans.
         if callable(method) and not hasattr(method, _MARK):
@@ -120,7 +120,7 @@ def untrace_all() -> list[Any]:
     models = [model for ref in _models if (model := ref()) is not None]
     _models.clear()
     for model in models:
-        for step in names.MODEL_STEPS:
+        for step in semconv.MODEL_STEPS:
             traced = vars(model).get(step)
             if hasattr(traced, _MARK):
                 before = getattr(traced, _MARK)
@@ -133,13 +133,13 @@ def untrace_all() -> list[Any]:
 
 def _traced(model: Any, method: Callable[..., Any], step: str, role: Callable[[], str]) -> Callable[..., Any]:
     name = getattr(model, "name", None)
-    shared = {names.MODEL_NAME: name} if isinstance(name, str) else {}
+    shared = {semconv.MODEL_NAME: name} if isinstance(name, str) else {}
     of_role: dict[str, dict[str, str]] = {}
-    is_first = step == names.PREPROCESS
+    is_first = step == semconv.PREPROCESS
 
     def start() -> Span:
         now = role()
-        attributes = of_role.get(now) or of_role.setdefault(now, {**shared, names.ROLE: now})
+        attributes = of_role.get(now) or of_role.setdefault(now, {**shared, semconv.ROLE: now})
         return tracer().start_span(step, attributes=attributes)
 
     # A method, like the one it replaces; but `method` is bound already, so what this one is bound to is left out.
@@ -183,4 +183,4 @@ def _signature(own: Callable[..., Any] | None, method: Callable[..., Any]) -> in
 
 def role_of(has_predictor: bool) -> str:
     """A model that has a predictor to call is a transformer."""
-    return names.TRANSFORMER if has_predictor else names.PREDICTOR
+    return semconv.TRANSFORMER if has_predictor else semconv.PREDICTOR

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.traces.span import Kind, Span
 
 FULL = 50_000  # spans
@@ -29,8 +29,8 @@ Whats = dict[int, What]
 
 _KINDS = tuple(Kind)
 _PLAIN = frozenset({str, int, float, bool})
-_SIZES = frozenset({names.IMAGE_SIZE, names.PAYLOAD_SIZE})  # these differ from image to image
-_COMMON = names.READ - _SIZES
+_SIZES = frozenset({semconv.IMAGE_SIZE, semconv.PAYLOAD_SIZE})  # these differ from image to image
+_COMMON = semconv.READ - _SIZES
 
 
 class Batch:
@@ -52,7 +52,7 @@ class Batch:
         attributes, more = span.attributes, None
         common = [(key, type(value).__name__, value) for key, value in attributes.items() if _is_common(key, value)]
         if span.links or not _SIZES.isdisjoint(attributes):
-            sizes = [attributes.get(key) for key in (names.IMAGE_SIZE, names.PAYLOAD_SIZE)]
+            sizes = [attributes.get(key) for key in (semconv.IMAGE_SIZE, semconv.PAYLOAD_SIZE)]
             linked = self.note_links(span.trace_id, span.parent_id, span.kind, span.linked_traces)
             more = (*[size if type(size) in _PLAIN else None for size in sizes], span.links, linked)
         what = (span.name, int(span.kind), span.service, span.host, span.failed, tuple(common))
@@ -102,9 +102,9 @@ def spans_of(trace_id: str, flat: Flat, whats: Mapping[int, What] | list[What]) 
         attributes = {key: value for key, _, value in common}
         image_size, payload_size, links, linked = more or (None, None, (), ())
         if image_size is not None:
-            attributes[names.IMAGE_SIZE] = image_size
+            attributes[semconv.IMAGE_SIZE] = image_size
         if payload_size is not None:
-            attributes[names.PAYLOAD_SIZE] = payload_size
+            attributes[semconv.PAYLOAD_SIZE] = payload_size
         yield Span(
             *(trace_id, span_id, parent_id, name, _KINDS[kind], start, end, service, host, failed, attributes),
             links=links,

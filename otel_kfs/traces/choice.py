@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import chain
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import FIELDS, Batch, What, batched
 from otel_kfs.traces.span import Span
@@ -113,7 +113,9 @@ def _counted(batches: Iterable[Batch]) -> tuple[int, int]:
     """How many images there are, without warm-ups, and how many spans."""
     images, spans = set[tuple[str, str]](), set[tuple[str, str]]()
     for batch in batches:
-        sent = {number for number, what in batch.whats.items() if what[0] == names.SEND_IMAGE and not _is_warmup(what)}
+        sent = {
+            number for number, what in batch.whats.items() if what[0] == semconv.SEND_IMAGE and not _is_warmup(what)
+        }
         for trace_id, flat in batch.traces.items():
             ids = flat[0::FIELDS]
             spans.update((trace_id, span_id) for span_id in ids)
@@ -136,7 +138,7 @@ def _of_run(batches: Iterable[Batch], run: str) -> frozenset[str]:
 
 def _is_sent_in(what: What, run: str) -> bool:
     name, *_, attributes = what
-    return name == names.SEND_IMAGE and (names.RUN_ID, "str", run) in attributes
+    return name == semconv.SEND_IMAGE and (semconv.RUN_ID, "str", run) in attributes
 
 
 def _within(part: Callable[[], Iterator[Batch]], ids: frozenset[str]) -> Iterator[Batch]:
@@ -144,4 +146,4 @@ def _within(part: Callable[[], Iterator[Batch]], ids: frozenset[str]) -> Iterato
 
 
 def _is_warmup(what: What) -> bool:
-    return any(key == names.WARMUP and value for key, _, value in what[-1])
+    return any(key == semconv.WARMUP and value for key, _, value in what[-1])

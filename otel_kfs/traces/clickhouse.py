@@ -12,7 +12,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import clickhouse_sql as sql
 from otel_kfs.traces.batch import Batch, batched
@@ -36,30 +36,30 @@ _KINDS = {kind.name.lower(): kind for kind in Kind}
 
 # The exporter writes every attribute's value as text; these are the ones that are something else.
 _BOOLEANS = {
-    names.ACKNOWLEDGED,
-    names.CONTEXT_TRUSTED,
-    names.MESSAGING_KAFKA_MESSAGE_TOMBSTONE,
-    names.WARMUP,
+    semconv.ACKNOWLEDGED,
+    semconv.CONTEXT_TRUSTED,
+    semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE,
+    semconv.WARMUP,
 }
 _NUMBERS = {
-    names.DELIVERY_ATTEMPT,
-    names.HTTP_REQUEST_BODY_SIZE,
-    names.HTTP_REQUEST_RESEND_COUNT,
-    names.HTTP_RESPONSE_STATUS_CODE,
-    names.IMAGE_SIZE,
-    names.MESSAGING_BATCH_MESSAGE_COUNT,
-    names.MESSAGING_KAFKA_OFFSET,
-    names.MESSAGING_MESSAGE_BODY_SIZE,
-    names.PAYLOAD_SIZE,
-    names.PROCESS_EXIT_CODE,
-    names.PROCESS_PID,
-    names.RECORD_TIMESTAMP,
-    names.SEQUENCE,
-    names.SERVER_PORT,
+    semconv.DELIVERY_ATTEMPT,
+    semconv.HTTP_REQUEST_BODY_SIZE,
+    semconv.HTTP_REQUEST_RESEND_COUNT,
+    semconv.HTTP_RESPONSE_STATUS_CODE,
+    semconv.IMAGE_SIZE,
+    semconv.MESSAGING_BATCH_MESSAGE_COUNT,
+    semconv.MESSAGING_KAFKA_OFFSET,
+    semconv.MESSAGING_MESSAGE_BODY_SIZE,
+    semconv.PAYLOAD_SIZE,
+    semconv.PROCESS_EXIT_CODE,
+    semconv.PROCESS_PID,
+    semconv.RECORD_TIMESTAMP,
+    semconv.SEQUENCE,
+    semconv.SERVER_PORT,
 }
 _INTEGER = re.compile("-?[0-9]{1,19}")
 # The keys of the contract.
-_KEYS = sorted(value for name, value in vars(names).items() if name.isupper() and type(value) is str and "." in value)
+_KEYS = sorted(value for name, value in vars(semconv).items() if name.isupper() and type(value) is str and "." in value)
 
 
 def opened(location: Location, progress: Progress) -> ClickHouse:
@@ -241,6 +241,6 @@ def _value(key: str, text: str) -> Any:
         return text == "true"
     if key in _NUMBERS and _INTEGER.fullmatch(text):
         return int(text)
-    if key == names.QUEUE_TIME:
+    if key == semconv.QUEUE_TIME:
         return float(text)
     return text

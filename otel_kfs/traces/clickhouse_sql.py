@@ -12,7 +12,7 @@ rules and nearly all of the images. What has any other shape comes with its span
 
 from __future__ import annotations
 
-from otel_kfs import names
+from otel_kfs import semconv
 
 _TABLE = "{database:Identifier}.{table:Identifier}"
 # Spans of an image may lie outside the window that it was sent in: a record waits, a clock is wrong.
@@ -23,19 +23,21 @@ _IN_WINDOW = "Timestamp >= fromUnixTimestamp64Nano({from:Int64}) AND Timestamp <
 _KIND = "lower(replaceOne(toString(SpanKind), 'SPAN_KIND_', ''))"
 _FAILED = "StatusCode IN ('Error', 'STATUS_CODE_ERROR')"
 
-_STEPS = (names.RECEIVE, names.DECODE, names.PREPROCESS, names.PREDICT, names.POSTPROCESS)
-_ALL_STEPS = ", ".join(f"'{name}'" for name in (*_STEPS, names.EXPLAIN))
-_OF_AN_IMAGE = f"(SpanName IN ({_ALL_STEPS}) OR ({_KIND} = 'consumer' AND startsWith(SpanName, '{names.process('')}')))"
+_STEPS = (semconv.RECEIVE, semconv.DECODE, semconv.PREPROCESS, semconv.PREDICT, semconv.POSTPROCESS)
+_ALL_STEPS = ", ".join(f"'{name}'" for name in (*_STEPS, semconv.EXPLAIN))
+_OF_AN_IMAGE = (
+    f"(SpanName IN ({_ALL_STEPS}) OR ({_KIND} = 'consumer' AND startsWith(SpanName, '{semconv.process('')}')))"
+)
 
 # Which traces there are to measure. A consumer's own trace belongs to the images that it links to; a trace with a
 # bridge's or a model's spans and no image is one whose image is missing.
 _WANTED = f"""
     images AS (
         SELECT TraceId FROM {_TABLE}
-        WHERE SpanName = '{names.SEND_IMAGE}' AND {_IN_WINDOW}
-            AND ({{run:String}} = '' OR SpanAttributes['{names.RUN_ID}'] = {{run:String}})
+        WHERE SpanName = '{semconv.SEND_IMAGE}' AND {_IN_WINDOW}
+            AND ({{run:String}} = '' OR SpanAttributes['{semconv.RUN_ID}'] = {{run:String}})
     ),
-    ever AS (SELECT TraceId FROM {_TABLE} WHERE SpanName = '{names.SEND_IMAGE}' AND {_IN_REACH}),
+    ever AS (SELECT TraceId FROM {_TABLE} WHERE SpanName = '{semconv.SEND_IMAGE}' AND {_IN_REACH}),
     links AS (
         SELECT TraceId, arrayJoin(`Links.TraceId`) AS linked FROM {_TABLE}
         WHERE {_KIND} = 'consumer' AND ParentSpanId = '' AND {_IN_REACH}
@@ -53,7 +55,7 @@ _WANTED = f"""
 # A span as `clickhouse.py` makes one of it.
 _SPAN = f"""(
         SpanId, ParentSpanId, toString(SpanName), {_KIND}, toUnixTimestamp64Nano(Timestamp), toUInt64(Duration),
-        toString(ServiceName), ResourceAttributes['{names.HOST_NAME}'], toUInt8({_FAILED}),
+        toString(ServiceName), ResourceAttributes['{semconv.HOST_NAME}'], toUInt8({_FAILED}),
         CAST(mapFilter((key, value) -> key IN {{keys:Array(String)}}, SpanAttributes), 'Map(String, String)'),
         `Links.SpanId`, `Links.TraceId`
     )"""
@@ -61,7 +63,7 @@ _SPAN = f"""(
 COLUMNS = f"DESCRIBE TABLE {_TABLE}"
 
 COUNT = f"""
-SELECT count() FROM {_TABLE} WHERE SpanName = '{names.SEND_IMAGE}' AND {_IN_WINDOW}
+SELECT count() FROM {_TABLE} WHERE SpanName = '{semconv.SEND_IMAGE}' AND {_IN_WINDOW}
 """
 
 SPANS = f"""
@@ -78,7 +80,14 @@ WHERE {_IN_REACH} AND TraceId IN {{ids:Array(String)}}
 # What `segments` and `hops` look for: a trace in which there is more of it than in the way has another shape.
 _LOOKED_FOR = ", ".join(
     f"'{name}'"
-    for name in (names.SEND_IMAGE, names.LATE_START, names.START_PROGRAM, names.ENCODE, *_STEPS, names.EXPLAIN)
+    for name in (
+        semconv.SEND_IMAGE,
+        semconv.LATE_START,
+        semconv.START_PROGRAM,
+        semconv.ENCODE,
+        *_STEPS,
+        semconv.EXPLAIN,
+    )
 )
 _HAS = "s.kind IN ('server', 'client', 'producer', 'consumer') OR s.name IN (" + _LOOKED_FOR + ")"
 
@@ -139,17 +148,17 @@ traces AS (
     SELECT
         TraceId,
         groupArray(CAST(
-            (SpanId, ParentSpanId, SpanName, {_KIND}, ResourceAttributes['{names.HOST_NAME}'], {_FAILED},
-             SpanAttributes['{names.ROLE}'], toUnixTimestamp64Nano(Timestamp),
+            (SpanId, ParentSpanId, SpanName, {_KIND}, ResourceAttributes['{semconv.HOST_NAME}'], {_FAILED},
+             SpanAttributes['{semconv.ROLE}'], toUnixTimestamp64Nano(Timestamp),
              toInt64(toUnixTimestamp64Nano(Timestamp) + Duration)),
             'Tuple(id String, parent String, name String, kind String, host String, failed Bool, role String,
                    start Int64, end Int64)'
         )) AS spans,
         groupArray({_SPAN}) AS whole_spans,
-        countIf(SpanName = '{names.SEND_IMAGE}') AS images_in_it,
-        anyIf(SpanAttributes, SpanName = '{names.SEND_IMAGE}') AS image,
-        countIf(mapContains(SpanAttributes, '{names.ACKNOWLEDGED}')
-            OR SpanAttributes['{names.DELIVERY_ATTEMPT}'] NOT IN ('', '1')) AS odd_deliveries,
+        countIf(SpanName = '{semconv.SEND_IMAGE}') AS images_in_it,
+        anyIf(SpanAttributes, SpanName = '{semconv.SEND_IMAGE}') AS image,
+        countIf(mapContains(SpanAttributes, '{semconv.ACKNOWLEDGED}')
+            OR SpanAttributes['{semconv.DELIVERY_ATTEMPT}'] NOT IN ('', '1')) AS odd_deliveries,
         min(toUnixTimestamp64Nano(Timestamp)) AS first,
         max(Duration) AS longest
     FROM {_TABLE}
@@ -157,8 +166,8 @@ traces AS (
     GROUP BY TraceId
 ),
 -- Each of these steps adds columns: within one, ClickHouse would write out a name's meaning wherever the name occurs.
-rooted AS (SELECT *, arrayFirst(s -> s.name = '{names.SEND_IMAGE}', spans) AS root, root.id AS root_id FROM traces),
-sent AS (SELECT *, {_below("root", f"s.name = '{names.ENCODE}'")} AS encode,
+rooted AS (SELECT *, arrayFirst(s -> s.name = '{semconv.SEND_IMAGE}', spans) AS root, root.id AS root_id FROM traces),
+sent AS (SELECT *, {_below("root", f"s.name = '{semconv.ENCODE}'")} AS encode,
     {_below("root", "s.kind = 'producer'")} AS producer,
     producer.id AS producer_id, producer_id != '' AS by_kafka FROM rooted),
 taken AS (SELECT *, {_below("producer", "s.kind = 'consumer'")} AS process FROM sent),
@@ -190,8 +199,8 @@ named AS (
         *,
         arrayConcat([root, encode], if(by_kafka, [producer, process], []), [request, server], steps,
             if(has_hop, [hop, next_server], []), next_steps) AS way,
-        if(empty(roles), '{names.TRANSFORMER}', roles[1]) AS role,
-        if(empty(next_roles), '{names.PREDICTOR}', next_roles[1]) AS next_role,
+        if(empty(roles), '{semconv.TRANSFORMER}', roles[1]) AS role,
+        if(empty(next_roles), '{semconv.PREDICTOR}', next_roles[1]) AS next_role,
         TraceId IN (SELECT TraceId FROM links) OR TraceId IN (SELECT linked FROM links) AS is_linked,
         -- The acknowledgement can reach the producer after the consumer has the record.
         if(producer.host = process.host, least(producer.end, process.start), producer.end) AS acknowledged
@@ -203,9 +212,9 @@ judged AS (
         NOT is_linked
             AND images_in_it = 1
             AND NOT has(spans.id, root.parent)
-            AND NOT mapContains(image, '{names.PROCESS_EXECUTABLE_NAME}')
-            AND image['{names.WARMUP}'] IN ('', 'false')
-            AND NOT (by_kafka AND (image['{names.TRANSPORT}'] = '{names.HTTP}' OR odd_deliveries > 0))
+            AND NOT mapContains(image, '{semconv.PROCESS_EXECUTABLE_NAME}')
+            AND image['{semconv.WARMUP}'] IN ('', 'false')
+            AND NOT (by_kafka AND (image['{semconv.TRANSPORT}'] = '{semconv.HTTP}' OR odd_deliveries > 0))
             AND NOT arrayExists(s -> s.id = '' OR s.failed, way)
             AND length(arrayDistinct(spans.id)) = length(spans)
             AND length(arrayDistinct(way.id)) = length(way)
@@ -267,8 +276,8 @@ answers AS (
         multiIf(
             is_finished, '',
             is_linked, 'spans',
-            images_in_it = 0, 'no `{names.SEND_IMAGE}` span',
-            images_in_it = 1 AND image['{names.WARMUP}'] = 'true', 'warm-up',
+            images_in_it = 0, 'no `{semconv.SEND_IMAGE}` span',
+            images_in_it = 1 AND image['{semconv.WARMUP}'] = 'true', 'warm-up',
             'spans') AS instead
     FROM finished
 )
@@ -276,8 +285,10 @@ SELECT
     TraceId,
     instead,
     if(is_finished,
-        [if(by_kafka, '{names.KAFKA}', '{names.HTTP}'), image['{names.IMAGE_SIZE}'], image['{names.PAYLOAD_SIZE}'],
-         image['{names.ENCODING}'], image['{names.COMPRESSION}'], image['{names.CELL}'], image['{names.RUN_ID}']], []),
+        [if(by_kafka, '{semconv.KAFKA}', '{semconv.HTTP}'),
+         image['{semconv.IMAGE_SIZE}'], image['{semconv.PAYLOAD_SIZE}'],
+         image['{semconv.ENCODING}'], image['{semconv.COMPRESSION}'],
+         image['{semconv.CELL}'], image['{semconv.RUN_ID}']], []),
     if(is_finished, [root.start, receive.end, preprocess.end, asker.end], []),
     if(is_finished, points.1, []),
     if(is_finished, ends, []),

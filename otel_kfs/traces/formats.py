@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.traces import jaeger_json, otlp
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, Remarks, sound
@@ -24,7 +24,7 @@ INCOMPLETE = "traces of which Tempo had only a part"
 OTHER_SIGNALS = "exports of logs, metrics or profiles passed over"
 
 _SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
-_OF_RESOURCE = {names.SERVICE_NAME, names.HOST_NAME}
+_OF_RESOURCE = {semconv.SERVICE_NAME, semconv.HOST_NAME}
 
 
 class NotJson(ValueError):

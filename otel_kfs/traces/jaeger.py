@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import orjson
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.traces import formats
 from otel_kfs.traces.batch import Batch, batched
 from otel_kfs.traces.http import Http
@@ -94,7 +94,7 @@ class Jaeger:
             "query.raw_traces": "true",
         }
         if self._run is not None:
-            params["query.attributes"] = orjson.dumps({names.RUN_ID: self._run}).decode()
+            params["query.attributes"] = orjson.dumps({semconv.RUN_ID: self._run}).decode()
         content = self._v3("/api/v3/traces", params)
         if content is None:
             return self._search_older(service, window, depth, remarks)
@@ -113,7 +113,7 @@ class Jaeger:
             "raw": "true",
         }
         if self._run is not None:
-            params["tags"] = orjson.dumps({names.RUN_ID: self._run}).decode()
+            params["tags"] = orjson.dumps({semconv.RUN_ID: self._run}).decode()
         answer = self._http.get("/api/traces", params)
         with self._http.understood():
             traces = orjson.loads(answer.content)["data"] or ()

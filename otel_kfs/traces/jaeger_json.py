@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.traces.span import Kind, Span
 
 _KINDS = {kind.name.lower(): kind for kind in Kind}
@@ -20,7 +20,7 @@ Processes = Mapping[str, tuple[str, str]]  # an id, the service and the host
 def readers(trace: dict[str, Any]) -> Iterator[Callable[[], Span]]:
     """For each span of one trace, what reads it."""
     processes = {
-        key: (str(process.get("serviceName", "")), str(_tags(process.get("tags")).get(names.HOST_NAME, "")))
+        key: (str(process.get("serviceName", "")), str(_tags(process.get("tags")).get(semconv.HOST_NAME, "")))
         for key, process in (trace.get("processes") or {}).items()
     }
     for span in trace["spans"] or ():

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.traces.batch import Attribute, Batch, Else
 from otel_kfs.traces.span import Kind, Span
 
@@ -23,7 +23,7 @@ _KINDS: dict[int | str | None, Kind] = {
     **{f"SPAN_KIND_{kind.name}": kind for kind in Kind},
 }
 _NUMBERS = {written: int(kind) for written, kind in _KINDS.items()}
-_READ = names.READ
+_READ = semconv.READ
 _USUAL = 128  # attributes: no SDK writes more, unless it is told to
 _END_OF_TIME = 2**64  # OTLP's times are unsigned 64-bit integers
 
@@ -57,8 +57,8 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
     """
     for resource_spans in export["resourceSpans"] or ():
         resource = _attributes((resource_spans.get("resource") or {}).get("attributes"))
-        service = str(resource.get(names.SERVICE_NAME, ""))
-        host = str(resource.get(names.HOST_NAME, ""))
+        service = str(resource.get(semconv.SERVICE_NAME, ""))
+        host = str(resource.get(semconv.HOST_NAME, ""))
         for scope_spans in resource_spans.get("scopeSpans") or ():
             for span in scope_spans.get("spans") or ():
                 links = span.get("links") or ()
@@ -163,7 +163,7 @@ _Columns = tuple[list[str], list[str], list[str], list[int], list[int]]  # ids o
 
 def _service_and_host(resource: _Resource | None) -> tuple[str, str]:
     found = {pair.key: _plain(pair.value)[1] for pair in (resource and resource.attributes) or () if pair.value}
-    return str(found.get(names.SERVICE_NAME) or ""), str(found.get(names.HOST_NAME) or "")
+    return str(found.get(semconv.SERVICE_NAME) or ""), str(found.get(semconv.HOST_NAME) or "")
 
 
 def _columns(spans: list[_Span]) -> _Columns:
@@ -222,9 +222,9 @@ def _add(place: tuple[str, str], spans: list[_Span], columns: _Columns, batch: B
         for pair in attributes:
             if (key := pair.key) in _READ:
                 kind, value = _plain(pair.value) if pair.value is not None else ("", None)
-                if key == names.IMAGE_SIZE:
+                if key == semconv.IMAGE_SIZE:
                     more = (value, more and more[1], (), ())
-                elif key == names.PAYLOAD_SIZE:
+                elif key == semconv.PAYLOAD_SIZE:
                     more = (more and more[0], value, (), ())
                 else:
                     common += ((key, kind, value),)

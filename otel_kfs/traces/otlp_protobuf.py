@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.traces.formats import MALFORMED
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import Remarks, sound
@@ -64,8 +64,8 @@ def spans_of(content: bytes, remarks: Remarks, where: object) -> Iterator[Span]:
 def _read(data: Any, remarks: Remarks, where: object) -> Iterator[Span]:
     for resource_spans in data.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
-        service = str(resource.get(names.SERVICE_NAME, ""))
-        host = str(resource.get(names.HOST_NAME, ""))
+        service = str(resource.get(semconv.SERVICE_NAME, ""))
+        host = str(resource.get(semconv.HOST_NAME, ""))
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:
                 try:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import orjson
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.traces import formats, otlp_protobuf
 from otel_kfs.traces.batch import Batch, batched
 from otel_kfs.traces.http import Http
@@ -21,7 +21,7 @@ from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import Progress, Remarks, Window, in_slices, window
 from otel_kfs.traces.threads import side_by_side
 
-_IMAGES = f'name = "{names.SEND_IMAGE}"'
+_IMAGES = f'name = "{semconv.SEND_IMAGE}"'
 _PROTOBUF = "application/protobuf"  # a fraction of the work that JSON is, on both sides
 # Tempo searches 7 days at a time (query_frontend.search.max_duration), and in whole seconds.
 _LONGEST, _SHORTEST = timedelta(days=7) - timedelta(seconds=2), timedelta(seconds=1)
@@ -34,7 +34,7 @@ def opened(location: Location, progress: Progress) -> Tempo:
     traceql = options.get("q") or f"{{ {_IMAGES} }}"
     if "run" in options and "q" not in options:
         # JSON's string is TraceQL's, too.
-        traceql = f"{{ {_IMAGES} && span.{names.RUN_ID} = {orjson.dumps(options['run']).decode()} }}"
+        traceql = f"{{ {_IMAGES} && span.{semconv.RUN_ID} = {orjson.dumps(options['run']).decode()} }}"
     grafana = server_url("grafana", options["grafana"]) if "grafana" in options else None
     return Tempo(
         location.url(),

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from traces_builder import HTTP, otlp_line, spans
 
-from otel_kfs import names
+from otel_kfs import semconv
 
 EVIL = "\x1b[31mEVIL\x1b[0m\nError: injected \u202e\x9b31m"
 MEANS = " [31mEVIL [0m Error: injected   31m"
@@ -42,7 +42,7 @@ def images(path, cell=EVIL, size="1100000", more=0):
     for number in range(12):
         drawing = HTTP.replace("1100000", size).replace(" 1000  transport", f" {1000 + number + more}  transport")
         sent, *others = spans(drawing, f"a{number:02}")
-        lines.append(otlp_line([replace(sent, attributes={**sent.attributes, names.CELL: cell}), *others]))
+        lines.append(otlp_line([replace(sent, attributes={**sent.attributes, semconv.CELL: cell}), *others]))
     path.write_text("".join(lines))
     return path
 

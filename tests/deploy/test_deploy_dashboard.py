@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 from deploy_tools import DEPLOY, filled, read_yaml, run, tool
 
-from otel_kfs import names
+from otel_kfs import semconv
 
 pytestmark = pytest.mark.deploy
 
@@ -18,18 +18,18 @@ BROKEN = '{ name = "send image" && nope( }'
 
 
 def test_attributes_are_those_that_are_written():
-    written = {value for value in vars(names).values() if isinstance(value, str)}
+    written = {value for value in vars(semconv).values() if isinstance(value, str)}
     asked = {found for query in QUERIES for found in re.findall(r"\bspan\.([\w.]+)", query)}
     assert asked
     assert asked <= written
     (run_variable,) = (v for v in DASHBOARD["templating"]["list"] if v["name"] == "run")
-    assert run_variable["query"]["label"] == f"span.{names.RUN_ID}"
+    assert run_variable["query"]["label"] == f"span.{semconv.RUN_ID}"
 
 
 def test_spans_are_those_that_are_written():
     words = {found for query in QUERIES for found in re.findall(r'name =~? "([^"]+)"', query)}
     asked = {name for found in words for name in found.split("|")}
-    assert asked <= {names.SEND_IMAGE, names.ENCODE, names.RECEIVE, names.DECODE, *names.MODEL_STEPS}
+    assert asked <= {semconv.SEND_IMAGE, semconv.ENCODE, semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS}
 
 
 def test_panels_do_not_overlap():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from traces_builder import HTTP, KAFKA, segments, spans
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.segments import journeys
 from otel_kfs.traces.span import Forest
 
@@ -19,7 +19,10 @@ PRODUCER = KAFKA.replace(
 
 def of_program(drawing):
     """The drawing's spans as `exec` would have made them."""
-    ours = {names.SEND_IMAGE: {names.PROCESS_EXECUTABLE_NAME: "program"}, "send images": {names.ACKNOWLEDGED: False}}
+    ours = {
+        semconv.SEND_IMAGE: {semconv.PROCESS_EXECUTABLE_NAME: "program"},
+        "send images": {semconv.ACKNOWLEDGED: False},
+    }
     return [replace(span, attributes={**span.attributes, **ours.get(span.name, {})}) for span in spans(drawing)]
 
 
@@ -38,7 +41,7 @@ def test_a_programs_start_comes_first_and_no_encoding_is_missed():
 
 
 def test_a_program_without_a_known_start_has_none_and_misses_none():
-    drawn = [span for span in of_program(CURL) if span.name != names.START_PROGRAM]
+    drawn = [span for span in of_program(CURL) if span.name != semconv.START_PROGRAM]
     assert way(drawn)[:2] == segments("client 130, transformer request 20")
 
 
@@ -50,7 +53,7 @@ def test_delivery_and_broker_are_one_where_the_acknowledgement_can_not_be_seen()
 
 def test_an_acknowledgement_that_can_be_seen_parts_them():
     drawn = [
-        replace(span, attributes=dict(span.attributes) | {names.ACKNOWLEDGED: True}) for span in of_program(PRODUCER)
+        replace(span, attributes=dict(span.attributes) | {semconv.ACKNOWLEDGED: True}) for span in of_program(PRODUCER)
     ]
     assert way(drawn)[3:5] == segments("deliver 160, broker 40", 130)
 

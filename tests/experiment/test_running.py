@@ -14,7 +14,7 @@ from experiment_support import no_progress, plan, quiet
 from support import HttpServer
 from traces_builder import journey
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.errors import ConfigError, SendError
 from otel_kfs.experiment import schedule
 from otel_kfs.experiment.counted import of_turns
@@ -39,7 +39,7 @@ def ran(chosen, folder="run"):
 
 def roots(spans):
     """The `send image` spans, in the order of their starts."""
-    found = [span for span in spans.get_finished_spans() if span.name == names.SEND_IMAGE]
+    found = [span for span in spans.get_finished_spans() if span.name == semconv.SEND_IMAGE]
     return sorted(found, key=lambda span: span.start_time)
 
 
@@ -49,10 +49,10 @@ def roots(spans):
 def test_every_turn_is_sent_in_the_order_of_the_schedule_behind_a_warm_up_of_each_cell(server, spans):
     chosen = plan(text(server, '[matrix]\nencoding = ["json", "raw", "cloudevent"]', "repeat = 3\nwarmups = 2\n"))
     journal = ran(chosen)
-    found = [(span.attributes[names.CELL], bool(span.attributes.get(names.WARMUP))) for span in roots(spans)]
+    found = [(span.attributes[semconv.CELL], bool(span.attributes.get(semconv.WARMUP))) for span in roots(spans)]
     assert Counter(found[:6]) == Counter({(cell.label, True): 2 for cell in chosen.cells})
     assert found[6:] == [(turn.cell.label, False) for turn in schedule.turns(chosen)]
-    assert {span.attributes[names.RUN_ID] for span in roots(spans)} == {journal.run_id}
+    assert {span.attributes[semconv.RUN_ID] for span in roots(spans)} == {journal.run_id}
     assert [(turn.key, turn.sent, turn.failed) for turn in journal.turns] == [
         (turn.key, 1, 0) for turn in schedule.turns(chosen)
     ]
@@ -74,7 +74,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_after_another_warm_up(serve
     first = ran(chosen)
     turns = [turn.key for turn in schedule.turns(chosen)]
     assert [turn.key for turn in first.turns] == turns
-    measured = [span.attributes[names.CELL] for span in roots(spans) if names.WARMUP not in span.attributes]
+    measured = [span.attributes[semconv.CELL] for span in roots(spans) if semconv.WARMUP not in span.attributes]
     assert measured == [turn.cell.label for turn in schedule.turns(chosen)]
     assert len(server.requests) == 2 + 1 + 2 + 3
 
@@ -106,7 +106,7 @@ def test_what_ctrl_c_cut_off_in_the_middle_of_a_turn_does_not_count_beside_the_t
         signal.signal(signal.SIGINT, before)
     turns = ran(chosen).turns
     sent = sum(turn.sent for turn in turns)
-    due = [span.start_time for span in roots(spans) if names.WARMUP not in span.attributes]
+    due = [span.start_time for span in roots(spans) if semconv.WARMUP not in span.attributes]
     assert len(due) > sent
     images = [replace(journey(0, 0, 0, 0, cell="json"), stamps=(moment,) * 4) for moment in due]
     (counted,) = of_turns(measured(images).cells(), turns)
@@ -189,10 +189,10 @@ def test_images_are_due_at_their_times_though_the_server_is_slow(server, spans):
     more = "[arrivals]\npattern = 'constant'\nrates = [10]\nduration = 1\nworkers = 1"
     (stage,) = ran(plan(text(server, more, "repeat = 1\nwarmups = 1\n"))).turns
     assert (stage.sent, stage.failed, stage.unsent, stage.seconds) == (10, 0, 0, 1)
-    found = [span for span in roots(spans) if names.WARMUP not in span.attributes]
+    found = [span for span in roots(spans) if semconv.WARMUP not in span.attributes]
     assert [span.start_time - stage.start for span in found] == [number * 100_000_000 for number in range(10)]
     # The second was due while the first was under way: it was sent after it, and its trace says how late.
-    late = [span for span in spans.get_finished_spans() if span.name == names.LATE_START]
+    late = [span for span in spans.get_finished_spans() if span.name == semconv.LATE_START]
     late.sort(key=lambda span: span.start_time)
     assert [span.start_time for span in late] == [span.start_time for span in found]
     assert [span.parent.span_id for span in late] == [span.context.span_id for span in found]

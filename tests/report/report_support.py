@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from traces_builder import EPOCH, HTTP, KAFKA, linked, spans
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.measurement import measured
 from otel_kfs.report.contents import Contents, Origin, contents
 from otel_kfs.segments import journeys
@@ -55,7 +55,7 @@ def image(
     With `consumer`, the image goes through Kafka, and on in a trace of that name, linked to its own.
     """
     root, *others = spans(drawing, trace) if consumer is None else linked(trace, consumer)
-    root = replace(root, attributes={**root.attributes, names.IMAGE_SIZE: size, **attributes})
+    root = replace(root, attributes={**root.attributes, semconv.IMAGE_SIZE: size, **attributes})
 
     def stretched(moment: int) -> int:
         return EPOCH + round((moment - EPOCH) * factor)

@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from support import wait_until
 from traces_builder import HTTP
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.report.page import page
 
 pytestmark = pytest.mark.chromium
@@ -85,7 +85,9 @@ def hostile_text():
     images = []
     for number, name in enumerate(HOSTILE.values()):
         for size in SIZES[:2]:
-            spans = image(f"t{number}{size}", size=size, factor=size / 1e6, **{names.CELL: name, names.RUN_ID: name})
+            spans = image(
+                f"t{number}{size}", size=size, factor=size / 1e6, **{semconv.CELL: name, semconv.RUN_ID: name}
+            )
             images.append(
                 [
                     replace(span, service=name, name=name if span.name.startswith("POST") else span.name)

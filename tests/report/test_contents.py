@@ -4,7 +4,7 @@ import pytest
 from report_support import SIZES, contents_of, image, measurement_of_both_ways
 from traces_builder import HTTP, MS, with_options
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.report.contents import Trace, without_credentials
 
 
@@ -64,7 +64,7 @@ def test_a_link_that_is_no_web_page_is_left_out(link):
 
 
 def test_the_runs_are_those_of_all_images():
-    images = [image(f"a{n}", factor=n + 1, **{names.RUN_ID: f"run {n}"}) for n in range(3)]
+    images = [image(f"a{n}", factor=n + 1, **{semconv.RUN_ID: f"run {n}"}) for n in range(3)]
     assert contents_of([*images, image("b")]).runs == ["run 0", "run 1", "run 2"]
 
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from report_support import HOSTILE, contents_of, image, measurement_of_both_ways, texts
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.errors import ConfigError, MissingExtra
 from otel_kfs.report import figure
 
@@ -63,8 +63,8 @@ def test_images_of_one_size_have_none_of_sizes():
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
 def test_names_stay_names(name):
-    plain = contents_of([image("a", **{names.CELL: "plain"})])
-    drawing = read(figure.figure(contents_of([image("a", **{names.CELL: name})])))
+    plain = contents_of([image("a", **{semconv.CELL: "plain"})])
+    drawing = read(figure.figure(contents_of([image("a", **{semconv.CELL: name})])))
     assert [element.tag for element in drawing.iter()] == [e.tag for e in read(figure.figure(plain)).iter()]
 
 

@@ -11,7 +11,7 @@ import pytest
 from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_ways
 from traces_builder import HTTP, MS, journey, segments, with_options
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.measurement import measured
 from otel_kfs.report.contents import contents
 from otel_kfs.report.page import page
@@ -144,12 +144,12 @@ def hostile(name):
         return replace(
             span,
             service=name,
-            host=name if span.name == names.SEND_IMAGE else span.host,
+            host=name if span.name == semconv.SEND_IMAGE else span.host,
             name=name if span.name.startswith("POST") else span.name,
         )
 
-    spans = image("a", **{names.CELL: name, names.RUN_ID: name})
-    larger = image("b", size=SIZES[2], factor=3, **{names.CELL: name})
+    spans = image("a", **{semconv.CELL: name, semconv.RUN_ID: name})
+    larger = image("b", size=SIZES[2], factor=3, **{semconv.CELL: name})
     return [[renamed(span) for span in of_one] for of_one in (spans, larger)]
 
 
@@ -215,7 +215,7 @@ def test_images_of_one_size_and_without_spans_are_still_a_report():
 
 def of_runs(*runs):
     """The text of a report of images of these runs; "" has none."""
-    images = [image(f"a{number}-", **({names.RUN_ID: run} if run else {})) for number, run in enumerate(runs)]
+    images = [image(f"a{number}-", **({semconv.RUN_ID: run} if run else {})) for number, run in enumerate(runs)]
     return Parsed(page(contents_of(images))).text
 
 

@@ -17,7 +17,7 @@ from threading import Thread
 import pytest
 from support import wait_until
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Forest, Kind, Span
 from otel_kfs.traces.store import Window
@@ -98,7 +98,7 @@ def test_a_store_gives_the_tables_of_the_files(run: Run, store: str):
 def test_one_run_alone_is_read_from_a_store(run: Run, store: str):
     wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
     expected = tables(str(run.traces), "--format", "json")
-    [run_id] = {span.attributes[names.RUN_ID] for span in query.spans(str(run.traces)) if span.name == "send image"}
+    [run_id] = {span.attributes[semconv.RUN_ID] for span in query.spans(str(run.traces)) if span.name == "send image"}
     assert tables(store, "--format", "json", "--run", str(run_id), "--expect", "8") == expected
     nothing = subprocess.run(
         [sys.executable, "-m", "otel_kfs.cli", "-q", "tables", "--trace-query", store, "--run", "another"],

@@ -20,7 +20,7 @@ import pytest
 from listening_support import addresses_of_port
 from support import CLIENT, ERROR, SERVER, Written, read_traces, wait_until
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.demo.processes import Processes, free_port, python
 
 # What opentelemetry-instrument would export by itself.
@@ -230,8 +230,8 @@ class Contract:
             attributes = {
                 span.name: span.attributes for span in of(spans, service) if span.kind not in {SERVER, CLIENT}
             }
-            step = {names.MODEL_NAME: "sync", names.ROLE: service}
-            size = attributes["receive"].pop(names.HTTP_REQUEST_BODY_SIZE)
+            step = {semconv.MODEL_NAME: "sync", semconv.ROLE: service}
+            size = attributes["receive"].pop(semconv.HTTP_REQUEST_BODY_SIZE)
             assert int(size) == len(b'{"instances": [1]}') if service == "transformer" else int(size) > 0
             assert attributes == {"receive": {}, "decode": {}, "preprocess": step, "predict": step, "postprocess": step}
 
@@ -266,9 +266,9 @@ class Contract:
         connection.close()
         spans = servers.all_spans()
         size_of = {
-            span.trace_id: int(span.attributes[names.HTTP_REQUEST_BODY_SIZE])
+            span.trace_id: int(span.attributes[semconv.HTTP_REQUEST_BODY_SIZE])
             for span in of(spans, "transformer")
-            if span.name == "receive" and int(span.attributes[names.HTTP_REQUEST_BODY_SIZE]) in sizes
+            if span.name == "receive" and int(span.attributes[semconv.HTTP_REQUEST_BODY_SIZE]) in sizes
         }
         assert list(size_of.values()) == sizes
         for service in ("transformer", "predictor"):

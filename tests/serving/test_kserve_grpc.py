@@ -8,7 +8,7 @@ from contract import EXPORT, INSTRUMENTED, NO_EXPORTERS, STEPS, Servers, is_read
 from listening_support import addresses_of_port
 from support import CLIENT, ERROR, SERVER, printed_json, wait_until
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.demo.processes import Processes, free_port, python
 
 pytestmark = pytest.mark.kserve
@@ -152,7 +152,7 @@ def test_a_call_has_one_server_span_in_the_caller_s_trace_and_the_model_s_steps(
 def test_receive_ends_where_decode_starts_and_tells_the_message_s_size(servers, infer, trace_id):
     infer("predictor", "sync", trace_id)
     spans = {span.name: span for span in trace_of(servers, trace_id, {"predictor"})}
-    assert int(spans["receive"].attributes[names.HTTP_REQUEST_BODY_SIZE]) == message("sync").ByteSize()
+    assert int(spans["receive"].attributes[semconv.HTTP_REQUEST_BODY_SIZE]) == message("sync").ByteSize()
     assert spans["receive"].start <= spans["receive"].end == spans["decode"].start <= spans["decode"].end
 
 
@@ -220,7 +220,7 @@ def test_binary_tensors_over_http_are_answered_as_by_the_untraced_server(servers
     spans = trace_of(servers, trace_id, {"predictor"})
     assert shape(spans) == STEPS
     (receive,) = [span for span in spans if span.name == "receive"]
-    assert int(receive.attributes[names.HTTP_REQUEST_BODY_SIZE]) == len(body)
+    assert int(receive.attributes[semconv.HTTP_REQUEST_BODY_SIZE]) == len(body)
 
 
 def test_the_servers_listen_on_127_0_0_1_only(grpc_servers):

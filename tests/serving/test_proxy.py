@@ -13,7 +13,7 @@ import test_kserve
 from contract import Server, is_ready
 from support import CLIENT, JPG, SERVER, read_traces, wait_until
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.demo.processes import Processes, python
 from otel_kfs.segments import journeys
 from otel_kfs.traces import query
@@ -143,7 +143,7 @@ def spans(mesh):
 def test_sender_proxies_transformer_and_predictor_are_one_trace(spans):
     assert len({span.trace_id for span in spans}) == 1
     roots = [span.name for span in spans if not span.parent_id]
-    assert roots == [names.SEND_IMAGE]
+    assert roots == [semconv.SEND_IMAGE]
 
 
 def test_each_process_has_one_server_span_below_the_client_span_of_the_one_before(spans):

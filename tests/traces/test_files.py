@@ -18,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from support import run_python
 from traces_builder import spans_in
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import compression, files, query
 
@@ -53,7 +53,7 @@ def framed(messages, packed=zstd.compress):
 
 def known(spans):
     """Spans with the attributes of the contract alone: a quick reader keeps no others."""
-    keys = {value for value in vars(names).values() if isinstance(value, str)}
+    keys = {value for value in vars(semconv).values() if isinstance(value, str)}
     return [replace(one, attributes={k: v for k, v in one.attributes.items() if k in keys}) for one in spans]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_kfs import names, reading
+from otel_kfs import reading, semconv
 from otel_kfs.traces import otlp, query
 from otel_kfs.traces.batch import Batch, batched, spans_of
 from otel_kfs.traces.span import Kind, Span
@@ -108,27 +108,27 @@ def test_an_export_with_everything_becomes_the_whole_span():
 def test_a_line_becomes_the_same_span_with_the_attributes_of_tables_alone():
     theirs = {"key": "user_agent.original", "value": {"stringValue": "curl"}}
     ours = [
-        {"key": names.ROLE, "value": {"stringValue": "predictor"}},
-        {"key": names.IMAGE_SIZE, "value": {"intValue": "9007199254740993"}},
-        {"key": names.PAYLOAD_SIZE, "value": {"intValue": 7}},
-        {"key": names.WARMUP, "value": {"boolValue": False}},
-        {"key": names.DELIVERY_ATTEMPT, "value": {"doubleValue": 0.5}},
-        {"key": names.URL_FULL, "value": {"arrayValue": {"values": [{"intValue": "1"}, {"stringValue": "b"}]}}},
-        {"key": names.CELL, "value": {"bytesValue": "aGk="}},
-        {"key": names.ENCODING, "value": {}},
-        {"key": names.COMPRESSION},
+        {"key": semconv.ROLE, "value": {"stringValue": "predictor"}},
+        {"key": semconv.IMAGE_SIZE, "value": {"intValue": "9007199254740993"}},
+        {"key": semconv.PAYLOAD_SIZE, "value": {"intValue": 7}},
+        {"key": semconv.WARMUP, "value": {"boolValue": False}},
+        {"key": semconv.DELIVERY_ATTEMPT, "value": {"doubleValue": 0.5}},
+        {"key": semconv.URL_FULL, "value": {"arrayValue": {"values": [{"intValue": "1"}, {"stringValue": "b"}]}}},
+        {"key": semconv.CELL, "value": {"bytesValue": "aGk="}},
+        {"key": semconv.ENCODING, "value": {}},
+        {"key": semconv.COMPRESSION},
     ]
     (span,) = both(SPAN | {"attributes": [*ours, theirs]})
     batch = Batch()
     batch.add(span)
     (read,) = spans_of(span.trace_id, batch.traces[span.trace_id], batch.whats)
     attributes = {
-        names.ROLE: "predictor",
-        names.WARMUP: False,
-        names.DELIVERY_ATTEMPT: 0.5,
-        names.CELL: "aGk=",
-        names.IMAGE_SIZE: 9007199254740993,
-        names.PAYLOAD_SIZE: 7,
+        semconv.ROLE: "predictor",
+        semconv.WARMUP: False,
+        semconv.DELIVERY_ATTEMPT: 0.5,
+        semconv.CELL: "aGk=",
+        semconv.IMAGE_SIZE: 9007199254740993,
+        semconv.PAYLOAD_SIZE: 7,
     }
     assert read == replace(WHOLE, attributes=attributes, linked_traces=())
     assert batch.linked == []
@@ -142,7 +142,7 @@ VALUES = [
     {"value": {}},
     {},
 ]
-KEYS = [names.CELL, names.ROLE, names.URL_FULL, names.IMAGE_SIZE, names.PAYLOAD_SIZE, "theirs"]
+KEYS = [semconv.CELL, semconv.ROLE, semconv.URL_FULL, semconv.IMAGE_SIZE, semconv.PAYLOAD_SIZE, "theirs"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), max_size=8), st.booleans())
@@ -151,7 +151,7 @@ def test_of_attributes_with_one_key_the_last_counts(drawn, many):
     both(LEAST | {"attributes": [*others, *({"key": key} | value for key, value in drawn)]})
 
 
-@pytest.mark.parametrize("key", [names.CELL, names.IMAGE_SIZE, "distinct.{}"])
+@pytest.mark.parametrize("key", [semconv.CELL, semconv.IMAGE_SIZE, "distinct.{}"])
 def test_a_million_attributes_of_one_span_are_read(tmp_path, key):
     attributes = (f'{{"key":"{key.format(number)}","value":{{"intValue":"{number}"}}}}' for number in range(1_000_000))
     whole = json.dumps(export(LEAST | {"name": "send image", "attributes": ["them"]}))

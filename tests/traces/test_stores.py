@@ -21,7 +21,7 @@ from google.protobuf.internal import encoder
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from traces_builder import linked, spans_in
 
-from otel_kfs import names, segments
+from otel_kfs import segments, semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.reading import read
 from otel_kfs.traces import query
@@ -104,7 +104,7 @@ def _ways(trace_query: str) -> list[segments.Journey]:
 
 def known(spans: Iterable[Span]) -> list[Span]:
     """Spans with the attributes of the contract alone, which are all that is kept of files."""
-    keys = {value for value in vars(names).values() if isinstance(value, str)}
+    keys = {value for value in vars(semconv).values() if isinstance(value, str)}
     return [
         replace(span, attributes={key: value for key, value in span.attributes.items() if key in keys})
         for span in sorted(spans, key=lambda span: span.span_id)

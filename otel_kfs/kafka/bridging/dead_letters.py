@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind
 
-from otel_kfs import names, tracing
+from otel_kfs import semconv, tracing
 from otel_kfs.errors import NotParked, SendError
 from otel_kfs.kafka.config import MAX_RECORD_BYTES, producer_config
 from otel_kfs.kafka.headers import extract_span, headers_of, inject
@@ -134,20 +134,20 @@ class DeadLetters:
         """
         headers = self._headers(record, was, error, attempt)
         with tracing.tracer().start_as_current_span(
-            names.send(self.topic),
+            semconv.send(self.topic),
             kind=SpanKind.PRODUCER,
             attributes={
-                names.MESSAGING_SYSTEM: names.KAFKA,
-                names.MESSAGING_OPERATION_NAME: "send",
-                names.MESSAGING_OPERATION_TYPE: "send",
-                names.MESSAGING_DESTINATION_NAME: self.topic,
+                semconv.MESSAGING_SYSTEM: semconv.KAFKA,
+                semconv.MESSAGING_OPERATION_NAME: "send",
+                semconv.MESSAGING_OPERATION_TYPE: "send",
+                semconv.MESSAGING_DESTINATION_NAME: self.topic,
             },
         ) as span:
             parked = self._deliver(record, headers)
             span.set_attributes(
                 {
-                    names.MESSAGING_DESTINATION_PARTITION_ID: str(parked.partition()),
-                    names.MESSAGING_KAFKA_OFFSET: parked.offset(),
+                    semconv.MESSAGING_DESTINATION_PARTITION_ID: str(parked.partition()),
+                    semconv.MESSAGING_KAFKA_OFFSET: parked.offset(),
                 }
             )
         return f"{parked.topic()}[{parked.partition()}]@{parked.offset()}"

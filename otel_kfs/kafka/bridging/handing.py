@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.errors import SendError
 from otel_kfs.kafka.bridging import outcomes, request_headers
 from otel_kfs.kafka.bridging.dead_letters import DeadLetters, origin, place
@@ -89,7 +89,7 @@ def hand_over(
         refused: str | None = None,
         dead_letter: str | None = None,
     ) -> Answer:
-        span.set_attribute(names.OUTCOME, outcome)
+        span.set_attribute(semconv.OUTCOME, outcome)
         taken = time.monotonic() - started
         here = (record.topic(), record.partition(), record.offset())
         count = model.requests.count
@@ -98,7 +98,7 @@ def hand_over(
     became: Answer | None = None
     try:
         with process(record, group=manner.group, links=manner.links, trusted=manner.trusted) as span:
-            span.set_attribute(names.DELIVERY_ATTEMPT, attempt)
+            span.set_attribute(semconv.DELIVERY_ATTEMPT, attempt)
             try:
                 answer = model.answer(record, manner.limits, waiting_for(ends, task.owner.given_up))
             except SendError as error:

@@ -16,7 +16,7 @@ from requests.adapters import BaseAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay
 from tenacity.wait import wait_base, wait_random_exponential
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.errors import SendError
 from otel_kfs.kafka.outages import Outages
 
@@ -119,7 +119,7 @@ class _Watched(BaseAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         if self._requests.count > 1:
-            trace.get_current_span().set_attribute(names.HTTP_REQUEST_RESEND_COUNT, self._requests.count - 1)
+            trace.get_current_span().set_attribute(semconv.HTTP_REQUEST_RESEND_COUNT, self._requests.count - 1)
         response = self._adapter.send(request, *args, **kwargs)
         self._requests.retry_after = response.headers.get("Retry-After")
         return response

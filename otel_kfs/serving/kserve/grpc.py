@@ -17,7 +17,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from otel_kfs import names
+from otel_kfs import semconv
 from otel_kfs.serving.guard import guard_span, guarded, is_news
 from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import Current, received, tracer
@@ -28,7 +28,7 @@ _NOT_TRACED = {
     f"/inference.GRPCInferenceService/{name}"
     for name in ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata")
 }
-ATTRIBUTES = {names.RPC_SYSTEM_NAME: names.GRPC, names.RPC_METHOD: METHOD}
+ATTRIBUTES = {semconv.RPC_SYSTEM_NAME: semconv.GRPC, semconv.RPC_METHOD: METHOD}
 
 # The others are the caller's mistakes, which do not make a server's span an error.
 _SERVER_ERRORS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
@@ -161,9 +161,9 @@ def _end(span: Span, context: _Context, error: BaseException | None) -> None:
     code, details = context.aborted[0].name, context.aborted[1]
     if error is not None and code == "OK":
         code = "UNKNOWN" if isinstance(error, Exception) else "CANCELLED"
-    span.set_attribute(names.RPC_RESPONSE_STATUS_CODE, code)
+    span.set_attribute(semconv.RPC_RESPONSE_STATUS_CODE, code)
     if code in _SERVER_ERRORS:
-        span.set_attribute(names.ERROR_TYPE, code)
+        span.set_attribute(semconv.ERROR_TYPE, code)
         span.set_status(Status(StatusCode.ERROR, f"{code}: {details}"))
     if isinstance(error, Exception) and is_news(error, span):
         span.record_exception(error.__context__ or error)
@@ -185,7 +185,7 @@ def _traced_infer(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
             except grpc.RpcError as error:
                 _mark_answer(span, error)
                 raise
-            span.set_attribute(names.RPC_RESPONSE_STATUS_CODE, "OK")
+            span.set_attribute(semconv.RPC_RESPONSE_STATUS_CODE, "OK")
             return answer
 
     return infer
@@ -204,7 +204,7 @@ def _with_context(headers: Any) -> Any:
 
 @guarded("the answer of a gRPC call")
 def _mark_answer(span: Span, error: Any) -> None:
-    span.set_attribute(names.RPC_RESPONSE_STATUS_CODE, error.code().name)
+    span.set_attribute(semconv.RPC_RESPONSE_STATUS_CODE, error.code().name)
 
 
 def _is_traced_by_another() -> bool:

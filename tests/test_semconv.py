@@ -7,14 +7,16 @@ import opentelemetry.semconv._incubating.attributes as incubating
 import opentelemetry.semconv.attributes as stable
 import pytest
 
-from otel_kfs import names
+from otel_kfs import semconv
 
 KEYS = {
     name: value
-    for name, value in vars(names).items()
+    for name, value in vars(semconv).items()
     if name.isupper() and isinstance(value, str) and "." in value and not value.startswith("otel_kfs.")
 }
-OURS = {name: value for name, value in vars(names).items() if isinstance(value, str) and value.startswith("otel_kfs.")}
+OURS = {
+    name: value for name, value in vars(semconv).items() if isinstance(value, str) and value.startswith("otel_kfs.")
+}
 
 
 def published() -> dict[str, str]:
@@ -38,12 +40,12 @@ def test_our_keys_are_all_different():
 def test_the_system_is_called_as_the_conventions_call_it():
     from opentelemetry.semconv._incubating.attributes.messaging_attributes import MessagingSystemValues
 
-    assert MessagingSystemValues.KAFKA.value == names.KAFKA
+    assert MessagingSystemValues.KAFKA.value == semconv.KAFKA
 
 
 def test_spans_of_kafka_are_named_operation_then_topic():
-    assert (names.send("t"), names.poll("t"), names.process("t")) == ("send t", "poll t", "process t")
+    assert (semconv.send("t"), semconv.poll("t"), semconv.process("t")) == ("send t", "poll t", "process t")
 
 
 def test_the_steps_of_a_model_come_in_the_order_in_which_a_server_calls_them():
-    assert names.MODEL_STEPS == ("preprocess", "predict", "explain", "postprocess")
+    assert semconv.MODEL_STEPS == ("preprocess", "predict", "explain", "postprocess")
