@@ -96,7 +96,7 @@ from otel_kfs.kafka.config import consumer_config
 from otel_kfs.model_client import ModelClient, predict_url
 servers, url, traced, plain = sys.argv[1:]
 otel_kfs.configure("kafka-bridge")
-otel_kfs.tracing.instrument_requests()
+otel_kfs.telemetry.provider.instrument_requests()
 settings = consumer_config(servers, "overhead", CONSUMER_SETTINGS)
 def ready(*_):
     print("ready", flush=True)

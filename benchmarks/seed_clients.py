@@ -15,10 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from otel_kfs import sending, tracing
+from otel_kfs import sending
 from otel_kfs.demo import broker, example, run
 from otel_kfs.demo.processes import Processes, python
 from otel_kfs.output import progress
+from otel_kfs.telemetry import provider
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "services"))
 import services
@@ -62,7 +63,7 @@ def measure(output: Path, repeat: int, serving: str) -> None:
         url = f"{transformer}/v1/models/{run.MODEL}:predict"
 
         # The servers' first requests and the bridge's first fetch pay for caches and connections.
-        tracing.configure("image-sender", traces_file=running / "image-sender.jsonl")
+        provider.configure("image-sender", traces_file=running / "image-sender.jsonl")
         http = sending.HttpSender(url)
         topic = sending.KafkaSender(kafka.bootstrap_servers, run.MODEL)
         offset = 0
@@ -93,7 +94,7 @@ def measure(output: Path, repeat: int, serving: str) -> None:
         # A server ends its span after its answer has left; once it has answered another request, the span is there.
         for server in (transformer, predictor):
             run.is_ready(server)
-        tracing.flush()
+        provider.flush()
     for file in traces.glob("*.jsonl"):
         if not (running / file.name).exists():
             shutil.copy(file, running)

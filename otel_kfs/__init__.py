@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from otel_kfs.sending import HttpSender, KafkaSender
     from otel_kfs.sent_image import image_span
     from otel_kfs.serving import trace_model
-    from otel_kfs.tracing import configure, flush
+    from otel_kfs.telemetry.provider import configure, flush
 
 __version__ = "0.1.0"
 
@@ -46,8 +46,8 @@ _HOME = {
     "GrpcSender": "otel_kfs.grpc_sending",
     "HttpSender": "otel_kfs.sending",
     "KafkaSender": "otel_kfs.sending",
-    "configure": "otel_kfs.tracing",
-    "flush": "otel_kfs.tracing",
+    "configure": "otel_kfs.telemetry.provider",
+    "flush": "otel_kfs.telemetry.provider",
     "image_span": "otel_kfs.sent_image",
     "trace_model": "otel_kfs.serving",
 }

@@ -14,7 +14,7 @@ import orjson
 
 from otel_kfs.encodings import Encoded, Encoding
 from otel_kfs.errors import InputError, MissingExtra, SendError
-from otel_kfs.safe_tracing import SafePropagator, SafeTracerProvider
+from otel_kfs.telemetry.safe_tracer import SafePropagator, SafeTracerProvider
 
 NAME = "claim-check"
 _PREFIX = "otel-kfs/"  # of the keys, so that a lifecycle rule can tell these objects from others

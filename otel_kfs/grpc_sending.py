@@ -14,8 +14,8 @@ from otel_kfs.encodings import Encoding, v2
 from otel_kfs.errors import ConfigError, MissingExtra, SendError, TooLarge
 from otel_kfs.model_access import ModelAccess, no_tls
 from otel_kfs.model_client import SHOWN_ANSWER, megabytes
-from otel_kfs.safe_tracing import SafeTracerProvider, guard_propagator
 from otel_kfs.sending import Sender
+from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator
 
 _MAX_MESSAGE = 100_000_000  # bytes; gRPC's own limit is 4 MB, of what is received
 _COMPRESSIONS = {"gzip": 2}  # grpc.Compression's number

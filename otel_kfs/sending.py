@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic
 
-from otel_kfs import semconv, tracing
+from otel_kfs import semconv
 from otel_kfs.encodings import Encoding
 from otel_kfs.errors import SendError
 from otel_kfs.model_client import ModelClient, predict_url
 from otel_kfs.sent_image import SentImage, form, sent_image
+from otel_kfs.telemetry import provider
 
 if TYPE_CHECKING:
     import requests
@@ -111,7 +112,7 @@ class HttpSender(Sender[dict[str, Any]]):
         brings credentials, certificates, proxies.
         """
         super().__init__(run_id, encoding=encoding, compression=compression, resize=resize, cell=cell)
-        tracing.instrument_requests()
+        provider.instrument_requests()
         url = predict_url(url, model, self._form.encoding.protocol)
         self._client = ModelClient(url, host=host, timeout=timeout, session=session)
 

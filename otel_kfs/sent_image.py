@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 from opentelemetry.trace import Span
 
-from otel_kfs import encodings, semconv, tracing
+from otel_kfs import encodings, semconv
 from otel_kfs.encodings import Encoded, Encoding, resizing
 from otel_kfs.encodings.compression import compress, compressor
 from otel_kfs.errors import ConfigError, InputError
+from otel_kfs.telemetry import provider
 from otel_kfs.upload import AsyncBody, Body
 
 # The first bytes of what people send to image models, and its media type; anything else is refused before it travels.
@@ -112,7 +113,7 @@ class SentImage:
         Raises:
             InputError: the file can't be read, or is not an image.
         """
-        with tracing.tracer().start_as_current_span(semconv.ENCODE):
+        with provider.tracer().start_as_current_span(semconv.ENCODE):
             content = image if isinstance(image, bytes) else _read(image)
             media_type = _media_type(content)
             if media_type is None:
@@ -120,7 +121,7 @@ class SentImage:
                 raise InputError(f"{what} not an image; give a JPG or PNG file (or a payload with --json)")
             size = len(content)
             if self._form.resize:
-                with tracing.tracer().start_as_current_span(semconv.RESIZE):
+                with provider.tracer().start_as_current_span(semconv.RESIZE):
                     content = resizing.resized(content, self._form.resize)
                 media_type = _media_type(content) or media_type
             payload = self._compressed(self._form.encoding.encode(content, media_type))
@@ -134,7 +135,7 @@ class SentImage:
         Raises:
             InputError: the file can't be read, or is not JSON.
         """
-        with tracing.tracer().start_as_current_span(semconv.ENCODE):
+        with provider.tracer().start_as_current_span(semconv.ENCODE):
             content = payload if isinstance(payload, bytes) else _read(payload)
             try:
                 orjson.loads(content)
@@ -162,7 +163,7 @@ class SentImage:
         if not codec or self._form.compressed_later:
             return encoded.body
         self.headers = {**encoded.headers, "content-encoding": codec}
-        with tracing.tracer().start_as_current_span(semconv.COMPRESS):
+        with provider.tracer().start_as_current_span(semconv.COMPRESS):
             return compress(encoded.body, codec)
 
 
@@ -223,7 +224,7 @@ def sent_image(
         attributes[semconv.SEQUENCE] = sequence
     if warmup:
         attributes[semconv.WARMUP] = True
-    with tracing.tracer().start_as_current_span(semconv.SEND_IMAGE, attributes=attributes) as span:
+    with provider.tracer().start_as_current_span(semconv.SEND_IMAGE, attributes=attributes) as span:
         yield SentImage(span, chosen)
 
 

@@ -15,8 +15,9 @@ from opentelemetry import trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from otel_kfs import semconv, tracing
-from otel_kfs.safe_tracing import guarded
+from otel_kfs import semconv
+from otel_kfs.telemetry import provider
+from otel_kfs.telemetry.safe_tracer import guarded
 
 _PIECE = 1 << 20  # bytes that are handed to the client at a time
 
@@ -44,7 +45,7 @@ class _Upload:
 
     @guarded("the upload span")
     def _sent(self, context: Context, start: int) -> None:
-        end, tracer = time.time_ns(), tracing.tracer()
+        end, tracer = time.time_ns(), provider.tracer()
         tracer.start_span(semconv.UPLOAD, context=context, start_time=start).end(end)
         request: Any = trace.get_current_span(context)
         if request.is_recording() and getattr(request, "kind", None) is SpanKind.CLIENT:

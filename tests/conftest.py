@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import ssl
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -19,7 +22,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 pytest.register_assert_rewrite("support")
 
-from support import EXAMPLE, new_topic  # noqa: E402
+from support import EXAMPLE, HttpServer, new_topic  # noqa: E402
+
+if TYPE_CHECKING:
+    from certificates import Certificates
 
 # The example's files are scripts beside each other.
 sys.path.insert(0, str(EXAMPLE))
@@ -185,6 +191,35 @@ def mobilenet(serving: str, model: Path, cache: Path, tmp_path_factory: pytest.T
             patch.setenv("OTEL_KFS_CACHE", str(cache))
             transformer, _ = start_serving(processes, serving, folder / "traces")
         yield transformer
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority, and what it signed for servers and clients."""
+    from certificates import Certificates
+
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def https() -> Iterator[Callable[[ssl.SSLContext], HttpServer]]:
+    """Starts servers that speak TLS."""
+    with ExitStack() as stack:
+
+        def start(context: ssl.SSLContext) -> HttpServer:
+            server = HttpServer()
+            server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+            server.url = f"https://127.0.0.1:{server.port}"
+            return stack.enter_context(server.running())
+
+        yield start
+
+
+@pytest.fixture(autouse=True)
+def _requests_own_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's authorities would go before those that a test names."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,13 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Protocol
 
-from otel_kfs import semconv, tracing
+from otel_kfs import semconv
 from otel_kfs.demo import broker, example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError
 from otel_kfs.model_client import shown
 from otel_kfs.sending import HttpSender, KafkaSender
+from otel_kfs.telemetry import provider
 
 BROKER = broker.NAME
 MODEL = "mobilenet"
@@ -93,7 +94,7 @@ def demo(
                 own = topics[way.suffix]
                 bridge = _Bridge(processes, servers, own, settings, transformer, traces, way.suffix)
                 served[way.suffix] = transformer, own, bridge
-        tracing.configure("image-sender", traces_file=traces / "image-sender.jsonl")
+        provider.configure("image-sender", traces_file=traces / "image-sender.jsonl")
         run_id = uuid.uuid4().hex
         lanes = []
         for way in chosen:
@@ -122,7 +123,7 @@ def demo(
 
 
 def _flush(otlp_endpoint: str | None, say: Callable[[str], None]) -> None:
-    if not tracing.flush():
+    if not provider.flush():
         where = shown(otlp_endpoint) if otlp_endpoint else "the OTLP endpoint"  # that the environment names
         say(f"Not all spans reached {where}; the files are complete.")
 

@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from otel_kfs import __version__, semconv
-from otel_kfs.safe_tracing import SafePropagator, SafeTracer
-from otel_kfs.tracing import SCHEMA_URL
+from otel_kfs.telemetry.provider import SCHEMA_URL
+from otel_kfs.telemetry.safe_tracer import SafePropagator, SafeTracer
 
 
 class _Ids(IdGenerator):

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from otel_kfs import semconv, tracing
+from otel_kfs import semconv
 from otel_kfs.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.claim_check import ClaimStore
 from otel_kfs.errors import OtelKfsError, SendError
@@ -22,6 +22,7 @@ from otel_kfs.experiment.plan import Arrivals, OwnServers, Plan, PlannedCell
 from otel_kfs.experiment.schedule import Turn
 from otel_kfs.experiment.scheduled import Scheduled, ScheduledGrpc, ScheduledHttp, ScheduledKafka
 from otel_kfs.experiment.targets import Target, Targets, targets
+from otel_kfs.telemetry import provider
 
 if TYPE_CHECKING:
     import requests
@@ -63,13 +64,13 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None], progress: Progr
     if journal.turns:
         say(f"Going on with run {journal.run_id}: {len(journal.turns)} turns are done, {len(left)} are left")
     with journal, targets(plan, folder, journal.run_id, say) as found:
-        tracing.configure("image-sender", traces_file=folder / TRACES / "image-sender.jsonl")
+        provider.configure("image-sender", traces_file=folder / TRACES / "image-sender.jsonl")
         with lanes(plan, found, journal.run_id) as of_cell:
             seconds = _warm_up(plan, found, of_cell, progress)
             say(f"{len(left)} turns, {estimate(plan, left, seconds)}")
             _take_turns(plan, found, of_cell, left, journal, progress)
         found.settle()
-    if not tracing.flush():
+    if not provider.flush():
         say("Not all spans reached the OTLP endpoint; the files are complete.")
     return journal
 

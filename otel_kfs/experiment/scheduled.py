@@ -12,10 +12,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from otel_kfs import semconv, tracing
+from otel_kfs import semconv
 from otel_kfs.grpc_sending import GrpcSender
 from otel_kfs.sending import HttpSender, KafkaSender, Sender
 from otel_kfs.sent_image import SentImage
+from otel_kfs.telemetry import provider
 
 _due: ContextVar[int | None] = ContextVar("due", default=None)  # ns since the epoch
 
@@ -41,7 +42,7 @@ class Scheduled(Sender):
         attributes |= {semconv.RUN_ID: self.run_id, semconv.SEQUENCE: next(self._sequence)}
         if warmup:
             attributes[semconv.WARMUP] = True
-        tracer = tracing.tracer()
+        tracer = provider.tracer()
         with tracer.start_as_current_span(semconv.SEND_IMAGE, attributes=attributes, start_time=due) as span:
             tracer.start_span(semconv.LATE_START, start_time=due).end(max(due, time.time_ns()))
             yield SentImage(span, self._form)

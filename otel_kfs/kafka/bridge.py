@@ -13,7 +13,6 @@ from typing import Any
 import requests
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from otel_kfs import tracing
 from otel_kfs.errors import ConfigError, NotParked, SendError
 from otel_kfs.kafka.bridging import outcomes
 from otel_kfs.kafka.bridging.dead_letters import DeadLetters
@@ -27,6 +26,7 @@ from otel_kfs.kafka.config import consumer_config
 from otel_kfs.kafka.consumer import Consumer
 from otel_kfs.kafka.outages import Outages
 from otel_kfs.kafka.security import Refusals, accepted
+from otel_kfs.telemetry import provider
 
 __all__ = ["Answer", "Bridge"]
 
@@ -96,7 +96,7 @@ class Bridge:
             raise ConfigError(f"{dead_letter_topic} is the dead-letter topic: it can't be bridged, only redriven")
         if dead_letter_topic is None and outcomes.DEAD_LETTER in {on_refused, on_unanswered}:
             raise ConfigError("records can't be parked without a dead-letter topic; name one with --dead-letter-topic")
-        tracing.instrument_requests()
+        provider.instrument_requests()
         self._servers = bootstrap_servers
         self._topics = [dead_letter_topic] if redrive and dead_letter_topic else list(topics)
         self._room = max_in_flight or (1 if concurrency == 1 else 2 * concurrency)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from confluent_kafka import KafkaException
 
 from otel_kfs import semconv
-from otel_kfs.tracing import report_failure
+from otel_kfs.telemetry.provider import report_failure
 
 _DEFAULT_PORT = 9092  # librdkafka's, where bootstrap.servers names none
 _MOST_TOPICS = 1000  # remembered at a time

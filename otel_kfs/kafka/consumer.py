@@ -18,7 +18,7 @@ from otel_kfs.kafka.annotations import K, V
 from otel_kfs.kafka.client import configuration, poll_operation, process_operation
 from otel_kfs.kafka.delivery import Failure, mark_failed
 from otel_kfs.kafka.headers import extract_span, headers_of
-from otel_kfs.tracing import report_failure
+from otel_kfs.telemetry.provider import report_failure
 
 
 class Consumer(confluent_kafka.Consumer):

@@ -32,7 +32,7 @@ from otel_kfs.kafka import telemetry
 from otel_kfs.kafka.client import error_type, send_operation
 from otel_kfs.kafka.headers import inject, inject_alone, inject_dropped_root
 from otel_kfs.kafka.metrics import Metrics
-from otel_kfs.tracing import report_failure
+from otel_kfs.telemetry.provider import report_failure
 
 DeliveryCallback = Callable[[Any, Any], None]  # (KafkaError | None, Message)
 Failure = tuple[str, str]  # error.type and a description

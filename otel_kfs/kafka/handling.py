@@ -21,7 +21,7 @@ from otel_kfs.kafka.annotations import M, Polled, PolledAsync, Record
 from otel_kfs.kafka.client import Operation, process_operation
 from otel_kfs.kafka.delivery import mark_failed, of_record
 from otel_kfs.kafka.headers import extract_span, headers_of
-from otel_kfs.tracing import report_failure
+from otel_kfs.telemetry.provider import report_failure
 
 # A context copied once, instead of twice as by `set_span_in_context`.
 (_SPAN_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())

@@ -27,7 +27,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_kfs.kafka.foresight import ContextFields
 from otel_kfs.kafka.telemetry import carries_more
-from otel_kfs.safe_tracing import SafePropagator
+from otel_kfs.telemetry.safe_tracer import SafePropagator
 
 HeaderValue = str | bytes | None
 Headers = Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]

@@ -15,7 +15,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, TraceFlags, TracerProvider
 from otel_kfs import __version__
 from otel_kfs.kafka.foresight import ContextFields, Foreseen, Foresight, StartSpan
 from otel_kfs.kafka.metrics import Metrics
-from otel_kfs.tracing import SCHEMA_URL, report_failure
+from otel_kfs.telemetry.provider import SCHEMA_URL, report_failure
 
 SCOPE = "otel_kfs.kafka"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
-from otel_kfs import safe_tracing
-from otel_kfs.safe_tracing import guard_end, guard_propagator, guarded
+from otel_kfs.telemetry import safe_tracer
+from otel_kfs.telemetry.safe_tracer import guard_end, guard_propagator, guarded
 
 __all__ = ["SafeTracerProvider", "guard_propagator", "guard_span", "guarded", "is_news"]
 
@@ -66,7 +66,7 @@ def guard_span(span: Any) -> None:
     guard_end(span)
 
 
-class SafeTracerProvider(safe_tracing.SafeTracerProvider):
+class SafeTracerProvider(safe_tracer.SafeTracerProvider):
     """The same for a server's spans, of which an exception marks the lowest alone."""
 
     guard = staticmethod(guard_span)

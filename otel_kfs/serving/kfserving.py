@@ -16,8 +16,8 @@ from otel_kfs.serving import incoming
 from otel_kfs.serving.guard import SafeTracerProvider, guard_propagator, guard_span, guarded, record_once
 from otel_kfs.serving.imports import when_imported
 from otel_kfs.serving.kfserving_stop import stop_gently
-from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import received, role_of, trace_steps, untrace_all, use_provider
+from otel_kfs.telemetry.patches import Patches
 
 _server = Patches()  # what makes requests spans
 _registry = Patches()  # what makes models traced when a server gets them

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 from weakref import WeakSet
 
 from otel_kfs.serving.guard import guarded
-from otel_kfs.serving.patches import Patches
-from otel_kfs.tracing import exit_at_sigterm
+from otel_kfs.telemetry.patches import Patches
+from otel_kfs.telemetry.provider import exit_at_sigterm
 
 _LIMIT_SECONDS = 10.0  # for what is under way
 _LOOK_SECONDS = 0.02

@@ -15,9 +15,10 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode, Tracer, TracerProvider, set_span_in_context
 
-from otel_kfs import semconv, tracing
+from otel_kfs import semconv
 from otel_kfs.serving.guard import guarded, is_news
-from otel_kfs.tracing import report_failure
+from otel_kfs.telemetry import provider as telemetry_provider
+from otel_kfs.telemetry.provider import report_failure, tracer_of
 
 # When the body of the request that is being served was complete (ns since the epoch): where `decode` starts.
 _body_complete: ContextVar[int | None] = ContextVar("otel_kfs_body_complete", default=None)
@@ -31,12 +32,12 @@ _models: list[weakref.ref[Any]] = []
 def use_provider(provider: TracerProvider | None) -> None:
     """Send the spans of steps to this provider from now on; None: to the global one."""
     global _tracer  # noqa: PLW0603 - a process has one server
-    _tracer = None if provider is None else tracing.tracer_of(provider)
+    _tracer = None if provider is None else tracer_of(provider)
 
 
 def tracer() -> Tracer:
     """The tracer of a request's steps."""
-    return _tracer or tracing.tracer()
+    return _tracer or telemetry_provider.tracer()
 
 
 @guarded("the receive span")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from otel_kfs import tracing
 from otel_kfs.demo import run
+from otel_kfs.telemetry import provider
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from otel_kfs.demo import run
 def test_spans_that_did_not_arrive_are_named_with_an_endpoint_that_keeps_its_secrets(
     monkeypatch, flushed, endpoint, said
 ):
-    monkeypatch.setattr(tracing, "flush", lambda: flushed)
+    monkeypatch.setattr(provider, "flush", lambda: flushed)
     heard = []
     run._flush(endpoint, heard.append)
     assert heard == said

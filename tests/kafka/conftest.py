@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support import HttpServer, wait_until
 
-from otel_kfs import safe_tracing
 from otel_kfs.kafka import Bridge, Consumer, Producer, telemetry
+from otel_kfs.telemetry import safe_tracer
 
 GROUP = "a group"
 
@@ -57,7 +57,7 @@ def fetch(broker: str) -> Callable[..., list[Any]]:
 @pytest.fixture(autouse=True)
 def _failures_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test hears of the first failure, which is logged once in a process."""
-    monkeypatch.setattr(safe_tracing, "_failed", set())
+    monkeypatch.setattr(safe_tracer, "_failed", set())
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_a_failure_is_logged_with_its_traceback_and_once(use, caplog):
     for _ in range(5):
         producer.produce("t", b"1")
     producer.flush()
-    (entry,) = [record for record in caplog.records if record.name == "otel_kfs.safe_tracing"]
+    (entry,) = [record for record in caplog.records if record.name == "otel_kfs.telemetry.safe_tracer"]
     assert (entry.levelno, entry.exc_info[0]) == (logging.ERROR, Broken)
 
 

@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otel_kfs.kafka import headers, telemetry
 from otel_kfs.kafka.client import client_attributes, send_operation
-from otel_kfs.safe_tracing import SafePropagator
+from otel_kfs.telemetry.safe_tracer import SafePropagator
 
 pytestmark = pytest.mark.kafka
 

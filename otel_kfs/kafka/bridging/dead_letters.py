@@ -18,12 +18,13 @@ from confluent_kafka import KafkaError, KafkaException
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind
 
-from otel_kfs import semconv, tracing
+from otel_kfs import semconv
 from otel_kfs.errors import NotParked, SendError
 from otel_kfs.kafka.config import MAX_RECORD_BYTES, producer_config
 from otel_kfs.kafka.headers import extract_span, headers_of, inject
 from otel_kfs.kafka.producer import Producer
 from otel_kfs.kafka.security import Refusals, accepted
+from otel_kfs.telemetry import provider
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class DeadLetters:
             ConfigError: the broker refuses the producer's certificate or login.
         """
         headers = self._headers(record, was, error, attempt)
-        with tracing.tracer().start_as_current_span(
+        with provider.tracer().start_as_current_span(
             semconv.send(self.topic),
             kind=SpanKind.PRODUCER,
             attributes={

@@ -9,12 +9,12 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
 
-from otel_kfs import tracing
 from otel_kfs.serving.guard import guard_propagator, guarded
 from otel_kfs.serving.imports import when_imported
 from otel_kfs.serving.kserve import grpc, http
-from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import role_of, trace_steps, untrace_all, use_provider
+from otel_kfs.telemetry import provider as telemetry_provider
+from otel_kfs.telemetry.patches import Patches
 
 _servers = Patches()  # what makes requests spans
 _registry = Patches()  # what makes models traced when a server gets them
@@ -41,7 +41,7 @@ class _ForWorkers:
         self.role = role
 
     def __reduce__(self) -> Any:
-        return _in_worker, (self.role, tracing.configured)
+        return _in_worker, (self.role, telemetry_provider.configured)
 
 
 @guarded("a worker process")
@@ -50,7 +50,7 @@ def _in_worker(role: str | None, configured: tuple[str | None, str | None] | Non
     from kserve.protocol.rest.server import RESTServer
 
     if configured is not None:
-        tracing.configure(configured[0], traces_file=configured[1])
+        telemetry_provider.configure(configured[0], traces_file=configured[1])
     if not _workers.active:
         original = RESTServer.create_application
 

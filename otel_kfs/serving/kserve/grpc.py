@@ -19,9 +19,9 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from otel_kfs import semconv
 from otel_kfs.serving.guard import guard_span, guarded, is_news
-from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import Current, received, tracer
-from otel_kfs.tracing import report_failure
+from otel_kfs.telemetry.patches import Patches
+from otel_kfs.telemetry.provider import report_failure
 
 METHOD = "inference.GRPCInferenceService/ModelInfer"
 _NOT_TRACED = {

@@ -18,8 +18,8 @@ from opentelemetry.trace import TracerProvider
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import incoming
 from otel_kfs.serving.guard import SafeTracerProvider, guard_span, guarded, record_once
-from otel_kfs.serving.patches import Patches
 from otel_kfs.serving.steps import received
+from otel_kfs.telemetry.patches import Patches
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support import HttpServer, start
 
-from otel_kfs import safe_tracing
-from otel_kfs.redaction_instrumentor import RedactionInstrumentor
+from otel_kfs.telemetry import safe_tracer
+from otel_kfs.telemetry.redaction_instrumentor import RedactionInstrumentor
 
 SECRET = "http://me:s@host/?token=s"
 CLEAN = "http://host/?token=REDACTED"
@@ -101,7 +101,7 @@ def test_what_an_exporter_raises_and_returns_is_its_own(provider):
 
 
 def test_a_span_beyond_redaction_is_lost_rather_than_told_and_said_once(provider, caplog, monkeypatch):
-    monkeypatch.setattr(safe_tracing, "_failed", set())
+    monkeypatch.setattr(safe_tracer, "_failed", set())
     exporter = Strange()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     RedactionInstrumentor().instrument(tracer_provider=provider)
@@ -113,7 +113,7 @@ def test_a_span_beyond_redaction_is_lost_rather_than_told_and_said_once(provider
 
 
 def test_an_exporter_that_can_not_be_wrapped_breaks_nothing(provider, caplog, monkeypatch):
-    monkeypatch.setattr(safe_tracing, "_failed", set())
+    monkeypatch.setattr(safe_tracer, "_failed", set())
 
     class Closed:
         __slots__ = ()

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from otel_kfs.redaction import without_secrets
+from otel_kfs.telemetry.redaction import without_secrets
 
 _log = logging.getLogger(__name__)
 

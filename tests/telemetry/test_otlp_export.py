@@ -15,10 +15,10 @@ SECRET = "c2VjcmV0LW90bHAtdG9rZW4"
 
 ONE_SPAN = """
 import otel_kfs
-from otel_kfs import tracing
+from otel_kfs.telemetry import provider
 
 otel_kfs.configure("sender")
-tracing.tracer().start_span("a span").end()
+provider.tracer().start_span("a span").end()
 print(otel_kfs.flush())
 """
 

@@ -16,8 +16,8 @@ from opentelemetry.instrumentation.utils import unwrap
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_kfs import tracing
-from otel_kfs.redaction import without_secrets
+from otel_kfs.telemetry.provider import report_failure
+from otel_kfs.telemetry.redaction import without_secrets
 
 _WHAT = "taking secrets out of spans"
 
@@ -69,7 +69,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except Exception:  # noqa: BLE001
-        tracing.report_failure(_WHAT)
+        report_failure(_WHAT)
 
 
 def _redacted(

@@ -5,7 +5,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
-from otel_kfs.redaction import text, without_secrets
+from otel_kfs.telemetry.redaction import text, without_secrets
 
 CONTEXT = SpanContext(1, 2, False)
 RESOURCE = Resource({"service.name": "s"})

@@ -13,9 +13,10 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from support import JPG, HttpServer, run_python
 
 import otel_kfs
-from otel_kfs import safe_tracing, tracing
 from otel_kfs.errors import InputError, SendError
 from otel_kfs.exec.spans import Spans, headers
+from otel_kfs.telemetry import provider as telemetry_provider
+from otel_kfs.telemetry import safe_tracer
 
 
 def fail(*_, **__):
@@ -53,8 +54,8 @@ def use(monkeypatch, processor=None, sampler=ALWAYS_ON, propagator=None):
         provider.add_span_processor(processor)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", propagator or propagate.get_global_textmap())
-    monkeypatch.setattr(safe_tracing, "_failed", set())
-    tracing.tracer.cache_clear()
+    monkeypatch.setattr(safe_tracer, "_failed", set())
+    telemetry_provider.tracer.cache_clear()
     RequestsInstrumentor().uninstrument()
 
 
@@ -62,7 +63,7 @@ def use(monkeypatch, processor=None, sampler=ALWAYS_ON, propagator=None):
 def restored():
     """What was set up before the test is so after it."""
     yield
-    tracing.tracer.cache_clear()
+    telemetry_provider.tracer.cache_clear()
     RequestsInstrumentor().uninstrument()
 
 
@@ -161,7 +162,7 @@ def test_the_user_s_exception_is_the_one_that_is_raised(broken, server):
 
 
 def test_an_exception_that_can_t_be_written_down_passes_unchanged(spans, caplog, monkeypatch):
-    monkeypatch.setattr(safe_tracing, "_failed", set())
+    monkeypatch.setattr(safe_tracer, "_failed", set())
 
     class Mute(Exception):
         def __str__(self):
@@ -188,8 +189,10 @@ def test_a_second_part_that_fails_is_logged_too(restored, server, caplog, monkey
 def test_spans_of_a_healthy_tracer_are_what_the_sdk_makes(restored, monkeypatch):
     exporter = InMemorySpanExporter()
     use(monkeypatch, SimpleSpanProcessor(exporter))
-    sdk = trace.get_tracer_provider().get_tracer("otel_kfs", otel_kfs.__version__, schema_url=tracing.SCHEMA_URL)
-    for tracer in (sdk, tracing.tracer()):
+    sdk = trace.get_tracer_provider().get_tracer(
+        "otel_kfs", otel_kfs.__version__, schema_url=telemetry_provider.SCHEMA_URL
+    )
+    for tracer in (sdk, telemetry_provider.tracer()):
         with pytest.raises(ZeroDivisionError), tracer.start_as_current_span("a", attributes={"b": 1}):
             raise ZeroDivisionError("c")
         with tracer.start_as_current_span("d", end_on_exit=False) as span:

@@ -13,8 +13,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from support import HttpServer, read_traces, run_python, start_python
 
 import otel_kfs
-from otel_kfs import configure, flush, tracing
+from otel_kfs import configure, flush
 from otel_kfs.errors import ConfigError
+from otel_kfs.telemetry import provider
 
 WORK = """
 import otel_kfs
@@ -122,7 +123,7 @@ def test_otlp_is_posted_as_protobuf_to_v1_traces():
 def test_a_file_in_a_folder_that_can_t_be_is_answered_in_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError) as raised:
-        tracing._provider("a-service", tmp_path / "file" / "spans.jsonl")
+        provider._provider("a-service", tmp_path / "file" / "spans.jsonl")
     assert str(raised.value) == (
         f"can't write traces to {tmp_path}/file/spans.jsonl: File exists; choose another --traces-file"
     )
@@ -130,7 +131,7 @@ def test_a_file_in_a_folder_that_can_t_be_is_answered_in_one_line(tmp_path):
 
 def test_a_folder_in_the_place_of_the_file_is_answered_in_one_line(tmp_path):
     with pytest.raises(ConfigError) as raised:
-        tracing._provider("a-service", tmp_path)
+        provider._provider("a-service", tmp_path)
     assert str(raised.value) == f"can't write traces to {tmp_path}: Is a directory; choose another --traces-file"
 
 
@@ -166,17 +167,17 @@ def test_flushing_without_a_provider_is_harmless():
 
 def test_the_tracer_may_be_asked_for_from_any_thread(spans):
     seen = []
-    thread = threading.Thread(target=lambda: seen.append(tracing.tracer()))
+    thread = threading.Thread(target=lambda: seen.append(provider.tracer()))
     thread.start()
     thread.join()
-    assert seen == [tracing.tracer()]
+    assert seen == [provider.tracer()]
     assert flush()
 
 
 def test_spans_name_the_package_its_version_and_their_conventions(spans):
     own, exporter = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
     own.add_span_processor(SimpleSpanProcessor(exporter))
-    for tracer in (tracing.tracer(), tracing.tracer_of(own)):
+    for tracer in (provider.tracer(), provider.tracer_of(own)):
         tracer.start_span("a span").end()
     found = [span.instrumentation_scope for span in spans.get_finished_spans() + exporter.get_finished_spans()]
     scope = InstrumentationScope("otel_kfs", otel_kfs.__version__, "https://opentelemetry.io/schemas/1.44.0")

@@ -27,12 +27,12 @@ from opentelemetry import trace
 
 from otel_kfs import __version__, semconv
 from otel_kfs.errors import ConfigError
-from otel_kfs.safe_tracing import SafeTracerProvider, guard_propagator, report_failure
+from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator, report_failure
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from otel_kfs.exporting import Export
+    from otel_kfs.telemetry.exporter import Export
 
 __all__ = ["SCHEMA_URL", "configure", "flush", "instrument_requests", "report_failure", "tracer", "tracer_of"]
 
@@ -117,7 +117,7 @@ def _provider(service_name: str | None, traces_file: str | os.PathLike[str] | No
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    from otel_kfs.exporting import Batches
+    from otel_kfs.telemetry.exporter import Batches
 
     attributes: dict[str, str | int] = {semconv.HOST_NAME: os.uname().nodename, semconv.PROCESS_PID: os.getpid()}
     if service_name and not os.environ.get("OTEL_SERVICE_NAME"):
@@ -155,7 +155,7 @@ def _forked(provider: TracerProvider) -> None:
 def _file_export(path: Path) -> Export:
     from opentelemetry.exporter.otlp.json.file import FileSpanExporter
 
-    from otel_kfs.exporting import Export
+    from otel_kfs.telemetry.exporter import Export
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ class _WholeLines(io.TextIOBase):
 
 def _environment_exports() -> list[Export]:
     """The exporters that OTEL_TRACES_EXPORTER names, as the SDK's own auto-configuration would choose them."""
-    from otel_kfs.exporting import Export
+    from otel_kfs.telemetry.exporter import Export
 
     exports = []
     for name in filter(None, map(str.strip, os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(","))):
