@@ -35,9 +35,9 @@ import mobilenet  # noqa: E402
 from fast_requests import inflate  # noqa: E402
 from pictures import pictures  # noqa: E402
 
-from otel_kfs.encodings import named  # noqa: E402
-from otel_kfs.encodings.compression import CODECS, compress  # noqa: E402
-from otel_kfs.encodings.resizing import resized  # noqa: E402
+from otel_kfs.client.encodings import named  # noqa: E402
+from otel_kfs.client.encodings.compression import CODECS, compress  # noqa: E402
+from otel_kfs.client.encodings.resizing import resized  # noqa: E402
 
 Cases = dict[str, Callable[[], Any]]
 SMALLEST = (mobilenet.SIDE, mobilenet.SIDE)

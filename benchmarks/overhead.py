@@ -67,7 +67,7 @@ KAFKA_SENDER = """
 import base64, sys, time
 import confluent_kafka, orjson
 import otel_kfs
-from otel_kfs.kafka.config import producer_config
+from otel_kfs.client.kafka_access.kafka_settings import producer_config
 servers, traced = sys.argv[1:]
 otel_kfs.configure("image-sender")
 sender = otel_kfs.KafkaSender(servers, traced)
@@ -92,8 +92,8 @@ import confluent_kafka, orjson, requests
 import otel_kfs
 from otel_kfs.demo.broker import CONSUMER_SETTINGS
 from otel_kfs.kafka import Consumer, process
-from otel_kfs.kafka.config import consumer_config
-from otel_kfs.model_client import ModelClient, predict_url
+from otel_kfs.client.kafka_access.kafka_settings import consumer_config
+from otel_kfs.client.model_client import ModelClient, predict_url
 servers, url, traced, plain = sys.argv[1:]
 otel_kfs.configure("kafka-bridge")
 otel_kfs.telemetry.provider.instrument_requests()

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from otel_kfs import sending
+from otel_kfs.client import senders
 from otel_kfs.demo import broker, example, run
 from otel_kfs.demo.processes import Processes, python
 from otel_kfs.output import progress
@@ -37,12 +37,12 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True)
     measure(options.output, options.repeat, example.serving(options.serving))
-    for senders, title in (
+    for clients, title in (
         ("traces", "curl and the console producer"),
         ("running", "a Kafka client that runs already"),
     ):
         print(f"\n=== {title} ===\n", flush=True)
-        subprocess.run([*CLI, "tables", "--trace-query", str(options.output / senders)], check=True)
+        subprocess.run([*CLI, "tables", "--trace-query", str(options.output / clients)], check=True)
 
 
 def measure(output: Path, repeat: int, serving: str) -> None:
@@ -54,7 +54,7 @@ def measure(output: Path, repeat: int, serving: str) -> None:
     payloads = []
     for picture in example.make_pictures(print):
         payloads.append(output / f"{picture.stem}.json")
-        payloads[-1].write_bytes(sending.encode_image(picture.read_bytes()))
+        payloads[-1].write_bytes(senders.encode_image(picture.read_bytes()))
 
     with services.kafka() as kafka, Processes(output / "logs") as processes:
         broker.create_topic(kafka.bootstrap_servers, run.MODEL)
@@ -64,8 +64,8 @@ def measure(output: Path, repeat: int, serving: str) -> None:
 
         # The servers' first requests and the bridge's first fetch pay for caches and connections.
         provider.configure("image-sender", traces_file=running / "image-sender.jsonl")
-        http = sending.HttpSender(url)
-        topic = sending.KafkaSender(kafka.bootstrap_servers, run.MODEL)
+        http = senders.HttpSender(url)
+        topic = senders.KafkaSender(kafka.bootstrap_servers, run.MODEL)
         offset = 0
         for payload in payloads * run.WARMUPS:
             http.send_json(payload, warmup=True)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from otel_kfs import kafka
-    from otel_kfs.claim_check import ClaimStore
-    from otel_kfs.grpc_sending import GrpcSender
-    from otel_kfs.sending import HttpSender, KafkaSender
-    from otel_kfs.sent_image import image_span
+    from otel_kfs.client.claim_check import ClaimStore
+    from otel_kfs.client.grpc_sender import GrpcSender
+    from otel_kfs.client.image_span import image_span
+    from otel_kfs.client.senders import HttpSender, KafkaSender
     from otel_kfs.serving import trace_model
     from otel_kfs.telemetry.provider import configure, flush
 
@@ -42,13 +42,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "ClaimStore": "otel_kfs.claim_check",
-    "GrpcSender": "otel_kfs.grpc_sending",
-    "HttpSender": "otel_kfs.sending",
-    "KafkaSender": "otel_kfs.sending",
+    "ClaimStore": "otel_kfs.client.claim_check",
+    "GrpcSender": "otel_kfs.client.grpc_sender",
+    "HttpSender": "otel_kfs.client.senders",
+    "KafkaSender": "otel_kfs.client.senders",
     "configure": "otel_kfs.telemetry.provider",
     "flush": "otel_kfs.telemetry.provider",
-    "image_span": "otel_kfs.sent_image",
+    "image_span": "otel_kfs.client.image_span",
     "trace_model": "otel_kfs.serving",
 }
 

@@ -7,11 +7,12 @@ import os
 import shutil
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -22,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 pytest.register_assert_rewrite("support")
 
-from support import EXAMPLE, HttpServer, new_topic  # noqa: E402
+from support import EXAMPLE, HttpServer, new_topic, wait_until  # noqa: E402
 
 if TYPE_CHECKING:
     from certificates import Certificates
@@ -60,7 +61,12 @@ REQUIRED = frozenset(filter(None, os.environ.get("OTEL_KFS_TESTS_REQUIRED", "").
 
 
 # Folders whose modules import a marker's libraries at their top: without them, nothing in there can be collected.
-FOLDERS = {Path(__file__).parent / "kafka": "kafka", Path(__file__).parent / "examples": "model"}
+FOLDERS = {
+    Path(__file__).parent / "kafka": "kafka",
+    Path(__file__).parent / "bridge": "kafka",
+    Path(__file__).parent / "client" / "kafka_access": "kafka",
+    Path(__file__).parent / "examples": "model",
+}
 
 
 def missing(marker: str) -> str:
@@ -229,3 +235,102 @@ def _away_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OTEL_") and name not in {"OTEL_KFS_TESTS_REQUIRED", "OTEL_KFS_CACHE"}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _failures_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test hears of the first failure, which is logged once in a process."""
+    from otel_kfs.telemetry import safe_tracer
+
+    monkeypatch.setattr(safe_tracer, "_failed", set())
+
+
+@pytest.fixture
+def use() -> Iterator[Callable[..., InMemorySpanExporter]]:
+    """Lets the Kafka clients use a tracer provider with these settings; returns where their spans end up."""
+    from otel_kfs.kafka import telemetry
+
+    first = telemetry.current
+
+    def use_(*, processor: Any = None, meter_provider: Any = None, **settings: Any) -> InMemorySpanExporter:
+        exporter = InMemorySpanExporter()
+        provider = TracerProvider(shutdown_on_exit=False, **settings)
+        provider.add_span_processor(processor or SimpleSpanProcessor(exporter))
+        telemetry.use(telemetry.Telemetry(provider, meter_provider))
+        return exporter
+
+    yield use_
+    telemetry.use(first)
+
+
+@pytest.fixture
+def measured(use: Callable[..., InMemorySpanExporter]) -> Callable[[], dict[str, Any]]:
+    """Turns metrics on; returns what reads them: each metric's data by its name."""
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    use(meter_provider=provider)
+
+    def read() -> dict[str, Any]:
+        data = reader.get_metrics_data()
+        scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics] if data else []
+        return {metric.name: metric for scope in scopes for metric in scope.metrics}
+
+    return read
+
+
+@pytest.fixture
+def fetch(broker: str) -> Callable[..., list[Any]]:
+    """The first `count` records of a topic, read by confluent_kafka's own consumer: it makes no spans."""
+
+    import confluent_kafka
+
+    def fetch_(topic: str, count: int = 1) -> list[Any]:
+        consumer = confluent_kafka.Consumer({"bootstrap.servers": broker, "group.id": "g", "fetch.wait.max.ms": 10})
+        consumer.assign([confluent_kafka.TopicPartition(topic, 0, 0)])
+        records: list[Any] = []
+        wait_until(
+            f"{count} records of {topic}",
+            lambda: len(records) >= count or records.extend(consumer.consume(count - len(records), 0.2)),
+        )
+        consumer.close()
+        return records
+
+    return fetch_
+
+
+@pytest.fixture
+def send(broker: str, topic: str) -> Callable[..., None]:
+    """Sends values to the test's topic, in a trace each."""
+    from otel_kfs.kafka import Producer
+
+    producer = Producer({"bootstrap.servers": broker})
+
+    def send_(*values: bytes | None, **more: Any) -> None:
+        for value in values:
+            producer.produce(topic, value, **more)
+        producer.flush()
+
+    return send_
+
+
+@pytest.fixture
+def send_raw(broker: str, topic: str) -> Callable[..., None]:
+    """Sends a value with just these headers to the test's topic."""
+    import confluent_kafka
+
+    producer = confluent_kafka.Producer({"bootstrap.servers": broker})
+
+    def send_(value: bytes | None, headers: Mapping[str, Any]) -> None:
+        producer.produce(topic, value, headers=dict(headers))
+        producer.flush()
+
+    return send_
+
+
+@pytest.fixture
+def group() -> str:
+    """A consumer group, the test's own."""
+    return f"g-{uuid.uuid4().hex[:8]}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from otel_kfs.grpc_sending import _libraries
+from otel_kfs.client.grpc_sender import _libraries
 
 
 class Servicer:

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from otel_kfs.model_access import ModelAccess
+    from otel_kfs.client.model_access import ModelAccess
 
 _MODEL_ACCESS = (
     ("--model-ca", "OTEL_KFS_MODEL_CA", "Authorities to trust by TLS, in PEM; left out, the usual ones."),
@@ -38,7 +38,7 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
         **kwargs: Any,
     ) -> None:
         def access() -> ModelAccess:
-            from otel_kfs.model_access import ModelAccess
+            from otel_kfs.client.model_access import ModelAccess
 
             return ModelAccess(ca=model_ca, cert=model_cert, key=model_key, token_file=model_token_file)
 
@@ -77,13 +77,13 @@ def quiet_grpc() -> None:
 
 def accepted(file: str | None) -> AbstractContextManager[None]:
     """Around the making of a Kafka client: what librdkafka says against its settings, from `file` too, in a line."""
-    from otel_kfs.kafka.security import accepted
+    from otel_kfs.client.kafka_access.kafka_security import accepted
 
     return accepted(file or "the settings")
 
 
 def properties(file: str | None) -> dict[str, str]:
     """The settings in a file in Kafka's properties format; none without a file."""
-    from otel_kfs.kafka.config import read_properties
+    from otel_kfs.client.kafka_access.kafka_settings import read_properties
 
     return read_properties(file) if file else {}

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import otel_kfs
-from otel_kfs import encodings
-from otel_kfs.claim_check import NAME as CLAIM_CHECK
-from otel_kfs.claim_check import ClaimStore
 from otel_kfs.cli.group import SIGTERM_EXIT
 from otel_kfs.cli.lines import say
 from otel_kfs.cli.options import accepted, given_model_access, model_access, properties, quiet_grpc
 from otel_kfs.cli.stopping import Stopping
-from otel_kfs.encodings.compression import CODECS
+from otel_kfs.client import encodings
+from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
+from otel_kfs.client.claim_check import ClaimStore
+from otel_kfs.client.encodings.compression import CODECS
 from otel_kfs.output import progress
 
 if TYPE_CHECKING:
-    from otel_kfs.model_access import ModelAccess
+    from otel_kfs.client.model_access import ModelAccess
 
 
 @click.command(
@@ -105,8 +105,8 @@ def send(  # noqa: PLR0912 - a branch a transport
     Spans go where the standard OTEL_* variables say, or to --traces-file. Files after the options are of the kind given
     last (`--image *.jpg`).
     """
-    from otel_kfs.grpc_sending import GrpcSender, is_encrypted
-    from otel_kfs.sending import HttpSender, KafkaSender, Sender
+    from otel_kfs.client.grpc_sender import GrpcSender, is_encrypted
+    from otel_kfs.client.senders import HttpSender, KafkaSender, Sender
 
     if payloads and not images:
         payloads += more_files

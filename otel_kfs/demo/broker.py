@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES
 from otel_kfs.demo.processes import Processes, free_port
 from otel_kfs.errors import DemoError, MissingExtra
-from otel_kfs.kafka.config import MAX_RECORD_BYTES
 
 NAME = "Tansu"
 

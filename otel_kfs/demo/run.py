@@ -17,11 +17,11 @@ from subprocess import Popen
 from typing import Protocol
 
 from otel_kfs import semconv
+from otel_kfs.client.model_client import shown
+from otel_kfs.client.senders import HttpSender, KafkaSender
 from otel_kfs.demo import broker, example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError
-from otel_kfs.model_client import shown
-from otel_kfs.sending import HttpSender, KafkaSender
 from otel_kfs.telemetry import provider
 
 BROKER = broker.NAME

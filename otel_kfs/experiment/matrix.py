@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from otel_kfs import encodings, semconv
-from otel_kfs.claim_check import NAME as CLAIM_CHECK
+from otel_kfs import semconv
+from otel_kfs.client import encodings
+from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
+from otel_kfs.client.encodings.compression import CODECS
+from otel_kfs.client.grpc_sender import is_encrypted
 from otel_kfs.demo import example
-from otel_kfs.encodings.compression import CODECS
 from otel_kfs.experiment.checking import Check, Rule, anything, flag, number, one_of, or_none, setting, shown
 from otel_kfs.experiment.plan import PlannedCell, Servers
-from otel_kfs.grpc_sending import is_encrypted
 
 TRANSPORTS = (semconv.HTTP, semconv.KAFKA, semconv.GRPC)
 ENCODINGS = (*encodings.NAMES, CLAIM_CHECK)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from otel_kfs import semconv
-from otel_kfs.claim_check import NAME as CLAIM_CHECK
-from otel_kfs.claim_check import ClaimStore
+from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
+from otel_kfs.client.claim_check import ClaimStore
 from otel_kfs.errors import OtelKfsError, SendError
 from otel_kfs.experiment import arrivals, schedule
 from otel_kfs.experiment.journal import TRACES, Done, Journal, done
@@ -27,7 +27,7 @@ from otel_kfs.telemetry import provider
 if TYPE_CHECKING:
     import requests
 
-    from otel_kfs.model_access import ModelAccess
+    from otel_kfs.client.model_access import ModelAccess
 
 _LEAD_SECONDS = 0.05  # from a stage's start to its first image, for its threads to be there
 _GRACE_SECONDS = 5.0  # for images under way, when the run is stopped
@@ -172,7 +172,7 @@ def lanes(plan: Plan, found: Targets, run_id: str) -> Iterator[dict[PlannedCell,
 
 
 def _access(own: OwnServers) -> ModelAccess:
-    from otel_kfs.model_access import ModelAccess
+    from otel_kfs.client.model_access import ModelAccess
 
     return ModelAccess(ca=own.ca, cert=own.cert, key=own.key, token_file=own.token_file)
 
@@ -187,8 +187,8 @@ def _session(own: OwnServers, *, keep_alive: bool) -> requests.Session:
 
 
 def _kafka_sender(plan: Plan, cell: PlannedCell, own: OwnServers, sending: dict[str, Any]) -> ScheduledKafka:
-    from otel_kfs.kafka.config import read_properties
-    from otel_kfs.kafka.security import accepted
+    from otel_kfs.client.kafka_access.kafka_security import accepted
+    from otel_kfs.client.kafka_access.kafka_settings import read_properties
 
     settings = {**(read_properties(own.producer_config) if own.producer_config else {}), **dict(cell.kafka)}
     with accepted(f"{plan.file}: {cell.name}"):

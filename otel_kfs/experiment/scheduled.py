@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from otel_kfs import semconv
-from otel_kfs.grpc_sending import GrpcSender
-from otel_kfs.sending import HttpSender, KafkaSender, Sender
-from otel_kfs.sent_image import SentImage
+from otel_kfs.client.grpc_sender import GrpcSender
+from otel_kfs.client.image_span import SentImage
+from otel_kfs.client.senders import HttpSender, KafkaSender, Sender
 from otel_kfs.telemetry import provider
 
 _due: ContextVar[int | None] = ContextVar("due", default=None)  # ns since the epoch

@@ -15,7 +15,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from otel_kfs import semconv
-from otel_kfs.claim_check import NAME as CLAIM_CHECK
+from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.demo import example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError, SendError

@@ -13,6 +13,9 @@ from typing import Any
 import requests
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
+from otel_kfs.client.kafka_access.kafka_settings import consumer_config
+from otel_kfs.client.outage_log import Outages
 from otel_kfs.errors import ConfigError, NotParked, SendError
 from otel_kfs.kafka.bridging import outcomes
 from otel_kfs.kafka.bridging.dead_letters import DeadLetters
@@ -22,10 +25,7 @@ from otel_kfs.kafka.bridging.outcomes import Answer, Policy, Tally
 from otel_kfs.kafka.bridging.redrive import Redrive
 from otel_kfs.kafka.bridging.retries import Abandoned, Limits
 from otel_kfs.kafka.bridging.workers import Workers
-from otel_kfs.kafka.config import consumer_config
 from otel_kfs.kafka.consumer import Consumer
-from otel_kfs.kafka.outages import Outages
-from otel_kfs.kafka.security import Refusals, accepted
 from otel_kfs.telemetry import provider
 
 __all__ = ["Answer", "Bridge"]

@@ -119,7 +119,7 @@ def containers(node: Any) -> Iterator[dict[str, Any]]:
 def max_record_bytes() -> int:
     """What otel-kfs's own Kafka clients let through."""
     pytest.importorskip("confluent_kafka")
-    from otel_kfs.kafka.config import MAX_RECORD_BYTES
+    from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES
 
     return MAX_RECORD_BYTES
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from otel_kfs.client.model_client import ModelClient, predict_url
 from otel_kfs.errors import SendError
-from otel_kfs.model_client import ModelClient, predict_url
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(120)]
 

@@ -52,7 +52,7 @@ def test_after_kill_9_every_record_is_answered_and_repeats_are_marked(kafka, mod
 SENDER = """
 import sys
 import otel_kfs
-from otel_kfs.sent_image import image_span
+from otel_kfs.client.image_span import image_span
 otel_kfs.configure("image-sender", traces_file="traces/sender.jsonl")
 producer = otel_kfs.kafka.Producer({"bootstrap.servers": %r})
 for number in range(%d):

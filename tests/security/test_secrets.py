@@ -175,7 +175,7 @@ def test_debug_logging_of_otel_kfs_itself(model):
     """urllib3's own debug log shows paths with their queries: it is not ours to change, and off unless asked for."""
     script = f"""
 import logging, otel_kfs
-from otel_kfs.model_access import model_session
+from otel_kfs.client.model_access import model_session
 logging.basicConfig(level=logging.DEBUG)
 logging.getLogger("urllib3").setLevel(logging.INFO)
 otel_kfs.configure("s", traces_file="debug.jsonl")

@@ -201,8 +201,8 @@ def send(address: str, topic: str, file: str) -> subprocess.CompletedProcess[str
 
 @pytest.mark.parametrize("client", GOOD.values(), ids=GOOD.keys())
 def test_send_delivers_and_producer_and_consumer_read_the_same_file(kafka, certificates, topic, client):
+    from otel_kfs.client.kafka_access.kafka_settings import read_properties
     from otel_kfs.kafka import Consumer, Producer
-    from otel_kfs.kafka.config import read_properties
 
     file, address = client.file(certificates), kafka.addresses[client.listener]
     done = send(address, topic, file)
@@ -256,7 +256,7 @@ def test_the_bridge_names_a_refusal_in_one_line(kafka, certificates, topic, clie
 
 def test_librdkafkas_debug_log_holds_no_password(kafka, certificates, topic, caplog):
     from otel_kfs import KafkaSender
-    from otel_kfs.kafka.config import read_properties
+    from otel_kfs.client.kafka_access.kafka_settings import read_properties
 
     caplog.set_level(logging.DEBUG)
     for name in ("SCRAM, librdkafka's", "PLAIN, JAAS", "mutual TLS, PKCS #12"):

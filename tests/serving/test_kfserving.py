@@ -3,8 +3,8 @@
 import pytest
 from contract import EXPORT, INSTRUMENTED, Contract, running
 
+from otel_kfs.client.model_client import ModelClient, predict_url
 from otel_kfs.errors import TooLarge
-from otel_kfs.model_client import ModelClient, predict_url
 
 pytestmark = pytest.mark.kfserving
 

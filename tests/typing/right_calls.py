@@ -11,7 +11,7 @@ from opentelemetry.trace import Span
 from typing_extensions import assert_type
 
 import otel_kfs
-from otel_kfs.kafka.record_sender import Delivered
+from otel_kfs.client.kafka_access.record_publisher import Delivered
 
 
 def senders() -> None:

@@ -19,11 +19,11 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind
 
 from otel_kfs import semconv
+from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
+from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES, producer_config
 from otel_kfs.errors import NotParked, SendError
-from otel_kfs.kafka.config import MAX_RECORD_BYTES, producer_config
 from otel_kfs.kafka.headers import extract_span, headers_of, inject
 from otel_kfs.kafka.producer import Producer
-from otel_kfs.kafka.security import Refusals, accepted
 from otel_kfs.telemetry import provider
 
 _log = logging.getLogger(__name__)

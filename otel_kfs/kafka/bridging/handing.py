@@ -11,6 +11,8 @@ from typing import Any
 import requests
 
 from otel_kfs import semconv
+from otel_kfs.client.model_client import ModelClient
+from otel_kfs.client.outage_log import Outages
 from otel_kfs.errors import SendError
 from otel_kfs.kafka.bridging import outcomes, request_headers
 from otel_kfs.kafka.bridging.dead_letters import DeadLetters, origin, place
@@ -19,8 +21,6 @@ from otel_kfs.kafka.bridging.outcomes import Answer, Outcome, Policy
 from otel_kfs.kafka.bridging.retries import Limits, Requests, is_refusal, waiting_for
 from otel_kfs.kafka.handling import process
 from otel_kfs.kafka.headers import headers_of
-from otel_kfs.kafka.outages import Outages
-from otel_kfs.model_client import ModelClient
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from tenacity.wait import wait_base, wait_random_exponential
 
 from otel_kfs import semconv
+from otel_kfs.client.outage_log import Outages
 from otel_kfs.errors import SendError
-from otel_kfs.kafka.outages import Outages
 
 T = TypeVar("T")
 

@@ -1,0 +1,240 @@
+"""One image, one root span: what every client sender has in common, whichever library it sends with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from opentelemetry.trace import Span
+
+from otel_kfs import semconv
+from otel_kfs.client import encodings
+from otel_kfs.client.encodings import Encoded, Encoding, resizing
+from otel_kfs.client.encodings.compression import compress, compressor
+from otel_kfs.client.request_body import AsyncBody, Body
+from otel_kfs.errors import ConfigError, InputError
+from otel_kfs.telemetry import provider
+
+# The first bytes of what people send to image models, and its media type; anything else is refused before it travels.
+_SIGNATURES = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+    b"BM": "image/bmp",
+    b"II*\x00": "image/tiff",
+    b"MM\x00*": "image/tiff",
+}
+
+
+# Which servers do not take an encoding.
+_HINTS = {
+    "raw": "if that is KFServing, it does not take the encoding raw",
+    "v2": "KFServing does not take the encoding v2, and KServe 0.21's own reader of it refuses a JPG's bytes",
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """In what form an image is sent."""
+
+    encoding: Encoding = encodings.JSON
+    compression: str | None = None
+    resize: int | None = None  # pixels of the shorter side
+    cell: str | None = None  # an experiment's label
+    compressed_later: bool = False  # by the transport's own client
+
+    def attributes(self) -> dict[str, str]:
+        """What the root span says of it: nothing of base64 in JSON, which is how images were sent in 2020."""
+        found = {}
+        encoding = self.encoding.name + (f" {self.resize}px" if self.resize else "")
+        if encoding != encodings.JSON.name:
+            found[semconv.ENCODING] = encoding
+        if self.compression:
+            found[semconv.COMPRESSION] = self.compression
+        if self.cell:
+            found[semconv.CELL] = self.cell
+        return found
+
+    def hint(self) -> str:
+        """Which servers take this form, for the message of one that did not; nothing where all do."""
+        if self.compression:
+            return (
+                "no model server inflates a request by itself: send without compression, or to one that was taught to "
+                "(as examples/mobilenet's fast transformers were)"
+            )
+        if self.encoding.name in _HINTS:
+            return f"{_HINTS[self.encoding.name]}: choose json or cloudevent"
+        return ""
+
+
+def form(
+    encoding: str | Encoding = "json",
+    compression: str | None = None,
+    resize: int | None = None,
+    cell: str | None = None,
+    *,
+    compressed_later: bool = False,
+) -> Form:
+    """The form with these choices.
+
+    Raises:
+        ConfigError: there is no such encoding or compression.
+        MissingExtra: the compression's library, or Pillow for `resize`, is not installed.
+    """
+    chosen = encodings.named(encoding) if isinstance(encoding, str) else encoding
+    if compression and not compressed_later:
+        compressor(compression)
+    if resize is not None:
+        if resize < 1:
+            raise ConfigError(f"an image can't be resized to {resize} pixels; give 1 or more")
+        resizing.load()
+    return Form(chosen, compression, resize, cell, compressed_later)
+
+
+class SentImage:
+    """The image that a `send image` span is about."""
+
+    def __init__(self, span: Span, chosen: Form | None = None) -> None:
+        self.span = span
+        self.headers: Mapping[str, str] = {}  # those of what `encode` or `encoded` returned last
+        self._form = chosen or Form()
+
+    def encode(self, image: str | os.PathLike[str] | bytes) -> bytes:
+        """An image file (its path, or its bytes) as it is sent, in an `encode` span; its sizes go to the root span.
+
+        `headers` then says what it is; unless the span was told otherwise, it is JSON,
+        `{"instances": [{"image_bytes": {"b64": ...}}]}`.
+
+        Raises:
+            InputError: the file can't be read, or is not an image.
+        """
+        with provider.tracer().start_as_current_span(semconv.ENCODE):
+            content = image if isinstance(image, bytes) else _read(image)
+            media_type = _media_type(content)
+            if media_type is None:
+                what = "these bytes are" if isinstance(image, bytes) else f"{os.fspath(image)} is"
+                raise InputError(f"{what} not an image; give a JPG or PNG file (or a payload with --json)")
+            size = len(content)
+            if self._form.resize:
+                with provider.tracer().start_as_current_span(semconv.RESIZE):
+                    content = resizing.resized(content, self._form.resize)
+                media_type = _media_type(content) or media_type
+            payload = self._compressed(self._form.encoding.encode(content, media_type))
+        self.span.set_attribute(semconv.IMAGE_SIZE, size)
+        self.span.set_attribute(semconv.PAYLOAD_SIZE, len(payload))
+        return payload
+
+    def encoded(self, payload: str | os.PathLike[str] | bytes) -> bytes:
+        """A payload that is JSON already (a file's path, or its bytes), unchanged, in an `encode` span.
+
+        Raises:
+            InputError: the file can't be read, or is not JSON.
+        """
+        with provider.tracer().start_as_current_span(semconv.ENCODE):
+            content = payload if isinstance(payload, bytes) else _read(payload)
+            try:
+                orjson.loads(content)
+            except orjson.JSONDecodeError as error:
+                what = "the payload" if isinstance(payload, bytes) else os.fspath(payload)
+                raise InputError(f"{what} is not JSON ({error}); give an image file with --image") from error
+            content = self._compressed(Encoded(content, {"content-type": "application/json"}))
+        self.span.set_attribute(semconv.PAYLOAD_SIZE, len(content))
+        return content
+
+    def body(self, payload: bytes) -> Body:
+        """What `encode` or `encoded` returned last, as a body whose way out is an `upload` span, what follows a `wait`.
+
+        For requests (`data=`) and httpx (`content=`), together with its `headers`.
+        """
+        return Body(payload, self.headers)
+
+    def async_body(self, payload: bytes) -> AsyncBody:
+        """The same for asyncio: httpx (`content=`) and aiohttp (`data=`)."""
+        return AsyncBody(payload, self.headers)
+
+    def _compressed(self, encoded: Encoded) -> bytes:
+        self.headers = encoded.headers
+        codec = self._form.compression
+        if not codec or self._form.compressed_later:
+            return encoded.body
+        self.headers = {**encoded.headers, "content-encoding": codec}
+        with provider.tracer().start_as_current_span(semconv.COMPRESS):
+            return compress(encoded.body, codec)
+
+
+@contextmanager
+def image_span(
+    transport: str = semconv.HTTP,
+    *,
+    run_id: str | None = None,
+    sequence: int | None = None,
+    warmup: bool = False,
+    encoding: str | Encoding = "json",
+    compression: str | None = None,
+    resize: int | None = None,
+    cell: str | None = None,
+) -> Iterator[SentImage]:
+    """A `send image` span around sending one image, for senders that use neither HttpSender nor KafkaSender.
+
+    Inside, encode the image and send it with any client whose own instrumentation is active (httpx's, aiohttp's, ...);
+    its CLIENT or PRODUCER span becomes the root's child, and the tables find their way from there.
+
+        with otel_kfs.image_span() as image:
+            answer = await client.post(url, content=image.encode("cat.jpg"), headers=image.headers)
+
+    With a body of the image's, the upload and the waiting for the answer are spans of their own in the client's:
+
+        with otel_kfs.image_span() as image:
+            body = image.body(image.encode("cat.jpg"))
+            session.post(url, data=body, headers=body.headers)               # requests
+            client.post(url, content=body, headers=body.headers)             # httpx
+
+            body = image.async_body(image.encode("cat.jpg"))
+            await client.post(url, content=body, headers=body.headers)       # httpx
+            async with session.post(url, data=body, headers=body.headers):   # aiohttp
+                ...
+
+    `transport` is "http" or "kafka". A `warmup` is left out of the tables. `encoding` is one of `json`, `v2`, `raw`,
+    `cloudevent`; `compression` one of `gzip`, `zstd`, `lz4`; `resize` makes the image's shorter side so many pixels;
+    `cell` is an experiment's label.
+
+    Raises:
+        ConfigError: there is no such encoding or compression.
+        MissingExtra: the compression's library is not installed.
+    """
+    chosen = form(encoding, compression, resize, cell)
+    with sent_image(transport, chosen, run_id=run_id, sequence=sequence, warmup=warmup) as image:
+        yield image
+
+
+@contextmanager
+def sent_image(
+    transport: str, chosen: Form, *, run_id: str | None = None, sequence: int | None = None, warmup: bool = False
+) -> Iterator[SentImage]:
+    """The `send image` span of an image that is sent in this form."""
+    attributes: dict[str, Any] = {semconv.TRANSPORT: transport, **chosen.attributes()}
+    if run_id is not None:
+        attributes[semconv.RUN_ID] = run_id
+    if sequence is not None:
+        attributes[semconv.SEQUENCE] = sequence
+    if warmup:
+        attributes[semconv.WARMUP] = True
+    with provider.tracer().start_as_current_span(semconv.SEND_IMAGE, attributes=attributes) as span:
+        yield SentImage(span, chosen)
+
+
+def _media_type(content: bytes) -> str | None:
+    return next((media for signature, media in _SIGNATURES.items() if content.startswith(signature)), None)
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"can't read {os.fspath(path)}: {error.strerror}") from error

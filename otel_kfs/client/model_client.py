@@ -1,0 +1,147 @@
+"""One POST to a model's URL, and what went wrong with it in one line that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from otel_kfs.client.encodings import v2
+from otel_kfs.client.request_body import Body
+from otel_kfs.errors import ConfigError, SendError, TooLarge
+
+# What the servers on the way to a model say of their limits, and the settings that raise them.
+_BODY_LIMITS = (
+    "KFServing: --max_buffer_size of the transformer and the predictor (bytes, default 104857600); "
+    "nginx ingress: client_max_body_size; Istio/Envoy: the buffer filter's max_request_bytes"
+)
+SHOWN_ANSWER = 200  # characters of what a server says in an error that are shown
+
+
+def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
+    """The predict URL of `model` at the server or ingress `url`; without a model, `url` as it is.
+
+    Source: KFServing and KServe data plane, V1 protocol, `/v1/models/<model_name>:predict`, and V2 protocol (Open
+    Inference Protocol), `/v2/models/<model_name>/infer`.
+
+    Raises:
+        ConfigError: `url` is not an http or https URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        # What is no URL can't be taken apart: user and query, which may be secrets, go by their marks.
+        bare = url.partition("?")[0].rpartition("@")[2]
+        raise ConfigError(f"{bare!r} is not a URL of a model server; write it as http://host:port")
+    if not model:
+        return url
+    path = f"v2/models/{model}/infer" if protocol == "v2" else f"v1/models/{model}:predict"
+    return f"{url.rstrip('/')}/{path}"
+
+
+def shown(url: str) -> str:
+    """`url` without user-info, query and fragment, fit for a message."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class ModelClient:
+    """Posts payloads to one model and returns its answers; keeps the connection open between them."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        host: str | None = None,
+        timeout: float = 600.0,
+        session: requests.Session | None = None,
+    ) -> None:
+        """`host` is sent as the Host header (an ingress finds the model by it); `timeout` is in seconds."""
+        self.url = url
+        self._timeout = timeout
+        self._session = session or requests.Session()
+        self._headers = {"Content-Type": "application/json"}
+        if host:
+            self._headers["Host"] = host
+
+    def post(self, payload: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The model's answer, parsed: JSON, or V2 (open inference) with binary tensors, which become lists.
+
+        `headers` are this request's; they go before the client's own (`Content-Type: application/json`, `Host`).
+
+        Raises:
+            TooLarge: the payload is over a limit of the server or of the ingress before it.
+            SendError: the server was not reached, or answered with a failure (`status`), or with neither.
+        """
+        sent = CaseInsensitiveDict(self._headers)
+        sent.update(headers or {})
+        try:
+            response = self._session.post(self.url, data=Body(payload), headers=sent, timeout=self._timeout)
+        except requests.RequestException as error:
+            raise self._unanswered(error, len(payload)) from error
+        if response.status_code >= 400:
+            raise self._refused(response, len(payload))
+        try:
+            answer = _parsed(response)
+        except ValueError as error:
+            raise SendError(
+                f"{shown(self.url)} answered {response.status_code} but not with JSON ({_excerpt(response)!r}); "
+                "is it a model's :predict URL?",
+                response.status_code,
+            ) from error
+        return answer if isinstance(answer, dict) else {"answer": answer}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def _unanswered(self, error: requests.RequestException, size: int) -> SendError:
+        url = shown(self.url)
+        text = str(error)
+        if isinstance(error, requests.exceptions.SSLError):
+            return SendError(f"no TLS connection to {url}: check the scheme and the server's certificate")
+        # A connect time-out is both a ConnectionError and a Timeout: the server was never there.
+        if isinstance(error, requests.Timeout) and not isinstance(error, requests.ConnectTimeout):
+            return SendError(
+                f"no answer from {url} within {self._timeout:g} s; raise --timeout if the model needs longer"
+            )
+        if any(
+            sign in text for sign in ("Connection refused", "Failed to resolve", "NameResolution", "ConnectTimeout")
+        ):
+            return SendError(f"can't reach {url}: nothing answers there; check the URL and that the server runs")
+        if isinstance(error, requests.ConnectionError):
+            return TooLarge(
+                f"{url} closed the connection while {megabytes(size)} were sent to it; if its log says "
+                f"'Content-Length too long' the body is over its limit ({_BODY_LIMITS})"
+            )
+        return SendError(f"can't send to {url}: {text}")
+
+    def _refused(self, response: requests.Response, size: int) -> SendError:
+        url, status = shown(self.url), response.status_code
+        if status == 413 or (status == 400 and not response.content):
+            return TooLarge(
+                f"{url} refused a body of {megabytes(size)} ({status}): raise the limit of the server or of the "
+                f"ingress before it ({_BODY_LIMITS})",
+                status,
+            )
+        hint = "; check the model's name" if status == 404 else ""
+        return SendError(f"{url} answered {status} {response.reason}: {_excerpt(response)}{hint}", status)
+
+
+def _parsed(response: requests.Response) -> Any:
+    """The answer's JSON; with binary tensors, the JSON that describes them with their values in place."""
+    if (length := response.headers.get(v2.HEADER_LENGTH)) is not None:
+        return v2.read_answer(response.content, length)
+    return orjson.loads(response.content)
+
+
+def megabytes(size: int) -> str:
+    """A number of bytes as people write it: `13.9 MB` (decimal)."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def _excerpt(response: requests.Response) -> str:
+    return " ".join(response.text[:SHOWN_ANSWER].split())

@@ -1,0 +1,72 @@
+"""Records sent one by one: a full queue is waited for, and what can't work is said in one line."""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from opentelemetry.trace import StatusCode
+
+from otel_kfs.client.kafka_access.record_publisher import RecordSender
+from otel_kfs.errors import SendError, TooLarge
+from otel_kfs.kafka import Producer
+
+
+def outcomes(spans, topic):
+    """The error types of the `send` spans that failed, and the offsets of the others."""
+    found = [span for span in spans.get_finished_spans() if span.name == f"send {topic}"]
+    failed = [span for span in found if span.status.status_code is StatusCode.ERROR]
+    offsets = sorted(span.attributes["messaging.kafka.offset"] for span in found if span not in failed)
+    return {span.attributes["error.type"] for span in failed}, offsets
+
+
+def test_a_full_queue_is_waited_for_and_no_record_is_lost(spans, broker, topic, fetch):
+    sender = RecordSender(broker, 30, {"queue.buffering.max.messages": 1})
+    values = [str(number).encode() for number in range(20)]
+    with ThreadPoolExecutor(8) as threads:
+        delivered = list(threads.map(lambda value: sender.send(topic, value), values))
+    assert sorted(record.offset for record in delivered) == list(range(20))
+    assert sorted(record.value() for record in fetch(topic, 20)) == sorted(values)
+    failed, offsets = outcomes(spans, topic)
+    assert failed <= {"BufferError"}  # a refused call of produce() has its span, too
+    assert offsets == list(range(20))
+
+
+def test_a_record_that_no_queue_can_hold_names_the_setting(broker, topic):
+    sender = RecordSender(broker, 30, {"queue.buffering.max.kbytes": 1})
+    with pytest.raises(TooLarge) as raised:
+        sender.send(topic, bytes(100_000))
+    assert str(raised.value) == (
+        "a record of 0.1 MB does not fit into this producer's queue (1 kB): raise queue.buffering.max.kbytes in its "
+        "configuration"
+    )
+
+
+def test_a_queue_that_stays_full_is_one_line():
+    # Somebody who never answers.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        servers = f"127.0.0.1:{silent.getsockname()[1]}"
+        sender = RecordSender(servers, 0.5, {"queue.buffering.max.messages": 1, "message.timeout.ms": 60_000})
+        sender._producer.produce("t", b"1")
+        with pytest.raises(SendError) as raised:
+            sender.send("t", b"2")
+    assert str(raised.value) == (
+        f"the producer's queue stayed full for 0.5 s: check that the broker at {servers} keeps up, or send from fewer "
+        "threads"
+    )
+
+
+def test_the_documented_way_to_wait_for_a_full_queue_loses_nothing(spans, broker, topic, fetch):
+    producer = Producer({"bootstrap.servers": broker, "queue.buffering.max.messages": 10})
+    values = [str(number).encode() for number in range(200)]
+    for value in values:
+        while True:
+            try:
+                producer.produce(topic, value)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    assert producer.flush(30) == 0
+    assert [record.value() for record in fetch(topic, 200)] == values
+    failed, offsets = outcomes(spans, topic)
+    assert failed == {"BufferError"}
+    assert offsets == list(range(200))
