@@ -135,9 +135,9 @@ def bridge(
     of all retries, the bridge ends with exit code 1 and that record uncommitted. With a dead-letter topic, both are
     parked there. Ctrl-C and SIGTERM let the records in hand end; a second one does not wait.
     """
+    from otel_kfs.bridge.loop import Answer, Bridge
+    from otel_kfs.bridge.outcomes import as_json
     from otel_kfs.client.model_client import predict_url
-    from otel_kfs.kafka.bridge import Answer, Bridge
-    from otel_kfs.kafka.bridging.outcomes import as_json
 
     if redrive and (topics or not dead_letter_topic):
         raise click.UsageError("--redrive reads the --dead-letter-topic: give that one, and no --topic")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 try:
     import confluent_kafka  # noqa: F401
 except ModuleNotFoundError as error:
@@ -10,11 +13,13 @@ except ModuleNotFoundError as error:
     raise MissingLibrary("confluent-kafka", "kafka") from error
 
 from otel_kfs.kafka.aio import AIOConsumer, AIOProducer, AsyncDeserializingConsumer, AsyncSerializingProducer
-from otel_kfs.kafka.bridge import Bridge
 from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer
 from otel_kfs.kafka.handling import process, processing
 from otel_kfs.kafka.instrumentor import KafkaInstrumentor
 from otel_kfs.kafka.producer import Producer, SerializingProducer
+
+if TYPE_CHECKING:
+    from otel_kfs.bridge.loop import Bridge
 
 __all__ = [
     "AIOConsumer",
@@ -30,3 +35,10 @@ __all__ = [
     "process",
     "processing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The bridge stands above the clients, which know nothing of it; its name is here for those who use it.
+    if name == "Bridge":
+        return importlib.import_module("otel_kfs.bridge.loop").Bridge
+    raise AttributeError(f"module 'otel_kfs.kafka' has no attribute {name!r}")

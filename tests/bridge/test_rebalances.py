@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import pytest
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, TopicPartition
 
+from otel_kfs.bridge import loop as module
 from otel_kfs.errors import ConfigError
 from otel_kfs.kafka import Bridge
-from otel_kfs.kafka import bridge as module
 
 pytestmark = pytest.mark.kafka
 

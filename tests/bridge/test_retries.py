@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from bridge_support import run_until, spans_of
 
+from otel_kfs.bridge import retries
+from otel_kfs.bridge.retries import is_refusal, seconds_of, waiting_for
 from otel_kfs.errors import SendError
-from otel_kfs.kafka.bridging import retries
-from otel_kfs.kafka.bridging.retries import is_refusal, seconds_of, waiting_for
 
 pytestmark = pytest.mark.kafka
 

@@ -11,8 +11,8 @@ from bridge_support import SOON_JOINED
 from kafka_support import produce_with_header
 from support import read_traces, start, wait_until
 
+from otel_kfs.bridge.outcomes import Answer, as_json
 from otel_kfs.demo.processes import free_port
-from otel_kfs.kafka.bridging.outcomes import Answer, as_json
 
 pytestmark = pytest.mark.kafka
 
@@ -151,7 +151,7 @@ def test_the_grace_bounds_how_long_a_record_in_hand_is_waited_for(run, server, s
     output, errors = bridge.communicate(timeout=30)
     assert (bridge.returncode, output) == (143, "")
     assert errors.splitlines()[-2:] == [
-        "WARNING otel_kfs.kafka.bridge: not answered within the grace of 0.1 s, to come again: 1",
+        "WARNING otel_kfs.bridge.loop: not answered within the grace of 0.1 s, to come again: 1",
         "0 records: 1 given back",
     ]
     assert committed().offset == 0
@@ -166,7 +166,7 @@ def test_a_model_that_can_t_be_reached_ends_it_with_one_line_and_exit_code_1(run
     why = f"can't reach {url}: nothing answers there; check the URL and that the server runs"
     assert errors.splitlines()[1:] == [
         # Said when it begins, and once, however many retries there are.
-        f"WARNING otel_kfs.kafka.bridge: the model does not answer, trying again: {why}",
+        f"WARNING otel_kfs.bridge.loop: the model does not answer, trying again: {why}",
         "0 records",
         f"Error: {topic}[0]@0 stays uncommitted and comes again: {why}",
     ]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kafka_support import MOCK
 from support import wait_until
 
-from otel_kfs.kafka.bridging.offsets import Offsets, PartitionOffsets, _read
+from otel_kfs.bridge.offset_tracker import Offsets, PartitionOffsets, _read
 
 pytestmark = pytest.mark.kafka
 

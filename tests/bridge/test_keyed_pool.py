@@ -6,7 +6,7 @@ import time
 import pytest
 from support import wait_until
 
-from otel_kfs.kafka.bridging.workers import Workers
+from otel_kfs.bridge.keyed_pool import Workers
 
 
 @pytest.fixture

@@ -13,18 +13,18 @@ from typing import Any
 import requests
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from otel_kfs.bridge import outcomes
+from otel_kfs.bridge.dead_letters import DeadLetters
+from otel_kfs.bridge.keyed_pool import Workers
+from otel_kfs.bridge.offset_tracker import Offsets
+from otel_kfs.bridge.outcomes import Answer, Policy, Tally
+from otel_kfs.bridge.record_handler import Manner, Model, Task, hand_over
+from otel_kfs.bridge.redrive import Redrive
+from otel_kfs.bridge.retries import Abandoned, Limits
 from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
 from otel_kfs.client.kafka_access.kafka_settings import consumer_config
 from otel_kfs.client.outage_log import Outages
 from otel_kfs.errors import ConfigError, NotParked, SendError
-from otel_kfs.kafka.bridging import outcomes
-from otel_kfs.kafka.bridging.dead_letters import DeadLetters
-from otel_kfs.kafka.bridging.handing import Manner, Model, Task, hand_over
-from otel_kfs.kafka.bridging.offsets import Offsets
-from otel_kfs.kafka.bridging.outcomes import Answer, Policy, Tally
-from otel_kfs.kafka.bridging.redrive import Redrive
-from otel_kfs.kafka.bridging.retries import Abandoned, Limits
-from otel_kfs.kafka.bridging.workers import Workers
 from otel_kfs.kafka.consumer import Consumer
 from otel_kfs.telemetry import provider
 

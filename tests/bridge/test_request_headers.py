@@ -5,10 +5,10 @@ from bridge_support import SOON_JOINED, run_until, spans_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_kfs.bridge import request_headers
+from otel_kfs.bridge.dead_letters import Origin, origin
 from otel_kfs.errors import SendError
 from otel_kfs.kafka import Bridge
-from otel_kfs.kafka.bridging import request_headers
-from otel_kfs.kafka.bridging.dead_letters import Origin, origin
 
 pytestmark = pytest.mark.kafka
 

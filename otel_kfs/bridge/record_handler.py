@@ -11,14 +11,14 @@ from typing import Any
 import requests
 
 from otel_kfs import semconv
+from otel_kfs.bridge import outcomes, request_headers
+from otel_kfs.bridge.dead_letters import DeadLetters, origin, place
+from otel_kfs.bridge.offset_tracker import PartitionOffsets
+from otel_kfs.bridge.outcomes import Answer, Outcome, Policy
+from otel_kfs.bridge.retries import Limits, Requests, is_refusal, waiting_for
 from otel_kfs.client.model_client import ModelClient
 from otel_kfs.client.outage_log import Outages
 from otel_kfs.errors import SendError
-from otel_kfs.kafka.bridging import outcomes, request_headers
-from otel_kfs.kafka.bridging.dead_letters import DeadLetters, origin, place
-from otel_kfs.kafka.bridging.offsets import PartitionOffsets
-from otel_kfs.kafka.bridging.outcomes import Answer, Outcome, Policy
-from otel_kfs.kafka.bridging.retries import Limits, Requests, is_refusal, waiting_for
 from otel_kfs.kafka.handling import process
 from otel_kfs.kafka.headers import headers_of
 

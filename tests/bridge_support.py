@@ -3,9 +3,9 @@
 import threading
 from typing import Any
 
+from otel_kfs.bridge.loop import Answer
 from otel_kfs.demo.broker import CONSUMER_SETTINGS
 from otel_kfs.kafka import Bridge
-from otel_kfs.kafka.bridge import Answer
 
 # The embedded broker lets a group's first join wait for half of the session time-out.
 SOON_JOINED = {**CONSUMER_SETTINGS, "session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}

@@ -1,1 +1,0 @@
-"""What the bridge consists of: offsets, workers, retries, dead letters, and the handing over of one record."""
