@@ -36,7 +36,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON, ParentBasedTraceIdRatio, Sampler
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
-from otel_kfs.kafka import Producer, process, telemetry
+from otel_kfs.kafka import Producer, client_telemetry, process
 from otel_kfs.kafka.headers import extract, inject, inject_alone
 
 TOPIC, GROUP, VALUE = "t", "g", bytes(100)
@@ -79,11 +79,11 @@ class Null(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def telemetry_with(sampler: Sampler, meter_provider: Any = None) -> tuple[telemetry.Telemetry, Any]:
+def telemetry_with(sampler: Sampler, meter_provider: Any = None) -> tuple[client_telemetry.Telemetry, Any]:
     """A Telemetry, and the bare tracer beside it, with a batch processor that exports nothing."""
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(Null(), max_queue_size=1_000_000))
-    return telemetry.Telemetry(provider, meter_provider), provider.get_tracer("bare")
+    return client_telemetry.Telemetry(provider, meter_provider), provider.get_tracer("bare")
 
 
 def span_of(sampled: bool) -> NonRecordingSpan:
@@ -175,7 +175,7 @@ class Row(NamedTuple):
 
     name: str
     cases: dict[str, Run]
-    in_use: telemetry.Telemetry
+    in_use: client_telemetry.Telemetry
     parent_sampled: bool | None = None  # None: there is no current span
     goal: str = ""
 
@@ -188,7 +188,7 @@ def measure(rows: list[Row], rounds: int, records: int) -> list[Found]:
     found: list[Found] = [{name: [] for name in row.cases} for row in rows]
     for number in range(rounds + 2):
         for row, times in random.sample(list(zip(rows, found, strict=True)), len(rows)):
-            before = telemetry.use(row.in_use)
+            before = client_telemetry.use(row.in_use)
             for name, run in random.sample(list(row.cases.items()), len(row.cases)):
                 gc.collect()
                 with nullcontext() if row.parent_sampled is None else trace.use_span(span_of(row.parent_sampled)):
@@ -197,7 +197,7 @@ def measure(rows: list[Row], rounds: int, records: int) -> list[Found]:
                     took = time.thread_time_ns() - start
                 if number >= 2:  # the first ones warm up
                     times[name].append(took / records / 1000)
-            telemetry.use(before)
+            client_telemetry.use(before)
     return found
 
 

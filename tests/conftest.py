@@ -248,19 +248,19 @@ def _failures_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def use() -> Iterator[Callable[..., InMemorySpanExporter]]:
     """Lets the Kafka clients use a tracer provider with these settings; returns where their spans end up."""
-    from otel_kfs.kafka import telemetry
+    from otel_kfs.kafka import client_telemetry
 
-    first = telemetry.current
+    first = client_telemetry.current
 
     def use_(*, processor: Any = None, meter_provider: Any = None, **settings: Any) -> InMemorySpanExporter:
         exporter = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False, **settings)
         provider.add_span_processor(processor or SimpleSpanProcessor(exporter))
-        telemetry.use(telemetry.Telemetry(provider, meter_provider))
+        client_telemetry.use(client_telemetry.Telemetry(provider, meter_provider))
         return exporter
 
     yield use_
-    telemetry.use(first)
+    client_telemetry.use(first)
 
 
 @pytest.fixture

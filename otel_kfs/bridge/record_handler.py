@@ -19,8 +19,8 @@ from otel_kfs.bridge.retries import Limits, Requests, is_refusal, waiting_for
 from otel_kfs.client.model_client import ModelClient
 from otel_kfs.client.outage_log import Outages
 from otel_kfs.errors import SendError
-from otel_kfs.kafka.handling import process
 from otel_kfs.kafka.headers import headers_of
+from otel_kfs.kafka.process_span import process
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ except ModuleNotFoundError as error:
 
 from otel_kfs.kafka.aio import AIOConsumer, AIOProducer, AsyncDeserializingConsumer, AsyncSerializingProducer
 from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer
-from otel_kfs.kafka.handling import process, processing
 from otel_kfs.kafka.instrumentor import KafkaInstrumentor
+from otel_kfs.kafka.process_span import process, processing
 from otel_kfs.kafka.producer import Producer, SerializingProducer
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import confluent_kafka.aio
 
-from otel_kfs.kafka import telemetry
-from otel_kfs.kafka.annotations import K, V
-from otel_kfs.kafka.client import error_type
+from otel_kfs.kafka import client_telemetry
+from otel_kfs.kafka.attributes import error_type
 from otel_kfs.kafka.consumer import ReceiveClient
-from otel_kfs.kafka.delivery import SendClient, Sending, abandon, of_record
+from otel_kfs.kafka.send_span import SendClient, Sending, abandon, of_record
+from otel_kfs.kafka.types import K, V
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -33,11 +33,11 @@ _init_consumer, _poll, _consume = _Consumer.__init__, _Consumer.poll, _Consumer.
 
 @contextmanager
 def _outer_client() -> Iterator[None]:
-    token = telemetry.inner_client.set(True)
+    token = client_telemetry.inner_client.set(True)
     try:
         yield
     finally:
-        telemetry.inner_client.reset(token)
+        client_telemetry.inner_client.reset(token)
 
 
 class AIOProducer(confluent_kafka.aio.AIOProducer):

@@ -13,11 +13,11 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Link, SpanKind
 
 from otel_kfs import semconv
-from otel_kfs.kafka import telemetry
-from otel_kfs.kafka.annotations import K, V
-from otel_kfs.kafka.client import configuration, poll_operation, process_operation
-from otel_kfs.kafka.delivery import Failure, mark_failed
+from otel_kfs.kafka import client_telemetry
+from otel_kfs.kafka.attributes import configuration, poll_operation, process_operation
 from otel_kfs.kafka.headers import extract_span, headers_of
+from otel_kfs.kafka.send_span import Failure, mark_failed
+from otel_kfs.kafka.types import K, V
 from otel_kfs.telemetry.provider import report_failure
 
 
@@ -36,7 +36,7 @@ class Consumer(confluent_kafka.Consumer):
         super().__init__(*args, **kwargs)
         config = configuration(args, kwargs)
         self.group = config.get("group.id")
-        if not telemetry.inner_client.get():
+        if not client_telemetry.inner_client.get():
             self._kfs = ReceiveClient(config)
 
     def poll(self, timeout: float = -1) -> confluent_kafka.Message | None:
@@ -97,7 +97,7 @@ class ReceiveClient:
         if len(good) < len(batch):
             error = next(record.error() for record in batch if record.error() is not None)
             failure = (error.name(), error.str())
-        now = telemetry.current
+        now = client_telemetry.current
         dropped, start_span = now.child(trace.get_current_span(context).get_span_context())
         if dropped is None:
             span = start_span(

@@ -25,8 +25,8 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import DEFAULT_TRACE_STATE, INVALID_SPAN, NonRecordingSpan, Span, SpanContext, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from otel_kfs.kafka.client_telemetry import carries_more
 from otel_kfs.kafka.foresight import ContextFields
-from otel_kfs.kafka.telemetry import carries_more
 from otel_kfs.telemetry.safe_tracer import SafePropagator
 
 HeaderValue = str | bytes | None

@@ -15,7 +15,7 @@ import confluent_kafka
 import confluent_kafka.aio
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from otel_kfs.kafka import aio, telemetry
+from otel_kfs.kafka import aio, client_telemetry
 from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer
 from otel_kfs.kafka.producer import Producer, SerializingProducer
 
@@ -55,8 +55,8 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return ("confluent-kafka >= 2.16.0, < 3.0.0",)
 
     def _instrument(self, **kwargs: Any) -> None:
-        self._telemetry_before = telemetry.use(
-            telemetry.Telemetry(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
+        self._telemetry_before = client_telemetry.use(
+            client_telemetry.Telemetry(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
         )
         self._undo: list[Callable[[], None]] = []
         for original, ours in _OURS.items():
@@ -80,7 +80,7 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def _uninstrument(self, **_: Any) -> None:
         while self._undo:
             self._undo.pop()()
-        telemetry.use(self._telemetry_before)
+        client_telemetry.use(self._telemetry_before)
 
     def _set_names(self, module: ModuleType | None) -> None:
         """Let a module that holds one of the classes in C hold ours, under its own name for it."""

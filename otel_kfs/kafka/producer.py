@@ -8,11 +8,11 @@ from typing import Any
 import confluent_kafka
 
 from otel_kfs import semconv
-from otel_kfs.kafka import telemetry
-from otel_kfs.kafka.annotations import K, V
-from otel_kfs.kafka.client import configuration
-from otel_kfs.kafka.delivery import BatchSending, DeliveryCallback, SendClient, Sending, abandon
+from otel_kfs.kafka import client_telemetry
+from otel_kfs.kafka.attributes import configuration
 from otel_kfs.kafka.headers import Headers
+from otel_kfs.kafka.send_span import BatchSending, DeliveryCallback, SendClient, Sending, abandon
+from otel_kfs.kafka.types import K, V
 
 _ONLY_ERRORS = "delivery.report.only.error"
 
@@ -30,7 +30,7 @@ class Producer(confluent_kafka.Producer):
     _kfs_only_errors = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if telemetry.inner_client.get():
+        if client_telemetry.inner_client.get():
             super().__init__(*args, **kwargs)
             return
         config = configuration(args, kwargs)

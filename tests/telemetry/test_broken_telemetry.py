@@ -119,14 +119,14 @@ def test_a_store_s_own_answer_is_what_the_sender_hears(broken, server, caplog, m
 
 @pytest.mark.kafka
 def test_an_image_is_sent_through_kafka(broken, broker, topic, caplog):
-    from otel_kfs.kafka import telemetry
+    from otel_kfs.kafka import client_telemetry
 
-    before = telemetry.use(telemetry.Telemetry())
+    before = client_telemetry.use(client_telemetry.Telemetry())
     try:
         sender = otel_kfs.KafkaSender(broker, topic)
         assert [sender.send(JPG) for _ in range(3)] == [(topic, 0, offset) for offset in range(3)]
     finally:
-        telemetry.use(before)
+        client_telemetry.use(before)
     in_kafka = "telemetry failed (Kafka's send)"
     expected = {"sampler": START, "span start": START, "span end": END, "propagator": in_kafka}
     # The span within Kafka's client fails at the same place, so that its failure is no news.

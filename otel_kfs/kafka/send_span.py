@@ -28,8 +28,8 @@ from opentelemetry.trace import (
 )
 
 from otel_kfs import semconv
-from otel_kfs.kafka import telemetry
-from otel_kfs.kafka.client import error_type, send_operation
+from otel_kfs.kafka import client_telemetry
+from otel_kfs.kafka.attributes import error_type, send_operation
 from otel_kfs.kafka.headers import inject, inject_alone, inject_dropped_root
 from otel_kfs.kafka.metrics import Metrics
 from otel_kfs.telemetry.provider import report_failure
@@ -180,7 +180,7 @@ class SendClient:
         """
         report = callback
         try:
-            now = telemetry.current
+            now = client_telemetry.current
             start_span, dropped, alone = now.start_root, None, True
             context = otel_context.get_current()
             if now.dropped_roots is not None and headers is None and not context and not now.metrics.enabled:
@@ -189,7 +189,7 @@ class SendClient:
                     return callback, short
             if context:
                 parent = trace.get_current_span(context)
-                alone = not telemetry.carries_more(context, parent)
+                alone = not client_telemetry.carries_more(context, parent)
                 if not alone and not is_instrumentation_enabled():
                     return callback, headers
                 dropped, start_span = now.child(parent.get_span_context())
@@ -223,7 +223,7 @@ class SendClient:
             context = otel_context.get_current()
             if not is_instrumentation_enabled():
                 return None
-            now = telemetry.current
+            now = client_telemetry.current
             name, shared, metric_attributes = self.operation[topic]
             dropped, start_span = now.child(trace.get_current_span(context).get_span_context())
             span: Span = INVALID_SPAN

@@ -16,11 +16,11 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, SpanKind
 
 from otel_kfs import semconv
-from otel_kfs.kafka import telemetry
-from otel_kfs.kafka.annotations import M, Polled, PolledAsync, Record
-from otel_kfs.kafka.client import Operation, process_operation
-from otel_kfs.kafka.delivery import mark_failed, of_record
+from otel_kfs.kafka import client_telemetry
+from otel_kfs.kafka.attributes import Operation, process_operation
 from otel_kfs.kafka.headers import extract_span, headers_of
+from otel_kfs.kafka.send_span import mark_failed, of_record
+from otel_kfs.kafka.types import M, Polled, PolledAsync, Record
 from otel_kfs.telemetry.provider import report_failure
 
 # A context copied once, instead of twice as by `set_span_in_context`.
@@ -154,7 +154,7 @@ class _Process:
         before = otel_context.get_current()
         if before and not is_instrumentation_enabled():
             return
-        record, now = self._record, telemetry.current
+        record, now = self._record, client_telemetry.current
         propagated, remote = extract_span(headers_of(record))
         creation = remote.get_span_context()
         dropped, start_span = now.child(INVALID_SPAN_CONTEXT if self._links else creation)
@@ -202,7 +202,7 @@ class _Process:
             report_failure("Kafka's process")
 
     def _count(self, ended: int, failure: tuple[str, str] | None) -> None:
-        metrics = telemetry.current.metrics
+        metrics = client_telemetry.current.metrics
         if self._around is None or not metrics.enabled:
             return
         attributes = dict(self._operation[self._record.topic()].metric_attributes)
