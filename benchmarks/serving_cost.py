@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.version import __version__
 
-from otel_kfs.serving import steps
+from otel_kfs.serving import model_spans
 
 STEP = {"otel_kfs.model.name": "mobilenet", "otel_kfs.role": "predictor"}
 STEPS = ("preprocess", "predict", "postprocess")
@@ -65,7 +65,7 @@ class _AsyncModel(_Model):
 def sync_requests(model: _Model, requests: int, arrived: bool) -> None:
     for _ in range(requests):
         if arrived:
-            steps._body_complete.set(1)
+            model_spans._body_complete.set(1)
         model.postprocess(model.predict(model.preprocess(0)))
 
 
@@ -73,7 +73,7 @@ def async_requests(model: _AsyncModel, requests: int, arrived: bool) -> None:
     async def run() -> None:
         for _ in range(requests):
             if arrived:
-                steps._body_complete.set(1)
+                model_spans._body_complete.set(1)
             model.postprocess(await model.predict(model.preprocess(0)))
 
     asyncio.run(run())
@@ -103,7 +103,7 @@ def provider_with(sampler: Sampler) -> TracerProvider:
 
 
 def traced(model: Any) -> Any:
-    steps.trace_steps(model, lambda: "predictor")
+    model_spans.trace_steps(model, lambda: "predictor")
     return model
 
 
@@ -132,7 +132,7 @@ def measure(rounds: int, requests: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in todo}
     for number in range(rounds + 2):
         for name, (run, provider) in random.sample(list(todo.items()), len(todo)):
-            steps.use_provider(provider)
+            model_spans.use_provider(provider)
             gc.collect()
             start = time.thread_time_ns()
             run(requests)

@@ -17,7 +17,7 @@ from typing import Any
 
 from otel_kfs.demo import loopback
 from otel_kfs.serving.imports import when_imported
-from otel_kfs.serving.steps import _MARK
+from otel_kfs.serving.model_spans import _MARK
 
 TRACED, PLAIN = "mobilenet", "mobilenet-plain"
 EXCLUDED = {f"OTEL_PYTHON_{library}_EXCLUDED_URLS": PLAIN for library in ("TORNADO", "FASTAPI", "HTTPX", "REQUESTS")}
@@ -75,7 +75,7 @@ def twins_on_kfserving() -> None:
 def twins_on_kserve() -> None:
     from kserve import ModelServer
 
-    from otel_kfs.serving.kserve.http import BodyWatch, FreshContext
+    from otel_kfs.serving.kserve.rest_server import BodyWatch, FreshContext
 
     def is_plain(_: Any, scope: Any, *__: Any) -> bool:
         return scope["type"] == "http" and PLAIN in scope["path"]

@@ -12,11 +12,11 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
 
 from otel_kfs.errors import MissingExtra
-from otel_kfs.serving import incoming
-from otel_kfs.serving.guard import SafeTracerProvider, guard_propagator, guard_span, guarded, record_once
+from otel_kfs.serving import propagation
 from otel_kfs.serving.imports import when_imported
 from otel_kfs.serving.kfserving_stop import stop_gently
-from otel_kfs.serving.steps import received, role_of, trace_steps, untrace_all, use_provider
+from otel_kfs.serving.model_spans import received, role_of, trace_steps, untrace_all, use_provider
+from otel_kfs.serving.server_errors import SafeTracerProvider, guard_propagator, guard_span, guarded, record_once
 from otel_kfs.telemetry.patches import Patches
 
 _server = Patches()  # what makes requests spans
@@ -146,7 +146,7 @@ def _find_parent(handler: Any) -> None:
     # tornado makes the handler when the whole body is there.
     handler.otel_kfs_arrived = time.time_ns(), len(handler.request.body)
     headers = handler.request.headers
-    promoted, handler.otel_kfs_links = incoming.contexts({key.lower(): value for key, value in headers.items()})
+    promoted, handler.otel_kfs_links = propagation.contexts({key.lower(): value for key, value in headers.items()})
     headers.update(promoted)
 
 
@@ -169,6 +169,6 @@ def _with_receive(original: Callable[..., Any]) -> Callable[..., Any]:
 def _arrived(handler: Any) -> None:
     request = handler.request
     guard_span(otel_trace.get_current_span())
-    incoming.link(getattr(handler, "otel_kfs_links", ()))
+    propagation.link(getattr(handler, "otel_kfs_links", ()))
     arrived = getattr(handler, "otel_kfs_arrived", None) or (time.time_ns(), len(request.body))
     received(int(request._start_time * 1e9), *arrived)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 from weakref import WeakSet
 
-from otel_kfs.serving.guard import guarded
+from otel_kfs.serving.server_errors import guarded
 from otel_kfs.telemetry.patches import Patches
 from otel_kfs.telemetry.provider import exit_at_sigterm
 

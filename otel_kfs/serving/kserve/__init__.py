@@ -9,10 +9,10 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
 
-from otel_kfs.serving.guard import guard_propagator, guarded
 from otel_kfs.serving.imports import when_imported
-from otel_kfs.serving.kserve import grpc, http
-from otel_kfs.serving.steps import role_of, trace_steps, untrace_all, use_provider
+from otel_kfs.serving.kserve import grpc_server, rest_server
+from otel_kfs.serving.model_spans import role_of, trace_steps, untrace_all, use_provider
+from otel_kfs.serving.server_errors import guard_propagator, guarded
 from otel_kfs.telemetry import provider as telemetry_provider
 from otel_kfs.telemetry.patches import Patches
 
@@ -136,8 +136,8 @@ def _has_predictor() -> bool:
 
 def _instrument_servers(provider: TracerProvider | None = None) -> None:
     if not _servers.active:
-        http.instrument(_servers, provider)
-        grpc.instrument(_servers)
+        rest_server.instrument(_servers, provider)
+        grpc_server.instrument(_servers)
         use_provider(provider)
         _servers.on_undo(lambda: use_provider(None))
         _servers.on_undo(guard_propagator())

@@ -142,7 +142,7 @@ def test_each_part_that_fails_is_logged_once(servers, part, role):
 
 
 def test_a_model_without_a_name_is_traced_without_one(spans):
-    from otel_kfs.serving.steps import trace_steps
+    from otel_kfs.serving.model_spans import trace_steps
 
     class Nameless:
         def predict(self, request):
@@ -158,7 +158,7 @@ def test_a_model_without_a_name_is_traced_without_one(spans):
 
 
 def test_a_role_that_can_t_be_told_leaves_the_step_as_it_is(spans, caplog):
-    from otel_kfs.serving.steps import trace_steps
+    from otel_kfs.serving.model_spans import trace_steps
 
     class Model:
         name = "m"
@@ -194,7 +194,7 @@ def refused(response):
     ids=["botocore", "none", "requests or httpx", "tornado"],
 )
 def test_an_exception_is_the_answer_of_another_server_only_with_an_http_status(spans, response, events):
-    from otel_kfs.serving.steps import trace_steps
+    from otel_kfs.serving.model_spans import trace_steps
 
     class Model:
         def predict(self, request):

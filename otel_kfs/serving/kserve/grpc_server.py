@@ -18,8 +18,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from otel_kfs import semconv
-from otel_kfs.serving.guard import guard_span, guarded, is_news
-from otel_kfs.serving.steps import Current, received, tracer
+from otel_kfs.serving.model_spans import Current, received, tracer
+from otel_kfs.serving.server_errors import guard_span, guarded, is_news
 from otel_kfs.telemetry.patches import Patches
 from otel_kfs.telemetry.provider import report_failure
 

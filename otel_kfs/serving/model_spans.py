@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode, Tracer, TracerProvider, set_span_in_context
 
 from otel_kfs import semconv
-from otel_kfs.serving.guard import guarded, is_news
+from otel_kfs.serving.server_errors import guarded, is_news
 from otel_kfs.telemetry import provider as telemetry_provider
 from otel_kfs.telemetry.provider import report_failure, tracer_of
 

@@ -16,9 +16,9 @@ from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 from opentelemetry.trace import TracerProvider
 
 from otel_kfs.errors import MissingExtra
-from otel_kfs.serving import incoming
-from otel_kfs.serving.guard import SafeTracerProvider, guard_span, guarded, record_once
-from otel_kfs.serving.steps import received
+from otel_kfs.serving import propagation
+from otel_kfs.serving.model_spans import received
+from otel_kfs.serving.server_errors import SafeTracerProvider, guard_span, guarded, record_once
 from otel_kfs.telemetry.patches import Patches
 
 Message = MutableMapping[str, Any]
@@ -176,7 +176,7 @@ def _is_health(scope: MutableMapping[str, Any]) -> bool:
 @guarded("the parent of a request")
 def _find_parent(scope: MutableMapping[str, Any]) -> None:
     headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-    promoted, scope["otel_kfs.links"] = incoming.contexts(headers)
+    promoted, scope["otel_kfs.links"] = propagation.contexts(headers)
     if promoted:
         scope["headers"] = [*scope["headers"], *((k.encode(), v.encode("latin-1")) for k, v in promoted.items())]
 
@@ -220,4 +220,4 @@ class BodyWatch:
 @guarded("the arrival of a request")
 def _arriving(scope: MutableMapping[str, Any]) -> None:
     guard_span(trace.get_current_span())
-    incoming.link(scope.get("otel_kfs.links", ()))
+    propagation.link(scope.get("otel_kfs.links", ()))

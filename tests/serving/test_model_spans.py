@@ -14,8 +14,8 @@ from opentelemetry.trace import StatusCode
 
 from otel_kfs import trace_model
 from otel_kfs.errors import ConfigError
-from otel_kfs.serving.guard import guard_span
-from otel_kfs.serving.steps import decoded, received, role_of, trace_steps, use_provider
+from otel_kfs.serving.model_spans import decoded, received, role_of, trace_steps, use_provider
+from otel_kfs.serving.server_errors import guard_span
 
 TRACER = trace.get_tracer("a test")
 

@@ -4,7 +4,7 @@ import pytest
 from opentelemetry import propagate
 from opentelemetry.propagators.composite import CompositePropagator
 
-from otel_kfs.serving.incoming import contexts
+from otel_kfs.serving.propagation import contexts
 
 
 def traceparent(digit: str) -> str:
