@@ -37,7 +37,7 @@ WRITE_SIDE = {
     "otel_kfs.serving": {"otel_kfs.telemetry"},
     "otel_kfs.client": {"otel_kfs.telemetry", "otel_kfs.kafka"},
     "otel_kfs.bridge": {"otel_kfs.telemetry", "otel_kfs.kafka", "otel_kfs.client"},
-    "otel_kfs.exec": {"otel_kfs.telemetry", "otel_kfs.client"},
+    "otel_kfs.programs": {"otel_kfs.telemetry", "otel_kfs.client"},
 }
 # Where users find names of other rooms, too, which are imported when they are asked for.
 PUBLIC = {"otel_kfs", "otel_kfs.kafka"}

@@ -32,7 +32,7 @@ def exec_program(run_id: str | None, traces_file: str | None, command: tuple[str
     headers. curl's own timings become spans, and so does the start of the console producer's JVM. curl: one URL at a
     time. Console producer: Kafka 3.2 or newer; each line of its standard input is a trace.
     """
-    from otel_kfs import exec as programs
+    from otel_kfs import programs
 
     otel_kfs.configure("image-sender", traces_file=traces_file)
     sys.exit(programs.run(command, run_id=run_id))

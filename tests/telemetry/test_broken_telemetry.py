@@ -14,7 +14,7 @@ from support import JPG, HttpServer, run_python
 
 import otel_kfs
 from otel_kfs.errors import InputError, SendError
-from otel_kfs.exec.spans import Spans, headers
+from otel_kfs.programs.program_span import Spans, headers
 from otel_kfs.telemetry import provider as telemetry_provider
 from otel_kfs.telemetry import safe_tracer
 

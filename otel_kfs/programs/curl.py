@@ -35,10 +35,10 @@ from opentelemetry.trace import Span, SpanContext, SpanKind
 
 from otel_kfs import semconv
 from otel_kfs.client.model_client import shown
-from otel_kfs.exec import curl_arguments
-from otel_kfs.exec.curl_arguments import Arguments
-from otel_kfs.exec.programs import exit_code, run_untraced, running
-from otel_kfs.exec.spans import Spans, fail, headers
+from otel_kfs.programs import curl_arguments
+from otel_kfs.programs.curl_arguments import Arguments
+from otel_kfs.programs.foreground import exit_code, run_untraced, running
+from otel_kfs.programs.program_span import Spans, fail, headers
 
 _log = logging.getLogger(__name__)
 

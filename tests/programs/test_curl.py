@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from exec_support import EXEC
 
-from otel_kfs.exec.curl import relay, steps
+from otel_kfs.programs.curl import relay, steps
 from otel_kfs.traces.span import Kind
 
 pytestmark = [pytest.mark.curl, pytest.mark.usefixtures("no_curlrc")]
@@ -153,7 +153,7 @@ def test_without_timings_the_request_lasts_from_start_to_exit(execute, server, t
     ran = execute("curl", "-s", server.url)
     assert ran.stdout == ANSWER + b"200"
     assert ran.stderr.decode() == (
-        f"WARNING otel_kfs.exec.curl: curl's request is one span without parts: {tmp_path}/.curlrc sets write-out\n"
+        f"WARNING otel_kfs.programs.curl: curl's request is one span without parts: {tmp_path}/.curlrc sets write-out\n"
     )
     assert {span.name for span in ran.spans} == {"send image", "GET"}
     assert server.requests[0][2]["traceparent"].startswith(traceparent(ran.span("GET")))

@@ -3,8 +3,8 @@
     curl.py, curl_arguments.py                   one HTTP request of curl; its own timings become spans
     console_producer.py, console_arguments.py    Kafka's console producer; each line it reads is a record and a trace
 
-`run` finds out which of the two a command is. What both share: programs.py starts the program and passes signals on,
-spans.py gives a span's context away before the span's start is known.
+`run` finds out which of the two a command is. What both share: foreground.py starts the program and passes signals on,
+program_span.py gives a span's context away before the span's start is known.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.exec import console_arguments, console_producer, curl, curl_arguments
+from otel_kfs.programs import console_arguments, console_producer, curl, curl_arguments
 
 RUNS = "curl, kafka-console-producer.sh, or java ... org.apache.kafka.tools.ConsoleProducer"
 

@@ -33,10 +33,10 @@ from opentelemetry import propagate
 from opentelemetry.trace import Span, SpanKind
 
 from otel_kfs import semconv
-from otel_kfs.exec import console_arguments
-from otel_kfs.exec.console_arguments import Arguments, Lines
-from otel_kfs.exec.programs import exit_code, run_untraced, running
-from otel_kfs.exec.spans import Spans, fail, headers
+from otel_kfs.programs import console_arguments
+from otel_kfs.programs.console_arguments import Arguments, Lines
+from otel_kfs.programs.foreground import exit_code, run_untraced, running
+from otel_kfs.programs.program_span import Spans, fail, headers
 
 _log = logging.getLogger(__name__)
 

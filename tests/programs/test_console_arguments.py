@@ -3,8 +3,8 @@
 import pytest
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.exec import console_arguments
-from otel_kfs.exec.console_arguments import Lines
+from otel_kfs.programs import console_arguments
+from otel_kfs.programs.console_arguments import Lines
 
 SCRIPT = "kafka-console-producer.sh"
 CLASS = "org.apache.kafka.tools.ConsoleProducer"

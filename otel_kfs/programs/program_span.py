@@ -39,7 +39,7 @@ class Spans:
 
     def __init__(self) -> None:
         # A scope of its own, because the tracer of a scope is shared by everyone in the process who asks for it.
-        tracer = trace.get_tracer("otel_kfs.exec", __version__, schema_url=SCHEMA_URL)
+        tracer = trace.get_tracer("otel_kfs.programs", __version__, schema_url=SCHEMA_URL)
         self._ids: _Ids | None = None
         if isinstance(tracer, Tracer):
             ids = tracer.id_generator

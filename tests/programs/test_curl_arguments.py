@@ -3,8 +3,8 @@
 import pytest
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.exec import curl_arguments
-from otel_kfs.exec.curl_arguments import Option
+from otel_kfs.programs import curl_arguments
+from otel_kfs.programs.curl_arguments import Option
 
 pytestmark = pytest.mark.usefixtures("no_curlrc")
 
