@@ -212,7 +212,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path, processes
     reached, folder = tmp_path / "reached", tmp_path / "temporary"
     folder.mkdir()
     command = [sys.executable, "-c", SCRIPT, reached, str(processes)]
-    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen(
         command,
         env=environment,
@@ -246,7 +246,7 @@ def test_sigterm_ends_a_command_s_processes_and_leaves_nothing_behind(tmp_path):
     reached, folder = tmp_path / "reached", tmp_path / "temporary"
     folder.mkdir()
     command = [sys.executable, "-c", COMMAND, str(reached)]
-    with start(command, TMPDIR=str(folder), PYTHONPATH=str(Path(__file__).parent)) as process:
+    with start(command, TMPDIR=str(folder), PYTHONPATH=str(Path(__file__).parents[1])) as process:
         wait_until("the part is read", reached.exists)
         process.send_signal(signal.SIGTERM)
         output, said = process.communicate(timeout=60)  # which waits for every process that has its standard error

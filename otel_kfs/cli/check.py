@@ -15,7 +15,7 @@ from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import optional_trace_options
 from otel_kfs.errors import InputError, OtelKfsError
 from otel_kfs.render import FORMATS, Format
-from otel_kfs.traces.location import STDIN, is_stdin
+from otel_kfs.traces.query_url import STDIN, is_stdin
 
 if TYPE_CHECKING:
     from otel_kfs.hand_stamped import Block

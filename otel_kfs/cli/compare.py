@@ -14,7 +14,7 @@ from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import Parts, trace_parts
 from otel_kfs.errors import ConfigError
 from otel_kfs.render import FORMATS, Format
-from otel_kfs.traces.location import is_stdin, joined
+from otel_kfs.traces.query_url import is_stdin, joined
 
 if TYPE_CHECKING:
     from otel_kfs.comparison import Comparisons

@@ -63,7 +63,7 @@ def _read(read: Callable[..., Found], trace_query: str, *, quiet: bool) -> tuple
 def why_none(trace_query: str, account: Account) -> str:
     """Why no image was measured."""
     from otel_kfs.tables import account_line
-    from otel_kfs.traces.location import options_of
+    from otel_kfs.traces.query_url import options_of
 
     if account.left_out:
         return account_line(account)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from otel_kfs.traces.location import joined
+from otel_kfs.traces.query_url import joined
 
 _PATIENCE = 2.0  # seconds before the progress is shown
 

@@ -25,10 +25,11 @@ import msgspec
 import orjson
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces import compression, formats, otlp, otlp_protobuf
+from otel_kfs.traces import decompression
 from otel_kfs.traces.batch import FULL, Batch
-from otel_kfs.traces.compression import CORRUPT, LONGEST
-from otel_kfs.traces.location import STDIN, Location
+from otel_kfs.traces.decompression import CORRUPT, LONGEST
+from otel_kfs.traces.formats import detect, otlp, otlp_protobuf
+from otel_kfs.traces.query_url import STDIN, Location
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, Progress, Remarks, printable
 
@@ -206,11 +207,11 @@ def _read(
     try:
         raw: io.BufferedReader = io.BufferedReader(io.FileIO(file.path), _BUFFER)
         with raw:
-            if compression.is_framed(raw.peek(8)[:8]):
+            if decompression.is_framed(raw.peek(8)[:8]):
                 yield from _messages(raw, place, remarks)
                 return
             raw.seek(begin)
-            with compression.decompressed(raw) as inside:
+            with decompression.decompressed(raw) as inside:
                 lines = _lines(inside, end and end - begin, place, _meter(raw, file, progress))
                 yield from _spans(lines, place, remarks, wanted, take)
     except EOFError:
@@ -250,7 +251,7 @@ def _spans(
             yield from _several(line, begin, error, place, remarks)
         else:
             with _complaints(place):
-                yield from zip(formats.spans_of(document, remarks, place))
+                yield from zip(detect.spans_of(document, remarks, place))
         first = False
 
 
@@ -259,11 +260,11 @@ def _several(
 ) -> Iterator[tuple[Span]]:
     """The spans of what is no JSON document, and begins in line `begin`: perhaps it is several."""
     try:
-        for document, line in formats.documents(text):
+        for document, line in detect.documents(text):
             place.number = begin + line - 1
             with _complaints(place):
-                yield from zip(formats.spans_of(document, remarks, place))
-    except formats.NotJson as no:
+                yield from zip(detect.spans_of(document, remarks, place))
+    except detect.NotJson as no:
         rest = text[no.at :]
         place.number = begin + text.count(b"\n", 0, no.at)
         if rest.startswith((b"{", b"[")) and b"\n" not in rest:
@@ -276,11 +277,11 @@ def _several(
 
 
 def _messages(raw: BinaryIO, place: _Place, remarks: Remarks) -> Iterator[tuple[Span]]:
-    for message in compression.messages(raw):
+    for message in decompression.messages(raw):
         place.number += 1
         with _complaints(place):
             if message[:1] in {b"{", b"["}:
-                yield from zip(formats.spans_of(orjson.loads(message), remarks, place))
+                yield from zip(detect.spans_of(orjson.loads(message), remarks, place))
             else:
                 yield from zip(otlp_protobuf.spans_of(message, remarks, place))
 
@@ -305,7 +306,7 @@ def _lines(inside: BinaryIO, length: int | None, place: _Place, meter: Callable[
         place.number += 1
         done += len(line)
         if len(line) > LONGEST:
-            raise TraceQueryError(f"{place}: {compression.too_long('the line')}")
+            raise TraceQueryError(f"{place}: {decompression.too_long('the line')}")
         if done - seen > _METER:
             seen = done
             meter(done)
@@ -319,7 +320,9 @@ def _rest(line: bytes, lines: Iterator[bytes], place: _Place) -> bytes:
         text += more
         if len(text) > LONGEST:
             place.number = number
-            raise TraceQueryError(f"{place}: not JSON; if the whole file is one document, {compression.too_long('it')}")
+            raise TraceQueryError(
+                f"{place}: not JSON; if the whole file is one document, {decompression.too_long('it')}"
+            )
     return bytes(text)
 
 
@@ -331,7 +334,7 @@ def _meter(raw: io.BufferedReader, file: _File, progress: Progress) -> Callable[
     def look(inside: int) -> None:
         at = raw.tell()
         try:
-            compression.check_density(inside, at - origin)
+            decompression.check_density(inside, at - origin)
         except TraceQueryError as error:
             raise TraceQueryError(f"{file}: {error}") from error
         progress(f"reading {file}: {100 * at // size} %")
@@ -362,7 +365,11 @@ def _ranges(file: _File) -> Iterator[tuple[int, int | None]]:
             return
         with open(file.path, "rb") as raw:
             head = raw.peek(8)[:8]
-            if compression.is_compressed(head) or compression.is_framed(head) or not _is_json(raw.readline(LONGEST)):
+            if (
+                decompression.is_compressed(head)
+                or decompression.is_framed(head)
+                or not _is_json(raw.readline(LONGEST))
+            ):
                 yield 0, None
                 return
             begin = 0

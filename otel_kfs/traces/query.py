@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import files
-from otel_kfs.traces.choice import OfRun, Waiting, expected
-from otel_kfs.traces.location import Location, split, split_path
+from otel_kfs.traces.filters import OfRun, Waiting, expected
+from otel_kfs.traces.query_url import Location, split, split_path
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import Progress, TraceStore, duration
 
@@ -45,7 +45,7 @@ def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceSto
     scheme, _, rest = query.partition(":")
     if scheme in _STORES:
         location = split(scheme, rest)
-        store: TraceStore = importlib.import_module(f"otel_kfs.traces.{scheme}").opened(location, progress)
+        store: TraceStore = importlib.import_module(f"otel_kfs.traces.stores.{scheme}").opened(location, progress)
     else:
         location = split_path(query)
         store = files.opened(location, progress)

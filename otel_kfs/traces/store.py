@@ -13,8 +13,8 @@ from typing import Protocol, TypeVar
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import Batch
+from otel_kfs.traces.concurrent import side_by_side
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.threads import side_by_side
 
 SEARCHES = 4  # at once; each answer may have hundreds of traces
 DEPTH = 500  # traces that one search may bring; a window with more is cut in halves

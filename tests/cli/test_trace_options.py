@@ -8,7 +8,7 @@ from otel_kfs import cli
 from otel_kfs.cli.group import Group
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.traces import query
-from otel_kfs.traces.location import COMMON, OPTIONS, Location
+from otel_kfs.traces.query_url import COMMON, OPTIONS, Location
 
 
 @click.group(cls=Group)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from exec_support import EXEC
+from programs_support import EXEC
 
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Span

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from exec_support import EXEC
+from programs_support import EXEC
 from support import new_topic
 
 from otel_kfs.traces import query

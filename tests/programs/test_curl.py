@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 import pytest
-from exec_support import EXEC
+from programs_support import EXEC
 
 from otel_kfs.programs.curl import relay, steps
 from otel_kfs.traces.span import Kind

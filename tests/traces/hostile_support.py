@@ -13,7 +13,7 @@ import mutations
 from click.testing import CliRunner
 
 from otel_kfs import cli
-from otel_kfs.traces.http import Answer, Http
+from otel_kfs.traces.stores.store_client import Answer, Http
 
 SKETCHES = find_spec("ddsketch") is not None
 FORMATS = ("text", "md", "csv", "json")

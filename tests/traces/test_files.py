@@ -20,7 +20,7 @@ from traces_builder import spans_in
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces import compression, files, query
+from otel_kfs.traces import decompression, files, query
 
 DATA = Path(__file__).parents[1] / "data"
 LINES = [line for file in sorted((DATA / "traces").glob("*.jsonl")) for line in file.read_bytes().splitlines()]
@@ -77,7 +77,7 @@ def file(tmp_path):
 def few_bytes(monkeypatch):
     """Limits that a small file reaches."""
     monkeypatch.setattr(files, "LONGEST", 2000)
-    monkeypatch.setattr(compression, "LONGEST", 2000)
+    monkeypatch.setattr(decompression, "LONGEST", 2000)
     monkeypatch.setattr(files, "PIECE", 5000)
 
 

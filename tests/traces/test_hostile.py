@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_kfs.traces import query
-from otel_kfs.traces.http import Http
+from otel_kfs.traces.stores.store_client import Http
 
 FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_kfs import semconv
-from otel_kfs.traces.formats import MALFORMED
+from otel_kfs.traces.formats.detect import MALFORMED
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import Remarks, sound
 

@@ -29,7 +29,7 @@ from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Forest, Span
 from otel_kfs.traces.store import DEPTH, SEARCHES, AnswerTooLarge, Window, in_slices, window
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 Answer = tuple[int, bytes]
@@ -437,7 +437,7 @@ def test_a_query_that_cannot_be_understood_is_one_line(trace_query: str, complai
 
 def test_a_store_that_is_not_there_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.close()
-    monkeypatch.setattr("otel_kfs.traces.http.backoff", lambda _: 0)
+    monkeypatch.setattr("otel_kfs.traces.stores.store_client.backoff", lambda _: 0)
     with pytest.raises(TraceQueryError) as caught:
         _spans(f"jaeger:{store.url}")
     assert str(caught.value) == f"can't reach Jaeger at {store.url}: nothing answers there; check the URL"
@@ -531,7 +531,7 @@ def test_what_is_done_is_said(store: Store) -> None:
 
 @pytest.mark.parametrize("scheme", ["jaeger", "tempo"])
 def test_a_busy_store_is_asked_again(store: Store, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otel_kfs.traces.http.backoff", lambda _: 0)
+    monkeypatch.setattr("otel_kfs.traces.stores.store_client.backoff", lambda _: 0)
     answers = iter([(503, b"busy"), (429, b"later"), (200, b"{}" if scheme == "tempo" else b'{"resourceSpans":[]}')])
     store.answer = lambda *_: next(answers)
     assert _spans(f"{scheme}:{store.url}") == []

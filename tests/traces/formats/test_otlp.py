@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_kfs import reading, semconv
-from otel_kfs.traces import otlp, query
+from otel_kfs.traces import query
 from otel_kfs.traces.batch import Batch, batched, spans_of
+from otel_kfs.traces.formats import otlp
 from otel_kfs.traces.span import Kind, Span
 
 SPAN = {

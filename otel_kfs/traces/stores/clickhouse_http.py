@@ -16,8 +16,8 @@ import orjson
 import requests
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.http import ENV_HEADERS, LARGEST, Http, raise_busy, sound_header
 from otel_kfs.traces.store import printable
+from otel_kfs.traces.stores.store_client import ENV_HEADERS, LARGEST, Http, raise_busy, sound_header
 
 ENV_USER, ENV_PASSWORD = "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"  # those of ClickHouse's own client
 

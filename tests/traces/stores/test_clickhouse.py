@@ -20,13 +20,13 @@ from otel_kfs.measurement import Measurement
 from otel_kfs.reading import read
 from otel_kfs.segments import journeys
 from otel_kfs.traces import query
-from otel_kfs.traces.clickhouse import ClickHouse
 from otel_kfs.traces.finished import Finished, LeftOut
 from otel_kfs.traces.span import Forest, Span
+from otel_kfs.traces.stores.clickhouse import ClickHouse
 
 pytestmark = pytest.mark.clickhouse
 
-DATA = Path(__file__).parents[1] / "data" / "traces"
+DATA = Path(__file__).parents[2] / "data" / "traces"
 
 
 @pytest.fixture(scope="module")

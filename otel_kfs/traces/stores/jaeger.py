@@ -12,13 +12,13 @@ from urllib.parse import quote
 import orjson
 
 from otel_kfs import semconv
-from otel_kfs.traces import formats
 from otel_kfs.traces.batch import Batch, batched
-from otel_kfs.traces.http import Http
-from otel_kfs.traces.location import Location
+from otel_kfs.traces.concurrent import side_by_side
+from otel_kfs.traces.formats import detect
+from otel_kfs.traces.query_url import Location
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import Progress, Remarks, Window, in_slices, window
-from otel_kfs.traces.threads import side_by_side
+from otel_kfs.traces.stores.store_client import Http
 
 
 def opened(location: Location, progress: Progress) -> Jaeger:
@@ -117,7 +117,7 @@ class Jaeger:
         answer = self._http.get("/api/traces", params)
         with self._http.understood():
             traces = orjson.loads(answer.content)["data"] or ()
-            found = [list(formats.older_spans(trace, remarks, self._http)) for trace in traces]
+            found = [list(detect.older_spans(trace, remarks, self._http)) for trace in traces]
         return [trace for trace in found if trace]
 
     def _trace(self, trace_id: str, remarks: Remarks) -> list[Span]:
@@ -130,7 +130,7 @@ class Jaeger:
         if answer.status == 404:
             return []
         with self._http.understood():
-            return list(formats.spans_of(orjson.loads(answer.content), remarks, self._http))
+            return list(detect.spans_of(orjson.loads(answer.content), remarks, self._http))
 
     def _v3(self, path: str, params: dict[str, object]) -> bytes | None:
         """The body of the v3 API's answer, empty if it has no such traces; None where there is no such API."""
@@ -144,7 +144,7 @@ class Jaeger:
     def _read_v3(self, content: bytes, remarks: Remarks) -> Iterator[Span]:
         """The spans of a body: one JSON object, an array of them, or one after the other, as a stream sends them."""
         for document in _documents(content):
-            yield from formats.spans_of(document, remarks, self._http)
+            yield from detect.spans_of(document, remarks, self._http)
 
 
 def _documents(content: bytes) -> Iterator[object]:
@@ -153,4 +153,4 @@ def _documents(content: bytes) -> Iterator[object]:
     try:
         yield orjson.loads(content)
     except orjson.JSONDecodeError:
-        yield from (document for document, _ in formats.documents(content))
+        yield from (document for document, _ in detect.documents(content))

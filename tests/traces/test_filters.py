@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 from traces_builder import spans_in
 
-from otel_kfs.traces import choice, query
+from otel_kfs.traces import filters, query
 from otel_kfs.traces.batch import batched
-from otel_kfs.traces.choice import OfRun, Waiting
+from otel_kfs.traces.filters import OfRun, Waiting
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import Progress
 
@@ -100,7 +100,7 @@ def test_traces_and_links_are_the_store_s():
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    monkeypatch.setattr(choice, "_PAUSE", 0.001)
+    monkeypatch.setattr(filters, "_PAUSE", 0.001)
 
 
 def image(number, **attributes):

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from otel_kfs import semconv
-from otel_kfs.traces import jaeger_json, otlp
+from otel_kfs.traces.formats import jaeger_json, otlp
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, Remarks, sound
 

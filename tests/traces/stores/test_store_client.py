@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces import http
-from otel_kfs.traces.clickhouse_http import ClickHouseHttp
-from otel_kfs.traces.http import Http
+from otel_kfs.traces.concurrent import side_by_side
 from otel_kfs.traces.store import AnswerTooLarge
-from otel_kfs.traces.threads import side_by_side
+from otel_kfs.traces.stores import store_client
+from otel_kfs.traces.stores.clickhouse_http import ClickHouseHttp
+from otel_kfs.traces.stores.store_client import Http
 
 
 class Server:
@@ -96,7 +96,7 @@ def server(start: Callable[[], Server]) -> Server:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otel_kfs.traces.http.backoff", lambda _: 0)
+    monkeypatch.setattr("otel_kfs.traces.stores.store_client.backoff", lambda _: 0)
 
 
 def refusal(server: Server, path: str = "/x") -> str:
@@ -112,7 +112,7 @@ def refusal(server: Server, path: str = "/x") -> str:
 def test_credentials_do_not_follow_a_redirect_to_elsewhere(
     start: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(http.ENV_HEADERS, "authorization=Bearer secret,x-api-key=secret")
+    monkeypatch.setenv(store_client.ENV_HEADERS, "authorization=Bearer secret,x-api-key=secret")
     store, elsewhere = start(), start()
     store.answer = lambda handler: send(handler, 302, Location=f"{elsewhere.url}/login")
     message = refusal(store)
@@ -134,7 +134,7 @@ def test_a_redirect_to_a_strange_place_is_not_followed(server: Server, target: s
 def test_a_redirect_within_the_store_is_followed_with_credentials(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(http.ENV_HEADERS, "x-api-key=secret")
+    monkeypatch.setenv(store_client.ENV_HEADERS, "x-api-key=secret")
     server.answer = lambda handler: (
         send(handler, 301, Location="/y?a=1") if handler.path.startswith("/x") else send(handler, 200, b"found")
     )
@@ -163,7 +163,7 @@ def test_redirects_in_a_circle_end(server: Server) -> None:
     ],
 )
 def test_a_redirect_stays_with_the_server_or_goes_to_its_https(url: str, target: str, same: bool) -> None:
-    assert http._same_place(url, target) is same
+    assert store_client._same_place(url, target) is same
 
 
 def test_a_netrc_file_does_not_take_the_place_of_the_credentials(
@@ -171,7 +171,7 @@ def test_a_netrc_file_does_not_take_the_place_of_the_credentials(
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password other\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv(http.ENV_HEADERS, "authorization=Bearer secret")
+    monkeypatch.setenv(store_client.ENV_HEADERS, "authorization=Bearer secret")
     Http("Store", server.url).get("/x")
     assert server.asked[0][1]["authorization"] == "Bearer secret"
 
@@ -181,7 +181,7 @@ def test_credentials_in_a_file_are_read_again_when_they_are_refused(
 ) -> None:
     file = tmp_path / "headers"
     file.write_text("# of the store\nauthorization=Bearer old, with a comma\n\nx-more=1\n")
-    monkeypatch.setenv(http.ENV_HEADERS_FILE, str(file))
+    monkeypatch.setenv(store_client.ENV_HEADERS_FILE, str(file))
     store = Http("Store", server.url)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -198,10 +198,10 @@ def test_credentials_that_stay_wrong_are_an_error_that_says_where_they_belong(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     (tmp_path / "headers").write_text("authorization=Bearer secret")
-    monkeypatch.setenv(http.ENV_HEADERS_FILE, str(tmp_path / "headers"))
+    monkeypatch.setenv(store_client.ENV_HEADERS_FILE, str(tmp_path / "headers"))
     server.answer = lambda handler: send(handler, 401)
     message = refusal(server)
-    assert http.ENV_HEADERS in message
+    assert store_client.ENV_HEADERS in message
     assert "secret" not in message
     assert len(server.asked) == 2
 
@@ -213,7 +213,7 @@ def test_a_header_that_can_not_be_sent_is_refused_unseen(
     monkeypatch: pytest.MonkeyPatch, value: str, tmp_path: Any
 ) -> None:
     (tmp_path / "headers").write_text(value, encoding="utf-8", newline="")
-    monkeypatch.setenv(http.ENV_HEADERS_FILE, str(tmp_path / "headers"))
+    monkeypatch.setenv(store_client.ENV_HEADERS_FILE, str(tmp_path / "headers"))
     with pytest.raises(TraceQueryError) as raised:
         Http("Store", "http://h")
     assert "secret" not in str(raised.value)
@@ -225,7 +225,7 @@ def test_a_tenant_can_not_bring_another_header_along() -> None:
 
 
 def test_a_credentials_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(http.ENV_HEADERS_FILE, "/nowhere/headers")
+    monkeypatch.setenv(store_client.ENV_HEADERS_FILE, "/nowhere/headers")
     with pytest.raises(TraceQueryError, match="can't read /nowhere/headers, which OTEL_KFS_TRACE_STORE_HEADERS_FILE"):
         Http("Store", "http://h")
 
@@ -253,7 +253,7 @@ def test_a_credentials_file_that_is_not_there_is_named(monkeypatch: pytest.Monke
 def test_credentials_that_a_store_sends_back_are_not_shown(
     server: Server, monkeypatch: pytest.MonkeyPatch, headers: str, body: str, said: str
 ) -> None:
-    monkeypatch.setenv(http.ENV_HEADERS, headers)
+    monkeypatch.setenv(store_client.ENV_HEADERS, headers)
     server.answer = lambda handler: send(handler, 400, body.encode())
     assert refusal(server) == f"Store at {server.url} answered 400 to /x: {said}"
 
@@ -267,7 +267,7 @@ def endless(server: Server, chunk: bytes) -> Iterator[bytes]:
 
 
 def test_an_answer_without_an_end_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "LARGEST", 2**20)
+    monkeypatch.setattr(store_client, "LARGEST", 2**20)
     server.answer = lambda handler: chunks(handler, endless(server, b"x" * 2**16))
     with pytest.raises(AnswerTooLarge, match="answered with more than 1 MiB at once; ask for a shorter window"):
         Http("Store", server.url).get("/x")
@@ -277,7 +277,7 @@ def test_an_answer_without_an_end_is_cut_off(server: Server, monkeypatch: pytest
 def test_an_answer_that_comes_byte_by_byte_is_given_up(
     server: Server, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    monkeypatch.setattr(http, "_WHOLE", 0.3)
+    monkeypatch.setattr(store_client, "_WHOLE", 0.3)
 
     def trickle(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(
@@ -297,7 +297,7 @@ def test_an_answer_that_comes_byte_by_byte_is_given_up(
 
 
 def test_a_compressed_bomb_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "LARGEST", 2**20)
+    monkeypatch.setattr(store_client, "LARGEST", 2**20)
     server.answer = lambda handler: send(handler, 200, gzip.compress(b" " * 2**26), Content_Encoding="gzip")
     with pytest.raises(AnswerTooLarge):
         Http("Store", server.url).get("/x")
@@ -346,11 +346,11 @@ def test_a_store_that_wants_us_to_come_back_in_a_year_is_asked_sooner(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("otel_kfs.traces.http.time.sleep", slept.append)
+    monkeypatch.setattr("otel_kfs.traces.stores.store_client.time.sleep", slept.append)
     answers = iter([429, 200])
     server.answer = lambda handler: send(handler, next(answers), b"ok", Retry_After="31536000")
     assert Http("Store", server.url).get("/x").content == b"ok"
-    assert slept == [http._LONGEST_WAIT]
+    assert slept == [store_client._LONGEST_WAIT]
 
 
 def test_a_store_that_stays_busy_is_said_so(server: Server) -> None:
@@ -414,7 +414,7 @@ def test_clickhouse_s_credentials_in_a_file_are_read_again_when_they_are_refused
 ) -> None:
     file = tmp_path / "headers"
     file.write_text("X-ClickHouse-Key=old")
-    monkeypatch.setenv(http.ENV_HEADERS_FILE, str(file))
+    monkeypatch.setenv(store_client.ENV_HEADERS_FILE, str(file))
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         file.write_text("X-ClickHouse-Key=new")
@@ -435,7 +435,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_each_request_and_each_retry_is_logged_without_secrets(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(http.ENV_HEADERS, "authorization=Bearer S3CRET")
+    monkeypatch.setenv(store_client.ENV_HEADERS, "authorization=Bearer S3CRET")
     caplog.set_level("INFO")
     answer_in_turn(server, lambda handler: send(handler, 503), broken_off, lambda handler: send(handler, 200, b"found"))
     Http("Store", server.url).get("/x", {"start": "1", "end": "2", "q": "S3CRET"})

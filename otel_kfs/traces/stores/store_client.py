@@ -23,8 +23,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces.concurrent import AT_ONCE, within
 from otel_kfs.traces.store import NOT_TRACES, AnswerTooLarge, printable
-from otel_kfs.traces.threads import AT_ONCE, within
 
 ENV_HEADERS = "OTEL_KFS_TRACE_STORE_HEADERS"  # key=value,key=value: credentials, kept out of command lines
 ENV_HEADERS_FILE = "OTEL_KFS_TRACE_STORE_HEADERS_FILE"  # a file with key=value lines, read again when they are refused

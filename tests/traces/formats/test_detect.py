@@ -13,9 +13,9 @@ from backports import zstd
 from click.testing import CliRunner
 
 from otel_kfs import cli
-from otel_kfs.traces.http import Answer, Http
+from otel_kfs.traces.stores.store_client import Answer, Http
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 TRACES = DATA / "traces"
 LINES = [line for file in sorted(TRACES.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
 

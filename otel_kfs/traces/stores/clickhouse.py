@@ -14,13 +14,13 @@ from typing import Any
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces import clickhouse_sql as sql
 from otel_kfs.traces.batch import Batch, batched
-from otel_kfs.traces.clickhouse_http import ClickHouseHttp
 from otel_kfs.traces.finished import Finished, LeftOut, Segment
-from otel_kfs.traces.location import Location
+from otel_kfs.traces.query_url import Location
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import Progress, Remarks, Window, printable, sound, window
+from otel_kfs.traces.stores import clickhouse_sql as sql
+from otel_kfs.traces.stores.clickhouse_http import ClickHouseHttp
 
 _IMAGES_AT_ONCE = 100_000  # in one question; a million of their spans take the server about 0.4 GB
 _IDS_AT_ONCE = 500  # traces in one look-up

@@ -13,13 +13,13 @@ from urllib.parse import quote
 import orjson
 
 from otel_kfs import semconv
-from otel_kfs.traces import formats, otlp_protobuf
 from otel_kfs.traces.batch import Batch, batched
-from otel_kfs.traces.http import Http
-from otel_kfs.traces.location import Location, server_url
+from otel_kfs.traces.concurrent import side_by_side
+from otel_kfs.traces.formats import detect, otlp_protobuf
+from otel_kfs.traces.query_url import Location, server_url
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import Progress, Remarks, Window, in_slices, window
-from otel_kfs.traces.threads import side_by_side
+from otel_kfs.traces.stores.store_client import Http
 
 _IMAGES = f'name = "{semconv.SEND_IMAGE}"'
 _PROTOBUF = "application/protobuf"  # a fraction of the work that JSON is, on both sides
@@ -132,8 +132,8 @@ class Tempo:
                 return trace_id, []
         with self._http.understood():
             if not answer.content_type.startswith(_PROTOBUF):
-                return trace_id, list(formats.spans_of(orjson.loads(answer.content), remarks, where))
+                return trace_id, list(detect.spans_of(orjson.loads(answer.content), remarks, where))
             found = otlp_protobuf.tempo_answer(answer.content)
             if found.partial:
-                remarks.add(formats.INCOMPLETE, where, self._http.said(found.message))
+                remarks.add(detect.INCOMPLETE, where, self._http.said(found.message))
             return trace_id, list(otlp_protobuf.spans_of(found.trace, remarks, where))
