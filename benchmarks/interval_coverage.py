@@ -7,7 +7,7 @@ import math
 
 import numpy
 
-from otel_kfs.summary import INTERVAL_NEEDS, median_interval
+from otel_kfs.analysis.statistics import INTERVAL_NEEDS, median_interval
 
 COLUMNS = 1500
 TRUE = math.exp(17)  # ns, the median of the log-normal lengths below

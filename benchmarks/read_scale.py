@@ -1,4 +1,4 @@
-"""How long `otel_kfs.reading.read` takes for many spans, beside orjson alone that parses the same bytes.
+"""How long `otel_kfs.analysis.pipeline.read` takes for many spans, beside orjson alone that parses the same bytes.
 
     python benchmarks/read_scale.py [--spans 1000000] [--rounds 5] [--folder FOLDER] [--form FORM] [--sketch]
 
@@ -38,7 +38,7 @@ for path in sys.argv[1:]:
 """
 OURS = """
 import sys, time
-from otel_kfs import reading
+from otel_kfs.analysis import pipeline
 from otel_kfs.traces import query
 if __name__ == "__main__":
     found = getattr(reading, sys.argv[3])(query.open_store(sys.argv[1]), processes=int(sys.argv[2]) or None)

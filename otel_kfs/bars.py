@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_letters
 
-from otel_kfs.between_hosts import NO_BOUNDS, Bounds
-from otel_kfs.measurement import TOTAL, ways
-from otel_kfs.segments import on_the_way
-from otel_kfs.sketches import AnyCell, Sketch
+from otel_kfs.analysis.critical_path import on_the_way
+from otel_kfs.analysis.measurement import TOTAL, ways
+from otel_kfs.analysis.sketch import AnyCell, Sketch
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 
 REST = "."
 _NAMED = 0.02  # of a bar; a segment below that in every bar is part of the rest

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from otel_kfs.analysis.statistics import Interval
 from otel_kfs.bars import Chart, run_lengths
-from otel_kfs.summary import Interval
 from otel_kfs.tables import Bounded, Column, Table, Unit
 
 Format = Literal["text", "md", "csv", "json"]

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from otel_kfs.between_hosts import NO_BOUNDS, Bounds
-from otel_kfs.clocks import Offset
-from otel_kfs.measurement import TOTAL, Cell, ways
-from otel_kfs.segments import Account, on_the_way
-from otel_kfs.sketches import ACCURACY, AnyCell, SketchedCell
-from otel_kfs.summary import (
+from otel_kfs.analysis.clock_skew import Offset
+from otel_kfs.analysis.critical_path import Account, on_the_way
+from otel_kfs.analysis.measurement import TOTAL, Cell, ways
+from otel_kfs.analysis.sketch import ACCURACY, AnyCell, SketchedCell
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
+from otel_kfs.analysis.statistics import (
     INTERVAL_NEEDS,
     P90_NEEDS,
     P95_NEEDS,

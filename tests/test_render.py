@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from otel_kfs import render
+from otel_kfs.analysis.statistics import Interval
 from otel_kfs.bars import Bar, Chart
-from otel_kfs.summary import Interval
 from otel_kfs.tables import Bounded, Column, Table
 
 TABLE = Table(

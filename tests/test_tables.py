@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from traces_builder import MS, at, journey, journey_of
 
 from otel_kfs import render, tables
-from otel_kfs.measurement import Way, measured
-from otel_kfs.segments import Account
-from otel_kfs.summary import Interval
+from otel_kfs.analysis.critical_path import Account
+from otel_kfs.analysis.measurement import Way, measured
+from otel_kfs.analysis.statistics import Interval
 from otel_kfs.tables import Bounded, Column, Table
 
 MB = 1_000_000

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from otel_kfs import semconv
-from otel_kfs.segments import Journey, Segment
+from otel_kfs.analysis.critical_path import Journey, Segment
 from otel_kfs.traces.batch import Batch, spans_of
 from otel_kfs.traces.span import Kind, Span
 

@@ -18,7 +18,7 @@ from otel_kfs.render import FORMATS, Format
 from otel_kfs.traces.query_url import STDIN, is_stdin
 
 if TYPE_CHECKING:
-    from otel_kfs.hand_stamped import Block
+    from otel_kfs.analysis.manual_timestamps import Block
     from otel_kfs.tables import Table
 
 WRONG_EXIT, UNREADABLE_EXIT = 1, 2  # as linters have them
@@ -83,14 +83,14 @@ def _check(file: str, trace_query: str | None, format_: Format, output: Path | N
     """Print or write what is found; returns whether something does not follow."""
     from dataclasses import asdict
 
-    from otel_kfs import hand_stamped
+    from otel_kfs.analysis import manual_timestamps
     from otel_kfs.tables import Table
 
     try:
-        found = hand_stamped.blocks(_read(file))
+        found = manual_timestamps.blocks(_read(file))
     except InputError as error:
         raise InputError(f"{'standard input' if file == STDIN else file}: {error}") from error
-    findings = hand_stamped.check(found)
+    findings = manual_timestamps.check(found)
     beside = [] if trace_query is None else _beside(found, trace_query, quiet=quiet)
     if format_ in {"text", "md"}:
         wrong = tuple(finding.text for finding in findings if finding.wrong)
@@ -106,12 +106,12 @@ def _check(file: str, trace_query: str | None, format_: Format, output: Path | N
 
 def _beside(found: Sequence[Block], trace_query: str, *, quiet: bool) -> list[Table]:
     """The traced figures, as `tables` has them: corrected by the hosts' clocks, and with what those leave open."""
-    from otel_kfs import hand_stamped
-    from otel_kfs.between_hosts import by_one_clock, offsets
+    from otel_kfs.analysis import manual_timestamps
+    from otel_kfs.analysis.skew_correction import by_one_clock, offsets
     from otel_kfs.tables import clock_lines
 
     measurement, line = read_measurement(trace_query, quiet=quiet)
-    tables = hand_stamped.beside(found, *by_one_clock(measurement))
+    tables = manual_timestamps.beside(found, *by_one_clock(measurement))
     if not quiet:
         for clock_line in clock_lines(offsets(measurement)):
             say(clock_line)

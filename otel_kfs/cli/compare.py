@@ -17,7 +17,7 @@ from otel_kfs.render import FORMATS, Format
 from otel_kfs.traces.query_url import is_stdin, joined
 
 if TYPE_CHECKING:
-    from otel_kfs.comparison import Comparisons
+    from otel_kfs.analysis.comparison import Comparisons
 
 SLOWER_EXIT = 3  # with --fail-if-slower; 1 and 2 are errors
 
@@ -104,8 +104,8 @@ def compare(
     --run-b. Images of one size are compared with one another, and those of one way, unless all of A went one way and
     all of B another.
     """
-    from otel_kfs import comparison
-    from otel_kfs.between_hosts import by_one_clock
+    from otel_kfs.analysis import comparison
+    from otel_kfs.analysis.skew_correction import by_one_clock
 
     if query_b is None and where_a == where_b and run_a == run_b:
         raise click.UsageError(

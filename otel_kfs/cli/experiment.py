@@ -56,9 +56,9 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
     way, in an order drawn anew. Ctrl-C keeps what was done, and the same command goes on.
     """
     quiet_grpc()
+    from otel_kfs.analysis.statistics import intervals_available
     from otel_kfs.experiment import planning
     from otel_kfs.experiment.running import run, try_settings
-    from otel_kfs.summary import intervals_available
 
     plan = planning.load(file)
     if dry_run:
@@ -114,7 +114,7 @@ def _planned(plan: Plan) -> str:
 
 def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> None:
     """Rank what lies in the folder (or where the plan says the traces are), print it, and write it there."""
-    from otel_kfs.between_hosts import by_one_clock
+    from otel_kfs.analysis.skew_correction import by_one_clock
     from otel_kfs.experiment import ranking
     from otel_kfs.experiment.counted import of_turns
     from otel_kfs.experiment.journal import TRACES

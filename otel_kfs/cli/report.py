@@ -101,7 +101,7 @@ def _write(
     """Read the traces and write the file; returns the account of what was measured."""
     # First, so that a missing library is not told of after minutes of reading.
     draw = _drawer(format_, charts)
-    from otel_kfs.reading import read
+    from otel_kfs.analysis.pipeline import read
     from otel_kfs.render import printable
     from otel_kfs.report import contents as room
     from otel_kfs.tables import account_line

@@ -13,10 +13,10 @@ from otel_kfs.output import write
 from otel_kfs.render import Format
 
 if TYPE_CHECKING:
+    from otel_kfs.analysis.critical_path import Account
+    from otel_kfs.analysis.measurement import Measurement
+    from otel_kfs.analysis.sketch import Sketches
     from otel_kfs.bars import Chart
-    from otel_kfs.measurement import Measurement
-    from otel_kfs.segments import Account
-    from otel_kfs.sketches import Sketches
     from otel_kfs.tables import Table
 
     Found = TypeVar("Found", Measurement, Sketches)
@@ -29,7 +29,7 @@ def read_measurement(trace_query: str, *, quiet: bool) -> tuple[Measurement, str
         OtelKfsError: there is no image.
         TraceQueryError: the query can't be understood or answered.
     """
-    from otel_kfs.reading import read
+    from otel_kfs.analysis.pipeline import read
 
     return _read(read, trace_query, quiet=quiet)
 
@@ -42,7 +42,7 @@ def read_sketches(trace_query: str, *, quiet: bool) -> tuple[Sketches, str]:
         OtelKfsError: there is no image.
         TraceQueryError: the query can't be understood or answered.
     """
-    from otel_kfs.reading import read_sketches
+    from otel_kfs.analysis.pipeline import read_sketches
 
     return _read(read_sketches, trace_query, quiet=quiet)
 

@@ -18,8 +18,8 @@ from otel_kfs.render import FORMATS, Format
 from otel_kfs.tables import DEFAULT_LAYOUTS, LAYOUTS, Layout, Table
 
 if TYPE_CHECKING:
-    from otel_kfs.measurement import Cell
-    from otel_kfs.sketches import AnyCell
+    from otel_kfs.analysis.measurement import Cell
+    from otel_kfs.analysis.sketch import AnyCell
 
 
 @click.command(
@@ -84,8 +84,8 @@ def print_tables(
 ) -> None:
     """Read the traces, and print or write the tables and the account of what was left out."""
     from otel_kfs import tables
-    from otel_kfs.between_hosts import by_one_clock, offsets
-    from otel_kfs.sketches import ACCURACY
+    from otel_kfs.analysis.sketch import ACCURACY
+    from otel_kfs.analysis.skew_correction import by_one_clock, offsets
 
     layouts = tuple(dict.fromkeys(layouts))
     if format_ == "csv" and len(layouts) > 1:

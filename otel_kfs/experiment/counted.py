@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
+from otel_kfs.analysis.measurement import Cell
 from otel_kfs.experiment.journal import Done
-from otel_kfs.measurement import Cell
 
 
 def of_turns(cells: Iterable[Cell], turns: Sequence[Done]) -> list[Cell]:

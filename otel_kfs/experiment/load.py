@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from otel_kfs.analysis.measurement import Cell
 from otel_kfs.experiment.journal import Done
 from otel_kfs.experiment.plan import PlannedCell
-from otel_kfs.measurement import Cell
 
 SUSTAINED = 0.95
 FEW = 3  # images under way, which are no backlog

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_kfs import semconv
-from otel_kfs.measurement import Way
+from otel_kfs.analysis.measurement import Way
 
 PATTERNS = ("poisson", "constant")
 EMBEDDED_WAYS = ("seed", "fast")

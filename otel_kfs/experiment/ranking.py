@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from otel_kfs.between_hosts import NO_BOUNDS, Bounds
-from otel_kfs.comparison import FALSE_ALARMS, Comparison, Difference, compare, holm, rank_test
+from otel_kfs.analysis.comparison import FALSE_ALARMS, Comparison, Difference, compare, holm, rank_test
+from otel_kfs.analysis.critical_path import on_the_way
+from otel_kfs.analysis.measurement import Cell, size_label
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
+from otel_kfs.analysis.statistics import Interval, median_interval, summary
 from otel_kfs.experiment.journal import Done
 from otel_kfs.experiment.load import FEW, SUSTAINED, Load, knee, load
 from otel_kfs.experiment.plan import Plan, PlannedCell
-from otel_kfs.measurement import Cell, size_label
-from otel_kfs.segments import on_the_way
-from otel_kfs.summary import Interval, median_interval, summary
 from otel_kfs.tables import INTERVAL, Bounded, Column, Table
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image

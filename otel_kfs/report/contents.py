@@ -10,11 +10,11 @@ from datetime import datetime, timezone
 import numpy as np
 
 from otel_kfs import semconv
-from otel_kfs.between_hosts import Bounds, by_one_clock
-from otel_kfs.measurement import TOTAL, Cell, Measurement, Way, ways
-from otel_kfs.report.fit import Fits, fits
-from otel_kfs.segments import Journey, journeys, on_the_way
-from otel_kfs.summary import P95_NEEDS, Summary, summary
+from otel_kfs.analysis.critical_path import Journey, journeys, on_the_way
+from otel_kfs.analysis.measurement import TOTAL, Cell, Measurement, Way, ways
+from otel_kfs.analysis.size_fit import Fits, fits
+from otel_kfs.analysis.skew_correction import Bounds, by_one_clock
+from otel_kfs.analysis.statistics import P95_NEEDS, Summary, summary
 from otel_kfs.traces.span import Forest, Span
 
 

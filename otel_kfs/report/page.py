@@ -14,13 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from otel_kfs import render
-from otel_kfs.between_hosts import offsets
-from otel_kfs.measurement import MOST_RUNS, TOTAL
+from otel_kfs.analysis.critical_path import NOT_PROCESSED
+from otel_kfs.analysis.measurement import MOST_RUNS, TOTAL
+from otel_kfs.analysis.skew_correction import offsets
+from otel_kfs.analysis.statistics import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
 from otel_kfs.report import distributions, palette, sizes, stacked_bars, svg, waterfall
 from otel_kfs.report.axis import MS, milliseconds
 from otel_kfs.report.contents import Contents
-from otel_kfs.segments import NOT_PROCESSED
-from otel_kfs.summary import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
 from otel_kfs.tables import account_line, clock_lines, seed_tables
 
 _HERE = Path(__file__).parent

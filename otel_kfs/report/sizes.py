@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
+from otel_kfs.analysis.size_fit import MEGABYTE, Line
 from otel_kfs.report import palette, svg
 from otel_kfs.report.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import CellReport, Contents, WayReport
-from otel_kfs.report.fit import MEGABYTE, Line
 
 WIDTH, HEIGHT = 960, 400
 SMALL, SMALL_HEIGHT = 226, 170

@@ -8,9 +8,9 @@ import traces_builder
 from bridge_support import SOON_JOINED, run_until, spans_of
 from confluent_kafka import Producer as PlainProducer
 
+from otel_kfs.analysis.critical_path import journeys
 from otel_kfs.errors import ConfigError, NotParked
 from otel_kfs.kafka import Bridge
-from otel_kfs.segments import journeys
 from otel_kfs.traces.span import Forest
 
 pytestmark = pytest.mark.kafka

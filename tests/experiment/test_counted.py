@@ -2,10 +2,10 @@
 
 from traces_builder import EPOCH, MS, at, journey
 
+from otel_kfs.analysis.critical_path import Segment
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment.counted import of_turns
 from otel_kfs.experiment.journal import Done
-from otel_kfs.measurement import measured
-from otel_kfs.segments import Segment
 
 
 def turn(start, seconds, block=0):

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_builder import EPOCH, MS, journey
 
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment.arrivals import due
 from otel_kfs.experiment.journal import Done
 from otel_kfs.experiment.load import Load, knee, load
 from otel_kfs.experiment.plan import Arrivals, PlannedCell
-from otel_kfs.measurement import measured
 
 SECOND = 1_000_000_000
 

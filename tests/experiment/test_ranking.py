@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from traces_builder import MS, at, journey
 
+from otel_kfs.analysis.critical_path import Segment
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment import ranking
 from otel_kfs.experiment.journal import Done
-from otel_kfs.measurement import measured
-from otel_kfs.segments import Segment
 from otel_kfs.tables import Column
 
 pytestmark = pytest.mark.analysis

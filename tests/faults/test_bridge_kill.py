@@ -11,8 +11,8 @@ import pytest
 from faults_bridge_support import bodies, bridges, committed, produce, wait_for_lines
 from support import HttpServer, new_topic, read_traces, run_python, start, wait_until
 
+from otel_kfs.analysis.critical_path import journeys
 from otel_kfs.demo.processes import free_port
-from otel_kfs.segments import journeys
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Forest
 

@@ -6,7 +6,7 @@ import pytest
 from traces_builder import HTTP, KAFKA, segments, spans
 
 from otel_kfs import semconv
-from otel_kfs.segments import journeys
+from otel_kfs.analysis.critical_path import journeys
 from otel_kfs.traces.span import Forest
 
 CURL = HTTP.replace(

@@ -7,7 +7,7 @@ import pytest
 from report_support import contents_of, image, measurement_of_both_ways, texts, tips
 from traces_builder import journey
 
-from otel_kfs.measurement import measured
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.contents import contents
 from otel_kfs.report.distributions import distributions
 

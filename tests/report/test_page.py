@@ -12,7 +12,7 @@ from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measureme
 from traces_builder import HTTP, MS, journey, segments, with_options
 
 from otel_kfs import semconv
-from otel_kfs.measurement import measured
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.contents import contents
 from otel_kfs.report.page import page
 from otel_kfs.traces.span import Span

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from otel_kfs.analysis.critical_path import ORDER
 from otel_kfs.report import palette
-from otel_kfs.segments import ORDER
 
 
 def luminance(colour):

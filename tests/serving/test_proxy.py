@@ -14,8 +14,8 @@ from contract import Server, is_ready
 from support import CLIENT, JPG, SERVER, read_traces, wait_until
 
 from otel_kfs import semconv
+from otel_kfs.analysis.critical_path import journeys
 from otel_kfs.demo.processes import Processes, python
-from otel_kfs.segments import journeys
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Forest
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_kfs import reading, semconv
+from otel_kfs import semconv
+from otel_kfs.analysis import pipeline
 from otel_kfs.traces import query
 from otel_kfs.traces.batch import Batch, batched, spans_of
 from otel_kfs.traces.formats import otlp
@@ -162,7 +163,7 @@ def test_a_million_attributes_of_one_span_are_read(tmp_path, key):
     once = list(otlp.read_export(export(LEAST | {"name": "send image", "attributes": [last]})))
     batches = [batch for part in query.open_store(str(file)).parts() for batch in part()]
     assert [vars(batch) for batch in batches if batch.size] == [in_batch(once)]
-    assert reading.read(query.open_store(str(file)), processes=1).account.left_out == {"no request span": 1}
+    assert pipeline.read(query.open_store(str(file)), processes=1).account.left_out == {"no request span": 1}
 
 
 @pytest.mark.parametrize(("kind", "parent"), [("CONSUMER", None), ("CONSUMER", "b" * 16), ("CLIENT", None)])

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from clickhouse_support import ALWAYS, ClickHouseServer, exports_in, otlp, with_real_ids
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, spans_in, with_options, without
 
+from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.measurement import Measurement
+from otel_kfs.analysis.pipeline import read
 from otel_kfs.cli import main
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.measurement import Measurement
-from otel_kfs.reading import read
-from otel_kfs.segments import journeys
 from otel_kfs.traces import query
 from otel_kfs.traces.finished import Finished, LeftOut
 from otel_kfs.traces.span import Forest, Span

@@ -21,9 +21,10 @@ from google.protobuf.internal import encoder
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from traces_builder import linked, spans_in
 
-from otel_kfs import segments, semconv
+from otel_kfs import semconv
+from otel_kfs.analysis import critical_path
+from otel_kfs.analysis.pipeline import read
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.reading import read
 from otel_kfs.traces import query
 from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Forest, Span
@@ -98,8 +99,8 @@ def tempo_protobuf(answer: dict[str, Any]) -> bytes:
     return b"\x0a" + encoder._VarintBytes(len(data)) + data
 
 
-def _ways(trace_query: str) -> list[segments.Journey]:
-    return segments.journeys(Forest(query.spans(trace_query)))[0]
+def _ways(trace_query: str) -> list[critical_path.Journey]:
+    return critical_path.journeys(Forest(query.spans(trace_query)))[0]
 
 
 def known(spans: Iterable[Span]) -> list[Span]:
@@ -486,7 +487,7 @@ def test_the_other_trace_of_a_linked_image_can_be_asked_for(store: Store, scheme
     opened = query.open_store(f"{scheme}:{store.url}")
     sender, bridge = drawn
     assert read(opened, processes=1).linked == {sender: (bridge,)}
-    assert segments.journeys(Forest(opened.traces([sender, bridge])))[1].measured == 1
+    assert critical_path.journeys(Forest(opened.traces([sender, bridge])))[1].measured == 1
 
 
 def test_a_trace_links_to_its_page() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from traces_builder import MS, journey, journey_of
 
-from otel_kfs.measurement import MOST_RUNS, Runs, Way, measured, size_label, ways
+from otel_kfs.analysis.measurement import MOST_RUNS, Runs, Way, measured, size_label, ways
 
 HTTP, KAFKA = Way("http"), Way("kafka")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_kfs.decisions import Decisions, noting
+from otel_kfs.analysis.decisions import Decisions, noting
 
 OPERATORS = [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne]
 MOMENTS = st.lists(st.integers(0, 5), min_size=4, max_size=4)

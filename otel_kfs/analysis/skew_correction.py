@@ -14,8 +14,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
 
-from otel_kfs.clocks import Bound, Clocks, Offset
-from otel_kfs.measurement import Cell, Measurement, Way
+from otel_kfs.analysis.clock_skew import Bound, Clocks, Offset
+from otel_kfs.analysis.measurement import Cell, Measurement, Way
 
 # A segment (or 2-1, 4-3, 4-1) of one way and size, and by how much each of its lengths may be off either way, ns.
 Bounds = Mapping[tuple[Way, str, str], int]

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from otel_kfs.decisions import Decisions, noting
-from otel_kfs.measurement import Image, Measurement, Mould
-from otel_kfs.segments import Account, Journey, is_idle, journeys, size_in_bytes
-from otel_kfs.sorting import Aliases
+from otel_kfs.analysis.critical_path import Account, Journey, is_idle, journeys, size_in_bytes
+from otel_kfs.analysis.decisions import Decisions, noting
+from otel_kfs.analysis.group_by_trace import Aliases
+from otel_kfs.analysis.measurement import Image, Measurement, Mould
 from otel_kfs.traces.batch import FIELDS, Else, Flat, Traces, What, Whats, spans_of
 from otel_kfs.traces.span import Forest
 

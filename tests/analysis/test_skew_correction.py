@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from traces_builder import EPOCH, HTTP, KAFKA, MS, spans
 
 from otel_kfs import tables
-from otel_kfs.between_hosts import by_one_clock, offsets
-from otel_kfs.measurement import measured
-from otel_kfs.segments import Account, journeys
+from otel_kfs.analysis.critical_path import Account, journeys
+from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.skew_correction import by_one_clock, offsets
 from otel_kfs.traces.span import Forest
 
 SECOND = 1_000_000_000

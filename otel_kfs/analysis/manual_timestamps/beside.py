@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from otel_kfs import semconv
-from otel_kfs.between_hosts import NO_BOUNDS, Bounds
+from otel_kfs.analysis.manual_timestamps.stamp_tables import Block, megabytes, words_of
+from otel_kfs.analysis.measurement import Cell
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.errors import InputError
-from otel_kfs.hand_stamped.reading import Block, megabytes, words_of
-from otel_kfs.measurement import Cell
 from otel_kfs.tables import Column, Table, bounded, stamp_notes
 
 _TRANSPORT_WORDS = {

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from otel_kfs.measurement import Cell
+from otel_kfs.analysis.measurement import Cell
 
 MEGABYTE = 1e6  # bytes
 _CONFIDENCE = 0.95

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from operator import mul
 from typing import Any, Protocol
 
-from otel_kfs.between_hosts import NO_BOUNDS, Bounds, by_one_clock
-from otel_kfs.clocks import Clocks
+from otel_kfs.analysis.clock_skew import Clocks
+from otel_kfs.analysis.critical_path import Account, on_the_way
+from otel_kfs.analysis.measurement import TOTAL, Cell, Measurement, Way, in_order
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, by_one_clock
 from otel_kfs.errors import MissingExtra
-from otel_kfs.measurement import TOTAL, Cell, Measurement, Way, in_order
-from otel_kfs.segments import Account, on_the_way
 
 ACCURACY = 0.01  # of a percentile, by its own length
 

@@ -11,15 +11,16 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_between_hosts import ON_HOSTS, SECOND, Clock, run, seen
 from test_reading import MANY, Store, images
+from test_skew_correction import ON_HOSTS, SECOND, Clock, run, seen
 from traces_builder import HTTP, KAFKA, otlp_line, spans
 
-from otel_kfs import cli, reading, sorting, tables
+from otel_kfs import cli, tables
+from otel_kfs.analysis import group_by_trace, pipeline
+from otel_kfs.analysis.sketch import ACCURACY, Sketch, Sketches
+from otel_kfs.analysis.skew_correction import by_one_clock, offsets
+from otel_kfs.analysis.statistics import summary
 from otel_kfs.bars import charts
-from otel_kfs.between_hosts import by_one_clock, offsets
-from otel_kfs.sketches import ACCURACY, Sketch, Sketches
-from otel_kfs.summary import summary
 
 pytestmark = pytest.mark.sketch
 
@@ -35,13 +36,13 @@ def parts(count, of=MANY):
 @pytest.fixture
 def few(monkeypatch):
     """Anything is much."""
-    monkeypatch.setattr(sorting, "FEW", 10)
+    monkeypatch.setattr(group_by_trace, "FEW", 10)
 
 
 @pytest.fixture
 def pieces(few, monkeypatch):
     """Partitions are large."""
-    monkeypatch.setattr(sorting, "PIECE", 1500)
+    monkeypatch.setattr(group_by_trace, "PIECE", 1500)
 
 
 def figures(cells, bounds, fields=EXACT):
@@ -152,29 +153,29 @@ def test_five_lengths_have_no_interval_and_six_have():
 
 
 def test_sketches_of_few_spans_show_what_samples_show():
-    assert_same(reading.read_sketches(Store(MANY), processes=1), reading.read(Store(MANY), processes=1))
+    assert_same(pipeline.read_sketches(Store(MANY), processes=1), pipeline.read(Store(MANY), processes=1))
 
 
 def test_sketches_of_partitions_show_what_samples_show(few):
-    assert_same(reading.read_sketches(parts(7), processes=1), reading.read(Store(MANY), processes=1))
+    assert_same(pipeline.read_sketches(parts(7), processes=1), pipeline.read(Store(MANY), processes=1))
 
 
 def test_processes_side_by_side_make_the_same_sketches(few):
-    one, two = (reading.read_sketches(parts(7), processes=count) for count in (1, 2))
+    one, two = (pipeline.read_sketches(parts(7), processes=count) for count in (1, 2))
     assert [figures(*of.by_one_clock(), (*EXACT, *PERCENTILES)) for of in (one, two)] == 2 * [
         figures(*one.by_one_clock(), (*EXACT, *PERCENTILES))
     ]
-    assert_same(two, reading.read(Store(MANY), processes=1))
+    assert_same(two, pipeline.read(Store(MANY), processes=1))
 
 
 def test_large_partitions_are_read_in_pieces_that_make_no_difference(pieces):
-    whole = reading.read(Store(MANY), processes=1)
-    assert_same(reading.read_sketches(parts(7), processes=1), whole)
-    assert reading.read(parts(7), processes=2) == whole
+    whole = pipeline.read(Store(MANY), processes=1)
+    assert_same(pipeline.read_sketches(parts(7), processes=1), whole)
+    assert pipeline.read(parts(7), processes=2) == whole
 
 
 def test_the_segments_of_a_cell_add_up_to_the_whole_to_the_nanosecond(few):
-    cells, _ = reading.read_sketches(parts(7), processes=1).by_one_clock()
+    cells, _ = pipeline.read_sketches(parts(7), processes=1).by_one_clock()
     sums = [[column.total for column in cell.columns().values()] for cell in cells]
     assert len(sums) == 2  # HTTP and Kafka
     assert [sum(segments) for *segments, _ in sums] == [whole for *_, whole in sums]
@@ -209,8 +210,8 @@ HOSTS = {
 @pytest.mark.parametrize("processes", [1, 2])
 def test_lengths_between_hosts_are_corrected_each_by_its_own_moment_as_samples_are(few, clocks, processes):
     drawn = on_hosts(HOSTS[clocks])
-    sketches = reading.read_sketches(parts(3, drawn), processes=processes)
-    measurement = reading.read(Store(drawn), processes=1)
+    sketches = pipeline.read_sketches(parts(3, drawn), processes=processes)
+    measurement = pipeline.read(Store(drawn), processes=1)
     assert {name for *_, name in sketches.by_one_clock()[1]} >= {"transformer request", "predictor response"}
     assert_same(sketches, measurement)
 
@@ -223,11 +224,11 @@ def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_oth
         number = int(one.trace_id[1:], 16)
         host = "other" if one.host == "transformer" and number >= 60 else one.host
         drawn.append(replace(one if number < 90 else two, host=host))
-    sketches = reading.read_sketches(parts(3, drawn), processes=1)
+    sketches = pipeline.read_sketches(parts(3, drawn), processes=1)
     cells, bounds = sketches.by_one_clock()
     assert {name for *_, name in bounds if name.startswith("transformer")} == set()
     assert tables.clock_notes(cells, bounds) == [tables.BOUND, tables.CLOCKS]
-    assert_same(sketches, reading.read(Store(drawn), processes=1))
+    assert_same(sketches, pipeline.read(Store(drawn), processes=1))
 
 
 # --- what does not grow ---
@@ -236,7 +237,7 @@ def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_oth
 def kept(count):
     """Bytes of the sketches of so many images, pickled."""
     drawn = [one for number in range(count) for one in spans((HTTP, KAFKA)[number % 2], f"trace{number:06}-")]
-    return len(pickle.dumps(reading.read_sketches(parts(5, drawn), processes=1)))
+    return len(pickle.dumps(pipeline.read_sketches(parts(5, drawn), processes=1)))
 
 
 def test_sketches_of_ten_times_as_many_images_are_as_large(few):
@@ -257,7 +258,7 @@ def most_at_once(count, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Sketches, "take", watched)
-        sketches = reading.read_sketches(parts(5, images(count)), processes=1)
+        sketches = pipeline.read_sketches(parts(5, images(count)), processes=1)
     assert set(found[1::2]) == {0}
     assert sum(found[::2]) == sketches.account.measured
     return max(found)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from support import start, wait_until
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, with_options
 
-from otel_kfs import reading, sorting
+from otel_kfs.analysis import group_by_trace, pipeline
+from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.measurement import Runs, measured
 from otel_kfs.errors import OtelKfsError, TraceQueryError
-from otel_kfs.measurement import Runs, measured
-from otel_kfs.segments import journeys
 from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Forest
 
@@ -63,29 +63,29 @@ MANY = images(90)
 @pytest.fixture
 def few(monkeypatch):
     """Anything is much."""
-    monkeypatch.setattr(sorting, "FEW", 10)
+    monkeypatch.setattr(group_by_trace, "FEW", 10)
 
 
 def test_spans_in_memory_are_measured_as_a_whole():
-    assert reading.read(Store(MANY), processes=1) == as_a_whole(MANY)
+    assert pipeline.read(Store(MANY), processes=1) == as_a_whole(MANY)
 
 
 def test_spans_in_partitions_are_measured_as_a_whole(few):
-    assert reading.read(Store(MANY), processes=1) == as_a_whole(MANY)
+    assert pipeline.read(Store(MANY), processes=1) == as_a_whole(MANY)
 
 
 def test_a_trace_may_lie_in_several_parts(few):
     parts = [MANY[number::7] for number in range(7)]
-    assert reading.read(Store(*parts), processes=1) == as_a_whole(MANY)
+    assert pipeline.read(Store(*parts), processes=1) == as_a_whole(MANY)
 
 
 def test_processes_side_by_side_measure_the_same(few):
     parts = [MANY[number::7] for number in range(7)]
-    assert reading.read(Store(*parts), processes=2) == as_a_whole(MANY)
+    assert pipeline.read(Store(*parts), processes=2) == as_a_whole(MANY)
 
 
 def test_a_span_that_is_read_twice_counts_once(few):
-    assert reading.read(Store(MANY, MANY), processes=1) == as_a_whole(MANY)
+    assert pipeline.read(Store(MANY, MANY), processes=1) == as_a_whole(MANY)
 
 
 @settings(max_examples=20)
@@ -94,13 +94,13 @@ def test_no_order_of_the_spans_makes_a_difference(random, parts):
     drawn = images(12)
     random.shuffle(drawn)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sorting, "FEW", 10)
-        assert reading.read(Store(*(drawn[n::parts] for n in range(parts))), processes=1) == as_a_whole(drawn)
+        patch.setattr(group_by_trace, "FEW", 10)
+        assert pipeline.read(Store(*(drawn[n::parts] for n in range(parts))), processes=1) == as_a_whole(drawn)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_other_trace_of_an_image_and_the_runs_of_all_are_known(few, processes):
-    found = reading.read(Store(*(MANY[number::7] for number in range(7))), processes=processes)
+    found = pipeline.read(Store(*(MANY[number::7] for number in range(7))), processes=processes)
     assert found.linked == {f"sender{number:03}-": (f"bridge{number:03}-",) for number in range(0, 90, 5)}
     assert found.runs == Runs({"", "another", "one"})
 
@@ -135,24 +135,24 @@ def torn(draw):
 @given(torn())
 def test_every_image_of_which_something_is_left_is_measured_or_left_out(drawn):
     found, images = drawn
-    measurement = reading.read(Store(found), processes=1)
+    measurement = pipeline.read(Store(found), processes=1)
     account = measurement.account
     assert (account.measured + sum(account.left_out.values()), measurement) == (images, as_a_whole(found))
 
 
 def test_no_parts_are_no_images():
-    assert reading.read(Store()) == as_a_whole([])
+    assert pipeline.read(Store()) == as_a_whole([])
 
 
 def test_every_part_is_told():
     told = []
-    reading.read(Store(spans(HTTP), spans(KAFKA, "b")), progress=told.append)
+    pipeline.read(Store(spans(HTTP), spans(KAFKA, "b")), progress=told.append)
     assert told == ["read 1 of 2 parts", "read 2 of 2 parts"]
 
 
 def test_measuring_is_told_too(few):
     told = []
-    reading.read(Store(MANY), processes=1, progress=told.append)
+    pipeline.read(Store(MANY), processes=1, progress=told.append)
     assert (told[0], told[-1]) == ("read 1 of 1 parts", "measured 100 %")
 
 
@@ -168,12 +168,12 @@ def folder(tmp_path, monkeypatch):
 
 def test_few_spans_need_no_temporary_files(folder):
     before = folder.stat().st_mtime_ns
-    reading.read(Store(MANY), processes=1)
+    pipeline.read(Store(MANY), processes=1)
     assert folder.stat().st_mtime_ns == before
 
 
 def test_nothing_is_left_behind(folder, few):
-    reading.read(Store(MANY), processes=1)
+    pipeline.read(Store(MANY), processes=1)
     assert list(folder.iterdir()) == []
 
 
@@ -186,7 +186,7 @@ def fail(error):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_error_comes_through_and_leaves_nothing_behind(folder, few, processes):
     with pytest.raises(TraceQueryError, match=r"^x\.jsonl, line 3: not JSON$"):
-        reading.read(With(partial(fail, TraceQueryError("x.jsonl, line 3: not JSON"))), processes=processes)
+        pipeline.read(With(partial(fail, TraceQueryError("x.jsonl, line 3: not JSON"))), processes=processes)
     assert list(folder.iterdir()) == []
 
 
@@ -197,13 +197,16 @@ def wait_for_ever(reached):
     signal.pause()
 
 
+IMPORTED = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:2])  # where this file and its helpers are
+
 SCRIPT = """
-import pathlib, sys, test_reading
+import pathlib, sys, test_pipeline
 from functools import partial
-from otel_kfs import reading, sorting
-sorting.FEW = 10
-part = partial(test_reading.wait_for_ever, pathlib.Path(sys.argv[1]))
-reading.read(test_reading.With(part, part), processes=int(sys.argv[2]))
+from otel_kfs.analysis import pipeline
+from otel_kfs.analysis import group_by_trace
+group_by_trace.FEW = 10
+part = partial(test_pipeline.wait_for_ever, pathlib.Path(sys.argv[1]))
+pipeline.read(test_pipeline.With(part, part), processes=int(sys.argv[2]))
 """
 
 
@@ -212,7 +215,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path, processes
     reached, folder = tmp_path / "reached", tmp_path / "temporary"
     folder.mkdir()
     command = [sys.executable, "-c", SCRIPT, reached, str(processes)]
-    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": IMPORTED}
     process = subprocess.Popen(
         command,
         env=environment,
@@ -229,14 +232,14 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path, processes
 
 
 COMMAND = """
-import pathlib, sys, test_reading
+import pathlib, sys, test_pipeline
 from functools import partial
-from otel_kfs import sorting
+from otel_kfs.analysis import group_by_trace
 from otel_kfs.cli import main
 from otel_kfs.traces import query
-sorting.FEW = 10
-part = partial(test_reading.wait_for_ever, pathlib.Path(sys.argv[1]))
-query.open_store = lambda *_: test_reading.With(part, part)
+group_by_trace.FEW = 10
+part = partial(test_pipeline.wait_for_ever, pathlib.Path(sys.argv[1]))
+query.open_store = lambda *_: test_pipeline.With(part, part)
 if __name__ == "__main__":
     main(["tables", "--trace-query", "x"])
 """
@@ -246,7 +249,7 @@ def test_sigterm_ends_a_command_s_processes_and_leaves_nothing_behind(tmp_path):
     reached, folder = tmp_path / "reached", tmp_path / "temporary"
     folder.mkdir()
     command = [sys.executable, "-c", COMMAND, str(reached)]
-    with start(command, TMPDIR=str(folder), PYTHONPATH=str(Path(__file__).parents[1])) as process:
+    with start(command, TMPDIR=str(folder), PYTHONPATH=IMPORTED) as process:
         wait_until("the part is read", reached.exists)
         process.send_signal(signal.SIGTERM)
         output, said = process.communicate(timeout=60)  # which waits for every process that has its standard error
@@ -255,7 +258,7 @@ def test_sigterm_ends_a_command_s_processes_and_leaves_nothing_behind(tmp_path):
 
 def test_the_temporary_folder_is_private(folder, few):
     modes = []
-    reading.read(
+    pipeline.read(
         Store(MANY), processes=1, progress=lambda _: modes.extend(p.stat().st_mode & 0o777 for p in folder.iterdir())
     )
     assert set(modes) == {0o700}
@@ -267,7 +270,7 @@ def test_a_full_disk_is_one_line_that_says_what_to_do(few, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.open", full)
     with pytest.raises(OtelKfsError) as raised:
-        reading.read(Store(MANY), processes=1)
+        pipeline.read(Store(MANY), processes=1)
     assert str(raised.value) == (
         "can't keep spans in temporary files: No space left on device; TMPDIR names a folder with more room"
     )
@@ -296,13 +299,13 @@ class With(Store):
 
 
 def test_what_other_processes_log_is_logged_here(few, caplog):
-    reading.read(With(warn), processes=2)
+    pipeline.read(With(warn), processes=2)
     assert [record.getMessage() for record in caplog.records] == ["3 spans left out"]
 
 
 def test_a_process_that_is_killed_is_an_error(few, folder):
     with pytest.raises(OtelKfsError) as raised:
-        reading.read(With(kill), processes=2)
+        pipeline.read(With(kill), processes=2)
     assert (str(raised.value), list(folder.iterdir())) == (
         "a process that reads traces was killed by SIGKILL; if memory is short, let fewer processes read",
         [],
@@ -321,4 +324,4 @@ def odd():
 
 def test_an_error_that_can_not_be_sent_comes_as_its_words(few):
     with pytest.raises(OtelKfsError, match=r"^_Odd: this and that$"):
-        reading.read(With(odd), processes=2)
+        pipeline.read(With(odd), processes=2)

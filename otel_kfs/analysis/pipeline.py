@@ -15,18 +15,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from otel_kfs import sorting
-from otel_kfs.alike import Ways
-from otel_kfs.clocks import Clocks
-from otel_kfs.measurement import Measurement
-from otel_kfs.segments import Journey, Segment
-from otel_kfs.sketches import Sketches, needed
-from otel_kfs.sorting import PARTITIONS, Aliases, Folder, Links, Sorter, partition
+from otel_kfs.analysis import group_by_trace
+from otel_kfs.analysis.alike import Ways
+from otel_kfs.analysis.clock_skew import Clocks
+from otel_kfs.analysis.critical_path import Journey, Segment
+from otel_kfs.analysis.group_by_trace import PARTITIONS, Aliases, Folder, Links, Sorter, partition
+from otel_kfs.analysis.measurement import Measurement
+from otel_kfs.analysis.process_pool import Workers
+from otel_kfs.analysis.sketch import Sketches, needed
 from otel_kfs.traces.batch import Batch, Traces, batched
 from otel_kfs.traces.finished import Finished, Finishing
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import TraceStore
-from otel_kfs.workers import Workers
 
 _BATCHES = 4  # pieces of work that the partitions are, for each process
 
@@ -141,11 +141,11 @@ def _by_trace(parts: Sequence[Part], processes: int | None, say: Callable[[str],
         sorter = Sorter(folder)
         done = 0
         # As soon as it can be seen that there is much, others do the rest.
-        while done < len(parts) and sorter.total * len(parts) <= sorting.FEW * max(1, done):
+        while done < len(parts) and sorter.total * len(parts) <= group_by_trace.FEW * max(1, done):
             sorter.add(parts[done]())
             done += 1
             say(f"read {done} of {len(parts)} parts")
-        if done == len(parts) and sorter.total <= sorting.FEW:
+        if done == len(parts) and sorter.total <= group_by_trace.FEW:
             yield _Few(sorter)
             return
         sorter.write()

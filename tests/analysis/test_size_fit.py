@@ -7,7 +7,7 @@ import pytest
 from report_support import contents_of, measurement_of_both_ways
 from scipy import stats
 
-from otel_kfs.report.fit import Line, fits, line
+from otel_kfs.analysis.size_fit import Line, fits, line
 
 SIZES = np.array([1e6, 1e6, 2e6, 3e6, 3e6, 10e6])
 LENGTHS = np.array([12.0, 15.0, 19.0, 33.0, 31.0, 95.0])

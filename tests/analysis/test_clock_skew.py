@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_kfs.clocks import Bound, Clocks, Offset
+from otel_kfs.analysis.clock_skew import Bound, Clocks, Offset
 
 MS = 1_000_000
 SECOND = 1_000_000_000

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, MS, STRAIGHT, at, segments, spans, with_options, without
 
 from otel_kfs import semconv
-from otel_kfs.segments import ORDER, Account, Journey, journeys, on_the_way
+from otel_kfs.analysis.critical_path import ORDER, Account, Journey, journeys, on_the_way
 from otel_kfs.traces.span import Forest
 
 STEPS = ("receive", "decode", "preprocess", "predict", "explain", "postprocess")

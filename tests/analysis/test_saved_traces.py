@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from otel_kfs import reading, render, tables
-from otel_kfs.measurement import measured
-from otel_kfs.segments import Account, journeys
+from otel_kfs import render, tables
+from otel_kfs.analysis import pipeline
+from otel_kfs.analysis.critical_path import Account, journeys
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Forest
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 TRACES = DATA / "traces"
 
 
@@ -76,7 +77,7 @@ def test_the_tables_are_what_they_were(found):
 def test_the_same_is_read_as_a_stream(found):
     whole = measured(*found)
     whole.sort()
-    assert reading.read(query.open_store(str(TRACES))) == whole
+    assert pipeline.read(query.open_store(str(TRACES))) == whole
 
 
 @pytest.mark.parametrize("transport", ["http", "kafka"])

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from otel_kfs.analysis.sketch import Sketch
 from otel_kfs.errors import MissingExtra
-from otel_kfs.sketches import Sketch
 
 if TYPE_CHECKING:
     from numpy import float64

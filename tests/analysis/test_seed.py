@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROWS = json.loads((Path(__file__).parent / "data" / "seed.json").read_text())["rows"]
+ROWS = json.loads((Path(__file__).parents[1] / "data" / "seed.json").read_text())["rows"]
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['transport']}-{row['image_megabytes']}MB")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from otel_kfs import semconv
-from otel_kfs.hops import (
+from otel_kfs.analysis.model_calls import (
     NAMED,
     Asked,
     Route,

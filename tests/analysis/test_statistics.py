@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_kfs import summary as room
+from otel_kfs.analysis import statistics as room
+from otel_kfs.analysis.statistics import Interval, Summary, summary
 from otel_kfs.errors import MissingExtra
-from otel_kfs.summary import Interval, Summary, summary
 
 columns = st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=120)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeVar
 
 from otel_kfs import semconv
-from otel_kfs.clocks import Clocks
-from otel_kfs.segments import Account, Journey, on_the_way
+from otel_kfs.analysis.clock_skew import Clocks
+from otel_kfs.analysis.critical_path import Account, Journey, on_the_way
 
 MOST_RUNS = 1000  # ids that are kept
 TOTAL = "4-1"

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, with_options
 
-from otel_kfs import alike, hops, semconv
-from otel_kfs.alike import Ways
-from otel_kfs.measurement import Measurement, measured
-from otel_kfs.segments import journeys
+from otel_kfs import semconv
+from otel_kfs.analysis import alike, model_calls
+from otel_kfs.analysis.alike import Ways
+from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.measurement import Measurement, measured
 from otel_kfs.traces.batch import Batch
 from otel_kfs.traces.span import Forest, Kind, Span
 
@@ -96,7 +97,7 @@ def by_likeness(found):
 
 # What the search looks for by name, and what it does not know.
 NAMES = [name for name in vars(semconv).values() if isinstance(name, str) and "." not in name]
-NAMES += [*hops._QUEUE_PROXY_S, *hops._ACTIVATOR_S]
+NAMES += [*model_calls._QUEUE_PROXY_S, *model_calls._ACTIVATOR_S]
 NAMES.sort()
 
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_builder import MS, at, journey, segments
 
-from otel_kfs import comparison as room
+from otel_kfs.analysis import comparison as room
+from otel_kfs.analysis.critical_path import Segment
+from otel_kfs.analysis.measurement import Way, measured
 from otel_kfs.errors import ConfigError, MissingExtra
-from otel_kfs.measurement import Way, measured
-from otel_kfs.segments import Segment
 
 pytestmark = pytest.mark.analysis
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces_builder import MS, journey
 
-from otel_kfs import hand_stamped as room
+from otel_kfs.analysis import manual_timestamps as room
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.errors import InputError
-from otel_kfs.measurement import measured
 
-SEED = (Path(__file__).parent / "data" / "seed-tables.md").read_text()
+SEED = (Path(__file__).parents[1] / "data" / "seed-tables.md").read_text()
 ONE = "each row is one image (n = 1): nothing says how far the next would be off"
 T = 1_600_000_000
 

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 from traces_builder import EPOCH, HTTP, KAFKA, linked, spans
 
 from otel_kfs import semconv
-from otel_kfs.measurement import measured
+from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.contents import Contents, Origin, contents
-from otel_kfs.segments import journeys
 from otel_kfs.traces.span import Forest, Span
 
 ORIGIN = Origin(

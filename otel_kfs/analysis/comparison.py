@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from otel_kfs.between_hosts import NO_BOUNDS, Bounds
+from otel_kfs.analysis.critical_path import on_the_way
+from otel_kfs.analysis.measurement import TOTAL, Cell, Way
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
+from otel_kfs.analysis.statistics import Interval, difference_interval
 from otel_kfs.errors import ConfigError, MissingExtra
-from otel_kfs.measurement import TOTAL, Cell, Way
-from otel_kfs.segments import on_the_way
-from otel_kfs.summary import Interval, difference_interval
 from otel_kfs.tables import INTERVAL, Bounded, Column, Table, clock_notes
 
 FALSE_ALARMS = 0.05  # how often a comparison of equals names any difference, at most
