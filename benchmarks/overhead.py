@@ -30,7 +30,7 @@ from twins import EXCLUDED, PLAIN, TRACED
 
 from otel_kfs.demo import broker, example
 from otel_kfs.demo.processes import Processes, free_port
-from otel_kfs.output import progress
+from otel_kfs.report.output import progress
 from otel_kfs.traces import query
 
 WARMUPS = 3

@@ -18,7 +18,7 @@ from pathlib import Path
 from otel_kfs.client import senders
 from otel_kfs.demo import broker, example, run
 from otel_kfs.demo.processes import Processes, python
-from otel_kfs.output import progress
+from otel_kfs.report.output import progress
 from otel_kfs.telemetry import provider
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "services"))

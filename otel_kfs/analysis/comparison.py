@@ -16,7 +16,7 @@ from otel_kfs.analysis.measurement import TOTAL, Cell, Way
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import Interval, difference_interval
 from otel_kfs.errors import ConfigError, MissingExtra
-from otel_kfs.tables import INTERVAL, Bounded, Column, Table, clock_notes
+from otel_kfs.report.rows import INTERVAL, Bounded, Column, Table, clock_notes
 
 FALSE_ALARMS = 0.05  # how often a comparison of equals names any difference, at most
 

@@ -14,12 +14,12 @@ from otel_kfs.cli.lines import say
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import optional_trace_options
 from otel_kfs.errors import InputError, OtelKfsError
-from otel_kfs.render import FORMATS, Format
+from otel_kfs.report.render import FORMATS, Format
 from otel_kfs.traces.query_url import STDIN, is_stdin
 
 if TYPE_CHECKING:
     from otel_kfs.analysis.manual_timestamps import Block
-    from otel_kfs.tables import Table
+    from otel_kfs.report.rows import Table
 
 WRONG_EXIT, UNREADABLE_EXIT = 1, 2  # as linters have them
 _LARGEST = 10_000_000  # bytes; a table that somebody stamped by hand is smaller
@@ -84,7 +84,7 @@ def _check(file: str, trace_query: str | None, format_: Format, output: Path | N
     from dataclasses import asdict
 
     from otel_kfs.analysis import manual_timestamps
-    from otel_kfs.tables import Table
+    from otel_kfs.report.rows import Table
 
     try:
         found = manual_timestamps.blocks(_read(file))
@@ -108,7 +108,7 @@ def _beside(found: Sequence[Block], trace_query: str, *, quiet: bool) -> list[Ta
     """The traced figures, as `tables` has them: corrected by the hosts' clocks, and with what those leave open."""
     from otel_kfs.analysis import manual_timestamps
     from otel_kfs.analysis.skew_correction import by_one_clock, offsets
-    from otel_kfs.tables import clock_lines
+    from otel_kfs.report.rows import clock_lines
 
     measurement, line = read_measurement(trace_query, quiet=quiet)
     tables = manual_timestamps.beside(found, *by_one_clock(measurement))

@@ -13,7 +13,7 @@ from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import Parts, trace_parts
 from otel_kfs.errors import ConfigError
-from otel_kfs.render import FORMATS, Format
+from otel_kfs.report.render import FORMATS, Format
 from otel_kfs.traces.query_url import is_stdin, joined
 
 if TYPE_CHECKING:

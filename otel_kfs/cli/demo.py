@@ -9,8 +9,8 @@ import click
 from otel_kfs.cli.lines import say
 from otel_kfs.cli.tables import print_tables
 from otel_kfs.demo.example import WAYS
-from otel_kfs.output import progress
-from otel_kfs.tables import DEFAULT_LAYOUTS
+from otel_kfs.report.output import progress
+from otel_kfs.report.rows import DEFAULT_LAYOUTS
 
 
 @click.command(

@@ -12,8 +12,8 @@ from otel_kfs.cli.lines import say
 from otel_kfs.cli.options import quiet_grpc
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
-from otel_kfs.output import progress, write
-from otel_kfs.render import FORMATS, Format, comma_separated, markdown
+from otel_kfs.report.output import progress, write
+from otel_kfs.report.render import FORMATS, Format, comma_separated, markdown
 
 if TYPE_CHECKING:
     from otel_kfs.experiment.journal import Journal

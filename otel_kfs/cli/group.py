@@ -14,7 +14,7 @@ import click
 
 from otel_kfs.cli.lines import say
 from otel_kfs.errors import Mistakes, OtelKfsError
-from otel_kfs.render import printable
+from otel_kfs.report.render import printable
 
 SIGINT_EXIT = 130  # what a shell reports for a program that Ctrl-C ended
 SIGTERM_EXIT = 143  # and SIGTERM

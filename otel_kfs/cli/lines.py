@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from otel_kfs.render import printable
+from otel_kfs.report.render import printable
 
 
 def say(text: str, *, err: bool = True) -> None:

@@ -17,7 +17,7 @@ from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.results import why_none
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
-from otel_kfs.output import write
+from otel_kfs.report.output import write
 
 if TYPE_CHECKING:
     from otel_kfs.report.contents import Contents
@@ -102,9 +102,9 @@ def _write(
     # First, so that a missing library is not told of after minutes of reading.
     draw = _drawer(format_, charts)
     from otel_kfs.analysis.pipeline import read
-    from otel_kfs.render import printable
     from otel_kfs.report import contents as room
-    from otel_kfs.tables import account_line
+    from otel_kfs.report.render import printable
+    from otel_kfs.report.rows import account_line
     from otel_kfs.traces import query
 
     command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output)]
@@ -147,7 +147,7 @@ def _drawer(format_: Format, charts: tuple[str, ...]) -> Callable[[Contents], st
         from otel_kfs.report.page import page
 
         return page
-    from otel_kfs.report import figure
+    from otel_kfs.report.charts import figure
 
     if format_ == "png":
         figure.need_png()

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from otel_kfs import semconv
 from otel_kfs.cli.trace_options import reading
 from otel_kfs.errors import OtelKfsError
-from otel_kfs.output import write
-from otel_kfs.render import Format
+from otel_kfs.report.output import write
+from otel_kfs.report.render import Format
 
 if TYPE_CHECKING:
     from otel_kfs.analysis.critical_path import Account
     from otel_kfs.analysis.measurement import Measurement
     from otel_kfs.analysis.sketch import Sketches
-    from otel_kfs.bars import Chart
-    from otel_kfs.tables import Table
+    from otel_kfs.report.rows import Table
+    from otel_kfs.report.terminal_bars import Chart
 
     Found = TypeVar("Found", Measurement, Sketches)
 
@@ -48,8 +48,8 @@ def read_sketches(trace_query: str, *, quiet: bool) -> tuple[Sketches, str]:
 
 
 def _read(read: Callable[..., Found], trace_query: str, *, quiet: bool) -> tuple[Found, str]:
-    from otel_kfs.render import printable
-    from otel_kfs.tables import account_line
+    from otel_kfs.report.render import printable
+    from otel_kfs.report.rows import account_line
     from otel_kfs.traces import query
 
     with reading(quiet=quiet) as say:
@@ -62,7 +62,7 @@ def _read(read: Callable[..., Found], trace_query: str, *, quiet: bool) -> tuple
 
 def why_none(trace_query: str, account: Account) -> str:
     """Why no image was measured."""
-    from otel_kfs.tables import account_line
+    from otel_kfs.report.rows import account_line
     from otel_kfs.traces.query_url import options_of
 
     if account.left_out:
@@ -73,7 +73,7 @@ def why_none(trace_query: str, account: Account) -> str:
 
 def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path | None) -> None:
     """Print or write tables and bars as text or Markdown."""
-    from otel_kfs import render
+    from otel_kfs.report import render
 
     if format_ == "md":
         write(render.markdown(blocks), output)
@@ -85,6 +85,6 @@ def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path 
 
 def print_records(records: Sequence[dict[str, Any]], document: Any, format_: Format, output: Path | None) -> None:
     """Print or write records as CSV, or a document as JSON."""
-    from otel_kfs import render
+    from otel_kfs.report import render
 
     write(render.comma_separated(records) if format_ == "csv" else render.json(document), output)

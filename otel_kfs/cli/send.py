@@ -17,7 +17,7 @@ from otel_kfs.client import encodings
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.claim_check import ClaimStore
 from otel_kfs.client.encodings.compression import CODECS
-from otel_kfs.output import progress
+from otel_kfs.report.output import progress
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from otel_kfs.bars import Chart, charts
 from otel_kfs.cli.lines import say
 from otel_kfs.cli.results import print_blocks, print_records, read_measurement, read_sketches
 from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
-from otel_kfs.render import FORMATS, Format
-from otel_kfs.tables import DEFAULT_LAYOUTS, LAYOUTS, Layout, Table
+from otel_kfs.report.render import FORMATS, Format
+from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout, Table
+from otel_kfs.report.terminal_bars import Chart, charts
 
 if TYPE_CHECKING:
     from otel_kfs.analysis.measurement import Cell
@@ -83,9 +83,9 @@ def print_tables(
     quiet: bool,
 ) -> None:
     """Read the traces, and print or write the tables and the account of what was left out."""
-    from otel_kfs import tables
     from otel_kfs.analysis.sketch import ACCURACY
     from otel_kfs.analysis.skew_correction import by_one_clock, offsets
+    from otel_kfs.report import rows
 
     layouts = tuple(dict.fromkeys(layouts))
     if format_ == "csv" and len(layouts) > 1:
@@ -99,22 +99,22 @@ def print_tables(
         sketches, line = read_sketches(trace_query, quiet=quiet)
         cells: Sequence[AnyCell]
         cells, bounds = sketches.by_one_clock()
-        clocks, account, line = offsets(sketches), sketches.account, f"{line}; {tables.SKETCHED}"
+        clocks, account, line = offsets(sketches), sketches.account, f"{line}; {rows.SKETCHED}"
     else:
         measurement, line = read_measurement(trace_query, quiet=quiet)
         samples, bounds = by_one_clock(measurement)
         cells, clocks, account = samples, offsets(measurement), measurement.account
     if format_ in {"text", "md"}:
         of_layout: dict[Layout, Callable[[], Sequence[Table | Chart]]] = {
-            "seed": lambda: tables.seed_tables(samples, bounds),
-            "segments": lambda: tables.segment_tables(cells, bounds),
-            "statistics": lambda: tables.statistics_tables(cells, bounds),
+            "seed": lambda: rows.seed_tables(samples, bounds),
+            "segments": lambda: rows.segment_tables(cells, bounds),
+            "statistics": lambda: rows.statistics_tables(cells, bounds),
             "bars": lambda: charts(cells, bounds),
         }
         print_blocks([block for layout in layouts for block in of_layout[layout]()], format_, output)
     else:
         records: dict[str, Any] = {
-            layout: tables.seed_records(samples, bounds) if layout == "seed" else tables.segment_records(cells, bounds)
+            layout: rows.seed_records(samples, bounds) if layout == "seed" else rows.segment_records(cells, bounds)
             for layout in layouts
         }
         counts = {
@@ -123,11 +123,11 @@ def print_tables(
             "retried": account.retried,
             "redelivered": account.redelivered,
         }
-        document = {**records, "account": counts, "clocks": tables.clock_records(clocks)}
+        document = {**records, "account": counts, "clocks": rows.clock_records(clocks)}
         if sketch:
             document["percentiles_within"] = ACCURACY
         print_records(records[layouts[0]], document, format_, output)
     if not quiet:
-        for clock_line in tables.clock_lines(clocks):
+        for clock_line in rows.clock_lines(clocks):
             say(clock_line, err=format_ != "text" or output is not None)
         say(line, err=format_ != "text" or output is not None)

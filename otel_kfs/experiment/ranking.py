@@ -16,7 +16,7 @@ from otel_kfs.analysis.statistics import Interval, median_interval, summary
 from otel_kfs.experiment.journal import Done
 from otel_kfs.experiment.load import FEW, SUSTAINED, Load, knee, load
 from otel_kfs.experiment.plan import Plan, PlannedCell
-from otel_kfs.tables import INTERVAL, Bounded, Column, Table
+from otel_kfs.report.rows import INTERVAL, Bounded, Column, Table
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
 

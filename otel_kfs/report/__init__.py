@@ -1,7 +1,9 @@
-"""One self-contained HTML file, and figures for documents, of what a measurement says.
+"""What a measurement says: rows, as text, Markdown, CSV and JSON; charts; one self-contained HTML page.
 
-contents.py  measurement -> what the report says, numbers only     fit.py         cost per request and per MB
-svg.py, axis.py, palette.py   what every chart is drawn with       waterfall.py   one trace's spans as rows, drawn
-stacked_bars.py, distributions.py, sizes.py  a chart each          figure.py      charts as one SVG or PNG
+rows.py                            measurement -> the rows of every table
+render.py, terminal_bars.py        rows -> terminal, Markdown, CSV, JSON
+contents.py                        measurement -> what the page says, numbers only
+charts/                            a chart each, and one of them as SVG or PNG
 page.py, page.html, page.css, page.js        the HTML file
+output.py                          files written in one step, progress
 """

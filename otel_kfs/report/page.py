@@ -13,15 +13,15 @@ from xml.etree.ElementTree import Element
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from otel_kfs import render
 from otel_kfs.analysis.critical_path import NOT_PROCESSED
 from otel_kfs.analysis.measurement import MOST_RUNS, TOTAL
 from otel_kfs.analysis.skew_correction import offsets
 from otel_kfs.analysis.statistics import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
-from otel_kfs.report import distributions, palette, sizes, stacked_bars, svg, waterfall
-from otel_kfs.report.axis import MS, milliseconds
+from otel_kfs.report import render
+from otel_kfs.report.charts import distributions, palette, sizes, stacked_bars, svg, waterfall
+from otel_kfs.report.charts.axis import MS, milliseconds
 from otel_kfs.report.contents import Contents
-from otel_kfs.tables import account_line, clock_lines, seed_tables
+from otel_kfs.report.rows import account_line, clock_lines, seed_tables
 
 _HERE = Path(__file__).parent
 _LINKS = ("#1b5faa", "#82b7f2")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from otel_kfs import render, tables
 from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.critical_path import Account, journeys
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.report import render, rows
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Forest
 
@@ -70,7 +70,7 @@ def test_every_image_is_accounted_for(found):
 
 def test_the_tables_are_what_they_were(found):
     cells = measured(found[0]).cells()
-    printed = render.text([*tables.seed_tables(cells), *tables.segment_tables(cells)])
+    printed = render.text([*rows.seed_tables(cells), *rows.segment_tables(cells)])
     assert printed == (DATA / "tables.txt").read_text()
 
 

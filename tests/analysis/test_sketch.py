@@ -11,16 +11,17 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_reading import MANY, Store, images
+from test_pipeline import MANY, Store, images
 from test_skew_correction import ON_HOSTS, SECOND, Clock, run, seen
 from traces_builder import HTTP, KAFKA, otlp_line, spans
 
-from otel_kfs import cli, tables
+from otel_kfs import cli
 from otel_kfs.analysis import group_by_trace, pipeline
 from otel_kfs.analysis.sketch import ACCURACY, Sketch, Sketches
 from otel_kfs.analysis.skew_correction import by_one_clock, offsets
 from otel_kfs.analysis.statistics import summary
-from otel_kfs.bars import charts
+from otel_kfs.report import rows
+from otel_kfs.report.terminal_bars import charts
 
 pytestmark = pytest.mark.sketch
 
@@ -227,7 +228,7 @@ def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_oth
     sketches = pipeline.read_sketches(parts(3, drawn), processes=1)
     cells, bounds = sketches.by_one_clock()
     assert {name for *_, name in bounds if name.startswith("transformer")} == set()
-    assert tables.clock_notes(cells, bounds) == [tables.BOUND, tables.CLOCKS]
+    assert rows.clock_notes(cells, bounds) == [rows.BOUND, rows.CLOCKS]
     assert_same(sketches, pipeline.read(Store(drawn), processes=1))
 
 

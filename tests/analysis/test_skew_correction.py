@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_builder import EPOCH, HTTP, KAFKA, MS, spans
 
-from otel_kfs import tables
 from otel_kfs.analysis.critical_path import Account, journeys
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.skew_correction import by_one_clock, offsets
+from otel_kfs.report import rows
 from otel_kfs.traces.span import Forest
 
 SECOND = 1_000_000_000
@@ -128,11 +128,11 @@ def test_a_clock_that_is_five_seconds_fast_is_taken_off():
     # Between the drawn 20 ms of the request and the 30 ms of its answer.
     assert list(cells[0].segments["transformer request"].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
     assert bounds[cells[0].way, cells[0].size, "transformer request"] == pytest.approx(25 * MS, abs=5 * MS)
-    assert [row[1:] for row in tables.seed_tables(cells, bounds)[1].rows] == [
+    assert [row[1:] for row in rows.seed_tables(cells, bounds)[1].rows] == [
         (
-            tables.Bounded(pytest.approx(205 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
+            rows.Bounded(pytest.approx(205 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
             200 * MS,
-            tables.Bounded(pytest.approx(595 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
+            rows.Bounded(pytest.approx(595 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
             1000 * MS,
         )
     ]
@@ -141,7 +141,7 @@ def test_a_clock_that_is_five_seconds_fast_is_taken_off():
 def test_how_the_clocks_stood_is_a_line_a_pair_of_hosts():
     images = run(ON_HOSTS["http"], [0, 5 * SECOND, 10 * SECOND])
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock(-3 * SECOND)}
-    lines = tables.clock_lines(offsets(measure(seen(images, by_host))))
+    lines = rows.clock_lines(offsets(measure(seen(images, by_host))))
     assert [line.partition(" \u00b1")[0] for line in lines] == [
         "clocks: transformer is 4995.0",
         "clocks: transformer is 8007.5",
@@ -163,15 +163,15 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
     name = "transformer request"
     assert cells[0].segments[name] == measurement.cells()[0].segments[name]
     assert {name for _, _, name in bounds} == {"predictor request", "predictor response"}
-    assert tables.seed_tables(cells, bounds)[1].notes[-1] == tables.CLOCKS
-    assert tables.clock_lines(offsets(measurement))[0].startswith("clocks: no steady rate fits host and transformer")
+    assert rows.seed_tables(cells, bounds)[1].notes[-1] == rows.CLOCKS
+    assert rows.clock_lines(offsets(measurement))[0].startswith("clocks: no steady rate fits host and transformer")
 
 
 def test_records_say_how_far_a_stamp_may_be_off():
     images = run(ON_HOSTS["http"], [0, 5 * SECOND])
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock()}
     cells, bounds = by_one_clock(measure(seen(images, by_host)))
-    (record,) = tables.seed_records(cells, bounds)
+    (record,) = rows.seed_records(cells, bounds)
     assert (float(record["clock_bound_2-1"]), float(record["clock_bound_4-3"]), record["clock_bound_4-1"]) == (
         pytest.approx(0.025, abs=0.005),
         pytest.approx(0.025, abs=0.005),

@@ -9,7 +9,7 @@ from otel_kfs.analysis.manual_timestamps.stamp_tables import Block, megabytes, w
 from otel_kfs.analysis.measurement import Cell
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.errors import InputError
-from otel_kfs.tables import Column, Table, bounded, stamp_notes
+from otel_kfs.report.rows import Column, Table, bounded, stamp_notes
 
 _TRANSPORT_WORDS = {
     semconv.KAFKA: ("kafka", "topic"),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from otel_kfs.analysis.critical_path import ORDER
-from otel_kfs.report import palette
+from otel_kfs.report.charts import palette
 
 
 def luminance(colour):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from report_support import contents_of, image, texts, tips
 from traces_builder import HTTP, KAFKA, linked, spans, with_options
 
-from otel_kfs.report.waterfall import MOST, span_rows, waterfall
+from otel_kfs.report.charts.waterfall import MOST, span_rows, waterfall
 from otel_kfs.traces.span import Forest
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from report_support import SIZES, contents_of, image, measurement_of_both_ways, texts, tips
 
-from otel_kfs.report.sizes import has_sizes, sizes, small, that_matter
+from otel_kfs.report.charts.sizes import has_sizes, sizes, small, that_matter
 
 
 def test_every_image_of_a_small_sample_is_a_point():

@@ -7,8 +7,8 @@ from itertools import accumulate
 from xml.etree.ElementTree import Element
 
 from otel_kfs import semconv
-from otel_kfs.report import palette, svg
-from otel_kfs.report.axis import MS, Axis, axis, milliseconds, tick
+from otel_kfs.report.charts import palette, svg
+from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import Walk
 from otel_kfs.traces.span import Forest, Kind, Span
 

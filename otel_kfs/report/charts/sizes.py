@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from otel_kfs.analysis.size_fit import MEGABYTE, Line
-from otel_kfs.report import palette, svg
-from otel_kfs.report.axis import MS, Axis, axis, milliseconds, tick
+from otel_kfs.report.charts import palette, svg
+from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import CellReport, Contents, WayReport
 
 WIDTH, HEIGHT = 960, 400

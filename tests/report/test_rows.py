@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces_builder import MS, at, journey, journey_of
 
-from otel_kfs import render, tables
 from otel_kfs.analysis.critical_path import Account
 from otel_kfs.analysis.measurement import Way, measured
 from otel_kfs.analysis.statistics import Interval
-from otel_kfs.tables import Bounded, Column, Table
+from otel_kfs.report import render, rows
+from otel_kfs.report.rows import Bounded, Column, Table
 
 MB = 1_000_000
 FEW = "fewer than 20 images can't support a p95: the largest value stands there"
@@ -46,7 +46,7 @@ def test_the_two_tables_of_each_transport():
     size = Column("Size", "text")
     stamps = (size, *(Column(number, "unix") for number in "1234"))
     differences = (size, *(Column(heading, "seconds") for heading in ("2-1", "3-2", "4-3", "4-1")))
-    assert tables.seed_tables(cells(drawn)) == [
+    assert rows.seed_tables(cells(drawn)) == [
         Table(
             "HTTP: unix time",
             stamps,
@@ -74,7 +74,7 @@ def test_the_two_tables_of_each_transport():
 @given(st.tuples(*[st.integers(0, 10**13)] * 4), st.integers(0, 2 * 10**18))
 def test_the_differences_add_up_exactly_and_as_printed_to_the_last_digit_s_rounding(gaps, first):
     stamps = (first, first + gaps[0], first + sum(gaps[:2]), first + sum(gaps[:3]))
-    _, *row = tables.seed_tables(cells([replace(journey(0, 0, 0, 0), stamps=stamps)]))[1].rows[0]
+    _, *row = rows.seed_tables(cells([replace(journey(0, 0, 0, 0), stamps=stamps)]))[1].rows[0]
     assert sum(row[:3]) == row[3]
     printed = [Decimal(render.cell(value, "seconds")) for value in row]
     # Four numbers, each at most half of the last digit off.
@@ -83,7 +83,7 @@ def test_the_differences_add_up_exactly_and_as_printed_to_the_last_digit_s_round
 
 def test_records_of_the_two_tables_are_exact_and_name_their_image():
     drawn = [journey(0, 45, 190, 423), replace(journey(0, 45, 191, 424), trace_id="b")]
-    assert tables.seed_records(cells(drawn)) == [
+    assert rows.seed_records(cells(drawn)) == [
         {
             **WAY,
             "size": "1.1MB",
@@ -113,7 +113,7 @@ def test_segments_are_rows_and_sizes_are_columns():
         journey_of("client 30, encode 40"),
         replace(journey_of("client 5, retries 6"), image_size=3 * MB),
     ]
-    assert tables.segment_tables(cells(drawn)) == [
+    assert rows.segment_tables(cells(drawn)) == [
         Table(
             "HTTP: segments, milliseconds",
             (
@@ -136,7 +136,7 @@ def test_segments_are_rows_and_sizes_are_columns():
 
 def test_from_twenty_images_on_the_second_column_is_a_p95():
     drawn = [journey_of(f"client {100 * number}") for number in range(1, 21)]
-    (table,) = tables.segment_tables(cells(drawn))
+    (table,) = rows.segment_tables(cells(drawn))
     assert (table.columns[2], table.rows, table.notes) == (
         Column("p95 (n=20)", "milliseconds"),
         (("client", 1050 * MS, 1905 * MS), ("4-1", 1050 * MS, 1905 * MS)),
@@ -146,18 +146,18 @@ def test_from_twenty_images_on_the_second_column_is_a_p95():
 
 def test_a_segment_that_few_of_many_images_have_has_no_p95():
     drawn = [journey_of("client 10")] * 19 + [journey_of("client 10, retries 5")]
-    (table,) = tables.segment_tables(cells(drawn))
+    (table,) = rows.segment_tables(cells(drawn))
     assert table.rows[1] == ("retries", 5 * MS, None)
 
 
 def test_a_note_says_where_two_clocks_are_in_a_segment():
-    (table,) = tables.segment_tables(cells([journey_of("client 10, transformer request -5!")]))
+    (table,) = rows.segment_tables(cells([journey_of("client 10, transformer request -5!")]))
     assert table.notes == (FEW, CLOCKS)
 
 
 def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
     drawn = cells([journey_of("client 10, transformer request 5!")])
-    (table,) = tables.statistics_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
+    (table,) = rows.statistics_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
     assert table.notes[-1] == (
         "\u00b1: what the clocks of two hosts leave open; all lengths of that segment and size, so its other figures, "
         "too, are off by so much at most, all one way"
@@ -166,10 +166,10 @@ def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
 
 def test_a_known_doubt_about_clocks_stands_beside_the_figure():
     drawn = cells([journey_of("client 10, transformer request 5!")])
-    (table,) = tables.segment_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
+    (table,) = rows.segment_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
     assert (table.rows[1], table.notes) == (
         ("transformer request", Bounded(5 * MS, 2 * MS), 5 * MS),
-        (FEW, tables.BOUND),
+        (FEW, rows.BOUND),
     )
 
 
@@ -177,7 +177,7 @@ def test_records_of_segments_end_with_the_whole():
     drawn = cells([journey_of("client 10, encode 20"), journey_of("client 30, encode 40")])
     nothing = dict.fromkeys(["p50_low_ns", "p50_high_ns", "p90_ns", "p95_ns", "p99_ns", "clock_bound_ns"])
     first = WAY | {"size": "1.1MB", "n": 2, "sd_ns": 14142136} | nothing
-    assert tables.segment_records(drawn) == [
+    assert rows.segment_records(drawn) == [
         first | {"segment": "client", "mean_ns": 20 * MS, "p50_ns": 20 * MS, "max_ns": 30 * MS},
         first | {"segment": "encode", "mean_ns": 30 * MS, "p50_ns": 30 * MS, "max_ns": 40 * MS},
         first | {"segment": "4-1", "sd_ns": 28284271, "mean_ns": 50 * MS, "p50_ns": 50 * MS, "max_ns": 70 * MS},
@@ -186,7 +186,7 @@ def test_records_of_segments_end_with_the_whole():
 
 def test_a_segment_between_two_hosts_has_its_bound_in_its_record():
     drawn = cells([journey_of("transformer request 5!")])
-    records = tables.segment_records(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
+    records = rows.segment_records(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
     assert [record["clock_bound_ns"] for record in records] == [2 * MS, None]
 
 
@@ -199,7 +199,7 @@ def test_statistics_have_a_row_for_each_size_of_each_segment():
         journey_of("client 30"),
         replace(journey_of("client 5, retries 6"), image_size=3 * MB),
     ]
-    (table,) = tables.statistics_tables(cells(drawn))
+    (table,) = rows.statistics_tables(cells(drawn))
     assert (table.title, [column.heading for column in table.columns], table.rows) == (
         "HTTP: statistics, milliseconds",
         ["Segment", "Size", "n", "mean", "sd", "p50", "95 % interval", "p90", "p95", "p99", "max"],
@@ -216,17 +216,17 @@ def test_statistics_have_a_row_for_each_size_of_each_segment():
 @pytest.mark.analysis
 def test_the_median_s_interval_stands_beside_it_in_rows_and_records():
     drawn = cells([journey_of("client 10")] * 20)
-    (table,) = tables.statistics_tables(drawn)
-    (record, _) = tables.segment_records(drawn)
+    (table,) = rows.statistics_tables(drawn)
+    (record, _) = rows.segment_records(drawn)
     same = Interval(10 * MS, 10 * MS)
     assert (table.rows[0][6], (record["p50_low_ns"], record["p50_high_ns"])) == (same, same)
 
 
 @pytest.mark.analysis
 def test_a_note_says_what_an_interval_is_and_what_the_dashes_mean():
-    (table,) = tables.statistics_tables(cells([journey_of("client 10")]))
+    (table,) = rows.statistics_tables(cells([journey_of("client 10")]))
     assert table.notes == (
-        tables.INTERVAL,
+        rows.INTERVAL,
         "-: too few images; the interval needs 6, p90 10, p95 20, p99 100",
     )
 
@@ -234,8 +234,8 @@ def test_a_note_says_what_an_interval_is_and_what_the_dashes_mean():
 def test_without_scipy_one_note_says_how_to_get_intervals(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     drawn = cells([journey_of("client 10")] * 100)
-    (table,) = tables.statistics_tables(drawn)
-    assert (table.rows[0][6], table.notes, tables.segment_records(drawn)[0]["p50_low_ns"]) == (
+    (table,) = rows.statistics_tables(drawn)
+    assert (table.rows[0][6], table.notes, rows.segment_records(drawn)[0]["p50_low_ns"]) == (
         None,
         ("intervals of the medians need scipy: pip install 'otel-kfs[analysis]'",),
         None,
@@ -247,13 +247,13 @@ def test_without_scipy_one_note_says_how_to_get_intervals(monkeypatch):
 
 def test_the_account_says_everything_in_one_line():
     account = Account(measured=8, left_out=Counter({"warm-up": 4, "no server span": 1}), retried=2, redelivered=1)
-    assert tables.account_line(account) == (
+    assert rows.account_line(account) == (
         "8 images measured; 1 left out: no server span; 4 left out: warm-up; 2 with retries; 1 redelivered"
     )
 
 
 def test_the_account_says_nothing_of_what_did_not_happen():
-    assert tables.account_line(Account(measured=8)) == "8 images measured"
+    assert rows.account_line(Account(measured=8)) == "8 images measured"
 
 
 @pytest.mark.parametrize(
@@ -267,4 +267,4 @@ def test_the_account_says_nothing_of_what_did_not_happen():
     ],
 )
 def test_seconds_are_exact(nanoseconds, text):
-    assert tables.seconds(nanoseconds) == text
+    assert rows.seconds(nanoseconds) == text

@@ -8,8 +8,8 @@ from report_support import contents_of, image, measurement_of_both_ways, texts, 
 from traces_builder import journey
 
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.report.charts.distributions import distributions
 from otel_kfs.report.contents import contents
-from otel_kfs.report.distributions import distributions
 
 
 def steps(path):

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 from report_support import HOSTILE
 
-from otel_kfs.report import svg
+from otel_kfs.report.charts import svg
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)

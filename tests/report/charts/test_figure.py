@@ -8,7 +8,7 @@ from report_support import HOSTILE, contents_of, image, measurement_of_both_ways
 
 from otel_kfs import semconv
 from otel_kfs.errors import ConfigError, MissingExtra
-from otel_kfs.report import figure
+from otel_kfs.report.charts import figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from traces_builder import MS, at, journey, segments
 
 from otel_kfs.analysis.measurement import Way, measured
-from otel_kfs.bars import Bar, Chart, charts, run_lengths
+from otel_kfs.report.terminal_bars import Bar, Chart, charts, run_lengths
 
 MB = 1_000_000
 CROSSING = "between two hosts, and off by as much as their clocks leave open: "

@@ -6,8 +6,8 @@ import pytest
 from report_support import contents_of, image, measurement_of_both_ways, texts, tips
 from traces_builder import HTTP
 
-from otel_kfs.report import palette
-from otel_kfs.report.stacked_bars import stacked_bars
+from otel_kfs.report.charts import palette
+from otel_kfs.report.charts.stacked_bars import stacked_bars
 
 
 def rects(chart, name):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
-from otel_kfs.report import palette, svg
-from otel_kfs.report.axis import MS, Axis, axis, milliseconds, tick
+from otel_kfs.report.charts import palette, svg
+from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import CellReport, Contents, Row
 
 WIDTH = 960

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from xml.etree.ElementTree import Element
 
 from otel_kfs.errors import ConfigError, MissingExtra
-from otel_kfs.report import palette, sizes, stacked_bars, svg
+from otel_kfs.report.charts import palette, sizes, stacked_bars, svg
 from otel_kfs.report.contents import Contents
-from otel_kfs.tables import account_line
+from otel_kfs.report.rows import account_line
 
 CHARTS = ("segments", "sizes")
 _MARGIN, _GAP, _HEADING = 24, 34, 30

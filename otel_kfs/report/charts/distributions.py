@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from otel_kfs.analysis.measurement import TOTAL
-from otel_kfs.report import palette, svg
-from otel_kfs.report.axis import MS, axis, milliseconds, tick
+from otel_kfs.report.charts import palette, svg
+from otel_kfs.report.charts.axis import MS, axis, milliseconds, tick
 from otel_kfs.report.contents import CellReport, Contents
 
 WIDTH, _PLOT = 226, 130

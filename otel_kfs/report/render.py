@@ -16,8 +16,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from otel_kfs.analysis.statistics import Interval
-from otel_kfs.bars import Chart, run_lengths
-from otel_kfs.tables import Bounded, Column, Table, Unit
+from otel_kfs.report.rows import Bounded, Column, Table, Unit
+from otel_kfs.report.terminal_bars import Chart, run_lengths
 
 Format = Literal["text", "md", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("text", "md", "csv", "json")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from otel_kfs.report.axis import Axis, axis, milliseconds, tick
+from otel_kfs.report.charts.axis import Axis, axis, milliseconds, tick
 
 
 def test_ticks_are_round_and_within():

@@ -8,10 +8,10 @@ import re
 import pytest
 from rich.console import Console
 
-from otel_kfs import render
 from otel_kfs.analysis.statistics import Interval
-from otel_kfs.bars import Bar, Chart
-from otel_kfs.tables import Bounded, Column, Table
+from otel_kfs.report import render
+from otel_kfs.report.rows import Bounded, Column, Table
+from otel_kfs.report.terminal_bars import Bar, Chart
 
 TABLE = Table(
     "HTTP: seconds",
