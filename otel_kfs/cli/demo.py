@@ -59,9 +59,9 @@ def demo(
     from otel_kfs.demo import example
 
     serving = example.serving(serving)  # first, because its message names all that the demo needs
-    from otel_kfs.demo import run
+    from otel_kfs.demo import measurement_run
 
-    traces = run.demo(
+    traces = measurement_run.demo(
         repeat=repeat,
         ways=ways,
         serving=serving,
@@ -75,5 +75,5 @@ def demo(
     if not obj["quiet"]:
         click.echo(f"The traces lie in {traces}, a file a process.")
         if bootstrap_servers is None:
-            click.echo(f"Figures about the broker are {run.BROKER}'s, not Apache Kafka's.")
+            click.echo(f"Figures about the broker are {measurement_run.BROKER}'s, not Apache Kafka's.")
         click.echo(f"The same tables again:  otel-kfs tables --trace-query {traces}")

@@ -16,8 +16,8 @@ from otel_kfs.report.output import progress, write
 from otel_kfs.report.render import FORMATS, Format, comma_separated, markdown
 
 if TYPE_CHECKING:
-    from otel_kfs.experiment.journal import Journal
-    from otel_kfs.experiment.plan import Plan
+    from otel_kfs.experiment.config import Plan
+    from otel_kfs.experiment.trial_log import Journal
 
 
 @click.command(
@@ -57,10 +57,10 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
     """
     quiet_grpc()
     from otel_kfs.analysis.statistics import intervals_available
-    from otel_kfs.experiment import planning
-    from otel_kfs.experiment.running import run, try_settings
+    from otel_kfs.experiment import config_file
+    from otel_kfs.experiment.runner import run, try_settings
 
-    plan = planning.load(file)
+    plan = config_file.load(file)
     if dry_run:
         try_settings(plan)
         click.echo(_planned(plan))
@@ -116,8 +116,8 @@ def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> No
     """Rank what lies in the folder (or where the plan says the traces are), print it, and write it there."""
     from otel_kfs.analysis.skew_correction import by_one_clock
     from otel_kfs.experiment import ranking
-    from otel_kfs.experiment.counted import of_turns
-    from otel_kfs.experiment.journal import TRACES
+    from otel_kfs.experiment.trial_filter import of_turns
+    from otel_kfs.experiment.trial_log import TRACES
 
     query = plan.query or str(journal.folder / TRACES)
     query = f"{query}{'&' if '?' in query else '?'}run={journal.run_id}"
@@ -148,7 +148,7 @@ def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> No
         say(line, err=format_ != "text")
         own_broker = plan.servers.embedded and not plan.servers.bootstrap_servers
         if own_broker and any(cell.transport == "kafka" for cell in plan.cells):
-            from otel_kfs.demo import broker
+            from otel_kfs.demo import embedded_broker
 
-            say(f"Figures about the broker are {broker.NAME}'s, not Apache Kafka's.")
+            say(f"Figures about the broker are {embedded_broker.NAME}'s, not Apache Kafka's.")
         say(f"More of the same traces:  otel-kfs tables --trace-query {query!r}")

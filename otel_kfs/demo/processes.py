@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from otel_kfs.demo import keeper
+from otel_kfs.demo import watchdog
 from otel_kfs.errors import DemoError
 
 _STOP_SECONDS = 10.0  # for a process to end by itself after SIGTERM
@@ -132,7 +132,7 @@ class Processes:
         """What tells the keeper, which is started before anything that it keeps."""
         if self._keeper is None:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", keeper.__file__],
+                [sys.executable, "-I", "-S", watchdog.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 
-from otel_kfs.experiment.plan import Arrivals
+from otel_kfs.experiment.config import Arrivals
 
 
 def due(arrivals: Arrivals, rate: float, seed: str) -> list[float]:

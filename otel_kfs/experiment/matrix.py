@@ -13,8 +13,8 @@ from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.encodings.compression import CODECS
 from otel_kfs.client.grpc_sender import is_encrypted
 from otel_kfs.demo import example
-from otel_kfs.experiment.checking import Check, Rule, anything, flag, number, one_of, or_none, setting, shown
-from otel_kfs.experiment.plan import PlannedCell, Servers
+from otel_kfs.experiment.config import PlannedCell, Servers
+from otel_kfs.experiment.validation import Check, Rule, anything, flag, number, one_of, or_none, setting, shown
 
 TRANSPORTS = (semconv.HTTP, semconv.KAFKA, semconv.GRPC)
 ENCODINGS = (*encodings.NAMES, CLAIM_CHECK)

@@ -13,9 +13,9 @@ from otel_kfs.analysis.critical_path import on_the_way
 from otel_kfs.analysis.measurement import Cell, size_label
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import Interval, median_interval, summary
-from otel_kfs.experiment.journal import Done
-from otel_kfs.experiment.load import FEW, SUSTAINED, Load, knee, load
-from otel_kfs.experiment.plan import Plan, PlannedCell
+from otel_kfs.experiment.config import Plan, PlannedCell
+from otel_kfs.experiment.saturation import FEW, SUSTAINED, Load, knee, load
+from otel_kfs.experiment.trial_log import Done
 from otel_kfs.report.rows import INTERVAL, Bounded, Column, Table
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from otel_kfs.experiment.plan import Plan, PlannedCell
+from otel_kfs.experiment.config import Plan, PlannedCell
 
 
 class Turn(NamedTuple):

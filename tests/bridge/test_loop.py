@@ -9,7 +9,7 @@ from bridge_support import SOON_JOINED, run_until, spans_of
 from support import closing_server, wait_until
 
 from otel_kfs.bridge.loop import Answer
-from otel_kfs.demo.broker import CONSUMER_SETTINGS
+from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, SendError, TooLarge
 from otel_kfs.kafka import Bridge

@@ -16,8 +16,8 @@ from otel_kfs import GrpcSender
 from otel_kfs.client.model_access import ModelAccess
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, SendError
-from otel_kfs.experiment.planning import load
-from otel_kfs.experiment.running import run
+from otel_kfs.experiment.config_file import load
+from otel_kfs.experiment.runner import run
 
 ANSWER = {"model_name": "m", "outputs": []}
 TOKEN = "c2VjcmV0LW1vZGVsLXRva2Vu"

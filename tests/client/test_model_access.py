@@ -263,7 +263,7 @@ def test_send_names_an_unknown_authority_in_one_line(secured):
 @pytest.mark.kafka
 def test_the_bridge_reaches_a_model_by_mutual_tls_with_a_token(certificates, mutual, broker, topic):
     from otel_kfs import KafkaSender
-    from otel_kfs.demo.broker import CONSUMER_SETTINGS
+    from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 
     KafkaSender(broker, topic).send(JPG)
     Path("token").write_text(TOKEN)
@@ -283,7 +283,7 @@ def test_the_bridge_ends_at_a_server_that_it_can_not_trust_without_committing(ce
     from confluent_kafka import Consumer, TopicPartition
 
     from otel_kfs import KafkaSender
-    from otel_kfs.demo.broker import CONSUMER_SETTINGS
+    from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 
     KafkaSender(broker, topic).send(JPG)
     Path("c.properties").write_text("".join(f"{key}={value}\n" for key, value in CONSUMER_SETTINGS.items()))

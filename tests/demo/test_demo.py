@@ -106,7 +106,7 @@ def test_the_cat_is_a_cat_over_http(mobilenet):
 
 def test_the_cat_is_a_cat_through_kafka_and_the_bridge_prints_it(mobilenet, broker, topic):
     from otel_kfs import KafkaSender
-    from otel_kfs.demo.broker import CONSUMER_SETTINGS
+    from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 
     place = KafkaSender(broker, topic).send(PHOTO)
     Path("consumer.properties").write_text("".join(f"{key}={value}\n" for key, value in CONSUMER_SETTINGS.items()))

@@ -16,7 +16,7 @@ from support import CAT, PHOTO, read_traces, start, wait_until
 
 from otel_kfs import GrpcSender, HttpSender, KafkaSender
 from otel_kfs.client.encodings.resizing import resized
-from otel_kfs.demo.broker import CONSUMER_SETTINGS
+from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 from otel_kfs.errors import SendError, TooLarge
 
 pytestmark = pytest.mark.model

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_kfs.experiment.arrivals import due
-from otel_kfs.experiment.plan import Arrivals
+from otel_kfs.experiment.config import Arrivals
 
 
 def test_a_constant_rate_is_even():

@@ -12,7 +12,7 @@ from traces_builder import MS, at, journey
 from otel_kfs.analysis.critical_path import Segment
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment import ranking
-from otel_kfs.experiment.journal import Done
+from otel_kfs.experiment.trial_log import Done
 from otel_kfs.report.rows import Column
 
 pytestmark = pytest.mark.analysis

@@ -12,7 +12,7 @@ from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
 from opentelemetry.trace import SpanKind, StatusCode
 
-from otel_kfs.demo.broker import CONSUMER_SETTINGS
+from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 from otel_kfs.kafka import Consumer, Producer, process
 
 pytestmark = pytest.mark.kafka

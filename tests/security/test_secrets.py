@@ -297,7 +297,7 @@ def test_kafka_settings_that_are_refused(refused, command, line):
 
 @pytest.mark.kafka
 def test_the_bridge_with_headers_and_baggage_of_a_record(model, broker, topic):
-    from otel_kfs.demo.broker import CONSUMER_SETTINGS
+    from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
     from otel_kfs.kafka import Producer
 
     model.answers(400, b"{}")

@@ -93,8 +93,8 @@ def test_a_store_that_does_not_take_the_image_is_one_line(s3, bucket, url, reaso
 @pytest.fixture(scope="module")
 def transformer(s3, serving, model, cache, tmp_path_factory):
     """The URL of a fast transformer that reads references, and its folder of traces."""
+    from otel_kfs.demo.measurement_run import start_serving
     from otel_kfs.demo.processes import Processes
-    from otel_kfs.demo.run import start_serving
 
     assert model.exists()
     folder = tmp_path_factory.mktemp("claims")
@@ -179,7 +179,7 @@ def test_a_reference_to_nothing_is_the_client_s_mistake(transformer):
 @pytest.mark.demo
 @pytest.mark.kafka
 def test_through_kafka_the_record_is_the_reference(s3, transformer, broker, topic):
-    from otel_kfs.demo.broker import CONSUMER_SETTINGS
+    from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 
     url, _ = transformer
     send("--transport", "kafka", "--bootstrap-servers", broker, "--topic", topic, s3=s3)

@@ -7,9 +7,9 @@ from traces_builder import EPOCH, MS, journey
 
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment.arrivals import due
-from otel_kfs.experiment.journal import Done
-from otel_kfs.experiment.load import Load, knee, load
-from otel_kfs.experiment.plan import Arrivals, PlannedCell
+from otel_kfs.experiment.config import Arrivals, PlannedCell
+from otel_kfs.experiment.saturation import Load, knee, load
+from otel_kfs.experiment.trial_log import Done
 
 SECOND = 1_000_000_000
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from otel_kfs.demo import example
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.checking import Check, Rule, anything, flag, number, one_of, rates, text, texts
+from otel_kfs.experiment.config import EMBEDDED_WAYS, PATTERNS, PICTURES, Arrivals, OwnServers, Plan, Servers
 from otel_kfs.experiment.matrix import AXES, THREADS, applicable, baselines, combinations, impossible, labelled
-from otel_kfs.experiment.plan import EMBEDDED_WAYS, PATTERNS, PICTURES, Arrivals, OwnServers, Plan, Servers
+from otel_kfs.experiment.validation import Check, Rule, anything, flag, number, one_of, rates, text, texts
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -7,7 +7,7 @@ from experiment_support import OWN, plan
 
 from otel_kfs.errors import ConfigError
 from otel_kfs.experiment import schedule
-from otel_kfs.experiment.journal import Journal, done
+from otel_kfs.experiment.trial_log import Journal, done
 
 WHEN = {"start": 0, "seconds": 1.0}
 TEXT = f'images = ["a.jpg"]\nrepeat = 2\n{OWN}[matrix]\nencoding = ["json", "raw"]'

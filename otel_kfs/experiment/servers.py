@@ -19,8 +19,8 @@ from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.demo import example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError, SendError
-from otel_kfs.experiment.journal import TRACES
-from otel_kfs.experiment.plan import PICTURES, OwnServers, Plan
+from otel_kfs.experiment.config import PICTURES, OwnServers, Plan
+from otel_kfs.experiment.trial_log import TRACES
 
 _LOOK_SECONDS = 0.2  # how often a waiting thread looks whether the bridge still runs
 _PORT_SECONDS = 30.0  # for a server that answers over HTTP to open its gRPC port
@@ -118,7 +118,7 @@ def _embedded(
     plan: Plan, processes: Processes, folder: Path, run_id: str, say: Callable[[str], None]
 ) -> Iterator[_Started]:
     """The demo's broker and servers, those that the cells need, and a bridge for each way through Kafka."""
-    from otel_kfs.demo.run import is_ready
+    from otel_kfs.demo.measurement_run import is_ready
 
     with _topics(plan, processes, say) as (address, topics, settings):
         serving = example.serving(plan.servers.serving)
@@ -145,8 +145,8 @@ def _topics(
     plan: Plan, processes: Processes, say: Callable[[str], None]
 ) -> Iterator[tuple[str | None, dict[str, str], Mapping[str, str]]]:
     """A broker's address, its topic of each way, and what its consumers should set."""
-    from otel_kfs.demo import broker
-    from otel_kfs.demo.run import MODEL
+    from otel_kfs.demo import embedded_broker
+    from otel_kfs.demo.measurement_run import MODEL
 
     ways = dict.fromkeys(cell.way for cell in plan.cells if cell.transport == semconv.KAFKA)
     if not ways:
@@ -155,13 +155,13 @@ def _topics(
         with _own_topics(processes) as make:
             yield plan.servers.bootstrap_servers, {way: make(plan.servers.bootstrap_servers) for way in ways}, {}
     else:
-        say(f"Starting broker ({broker.NAME}) ...")
+        say(f"Starting broker ({embedded_broker.NAME}) ...")
         topics = {way: f"{MODEL}-{way}" for way in ways}
         first, *others = topics.values()
-        address = broker.start(processes, first)
+        address = embedded_broker.start(processes, first)
         for topic in others:
-            broker.create_topic(address, topic)
-        yield address, topics, broker.CONSUMER_SETTINGS
+            embedded_broker.create_topic(address, topic)
+        yield address, topics, embedded_broker.CONSUMER_SETTINGS
 
 
 @contextmanager
@@ -171,11 +171,11 @@ def _own_topics(processes: Processes) -> Iterator[Callable[[str], str]]:
 
     def make(bootstrap_servers: str) -> str:
         # Not at the top: over HTTP nothing of Kafka has to be installed.
-        from otel_kfs.demo import broker
+        from otel_kfs.demo import embedded_broker
 
         topic = f"otel-kfs-experiment-{uuid.uuid4().hex[:8]}"
-        broker.create_topic(bootstrap_servers, topic)
-        ends.append(partial(broker.delete_topic, bootstrap_servers, topic))
+        embedded_broker.create_topic(bootstrap_servers, topic)
+        ends.append(partial(embedded_broker.delete_topic, bootstrap_servers, topic))
         return topic
 
     try:
@@ -188,7 +188,7 @@ def _own_topics(processes: Processes) -> Iterator[Callable[[str], str]]:
 
 def _servers_of(plan: Plan, way: str, processes: Processes, serving: str, traces: Path) -> tuple[OwnServers, str]:
     """Start the demo's servers of one way, with what its cells need; returns them, and the predictor's URL."""
-    from otel_kfs.demo.run import MODEL, start_serving
+    from otel_kfs.demo.measurement_run import MODEL, start_serving
 
     cells = [cell for cell in plan.cells if cell.way == way]
     more: list[str] = []
@@ -245,7 +245,7 @@ def _bridge(
     settings: Mapping[str, str],
 ) -> Answers:
     """Start a bridge from the way's topic to its model."""
-    from otel_kfs.demo.run import child_environment
+    from otel_kfs.demo.measurement_run import child_environment
 
     name = f"bridge-{way}" if way else "bridge"
     config = processes.log(name).with_suffix(".properties")

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.plan import Plan
+from otel_kfs.experiment.config import Plan
 from otel_kfs.experiment.schedule import Turn
 
 # No ending that a folder's traces have, so that the folder itself is a trace query.

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from otel_kfs.analysis.measurement import Cell
-from otel_kfs.experiment.journal import Done
+from otel_kfs.experiment.trial_log import Done
 
 
 def of_turns(cells: Iterable[Cell], turns: Sequence[Done]) -> list[Cell]:

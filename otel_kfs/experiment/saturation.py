@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from otel_kfs.analysis.measurement import Cell
-from otel_kfs.experiment.journal import Done
-from otel_kfs.experiment.plan import PlannedCell
+from otel_kfs.experiment.config import PlannedCell
+from otel_kfs.experiment.trial_log import Done
 
 SUSTAINED = 0.95
 FEW = 3  # images under way, which are no backlog

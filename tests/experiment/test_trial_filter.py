@@ -4,8 +4,8 @@ from traces_builder import EPOCH, MS, at, journey
 
 from otel_kfs.analysis.critical_path import Segment
 from otel_kfs.analysis.measurement import measured
-from otel_kfs.experiment.counted import of_turns
-from otel_kfs.experiment.journal import Done
+from otel_kfs.experiment.trial_filter import of_turns
+from otel_kfs.experiment.trial_log import Done
 
 
 def turn(start, seconds, block=0):

@@ -19,12 +19,12 @@ from typing import Protocol
 from otel_kfs import semconv
 from otel_kfs.client.model_client import shown
 from otel_kfs.client.senders import HttpSender, KafkaSender
-from otel_kfs.demo import broker, example
+from otel_kfs.demo import embedded_broker, example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError
 from otel_kfs.telemetry import provider
 
-BROKER = broker.NAME
+BROKER = embedded_broker.NAME
 MODEL = "mobilenet"
 RUNS = Path("otel-kfs-runs")  # where runs lie unless one is told otherwise; `latest` leads to the last
 WARMUPS = 2  # of each size and way: the first ones pay for connections, caches and the consumer group's join
@@ -84,7 +84,7 @@ def demo(
         _broker(processes, bootstrap_servers, [way.suffix for way in chosen], say) as (servers, topics),
     ):
         say(f"Starting {serving} predictor and transformer, bridge ...")
-        settings = {} if bootstrap_servers else broker.CONSUMER_SETTINGS
+        settings = {} if bootstrap_servers else embedded_broker.CONSUMER_SETTINGS
         urls: list[str] = []
         served: dict[str, tuple[str, str, _Bridge]] = {}  # by a way's suffix: the transformer, a topic and its bridge
         for way in chosen:
@@ -138,21 +138,21 @@ def _broker(
     if bootstrap_servers is None:
         say(f"Starting broker ({BROKER}) ...")
         first, *others = topics.values()
-        servers = broker.start(processes, first)
+        servers = embedded_broker.start(processes, first)
         for topic in others:
-            broker.create_topic(servers, topic)
+            embedded_broker.create_topic(servers, topic)
         yield servers, topics
         return
     made: list[str] = []
     try:
         for topic in topics.values():
-            broker.create_topic(bootstrap_servers, topic)
+            embedded_broker.create_topic(bootstrap_servers, topic)
             made.append(topic)
         yield bootstrap_servers, topics
     finally:
         processes.stop()
         for topic in made:
-            broker.delete_topic(bootstrap_servers, topic)
+            embedded_broker.delete_topic(bootstrap_servers, topic)
 
 
 def _new_folder(output: Path | None) -> Path:

@@ -17,11 +17,11 @@ from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.claim_check import ClaimStore
 from otel_kfs.errors import OtelKfsError, SendError
 from otel_kfs.experiment import arrivals, schedule
-from otel_kfs.experiment.journal import TRACES, Done, Journal, done
-from otel_kfs.experiment.plan import Arrivals, OwnServers, Plan, PlannedCell
+from otel_kfs.experiment.config import Arrivals, OwnServers, Plan, PlannedCell
 from otel_kfs.experiment.schedule import Turn
 from otel_kfs.experiment.scheduled import Scheduled, ScheduledGrpc, ScheduledHttp, ScheduledKafka
-from otel_kfs.experiment.targets import Target, Targets, targets
+from otel_kfs.experiment.servers import Target, Targets, targets
+from otel_kfs.experiment.trial_log import TRACES, Done, Journal, done
 from otel_kfs.telemetry import provider
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import pytest
 from experiment_support import EMBEDDED, KSERVE, OWN, plan, written
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.plan import Arrivals, OwnServers, Plan, PlannedCell, Servers
-from otel_kfs.experiment.planning import load
+from otel_kfs.experiment.config import Arrivals, OwnServers, Plan, PlannedCell, Servers
+from otel_kfs.experiment.config_file import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "experiments"
 IMAGES = 'images = ["a.jpg"]\n'

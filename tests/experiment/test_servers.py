@@ -9,8 +9,8 @@ from experiment_support import no_progress, plan, quiet, topics
 from support import HttpServer, read_traces
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.journal import Journal
-from otel_kfs.experiment.running import run
+from otel_kfs.experiment.runner import run
+from otel_kfs.experiment.trial_log import Journal
 
 pytestmark = pytest.mark.kafka
 
@@ -22,7 +22,7 @@ def server():
 
 
 def text(server, broker, more=""):
-    from otel_kfs.demo.broker import CONSUMER_SETTINGS
+    from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 
     Path("consumer.properties").write_text("".join(f"{key}={value}\n" for key, value in CONSUMER_SETTINGS.items()))
     return (

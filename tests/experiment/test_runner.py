@@ -18,8 +18,8 @@ from otel_kfs import semconv
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.errors import ConfigError, SendError
 from otel_kfs.experiment import schedule
-from otel_kfs.experiment.counted import of_turns
-from otel_kfs.experiment.running import estimate, run
+from otel_kfs.experiment.runner import estimate, run
+from otel_kfs.experiment.trial_filter import of_turns
 
 
 @pytest.fixture
