@@ -15,7 +15,7 @@ from otel_kfs.cli.demo import demo
 from otel_kfs.cli.exec_program import exec_program
 from otel_kfs.cli.experiment import experiment
 from otel_kfs.cli.group import Group
-from otel_kfs.cli.lines import OneLine
+from otel_kfs.cli.messages import OneLine
 from otel_kfs.cli.report import report
 from otel_kfs.cli.send import send
 from otel_kfs.cli.tables import tables

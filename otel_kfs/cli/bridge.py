@@ -16,7 +16,7 @@ import click
 
 import otel_kfs
 from otel_kfs import semconv
-from otel_kfs.cli.lines import say
+from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import model_access, properties
 
 if TYPE_CHECKING:

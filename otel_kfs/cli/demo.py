@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from otel_kfs.cli.lines import say
+from otel_kfs.cli.messages import say
 from otel_kfs.cli.tables import print_tables
 from otel_kfs.demo.example import WAYS
 from otel_kfs.report.output import progress

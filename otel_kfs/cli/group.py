@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from otel_kfs.cli.lines import say
+from otel_kfs.cli.messages import say
 from otel_kfs.errors import Mistakes, OtelKfsError
 from otel_kfs.report.render import printable
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from support import ERROR, JPG, HttpServer, read_traces, start, wait_until
 
-from otel_kfs.cli import stopping
+from otel_kfs.cli import termination
 
 SEND = [sys.executable, "-m", "otel_kfs.cli", "-q", "send", "--traces-file", "spans.jsonl"]
 # The same with less patience.
@@ -89,7 +89,7 @@ def test_a_record_that_reaches_no_broker_is_cut_off_and_its_span_is_an_error(tmp
 
 def test_a_program_s_handlers_are_back_afterwards():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
-    with stopping.Stopping():
+    with termination.Stopping():
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)) == before
 
