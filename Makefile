@@ -26,7 +26,7 @@ demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four p
 test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest $(shared) -m 'not services and not faults' $(TESTS)
 ifeq ($(SERVING),kfserving)
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest $(shared) tests/serving tests/demo tests/examples tests/serving/test_server_spans.py
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest $(shared) tests/serving tests/demo tests/examples
 else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
