@@ -79,11 +79,11 @@ class Null(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def telemetry_with(sampler: Sampler, meter_provider: Any = None) -> tuple[client_telemetry.Telemetry, Any]:
+def telemetry_with(sampler: Sampler, meter_provider: Any = None) -> tuple[client_telemetry.ClientTelemetry, Any]:
     """A Telemetry, and the bare tracer beside it, with a batch processor that exports nothing."""
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(Null(), max_queue_size=1_000_000))
-    return client_telemetry.Telemetry(provider, meter_provider), provider.get_tracer("bare")
+    return client_telemetry.ClientTelemetry(provider, meter_provider), provider.get_tracer("bare")
 
 
 def span_of(sampled: bool) -> NonRecordingSpan:
@@ -175,7 +175,7 @@ class Row(NamedTuple):
 
     name: str
     cases: dict[str, Run]
-    in_use: client_telemetry.Telemetry
+    in_use: client_telemetry.ClientTelemetry
     parent_sampled: bool | None = None  # None: there is no current span
     goal: str = ""
 

@@ -32,7 +32,7 @@ class ConfigError(OtelKfsError):
     """Options or settings that can't work together."""
 
 
-class Mistakes(ConfigError):
+class ConfigErrors(ConfigError):
     """Several mistakes in one file; the message has a line for each of `lines`."""
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -64,11 +64,11 @@ class SendError(OtelKfsError):
         self.status = status
 
 
-class TooLarge(SendError):
+class PayloadTooLargeError(SendError):
     """A payload over a limit; the message names the limit and the setting that raises it."""
 
 
-class NotParked(OtelKfsError):
+class DeadLetterError(OtelKfsError):
     """A record that could not be written to the dead-letter topic; it stays uncommitted where it was."""
 
 

@@ -256,7 +256,7 @@ def use() -> Iterator[Callable[..., InMemorySpanExporter]]:
         exporter = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False, **settings)
         provider.add_span_processor(processor or SimpleSpanProcessor(exporter))
-        client_telemetry.use(client_telemetry.Telemetry(provider, meter_provider))
+        client_telemetry.use(client_telemetry.ClientTelemetry(provider, meter_provider))
         return exporter
 
     yield use_

@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 from traces_builder import EPOCH, HTTP, KAFKA, linked, spans
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.critical_path import critical_paths
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.contents import Contents, Origin, contents
-from otel_kfs.traces.span import Forest, Span
+from otel_kfs.traces.span import Span, SpanGraph
 
 ORIGIN = Origin(
     "traces/", "otel-kfs report --trace-query traces/", "1.2.3", datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -75,8 +75,8 @@ def measurement_of_both_ways(n: int = 3) -> list[list[Span]]:
 
 def contents_of(images: Iterable[list[Span]], **more: Any) -> Contents:
     """What a report says of some images."""
-    forest = Forest(chain.from_iterable(images))
-    found, account = journeys(forest)
+    forest = SpanGraph(chain.from_iterable(images))
+    found, account = critical_paths(forest)
     return contents(measured(found, account), ORIGIN, **{"spans": lambda _: forest, **more})
 
 

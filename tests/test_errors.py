@@ -46,4 +46,4 @@ def test_a_send_error_without_an_answer_has_no_status():
 
 
 def test_too_large_is_a_send_error():
-    assert errors.TooLarge("13.9 MB", 413).status == 413
+    assert errors.PayloadTooLargeError("13.9 MB", 413).status == 413

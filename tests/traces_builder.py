@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import Journey, Segment
+from otel_kfs.analysis.critical_path import CriticalPath, Segment
 from otel_kfs.traces.batch import Batch, spans_of
 from otel_kfs.traces.span import Kind, Span
 
@@ -157,13 +157,13 @@ def segments(way: str, start: int = 0) -> tuple[Segment, ...]:
     return tuple(found)
 
 
-def journey(*stamps: int, transport: str = "http", image_size: int | None = 1_100_000, **more: Any) -> Journey:
+def journey(*stamps: int, transport: str = "http", image_size: int | None = 1_100_000, **more: Any) -> CriticalPath:
     """A journey with stamps in milliseconds, for what needs no segments."""
     values = {"trace_id": "a", "payload_size": None, "segments": ()} | more
-    return Journey(transport=transport, image_size=image_size, stamps=tuple(map(at, stamps)), **values)
+    return CriticalPath(transport=transport, image_size=image_size, stamps=tuple(map(at, stamps)), **values)
 
 
-def journey_of(names_and_lengths: str) -> Journey:
+def journey_of(names_and_lengths: str) -> CriticalPath:
     """A journey with these segments, stamps 2 and 3 anywhere."""
     way = segments(names_and_lengths)
     return replace(journey(0, 0, 0, 0, segments=way), stamps=(at(0), at(1), at(2), way[-1].end))

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from otel_kfs.analysis.critical_path import Account, Journey, is_idle, journeys, size_in_bytes
+from otel_kfs.analysis.critical_path import Coverage, CriticalPath, critical_paths, is_idle, size_in_bytes
 from otel_kfs.analysis.decisions import Decisions, noting
 from otel_kfs.analysis.group_by_trace import Aliases
 from otel_kfs.analysis.measurement import Image, Measurement, Mould
 from otel_kfs.traces.batch import FIELDS, Else, Flat, Traces, What, Whats, spans_of
-from otel_kfs.traces.span import Forest
+from otel_kfs.traces.span import SpanGraph
 
 _MOST = 2_000  # ways that are remembered
 _LARGE = 200 * FIELDS  # a trace of so many fields is searched by itself
@@ -26,13 +26,13 @@ _SPREAD = 2**50  # ns
 _Span = tuple[str, str | None, int, int, int, Else | None]  # the FIELDS of one
 _start = itemgetter(2)
 
-_Found = tuple[list[Journey], Account]
+_Found = tuple[list[CriticalPath], Coverage]
 
 
 class _Known:
     """What was found in a trace, and other traces that look like it."""
 
-    def __init__(self, moulds: list[tuple[Mould, int | None, int | None]], account: Account) -> None:
+    def __init__(self, moulds: list[tuple[Mould, int | None, int | None]], account: Coverage) -> None:
         """Moulds with the places of the spans that have the image's size and the payload's."""
         self._moulds, self._account = moulds, account
         self.waiting: list[tuple[str, Sequence[int], Sequence[Any]]] = []  # id, moments, `Else` of each span
@@ -161,9 +161,9 @@ class Ways:
         return known
 
     def _count(self, together: Iterable[tuple[str, Flat]]) -> None:
-        journeys, account = _search(together, self._whats)
+        critical_paths, account = _search(together, self._whats)
         self._measurement.account.merge(account)
-        for journey in journeys:
+        for journey in critical_paths:
             self._measurement.add(journey)
 
 
@@ -172,4 +172,4 @@ def _is_size(value: Any) -> bool:
 
 
 def _search(together: Iterable[tuple[str, Flat]], whats: list[What]) -> _Found:
-    return journeys(Forest([span for trace_id, flat in together for span in spans_of(trace_id, flat, whats)]))
+    return critical_paths(SpanGraph([span for trace_id, flat in together for span in spans_of(trace_id, flat, whats)]))

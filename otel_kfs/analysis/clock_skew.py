@@ -30,17 +30,17 @@ _KEPT = 2_000_000  # bounds
 _RATE = 1e-3
 
 
-class Bound(NamedTuple):
+class SkewBound(NamedTuple):
     """What the second host's clock shows more than the first's, ns: between these two."""
 
     low: float
     high: float
 
 
-class Offset(NamedTuple):
+class ClockOffset(NamedTuple):
     """How two clocks stood to each other over all that was seen."""
 
-    bound: Bound | None  # in the middle of the time; None where no line fits: a clock was set meanwhile
+    bound: SkewBound | None  # in the middle of the time; None where no line fits: a clock was set meanwhile
     steady: bool  # one difference fits all the time; else the clocks drifted apart
     drift: float  # of the second against the first, ns a second, where they drifted
 
@@ -78,26 +78,26 @@ class Clocks:
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
-    def bounds(self, host: str, other: str, moments: Sequence[int]) -> list[Bound | None]:
+    def bounds(self, host: str, other: str, moments: Sequence[int]) -> list[SkewBound | None]:
         """The bound at each moment by the clock of `host`, ns; None where nothing bounds it, from one side at least.
 
         What was seen of other pairs of hosts helps: three clocks that are known in pairs are known together.
         """
         return self._net.bounds(host, other, moments)
 
-    def offset(self, host: str, other: str) -> Offset | None:
+    def offset(self, host: str, other: str) -> ClockOffset | None:
         """How the two clocks stood to each other; None where they were never seen together, even by way of others."""
         net = self._net
         lines = net.lines(host, other)
         if lines.above and lines.below:
             if not lines.possible:
-                return Offset(None, False, math.nan)
+                return ClockOffset(None, False, math.nan)
             low = max(difference for _, difference in lines.below)
             steady = low <= min(difference for _, difference in lines.above)
-            return Offset(net.at(host, other, lines.middle), steady, 0.0 if steady else 1e9 * lines.rate)
+            return ClockOffset(net.at(host, other, lines.middle), steady, 0.0 if steady else 1e9 * lines.rate)
         moments = [at for pair, points in self._before.items() if host in pair for at, _ in points]
         bound = net.at(host, other, (min(moments) + max(moments)) // 2) if moments else None
-        return None if bound is None else Offset(bound, True, 0.0)
+        return None if bound is None else ClockOffset(bound, True, 0.0)
 
     def _hulls(self) -> dict[tuple[str, str], list[Point]]:
         return {pair: _lower_hull(points) for pair, points in self._before.items()}
@@ -146,12 +146,12 @@ class _Net:
         below = [(at + difference, -difference) for at, difference in self._before.get((other, host), ())]
         return _Lines(tuple(self._before.get((host, other), ())), tuple(below))
 
-    def bounds(self, host: str, other: str, moments: Sequence[int]) -> list[Bound | None]:
+    def bounds(self, host: str, other: str, moments: Sequence[int]) -> list[SkewBound | None]:
         """The bound at each moment; between two of the host's knots it is a straight line, which holds as well."""
         if host not in self._numbers or other not in self._numbers:
             return [None] * len(moments)
         knots = self._knots[host]
-        found: list[Bound | None] = []
+        found: list[SkewBound | None] = []
         for moment in moments:
             after = bisect_right(knots, moment)
             if not 0 < after < len(knots) or knots[after - 1] == moment:
@@ -166,7 +166,7 @@ class _Net:
                 found.append(None if at_left is at_right else self.at(host, other, moment))
         return found
 
-    def at(self, host: str, other: str, moment: int) -> Bound | None:
+    def at(self, host: str, other: str, moment: int) -> SkewBound | None:
         """The bound at one moment."""
         if host not in self._numbers or other not in self._numbers:
             return None
@@ -177,7 +177,7 @@ class _Net:
         above, below = self._found[host, moment]
         number = self._numbers[other]
         low, high = -below[number], above[number]
-        return Bound(low, high) if low <= high and math.isfinite(low) and math.isfinite(high) else None
+        return SkewBound(low, high) if low <= high and math.isfinite(low) and math.isfinite(high) else None
 
     def _shortest(self, host: str, moment: int, sign: int) -> array[float]:
         """How much more each host's clock can show then, at most (sign 1), or how much less (-1)."""
@@ -336,5 +336,5 @@ def _turns_down(one: Point, two: Point, three: Point) -> bool:
     return (two[0] - one[0]) * (three[1] - one[1]) <= (two[1] - one[1]) * (three[0] - one[0])
 
 
-def _between(left: Bound, right: Bound, share: float) -> Bound:
-    return Bound(left.low + (right.low - left.low) * share, left.high + (right.high - left.high) * share)
+def _between(left: SkewBound, right: SkewBound, share: float) -> SkewBound:
+    return SkewBound(left.low + (right.low - left.low) * share, left.high + (right.high - left.high) * share)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from otel_kfs.analysis.critical_path import on_the_way
-from otel_kfs.analysis.measurement import TOTAL, Cell, Way
+from otel_kfs.analysis.measurement import TOTAL, Labels, Series
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import Interval, difference_interval
 from otel_kfs.errors import ConfigError, MissingExtra
@@ -21,7 +21,7 @@ from otel_kfs.report.rows import INTERVAL, Bounded, Column, Table, clock_notes
 FALSE_ALARMS = 0.05  # how often a comparison of equals names any difference, at most
 
 # What a side can be chosen by.
-SELECTORS = (*Way._fields, "size")
+SELECTORS = (*Labels._fields, "size")
 
 _ENOUGH_EXPLAINED = 0.8  # of a difference: no further segment is named then
 _MORE_THAN_ALL = 1.1
@@ -59,8 +59,8 @@ class Difference:
 class Comparison:
     """One size, on both sides. `needed`: so many images on each side can tell a difference from noise at all."""
 
-    way_a: Way
-    way_b: Way
+    way_a: Labels
+    way_b: Labels
     size: str
     n_a: int
     n_b: int
@@ -83,7 +83,7 @@ class Comparisons:
     unmatched: tuple[str, ...]
 
 
-def select(cells: Sequence[Cell], where: Mapping[str, str]) -> list[Cell]:
+def select(cells: Sequence[Series], where: Mapping[str, str]) -> list[Series]:
     """The cells that have all these values, `{"transport": "http"}`.
 
     Raises:
@@ -104,7 +104,7 @@ def select(cells: Sequence[Cell], where: Mapping[str, str]) -> list[Cell]:
 
 
 def compare(
-    a: Sequence[Cell], b: Sequence[Cell], bounds_a: Bounds = NO_BOUNDS, bounds_b: Bounds = NO_BOUNDS
+    a: Sequence[Series], b: Sequence[Series], bounds_a: Bounds = NO_BOUNDS, bounds_b: Bounds = NO_BOUNDS
 ) -> Comparisons:
     """Compare the cells of A and B that have the same size and way.
 
@@ -116,8 +116,8 @@ def compare(
         MissingExtra: scipy is not installed.
     """
     _scipy_stats()
-    fields = [key for key in Way._fields if len({_value(cell, key) for cell in a}) > 1]
-    fields += [key for key in Way._fields if key not in fields and len({_value(cell, key) for cell in b}) > 1]
+    fields = [key for key in Labels._fields if len({_value(cell, key) for cell in a}) > 1]
+    fields += [key for key in Labels._fields if key not in fields and len({_value(cell, key) for cell in b}) > 1]
     keys = (*fields, "size")
     of_a = {tuple(_value(cell, key) for key in keys): cell for cell in a}
     of_b = {tuple(_value(cell, key) for key in keys): cell for cell in b}
@@ -280,8 +280,8 @@ def _row(of: Difference, total: int | None) -> tuple[Any, ...]:
 
 def _difference(
     name: str,
-    cell_a: Cell,
-    cell_b: Cell,
+    cell_a: Series,
+    cell_b: Series,
     in_a: Mapping[str, Sequence[int]],
     in_b: Mapping[str, Sequence[int]],
     p: float,
@@ -304,7 +304,7 @@ def _difference(
     )
 
 
-def _columns(cell: Cell) -> dict[str, list[int]]:
+def _columns(cell: Series) -> dict[str, list[int]]:
     """Every segment's length in every image, and the whole."""
     columns = {TOTAL: cell.totals()}
     for name, lengths in cell.segments.items():
@@ -314,7 +314,7 @@ def _columns(cell: Cell) -> dict[str, list[int]]:
     return columns
 
 
-def _images(cell: Cell, name: str) -> int:
+def _images(cell: Series, name: str) -> int:
     if name == TOTAL:
         return len(cell)
     return len(cell.segments[name]) if name in cell.segments else 0
@@ -382,16 +382,16 @@ def _needed(tests: int) -> int:
     return n
 
 
-def _value(cell: Cell, key: str) -> str:
+def _value(cell: Series, key: str) -> str:
     value: str = cell.size if key == "size" else getattr(cell.way, key)
     return value
 
 
-def _name(cell: Cell) -> str:
+def _name(cell: Series) -> str:
     return f"{cell.way.label}, {cell.size} (n = {len(cell)})"
 
 
-def _list(cells: Sequence[Cell]) -> str:
+def _list(cells: Sequence[Series]) -> str:
     return "; ".join(map(_name, cells))
 
 

@@ -16,19 +16,19 @@ from typing import NamedTuple
 from otel_kfs import semconv
 from otel_kfs.analysis.model_calls import (
     NAMED,
-    Asked,
+    ModelCall,
     Route,
-    asked,
+    answered_call,
+    blocking_calls,
     is_step,
     is_step_or_request,
     is_store,
     named,
-    outgoing,
+    outgoing_calls,
     proxies,
     route,
-    waited_for,
 )
-from otel_kfs.traces.span import Forest, Kind, Span
+from otel_kfs.traces.span import Kind, Span, SpanGraph
 
 # Every segment, in the order of the way. {} is a server's role: the first server is asked by the client or the bridge,
 # the second by the first. Proxies stand before the server that they lead to; "transformer activator" and the like are
@@ -80,11 +80,11 @@ class Segment(NamedTuple):
 
 
 # A host and a moment by its clock, ns since the epoch, that came before a moment by another's.
-Before = tuple[str, int, str, int]
+HappensBefore = tuple[str, int, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
+class CriticalPath:
     """One image's way: its stamps 1 to 4 (ns since the epoch) and the segments between the first and the last."""
 
     trace_id: str
@@ -98,13 +98,13 @@ class Journey:
     encoding: str = ""  # as the sender named it; "" is base64 in JSON
     compression: str = ""
     cell: str = ""  # an experiment's label
-    before: tuple[Before, ...] = ()  # what certainly came before what, on two hosts
+    before: tuple[HappensBefore, ...] = ()  # what certainly came before what, on two hosts
     run: str = ""  # the measurement's id, as the sender named it
     linked: tuple[str, ...] = ()  # the other traces that it leads through: a consumer's own, linked to this one
 
 
 @dataclass(slots=True)
-class Account:
+class Coverage:
     """What became of every image's trace: measured, or left out for a named reason."""
 
     measured: int = 0
@@ -112,7 +112,7 @@ class Account:
     retried: int = 0
     redelivered: int = 0
 
-    def merge(self, other: Account, times: int = 1) -> None:
+    def merge(self, other: Coverage, times: int = 1) -> None:
         """Count another's in, so many times."""
         self.measured += times * other.measured
         for reason, count in other.left_out.items():
@@ -128,9 +128,9 @@ class _LeftOut(Exception):
     """Why an image's trace can't be measured."""
 
 
-def journeys(forest: Forest) -> tuple[list[Journey], Account]:
+def critical_paths(forest: SpanGraph) -> tuple[list[CriticalPath], Coverage]:
     """Every image's way among the spans, and the account of those that can't be measured."""
-    found, account = [], Account()
+    found, account = [], Coverage()
     roots = [span for span in forest if span.name == semconv.SEND_IMAGE]
     for root in sorted(roots, key=lambda span: (span.start, span.trace_id, span.span_id)):
         try:
@@ -159,7 +159,7 @@ def is_idle(name: str, kind: int) -> bool:
     return kind in {Kind.INTERNAL, Kind.UNSPECIFIED} and name not in _LOOKED_FOR
 
 
-def _without_root(forest: Forest, with_root: set[str]) -> int:
+def _without_root(forest: SpanGraph, with_root: set[str]) -> int:
     """How many images there are of which the root is missing, but something else is there that images alone have."""
     orphans = {span.trace_id for span in forest if is_step(span) or _is_process(span)} - with_root
     if not orphans:
@@ -211,7 +211,7 @@ def on_the_way(name: str) -> tuple[float, int, int, str]:
     return (block, int(number[0]) if number else 1, place, name)
 
 
-class _Way:
+class _PathBuilder:
     """The points of one way, as they are found."""
 
     def __init__(self, root: Span) -> None:
@@ -220,7 +220,7 @@ class _Way:
         self._met: Counter[str] = Counter()
         self._entered: set[str] = set()
         self.segments: list[Segment] = []
-        self.before: list[Before] = []
+        self.before: list[HappensBefore] = []
         self.crossed = False
         self.latest: int | None = None  # points are not later, whatever their spans say
 
@@ -266,15 +266,15 @@ class _Way:
             self.before.append((host, at, other, later))
 
 
-def _journey(root: Span, forest: Forest) -> Journey:
+def _journey(root: Span, forest: SpanGraph) -> CriticalPath:
     if root.attributes.get(semconv.WARMUP):
         raise _LeftOut("warm-up")
-    way = _Way(root)
-    left = outgoing(root, forest)
+    way = _PathBuilder(root)
+    left = outgoing_calls(root, forest)
     requests = [span for span in left if span.kind is Kind.CLIENT]
     by_http = root.attributes.get(semconv.TRANSPORT) == semconv.HTTP
     producers = [] if by_http else [span for span in left if span.kind is Kind.PRODUCER]
-    request = asked(requests, forest) if requests and not producers else None
+    request = answered_call(requests, forest) if requests and not producers else None
     _through_sender(way, root, request, forest)
     deliveries, takers = 1, list[Span]()
     if not producers:
@@ -292,12 +292,12 @@ def _journey(root: Span, forest: Forest) -> Journey:
                 raise _LeftOut("the request failed")
             served = _through_servers(way, route(last, forest, itself=True), last, forest, "event source")
         else:
-            requests = [span for span in outgoing(last, forest) if span.kind is Kind.CLIENT]
-            request = asked(requests, forest) if requests else None
+            requests = [span for span in outgoing_calls(last, forest) if span.kind is Kind.CLIENT]
+            request = answered_call(requests, forest) if requests else None
             served = _through_request(way, last, "bridge", requests, request, forest)
     if not _can_be_added_up(way):
         raise _LeftOut("times that are too far apart")
-    return Journey(
+    return CriticalPath(
         trace_id=root.trace_id,
         transport=semconv.KAFKA if producers else semconv.HTTP,
         image_size=size_in_bytes(root.attributes.get(semconv.IMAGE_SIZE)),
@@ -315,7 +315,7 @@ def _journey(root: Span, forest: Forest) -> Journey:
     )
 
 
-def _through_sender(way: _Way, root: Span, request: Asked | None, forest: Forest) -> None:
+def _through_sender(way: _PathBuilder, root: Span, request: ModelCall | None, forest: SpanGraph) -> None:
     """Go through what comes before the request or the record."""
     steps = forest.children(root)
     if (late := named(steps, semconv.LATE_START)) is not None:
@@ -335,7 +335,7 @@ def _through_sender(way: _Way, root: Span, request: Asked | None, forest: Forest
 
 
 def _through_request(
-    way: _Way, last: Span, place: str, requests: Sequence[Span], request: Asked | None, forest: Forest
+    way: _PathBuilder, last: Span, place: str, requests: Sequence[Span], request: ModelCall | None, forest: SpanGraph
 ) -> _Served:
     """Go from the span of who asks, `last`, through the request that was answered, to its end."""
     if request is None:
@@ -352,14 +352,14 @@ def _through_request(
     return served
 
 
-def _through_stores(way: _Way, requests: Sequence[Span], until: int, place: str) -> None:
+def _through_stores(way: _PathBuilder, requests: Sequence[Span], until: int, place: str) -> None:
     """Go over the requests to an object store that came before the model was asked."""
     for request in requests:
         if is_store(request) and request.host == way.host and way.at <= request.start and request.end <= until:
             way.over(place, "object store", request)
 
 
-def _through_topic(way: _Way, producer: Span, forest: Forest) -> tuple[list[Span], int]:
+def _through_topic(way: _PathBuilder, producer: Span, forest: SpanGraph) -> tuple[list[Span], int]:
     """Go through the topic; returns what took the record from it: `process` spans, or an event source's server.
 
     And how often it was delivered: a bridge that was killed leaves no span, but the next one may know of it.
@@ -371,7 +371,7 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> tuple[list[Span
     if producer.failed:
         raise _LeftOut("not delivered to the broker")
     way.to("client", producer.start, producer)
-    takers = forest.nearest(producer, lambda span: span.kind in {Kind.CONSUMER, Kind.SERVER})
+    takers = forest.nearest_descendants(producer, lambda span: span.kind in {Kind.CONSUMER, Kind.SERVER})
     if not takers:
         raise _LeftOut(NOT_PROCESSED)
     takers = _of_one_group(takers, forest)
@@ -397,14 +397,14 @@ def _through_topic(way: _Way, producer: Span, forest: Forest) -> tuple[list[Span
     return takers, max(len(takers), known)
 
 
-def _of_one_group(takers: list[Span], forest: Forest) -> list[Span]:
+def _of_one_group(takers: list[Span], forest: SpanGraph) -> list[Span]:
     """Those of the consumer group that asked a model: the first one that did, or else the first that had the record."""
     groups: dict[object, list[Span]] = {}
     for taker in takers:
         groups.setdefault(str(taker.attributes.get(semconv.MESSAGING_CONSUMER_GROUP_NAME)), []).append(taker)
     if len(groups) == 1:
         return takers
-    asking = (group for group in groups.values() if any(forest.nearest(one, is_step) for one in group))
+    asking = (group for group in groups.values() if any(forest.nearest_descendants(one, is_step) for one in group))
     return next(asking, next(iter(groups.values())))
 
 
@@ -416,7 +416,12 @@ class _Served(NamedTuple):
 
 
 def _through_servers(
-    way: _Way, found: Route, asker: Span, forest: Forest, arrival: str | None = None, server: str = semconv.TRANSFORMER
+    way: _PathBuilder,
+    found: Route,
+    asker: Span,
+    forest: SpanGraph,
+    arrival: str | None = None,
+    server: str = semconv.TRANSFORMER,
 ) -> _Served:
     """Go past the proxies to a model server, through it, and back to the end of the span of who asks.
 
@@ -425,7 +430,7 @@ def _through_servers(
     """
     if found.server is None and server != semconv.PREDICTOR:
         raise _LeftOut("no server span")
-    steps = forest.nearest(found.server, is_step_or_request) if found.server else []
+    steps = forest.nearest_descendants(found.server, is_step_or_request) if found.server else []
     roles = (span.attributes.get(semconv.ROLE) for span in steps)
     label = way.meet(next((role for role in roles if role and isinstance(role, str)), server))
     passed = []
@@ -455,7 +460,9 @@ def _through_servers(
     return served
 
 
-def _through_steps(way: _Way, steps: Sequence[Span], label: str, arrival: str, asker: Span, forest: Forest) -> _Served:
+def _through_steps(
+    way: _PathBuilder, steps: Sequence[Span], label: str, arrival: str, asker: Span, forest: SpanGraph
+) -> _Served:
     """Go through a model server's steps, and through the servers that its model asks."""
     of_name = {step.name: step for step in reversed(steps)}
     receive, preprocess = of_name.get(semconv.RECEIVE), of_name.get(semconv.PREPROCESS)
@@ -468,8 +475,8 @@ def _through_steps(way: _Way, steps: Sequence[Span], label: str, arrival: str, a
     way.over(label, f"{label} decode", of_name.get(semconv.DECODE))
     way.over(label, f"{label} preprocess", preprocess)
     model = of_name.get(semconv.PREDICT) or of_name.get(semconv.EXPLAIN)
-    hops = [span for span in outgoing(model, forest) if span.kind is Kind.CLIENT] if model else []
-    waited = waited_for(hops, forest) if hops else []
+    hops = [span for span in outgoing_calls(model, forest) if span.kind is Kind.CLIENT] if model else []
+    waited = blocking_calls(hops, forest) if hops else []
     if model is not None and waited:
         way.to(label, model.start, model)
         before = f"{label} serialise"
@@ -487,7 +494,7 @@ def _through_steps(way: _Way, steps: Sequence[Span], label: str, arrival: str, a
     return _Served(receive.end, preprocess.end)
 
 
-def _can_be_added_up(way: _Way) -> bool:
+def _can_be_added_up(way: _PathBuilder) -> bool:
     """Whether all times and their sums fit 64 bits; clocks can be wrong by centuries."""
     if not way.crossed:
         return way.at < 2**63

@@ -12,13 +12,13 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from otel_kfs import semconv
 from otel_kfs.analysis.clock_skew import Clocks
-from otel_kfs.analysis.critical_path import Account, Journey, on_the_way
+from otel_kfs.analysis.critical_path import Coverage, CriticalPath, on_the_way
 
 MOST_RUNS = 1000  # ids that are kept
 TOTAL = "4-1"
 
 
-class Way(NamedTuple):
+class Labels(NamedTuple):
     """What the images of a cell have in common, besides their size; "" is the way of 2020, or no label."""
 
     transport: str
@@ -37,7 +37,7 @@ _TRANSPORTS = {semconv.HTTP: "HTTP", semconv.KAFKA: "Kafka"}
 
 
 @dataclass(slots=True)
-class Lengths:
+class Durations:
     """One segment of a cell: its length in each image that has it, ns, beside the number of that image.
 
     `pair` is, for each, the number of the pair of hosts (in `Measurement.pairs`) on whose two clocks its ends were
@@ -53,18 +53,18 @@ class Lengths:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def _extend(self, other: Lengths, images: int, pairs: Sequence[int]) -> None:
+    def _extend(self, other: Durations, images: int, pairs: Sequence[int]) -> None:
         """Add another's behind, whose first image is number `images` here, and pair number i is `pairs[i]`."""
         self.images.extend([images + image for image in other.images] if images else other.images)
         self.lengths.extend(other.lengths)
         self.pair.extend(_renumbered(other.pair, pairs))
         self.ends.extend(other.ends)
 
-    def _only(self, became: Mapping[int, int]) -> Lengths:
+    def _only(self, became: Mapping[int, int]) -> Durations:
         """That of some images, and the numbers that they have there."""
         places = [place for place, image in enumerate(self.images) if image in became]
         lengths, pair, ends = (_in_order(one, places) for one in (self.lengths, self.pair, self.ends))
-        return Lengths(array("q", [became[self.images[place]] for place in places]), lengths, pair, ends)
+        return Durations(array("q", [became[self.images[place]] for place in places]), lengths, pair, ends)
 
     def _reorder(self, order: Sequence[int]) -> None:
         """Let image number `order[i]` become number i."""
@@ -83,10 +83,10 @@ class Lengths:
 
 
 @dataclass(slots=True)
-class Cell:
+class Series:
     """All images of one way and size; image number i is `trace_ids[i]`, with `stamps[0..3][i]` (ns since the epoch)."""
 
-    way: Way
+    way: Labels
     size: str
     image_size: int | None = None  # bytes, of the smallest
     payload_size: int | None = None
@@ -94,8 +94,8 @@ class Cell:
     stamps: tuple[array[int], array[int], array[int], array[int]] = field(
         default_factory=lambda: (array("q"), array("q"), array("q"), array("q"))
     )
-    segments: dict[str, Lengths] = field(default_factory=dict)
-    # As `Lengths.pair`: the host that stamp 1 was read on, and that of stamps 2 and 3, or of stamp 4.
+    segments: dict[str, Durations] = field(default_factory=dict)
+    # As `Durations.pair`: the host that stamp 1 was read on, and that of stamps 2 and 3, or of stamp 4.
     second_pair: array[int] = field(default_factory=lambda: array("i"))
     fourth_pair: array[int] = field(default_factory=lambda: array("i"))
 
@@ -124,7 +124,7 @@ class Cell:
         whole = {TOTAL} if max(self.fourth_pair, default=-1) >= 0 else set()
         return whole | {name for name, lengths in self.segments.items() if max(lengths.pair) >= 0}
 
-    def only(self, images: Sequence[int]) -> Cell:
+    def only(self, images: Sequence[int]) -> Series:
         """The cell of some of its images, by their numbers."""
         if len(images) == len(self):
             return self
@@ -140,7 +140,7 @@ class Cell:
             fourth_pair=_in_order(self.fourth_pair, images),
         )
 
-    def _extend(self, other: Cell, pairs: Sequence[int]) -> None:
+    def _extend(self, other: Series, pairs: Sequence[int]) -> None:
         images = len(self)
         self._sizes(other.image_size, other.payload_size)
         self.trace_ids += other.trace_ids
@@ -149,7 +149,7 @@ class Cell:
         self.second_pair.extend(_renumbered(other.second_pair, pairs))
         self.fourth_pair.extend(_renumbered(other.fourth_pair, pairs))
         for name, lengths in other.segments.items():
-            self.segments.setdefault(name, Lengths())._extend(lengths, images, pairs)
+            self.segments.setdefault(name, Durations())._extend(lengths, images, pairs)
 
     def _sizes(self, image_size: int | None, payload_size: int | None) -> None:
         """Take note of an image's sizes."""
@@ -197,14 +197,14 @@ class Runs:
 class Measurement:
     """Every image that was measured, by cell, and the account of those that were not."""
 
-    account: Account = field(default_factory=Account)
+    account: Coverage = field(default_factory=Coverage)
     pairs: list[tuple[str, str]] = field(default_factory=list)  # hosts, in the order in which the image met them
-    by_key: dict[tuple[Way, str], Cell] = field(default_factory=dict)
+    by_key: dict[tuple[Labels, str], Series] = field(default_factory=dict)
     clocks: Clocks = field(default_factory=Clocks)
     runs: Runs = field(default_factory=Runs)
     linked: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by trace, those that its image went on in
 
-    def add(self, journey: Journey) -> None:
+    def add(self, journey: CriticalPath) -> None:
         """Count one image's way in."""
         Mould(self, journey).add([Image(journey.trace_id, _ITSELF, journey.image_size, journey.payload_size)])
         if journey.linked:
@@ -219,7 +219,7 @@ class Measurement:
         self.linked.update(other.linked)
         pairs = [self._pair(hosts) for hosts in other.pairs]
         for key, cell in other.by_key.items():
-            self.by_key.setdefault(key, Cell(cell.way, cell.size))._extend(cell, pairs)
+            self.by_key.setdefault(key, Series(cell.way, cell.size))._extend(cell, pairs)
 
     def sort(self) -> None:
         """Put the images in the order of sending (stamp 1, then trace id), and the pairs of hosts in that of names."""
@@ -235,7 +235,7 @@ class Measurement:
                 for lengths in cell.segments.values():
                     lengths.pair = _renumbered(lengths.pair, became)
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Series]:
         """The cells in their order."""
         return in_order(self.by_key.values())
 
@@ -265,10 +265,10 @@ class _Column(NamedTuple):
 class Mould:
     """Counts in images whose ways differ in their traces, moments and sizes alone."""
 
-    def __init__(self, measurement: Measurement, journey: Journey) -> None:
+    def __init__(self, measurement: Measurement, journey: CriticalPath) -> None:
         """`journey` is one of them; in place of its moments it may have whatever `moments` are looked up by."""
         self._measurement, self._run = measurement, journey.run
-        self._way = Way(journey.transport, journey.encoding, journey.compression, journey.cell)
+        self._way = Labels(journey.transport, journey.encoding, journey.compression, journey.cell)
         self._second_pair, self._fourth_pair = self._pair_to(journey, journey.stamps[1]), self._pair_to(journey, None)
         # Plain integers, which are looked up by faster than those that compare as moments do.
         self._stamps = [int(at) for at in journey.stamps]
@@ -287,9 +287,9 @@ class Mould:
         for image in images:
             by_size.setdefault(size_label(image.image_size, image.payload_size), []).append(image)
         for size, alike in by_size.items():
-            self._fill(self._measurement.by_key.setdefault((self._way, size), Cell(self._way, size)), alike)
+            self._fill(self._measurement.by_key.setdefault((self._way, size), Series(self._way, size)), alike)
 
-    def _fill(self, cell: Cell, images: list[Image]) -> None:
+    def _fill(self, cell: Series, images: list[Image]) -> None:
         first, count = len(cell), len(images)
         all_moments = [image.moments for image in images]
         for image in images:
@@ -303,7 +303,7 @@ class Mould:
         for name, (times, pair, end) in self._columns.items():
             to = cell.segments.get(name)
             if to is None:
-                to = cell.segments[name] = Lengths()
+                to = cell.segments[name] = Durations()
             to.images.extend(numbers)
             to.pair.extend(array("i", [pair]) * count)
             to.ends.extend(array("q", [moments[end] for moments in all_moments]))
@@ -316,7 +316,7 @@ class Mould:
             for moments in all_moments:
                 self._measurement.clocks.before(host, moments[at], other, moments[later])
 
-    def _pair_to(self, journey: Journey, stamp: int | None) -> int:
+    def _pair_to(self, journey: CriticalPath, stamp: int | None) -> int:
         """The pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
         first = last = None
         for _, _, end, hosts in journey.segments:
@@ -343,9 +343,9 @@ def _renumbered(of_pairs: array[int], became: Sequence[int]) -> array[int]:
     return array("i", [pair if pair < 0 else became[pair] for pair in of_pairs]) if became else of_pairs
 
 
-def measured(journeys: Iterable[Journey], account: Account | None = None) -> Measurement:
+def measured(journeys: Iterable[CriticalPath], account: Coverage | None = None) -> Measurement:
     """The measurement of some images' ways."""
-    measurement = Measurement(account or Account())
+    measurement = Measurement(account or Coverage())
     for journey in journeys:
         measurement.add(journey)
     return measurement
@@ -353,7 +353,7 @@ def measured(journeys: Iterable[Journey], account: Account | None = None) -> Mea
 
 class _OfWay(Protocol):
     @property
-    def way(self) -> Way: ...
+    def way(self) -> Labels: ...
 
 
 class _OfSize(_OfWay, Protocol):
@@ -387,7 +387,7 @@ def size_label(image_size: int | None, payload_size: int | None) -> str:
     return "?"
 
 
-def ways(cells: Sequence[_OfWay]) -> list[Way]:
+def ways(cells: Sequence[_OfWay]) -> list[Labels]:
     """The ways of some cells, each once, in their order."""
     return list(dict.fromkeys(cell.way for cell in cells))
 

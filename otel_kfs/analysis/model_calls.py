@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from otel_kfs import semconv
-from otel_kfs.traces.span import Forest, Kind, Span
+from otel_kfs.traces.span import Kind, Span, SpanGraph
 
 INGRESS, ACTIVATOR, QUEUE_PROXY, PROXY = "ingress", "activator", "queue-proxy", "proxy"
 
@@ -27,7 +27,7 @@ class Route(NamedTuple):
     server: Span | None = None
 
 
-class Asked(NamedTuple):
+class ModelCall(NamedTuple):
     """A request, the tries before it, and where it led."""
 
     tries: Sequence[Span]  # it is the last of them
@@ -56,15 +56,15 @@ def is_step_or_request(span: Span) -> bool:
     return span.name in _STEPS or span.kind is Kind.CLIENT
 
 
-def outgoing(below: Span, forest: Forest) -> list[Span]:
+def outgoing_calls(below: Span, forest: SpanGraph) -> list[Span]:
     """The requests and records that left the process below a span, but for those that were part of a step.
 
     An image may be put into an object store while it is encoded, and fetched from it while it is preprocessed.
     """
-    return [span for span in forest.nearest(below, _leaves_or_hides) if span.kind in _LEAVES]
+    return [span for span in forest.nearest_descendants(below, _leaves_or_hides) if span.kind in _LEAVES]
 
 
-def asked(requests: Sequence[Span], forest: Forest) -> Asked:
+def answered_call(requests: Sequence[Span], forest: SpanGraph) -> ModelCall:
     """The request that a model server answered, and what was tried before it; without such a server the last one.
 
     What reached no model server, and went elsewhere, was something else: an object store, a look-up.
@@ -78,17 +78,17 @@ def asked(requests: Sequence[Span], forest: Forest) -> Asked:
         answered = models[-1] if models else len(requests) - 1
     request = requests[answered]
     tries = [one for one in requests[:answered] if _same_target(one, request)] if answered else []
-    return Asked([*tries, request], routes[answered])
+    return ModelCall([*tries, request], routes[answered])
 
 
-def waited_for(hops: Sequence[Span], forest: Forest) -> list[Asked]:
+def blocking_calls(hops: Sequence[Span], forest: SpanGraph) -> list[ModelCall]:
     """The requests of a model that its answer waited for, one after another: of those side by side the last to end.
 
     Those that reached no model server are left out if others did; failed ones are tries of the next.
     """
     if len(hops) == 1:
         found = route(hops[0], forest)
-        return [Asked(hops, found)] if found.server is not None or not is_store(hops[0]) else []
+        return [ModelCall(hops, found)] if found.server is not None or not is_store(hops[0]) else []
     routes = {hop.span_id: route(hop, forest) for hop in hops}
     reaching = [hop for hop in hops if routes[hop.span_id].server is not None]
     targets = reaching or [hop for hop in hops if not is_store(hop)][-1:]
@@ -97,17 +97,17 @@ def waited_for(hops: Sequence[Span], forest: Forest) -> list[Asked]:
     for hop in sorted(considered, key=lambda hop: hop.end, reverse=True):
         if not chain or hop.end <= chain[-1].start:
             chain.append(hop)
-    waited: list[Asked] = []
+    waited: list[ModelCall] = []
     tries: list[Span] = []
     for hop in reversed(chain):
         tries.append(hop)
         if not hop.failed or hop is chain[0]:
-            waited.append(Asked(tries, routes[hop.span_id]))
+            waited.append(ModelCall(tries, routes[hop.span_id]))
             tries = []
     return waited
 
 
-def route(asker: Span, forest: Forest, *, itself: bool = False) -> Route:
+def route(asker: Span, forest: SpanGraph, *, itself: bool = False) -> Route:
     """The way from a span to the model server below it: the first one, rather one that did not fail.
 
     `itself`: the span may be that server's, or a proxy's.
@@ -115,16 +115,16 @@ def route(asker: Span, forest: Forest, *, itself: bool = False) -> Route:
     return _first([asker], forest) if itself else _below(asker, forest)
 
 
-def _below(asker: Span, forest: Forest) -> Route:
+def _below(asker: Span, forest: SpanGraph) -> Route:
     # Links can lead to one span from many, and by more ways than can be gone.
     found: Route | None = forest.notes.get(asker.span_id)
     if found is None:
         forest.notes[asker.span_id] = Route()  # a span that is below itself leads nowhere
-        found = forest.notes[asker.span_id] = _first(forest.nearest(asker, _is_hop), forest)
+        found = forest.notes[asker.span_id] = _first(forest.nearest_descendants(asker, _is_hop), forest)
     return found
 
 
-def _first(spans: list[Span], forest: Forest) -> Route:
+def _first(spans: list[Span], forest: SpanGraph) -> Route:
     if len(spans) > 1:
         spans.sort(key=lambda span: span.failed)
     found = Route()
@@ -139,7 +139,7 @@ def _first(spans: list[Span], forest: Forest) -> Route:
     return found
 
 
-def proxies(asker: Span, found: Route, forest: Forest) -> list[Proxy]:
+def proxies(asker: Span, found: Route, forest: SpanGraph) -> list[Proxy]:
     """The proxies that a request passed; the spans of a second instrumentation in one process are none."""
     passed: list[Proxy] = []
     before = asker
@@ -174,11 +174,13 @@ def _is_hop(span: Span) -> bool:
     return span.kind is Kind.SERVER or span.kind is Kind.CLIENT
 
 
-def _has_steps(server: Span, forest: Forest) -> bool:
+def _has_steps(server: Span, forest: SpanGraph) -> bool:
     """Whether it is a model server's: it has steps above the next request's span; a proxy has nothing but that."""
     if any(span.name in _STEPS for span in forest.children(server)):
         return True
-    return any(span.name in _STEPS for span in forest.nearest(server, lambda span: is_step(span) or _is_hop(span)))
+    return any(
+        span.name in _STEPS for span in forest.nearest_descendants(server, lambda span: is_step(span) or _is_hop(span))
+    )
 
 
 def _same_target(one: Span, other: Span) -> bool:
@@ -190,9 +192,12 @@ def _one_process(one: Span, other: Span) -> bool:
     return (one.service, one.host) == (other.service, other.host)
 
 
-def _name(span: Span, forest: Forest) -> str:
+def _name(span: Span, forest: SpanGraph) -> str:
     """What a proxy is, by what Knative's programs and Envoy (Istio, Kourier) write into their spans."""
-    inside = {below.name for below in forest.nearest(span, lambda one: one.kind is not Kind.INTERNAL or _is_known(one))}
+    inside = {
+        below.name
+        for below in forest.nearest_descendants(span, lambda one: one.kind is not Kind.INTERNAL or _is_known(one))
+    }
     if inside & _QUEUE_PROXY_S:
         return QUEUE_PROXY
     if span.service == ACTIVATOR or inside & _ACTIVATOR_S:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from otel_kfs.analysis import group_by_trace
 from otel_kfs.analysis.alike import Ways
 from otel_kfs.analysis.clock_skew import Clocks
-from otel_kfs.analysis.critical_path import Journey, Segment
+from otel_kfs.analysis.critical_path import CriticalPath, Segment
 from otel_kfs.analysis.group_by_trace import PARTITIONS, Aliases, Folder, Links, Sorter, partition
 from otel_kfs.analysis.measurement import Measurement
 from otel_kfs.analysis.process_pool import Workers
@@ -101,7 +101,7 @@ def _finishing(store: Finishing, measurement: Measurement) -> Iterator[Span]:
             yield found
         elif isinstance(found, Finished):
             way = found._replace(segments=tuple(Segment(*one) for one in found.segments))
-            measurement.add(Journey(**way._asdict()))
+            measurement.add(CriticalPath(**way._asdict()))
             measurement.account.measured += 1
         else:
             measurement.account.left_out[found.reason] += 1

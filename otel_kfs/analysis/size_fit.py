@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from otel_kfs.analysis.measurement import Cell
+from otel_kfs.analysis.measurement import Series
 
 MEGABYTE = 1e6  # bytes
 _CONFIDENCE = 0.95
@@ -42,7 +42,7 @@ class Fits:
     segments: dict[str, Line | None]
 
 
-def fits(cells: list[Cell]) -> Fits:
+def fits(cells: list[Series]) -> Fits:
     """The lines of one way's cells. An image without a segment spent no time in it; cells of unknown size are left out.
 
     A cell's images count as large as the smallest of them.

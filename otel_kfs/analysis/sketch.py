@@ -16,19 +16,19 @@ from operator import mul
 from typing import Any, Protocol
 
 from otel_kfs.analysis.clock_skew import Clocks
-from otel_kfs.analysis.critical_path import Account, on_the_way
-from otel_kfs.analysis.measurement import TOTAL, Cell, Measurement, Way, in_order
-from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, by_one_clock
+from otel_kfs.analysis.critical_path import Coverage, on_the_way
+from otel_kfs.analysis.measurement import TOTAL, Labels, Measurement, Series, in_order
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, correct_skew
 from otel_kfs.errors import MissingExtra
 
 ACCURACY = 0.01  # of a percentile, by its own length
 
 
-class AnyCell(Protocol):
+class AnySeries(Protocol):
     """A cell's images by segment, whether each length is kept or a sketch of all: what tables are made of."""
 
     @property
-    def way(self) -> Way:
+    def way(self) -> Labels:
         """How they went."""
         ...
 
@@ -132,10 +132,10 @@ class _Column:
 
 
 @dataclass(slots=True)
-class SketchedCell:
+class SketchedSeries:
     """All images of one way and size, as sketches."""
 
-    way: Way
+    way: Labels
     size: str
     image_size: int | None  # bytes, of the smallest
     payload_size: int | None
@@ -153,7 +153,7 @@ class SketchedCell:
         """The columns of which some lengths were read on two clocks."""
         return {name for name, column in self.by_name.items() if column.between_hosts}
 
-    def merge(self, other: SketchedCell) -> None:
+    def merge(self, other: SketchedSeries) -> None:
         """Count in another's images."""
         self.image_size = _least(self.image_size, other.image_size)
         self.payload_size = _least(self.payload_size, other.payload_size)
@@ -168,10 +168,10 @@ class SketchedCell:
 class Sketches:
     """Every image that was measured, by cell, and the account of those that were not."""
 
-    account: Account = field(default_factory=Account)
+    account: Coverage = field(default_factory=Coverage)
     pairs: set[tuple[str, str]] = field(default_factory=set)  # hosts on whose two clocks something was read
     clocks: Clocks = field(default_factory=Clocks)
-    by_key: dict[tuple[Way, str], SketchedCell] = field(default_factory=dict)
+    by_key: dict[tuple[Labels, str], SketchedSeries] = field(default_factory=dict)
 
     def take(self, measurement: Measurement, clocks: Clocks | None) -> None:
         """Count in the images of a measurement, and empty it of them.
@@ -180,7 +180,7 @@ class Sketches:
         """
         cells, bounds = measurement.cells(), NO_BOUNDS
         if clocks is not None:
-            cells, bounds = by_one_clock(replace(measurement, clocks=clocks))
+            cells, bounds = correct_skew(replace(measurement, clocks=clocks))
         for cell in cells:
             self._add(_sketched(cell, bounds))
         measurement.by_key.clear()
@@ -208,8 +208,8 @@ class Sketches:
                 if not column.as_read:
                     self.by_key[key].by_name[name] = column
 
-    def by_one_clock(self) -> tuple[list[SketchedCell], dict[tuple[Way, str, str], int]]:
-        """The cells, and by how much their lengths between hosts may be off: as `between_hosts.by_one_clock`."""
+    def correct_skew(self) -> tuple[list[SketchedSeries], dict[tuple[Labels, str, str], int]]:
+        """The cells, and by how much their lengths between hosts may be off: as `between_hosts.correct_skew`."""
         cells = in_order(self.by_key.values())
         return cells, {
             (cell.way, cell.size, name): column.bound
@@ -218,7 +218,7 @@ class Sketches:
             if column.bound is not None
         }
 
-    def _add(self, cell: SketchedCell) -> None:
+    def _add(self, cell: SketchedSeries) -> None:
         known = self.by_key.setdefault((cell.way, cell.size), cell)
         if known is not cell:
             known.merge(cell)
@@ -237,13 +237,13 @@ def needed() -> Any:
     return DDSketch
 
 
-def _sketched(cell: Cell, bounds: Bounds) -> SketchedCell:
+def _sketched(cell: Series, bounds: Bounds) -> SketchedSeries:
     between = cell.between_hosts()
     columns = {
         name: _Column(Sketch.of(lengths), name in between, bounds.get((cell.way, cell.size, name)))
         for name, lengths in cell.columns().items()
     }
-    return SketchedCell(cell.way, cell.size, cell.image_size, cell.payload_size, columns)
+    return SketchedSeries(cell.way, cell.size, cell.image_size, cell.payload_size, columns)
 
 
 def _least(one: int | None, other: int | None) -> int | None:

@@ -14,25 +14,25 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
 
-from otel_kfs.analysis.clock_skew import Bound, Clocks, Offset
-from otel_kfs.analysis.measurement import Cell, Measurement, Way
+from otel_kfs.analysis.clock_skew import ClockOffset, Clocks, SkewBound
+from otel_kfs.analysis.measurement import Labels, Measurement, Series
 
 # A segment (or 2-1, 4-3, 4-1) of one way and size, and by how much each of its lengths may be off either way, ns.
-Bounds = Mapping[tuple[Way, str, str], int]
+Bounds = Mapping[tuple[Labels, str, str], int]
 
 NO_BOUNDS: Bounds = MappingProxyType({})
 
 Pairs = Sequence[tuple[str, str]]
 
 
-def by_one_clock(measurement: Measurement) -> tuple[list[Cell], dict[tuple[Way, str, str], int]]:
+def correct_skew(measurement: Measurement) -> tuple[list[Series], dict[tuple[Labels, str, str], int]]:
     """The cells with what lies between hosts corrected, stamps included, and the bounds of that.
 
     Stamps are then those of the first host's clock. What is measured on one clock is as before, and has no bound.
     """
     cells, bounds = [], {}
     for cell in measurement.cells():
-        corrected, widths = _by_one_clock(cell, measurement.pairs, measurement.clocks)
+        corrected, widths = _corrected(cell, measurement.pairs, measurement.clocks)
         cells.append(corrected)
         bounds.update({(cell.way, cell.size, name): width for name, width in widths.items()})
     return cells, bounds
@@ -46,13 +46,13 @@ class _Seen(Protocol):
     def clocks(self) -> Clocks: ...
 
 
-def offsets(measurement: _Seen) -> dict[tuple[str, str], Offset | None]:
+def offsets(measurement: _Seen) -> dict[tuple[str, str], ClockOffset | None]:
     """How the clocks of every two hosts stood to each other between which something was measured."""
     pairs = dict.fromkeys(min(pair, pair[::-1]) for pair in sorted(measurement.pairs))
     return {pair: measurement.clocks.offset(*pair) for pair in pairs}
 
 
-def _by_one_clock(cell: Cell, pairs: Pairs, clocks: Clocks) -> tuple[Cell, dict[str, int]]:
+def _corrected(cell: Series, pairs: Pairs, clocks: Clocks) -> tuple[Series, dict[str, int]]:
     widths: dict[str, int] = {}
     segments = dict(cell.segments)
     for name, lengths in cell.segments.items():
@@ -86,7 +86,7 @@ def _moved(
     moved, width = array("q", values), 0.0
     for pair, numbers in by_pair.items():
         first, second = pairs[pair]
-        bounds: list[Bound | None] = clocks.bounds(second, first, [moments[number] for number in numbers])
+        bounds: list[SkewBound | None] = clocks.bounds(second, first, [moments[number] for number in numbers])
         for number, bound in zip(numbers, bounds, strict=True):
             if bound is None:
                 return None

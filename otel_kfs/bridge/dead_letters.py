@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 from otel_kfs import semconv
 from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
 from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES, producer_config
-from otel_kfs.errors import NotParked, SendError
+from otel_kfs.errors import DeadLetterError, SendError
 from otel_kfs.kafka.headers import extract_span, headers_of, inject
 from otel_kfs.kafka.producer import Producer
 from otel_kfs.telemetry import provider
@@ -179,8 +179,8 @@ class DeadLetters:
             raise self._not_parked(failure.str() + hint)
         return parked
 
-    def _not_parked(self, why: str) -> NotParked:
-        return NotParked(f"the record was not written to the dead-letter topic {self.topic}: {why}")
+    def _not_parked(self, why: str) -> DeadLetterError:
+        return DeadLetterError(f"the record was not written to the dead-letter topic {self.topic}: {why}")
 
     def _headers(self, record: Any, was: Origin, error: SendError, attempt: int) -> Headers:
         own: Headers = [(key, value) for key, value in headers_of(record) if not key.startswith(_OURS)]

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 Task = TypeVar("Task")
 
 
-class Workers(Generic[Task]):
+class KeyedPool(Generic[Task]):
     """`count` threads, each of which calls `work(number, task)` for one task after another.
 
     The threads do not keep the process from ending: whoever stops them waits as long as it cares to.

@@ -15,16 +15,16 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from otel_kfs.bridge import outcomes
 from otel_kfs.bridge.dead_letters import DeadLetters
-from otel_kfs.bridge.keyed_pool import Workers
-from otel_kfs.bridge.offset_tracker import Offsets
-from otel_kfs.bridge.outcomes import Answer, Policy, Tally
-from otel_kfs.bridge.record_handler import Manner, Model, Task, hand_over
+from otel_kfs.bridge.keyed_pool import KeyedPool
+from otel_kfs.bridge.offset_tracker import OffsetTracker
+from otel_kfs.bridge.outcomes import Answer, Policy, RunStats
+from otel_kfs.bridge.record_handler import HandlingPolicy, Model, Task, hand_over
 from otel_kfs.bridge.redrive import Redrive
-from otel_kfs.bridge.retries import Abandoned, Limits
+from otel_kfs.bridge.retries import Abandoned, RetryPolicy
 from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
 from otel_kfs.client.kafka_access.kafka_settings import consumer_config
-from otel_kfs.client.outage_log import Outages
-from otel_kfs.errors import ConfigError, NotParked, SendError
+from otel_kfs.client.outage_log import OutageLog
+from otel_kfs.errors import ConfigError, DeadLetterError, SendError
 from otel_kfs.kafka.consumer import Consumer
 from otel_kfs.telemetry import provider
 
@@ -102,13 +102,13 @@ class Bridge:
         self._room = max_in_flight or (1 if concurrency == 1 else 2 * concurrency)
         self._grace = grace
         self._concurrency = concurrency
-        self._model = partial(_model, url, host, timeout, session, Outages(_log, "the model does not answer"))
+        self._model = partial(_model, url, host, timeout, session, OutageLog(_log, "the model does not answer"))
         parks = dead_letter_topic is not None
-        self._manner = Manner(
+        self._manner = HandlingPolicy(
             group,
             links,
             trust_context,
-            Limits(retries, retry_for),
+            RetryPolicy(retries, retry_for),
             on_refused or (outcomes.DEAD_LETTER if parks else outcomes.SKIP),
             on_unanswered or (outcomes.DEAD_LETTER if parks else outcomes.STOP),
             redrive,
@@ -118,8 +118,8 @@ class Bridge:
             if dead_letter_topic is not None
             else None
         )
-        self.tally = Tally()
-        self._offsets = Offsets()
+        self.tally = RunStats()
+        self._offsets = OffsetTracker()
         # What goes wrong with connections comes by this callback alone; librdkafka would also log it, at each try.
         settings = {
             "error_cb": self._connection_error,
@@ -129,7 +129,7 @@ class Bridge:
             **(config or {}),
         }
         self._unreached = self._fatal = ""
-        self._outages = Outages(_log, f"no broker reached at {bootstrap_servers}")
+        self._outages = OutageLog(_log, f"no broker reached at {bootstrap_servers}")
         with accepted("the consumer's settings"):
             settings = consumer_config(bootstrap_servers, group, settings)
             self._consumer = Consumer(settings)
@@ -180,7 +180,7 @@ class Bridge:
 
 
 def _model(
-    url: str, host: str | None, timeout: float, session: Callable[[], requests.Session], outages: Outages
+    url: str, host: str | None, timeout: float, session: Callable[[], requests.Session], outages: OutageLog
 ) -> Model:
     return Model(url, host, timeout, session(), outages)
 
@@ -199,7 +199,7 @@ class _Run:
         self._paused = False
         self._polled: list[Any] = []  # in this turn, not handed out yet
         self._models = [bridge._model() for _ in range(bridge._concurrency)]
-        self._workers: Workers[Task] = Workers(bridge._concurrency, self._work)
+        self._workers: KeyedPool[Task] = KeyedPool(bridge._concurrency, self._work)
 
     def to_its_end(self) -> None:
         try:
@@ -287,7 +287,7 @@ class _Run:
             _log.info("%s: %s", _place(task), abandoned)
             bridge.tally.abandoned()
         except BaseException as failure:
-            if isinstance(failure, SendError | NotParked):
+            if isinstance(failure, SendError | DeadLetterError):
                 failure.args = (f"{_place(task)} stays uncommitted and comes again: {failure}", *failure.args[1:])
             # The first one counts: what follows it may be its consequence.
             self._failure = self._failure or failure

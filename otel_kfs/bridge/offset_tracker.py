@@ -83,7 +83,7 @@ class PartitionOffsets:
         ]
 
 
-class Offsets:
+class OffsetTracker:
     """All of one consumer's partitions. Workers call `start` and `done`; the thread that polls the consumer all else.
 
     (Only that thread commits: a commit from another one waits for it, and it may wait for that one in a callback.)

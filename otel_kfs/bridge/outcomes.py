@@ -51,7 +51,7 @@ def as_json(answer: Answer) -> bytes:
         return orjson.dumps(replace(answer, answer={"not printed": f"{type(error).__name__}: {error}"}))
 
 
-class Tally:
+class RunStats:
     """What a run has done so far; threads may count at the same time."""
 
     def __init__(self) -> None:

@@ -15,9 +15,9 @@ from otel_kfs.bridge import outcomes, request_headers
 from otel_kfs.bridge.dead_letters import DeadLetters, origin, place
 from otel_kfs.bridge.offset_tracker import PartitionOffsets
 from otel_kfs.bridge.outcomes import Answer, Outcome, Policy
-from otel_kfs.bridge.retries import Limits, Requests, is_refusal, waiting_for
+from otel_kfs.bridge.retries import Requests, RetryPolicy, is_refusal, waiting_for
 from otel_kfs.client.model_client import ModelClient
-from otel_kfs.client.outage_log import Outages
+from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import SendError
 from otel_kfs.kafka.headers import headers_of
 from otel_kfs.kafka.process_span import process
@@ -33,13 +33,13 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Manner:
+class HandlingPolicy:
     """How every record is handed over."""
 
     group: str
     links: bool
     trusted: bool
-    limits: Limits
+    limits: RetryPolicy
     on_refused: Policy
     on_unanswered: Policy
     redrive: bool  # the records are dead letters, whose headers say where they come from
@@ -48,11 +48,13 @@ class Manner:
 class Model:
     """One worker's connection to the model."""
 
-    def __init__(self, url: str, host: str | None, timeout: float, session: requests.Session, outages: Outages) -> None:
+    def __init__(
+        self, url: str, host: str | None, timeout: float, session: requests.Session, outages: OutageLog
+    ) -> None:
         self.requests = Requests(session, outages)
         self._client = ModelClient(url, host=host, timeout=timeout, session=session)
 
-    def answer(self, record: Any, limits: Limits, stopped: Callable[[float], bool]) -> dict[str, Any]:
+    def answer(self, record: Any, limits: RetryPolicy, stopped: Callable[[float], bool]) -> dict[str, Any]:
         """The model's answer to a record.
 
         Raises:
@@ -70,7 +72,7 @@ class Model:
 
 
 def hand_over(
-    task: Task, model: Model, manner: Manner, dead_letters: DeadLetters | None, ends: threading.Event
+    task: Task, model: Model, manner: HandlingPolicy, dead_letters: DeadLetters | None, ends: threading.Event
 ) -> Answer:
     """Hand one record to the model. When `ends` is set or its partition is given up, no further try is made.
 

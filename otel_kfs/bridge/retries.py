@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from tenacity.wait import wait_base, wait_random_exponential
 
 from otel_kfs import semconv
-from otel_kfs.client.outage_log import Outages
+from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import SendError
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Abandoned(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class RetryPolicy:
     """How long to try: at most `retries` times after the first request, within `seconds` of it."""
 
     retries: int = 5
@@ -51,14 +51,14 @@ def is_refusal(error: SendError) -> bool:
 class Requests:
     """The requests of one worker: counts those of one record, and keeps what a server says of when to try again."""
 
-    def __init__(self, session: requests.Session, outages: Outages) -> None:
+    def __init__(self, session: requests.Session, outages: OutageLog) -> None:
         self.count = 0
         self.retry_after: str | None = None
         self._outages = outages
         for prefix, adapter in list(session.adapters.items()):
             session.mount(prefix, _Watched(adapter, self))
 
-    def until_answered(self, request: Callable[[], T], limits: Limits, stopped: Callable[[float], bool]) -> T:
+    def until_answered(self, request: Callable[[], T], limits: RetryPolicy, stopped: Callable[[float], bool]) -> T:
         """What `request` returns at last; between two tries `stopped(seconds)` waits, and tells if it is over.
 
         Raises:

@@ -107,11 +107,11 @@ def _check(file: str, trace_query: str | None, format_: Format, output: Path | N
 def _beside(found: Sequence[Block], trace_query: str, *, quiet: bool) -> list[Table]:
     """The traced figures, as `tables` has them: corrected by the hosts' clocks, and with what those leave open."""
     from otel_kfs.analysis import manual_timestamps
-    from otel_kfs.analysis.skew_correction import by_one_clock, offsets
+    from otel_kfs.analysis.skew_correction import correct_skew, offsets
     from otel_kfs.report.rows import clock_lines
 
     measurement, line = read_measurement(trace_query, quiet=quiet)
-    tables = manual_timestamps.beside(found, *by_one_clock(measurement))
+    tables = manual_timestamps.beside(found, *correct_skew(measurement))
     if not quiet:
         for clock_line in clock_lines(offsets(measurement)):
             say(clock_line)

@@ -105,7 +105,7 @@ def compare(
     all of B another.
     """
     from otel_kfs.analysis import comparison
-    from otel_kfs.analysis.skew_correction import by_one_clock
+    from otel_kfs.analysis.skew_correction import correct_skew
 
     if query_b is None and where_a == where_b and run_a == run_b:
         raise click.UsageError(
@@ -118,8 +118,8 @@ def compare(
     quiet = obj["quiet"]
     in_a, line_a = read_measurement(query_a, quiet=quiet)
     in_b, line_b = (in_a, line_a) if one_query else read_measurement(query_b, quiet=quiet)
-    cells_a, bounds_a = by_one_clock(in_a)
-    cells_b, bounds_b = by_one_clock(in_b)
+    cells_a, bounds_a = correct_skew(in_a)
+    cells_b, bounds_b = correct_skew(in_b)
     found = comparison.compare(
         comparison.select(cells_a, where | where_a), comparison.select(cells_b, where | where_b), bounds_a, bounds_b
     )

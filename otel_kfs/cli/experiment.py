@@ -16,8 +16,8 @@ from otel_kfs.report.output import progress, write
 from otel_kfs.report.render import FORMATS, Format, comma_separated, markdown
 
 if TYPE_CHECKING:
-    from otel_kfs.experiment.config import Plan
-    from otel_kfs.experiment.trial_log import Journal
+    from otel_kfs.experiment.config import ExperimentConfig
+    from otel_kfs.experiment.trial_log import TrialLog
 
 
 @click.command(
@@ -85,7 +85,7 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
     _report(plan, journal, format_, quiet=quiet)
 
 
-def _planned(plan: Plan) -> str:
+def _planned(plan: ExperimentConfig) -> str:
     """What would be sent."""
     lines = ["Cells, by transport and label; * is what the others are compared with:"]
     lines += [f"  {'*' if cell in plan.baselines else ' '} {cell.name}" for cell in plan.cells]
@@ -112,9 +112,9 @@ def _planned(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> None:
+def _report(plan: ExperimentConfig, journal: TrialLog, format_: Format, *, quiet: bool) -> None:
     """Rank what lies in the folder (or where the plan says the traces are), print it, and write it there."""
-    from otel_kfs.analysis.skew_correction import by_one_clock
+    from otel_kfs.analysis.skew_correction import correct_skew
     from otel_kfs.experiment import ranking
     from otel_kfs.experiment.trial_filter import of_turns
     from otel_kfs.experiment.trial_log import TRACES
@@ -125,7 +125,7 @@ def _report(plan: Plan, journal: Journal, format_: Format, *, quiet: bool) -> No
         # A store shows a trace a while after its last span has left.
         query += f"&expect={sum(turn.sent - turn.failed for turn in journal.turns)}"
     measurement, line = read_measurement(query, quiet=quiet)
-    all_cells, bounds = by_one_clock(measurement)
+    all_cells, bounds = correct_skew(measurement)
     cells = of_turns(all_cells, journal.turns)
     if cut_off := sum(map(len, all_cells)) - sum(map(len, cells)):
         line = f"{line}; not ranked: {cut_off} of turns that were cut off and taken again"

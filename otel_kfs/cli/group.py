@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from otel_kfs.cli.messages import say
-from otel_kfs.errors import Mistakes, OtelKfsError
+from otel_kfs.errors import ConfigErrors, OtelKfsError
 from otel_kfs.report.render import printable
 
 SIGINT_EXIT = 130  # what a shell reports for a program that Ctrl-C ended
@@ -34,7 +34,7 @@ class Group(click.Group):
             error.show()
             code = error.exit_code
         except OtelKfsError as error:
-            first, *others = error.lines if isinstance(error, Mistakes) else (str(error),)
+            first, *others = error.lines if isinstance(error, ConfigErrors) else (str(error),)
             for line in (f"Error: {first}", *others):
                 say(line)
             code = 1

@@ -13,7 +13,7 @@ from otel_kfs.report.output import write
 from otel_kfs.report.render import Format
 
 if TYPE_CHECKING:
-    from otel_kfs.analysis.critical_path import Account
+    from otel_kfs.analysis.critical_path import Coverage
     from otel_kfs.analysis.measurement import Measurement
     from otel_kfs.analysis.sketch import Sketches
     from otel_kfs.report.rows import Table
@@ -49,24 +49,24 @@ def read_sketches(trace_query: str, *, quiet: bool) -> tuple[Sketches, str]:
 
 def _read(read: Callable[..., Found], trace_query: str, *, quiet: bool) -> tuple[Found, str]:
     from otel_kfs.report.render import printable
-    from otel_kfs.report.rows import account_line
+    from otel_kfs.report.rows import coverage_line
     from otel_kfs.traces import query
 
     with reading(quiet=quiet) as say:
         found = read(query.open_store(trace_query, say), progress=say)
-    line = printable(account_line(found.account))
+    line = printable(coverage_line(found.account))
     if not found.account.measured:
         raise OtelKfsError(f"no image was measured in {trace_query}: {why_none(trace_query, found.account)}")
     return found, line
 
 
-def why_none(trace_query: str, account: Account) -> str:
+def why_none(trace_query: str, account: Coverage) -> str:
     """Why no image was measured."""
-    from otel_kfs.report.rows import account_line
+    from otel_kfs.report.rows import coverage_line
     from otel_kfs.traces.query_url import options_of
 
     if account.left_out:
-        return account_line(account)
+        return coverage_line(account)
     run = options_of(trace_query).get("run")
     return f"there is no image of run {run[0]}" if run else f"there is no `{semconv.SEND_IMAGE}` span"
 

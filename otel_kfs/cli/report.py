@@ -104,7 +104,7 @@ def _write(
     from otel_kfs.analysis.pipeline import read
     from otel_kfs.report import contents as room
     from otel_kfs.report.render import printable
-    from otel_kfs.report.rows import account_line
+    from otel_kfs.report.rows import coverage_line
     from otel_kfs.traces import query
 
     command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output)]
@@ -112,7 +112,7 @@ def _write(
     with reading(quiet=quiet) as say:
         store = query.open_store(trace_query, say)
         measurement = read(store, progress=say)
-        line = printable(account_line(measurement.account))
+        line = printable(coverage_line(measurement.account))
         if not measurement.account.measured:
             why = why_none(trace_query, measurement.account)
             raise OtelKfsError(f"no image was measured in {room.without_credentials(trace_query)}: {why}")

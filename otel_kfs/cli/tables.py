@@ -18,8 +18,8 @@ from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout, Table
 from otel_kfs.report.terminal_bars import Chart, charts
 
 if TYPE_CHECKING:
-    from otel_kfs.analysis.measurement import Cell
-    from otel_kfs.analysis.sketch import AnyCell
+    from otel_kfs.analysis.measurement import Series
+    from otel_kfs.analysis.sketch import AnySeries
 
 
 @click.command(
@@ -84,7 +84,7 @@ def print_tables(
 ) -> None:
     """Read the traces, and print or write the tables and the account of what was left out."""
     from otel_kfs.analysis.sketch import ACCURACY
-    from otel_kfs.analysis.skew_correction import by_one_clock, offsets
+    from otel_kfs.analysis.skew_correction import correct_skew, offsets
     from otel_kfs.report import rows
 
     layouts = tuple(dict.fromkeys(layouts))
@@ -92,17 +92,17 @@ def print_tables(
         raise ConfigError("one CSV holds one table: choose --layout seed or --layout segments")
     if "bars" in layouts and format_ in {"csv", "json"}:
         raise ConfigError("bars are drawn as text or md; --layout statistics has their figures")
-    samples: Sequence[Cell] = ()
+    samples: Sequence[Series] = ()
     if sketch:
         if "seed" in layouts:
             raise ConfigError("--layout seed shows single images, which --sketch does not keep; leave out one of them")
         sketches, line = read_sketches(trace_query, quiet=quiet)
-        cells: Sequence[AnyCell]
-        cells, bounds = sketches.by_one_clock()
+        cells: Sequence[AnySeries]
+        cells, bounds = sketches.correct_skew()
         clocks, account, line = offsets(sketches), sketches.account, f"{line}; {rows.SKETCHED}"
     else:
         measurement, line = read_measurement(trace_query, quiet=quiet)
-        samples, bounds = by_one_clock(measurement)
+        samples, bounds = correct_skew(measurement)
         cells, clocks, account = samples, offsets(measurement), measurement.account
     if format_ in {"text", "md"}:
         of_layout: dict[Layout, Callable[[], Sequence[Table | Chart]]] = {

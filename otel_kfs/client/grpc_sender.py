@@ -15,7 +15,7 @@ from otel_kfs.client.encodings import Encoding, v2
 from otel_kfs.client.model_access import ModelAccess, no_tls
 from otel_kfs.client.model_client import SHOWN_ANSWER, megabytes
 from otel_kfs.client.senders import Sender
-from otel_kfs.errors import ConfigError, MissingExtra, SendError, TooLarge
+from otel_kfs.errors import ConfigError, MissingExtra, PayloadTooLargeError, SendError
 from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator
 
 _MAX_MESSAGE = 100_000_000  # bytes; gRPC's own limit is 4 MB, of what is received
@@ -105,7 +105,7 @@ class GrpcSender(Sender[dict[str, Any]]):
         code, details = error.code().name, " ".join((error.details() or "").split())
         said = details[:SHOWN_ANSWER]
         if code == "RESOURCE_EXHAUSTED" and "larger than max" in details:
-            return TooLarge(
+            return PayloadTooLargeError(
                 f"{self._target} refused a message of {megabytes(size)}: raise the server's limit (KServe: "
                 f"--grpc_max_receive_message_length, bytes): {said}"
             )

@@ -40,7 +40,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True)
-class Form:
+class PayloadOptions:
     """In what form an image is sent."""
 
     encoding: Encoding = encodings.JSON
@@ -80,7 +80,7 @@ def form(
     cell: str | None = None,
     *,
     compressed_later: bool = False,
-) -> Form:
+) -> PayloadOptions:
     """The form with these choices.
 
     Raises:
@@ -94,16 +94,16 @@ def form(
         if resize < 1:
             raise ConfigError(f"an image can't be resized to {resize} pixels; give 1 or more")
         resizing.load()
-    return Form(chosen, compression, resize, cell, compressed_later)
+    return PayloadOptions(chosen, compression, resize, cell, compressed_later)
 
 
 class SentImage:
     """The image that a `send image` span is about."""
 
-    def __init__(self, span: Span, chosen: Form | None = None) -> None:
+    def __init__(self, span: Span, chosen: PayloadOptions | None = None) -> None:
         self.span = span
         self.headers: Mapping[str, str] = {}  # those of what `encode` or `encoded` returned last
-        self._form = chosen or Form()
+        self._form = chosen or PayloadOptions()
 
     def encode(self, image: str | os.PathLike[str] | bytes) -> bytes:
         """An image file (its path, or its bytes) as it is sent, in an `encode` span; its sizes go to the root span.
@@ -215,7 +215,12 @@ def image_span(
 
 @contextmanager
 def sent_image(
-    transport: str, chosen: Form, *, run_id: str | None = None, sequence: int | None = None, warmup: bool = False
+    transport: str,
+    chosen: PayloadOptions,
+    *,
+    run_id: str | None = None,
+    sequence: int | None = None,
+    warmup: bool = False,
 ) -> Iterator[SentImage]:
     """The `send image` span of an image that is sent in this form."""
     attributes: dict[str, Any] = {semconv.TRANSPORT: transport, **chosen.attributes()}

@@ -12,7 +12,7 @@ from requests.structures import CaseInsensitiveDict
 
 from otel_kfs.client.encodings import v2
 from otel_kfs.client.request_body import Body
-from otel_kfs.errors import ConfigError, SendError, TooLarge
+from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
 
 # What the servers on the way to a model say of their limits, and the settings that raise them.
 _BODY_LIMITS = (
@@ -113,7 +113,7 @@ class ModelClient:
         ):
             return SendError(f"can't reach {url}: nothing answers there; check the URL and that the server runs")
         if isinstance(error, requests.ConnectionError):
-            return TooLarge(
+            return PayloadTooLargeError(
                 f"{url} closed the connection while {megabytes(size)} were sent to it; if its log says "
                 f"'Content-Length too long' the body is over its limit ({_BODY_LIMITS})"
             )
@@ -122,7 +122,7 @@ class ModelClient:
     def _refused(self, response: requests.Response, size: int) -> SendError:
         url, status = shown(self.url), response.status_code
         if status == 413 or (status == 400 and not response.content):
-            return TooLarge(
+            return PayloadTooLargeError(
                 f"{url} refused a body of {megabytes(size)} ({status}): raise the limit of the server or of the "
                 f"ingress before it ({_BODY_LIMITS})",
                 status,

@@ -9,7 +9,7 @@ import time
 _QUIET_SECONDS = 60.0  # so long without meeting it: the next time is another outage
 
 
-class Outages:
+class OutageLog:
     """Warns that something is out of reach and tried again: librdkafka meets that every few seconds, so do retries."""
 
     def __init__(self, log: logging.Logger, what: str) -> None:

@@ -17,7 +17,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otel_kfs import semconv
 from otel_kfs.telemetry import provider
-from otel_kfs.telemetry.safe_tracer import guarded
+from otel_kfs.telemetry.safe_tracer import never_raises
 
 _PIECE = 1 << 20  # bytes that are handed to the client at a time
 
@@ -43,7 +43,7 @@ class _Upload:
             yield cast("bytes", whole[at : at + _PIECE])
         self._sent(context, start)
 
-    @guarded("the upload span")
+    @never_raises("the upload span")
     def _sent(self, context: Context, start: int) -> None:
         end, tracer = time.time_ns(), provider.tracer()
         tracer.start_span(semconv.UPLOAD, context=context, start_time=start).end(end)

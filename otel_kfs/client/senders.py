@@ -153,12 +153,12 @@ class KafkaSender(Sender["Delivered"]):
         Unless `config` says otherwise, records of up to 100 MB leave this client; the broker's and the topic's limits
         are theirs.
         """
-        from otel_kfs.client.kafka_access.record_publisher import RecordSender
+        from otel_kfs.client.kafka_access.record_publisher import RecordPublisher
 
         super().__init__(run_id, encoding=encoding, compression=compression, resize=resize, cell=cell)
         self._topic = topic
         settings = {**(config or {}), **({"compression.type": compression} if compression else {})}
-        self._records = RecordSender(bootstrap_servers, timeout, settings)
+        self._records = RecordPublisher(bootstrap_servers, timeout, settings)
 
     def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> Delivered:
         own = [(_record_header(name), value.encode()) for name, value in headers.items()]

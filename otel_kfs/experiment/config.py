@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_kfs import semconv
-from otel_kfs.analysis.measurement import Way
+from otel_kfs.analysis.measurement import Labels
 
 PATTERNS = ("poisson", "constant")
 EMBEDDED_WAYS = ("seed", "fast")
@@ -34,7 +34,7 @@ class PlannedCell:
     @property
     def name(self) -> str:
         """As the tables call it: `HTTP, json`."""
-        return Way(self.measured_as, cell=self.label).label
+        return Labels(self.measured_as, cell=self.label).label
 
     @property
     def measured_as(self) -> str:
@@ -87,7 +87,7 @@ class Arrivals:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentConfig:
     """What is sent, how, in which order (`seed`), and what it is compared with."""
 
     file: Path

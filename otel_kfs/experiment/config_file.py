@@ -11,7 +11,15 @@ from typing import Any
 
 from otel_kfs.demo import example
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.config import EMBEDDED_WAYS, PATTERNS, PICTURES, Arrivals, OwnServers, Plan, Servers
+from otel_kfs.experiment.config import (
+    EMBEDDED_WAYS,
+    PATTERNS,
+    PICTURES,
+    Arrivals,
+    ExperimentConfig,
+    OwnServers,
+    Servers,
+)
 from otel_kfs.experiment.matrix import AXES, THREADS, applicable, baselines, combinations, impossible, labelled
 from otel_kfs.experiment.validation import Check, Rule, anything, flag, number, one_of, rates, text, texts
 
@@ -53,7 +61,7 @@ _ARRIVALS: dict[str, Rule] = {
 _TRACES: dict[str, Rule] = {"otlp_endpoint": text, "query": text}
 
 
-def load(path: Path) -> Plan:
+def load(path: Path) -> ExperimentConfig:
     """Read and check a file.
 
     Raises:
@@ -69,7 +77,7 @@ def load(path: Path) -> Plan:
     return planned(document, path)
 
 
-def planned(document: Mapping[str, Any], path: Path) -> Plan:
+def planned(document: Mapping[str, Any], path: Path) -> ExperimentConfig:
     """The plan of a document that was read from `path`, beside which its files lie.
 
     Raises:
@@ -99,7 +107,7 @@ def planned(document: Mapping[str, Any], path: Path) -> Plan:
             check.mistake("matrix", f"{cell.name}: {why}")
     chosen = baselines(check, document.get("baseline"), cells, axes)
     check.raise_mistakes()
-    return Plan(
+    return ExperimentConfig(
         file=path,
         document=document,
         cells=tuple(cells),

@@ -10,12 +10,12 @@ from typing import Any
 
 from otel_kfs.analysis.comparison import FALSE_ALARMS, Comparison, Difference, compare, holm, rank_test
 from otel_kfs.analysis.critical_path import on_the_way
-from otel_kfs.analysis.measurement import Cell, size_label
+from otel_kfs.analysis.measurement import Series, size_label
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import Interval, median_interval, summary
-from otel_kfs.experiment.config import Plan, PlannedCell
+from otel_kfs.experiment.config import ExperimentConfig, PlannedCell
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Load, knee, load
-from otel_kfs.experiment.trial_log import Done
+from otel_kfs.experiment.trial_log import TrialResult
 from otel_kfs.report.rows import INTERVAL, Bounded, Column, Table
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
@@ -26,7 +26,7 @@ class Ranked:
     """One cell at one size, and what it is beside the baseline. `p` is the rank test's, corrected for all cells."""
 
     planned: PlannedCell
-    cell: Cell
+    cell: Series
     p50: int  # of 4-1, ns
     interval: Interval | None
     baseline: bool
@@ -66,7 +66,7 @@ class Ranking:
     missing: tuple[PlannedCell, ...]  # of which no image was measured
 
 
-def rankings(cells: Sequence[Cell], plan: Plan, bounds: Bounds = NO_BOUNDS) -> list[Ranking]:
+def rankings(cells: Sequence[Series], plan: ExperimentConfig, bounds: Bounds = NO_BOUNDS) -> list[Ranking]:
     """A ranking for every size and rate of which the baseline was measured.
 
     Raises:
@@ -85,7 +85,7 @@ def rankings(cells: Sequence[Cell], plan: Plan, bounds: Bounds = NO_BOUNDS) -> l
     return _corrected(found)
 
 
-def loads(cells: Sequence[Cell], plan: Plan, turns: Sequence[Done]) -> list[list[Load]]:
+def loads(cells: Sequence[Series], plan: ExperimentConfig, turns: Sequence[TrialResult]) -> list[list[Load]]:
     """For each cell and size its rates; none of a closed loop."""
     if plan.arrivals is None:
         return []
@@ -224,7 +224,7 @@ def load_records(found: Sequence[Sequence[Load]]) -> list[dict[str, Any]]:
 # --- measuring ---
 
 
-def _sizes(cells: Sequence[Cell]) -> list[str]:
+def _sizes(cells: Sequence[Series]) -> list[str]:
     """Small images first."""
     smallest: dict[str, int] = {}
     for cell in cells:
@@ -233,13 +233,13 @@ def _sizes(cells: Sequence[Cell]) -> list[str]:
     return sorted(smallest, key=smallest.__getitem__)
 
 
-def _measured(cells: Sequence[Cell], planned: PlannedCell, size: str) -> Cell | None:
+def _measured(cells: Sequence[Series], planned: PlannedCell, size: str) -> Series | None:
     """The cell as it was measured: by its label, which is all of it that travels with its images."""
     wanted = planned.measured_as, planned.label, size
     return next((cell for cell in cells if (cell.way.transport, cell.way.cell, cell.size) == wanted), None)
 
 
-def _of_size(stages: Sequence[Done], size: str) -> list[Done]:
+def _of_size(stages: Sequence[TrialResult], size: str) -> list[TrialResult]:
     """Those of the images of one size."""
 
     def label(image: str) -> str:
@@ -249,7 +249,7 @@ def _of_size(stages: Sequence[Done], size: str) -> list[Done]:
     return [stage for stage in stages if label(stage.image) == size]
 
 
-def _ranked(measured: Mapping[PlannedCell, Cell], baseline: PlannedCell, bounds: Bounds) -> tuple[Ranked, ...]:
+def _ranked(measured: Mapping[PlannedCell, Series], baseline: PlannedCell, bounds: Bounds) -> tuple[Ranked, ...]:
     base = measured[baseline]
     base_p50 = summary(base.totals()).p50
     found = []
@@ -288,7 +288,7 @@ def _corrected(found: Sequence[Ranking]) -> list[Ranking]:
 
 _RANKING = (
     Column("#", "count"),
-    Column("Cell", "text"),
+    Column("Series", "text"),
     Column("n", "count"),
     Column("p50", "milliseconds"),
     Column("95 % interval", "milliseconds"),

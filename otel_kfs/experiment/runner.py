@@ -17,11 +17,11 @@ from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.claim_check import ClaimStore
 from otel_kfs.errors import OtelKfsError, SendError
 from otel_kfs.experiment import arrivals, schedule
-from otel_kfs.experiment.config import Arrivals, OwnServers, Plan, PlannedCell
-from otel_kfs.experiment.schedule import Turn
+from otel_kfs.experiment.config import Arrivals, ExperimentConfig, OwnServers, PlannedCell
+from otel_kfs.experiment.schedule import Trial
 from otel_kfs.experiment.scheduled import Scheduled, ScheduledGrpc, ScheduledHttp, ScheduledKafka
 from otel_kfs.experiment.servers import Target, Targets, targets
-from otel_kfs.experiment.trial_log import TRACES, Done, Journal, done
+from otel_kfs.experiment.trial_log import TRACES, TrialLog, TrialResult, done
 from otel_kfs.telemetry import provider
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Progress(Protocol):
         ...
 
 
-def run(plan: Plan, folder: Path, *, say: Callable[[str], None], progress: Progress) -> Journal:
+def run(plan: ExperimentConfig, folder: Path, *, say: Callable[[str], None], progress: Progress) -> TrialLog:
     """Take all turns that the folder's journal does not have yet; returns it, with all of them.
 
     Raises:
@@ -53,7 +53,7 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None], progress: Progr
         DemoError: a process that was started here did not start, or died.
     """
     try_settings(plan)
-    journal = Journal(folder, plan)
+    journal = TrialLog(folder, plan)
     left = journal.left(list(schedule.turns(plan)))
     if not left:
         return journal
@@ -75,7 +75,7 @@ def run(plan: Plan, folder: Path, *, say: Callable[[str], None], progress: Progr
     return journal
 
 
-def estimate(plan: Plan, left: Sequence[Turn], seconds: dict[tuple[PlannedCell, str], float]) -> str:
+def estimate(plan: ExperimentConfig, left: Sequence[Trial], seconds: dict[tuple[PlannedCell, str], float]) -> str:
     """How long the turns that are left will take, by what the warm-up took."""
     if plan.arrivals is not None:
         return f"at least {_duration(len(left) * plan.arrivals.duration)}"
@@ -89,10 +89,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-class Lane:
+class CellSenders:
     """One cell's way: a sender for each thread that sends, and how to know that an image was answered."""
 
-    def __init__(self, plan: Plan, cell: PlannedCell, target: Target, run_id: str) -> None:
+    def __init__(self, plan: ExperimentConfig, cell: PlannedCell, target: Target, run_id: str) -> None:
         """Make the senders; nothing is sent yet."""
         self._cell, self._target, self.timeout = cell, target, plan.timeout
         threads = plan.arrivals.workers if plan.arrivals else cell.concurrency
@@ -155,16 +155,16 @@ class Lane:
 
 
 @contextmanager
-def lanes(plan: Plan, found: Targets, run_id: str) -> Iterator[dict[PlannedCell, Lane]]:
+def lanes(plan: ExperimentConfig, found: Targets, run_id: str) -> Iterator[dict[PlannedCell, CellSenders]]:
     """A lane for every cell.
 
     Raises:
         ConfigError: librdkafka does not take a setting, or a certificate can't be used.
     """
-    of_cell: dict[PlannedCell, Lane] = {}
+    of_cell: dict[PlannedCell, CellSenders] = {}
     try:
         for cell in plan.cells:
-            of_cell[cell] = Lane(plan, cell, found.of_way[cell.way], run_id)
+            of_cell[cell] = CellSenders(plan, cell, found.of_way[cell.way], run_id)
         yield of_cell
     finally:
         for lane in of_cell.values():
@@ -186,7 +186,9 @@ def _session(own: OwnServers, *, keep_alive: bool) -> requests.Session:
     return session
 
 
-def _kafka_sender(plan: Plan, cell: PlannedCell, own: OwnServers, sending: dict[str, Any]) -> ScheduledKafka:
+def _kafka_sender(
+    plan: ExperimentConfig, cell: PlannedCell, own: OwnServers, sending: dict[str, Any]
+) -> ScheduledKafka:
     from otel_kfs.client.kafka_access.kafka_security import accepted
     from otel_kfs.client.kafka_access.kafka_settings import read_properties
 
@@ -195,7 +197,7 @@ def _kafka_sender(plan: Plan, cell: PlannedCell, own: OwnServers, sending: dict[
         return ScheduledKafka(str(own.bootstrap_servers), str(own.topic), config=settings, **sending)
 
 
-def try_settings(plan: Plan) -> None:
+def try_settings(plan: ExperimentConfig) -> None:
     """Make what cells send by, where that can fail before anything is sent, and throw it away.
 
     Raises:
@@ -216,7 +218,7 @@ def try_settings(plan: Plan) -> None:
 
 
 def _warm_up(
-    plan: Plan, found: Targets, of_cell: dict[PlannedCell, Lane], progress: Progress
+    plan: ExperimentConfig, found: Targets, of_cell: dict[PlannedCell, CellSenders], progress: Progress
 ) -> dict[tuple[PlannedCell, str], float]:
     """Send every image through every cell, marked as warm-ups; returns how many seconds the last of each took.
 
@@ -254,11 +256,11 @@ def _warm_up(
 
 
 def _take_turns(
-    plan: Plan,
+    plan: ExperimentConfig,
     found: Targets,
-    of_cell: dict[PlannedCell, Lane],
-    left: Sequence[Turn],
-    journal: Journal,
+    of_cell: dict[PlannedCell, CellSenders],
+    left: Sequence[Trial],
+    journal: TrialLog,
     progress: Progress,
 ) -> None:
     with progress(len(left), "sending") as advance:
@@ -278,7 +280,7 @@ def _take_turns(
             advance(f"{turn.image} {turn.cell.name}")
 
 
-def _volley(turn: Turn, lane: Lane, image: Path) -> Done:
+def _volley(turn: Trial, lane: CellSenders, image: Path) -> TrialResult:
     """In a closed loop: as many images at once as the cell's concurrency says, mostly one."""
     tally, start = _Tally(), time.time_ns()
     if len(lane.senders) == 1:
@@ -295,7 +297,7 @@ def _volley(turn: Turn, lane: Lane, image: Path) -> Done:
     return done(turn, tally.sent, start=start, seconds=seconds, failed=tally.failed, failure=tally.failure)
 
 
-def _stage(turn: Turn, lane: Lane, image: Path, chosen: Arrivals, seed: int) -> Done:
+def _stage(turn: Trial, lane: CellSenders, image: Path, chosen: Arrivals, seed: int) -> TrialResult:
     """In an open loop: images at their times. Each is taken up by the first thread that is free, late if it must be.
 
     Through Kafka a thread is free when the broker has the record, as a producer's would be; the stage then ends when

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from otel_kfs.analysis.measurement import Cell
+from otel_kfs.analysis.measurement import Series
 from otel_kfs.experiment.config import PlannedCell
-from otel_kfs.experiment.trial_log import Done
+from otel_kfs.experiment.trial_log import TrialResult
 
 SUSTAINED = 0.95
 FEW = 3  # images under way, which are no backlog
@@ -25,7 +25,7 @@ class Load:
     """What the servers did of one rate; rates are images a second."""
 
     planned: PlannedCell
-    cell: Cell | None  # None: no image was measured
+    cell: Series | None  # None: no image was measured
     offered: float | None  # None: too few images to tell
     achieved: float | None
     backlog: int  # images unanswered when the last one of a stage was due, in the worst stage
@@ -40,7 +40,7 @@ class Load:
         return self.achieved >= SUSTAINED * self.offered or self.backlog <= FEW
 
 
-def load(planned: PlannedCell, cell: Cell | None, stages: Iterable[Done]) -> Load:
+def load(planned: PlannedCell, cell: Series | None, stages: Iterable[TrialResult]) -> Load:
     """Of one cell and image, from its stages."""
     stages = list(stages)
     images = 0
@@ -85,7 +85,7 @@ def knee(loads: Sequence[Load]) -> str:
     return f"the knee lies between {ordered[number - 1].planned.rate:g}/s and {at}: {why}"
 
 
-def _within(cell: Cell | None, stage: Done) -> tuple[list[int], list[int]]:
+def _within(cell: Series | None, stage: TrialResult) -> tuple[list[int], list[int]]:
     """When the stage's images were due, and when they were answered, ns since the epoch."""
     if cell is None:
         return [], []

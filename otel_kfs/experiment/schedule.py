@@ -11,10 +11,10 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from otel_kfs.experiment.config import Plan, PlannedCell
+from otel_kfs.experiment.config import ExperimentConfig, PlannedCell
 
 
-class Turn(NamedTuple):
+class Trial(NamedTuple):
     """A cell's turn with one image; in an open loop a whole stage of them."""
 
     block: int
@@ -27,14 +27,14 @@ class Turn(NamedTuple):
         return self.block, self.cell.transport, self.cell.label, self.image
 
 
-def turns(plan: Plan) -> Iterator[Turn]:
+def turns(plan: ExperimentConfig) -> Iterator[Trial]:
     """Every turn, block by block."""
     for block in range(plan.repeat):
         yield from in_block(plan, block)
 
 
-def in_block(plan: Plan, block: int) -> list[Turn]:
+def in_block(plan: ExperimentConfig, block: int) -> list[Trial]:
     """One block's turns, in the order drawn for it."""
-    found = [Turn(block, cell, image) for cell, image in itertools.product(plan.cells, plan.images)]
+    found = [Trial(block, cell, image) for cell, image in itertools.product(plan.cells, plan.images)]
     random.Random(f"{plan.seed} {block}").shuffle(found)  # noqa: S311 - an order, no secret
     return found

@@ -19,7 +19,7 @@ from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.demo import example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError, SendError
-from otel_kfs.experiment.config import PICTURES, OwnServers, Plan
+from otel_kfs.experiment.config import PICTURES, ExperimentConfig, OwnServers
 from otel_kfs.experiment.trial_log import TRACES
 
 _LOOK_SECONDS = 0.2  # how often a waiting thread looks whether the bridge still runs
@@ -83,7 +83,7 @@ class Targets:
 
 
 @contextmanager
-def targets(plan: Plan, folder: Path, run_id: str, say: Callable[[str], None]) -> Iterator[Targets]:
+def targets(plan: ExperimentConfig, folder: Path, run_id: str, say: Callable[[str], None]) -> Iterator[Targets]:
     """Start what must be started; it lasts as long as the `with`.
 
     Raises:
@@ -99,7 +99,7 @@ def targets(plan: Plan, folder: Path, run_id: str, say: Callable[[str], None]) -
 _Started = tuple[dict[str, Target], Callable[[], None]]
 
 
-def _pictures(plan: Plan, say: Callable[[str], None]) -> dict[str, Path]:
+def _pictures(plan: ExperimentConfig, say: Callable[[str], None]) -> dict[str, Path]:
     found = {image: Path(image) for image in plan.images if image not in PICTURES}
     if plan.servers.embedded:
         say("Model and pictures (made on the first run, kept for the next) ...")
@@ -115,7 +115,7 @@ def _pictures(plan: Plan, say: Callable[[str], None]) -> dict[str, Path]:
 
 @contextmanager
 def _embedded(
-    plan: Plan, processes: Processes, folder: Path, run_id: str, say: Callable[[str], None]
+    plan: ExperimentConfig, processes: Processes, folder: Path, run_id: str, say: Callable[[str], None]
 ) -> Iterator[_Started]:
     """The demo's broker and servers, those that the cells need, and a bridge for each way through Kafka."""
     from otel_kfs.demo.measurement_run import is_ready
@@ -142,7 +142,7 @@ def _embedded(
 
 @contextmanager
 def _topics(
-    plan: Plan, processes: Processes, say: Callable[[str], None]
+    plan: ExperimentConfig, processes: Processes, say: Callable[[str], None]
 ) -> Iterator[tuple[str | None, dict[str, str], Mapping[str, str]]]:
     """A broker's address, its topic of each way, and what its consumers should set."""
     from otel_kfs.demo import embedded_broker
@@ -186,7 +186,9 @@ def _own_topics(processes: Processes) -> Iterator[Callable[[str], str]]:
             end()
 
 
-def _servers_of(plan: Plan, way: str, processes: Processes, serving: str, traces: Path) -> tuple[OwnServers, str]:
+def _servers_of(
+    plan: ExperimentConfig, way: str, processes: Processes, serving: str, traces: Path
+) -> tuple[OwnServers, str]:
     """Start the demo's servers of one way, with what its cells need; returns them, and the predictor's URL."""
     from otel_kfs.demo.measurement_run import MODEL, start_serving
 
@@ -218,7 +220,7 @@ def _is_open(port: int) -> bool:
 
 @contextmanager
 def _own(
-    plan: Plan,
+    plan: ExperimentConfig,
     processes: Processes,
     folder: Path,
     run_id: str,
@@ -236,7 +238,7 @@ def _own(
 
 
 def _bridge(
-    plan: Plan,
+    plan: ExperimentConfig,
     processes: Processes,
     folder: Path,
     way: str,

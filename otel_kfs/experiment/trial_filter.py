@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from otel_kfs.analysis.measurement import Cell
-from otel_kfs.experiment.trial_log import Done
+from otel_kfs.analysis.measurement import Series
+from otel_kfs.experiment.trial_log import TrialResult
 
 
-def of_turns(cells: Iterable[Cell], turns: Sequence[Done]) -> list[Cell]:
+def of_turns(cells: Iterable[Series], turns: Sequence[TrialResult]) -> list[Series]:
     """The cells without the images that were due in no turn.
 
     Ctrl-C cuts a turn off, which is then taken again as a whole; what it had sent till then is in the traces too. One

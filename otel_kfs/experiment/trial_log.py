@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.config import Plan
-from otel_kfs.experiment.schedule import Turn
+from otel_kfs.experiment.config import ExperimentConfig
+from otel_kfs.experiment.schedule import Trial
 
 # No ending that a folder's traces have, so that the folder itself is a trace query.
 NAME = "journal.ndjson"
@@ -21,7 +21,7 @@ TRACES = "traces"
 
 
 @dataclass(frozen=True)
-class Done:
+class TrialResult:
     """What came of one turn: its images are those that were due in the `seconds` from `start` (ns since the epoch)."""
 
     block: int
@@ -46,15 +46,15 @@ class Done:
         return self.start + round(self.seconds * 1e9)
 
 
-def done(turn: Turn, sent: int, **more: Any) -> Done:
+def done(turn: Trial, sent: int, **more: Any) -> TrialResult:
     """What came of a turn."""
-    return Done(*turn.key, sent=sent, **more)
+    return TrialResult(*turn.key, sent=sent, **more)
 
 
-class Journal:
+class TrialLog:
     """The journal of a folder, and the id of the run that is kept there. A context manager: inside, lines are added."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: ExperimentConfig) -> None:
         """Take up the run in `folder`, or begin one there.
 
         Raises:
@@ -62,7 +62,7 @@ class Journal:
         """
         self.path = folder / NAME
         self.folder = folder
-        self.turns: list[Done] = []
+        self.turns: list[TrialResult] = []
         try:
             if self.path.exists():
                 self.run_id = self._take_up(plan)
@@ -85,19 +85,19 @@ class Journal:
             found[turn.key[1:]] += turn.failed + turn.unsent
         return +found
 
-    def left(self, turns: list[Turn]) -> list[Turn]:
+    def left(self, turns: list[Trial]) -> list[Trial]:
         """Those that were not done yet."""
         keys = {turn.key for turn in self.turns}
         return [turn for turn in turns if turn.key not in keys]
 
-    def add(self, turn: Done) -> None:
+    def add(self, turn: TrialResult) -> None:
         """Note one, at once: what comes after may be Ctrl-C or a cut of the power."""
         assert self._file is not None  # noqa: S101 - inside the `with`
         self._file.write(json.dumps(asdict(turn)) + "\n")
         self._file.flush()
         self.turns.append(turn)
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> TrialLog:
         try:
             self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
@@ -117,14 +117,14 @@ class Journal:
         (self.folder / TRACES).mkdir()
         self.path.write_text(json.dumps(head) + "\n", encoding="utf-8")
 
-    def _take_up(self, plan: Plan) -> str:
+    def _take_up(self, plan: ExperimentConfig) -> str:
         text = self.path.read_text(encoding="utf-8")
         lines = text.splitlines()
         # A last line that was cut off was of a turn that is not done.
         whole = lines if text.endswith("\n") else lines[:-1]
         try:
             first, *rest = map(json.loads, whole)
-            self.turns = [Done(**line) for line in rest]
+            self.turns = [TrialResult(**line) for line in rest]
             run_id = str(first["run_id"])
             now = _identity(plan, run_id)
             known = {key: first[key] for key in now}
@@ -140,7 +140,7 @@ class Journal:
         return run_id
 
 
-def _identity(plan: Plan, run_id: str) -> dict[str, Any]:
+def _identity(plan: ExperimentConfig, run_id: str) -> dict[str, Any]:
     """What tells whether the file or its images were changed; not the file itself, which may hold passwords."""
     text = json.dumps(plan.document, default=str, sort_keys=True)
     return {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from otel_kfs.errors import Mistakes
+from otel_kfs.errors import ConfigErrors
 
 NONE = "none"  # TOML has no null
 
@@ -109,7 +109,7 @@ class Check:
     def raise_mistakes(self) -> None:
         """Raise Mistakes with a line for each mistake, if there are any."""
         if self._mistakes:
-            raise Mistakes(dict.fromkeys(self._mistakes))
+            raise ConfigErrors(dict.fromkeys(self._mistakes))
 
     def value(self, value: Any, key: str, rule: Rule) -> Any:
         """What the rule makes of a value; None if it is a mistake."""

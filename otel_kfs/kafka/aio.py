@@ -18,8 +18,8 @@ import confluent_kafka.aio
 
 from otel_kfs.kafka import client_telemetry
 from otel_kfs.kafka.attributes import error_type
-from otel_kfs.kafka.consumer import ReceiveClient
-from otel_kfs.kafka.send_span import SendClient, Sending, abandon, of_record
+from otel_kfs.kafka.consumer import ConsumerTelemetry
+from otel_kfs.kafka.send_span import PendingRecord, ProducerTelemetry, abandon, of_record
 from otel_kfs.kafka.types import K, V
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ class AIOProducer(confluent_kafka.aio.AIOProducer):
         **kwargs: Any,
     ) -> asyncio.Future[confluent_kafka.Message]:
         """Like `confluent_kafka.aio.AIOProducer.produce`; the span ends when the returned future is done."""
-        client: SendClient | None = getattr(self, "_kfs", None)
+        client: ProducerTelemetry | None = getattr(self, "_kfs", None)
         sending = None
         if client is not None:
-            sending = client.start_without_headers(Sending, topic, of_record({}, value, key))
+            sending = client.start_without_headers(PendingRecord, topic, of_record({}, value, key))
         try:
             future = await _produce(self, topic, value, key, *args, **kwargs)
         except BaseException as error:
@@ -141,22 +141,22 @@ class AsyncDeserializingConsumer(  # type: ignore[misc]
 
 
 def _follow_producer(producer: Any, config: Any) -> None:
-    producer._kfs = client = SendClient(config)
+    producer._kfs = client = ProducerTelemetry(config)
     weakref.finalize(producer, abandon, client.undelivered).atexit = False
 
 
 def _follow_consumer(consumer: Any, config: Any) -> None:
     consumer.group = config.get("group.id")
-    consumer._kfs = ReceiveClient(config)
+    consumer._kfs = ConsumerTelemetry(config)
 
 
 def _received(consumer: Any, records: Any, start: int) -> None:
-    client: ReceiveClient | None = getattr(consumer, "_kfs", None)
+    client: ConsumerTelemetry | None = getattr(consumer, "_kfs", None)
     if client is not None:
         client.received(records, start)
 
 
-def _delivered(sending: Sending, future: asyncio.Future[Any]) -> None:
+def _delivered(sending: PendingRecord, future: asyncio.Future[Any]) -> None:
     if future.cancelled():
         sending.end(("CancelledError", "the record was purged, or the program stopped waiting for it"), sent=False)
         return

@@ -23,7 +23,7 @@ SCOPE = "otel_kfs.kafka"
 inner_client: ContextVar[bool] = ContextVar("otel_kfs_inner_client", default=False)
 
 
-class Telemetry:
+class ClientTelemetry:
     """The tracer and the metrics of this process's Kafka clients; the global providers' unless others are given."""
 
     def __init__(
@@ -71,10 +71,10 @@ def carries_more(context: Context, span: Span) -> bool:
 
 
 # The one in use; an instrumentor puts another one here while it is active.
-current = Telemetry()
+current = ClientTelemetry()
 
 
-def use(telemetry: Telemetry) -> Telemetry:
+def use(telemetry: ClientTelemetry) -> ClientTelemetry:
     """Let all clients of this process use another one; returns the one before."""
     global current
     before, current = current, telemetry

@@ -30,14 +30,14 @@ class Consumer(confluent_kafka.Consumer):
     """
 
     group: str | None = None
-    _kfs: ReceiveClient | None = None  # None: this consumer makes no spans
+    _kfs: ConsumerTelemetry | None = None  # None: this consumer makes no spans
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         config = configuration(args, kwargs)
         self.group = config.get("group.id")
         if not client_telemetry.inner_client.get():
-            self._kfs = ReceiveClient(config)
+            self._kfs = ConsumerTelemetry(config)
 
     def poll(self, timeout: float = -1) -> confluent_kafka.Message | None:
         """Like `confluent_kafka.Consumer.poll`."""
@@ -63,7 +63,7 @@ class DeserializingConsumer(confluent_kafka.DeserializingConsumer[K, V], Consume
     """
 
 
-class ReceiveClient:
+class ConsumerTelemetry:
     """What a consumer's telemetry knows: its configuration."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:

@@ -56,7 +56,7 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **kwargs: Any) -> None:
         self._telemetry_before = client_telemetry.use(
-            client_telemetry.Telemetry(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
+            client_telemetry.ClientTelemetry(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
         )
         self._undo: list[Callable[[], None]] = []
         for original, ours in _OURS.items():

@@ -11,7 +11,7 @@ from otel_kfs import semconv
 from otel_kfs.kafka import client_telemetry
 from otel_kfs.kafka.attributes import configuration
 from otel_kfs.kafka.headers import Headers
-from otel_kfs.kafka.send_span import BatchSending, DeliveryCallback, SendClient, Sending, abandon
+from otel_kfs.kafka.send_span import DeliveryCallback, PendingBatch, PendingRecord, ProducerTelemetry, abandon
 from otel_kfs.kafka.types import K, V
 
 _ONLY_ERRORS = "delivery.report.only.error"
@@ -25,7 +25,7 @@ class Producer(confluent_kafka.Producer):
     error; if the producer is dropped or the program ends before, it ends then, as an error.
     """
 
-    _kfs: SendClient | None = None  # None: this producer makes no spans
+    _kfs: ProducerTelemetry | None = None  # None: this producer makes no spans
     _kfs_on_delivery: DeliveryCallback | None = None
     _kfs_only_errors = False
 
@@ -42,7 +42,7 @@ class Producer(confluent_kafka.Producer):
         # A record's own callback takes the place of the configuration's, and each of our records has one.
         self._kfs_on_delivery = config.get("on_delivery")
         self._kfs_only_errors = only_errors
-        self._kfs = SendClient(config)
+        self._kfs = ProducerTelemetry(config)
         weakref.finalize(self, abandon, self._kfs.undelivered).atexit = False
 
     def produce(
@@ -71,7 +71,7 @@ class Producer(confluent_kafka.Producer):
         try:
             super().produce(topic, value, key, partition, report, None, timestamp, headers)  # type: ignore[arg-type]
         except BaseException as error:
-            if isinstance(report, Sending):
+            if isinstance(report, PendingRecord):
                 report.refused(error)
             raise
 
@@ -97,7 +97,7 @@ class Producer(confluent_kafka.Producer):
             callback = self._kfs_on_delivery
         place = {semconv.MESSAGING_DESTINATION_PARTITION_ID: str(partition)} if partition != -1 else {}
         attributes = {semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(messages), **place}
-        batch = client.start_without_headers(BatchSending, topic, attributes)
+        batch = client.start_without_headers(PendingBatch, topic, attributes)
         if batch is not None:
             batch.expect(len(messages))
         # The user's dicts are told of errors, as ever; those with a callback travel as copies with ours in its place.
@@ -116,12 +116,12 @@ class Producer(confluent_kafka.Producer):
                     batch.one_done((refusal.name(), refusal.str()), sent=False)
         return int(queued)
 
-    def _with_report(self, message: Any, batch: BatchSending | None) -> Any:
+    def _with_report(self, message: Any, batch: PendingBatch | None) -> Any:
         if not isinstance(message, dict) or message.get("callback") is None:
             return message
         return {**message, "callback": self._report(message["callback"], batch)}
 
-    def _report(self, callback: DeliveryCallback | None, batch: BatchSending | None) -> DeliveryCallback | None:
+    def _report(self, callback: DeliveryCallback | None, batch: PendingBatch | None) -> DeliveryCallback | None:
         """What is to be called with the report of a record of a batch whose own callback is `callback`."""
         if self._kfs_only_errors and callback is not None:
             callback = _only_errors(callback)

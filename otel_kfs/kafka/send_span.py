@@ -49,13 +49,13 @@ class Measured(NamedTuple):
     start: int  # ns since the epoch
 
 
-class Sending:
+class PendingRecord:
     """One record between `produce()` and its delivery report; as the client's callback, it takes the report."""
 
     __slots__ = ("_callback", "_client", "_measured", "_span")
 
     def __init__(
-        self, client: SendClient, span: Span, measured: Measured | None, callback: DeliveryCallback | None = None
+        self, client: ProducerTelemetry, span: Span, measured: Measured | None, callback: DeliveryCallback | None = None
     ) -> None:
         self._client = client
         self._span = span
@@ -98,12 +98,12 @@ class Sending:
         self.end((error_type(error), str(error)), sent=False)
 
 
-class BatchSending(Sending):
+class PendingBatch(PendingRecord):
     """The records of one `produce_batch()`: one span, which ends with the last of their reports."""
 
     __slots__ = ("_failed", "_first_failure", "_left", "_lock", "_records")
 
-    def __init__(self, client: SendClient, span: Span, measured: Measured | None) -> None:
+    def __init__(self, client: ProducerTelemetry, span: Span, measured: Measured | None) -> None:
         self._lock = threading.Lock()
         self._records = self._left = self._failed = 0
         self._first_failure: Failure | None = None
@@ -159,15 +159,15 @@ def _count(measured: Measured, ended: int, failure: Failure | None, partition: s
         metrics.sent(attributes)
 
 
-S = TypeVar("S", bound=Sending)
+S = TypeVar("S", bound=PendingRecord)
 
 
-class SendClient:
+class ProducerTelemetry:
     """What a producer's telemetry knows: its configuration, and which of its records have had no report yet."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.operation = send_operation(config)
-        self.undelivered: set[Sending] = set()
+        self.undelivered: set[PendingRecord] = set()
         self._waits_for_exit = False
 
     def start(
@@ -203,7 +203,7 @@ class SendClient:
                     span = start_span(name, context, SpanKind.PRODUCER, of_record(attributes, value, key))
                 if metrics is not None or span.is_recording():
                     measured = None if metrics is None else Measured(metrics, metric_attributes, time.time_ns())
-                    report = Sending(self, span, measured, callback)
+                    report = PendingRecord(self, span, measured, callback)
                     if not self._waits_for_exit:
                         self._wait_for_exit()
             # Headers that the client does not take stay as they are, for the client to refuse.
@@ -245,7 +245,7 @@ class SendClient:
         _register_exit()
 
 
-def abandon(undelivered: set[Sending], why: str = "the producer was dropped") -> None:
+def abandon(undelivered: set[PendingRecord], why: str = "the producer was dropped") -> None:
     """End what will never get a delivery report, as errors."""
     for sending in list(undelivered):
         sending.end(("abandoned", f"{why} before the delivery report arrived"), sent=False)
@@ -273,7 +273,7 @@ def mark_failed(span: Span, failure: Failure) -> None:
     span.set_status(Status(StatusCode.ERROR, failure[1]))
 
 
-_sending: weakref.WeakSet[SendClient] = weakref.WeakSet()
+_sending: weakref.WeakSet[ProducerTelemetry] = weakref.WeakSet()
 
 
 @functools.cache

@@ -10,12 +10,12 @@ from datetime import datetime, timezone
 import numpy as np
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import Journey, journeys, on_the_way
-from otel_kfs.analysis.measurement import TOTAL, Cell, Measurement, Way, ways
+from otel_kfs.analysis.critical_path import CriticalPath, critical_paths, on_the_way
+from otel_kfs.analysis.measurement import TOTAL, Labels, Measurement, Series, ways
 from otel_kfs.analysis.size_fit import Fits, fits
-from otel_kfs.analysis.skew_correction import Bounds, by_one_clock
+from otel_kfs.analysis.skew_correction import Bounds, correct_skew
 from otel_kfs.analysis.statistics import P95_NEEDS, Summary, summary
-from otel_kfs.traces.span import Forest, Span
+from otel_kfs.traces.span import Span, SpanGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class CellReport:
+class SeriesReport:
     """One way and size: its 4-1, its segments in the order of the way, and the trace of its median image."""
 
-    cell: Cell
+    cell: Series
     way_number: int
     total: Row
     rows: tuple[Row, ...]
@@ -71,12 +71,12 @@ class CellReport:
 
 
 @dataclass(frozen=True, slots=True)
-class WayReport:
+class LabelsReport:
     """One way: its cells, small images first, and what its images cost."""
 
-    way: Way
+    way: Labels
     number: int
-    cells: tuple[CellReport, ...]
+    cells: tuple[SeriesReport, ...]
     fits: Fits
 
 
@@ -84,17 +84,17 @@ class WayReport:
 class Walk:
     """A cell's median image: the spans that were read of it, and its way through them."""
 
-    of: CellReport
-    forest: Forest
+    of: SeriesReport
+    forest: SpanGraph
     root: Span
-    journey: Journey
+    journey: CriticalPath
 
 
 @dataclass(frozen=True, slots=True)
 class Undrawn:
     """A cell whose median image's way could not be read once more, and those of its traces of which no span came."""
 
-    of: CellReport
+    of: SeriesReport
     missing: tuple[Trace, ...]
 
 
@@ -114,7 +114,7 @@ class Contents:
 
     origin: Origin
     measurement: Measurement
-    ways: tuple[WayReport, ...]
+    ways: tuple[LabelsReport, ...]
     walks: tuple[Walk, ...] = ()
     undrawn: tuple[Undrawn, ...] = ()
     bounds: Bounds = field(default_factory=dict)  # of what lies between two hosts
@@ -125,7 +125,7 @@ class Contents:
         return sorted(self.measurement.runs.ids - {""})
 
     @property
-    def cells(self) -> list[CellReport]:
+    def cells(self) -> list[SeriesReport]:
         """The cells of all ways."""
         return [cell for way in self.ways for cell in way.cells]
 
@@ -168,12 +168,12 @@ def contents(
         linked = measurement.linked.get(trace_id, ())
         return Trace(trace_id, _web_page(link(trace_id)), tuple(Trace(one, _web_page(link(one))) for one in linked))
 
-    cells, bounds = by_one_clock(measurement)
+    cells, bounds = correct_skew(measurement)
     reports = []
     for number, way in enumerate(ways(cells)):
         of_way = [cell for cell in cells if cell.way == way]
         reports.append(
-            WayReport(way, number, tuple(_cell(cell, number, trace, bounds) for cell in of_way), fits(of_way))
+            LabelsReport(way, number, tuple(_cell(cell, number, trace, bounds) for cell in of_way), fits(of_way))
         )
     found = [cell for report in reports for cell in report.cells]
     ids = dict.fromkeys(trace.trace_id for cell in found for trace in cell.median.whole)
@@ -193,7 +193,7 @@ def without_credentials(text: str) -> str:
     return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)
 
 
-def _cell(cell: Cell, number: int, trace: Callable[[str], Trace], bounds: Bounds) -> CellReport:
+def _cell(cell: Series, number: int, trace: Callable[[str], Trace], bounds: Bounds) -> SeriesReport:
     ids = cell.trace_ids
     totals = cell.totals()
     whole = sum(totals) or 1
@@ -213,13 +213,13 @@ def _cell(cell: Cell, number: int, trace: Callable[[str], Trace], bounds: Bounds
     for name in cell.segment_names():
         of_name = cell.segments[name]
         rows.append(row(name, of_name.lengths, of_name.images, two_clocks=max(of_name.pair) >= 0))
-    return CellReport(cell, number, row(TOTAL, totals, range(len(cell))), tuple(rows), trace(ids[cell.median()]))
+    return SeriesReport(cell, number, row(TOTAL, totals, range(len(cell))), tuple(rows), trace(ids[cell.median()]))
 
 
-def _walks(cells: Sequence[CellReport], spans: Iterable[Span]) -> Iterable[Walk | Undrawn]:
-    forest = Forest(spans)
+def _walks(cells: Sequence[SeriesReport], spans: Iterable[Span]) -> Iterable[Walk | Undrawn]:
+    forest = SpanGraph(spans)
     there = {span.trace_id for span in forest}
-    found, _ = journeys(forest)
+    found, _ = critical_paths(forest)
     ways_of = {journey.trace_id: journey for journey in found}
     roots = {span.trace_id: span for span in forest if span.name == semconv.SEND_IMAGE}
     for cell in cells:

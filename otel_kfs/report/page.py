@@ -21,7 +21,7 @@ from otel_kfs.report import render
 from otel_kfs.report.charts import distributions, palette, sizes, stacked_bars, svg, waterfall
 from otel_kfs.report.charts.axis import MS, milliseconds
 from otel_kfs.report.contents import Contents
-from otel_kfs.report.rows import account_line, clock_lines, seed_tables
+from otel_kfs.report.rows import clock_lines, coverage_line, seed_tables
 
 _HERE = Path(__file__).parent
 _LINKS = ("#1b5faa", "#82b7f2")
@@ -62,7 +62,7 @@ def page(contents: Contents) -> str:
     return environment.get_template("page.html").render(
         contents=contents,
         origin=contents.origin,
-        account=account_line(account),
+        account=coverage_line(account),
         left_out=sorted(account.left_out.items()),
         not_processed=NOT_PROCESSED,
         most_runs=MOST_RUNS,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from otel_kfs.analysis.clock_skew import Offset
-from otel_kfs.analysis.critical_path import Account, on_the_way
-from otel_kfs.analysis.measurement import TOTAL, Cell, ways
-from otel_kfs.analysis.sketch import ACCURACY, AnyCell, SketchedCell
+from otel_kfs.analysis.clock_skew import ClockOffset
+from otel_kfs.analysis.critical_path import Coverage, on_the_way
+from otel_kfs.analysis.measurement import TOTAL, Series, ways
+from otel_kfs.analysis.sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import (
     INTERVAL_NEEDS,
@@ -70,7 +70,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def seed_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+def seed_tables(cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Table]:
     """For each transport the table of unix times and the table of seconds, one image a size: the median one."""
     tables = []
     for way in ways(cells):
@@ -99,7 +99,7 @@ def seed_tables(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table
     return tables
 
 
-def segment_tables(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+def segment_tables(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Table]:
     """For each transport a table with the segments as rows, and p50 and p95 of each size as columns."""
     tables = []
     for way in ways(cells):
@@ -122,7 +122,7 @@ def segment_tables(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> list
     return tables
 
 
-def statistics_tables(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+def statistics_tables(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Table]:
     """For each transport a table with every statistic as columns, and each size of each segment as rows."""
     intervals = intervals_available()
     tables = []
@@ -145,25 +145,25 @@ def statistics_tables(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> l
     return tables
 
 
-def stamp_notes(cells: Sequence[Cell], bounds: Bounds) -> list[str]:
+def stamp_notes(cells: Sequence[Series], bounds: Bounds) -> list[str]:
     """What must be said of stamps that are given by two hosts' clocks."""
     if any((cell.way, cell.size, "2-1") in bounds for cell in cells):
         return [ONE_CLOCK]
     return [CLOCKS] * any(max(cell.second_pair, default=-1) >= 0 for cell in cells)
 
 
-def clock_notes(cells: Sequence[AnyCell], bounds: Bounds) -> list[str]:
+def clock_notes(cells: Sequence[AnySeries], bounds: Bounds) -> list[str]:
     """What must be said of segments that lie between two hosts."""
     crossing = {(cell.way, cell.size, name) for cell in cells for name in cell.between_hosts() - {TOTAL}}
     bounded = crossing & set(bounds)
     return [BOUND] * bool(bounded) + [CLOCKS] * bool(crossing - bounded)
 
 
-def _sketch_notes(cells: Sequence[AnyCell]) -> list[str]:
-    return [SKETCHED] * any(isinstance(cell, SketchedCell) for cell in cells)
+def _sketch_notes(cells: Sequence[AnySeries]) -> list[str]:
+    return [SKETCHED] * any(isinstance(cell, SketchedSeries) for cell in cells)
 
 
-def seed_records(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
+def seed_records(cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
     """The two tables of 2020 as one record a transport and size; times in seconds, as text with nine digits.
 
     `clock_bound_2-1` is None where it was one clock, or nothing bounds it.
@@ -182,7 +182,7 @@ def seed_records(cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[dict
     return records
 
 
-def segment_records(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
+def segment_records(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
     """One record a transport, size and segment, `4-1` among them, with every statistic; lengths in ns."""
     intervals = intervals_available()
     records = []
@@ -209,7 +209,7 @@ def segment_records(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> lis
     return records
 
 
-def account_line(account: Account) -> str:
+def coverage_line(account: Coverage) -> str:
     """What was measured and what was left out, and why, in one line."""
     parts = [f"{account.measured} {'image' if account.measured == 1 else 'images'} measured"]
     parts += [f"{count} left out: {reason}" for reason, count in sorted(account.left_out.items())]
@@ -220,12 +220,12 @@ def account_line(account: Account) -> str:
     return "; ".join(parts)
 
 
-def clock_lines(offsets: Mapping[tuple[str, str], Offset | None]) -> list[str]:
+def clock_lines(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[str]:
     """How the clocks of the hosts stood to each other, a line a pair."""
     return [f"clocks: {_stood(one, other, offset)}" for (one, other), offset in offsets.items()]
 
 
-def clock_records(offsets: Mapping[tuple[str, str], Offset | None]) -> list[dict[str, Any]]:
+def clock_records(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[dict[str, Any]]:
     """The same as records: by how much the second host's clock is ahead of the first's, in the middle of the time."""
     records = []
     for (one, other), offset in offsets.items():
@@ -241,7 +241,7 @@ def clock_records(offsets: Mapping[tuple[str, str], Offset | None]) -> list[dict
     return records
 
 
-def _stood(one: str, other: str, offset: Offset | None) -> str:
+def _stood(one: str, other: str, offset: ClockOffset | None) -> str:
     if offset is None:
         return f"nothing bounds how far {one} and {other} are apart"
     if offset.bound is None:
@@ -258,14 +258,14 @@ def seconds(nanoseconds: int) -> str:
     return f"{sign}{whole}.{rest:09d}"
 
 
-def _stamps(cell: Cell) -> tuple[int, int, int, int]:
+def _stamps(cell: Series) -> tuple[int, int, int, int]:
     """Those of the median image."""
     number = cell.median()
     one, two, three, four = (column[number] for column in cell.stamps)
     return one, two, three, four
 
 
-def _summaries(cell: AnyCell, bounds: Bounds, *, interval: bool = False) -> dict[str, Summary]:
+def _summaries(cell: AnySeries, bounds: Bounds, *, interval: bool = False) -> dict[str, Summary]:
     """Of every segment and of the whole, in the order of the way."""
     return {
         name: summary(lengths, bounds.get((cell.way, cell.size, name)), interval=interval)
@@ -278,7 +278,7 @@ def _rows(by_size: Sequence[Mapping[str, Summary]]) -> list[str]:
     return [*sorted({name for segments in by_size for name in segments} - {TOTAL}, key=on_the_way), TOTAL]
 
 
-def _key(cell: AnyCell) -> dict[str, Any]:
+def _key(cell: AnySeries) -> dict[str, Any]:
     """Which cell a record is of."""
     return {**cell.way._asdict(), "size": cell.size}
 
@@ -287,7 +287,7 @@ def _columns(headings: str, unit: Unit) -> tuple[Column, ...]:
     return (Column("Size", "text"), *(Column(heading, unit) for heading in headings.split()))
 
 
-def _p50_and_tail(cells: Sequence[AnyCell], of_sizes: Sequence[Summary | None]) -> list[int | Bounded | None]:
+def _p50_and_tail(cells: Sequence[AnySeries], of_sizes: Sequence[Summary | None]) -> list[int | Bounded | None]:
     """Two columns a size; a segment that few of many images have has no p95, and no maximum under that heading."""
     columns: list[int | Bounded | None] = []
     for cell, of_size in zip(cells, of_sizes, strict=True):

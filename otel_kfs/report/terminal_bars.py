@@ -9,7 +9,7 @@ from string import ascii_letters
 
 from otel_kfs.analysis.critical_path import on_the_way
 from otel_kfs.analysis.measurement import TOTAL, ways
-from otel_kfs.analysis.sketch import AnyCell, Sketch
+from otel_kfs.analysis.sketch import AnySeries, Sketch
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 
 REST = "."
@@ -41,7 +41,7 @@ class Chart:
     notes: tuple[str, ...] = ()
 
 
-def charts(cells: Sequence[AnyCell], bounds: Bounds = NO_BOUNDS) -> list[Chart]:
+def charts(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Chart]:
     """A chart for each way, a bar for each size; a letter means the same segment in all of them."""
     means = [_means(cell) for cell in cells]
     totals = [of_cell.pop(TOTAL) for of_cell in means]
@@ -87,7 +87,7 @@ def run_lengths(parts: Sequence[int], width: int) -> list[int]:
     return lengths
 
 
-def _crossing(cells: Sequence[AnyCell], bounds: Bounds) -> list[str]:
+def _crossing(cells: Sequence[AnySeries], bounds: Bounds) -> list[str]:
     """The segments that lie between two hosts, and by how much they may be off at whichever size that is most."""
     found: dict[str, list[int | None]] = {}
     for cell in cells:
@@ -105,7 +105,7 @@ def _bound(widths: Sequence[int | None]) -> str:
     return f"\u00b1{math.ceil(max(known) / 1e5) / 10:.1f} ms"
 
 
-def _means(cell: AnyCell) -> dict[str, float]:
+def _means(cell: AnySeries) -> dict[str, float]:
     """Of all images of the cell: one that lacks a segment spent no time in it, so that the means add up to 4-1's."""
     return {
         name: (lengths.total if isinstance(lengths, Sketch) else sum(lengths)) / len(cell)

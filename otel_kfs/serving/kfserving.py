@@ -16,7 +16,7 @@ from otel_kfs.serving import propagation
 from otel_kfs.serving.imports import when_imported
 from otel_kfs.serving.kfserving_stop import stop_gently
 from otel_kfs.serving.model_spans import received, role_of, trace_steps, untrace_all, use_provider
-from otel_kfs.serving.server_errors import SafeTracerProvider, guard_propagator, guard_span, guarded, record_once
+from otel_kfs.serving.server_errors import SafeTracerProvider, guard_propagator, guard_span, never_raises, record_once
 from otel_kfs.telemetry.patches import Patches
 
 _server = Patches()  # what makes requests spans
@@ -45,7 +45,7 @@ class KFServingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         self._wanted = True
         when_imported("kfserving", self._begin)
 
-    @guarded("KFServing's models")
+    @never_raises("KFServing's models")
     def _begin(self) -> None:
         if not self._wanted or _registry.active:
             return
@@ -56,7 +56,7 @@ class KFServingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         _instrument_server(self._provider)
 
         def update(repository: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-            guarded("a KFModel")(trace)(model)
+            never_raises("a KFModel")(trace)(model)
             return original(repository, model, *args, **kwargs)
 
         original = KFModelRepository.update
@@ -141,7 +141,7 @@ def _with_parent(original: Callable[..., None]) -> Callable[..., None]:
     return initialize
 
 
-@guarded("the parent of a request")
+@never_raises("the parent of a request")
 def _find_parent(handler: Any) -> None:
     # tornado makes the handler when the whole body is there.
     handler.otel_kfs_arrived = time.time_ns(), len(handler.request.body)
@@ -165,7 +165,7 @@ def _with_receive(original: Callable[..., Any]) -> Callable[..., Any]:
     return post
 
 
-@guarded("the arrival of a request")
+@never_raises("the arrival of a request")
 def _arrived(handler: Any) -> None:
     request = handler.request
     guard_span(otel_trace.get_current_span())

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 from weakref import WeakSet
 
-from otel_kfs.serving.server_errors import guarded
+from otel_kfs.serving.server_errors import never_raises
 from otel_kfs.telemetry.patches import Patches
 from otel_kfs.telemetry.provider import exit_at_sigterm
 
@@ -42,7 +42,7 @@ def _counted(original: Callable[..., None]) -> Callable[..., None]:
     return initialize
 
 
-@guarded("the count of requests")
+@never_raises("the count of requests")
 def _begun(handler: Any) -> None:
     _streams.add(handler.request.connection.stream)
     _under_way.add(handler)
@@ -67,7 +67,7 @@ def _stopping(original: Callable[..., Any]) -> Callable[..., Any]:
     return create_application
 
 
-@guarded("the end of a server")
+@never_raises("the end of a server")
 def _take_sigterm(server: Any) -> None:
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and signal.getsignal(signal.SIGTERM) is exit_at_sigterm:

@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode, Tracer, TracerProvider, set_span_in_context
 
 from otel_kfs import semconv
-from otel_kfs.serving.server_errors import guarded, is_news
+from otel_kfs.serving.server_errors import is_news, never_raises
 from otel_kfs.telemetry import provider as telemetry_provider
 from otel_kfs.telemetry.provider import report_failure, tracer_of
 
@@ -40,7 +40,7 @@ def tracer() -> Tracer:
     return _tracer or telemetry_provider.tracer()
 
 
-@guarded("the receive span")
+@never_raises("the receive span")
 def received(headers_seen: int, body_complete: int, body_size: int | None = None) -> None:
     """Make the `receive` span of the current request: from its headers to its whole body (ns since the epoch)."""
     _body_complete.set(body_complete)
@@ -48,7 +48,7 @@ def received(headers_seen: int, body_complete: int, body_size: int | None = None
     tracer().start_span(semconv.RECEIVE, start_time=headers_seen, attributes=attributes).end(body_complete)
 
 
-@guarded("the decode span")
+@never_raises("the decode span")
 def decoded() -> None:
     """Make the `decode` span of the current request: from its whole body to now; once a request."""
     start = _body_complete.get()

@@ -10,9 +10,9 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from otel_kfs.telemetry import safe_tracer
-from otel_kfs.telemetry.safe_tracer import guard_end, guard_propagator, guarded
+from otel_kfs.telemetry.safe_tracer import guard_end, guard_propagator, never_raises
 
-__all__ = ["SafeTracerProvider", "guard_propagator", "guard_span", "guarded", "is_news"]
+__all__ = ["SafeTracerProvider", "guard_propagator", "guard_span", "is_news", "never_raises"]
 
 
 def is_news(exception: BaseException, span: Span) -> bool:
@@ -42,7 +42,7 @@ def _is_answer(exception: BaseException) -> bool:
     return callable(getattr(exception, "trailing_metadata", None))
 
 
-@guarded("an exception of the server's")
+@never_raises("an exception of the server's")
 def record_once(exception: BaseException, span: Span, attributes: dict[str, str] | None = None) -> None:
     """Let a span, whoever made it, take an exception that no span of its trace has yet; its status stays as it is.
 

@@ -28,7 +28,7 @@ _TOO_FAST = "they ended faster than they could be exported"
 _TOO_LATE = "they had not left when the process ended"
 
 
-class Export(SpanExporter):
+class CountingExporter(SpanExporter):
     """An exporter that remembers how many spans it got rid of, and why it failed; it never raises.
 
     A forked child makes one of its own: with its parent's, both would talk over one connection, and the child might
@@ -113,10 +113,10 @@ class Export(SpanExporter):
         return _log.isEnabledFor(logging.INFO)
 
 
-class Batches(BatchSpanProcessor):
-    """OpenTelemetry's batch processor over one `Export`, which ends within `EXIT_SECONDS` and says what was lost."""
+class CountingBatchProcessor(BatchSpanProcessor):
+    """OpenTelemetry's batch processor over one exporter; it ends within `EXIT_SECONDS` and says what was lost."""
 
-    def __init__(self, export: Export, schedule_delay_millis: float | None = None) -> None:
+    def __init__(self, export: CountingExporter, schedule_delay_millis: float | None = None) -> None:
         self._export = export
         self._ended = itertools.count()  # as many as were asked for: unlike +=, exact from several threads
         weak = weakref.WeakMethod(self._after_fork)

@@ -32,7 +32,7 @@ from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator,
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from otel_kfs.telemetry.exporter import Export
+    from otel_kfs.telemetry.exporter import CountingExporter
 
 __all__ = ["SCHEMA_URL", "configure", "flush", "instrument_requests", "report_failure", "tracer", "tracer_of"]
 
@@ -117,17 +117,17 @@ def _provider(service_name: str | None, traces_file: str | os.PathLike[str] | No
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    from otel_kfs.telemetry.exporter import Batches
+    from otel_kfs.telemetry.exporter import CountingBatchProcessor
 
     attributes: dict[str, str | int] = {semconv.HOST_NAME: os.uname().nodename, semconv.PROCESS_PID: os.getpid()}
     if service_name and not os.environ.get("OTEL_SERVICE_NAME"):
         attributes[semconv.SERVICE_NAME] = service_name
     provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
     if traces_file:
-        provider.add_span_processor(Batches(_file_export(Path(traces_file)), _FILE_DELAY_MILLIS))
+        provider.add_span_processor(CountingBatchProcessor(_file_export(Path(traces_file)), _FILE_DELAY_MILLIS))
     if not traces_file or os.environ.get("OTEL_TRACES_EXPORTER"):
         for export in _environment_exports():
-            provider.add_span_processor(Batches(export))
+            provider.add_span_processor(CountingBatchProcessor(export))
     return provider
 
 
@@ -152,14 +152,14 @@ def _forked(provider: TracerProvider) -> None:
         report_failure("a forked process")
 
 
-def _file_export(path: Path) -> Export:
+def _file_export(path: Path) -> CountingExporter:
     from opentelemetry.exporter.otlp.json.file import FileSpanExporter
 
-    from otel_kfs.telemetry.exporter import Export
+    from otel_kfs.telemetry.exporter import CountingExporter
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return Export(lambda: FileSpanExporter(stream=cast("IO[str]", _WholeLines(path))), str(path))
+        return CountingExporter(lambda: FileSpanExporter(stream=cast("IO[str]", _WholeLines(path))), str(path))
     except OSError as error:
         raise ConfigError(f"can't write traces to {path}: {error.strerror}; choose another --traces-file") from error
 
@@ -185,9 +185,9 @@ class _WholeLines(io.TextIOBase):
         return len(text)
 
 
-def _environment_exports() -> list[Export]:
+def _environment_exports() -> list[CountingExporter]:
     """The exporters that OTEL_TRACES_EXPORTER names, as the SDK's own auto-configuration would choose them."""
-    from otel_kfs.telemetry.exporter import Export
+    from otel_kfs.telemetry.exporter import CountingExporter
 
     exports = []
     for name in filter(None, map(str.strip, os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(","))):
@@ -203,7 +203,7 @@ def _environment_exports() -> list[Export]:
         found = list(entry_points(group="opentelemetry_traces_exporter", name=entry))
         if not found:
             raise ConfigError(f"OTEL_TRACES_EXPORTER={name!r} is not known here; use otlp, console or none")
-        exports.append(Export(found[0].load()))
+        exports.append(CountingExporter(found[0].load()))
     return exports
 
 

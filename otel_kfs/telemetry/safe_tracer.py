@@ -50,7 +50,7 @@ def _place(traceback: Any) -> tuple[str, int] | None:
     return None if traceback is None else (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno)
 
 
-def guarded(what: str) -> Callable[[Callable[..., R]], Callable[..., R | None]]:
+def never_raises(what: str) -> Callable[[Callable[..., R]], Callable[..., R | None]]:
     """Make a function of telemetry return None where it would raise."""
 
     def decorate(function: Callable[..., R]) -> Callable[..., R | None]:
@@ -80,7 +80,7 @@ def _end(end: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         report_failure("the end of a span")
 
 
-@guarded("the exception on a span")
+@never_raises("the exception on a span")
 def _mark(span: Span, error: Exception, record_exception: bool, set_status_on_exception: bool) -> None:
     """What OpenTelemetry's own `use_span` does with an exception."""
     if not span.is_recording():

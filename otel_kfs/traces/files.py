@@ -29,9 +29,9 @@ from otel_kfs.traces import decompression
 from otel_kfs.traces.batch import FULL, Batch
 from otel_kfs.traces.decompression import CORRUPT, LONGEST
 from otel_kfs.traces.formats import detect, otlp, otlp_protobuf
-from otel_kfs.traces.query_url import STDIN, Location
+from otel_kfs.traces.query_url import STDIN, QueryUrl
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import NOT_TRACES, Progress, Remarks, printable
+from otel_kfs.traces.store import NOT_TRACES, ReadProgress, ReadWarnings, printable
 
 ENDINGS = tuple(f".{kind}{packed}" for packed in ("", ".gz", ".zst") for kind in ("json", "jsonl"))
 PIECE = 16 * 2**20  # bytes of a plain file that are one part
@@ -48,7 +48,7 @@ _NO_SUCH = (
 )
 
 
-def opened(location: Location, progress: Progress) -> Files:
+def opened(location: QueryUrl, progress: ReadProgress) -> Files:
     """The files of a query that is a path, a pattern, or `-`."""
     location.only(common={"run"})
     if location.place == STDIN:
@@ -93,8 +93,8 @@ class _Place:
 class Files:
     """The spans in some files."""
 
-    def __init__(self, files: list[_File], progress: Progress | None = None) -> None:
-        self._files, self._progress = files, progress or Progress()
+    def __init__(self, files: list[_File], progress: ReadProgress | None = None) -> None:
+        self._files, self._progress = files, progress or ReadProgress()
 
     def spans(self) -> Iterator[Span]:
         """All spans, in the files' order."""
@@ -114,13 +114,13 @@ class Files:
         return [partial(self._part, file, begin, end) for file in self._files for begin, end in _ranges(file)]
 
     def _read_all(self, wanted: Callable[[bytes], bool] | None) -> Iterator[Span]:
-        remarks = Remarks()
+        remarks = ReadWarnings()
         for file in self._files:
             yield from chain.from_iterable(_read(file, 0, None, remarks, wanted, self._progress))
         remarks.say()
 
     def _part(self, file: _File, begin: int, end: int | None) -> Iterator[Batch]:
-        remarks, batch = Remarks(), Batch()
+        remarks, batch = ReadWarnings(), Batch()
 
         def take(line: bytes) -> bool:
             return otlp.read_line(line, batch)
@@ -159,7 +159,7 @@ def _files(query: str) -> list[Path]:
     raise TraceQueryError(f"no file or folder {printable(query)}; {_NO_SUCH}")
 
 
-def _spooled(stream: BinaryIO, name: str, progress: Progress) -> Files:
+def _spooled(stream: BinaryIO, name: str, progress: ReadProgress) -> Files:
     """What comes from a stream, kept in a temporary file as long as the store is in use: it can be read again."""
     progress(f"reading {name}")
     _log.info("reading %s to its end", printable(name))
@@ -191,9 +191,9 @@ def _read(
     file: _File,
     begin: int,
     end: int | None,
-    remarks: Remarks,
+    remarks: ReadWarnings,
     wanted: Callable[[bytes], bool] | None,
-    progress: Progress,
+    progress: ReadProgress,
     take: Callable[[bytes], bool] | None = None,
 ) -> Iterator[tuple[Span, ...]]:
     """The spans of the bytes from `begin` to `end` of a file, whatever its format, without the lines not wanted.
@@ -225,7 +225,7 @@ def _read(
 def _spans(
     lines: Iterator[bytes],
     place: _Place,
-    remarks: Remarks,
+    remarks: ReadWarnings,
     wanted: Callable[[bytes], bool] | None,
     take: Callable[[bytes], bool] | None,
 ) -> Iterator[tuple[Span, ...]]:
@@ -256,7 +256,7 @@ def _spans(
 
 
 def _several(
-    text: bytes, begin: int, error: orjson.JSONDecodeError, place: _Place, remarks: Remarks
+    text: bytes, begin: int, error: orjson.JSONDecodeError, place: _Place, remarks: ReadWarnings
 ) -> Iterator[tuple[Span]]:
     """The spans of what is no JSON document, and begins in line `begin`: perhaps it is several."""
     try:
@@ -276,7 +276,7 @@ def _several(
         ) from error
 
 
-def _messages(raw: BinaryIO, place: _Place, remarks: Remarks) -> Iterator[tuple[Span]]:
+def _messages(raw: BinaryIO, place: _Place, remarks: ReadWarnings) -> Iterator[tuple[Span]]:
     for message in decompression.messages(raw):
         place.number += 1
         with _complaints(place):
@@ -326,7 +326,7 @@ def _rest(line: bytes, lines: Iterator[bytes], place: _Place) -> bytes:
     return bytes(text)
 
 
-def _meter(raw: io.BufferedReader, file: _File, progress: Progress) -> Callable[[int], None]:
+def _meter(raw: io.BufferedReader, file: _File, progress: ReadProgress) -> Callable[[int], None]:
     """What to call with the bytes that were read, decompressed."""
     size = max(1, os.fstat(raw.fileno()).st_size)
     origin = raw.tell()

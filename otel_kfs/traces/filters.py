@@ -12,12 +12,12 @@ from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import FIELDS, Batch, What, batched
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import Progress, TraceStore
+from otel_kfs.traces.store import ReadProgress, TraceStore
 
 _PAUSE = 2.0  # seconds between two looks at a store
 
 
-class OfRun:
+class RunFilter:
     """The images of one run, and the traces that link to them.
 
     What shows which traces those are may come last, so a store is read twice, or kept in memory in between.
@@ -57,10 +57,10 @@ class OfRun:
         return chain.from_iterable(part() for part in self._store.parts())
 
 
-class Waiting:
+class WaitForImages:
     """A store that is asked again until it has as many images as are expected, and no more spans come."""
 
-    def __init__(self, store: TraceStore, expect: int, wait: timedelta, progress: Progress) -> None:
+    def __init__(self, store: TraceStore, expect: int, wait: timedelta, progress: ReadProgress) -> None:
         self._store, self._expect, self._wait, self._progress = store, expect, wait.total_seconds(), progress
 
     def spans(self) -> Iterator[Span]:

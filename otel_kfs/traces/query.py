@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import files
-from otel_kfs.traces.filters import OfRun, Waiting, expected
-from otel_kfs.traces.query_url import Location, split, split_path
+from otel_kfs.traces.filters import RunFilter, WaitForImages, expected
+from otel_kfs.traces.query_url import QueryUrl, split, split_path
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import Progress, TraceStore, duration
+from otel_kfs.traces.store import ReadProgress, TraceStore, duration
 
 # Each is a module of its name, imported when it is asked for: HTTP takes as long to import as many a file to read. Its
 # `opened` is given the place and the options, and says which of them it takes.
@@ -41,7 +41,7 @@ def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceSto
     """
     if not query:
         raise TraceQueryError("the trace query is empty; give a path, - for standard input, jaeger:URL or tempo:URL")
-    progress = Progress(say)
+    progress = ReadProgress(say)
     scheme, _, rest = query.partition(":")
     if scheme in _STORES:
         location = split(scheme, rest)
@@ -52,12 +52,14 @@ def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceSto
     return _chosen(store, location, progress)
 
 
-def _chosen(store: TraceStore, location: Location, progress: Progress) -> TraceStore:
+def _chosen(store: TraceStore, location: QueryUrl, progress: ReadProgress) -> TraceStore:
     options = location.single()
     if "run" in options and location.scheme not in _OWN_RUN:
-        store = OfRun(store, options["run"], keep=location.scheme in _STORES)
+        store = RunFilter(store, options["run"], keep=location.scheme in _STORES)
     if "expect" in options:
-        store = Waiting(store, expected(options["expect"]), duration("wait", options.get("wait", "30s")), progress)
+        store = WaitForImages(
+            store, expected(options["expect"]), duration("wait", options.get("wait", "30s")), progress
+        )
     elif "wait" in options:
         raise TraceQueryError("wait needs expect: how many images there should be")
     return store

@@ -34,14 +34,14 @@ _TAIL = re.compile(r"(?P<place>.+?)\?(?P<options>[a-z]+=[^?]*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class QueryUrl:
     """A store's place (URL or path) and the query's options, in the order in which they were given."""
 
     scheme: str
     place: str
     options: Mapping[str, Sequence[str]]
 
-    def only(self, *known: str, common: Set[str] = COMMON) -> Location:
+    def only(self, *known: str, common: Set[str] = COMMON) -> QueryUrl:
         """Itself, if it has no option besides these and the common ones.
 
         Raises:
@@ -68,7 +68,7 @@ class Location:
         return {key: values[0] for key, values in self.options.items() if key not in _MANY}
 
 
-def split(scheme: str, rest: str) -> Location:
+def split(scheme: str, rest: str) -> QueryUrl:
     """The place and the options of what follows a store's scheme in a query."""
     place, _, text = rest.partition("?")
     options: dict[str, list[str]] = {}
@@ -78,17 +78,17 @@ def split(scheme: str, rest: str) -> Location:
         raise TraceQueryError(f"{scheme}: its options can't be read: {error}") from error
     for key, value in pairs:
         options.setdefault(printable(key, 40), []).append(value)
-    return Location(scheme, place, options)
+    return QueryUrl(scheme, place, options)
 
 
-def split_path(query: str) -> Location:
+def split_path(query: str) -> QueryUrl:
     """The path of a query without a scheme, and its options: `?` begins them only before names that are ours."""
     match = _TAIL.fullmatch(query)
     if match is not None:
         location = split("files", f"x?{match['options']}")
         if location.options and location.options.keys() <= OPTIONS.keys():
-            return Location("files", match["place"], location.options)
-    return Location("files", query, {})
+            return QueryUrl("files", match["place"], location.options)
+    return QueryUrl("files", query, {})
 
 
 def is_stdin(query: str) -> bool:

@@ -42,7 +42,7 @@ class Span:
     linked_traces: tuple[str, ...] = ()  # the traces in which those spans are
 
 
-class Forest:
+class SpanGraph:
     """Spans by their kinship; a consumer that links to a producer instead of being its child counts as a child."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
@@ -70,7 +70,7 @@ class Forest:
         """The span's children, by their start."""
         return self._children.get(span.span_id, [])
 
-    def nearest(self, span: Span, wanted: Callable[[Span], bool]) -> list[Span]:
+    def nearest_descendants(self, span: Span, wanted: Callable[[Span], bool]) -> list[Span]:
         """The descendants that are wanted and have no wanted one above them, by their start."""
         found = []
         seen = {span.span_id}

@@ -60,7 +60,7 @@ class TraceStore(Protocol):
         ...
 
 
-class Progress:
+class ReadProgress:
     """Says in a few words what a store is doing; after a journey to another process, to nobody."""
 
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
@@ -71,11 +71,11 @@ class Progress:
         if self._say is not None:
             self._say(printable(what))
 
-    def __reduce__(self) -> tuple[type[Progress], tuple[()]]:
-        return Progress, ()
+    def __reduce__(self) -> tuple[type[ReadProgress], tuple[()]]:
+        return ReadProgress, ()
 
 
-class Remarks:
+class ReadWarnings:
     """What a reader passed over, counted by reason; said as warnings when the reading ends."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ def printable(text: str, longest: int = 300) -> str:
     return shown if len(text) <= longest else f"{shown[:longest]}..."
 
 
-def sound(spans: Iterable[Span], remarks: Remarks, where: object) -> Iterator[Span]:
+def sound(spans: Iterable[Span], remarks: ReadWarnings, where: object) -> Iterator[Span]:
     """The spans that can be used; the others are counted."""
     for span in spans:
         if _IDS.fullmatch(span.trace_id + span.span_id) is None or len(span.trace_id) != 32:

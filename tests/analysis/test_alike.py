@@ -12,10 +12,10 @@ from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, with_opti
 from otel_kfs import semconv
 from otel_kfs.analysis import alike, model_calls
 from otel_kfs.analysis.alike import Ways
-from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.critical_path import critical_paths
 from otel_kfs.analysis.measurement import Measurement, measured
 from otel_kfs.traces.batch import Batch
-from otel_kfs.traces.span import Forest, Kind, Span
+from otel_kfs.traces.span import Kind, Span, SpanGraph
 
 # Past a gateway, with requests to others, and again.
 PROXIED = """
@@ -79,7 +79,7 @@ SIZES = [0, 1_100_000, 10**18, 2**63 - 1, 2**63, -1, True, 1.0, "1100000", [1]]
 
 def as_a_whole(found):
     """What the search finds in all traces."""
-    measurement = measured(*journeys(Forest(found)))
+    measurement = measured(*critical_paths(SpanGraph(found)))
     measurement.sort()
     return measurement
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_kfs.analysis.clock_skew import Bound, Clocks, Offset
+from otel_kfs.analysis.clock_skew import ClockOffset, Clocks, SkewBound
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -136,7 +136,7 @@ def test_of_two_chains_of_hosts_the_tighter_one_bounds():
     ask(clocks, Host("a"), Host("b"), (0, MS, 2 * MS, 3 * MS))
     ask(clocks, Host("b"), Host("c"), (0, MS, 2 * MS, 3 * MS))
     (bound,) = clocks.bounds("a", "c", [EPOCH])
-    assert bound == Bound(pytest.approx(-2 * MS, abs=MS / 100), pytest.approx(2 * MS, abs=MS / 100))
+    assert bound == SkewBound(pytest.approx(-2 * MS, abs=MS / 100), pytest.approx(2 * MS, abs=MS / 100))
 
 
 def test_clocks_that_contradict_one_another_bound_no_others_by_way_of_them():
@@ -147,7 +147,7 @@ def test_clocks_that_contradict_one_another_bound_no_others_by_way_of_them():
     ask(clocks, Host("b"), Host("d"), quick)
     ask(clocks, Host("c"), Host("d", offset=SECOND), quick)
     found = [clocks.bounds(*pair, [EPOCH])[0] for pair in (("a", "b"), ("b", "c"), ("a", "d"))]
-    assert found == [Bound(pytest.approx(-MS, abs=MS / 100), pytest.approx(MS, abs=MS / 100)), None, None]
+    assert found == [SkewBound(pytest.approx(-MS, abs=MS / 100), pytest.approx(MS, abs=MS / 100)), None, None]
 
 
 def test_what_goes_one_way_alone_bounds_from_its_first_hop_to_its_last():
@@ -187,7 +187,7 @@ def test_one_request_bounds_the_difference_by_its_two_delays():
     ask(clocks, Host("client"), Host("server", offset=5 * SECOND), (0, 10 * MS, 30 * MS, 31 * MS))
     # At the arrival: at most 10 ms less than it seems, by that way; by the answer's, 1 ms and the clocks' rate more.
     (bound,) = clocks.bounds("client", "server", [EPOCH])
-    assert bound == Bound(pytest.approx(4999 * MS - 0.031 * MS), 5010 * MS + 1)
+    assert bound == SkewBound(pytest.approx(4999 * MS - 0.031 * MS), 5010 * MS + 1)
 
 
 def test_steady_clocks_have_one_difference():
@@ -202,7 +202,7 @@ def test_steady_clocks_have_one_difference():
     offset = clocks.offset("client", "server")
     assert (offset.steady, offset.drift) == (True, 0.0)
     assert (offset.bound, offset.half_width) == (
-        Bound(pytest.approx(-2 * SECOND - MS), pytest.approx(-2 * SECOND + MS)),
+        SkewBound(pytest.approx(-2 * SECOND - MS), pytest.approx(-2 * SECOND + MS)),
         pytest.approx(MS),
     )
 
@@ -246,4 +246,4 @@ def test_what_is_kept_does_not_grow_with_the_requests():
     for start in range(20_000):
         ask(clocks, Host("a"), Host("b"), (start * MS, start * MS + 5, start * MS + 9, start * MS + 11 + start % 7))
     assert max(map(len, clocks._before.values())) < 1024
-    assert isinstance(clocks.offset("a", "b"), Offset)
+    assert isinstance(clocks.offset("a", "b"), ClockOffset)

@@ -12,7 +12,7 @@ from traces_builder import MS, at, journey, segments
 
 from otel_kfs.analysis import comparison as room
 from otel_kfs.analysis.critical_path import Segment
-from otel_kfs.analysis.measurement import Way, measured
+from otel_kfs.analysis.measurement import Labels, measured
 from otel_kfs.errors import ConfigError, MissingExtra
 
 pytestmark = pytest.mark.analysis
@@ -151,7 +151,7 @@ def test_as_many_images_as_are_asked_for_do():
 
 def test_a_difference_within_the_doubt_about_clocks_is_none():
     a, b = cells(*[drawn("transformer request 10!")] * 15), cells(*[drawn("transformer request 30!")] * 15)
-    key = (Way("http"), "1.1MB", "transformer request")
+    key = (Labels("http"), "1.1MB", "transformer request")
     found = [room.compare(a, b, {key: 6 * MS}, {key: doubt}).of_sizes[0].segments[0] for doubt in (13 * MS, 14 * MS)]
     assert [(one.bound, one.differs) for one in found] == [(19 * MS, True), (20 * MS, False)]
 
@@ -196,13 +196,13 @@ def ways_of(a, b):
 def test_sizes_and_ways_are_matched():
     both = [drawn("client 1", transport=t, image_size=s) for t in ("http", "kafka") for s in (MB, 2 * MB)]
     assert ways_of(both, both) == [
-        (Way(transport), Way(transport), size) for transport in ("http", "kafka") for size in ("1.0MB", "2.0MB")
+        (Labels(transport), Labels(transport), size) for transport in ("http", "kafka") for size in ("1.0MB", "2.0MB")
     ]
 
 
 def test_what_all_of_a_side_have_in_common_is_not_matched():
     assert ways_of([drawn("client 1", encoding="raw")], [drawn("client 1", transport="kafka", cell="big batches")]) == [
-        (Way("http", "raw"), Way("kafka", cell="big batches"), "1.1MB")
+        (Labels("http", "raw"), Labels("kafka", cell="big batches"), "1.1MB")
     ]
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, MS, STRAIGHT, at, segments, spans, with_options, without
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import ORDER, Account, Journey, journeys, on_the_way
-from otel_kfs.traces.span import Forest
+from otel_kfs.analysis.critical_path import ORDER, Coverage, CriticalPath, critical_paths, on_the_way
+from otel_kfs.traces.span import SpanGraph
 
 STEPS = ("receive", "decode", "preprocess", "predict", "explain", "postprocess")
 HTTP_WAY = (
@@ -33,7 +33,7 @@ KAFKA_WAY = (
 
 def one(*drawn):
     """The one journey in some spans."""
-    (journey,), account = journeys(Forest(drawn))
+    (journey,), account = critical_paths(SpanGraph(drawn))
     assert account.left_out == {}
     return journey
 
@@ -45,7 +45,7 @@ def way(drawing):
 
 def reasons(*drawn):
     """Why images are left out, where none is measured."""
-    found, account = journeys(Forest(drawn))
+    found, account = critical_paths(SpanGraph(drawn))
     assert (found, account.measured) == ([], 0)
     return dict(account.left_out)
 
@@ -54,7 +54,7 @@ def reasons(*drawn):
 
 
 def test_an_image_over_http():
-    assert one(*spans(HTTP)) == Journey(
+    assert one(*spans(HTTP)) == CriticalPath(
         trace_id="a",
         transport="http",
         image_size=1_100_000,
@@ -67,7 +67,7 @@ def test_an_image_over_http():
 
 
 def test_an_image_through_kafka():
-    assert one(*spans(KAFKA)) == Journey(
+    assert one(*spans(KAFKA)) == CriticalPath(
         trace_id="a",
         transport="kafka",
         image_size=1_100_000,
@@ -80,7 +80,7 @@ def test_an_image_through_kafka():
 
 
 def test_an_image_straight_to_a_predictor():
-    assert one(*spans(STRAIGHT)) == Journey(
+    assert one(*spans(STRAIGHT)) == CriticalPath(
         trace_id="a",
         transport="http",
         image_size=1_100_000,
@@ -95,7 +95,7 @@ def test_an_image_straight_to_a_predictor():
 
 
 def test_an_image_that_an_event_source_posted():
-    assert one(*spans(EVENT_SOURCE)) == Journey(
+    assert one(*spans(EVENT_SOURCE)) == CriticalPath(
         trace_id="a",
         transport="kafka",
         image_size=1_100_000,
@@ -135,14 +135,14 @@ def test_a_size_that_is_no_number_is_unknown(written):
 def test_each_image_gets_a_journey_by_the_order_of_sending():
     later, earlier = spans(HTTP, "later"), spans(KAFKA, "earlier")
     shifted = [replace(span, start=span.start + 1, end=span.end + 1) for span in later]
-    found, account = journeys(Forest([*shifted, *earlier]))
-    assert ([journey.trace_id for journey in found], account) == (["earlier", "later"], Account(measured=2))
+    found, account = critical_paths(SpanGraph([*shifted, *earlier]))
+    assert ([journey.trace_id for journey in found], account) == (["earlier", "later"], Coverage(measured=2))
 
 
 def test_two_senders_in_one_trace_are_two_images():
     batch, *others = spans(f"two images  INTERNAL  0  1000\n{indented(STRAIGHT)}\n{indented(HTTP)}")
-    found, account = journeys(Forest([batch, *others]))
-    assert ([journey.stamps[3] for journey in found], account) == ([at(500), at(1000)], Account(measured=2))
+    found, account = critical_paths(SpanGraph([batch, *others]))
+    assert ([journey.stamps[3] for journey in found], account) == ([at(500), at(1000)], Coverage(measured=2))
 
 
 def indented(drawing):
@@ -227,8 +227,8 @@ def test_a_retry_is_a_segment_from_the_first_request_to_the_last():
 
 
 def test_retries_are_counted():
-    found, account = journeys(Forest(spans(RETRIED)))
-    assert (found[0].requests, account) == (2, Account(measured=1, retried=1))
+    found, account = critical_paths(SpanGraph(spans(RETRIED)))
+    assert (found[0].requests, account) == (2, Coverage(measured=1, retried=1))
 
 
 def test_a_redelivered_record_is_followed_to_where_it_was_answered():
@@ -236,22 +236,22 @@ def test_a_redelivered_record_is_followed_to_where_it_was_answered():
 
 
 def test_redeliveries_are_counted():
-    found, account = journeys(Forest(spans(REDELIVERED)))
-    assert (found[0].deliveries, account) == (2, Account(measured=1, redelivered=1))
+    found, account = critical_paths(SpanGraph(spans(REDELIVERED)))
+    assert (found[0].deliveries, account) == (2, Coverage(measured=1, redelivered=1))
 
 
 def test_a_delivery_after_the_answer_is_not_on_the_way():
     again = KAFKA + "\n    process images              CONSUMER 1010 1200"
-    found, account = journeys(Forest(spans(again)))
-    assert (way(again), account) == (KAFKA_WAY, Account(measured=1))
+    found, account = critical_paths(SpanGraph(spans(again)))
+    assert (way(again), account) == (KAFKA_WAY, Coverage(measured=1))
     assert found[0].deliveries == 1
 
 
 def test_another_consumer_group_s_deliveries_are_not_redeliveries():
     other = with_options(KAFKA, "process images", "group=models")
     other += "\n    process images              CONSUMER  350  400  group=archive"
-    found, account = journeys(Forest(spans(other)))
-    assert (way(other), account) == (KAFKA_WAY, Account(measured=1))
+    found, account = critical_paths(SpanGraph(spans(other)))
+    assert (way(other), account) == (KAFKA_WAY, Coverage(measured=1))
     assert found[0].deliveries == 1
 
 
@@ -570,8 +570,8 @@ def test_the_consumer_group_that_asks_a_model_is_followed_whichever_had_the_reco
 
 
 def test_a_delivery_that_left_no_span_is_known_from_the_next():
-    found, account = journeys(Forest(spans(with_options(KAFKA, "process images", "attempt=2"))))
-    assert (found[0].deliveries, account) == (2, Account(measured=1, redelivered=1))
+    found, account = critical_paths(SpanGraph(spans(with_options(KAFKA, "process images", "attempt=2"))))
+    assert (found[0].deliveries, account) == (2, Coverage(measured=1, redelivered=1))
 
 
 # --- whatever stands between, and times that can't be ---
@@ -622,7 +622,7 @@ def test_requests_that_are_linked_layer_upon_layer_are_followed_once_each():
         process, *requests = spans(layer.format(number), f"layer{number}-")
         drawn += [replace(process, links=tuple(above)), *requests]
         above = [span.span_id for span in requests]
-    found, account = journeys(Forest(drawn))
+    found, account = critical_paths(SpanGraph(drawn))
     assert (found, account.left_out["no server span"]) == ([], 1)
 
 
@@ -643,7 +643,7 @@ process images      CONSUMER  1  90  @host{0}
         process, *others = spans(layer.format(number), f"layer{number}-")
         drawn += [replace(process, links=tuple(above)), *others]
         above = [span.span_id for span in others[-2:]]
-    found, account = journeys(Forest(drawn))
+    found, account = critical_paths(SpanGraph(drawn))
     assert (found, account.left_out["`POST /v1/models` is out of order"]) == ([], 1)
 
 
@@ -771,7 +771,7 @@ def test_whatever_is_left_of_an_image_without_its_root_is_counted_as_one(left):
 
 @pytest.mark.parametrize("left", ["poll images  CLIENT  0  9", "POST  CLIENT  0  9", "send images  PRODUCER  0  9"])
 def test_what_other_programs_do_as_well_is_no_image(left):
-    assert journeys(Forest(spans(left))) == ([], Account())
+    assert critical_paths(SpanGraph(spans(left))) == ([], Coverage())
 
 
 def test_traces_that_link_to_one_image_without_its_root_are_one():
@@ -791,16 +791,16 @@ def test_reasons_are_counted():
     drawn = [
         span for trace, drawing in zip("abcd", (lost, warm, lost, HTTP), strict=True) for span in spans(drawing, trace)
     ]
-    _, account = journeys(Forest(drawn))
-    assert account == Account(measured=1, left_out={"the request failed": 2, "warm-up": 1})
+    _, account = critical_paths(SpanGraph(drawn))
+    assert account == Coverage(measured=1, left_out={"the request failed": 2, "warm-up": 1})
 
 
 def test_no_spans_are_no_images():
-    assert journeys(Forest([])) == ([], Account())
+    assert critical_paths(SpanGraph([])) == ([], Coverage())
 
 
 def test_the_spans_of_other_programs_are_no_images():
-    assert journeys(Forest(spans("GET  SERVER  0  10\n  query  CLIENT  2  8"))) == ([], Account())
+    assert critical_paths(SpanGraph(spans("GET  SERVER  0  10\n  query  CLIENT  2  8"))) == ([], Coverage())
 
 
 # --- clocks of two hosts ---
@@ -908,14 +908,14 @@ def test_every_stamp_and_every_end_of_a_segment_is_the_edge_of_a_span(drawn):
 
 @given(images_on_two_hosts())
 def test_segments_add_up_to_the_whole_whatever_the_clocks(drawn):
-    found, account = journeys(Forest(drawn))
+    found, account = critical_paths(SpanGraph(drawn))
     assert account.measured == 1
     assert_whole(found[0])
 
 
 @given(images_on_two_hosts())
 def test_a_negative_segment_always_crosses_hosts(drawn):
-    found, _ = journeys(Forest(drawn))
+    found, _ = critical_paths(SpanGraph(drawn))
     assert [segment for segment in found[0].segments if segment.length < 0 and not segment.hosts] == []
 
 

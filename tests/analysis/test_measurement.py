@@ -3,9 +3,9 @@
 import pytest
 from traces_builder import MS, journey, journey_of
 
-from otel_kfs.analysis.measurement import MOST_RUNS, Runs, Way, measured, size_label, ways
+from otel_kfs.analysis.measurement import MOST_RUNS, Labels, Runs, measured, size_label, ways
 
-HTTP, KAFKA = Way("http"), Way("kafka")
+HTTP, KAFKA = Labels("http"), Labels("kafka")
 
 
 def long(milliseconds, **more):
@@ -45,7 +45,7 @@ def test_images_that_round_to_one_size_share_a_cell_in_their_order():
 
 def test_ways_come_once_each_in_the_order_of_their_cells():
     drawn = [long(1, encoding=encoding, image_size=size) for encoding in ("raw", "") for size in (1_000_000, 2_000_000)]
-    assert ways(measured(drawn).cells()) == [HTTP, Way("http", "raw")]
+    assert ways(measured(drawn).cells()) == [HTTP, Labels("http", "raw")]
 
 
 def test_no_journeys_are_no_cells():
@@ -55,10 +55,10 @@ def test_no_journeys_are_no_cells():
 @pytest.mark.parametrize(
     ("way", "label"),
     [
-        (Way("http"), "HTTP"),
-        (Way("kafka", "raw", "gzip"), "Kafka, raw, gzip"),
-        (Way("kafka", "raw", "gzip", "big batches"), "Kafka, big batches"),
-        (Way("carrier pigeon"), "carrier pigeon"),
+        (Labels("http"), "HTTP"),
+        (Labels("kafka", "raw", "gzip"), "Kafka, raw, gzip"),
+        (Labels("kafka", "raw", "gzip", "big batches"), "Kafka, big batches"),
+        (Labels("carrier pigeon"), "carrier pigeon"),
     ],
 )
 def test_a_way_s_label(way, label):

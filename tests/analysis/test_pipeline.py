@@ -15,11 +15,11 @@ from support import start, wait_until
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, with_options
 
 from otel_kfs.analysis import group_by_trace, pipeline
-from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.critical_path import critical_paths
 from otel_kfs.analysis.measurement import Runs, measured
 from otel_kfs.errors import OtelKfsError, TraceQueryError
 from otel_kfs.traces.batch import batched
-from otel_kfs.traces.span import Forest
+from otel_kfs.traces.span import SpanGraph
 
 
 class Store:
@@ -34,7 +34,7 @@ class Store:
 
 def as_a_whole(drawn):
     """What the spans are when all of them are in one forest."""
-    measurement = measured(*journeys(Forest(drawn)))
+    measurement = measured(*critical_paths(SpanGraph(drawn)))
     measurement.sort()
     return measurement
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from otel_kfs.analysis import pipeline
-from otel_kfs.analysis.critical_path import Account, journeys
+from otel_kfs.analysis.critical_path import Coverage, critical_paths
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.report import render, rows
 from otel_kfs.traces import query
-from otel_kfs.traces.span import Forest
+from otel_kfs.traces.span import SpanGraph
 
 DATA = Path(__file__).parents[1] / "data"
 TRACES = DATA / "traces"
@@ -19,7 +19,7 @@ TRACES = DATA / "traces"
 @pytest.fixture(scope="module")
 def found():
     """Journeys, and their account."""
-    return journeys(Forest(query.spans(str(TRACES))))
+    return critical_paths(SpanGraph(query.spans(str(TRACES))))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def stamps_of(transport, raw):
 
 
 def test_every_image_is_accounted_for(found):
-    assert found[1] == Account(measured=2, left_out={"warm-up": 1})
+    assert found[1] == Coverage(measured=2, left_out={"warm-up": 1})
 
 
 def test_the_tables_are_what_they_were(found):

@@ -18,7 +18,7 @@ from traces_builder import HTTP, KAFKA, otlp_line, spans
 from otel_kfs import cli
 from otel_kfs.analysis import group_by_trace, pipeline
 from otel_kfs.analysis.sketch import ACCURACY, Sketch, Sketches
-from otel_kfs.analysis.skew_correction import by_one_clock, offsets
+from otel_kfs.analysis.skew_correction import correct_skew, offsets
 from otel_kfs.analysis.statistics import summary
 from otel_kfs.report import rows
 from otel_kfs.report.terminal_bars import charts
@@ -66,9 +66,9 @@ def apart(one, other):
 
 def assert_same(sketches, measurement):
     """What tables show of the two is the same, but for percentiles."""
-    cells, bounds = by_one_clock(measurement)
+    cells, bounds = correct_skew(measurement)
     bounds = {key: bound for key, bound in bounds.items() if key[-1] not in {"2-1", "4-3"}}  # of stamps alone
-    found, found_bounds = sketches.by_one_clock()
+    found, found_bounds = sketches.correct_skew()
     assert (figures(found, found_bounds), found_bounds) == (figures(cells, bounds), bounds)
     assert sketches.account == measurement.account
     assert offsets(sketches) == offsets(measurement)
@@ -163,8 +163,8 @@ def test_sketches_of_partitions_show_what_samples_show(few):
 
 def test_processes_side_by_side_make_the_same_sketches(few):
     one, two = (pipeline.read_sketches(parts(7), processes=count) for count in (1, 2))
-    assert [figures(*of.by_one_clock(), (*EXACT, *PERCENTILES)) for of in (one, two)] == 2 * [
-        figures(*one.by_one_clock(), (*EXACT, *PERCENTILES))
+    assert [figures(*of.correct_skew(), (*EXACT, *PERCENTILES)) for of in (one, two)] == 2 * [
+        figures(*one.correct_skew(), (*EXACT, *PERCENTILES))
     ]
     assert_same(two, pipeline.read(Store(MANY), processes=1))
 
@@ -176,7 +176,7 @@ def test_large_partitions_are_read_in_pieces_that_make_no_difference(pieces):
 
 
 def test_the_segments_of_a_cell_add_up_to_the_whole_to_the_nanosecond(few):
-    cells, _ = pipeline.read_sketches(parts(7), processes=1).by_one_clock()
+    cells, _ = pipeline.read_sketches(parts(7), processes=1).correct_skew()
     sums = [[column.total for column in cell.columns().values()] for cell in cells]
     assert len(sums) == 2  # HTTP and Kafka
     assert [sum(segments) for *segments, _ in sums] == [whole for *_, whole in sums]
@@ -213,7 +213,7 @@ def test_lengths_between_hosts_are_corrected_each_by_its_own_moment_as_samples_a
     drawn = on_hosts(HOSTS[clocks])
     sketches = pipeline.read_sketches(parts(3, drawn), processes=processes)
     measurement = pipeline.read(Store(drawn), processes=1)
-    assert {name for *_, name in sketches.by_one_clock()[1]} >= {"transformer request", "predictor response"}
+    assert {name for *_, name in sketches.correct_skew()[1]} >= {"transformer request", "predictor response"}
     assert_same(sketches, measurement)
 
 
@@ -226,7 +226,7 @@ def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_oth
         host = "other" if one.host == "transformer" and number >= 60 else one.host
         drawn.append(replace(one if number < 90 else two, host=host))
     sketches = pipeline.read_sketches(parts(3, drawn), processes=1)
-    cells, bounds = sketches.by_one_clock()
+    cells, bounds = sketches.correct_skew()
     assert {name for *_, name in bounds if name.startswith("transformer")} == set()
     assert rows.clock_notes(cells, bounds) == [rows.BOUND, rows.CLOCKS]
     assert_same(sketches, pipeline.read(Store(drawn), processes=1))

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_builder import EPOCH, HTTP, KAFKA, MS, spans
 
-from otel_kfs.analysis.critical_path import Account, journeys
+from otel_kfs.analysis.critical_path import Coverage, critical_paths
 from otel_kfs.analysis.measurement import measured
-from otel_kfs.analysis.skew_correction import by_one_clock, offsets
+from otel_kfs.analysis.skew_correction import correct_skew, offsets
 from otel_kfs.report import rows
-from otel_kfs.traces.span import Forest
+from otel_kfs.traces.span import SpanGraph
 
 SECOND = 1_000_000_000
 
@@ -69,8 +69,8 @@ def seen(images, by_host):
 
 
 def measure(drawn):
-    found, account = journeys(Forest(drawn))
-    assert account == Account(measured=len(found))
+    found, account = critical_paths(SpanGraph(drawn))
+    assert account == Coverage(measured=len(found))
     measurement = measured(found, account)
     measurement.sort()
     return measurement
@@ -88,7 +88,7 @@ def test_the_true_lengths_lie_in_the_bounds_for_any_offset_and_drift(by_host, se
             images.append(image(drawing, f"{len(images):032x}", at := at + pause + number, factor))
             at += round(factor * SECOND)
     true, found = measure([one for spans_ in images for one in spans_]), measure(seen(images, by_host))
-    cells, bounds = by_one_clock(found)
+    cells, bounds = correct_skew(found)
 
     def by(host, start, end):
         return by_host[host].shows(end) - by_host[host].shows(start)
@@ -117,14 +117,14 @@ def test_the_true_lengths_lie_in_the_bounds_for_any_offset_and_drift(by_host, se
 
 def test_on_one_host_nothing_is_changed():
     measurement = measure([one for spans_ in run(HTTP, [0, SECOND]) for one in spans_])
-    assert by_one_clock(measurement) == (measurement.cells(), {})
+    assert correct_skew(measurement) == (measurement.cells(), {})
     assert offsets(measurement) == {}
 
 
 def test_a_clock_that_is_five_seconds_fast_is_taken_off():
     images = run(ON_HOSTS["http"], [0, 5 * SECOND, 10 * SECOND])
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock(-3 * SECOND)}
-    cells, bounds = by_one_clock(measure(seen(images, by_host)))
+    cells, bounds = correct_skew(measure(seen(images, by_host)))
     # Between the drawn 20 ms of the request and the 30 ms of its answer.
     assert list(cells[0].segments["transformer request"].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
     assert bounds[cells[0].way, cells[0].size, "transformer request"] == pytest.approx(25 * MS, abs=5 * MS)
@@ -159,7 +159,7 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
         for one in seen([spans_], {"host": Clock(), "transformer": clock, "predictor": clock})
     ]
     measurement = measure(drawn)
-    cells, bounds = by_one_clock(measurement)
+    cells, bounds = correct_skew(measurement)
     name = "transformer request"
     assert cells[0].segments[name] == measurement.cells()[0].segments[name]
     assert {name for _, _, name in bounds} == {"predictor request", "predictor response"}
@@ -170,7 +170,7 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
 def test_records_say_how_far_a_stamp_may_be_off():
     images = run(ON_HOSTS["http"], [0, 5 * SECOND])
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock()}
-    cells, bounds = by_one_clock(measure(seen(images, by_host)))
+    cells, bounds = correct_skew(measure(seen(images, by_host)))
     (record,) = rows.seed_records(cells, bounds)
     assert (float(record["clock_bound_2-1"]), float(record["clock_bound_4-3"]), record["clock_bound_4-1"]) == (
         pytest.approx(0.025, abs=0.005),

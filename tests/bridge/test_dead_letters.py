@@ -8,10 +8,10 @@ import traces_builder
 from bridge_support import SOON_JOINED, run_until, spans_of
 from confluent_kafka import Producer as PlainProducer
 
-from otel_kfs.analysis.critical_path import journeys
-from otel_kfs.errors import ConfigError, NotParked
+from otel_kfs.analysis.critical_path import critical_paths
+from otel_kfs.errors import ConfigError, DeadLetterError
 from otel_kfs.kafka import Bridge
-from otel_kfs.traces.span import Forest
+from otel_kfs.traces.span import SpanGraph
 
 pytestmark = pytest.mark.kafka
 
@@ -185,7 +185,7 @@ def test_a_record_that_can_t_be_parked_stays_uncommitted(bridge, server, send, c
     send(b"1" * 1000)
     settings = {"message.max.bytes": 1000}
     with pytest.raises(
-        NotParked, match=f"comes again: the record was not written to the dead-letter topic {dead}: .*too large"
+        DeadLetterError, match=f"comes again: the record was not written to the dead-letter topic {dead}: .*too large"
     ):
         run_until(bridge(server.url, dead_letter_topic=dead, dead_letter_config=settings), 1)
     assert committed().offset <= 0
@@ -227,7 +227,7 @@ send image                      INTERNAL    0  300  transport=kafka image=110000
 
 
 def test_the_tables_measure_an_image_that_was_redriven_as_redelivered():
-    (journey,), account = journeys(Forest(traces_builder.spans(REDRIVEN)))
+    (journey,), account = critical_paths(SpanGraph(traces_builder.spans(REDRIVEN)))
     assert (account.measured, account.redelivered, account.left_out.total()) == (1, 1, 0)
     assert (journey.deliveries, journey.requests) == (2, 1)
     lengths = {segment.name: segment.length // traces_builder.MS for segment in journey.segments}
@@ -242,6 +242,6 @@ def test_the_tables_count_a_delivery_whose_bridge_was_killed_before_it_wrote_its
         else span
         for span in drawn
     ]
-    assert journeys(Forest(drawn))[1].redelivered == 0
-    (journey,), account = journeys(Forest(told))
+    assert critical_paths(SpanGraph(drawn))[1].redelivered == 0
+    (journey,), account = critical_paths(SpanGraph(told))
     assert (journey.deliveries, account.redelivered) == (2, 1)

@@ -6,7 +6,7 @@ import time
 import pytest
 from support import wait_until
 
-from otel_kfs.bridge.keyed_pool import Workers
+from otel_kfs.bridge.keyed_pool import KeyedPool
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def workers():
             with lock:
                 done.append((number, task))
 
-        made.append(Workers(count, work))
+        made.append(KeyedPool(count, work))
         return made[-1], done
 
     yield make

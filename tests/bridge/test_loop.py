@@ -11,7 +11,7 @@ from support import closing_server, wait_until
 from otel_kfs.bridge.loop import Answer
 from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 from otel_kfs.demo.processes import free_port
-from otel_kfs.errors import ConfigError, SendError, TooLarge
+from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
 from otel_kfs.kafka import Bridge
 
 pytestmark = pytest.mark.kafka
@@ -121,7 +121,7 @@ def test_a_record_whose_server_can_t_be_reached_stays_uncommitted(bridge, send, 
     send(b"1")
     with closing_server() as closing_url, pytest.raises(SendError) as raised:
         run_until(bridge(closing_url if closing else f"http://127.0.0.1:{free_port()}", retries=1), 1)
-    assert isinstance(raised.value, TooLarge) is closing
+    assert isinstance(raised.value, PayloadTooLargeError) is closing
     assert committed().offset <= 0
 
 

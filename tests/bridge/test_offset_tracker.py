@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kafka_support import MOCK
 from support import wait_until
 
-from otel_kfs.bridge.offset_tracker import Offsets, PartitionOffsets, _read
+from otel_kfs.bridge.offset_tracker import OffsetTracker, PartitionOffsets, _read
 
 pytestmark = pytest.mark.kafka
 
@@ -122,7 +122,7 @@ class Record:
 @pytest.fixture
 def consumer():
     """A consumer of librdkafka's own broker, and the Offsets that commit by it."""
-    offsets = Offsets()
+    offsets = OffsetTracker()
     settings = {
         **MOCK,
         "group.id": "g",
@@ -150,7 +150,7 @@ def test_what_is_handed_out_is_with_the_broker_before_it_is_done(consumer):
     wait_until("the commit", lambda: made.poll(0) is None and committed(made)[0] == 4)
     assert committed(made) == (4, '{"otel_kfs.handed_out":[[6,1]]}')
     # The bridge is killed; the next one begins.
-    after = Offsets()
+    after = OffsetTracker()
     after.of(made)
     after.assigned([TopicPartition("t", 0)])
     handed = after.hand_out([Record("t", 4), Record("t", 5), Record("t", 6)])
@@ -213,7 +213,7 @@ def handed_out(offsets, *numbers):
 
 @pytest.fixture
 def broker():
-    made = Broker(Offsets())
+    made = Broker(OffsetTracker())
     made.offsets.assigned(PARTITIONS)
     return made
 
@@ -228,7 +228,7 @@ def test_a_bridge_that_gets_a_partition_back_remembers_what_the_broker_was_never
     offsets.assigned(PARTITIONS)
     assert handed_out(offsets, 4, 5, 6) == [2, 2, 1]
     # And tells the broker now, so that another bridge knows it too.
-    another = Broker(Offsets())
+    another = Broker(OffsetTracker())
     another.stored = broker.stored
     another.offsets.assigned(PARTITIONS)
     assert handed_out(another.offsets, 4, 5, 6, 7) == [3, 3, 2, 1]

@@ -8,7 +8,7 @@ from otel_kfs import cli
 from otel_kfs.cli.group import Group
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.traces import query
-from otel_kfs.traces.query_url import COMMON, OPTIONS, Location
+from otel_kfs.traces.query_url import COMMON, OPTIONS, QueryUrl
 
 
 @click.group(cls=Group)
@@ -67,13 +67,13 @@ def test_every_option_of_a_query_is_an_option_of_every_command_that_reads_traces
 
 
 def test_every_option_of_a_store_is_known(monkeypatch):
-    taken, only = set(COMMON), Location.only
+    taken, only = set(COMMON), QueryUrl.only
 
     def noted(location, *known, **more):
         taken.update(known)
         return only(location, *known, **more)
 
-    monkeypatch.setattr(Location, "only", noted)
+    monkeypatch.setattr(QueryUrl, "only", noted)
     for scheme in ("jaeger", "tempo", "clickhouse"):
         query.open_store(f"{scheme}:http://h")
     assert taken == set(OPTIONS)

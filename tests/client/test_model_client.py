@@ -5,7 +5,7 @@ from support import HttpServer, closing_server
 
 from otel_kfs.client.model_client import ModelClient, megabytes, predict_url, shown
 from otel_kfs.demo.processes import free_port
-from otel_kfs.errors import ConfigError, SendError, TooLarge
+from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
 
 LIMITS = (
     "KFServing: --max_buffer_size of the transformer and the predictor (bytes, default 104857600); "
@@ -82,7 +82,7 @@ def test_a_long_refusal_is_cut(server):
 def test_a_body_over_the_server_s_limit_names_the_limits(server, status, body):
     server.answers(status, body)
     error = failure(ModelClient(server.url), b"x" * 13_900_000)
-    assert (type(error), error.status) == (TooLarge, status)
+    assert (type(error), error.status) == (PayloadTooLargeError, status)
     assert str(error) == (
         f"{server.url} refused a body of 13.9 MB ({status}): raise the limit of the server or of the "
         f"ingress before it ({LIMITS})"
@@ -117,7 +117,7 @@ def test_a_name_that_nobody_has_is_as_a_server_that_does_not_run():
 def test_a_connection_closed_in_mid_body_may_be_a_limit_of_the_server():
     with closing_server() as url:
         error = failure(ModelClient(url), b"x" * 13_900_000)
-    assert (type(error), error.status) == (TooLarge, None)
+    assert (type(error), error.status) == (PayloadTooLargeError, None)
     assert str(error) == (
         f"{url} closed the connection while 13.9 MB were sent to it; if its log says "
         f"'Content-Length too long' the body is over its limit ({LIMITS})"

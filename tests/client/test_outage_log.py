@@ -3,13 +3,13 @@
 import logging
 
 from otel_kfs.client import outage_log
-from otel_kfs.client.outage_log import Outages
+from otel_kfs.client.outage_log import OutageLog
 
 
 def test_what_is_met_again_and_again_is_said_once_and_after_a_minute_without_again(caplog, monkeypatch):
     now = 0.0
     monkeypatch.setattr(outage_log.time, "monotonic", lambda: now)
-    found = Outages(logging.getLogger("a test"), "no broker reached at b:1")
+    found = OutageLog(logging.getLogger("a test"), "no broker reached at b:1")
     # Every ten seconds for an hour, and then, after two minutes of quiet, once more.
     for moment in [*range(0, 3600, 10), 3720]:
         now = float(moment)

@@ -12,7 +12,7 @@ from support import JPG, HttpServer
 from otel_kfs import HttpSender
 from otel_kfs.client.encodings import named
 from otel_kfs.demo.processes import free_port
-from otel_kfs.errors import ConfigError, InputError, SendError, TooLarge
+from otel_kfs.errors import ConfigError, InputError, PayloadTooLargeError, SendError
 
 PAYLOAD = b'{"instances":[{"image_bytes":{"b64":"' + base64.b64encode(JPG) + b'"}}]}'
 
@@ -356,7 +356,7 @@ def test_a_record_of_13_9_mb_passes(kafka_sender, topic):
 
 @pytest.mark.kafka
 def test_a_record_over_the_producer_s_limit_names_the_setting(kafka_sender, topic):
-    with pytest.raises(TooLarge) as raised:
+    with pytest.raises(PayloadTooLargeError) as raised:
         kafka_sender(topic, config={"message.max.bytes": 2_000_000}).send(JPG + bytes(2_000_000))
     assert str(raised.value) == (
         "a record of 2.7 MB is over this producer's message.max.bytes (2000000): "

@@ -17,7 +17,7 @@ from support import CAT, PHOTO, read_traces, start, wait_until
 from otel_kfs import GrpcSender, HttpSender, KafkaSender
 from otel_kfs.client.encodings.resizing import resized
 from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
-from otel_kfs.errors import SendError, TooLarge
+from otel_kfs.errors import PayloadTooLargeError, SendError
 
 pytestmark = pytest.mark.model
 
@@ -174,7 +174,7 @@ def test_grpc_s_broken_jpg_is_the_client_s_mistake(kserve_alone, fast):
 
 
 def test_grpc_s_limit_is_named(kserve_alone, fast, big_pictures):
-    with pytest.raises(TooLarge, match=r"refused a message of 10\.2 MB: raise the server's limit"):
+    with pytest.raises(PayloadTooLargeError, match=r"refused a message of 10\.2 MB: raise the server's limit"):
         GrpcSender(fast.grpc, "mobilenet").send(big_pictures[-1])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support import JPG
 
-from otel_kfs.experiment.config import Plan
+from otel_kfs.experiment.config import ExperimentConfig
 from otel_kfs.experiment.config_file import load
 
 OWN = '[servers]\nurl = "http://127.0.0.1:1"\nmodel = "mobilenet"\n'
@@ -25,7 +25,7 @@ def written(text: str, folder: Path | None = None) -> Path:
     return file
 
 
-def plan(text: str, folder: Path | None = None) -> Plan:
+def plan(text: str, folder: Path | None = None) -> ExperimentConfig:
     """The plan of a file with this text."""
     return load(written(text, folder))
 

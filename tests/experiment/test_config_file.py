@@ -7,7 +7,7 @@ import pytest
 from experiment_support import EMBEDDED, KSERVE, OWN, plan, written
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.config import Arrivals, OwnServers, Plan, PlannedCell, Servers
+from otel_kfs.experiment.config import Arrivals, ExperimentConfig, OwnServers, PlannedCell, Servers
 from otel_kfs.experiment.config_file import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "experiments"
@@ -44,7 +44,7 @@ def test_a_plan_has_all_that_its_file_says(tmp_path):
     own = OwnServers(
         url="http://here", model="m", bootstrap_servers="k:1", producer_config=str(tmp_path / "p.properties")
     )
-    assert found == Plan(
+    assert found == ExperimentConfig(
         file=tmp_path / "experiment.toml",
         document=found.document,
         cells=(cell,),

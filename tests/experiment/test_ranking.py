@@ -12,7 +12,7 @@ from traces_builder import MS, at, journey
 from otel_kfs.analysis.critical_path import Segment
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment import ranking
-from otel_kfs.experiment.trial_log import Done
+from otel_kfs.experiment.trial_log import TrialResult
 from otel_kfs.report.rows import Column
 
 pytestmark = pytest.mark.analysis
@@ -215,7 +215,7 @@ def test_in_an_open_loop_cells_are_ranked_at_each_rate_and_every_rate_has_a_row(
         (2, ["json 2/s", "raw 2/s"]),
     ]
     stages = [
-        Done(0, "http", cell.label, chosen.images[0], 20, start=at(0), seconds=20.0, unsent=cell.rate == 2)
+        TrialResult(0, "http", cell.label, chosen.images[0], 20, start=at(0), seconds=20.0, unsent=cell.rate == 2)
         for cell in chosen.cells
     ]
     loads = ranking.loads(cells, chosen, stages)

@@ -9,7 +9,7 @@ from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment.arrivals import due
 from otel_kfs.experiment.config import Arrivals, PlannedCell
 from otel_kfs.experiment.saturation import Load, knee, load
-from otel_kfs.experiment.trial_log import Done
+from otel_kfs.experiment.trial_log import TrialResult
 
 SECOND = 1_000_000_000
 
@@ -25,7 +25,7 @@ def served(rate, capacity, *, pattern="constant", duration=20.0, start=0.0):
 
 
 def stage(start=0.0, duration=20.0, **more):
-    return Done(0, "http", "json", "a.jpg", 0, start=EPOCH + round(start * SECOND), seconds=duration, **more)
+    return TrialResult(0, "http", "json", "a.jpg", 0, start=EPOCH + round(start * SECOND), seconds=duration, **more)
 
 
 def loaded(rate, journeys, *stages):

@@ -10,7 +10,7 @@ from support import HttpServer, read_traces
 
 from otel_kfs.errors import ConfigError
 from otel_kfs.experiment.runner import run
-from otel_kfs.experiment.trial_log import Journal
+from otel_kfs.experiment.trial_log import TrialLog
 
 pytestmark = pytest.mark.kafka
 
@@ -75,6 +75,6 @@ def test_a_password_in_a_url_reaches_the_model_and_no_command_line_and_no_file_o
     assert Path("run/journal.ndjson") in files
     assert not [path for path in files if b"s3cret-pw" in path.read_bytes()]
     # Whether the file was changed is known all the same.
-    assert len(Journal(Path("run"), plan(toml)).turns) == 2
+    assert len(TrialLog(Path("run"), plan(toml)).turns) == 2
     with pytest.raises(ConfigError, match="changed since the run in run began"):
-        Journal(Path("run"), plan(toml.replace("s3cret", "other")))
+        TrialLog(Path("run"), plan(toml.replace("s3cret", "other")))

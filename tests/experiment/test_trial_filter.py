@@ -5,11 +5,11 @@ from traces_builder import EPOCH, MS, at, journey
 from otel_kfs.analysis.critical_path import Segment
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment.trial_filter import of_turns
-from otel_kfs.experiment.trial_log import Done
+from otel_kfs.experiment.trial_log import TrialResult
 
 
 def turn(start, seconds, block=0):
-    return Done(block, "http", "json", "a.jpg", 1, start=at(start), seconds=seconds)
+    return TrialResult(block, "http", "json", "a.jpg", 1, start=at(start), seconds=seconds)
 
 
 def image(start, encode=0, **more):

@@ -11,10 +11,10 @@ import pytest
 from faults_bridge_support import bodies, bridges, committed, produce, wait_for_lines
 from support import HttpServer, new_topic, read_traces, run_python, start, wait_until
 
-from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.critical_path import critical_paths
 from otel_kfs.demo.processes import free_port
 from otel_kfs.traces import query
-from otel_kfs.traces.span import Forest
+from otel_kfs.traces.span import SpanGraph
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka]
 
@@ -114,7 +114,7 @@ def test_the_tables_count_records_that_were_delivered_again_neither_as_lost_nor_
         if span.name == f"process {topic}"
     ]
     assert sum(attempt > 1 for attempt in attempts) == len(again) > 0
-    found, account = journeys(Forest(query.spans(str(tmp_path / "traces"))))
+    found, account = critical_paths(SpanGraph(query.spans(str(tmp_path / "traces"))))
     traces = Counter(journey.trace_id for journey in found)
     assert set(traces.values()) == {1}
     assert account.measured + account.left_out.total() == RECORDS

@@ -94,7 +94,7 @@ def test_the_default_propagator_is_short_cut_where_it_is_guarded_too(monkeypatch
 
 def test_before_a_provider_is_set_nothing_is_recorded_and_the_first_one_is_found(monkeypatch):
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
-    waiting = client_telemetry.Telemetry()
+    waiting = client_telemetry.ClientTelemetry()
     assert waiting.root() == (None, waiting.start_span)
     assert not waiting.start_span("a", Context(), trace.SpanKind.PRODUCER, {}).is_recording()
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False))
@@ -120,7 +120,7 @@ def test_a_tracer_that_is_not_the_sdk_s_own_is_asked(monkeypatch):
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     monkeypatch.setattr(provider, "get_tracer", lambda *_, **__: Wrapper(tracer))
     tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("x")
-    ours = client_telemetry.Telemetry(provider)
+    ours = client_telemetry.ClientTelemetry(provider)
     assert ours.root() == ours.child(INVALID_SPAN_CONTEXT) == (None, ours.start_span)
     assert ours.start_root == ours.start_span
 
@@ -130,7 +130,7 @@ def test_where_nothing_can_be_foreseen_the_tracer_is_asked_and_that_is_logged(mo
         raise AttributeError("no sampler in this version")
 
     monkeypatch.setattr(client_telemetry, "Foresight", fail)
-    ours = client_telemetry.Telemetry(TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False))
+    ours = client_telemetry.ClientTelemetry(TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False))
     assert ours.root() == (None, ours.start_span)
     assert [record.getMessage().split(";")[0] for record in caplog.records] == ["telemetry failed (Kafka's sampling)"]
 

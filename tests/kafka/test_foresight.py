@@ -34,7 +34,7 @@ from opentelemetry.trace import (
 
 from otel_kfs import __version__
 from otel_kfs.kafka import Producer, client_telemetry, headers, process
-from otel_kfs.kafka.send_span import SendClient
+from otel_kfs.kafka.send_span import ProducerTelemetry
 
 pytestmark = pytest.mark.kafka
 
@@ -147,7 +147,10 @@ def start(start_span, parent):
 @pytest.mark.parametrize("ids", [Seeded, NotRandom])
 @pytest.mark.parametrize("sampler", [*FORESEEN, *ASKED, *HALF_FORESEEN], ids=described)
 def test_each_span_is_kept_or_dropped_as_the_sdk_does(sampler, ids):
-    now, tracer = client_telemetry.Telemetry(provider_with(sampler, ids)), provider_with(sampler, ids).get_tracer("x")
+    now, tracer = (
+        client_telemetry.ClientTelemetry(provider_with(sampler, ids)),
+        provider_with(sampler, ids).get_tracer("x"),
+    )
     for seed in range(20):
         for parent in PARENTS:
             # The same ids for both, whatever one of them has left undone before.
@@ -162,7 +165,7 @@ def test_each_span_is_kept_or_dropped_as_the_sdk_does(sampler, ids):
 
 @pytest.mark.parametrize("parent", [parent for parent in PARENTS if parent.is_valid])
 def test_a_dropped_child_propagates_its_parent_s_ids(parent):
-    dropped, _ = client_telemetry.Telemetry(provider_with(ALWAYS_OFF)).child(parent)
+    dropped, _ = client_telemetry.ClientTelemetry(provider_with(ALWAYS_OFF)).child(parent)
     assert dropped[:2] == (parent.trace_id, parent.span_id)
 
 
@@ -171,7 +174,10 @@ def test_a_dropped_child_propagates_its_parent_s_ids(parent):
     "sampler", [sampler for sampler in FORESEEN if sampler.get_description() != "AlwaysOnSampler"], ids=described
 )
 def test_roots_are_kept_or_dropped_as_the_sdk_does_one_after_the_other(sampler, ids):
-    now, tracer = client_telemetry.Telemetry(provider_with(sampler, ids)), provider_with(sampler, ids).get_tracer("x")
+    now, tracer = (
+        client_telemetry.ClientTelemetry(provider_with(sampler, ids)),
+        provider_with(sampler, ids).get_tracer("x"),
+    )
     for _ in range(2000):
         ours, _ = as_ours(now, INVALID_SPAN_CONTEXT)
         assert contents(ours) == contents(start(tracer.start_span, INVALID_SPAN_CONTEXT))
@@ -179,7 +185,7 @@ def test_roots_are_kept_or_dropped_as_the_sdk_does_one_after_the_other(sampler, 
 
 @pytest.mark.parametrize("sampler", FORESEEN, ids=described)
 def test_what_starts_any_root_is_there_where_all_roots_are_alike(sampler):
-    now = client_telemetry.Telemetry(provider_with(sampler))
+    now = client_telemetry.ClientTelemetry(provider_with(sampler))
     alike = {described(s) for s in (ALWAYS_ON, DEFAULT_ON, TraceIdRatioBased(1), ParentBasedTraceIdRatio(1))}
     alike |= {described(s) for s in FORESEEN if s.get_description().startswith("ParentBased{root:AlwaysOnSampler")}
     assert (now.start_root is not None) == (described(sampler) in alike)
@@ -191,7 +197,7 @@ def test_what_starts_any_root_is_there_where_all_roots_are_alike(sampler):
 @pytest.mark.parametrize("rate", [0.02, 0.3, 0.75])
 def test_as_many_roots_are_kept_as_the_ratio_says(kind, rate):
     count = 20_000
-    now = client_telemetry.Telemetry(provider_with(kind(rate)))
+    now = client_telemetry.ClientTelemetry(provider_with(kind(rate)))
     kept = sum(now.root()[0] is None for _ in range(count))
     assert abs(kept - rate * count) < 4 * (count * rate * (1 - rate)) ** 0.5
 
@@ -204,13 +210,13 @@ def test_the_bound_of_a_ratio_is_the_sdk_s_to_the_last_bit(low_bits):
         def generate_trace_id(self):
             return (7 << 64) + sampler.bound + low_bits
 
-    ours, _ = as_ours(client_telemetry.Telemetry(provider_with(sampler, AtTheBound)), INVALID_SPAN_CONTEXT)
+    ours, _ = as_ours(client_telemetry.ClientTelemetry(provider_with(sampler, AtTheBound)), INVALID_SPAN_CONTEXT)
     assert ours.is_recording() is (low_bits == -1)
     assert ours.is_recording() is provider_with(sampler, AtTheBound).get_tracer("x").start_span("x").is_recording()
 
 
 def test_each_thread_s_root_has_the_id_that_this_thread_has_drawn():
-    now = client_telemetry.Telemetry(provider_with(TraceIdRatioBased(0.9), RandomIdGenerator))
+    now = client_telemetry.ClientTelemetry(provider_with(TraceIdRatioBased(0.9), RandomIdGenerator))
     both_have_drawn = threading.Barrier(2)
     found = []
 
@@ -232,7 +238,7 @@ def test_each_thread_s_root_has_the_id_that_this_thread_has_drawn():
 @pytest.mark.parametrize("sampler", [ALWAYS_ON, TraceIdRatioBased(1 - 1e-9)], ids=described)
 def test_what_changes_in_the_tracer_changes_in_its_twin(sampler):
     provider = provider_with(sampler)
-    now = client_telemetry.Telemetry(provider)
+    now = client_telemetry.ClientTelemetry(provider)
     provider._update_resource(Resource({"process.pid": "the child's"}))  # as after a fork
     ours, unasked = as_ours(now, INVALID_SPAN_CONTEXT)
     assert (unasked, ours.resource.attributes["process.pid"]) == (True, "the child's")
@@ -240,7 +246,7 @@ def test_what_changes_in_the_tracer_changes_in_its_twin(sampler):
 
 def test_the_tracer_that_the_provider_shares_keeps_its_own_ids_and_sampler():
     provider = provider_with(TraceIdRatioBased(0.5))
-    as_ours(client_telemetry.Telemetry(provider), INVALID_SPAN_CONTEXT)
+    as_ours(client_telemetry.ClientTelemetry(provider), INVALID_SPAN_CONTEXT)
     tracer = provider.get_tracer(client_telemetry.SCOPE, __version__, client_telemetry.SCHEMA_URL)
     assert (tracer.id_generator, tracer.sampler) == (provider.id_generator, provider.sampler)
 
@@ -351,12 +357,12 @@ def test_a_dropped_poll_makes_no_span_and_is_counted(use, broker, open_consumer,
 
 
 def test_roots_that_are_all_dropped_have_new_ids_each_unless_another_generator_draws_them():
-    flags = client_telemetry.Telemetry(provider_with(ALWAYS_OFF, RandomIdGenerator)).dropped_roots
+    flags = client_telemetry.ClientTelemetry(provider_with(ALWAYS_OFF, RandomIdGenerator)).dropped_roots
     written = [headers.inject_dropped_root(flags) for _ in range(100)]
     found = [headers.extract_span(one)[1].get_span_context() for one in written]
     assert all(one.is_valid and one.trace_flags == flags and not one.trace_flags.sampled for one in found)
     assert len({one.trace_id for one in found}) == len({one.span_id for one in found}) == 100
-    assert [client_telemetry.Telemetry(provider_with(*of)).dropped_roots for of in OTHERS] == [None] * len(OTHERS)
+    assert [client_telemetry.ClientTelemetry(provider_with(*of)).dropped_roots for of in OTHERS] == [None] * len(OTHERS)
 
 
 OTHERS = [(ALWAYS_OFF, Seeded), (ALWAYS_ON, RandomIdGenerator), (TraceIdRatioBased(0.5), RandomIdGenerator)]
@@ -365,5 +371,5 @@ OTHERS = [(ALWAYS_OFF, Seeded), (ALWAYS_ON, RandomIdGenerator), (TraceIdRatioBas
 @pytest.mark.parametrize("own", [None, {}, [], {"mine": "1"}])
 def test_roots_that_are_all_dropped_propagate_whatever_headers_there_are(use, own):
     use(sampler=ALWAYS_OFF)
-    report, written = SendClient({}).start("t", b"1", None, own, print)
+    report, written = ProducerTelemetry({}).start("t", b"1", None, own, print)
     assert (report, [key for key, _ in written]) == (print, [*(own or ()), "traceparent"])

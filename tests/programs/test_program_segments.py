@@ -6,8 +6,8 @@ import pytest
 from traces_builder import HTTP, KAFKA, segments, spans
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import journeys
-from otel_kfs.traces.span import Forest
+from otel_kfs.analysis.critical_path import critical_paths
+from otel_kfs.traces.span import SpanGraph
 
 CURL = HTTP.replace(
     "encode                        INTERNAL   10  110", "start program                 INTERNAL    0  130"
@@ -28,7 +28,7 @@ def of_program(drawing):
 
 def way(drawn):
     """The one journey's segments up to the transformer's work."""
-    (journey,), account = journeys(Forest(drawn))
+    (journey,), account = critical_paths(SpanGraph(drawn))
     assert account.left_out == {}
     assert sum(segment.length for segment in journey.segments) == journey.stamps[3] - journey.stamps[0]
     return journey.segments
@@ -78,11 +78,11 @@ def test_a_request_before_its_trace_is_left_out_still():
     drawn = [
         replace(span, start=span.start - 151 * 1_000_000) if span.span_id == "a4" else span for span in of_program(CURL)
     ]
-    found, account = journeys(Forest(drawn))
+    found, account = critical_paths(SpanGraph(drawn))
     assert (found, dict(account.left_out)) == ([], {"`receive` is out of order": 1})
 
 
 def test_a_sender_of_ours_is_not_given_that_leave():
     drawn = [replace(span, start=span.start - 30 * 1_000_000) if span.span_id == "a4" else span for span in spans(HTTP)]
-    found, account = journeys(Forest(drawn))
+    found, account = critical_paths(SpanGraph(drawn))
     assert (found, dict(account.left_out)) == ([], {"`receive` is out of order": 1})

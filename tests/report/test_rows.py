@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces_builder import MS, at, journey, journey_of
 
-from otel_kfs.analysis.critical_path import Account
-from otel_kfs.analysis.measurement import Way, measured
+from otel_kfs.analysis.critical_path import Coverage
+from otel_kfs.analysis.measurement import Labels, measured
 from otel_kfs.analysis.statistics import Interval
 from otel_kfs.report import render, rows
 from otel_kfs.report.rows import Bounded, Column, Table
@@ -157,7 +157,7 @@ def test_a_note_says_where_two_clocks_are_in_a_segment():
 
 def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
     drawn = cells([journey_of("client 10, transformer request 5!")])
-    (table,) = rows.statistics_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
+    (table,) = rows.statistics_tables(drawn, {(Labels("http"), "1.1MB", "transformer request"): 2 * MS})
     assert table.notes[-1] == (
         "\u00b1: what the clocks of two hosts leave open; all lengths of that segment and size, so its other figures, "
         "too, are off by so much at most, all one way"
@@ -166,7 +166,7 @@ def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
 
 def test_a_known_doubt_about_clocks_stands_beside_the_figure():
     drawn = cells([journey_of("client 10, transformer request 5!")])
-    (table,) = rows.segment_tables(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
+    (table,) = rows.segment_tables(drawn, {(Labels("http"), "1.1MB", "transformer request"): 2 * MS})
     assert (table.rows[1], table.notes) == (
         ("transformer request", Bounded(5 * MS, 2 * MS), 5 * MS),
         (FEW, rows.BOUND),
@@ -186,7 +186,7 @@ def test_records_of_segments_end_with_the_whole():
 
 def test_a_segment_between_two_hosts_has_its_bound_in_its_record():
     drawn = cells([journey_of("transformer request 5!")])
-    records = rows.segment_records(drawn, {(Way("http"), "1.1MB", "transformer request"): 2 * MS})
+    records = rows.segment_records(drawn, {(Labels("http"), "1.1MB", "transformer request"): 2 * MS})
     assert [record["clock_bound_ns"] for record in records] == [2 * MS, None]
 
 
@@ -246,14 +246,14 @@ def test_without_scipy_one_note_says_how_to_get_intervals(monkeypatch):
 
 
 def test_the_account_says_everything_in_one_line():
-    account = Account(measured=8, left_out=Counter({"warm-up": 4, "no server span": 1}), retried=2, redelivered=1)
-    assert rows.account_line(account) == (
+    account = Coverage(measured=8, left_out=Counter({"warm-up": 4, "no server span": 1}), retried=2, redelivered=1)
+    assert rows.coverage_line(account) == (
         "8 images measured; 1 left out: no server span; 4 left out: warm-up; 2 with retries; 1 redelivered"
     )
 
 
 def test_the_account_says_nothing_of_what_did_not_happen():
-    assert rows.account_line(Account(measured=8)) == "8 images measured"
+    assert rows.coverage_line(Coverage(measured=8)) == "8 images measured"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces_builder import MS, at, journey, segments
 
-from otel_kfs.analysis.measurement import Way, measured
+from otel_kfs.analysis.measurement import Labels, measured
 from otel_kfs.report.terminal_bars import Bar, Chart, charts, run_lengths
 
 MB = 1_000_000
@@ -59,7 +59,7 @@ def test_what_is_negative_by_two_clocks_is_not_drawn_and_said_so():
 
 def test_what_two_clocks_leave_open_stands_below():
     found = measured([drawn("client 30, transformer request 10!"), drawn("transformer request 9!", image_size=3 * MB)])
-    bounds = {(Way("http"), size, name): bound for name, size, bound in (
+    bounds = {(Labels("http"), size, name): bound for name, size, bound in (
         ("transformer request", "1.1MB", 1_200_001), ("transformer request", "3.0MB", 300_000),
         ("4-1", "1.1MB", MS), ("4-1", "3.0MB", MS),
     )}  # fmt: skip

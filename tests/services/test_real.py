@@ -19,7 +19,7 @@ from support import wait_until
 
 from otel_kfs import semconv
 from otel_kfs.traces import query
-from otel_kfs.traces.span import Forest, Kind, Span
+from otel_kfs.traces.span import Kind, Span, SpanGraph
 from otel_kfs.traces.store import Window
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "services"))
@@ -133,7 +133,7 @@ def test_jaegers_older_api_gives_the_same_spans_to_two_microseconds(run: Run, st
 
 def test_an_images_trace_is_one_tree_over_all_services(run: Run, store: str):
     wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
-    forest = Forest(query.spans(store))
+    forest = SpanGraph(query.spans(store))
     roots = [span for span in forest if span.name == "send image"]
     assert Counter(span.trace_id for span in roots) == Counter({span.trace_id for span in roots})
     for root in roots:
@@ -174,7 +174,7 @@ def without_v3(url: str) -> Iterator[str]:
         server.shutdown()
 
 
-def descendants(forest: Forest, span: Span) -> list[Span]:
+def descendants(forest: SpanGraph, span: Span) -> list[Span]:
     found: list[Span] = []
     for child in forest.children(span):
         found += [child, *descendants(forest, child)]

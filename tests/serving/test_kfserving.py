@@ -4,7 +4,7 @@ import pytest
 from contract import EXPORT, INSTRUMENTED, Contract, running
 
 from otel_kfs.client.model_client import ModelClient, predict_url
-from otel_kfs.errors import TooLarge
+from otel_kfs.errors import PayloadTooLargeError
 
 pytestmark = pytest.mark.kfserving
 
@@ -83,6 +83,6 @@ class TestKFServing(Contract):
 
     def test_a_body_over_max_buffer_size_is_too_large_and_the_setting_is_named(self, servers):
         client = ModelClient(predict_url(f"http://127.0.0.1:{servers.plain.port}", "sync"))
-        with pytest.raises(TooLarge, match="--max_buffer_size") as raised:
+        with pytest.raises(PayloadTooLargeError, match="--max_buffer_size") as raised:
             client.post(b" " * 20_000_000)
         assert "20.0 MB" in str(raised.value)

@@ -14,10 +14,10 @@ from contract import Server, is_ready
 from support import CLIENT, JPG, SERVER, read_traces, wait_until
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.critical_path import critical_paths
 from otel_kfs.demo.processes import Processes, python
 from otel_kfs.traces import query
-from otel_kfs.traces.span import Forest
+from otel_kfs.traces.span import SpanGraph
 
 PROXY = """
 import http.client, http.server, sys
@@ -164,7 +164,7 @@ def test_the_steps_are_those_without_proxies(spans):
 
 
 def test_the_segments_pass_the_proxies(mesh, spans):
-    found, account = journeys(Forest(query.spans(str(mesh.folder / "traces"))))
+    found, account = critical_paths(SpanGraph(query.spans(str(mesh.folder / "traces"))))
     assert (account.measured, account.left_out) == (1, {})
     (journey,) = found
     parts = [segment.name for segment in journey.segments]

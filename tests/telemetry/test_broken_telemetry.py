@@ -121,7 +121,7 @@ def test_a_store_s_own_answer_is_what_the_sender_hears(broken, server, caplog, m
 def test_an_image_is_sent_through_kafka(broken, broker, topic, caplog):
     from otel_kfs.kafka import client_telemetry
 
-    before = client_telemetry.use(client_telemetry.Telemetry())
+    before = client_telemetry.use(client_telemetry.ClientTelemetry())
     try:
         sender = otel_kfs.KafkaSender(broker, topic)
         assert [sender.send(JPG) for _ in range(3)] == [(topic, 0, offset) for offset in range(3)]

@@ -13,7 +13,7 @@ import mutations
 from click.testing import CliRunner
 
 from otel_kfs import cli
-from otel_kfs.traces.stores.store_client import Answer, Http
+from otel_kfs.traces.stores.store_client import Answer, StoreClient
 
 SKETCHES = find_spec("ddsketch") is not None
 FORMATS = ("text", "md", "csv", "json")
@@ -44,7 +44,7 @@ def try_one(random: Random, folder: Path) -> str:
 def answers(random: Random) -> Any:
     """A store that answers with recorded bodies, changed; nothing is sent."""
 
-    def get(self: Http, path: str, *_: Any) -> Answer:
+    def get(self: StoreClient, path: str, *_: Any) -> Answer:
         kind = "tempo" if "/search" in path or "/v2/" in path else "jaeger-v3" if "/v3/" in path else "jaeger-older"
         choice = [body for body in DOCUMENTS[kind] if ("traces" in body) == ("/search" in path)] or DOCUMENTS[kind]
         body = random.choice(choice)
@@ -57,7 +57,7 @@ def answers(random: Random) -> Any:
         content_type = "application/protobuf" if random.random() < 0.2 else "application/json"
         return Answer(status, content_type, content)
 
-    with mock.patch.object(Http, "_get", get):
+    with mock.patch.object(StoreClient, "_get", get):
         yield
 
 

@@ -11,9 +11,9 @@ from traces_builder import spans_in
 
 from otel_kfs.traces import filters, query
 from otel_kfs.traces.batch import batched
-from otel_kfs.traces.filters import OfRun, Waiting
+from otel_kfs.traces.filters import RunFilter, WaitForImages
 from otel_kfs.traces.span import Kind, Span
-from otel_kfs.traces.store import Progress
+from otel_kfs.traces.store import ReadProgress
 
 
 def span(trace, number, name="x", kind=Kind.INTERNAL, links=(), **attributes):
@@ -81,20 +81,20 @@ def ids(spans):
 @pytest.mark.parametrize(("run", "expected"), [("one", [11, 12, 41]), ("two", [31, 32, 21, 22]), ("three", [])])
 def test_a_run_s_images_are_kept_with_the_traces_that_link_to_them(keep, run, expected):
     store = Memory(SPANS)
-    assert ids(OfRun(store, run, keep=keep).spans()) == expected
+    assert ids(RunFilter(store, run, keep=keep).spans()) == expected
     assert (store.read, store.parts_read) == (1, [0, 0] if keep else [1, 1])
 
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_parts_of_a_run_give_what_the_whole_gives(keep):
     store = Memory(SPANS)
-    parts = pickle.loads(pickle.dumps(OfRun(store, "two", keep=keep).parts()))
+    parts = pickle.loads(pickle.dumps(RunFilter(store, "two", keep=keep).parts()))
     assert ids(spans_in(parts)) == [31, 32, 21, 22]
     assert store.read == 0  # no span is made an object
 
 
 def test_traces_and_links_are_the_store_s():
-    store = OfRun(Memory(SPANS), "one", keep=True)
+    store = RunFilter(Memory(SPANS), "one", keep=True)
     assert (ids(store.traces(["e" * 32])), store.link("e")) == ([51], "http://h/e")
 
 
@@ -111,7 +111,7 @@ def test_a_store_is_asked_until_the_images_are_there_and_no_more_spans_come():
     late = [image(1), image(2), span("2", 9)]
     store = Memory([], [image(1)], [image(1), image(2)], late, late)
     said = []
-    waiting = Waiting(store, 2, timedelta(seconds=60), Progress(said.append))
+    waiting = WaitForImages(store, 2, timedelta(seconds=60), ReadProgress(said.append))
     assert ids(spans_in(waiting.parts())) == [1, 2, 9]
     assert (store.read, store.parts_read) == (0, [5, 5])
     assert [line.split(",")[0] for line in said] == [
@@ -122,30 +122,30 @@ def test_a_store_is_asked_until_the_images_are_there_and_no_more_spans_come():
 def test_warm_ups_are_not_among_the_expected():
     both = [image(1, warmup=True), image(2)]
     store = Memory([image(1, warmup=True)], both, both)
-    assert ids(spans_in(Waiting(store, 1, timedelta(seconds=60), Progress()).parts())) == [1, 2]
+    assert ids(spans_in(WaitForImages(store, 1, timedelta(seconds=60), ReadProgress()).parts())) == [1, 2]
     assert store.parts_read == [3, 3]
 
 
 def test_all_spans_are_asked_for_when_the_images_are_there():
     store = Memory([], [image(1)], [image(1)])
-    assert ids(Waiting(store, 1, timedelta(seconds=60), Progress()).spans()) == [1]
+    assert ids(WaitForImages(store, 1, timedelta(seconds=60), ReadProgress()).spans()) == [1]
     assert (store.read, store.parts_read) == (1, [3, 3])
 
 
 def test_a_span_that_comes_twice_is_one_of_the_expected_once():
     twice = Memory([image(1), image(1)], [image(1), image(1), image(2)])
-    assert ids(spans_in(Waiting(twice, 2, timedelta(seconds=60), Progress()).parts())) == [1, 1, 2]
+    assert ids(spans_in(WaitForImages(twice, 2, timedelta(seconds=60), ReadProgress()).parts())) == [1, 1, 2]
     assert twice.parts_read == [3, 3]
 
 
 def test_a_store_that_never_has_them_is_read_as_it_is_when_the_time_is_over():
     store = Memory([image(1)])
-    assert ids(spans_in(Waiting(store, 2, timedelta(milliseconds=20), Progress()).parts())) == [1]
+    assert ids(spans_in(WaitForImages(store, 2, timedelta(milliseconds=20), ReadProgress()).parts())) == [1]
     assert store.parts_read[0] > 1
 
 
 def test_a_query_puts_them_together(tmp_path):
     store = query.open_store("jaeger:http://127.0.0.1:1?run=one&expect=2&wait=5s")
-    assert (type(store), type(store._store)) == (Waiting, OfRun)
+    assert (type(store), type(store._store)) == (WaitForImages, RunFilter)
     (part,) = store.parts()
     assert part == store._there

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_kfs.traces import query
-from otel_kfs.traces.stores.store_client import Http
+from otel_kfs.traces.stores.store_client import StoreClient
 
 FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
@@ -45,7 +45,7 @@ json_values = st.recursive(
 def test_any_json_as_an_answer_gives_tables_or_one_line(document, scheme):
     with pytest.MonkeyPatch.context() as patch:
         answer = hostile.Answer(200, "application/json", json.dumps(document).encode())
-        patch.setattr(Http, "_get", lambda *_: answer)
+        patch.setattr(StoreClient, "_get", lambda *_: answer)
         assert hostile.tables(f"{scheme}:http://127.0.0.1:1", Random(0)) in {"tables", "refused"}
 
 

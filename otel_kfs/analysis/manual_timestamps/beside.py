@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from otel_kfs import semconv
 from otel_kfs.analysis.manual_timestamps.stamp_tables import Block, megabytes, words_of
-from otel_kfs.analysis.measurement import Cell
+from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.errors import InputError
 from otel_kfs.report.rows import Column, Table, bounded, stamp_notes
@@ -18,10 +18,10 @@ _TRANSPORT_WORDS = {
 _SAME_SIZE = 0.07  # two sizes that differ by no more are one: labels are rounded, and MB may be 2^20 bytes
 
 
-def beside(found: Sequence[Block], cells: Sequence[Cell], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+def beside(found: Sequence[Block], cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Table]:
     """For each block of four stamps a table of what its stamps say, beside the median image of the same size in traces.
 
-    The cells, and how far what lies between two hosts may be off in them, are those of `between_hosts.by_one_clock`.
+    The cells, and how far what lies between two hosts may be off in them, are those of `skew_correction.correct_skew`.
 
     Raises:
         InputError: no block has four stamps.
@@ -32,7 +32,7 @@ def beside(found: Sequence[Block], cells: Sequence[Cell], bounds: Bounds = NO_BO
     return [_beside(block, cells, bounds) for block in four]
 
 
-def _beside(block: Block, cells: Sequence[Cell], bounds: Bounds) -> Table:
+def _beside(block: Block, cells: Sequence[Series], bounds: Bounds) -> Table:
     transport = _transport(block, cells)
     of_way = [cell for cell in cells if transport in {None, cell.way.transport}]
     of_rows = _of_sizes(block, of_way)
@@ -70,7 +70,7 @@ def _beside(block: Block, cells: Sequence[Cell], bounds: Bounds) -> Table:
     return Table(f"{block.section or 'Stamps'}: seconds, by hand and traced", tuple(columns), tuple(rows), tuple(notes))
 
 
-def _transport(block: Block, cells: Sequence[Cell]) -> str | None:
+def _transport(block: Block, cells: Sequence[Series]) -> str | None:
     said = words_of(block.section)
     for transport, words in _TRANSPORT_WORDS.items():
         if any(word in said for word in words):
@@ -79,7 +79,7 @@ def _transport(block: Block, cells: Sequence[Cell]) -> str | None:
     return there.pop() if len(there) == 1 else None
 
 
-def _of_sizes(block: Block, cells: Sequence[Cell]) -> list[Cell | None]:
+def _of_sizes(block: Block, cells: Sequence[Series]) -> list[Series | None]:
     """For each row the cell of its size: by the images' sizes or by their payloads', whichever fits more rows.
 
     What is left is matched by the other: labels of either kind occur in one table.

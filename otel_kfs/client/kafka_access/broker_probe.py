@@ -10,7 +10,7 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
-from otel_kfs.client.outage_log import Outages
+from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import SendError
 
 _log = logging.getLogger(__name__)
@@ -22,14 +22,14 @@ _ANSWER_SECONDS = 3.0
 _CALLBACKS = ("error_cb", "stats_cb", "throttle_cb", "on_delivery", "logger", "log_level", "transactional.id")
 
 
-class Reach:
+class BrokerProbe:
     """What one producer knows of its brokers; `heard` is its `error_cb`."""
 
     def __init__(self, servers: str) -> None:
         self.reached = False
         self._servers = servers
         self._reason = ""
-        self._outages = Outages(_log, f"no broker reached at {servers}")
+        self._outages = OutageLog(_log, f"no broker reached at {servers}")
         self._waiting_since: float | None = None
 
     def heard(self, error: KafkaError) -> None:

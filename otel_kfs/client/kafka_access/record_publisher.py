@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 
-from otel_kfs.client.kafka_access.broker_probe import Reach
+from otel_kfs.client.kafka_access.broker_probe import BrokerProbe
 from otel_kfs.client.kafka_access.kafka_settings import producer_config
 from otel_kfs.client.model_client import megabytes
-from otel_kfs.errors import SendError, TooLarge
+from otel_kfs.errors import PayloadTooLargeError, SendError
 from otel_kfs.kafka.headers import Headers
 from otel_kfs.kafka.producer import Producer
 
@@ -32,14 +32,14 @@ class Delivered(NamedTuple):
     offset: int
 
 
-class RecordSender:
+class RecordPublisher:
     """A producer, of which several threads may each send a record at a time."""
 
     def __init__(self, bootstrap_servers: str, timeout: float, config: Mapping[str, Any]) -> None:
         """`timeout` (seconds) bounds one record's delivery; `config` holds further librdkafka settings."""
         self._servers = bootstrap_servers
         self._timeout = timeout
-        self._reach = Reach(bootstrap_servers)
+        self._reach = BrokerProbe(bootstrap_servers)
         settings = {
             "topic.metadata.propagation.max.ms": _UNKNOWN_TOPIC_MILLIS,
             "log_level": _ONLY_EMERGENCIES,
@@ -91,7 +91,7 @@ class RecordSender:
             except BufferError as error:
                 room = int(self._config.get("queue.buffering.max.kbytes", _QUEUE_KBYTES)) * 1024
                 if len(value) > room:
-                    raise TooLarge(
+                    raise PayloadTooLargeError(
                         f"a record of {megabytes(len(value))} does not fit into this producer's queue "
                         f"({room // 1024} kB): raise queue.buffering.max.kbytes in its configuration"
                     ) from error
@@ -107,7 +107,7 @@ class RecordSender:
                     self._reach.check(self._config)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    raise TooLarge(
+                    raise PayloadTooLargeError(
                         f"a record of {megabytes(len(value))} is over this producer's message.max.bytes "
                         f"({self._config['message.max.bytes']}): raise message.max.bytes in its configuration"
                     ) from error
@@ -119,7 +119,7 @@ class RecordSender:
         """What a delivery report's error means to the sender of one image."""
         code = failure.code()
         if code == KafkaError.MSG_SIZE_TOO_LARGE:
-            return TooLarge(
+            return PayloadTooLargeError(
                 f"the broker refused a record of {megabytes(size)}: raise the topic's max.message.bytes or "
                 "the broker's message.max.bytes (and replica.fetch.max.bytes)"
             )

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 from otel_kfs.analysis.measurement import TOTAL
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, axis, milliseconds, tick
-from otel_kfs.report.contents import CellReport, Contents
+from otel_kfs.report.contents import Contents, SeriesReport
 
 WIDTH, _PLOT = 226, 130
 _LEFT, _RIGHT, _LABEL = 34, 10, 15
@@ -33,7 +33,7 @@ def distributions(contents: Contents, segment: str = TOTAL) -> list[Element]:
     return charts
 
 
-def _chart(size: str, segment: str, of_size: Sequence[tuple[CellReport, list[int]]]) -> Element:
+def _chart(size: str, segment: str, of_size: Sequence[tuple[SeriesReport, list[int]]]) -> Element:
     top = 24 + _LABEL * len(of_size)
     bottom = top + _PLOT
     words = "; ".join(
@@ -89,7 +89,7 @@ def _chart(size: str, segment: str, of_size: Sequence[tuple[CellReport, list[int
     return chart
 
 
-def _lengths(cell: CellReport, segment: str) -> list[int]:
+def _lengths(cell: SeriesReport, segment: str) -> list[int]:
     if segment == TOTAL:
         return sorted(cell.cell.totals())
     found = cell.cell.segments.get(segment)

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 from otel_kfs.analysis.size_fit import MEGABYTE, Line
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
-from otel_kfs.report.contents import CellReport, Contents, WayReport
+from otel_kfs.report.contents import Contents, LabelsReport, SeriesReport
 
 WIDTH, HEIGHT = 960, 400
 SMALL, SMALL_HEIGHT = 226, 170
@@ -153,7 +153,7 @@ def _grid(parent: Element, x: Axis, y: Axis, ticks: int, font: float = 11) -> No
         svg.add(parent, "text", tick(value), x=at, y=y.start + 16, font_size=font, text_anchor="middle", class_="muted")
 
 
-def _line(parent: Element, way: WayReport, line: Line, x: Axis, y: Axis, width: float = 1.6) -> None:
+def _line(parent: Element, way: LabelsReport, line: Line, x: Axis, y: Axis, width: float = 1.6) -> None:
     # Drawn from 0 MB, where it meets the fixed cost: dashed there, as no image was that small.
     smallest = min(_megabytes(cell) for cell in way.cells if cell.cell.image_size is not None)
     for start, end, dashes in ((0.0, smallest, "3 3"), (smallest, x.high, "none")):
@@ -170,9 +170,9 @@ def _line(parent: Element, way: WayReport, line: Line, x: Axis, y: Axis, width: 
         )
 
 
-def _apart(labels: list[tuple[float, WayReport, Line]], distance: float) -> list[tuple[float, WayReport, Line]]:
+def _apart(labels: list[tuple[float, LabelsReport, Line]], distance: float) -> list[tuple[float, LabelsReport, Line]]:
     """The labels, from top to bottom, moved down where they would overlap; the lowest stays on the chart."""
-    placed: list[tuple[float, WayReport, Line]] = []
+    placed: list[tuple[float, LabelsReport, Line]] = []
     for at, way, line in sorted(labels, key=lambda label: label[0]):
         low = placed[-1][0] + distance if placed else 12.0
         placed.append((max(at, low), way, line))
@@ -187,5 +187,5 @@ def _thinned(n: int) -> list[int]:
     return sorted({round(number * (n - 1) / (_POINTS - 1)) for number in range(_POINTS)})
 
 
-def _megabytes(cell: CellReport) -> float:
+def _megabytes(cell: SeriesReport) -> float:
     return (cell.cell.image_size or 0) / MEGABYTE

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
-from otel_kfs.report.contents import CellReport, Contents, Row
+from otel_kfs.report.contents import Contents, Row, SeriesReport
 
 WIDTH = 960
 _LEFT, _RIGHT = 84, 150  # pixels beside the bars: sizes, and the figures of 4-1
@@ -52,7 +52,7 @@ def draw(parent: Element, contents: Contents) -> None:
     _legend(parent, contents, bottom + 34)
 
 
-def _bar(parent: Element, cell: CellReport, scale: Axis, y: float) -> None:
+def _bar(parent: Element, cell: SeriesReport, scale: Axis, y: float) -> None:
     middle = y + _BAR / 2 + 4
     svg.add(
         parent, "text", svg.fitted(cell.cell.size, _LEFT - 16), x=_LEFT - 10, y=middle, font_size=12, text_anchor="end"
@@ -108,7 +108,7 @@ def _bar(parent: Element, cell: CellReport, scale: Axis, y: float) -> None:
     )
 
 
-def tip(cell: CellReport, row: Row) -> str:
+def tip(cell: SeriesReport, row: Row) -> str:
     """What a mark says when pointed at."""
     found = row.summary
     tail = f"p95 {milliseconds(found.p95)}" if found.p95 is not None else f"max {milliseconds(found.max)}"
@@ -140,7 +140,7 @@ def _plot_height(contents: Contents) -> float:
     return sum(_HEADING + _STEP * len(way.cells) for way in contents.ways) + 4
 
 
-def _stack(cell: CellReport) -> int:
+def _stack(cell: SeriesReport) -> int:
     return sum(max(0, row.summary.p50) for row in cell.rows)
 
 

@@ -10,7 +10,7 @@ from otel_kfs import semconv
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import Walk
-from otel_kfs.traces.span import Forest, Kind, Span
+from otel_kfs.traces.span import Kind, Span, SpanGraph
 
 WIDTH = 960
 MOST = 150  # spans drawn of one trace
@@ -33,7 +33,7 @@ class SpanRow:
         return _ROW if self.links_to is None else 2 * _ROW
 
 
-def span_rows(forest: Forest, root: Span) -> list[SpanRow]:
+def span_rows(forest: SpanGraph, root: Span) -> list[SpanRow]:
     """The root and all below it, each below its parent, by their starts."""
     found: list[SpanRow] = []
     seen: set[str] = set()

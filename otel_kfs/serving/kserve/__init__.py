@@ -12,7 +12,7 @@ from opentelemetry.trace import TracerProvider
 from otel_kfs.serving.imports import when_imported
 from otel_kfs.serving.kserve import grpc_server, rest_server
 from otel_kfs.serving.model_spans import role_of, trace_steps, untrace_all, use_provider
-from otel_kfs.serving.server_errors import guard_propagator, guarded
+from otel_kfs.serving.server_errors import guard_propagator, never_raises
 from otel_kfs.telemetry import provider as telemetry_provider
 from otel_kfs.telemetry.patches import Patches
 
@@ -44,7 +44,7 @@ class _ForWorkers:
         return _in_worker, (self.role, telemetry_provider.configured)
 
 
-@guarded("a worker process")
+@never_raises("a worker process")
 def _in_worker(role: str | None, configured: tuple[str | None, str | None] | None) -> _ForWorkers:
     """Where a model is unpickled: set the process up as its parent was, and trace the model once a server has it."""
     from kserve.protocol.rest.server import RESTServer
@@ -57,7 +57,7 @@ def _in_worker(role: str | None, configured: tuple[str | None, str | None] | Non
         def create_application(server: Any) -> Any:
             for model in server.dataplane.model_registry.get_models().values():
                 if isinstance(told := vars(model).get(_FOR_WORKERS), _ForWorkers):
-                    guarded("a model")(_trace)(model, told.role)
+                    never_raises("a model")(_trace)(model, told.role)
             return original(server)
 
         _workers.set(RESTServer, "create_application", functools.wraps(original)(create_application))
@@ -80,7 +80,7 @@ class KServeInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         self._wanted = True
         when_imported("kserve", self._begin)
 
-    @guarded("KServe's models")
+    @never_raises("KServe's models")
     def _begin(self) -> None:
         if not self._wanted or _registry.active:
             return
@@ -92,7 +92,7 @@ class KServeInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             _servers.undo()  # what `trace_model` had turned on, for the global provider
         _instrument_servers(self._provider)
 
-        @guarded("a model")
+        @never_raises("a model")
         def trace_inference(model: Any) -> None:
             if isinstance(model, Model):  # others have no steps: those of the OpenAI protocol
                 _trace(model)

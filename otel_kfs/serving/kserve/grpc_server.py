@@ -19,7 +19,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from otel_kfs import semconv
 from otel_kfs.serving.model_spans import Current, received, tracer
-from otel_kfs.serving.server_errors import guard_span, guarded, is_news
+from otel_kfs.serving.server_errors import guard_span, is_news, never_raises
 from otel_kfs.telemetry.patches import Patches
 from otel_kfs.telemetry.provider import report_failure
 
@@ -57,7 +57,7 @@ class _Aio:
         return getattr(self._aio, name)
 
     def server(self, *args: Any, interceptors: Iterable[Any] = (), **kwargs: Any) -> Any:
-        guarded("health calls")(self._leave_out_health)()
+        never_raises("health calls")(self._leave_out_health)()
         return self._aio.server(*args, interceptors=(Interceptor(), *interceptors), **kwargs)
 
     def _leave_out_health(self) -> None:
@@ -137,7 +137,7 @@ class _Call:
         of_this_process = current.get_span_context()
         # Also where another's sampler dropped the call: asked a second time, it might take it.
         if current is not self._outside and of_this_process.is_valid and not of_this_process.is_remote:
-            guarded("another's span")(guard_span)(current)
+            never_raises("another's span")(guard_span)(current)
             return
         try:
             metadata = self._details.invocation_metadata or ()
@@ -156,7 +156,7 @@ class _Call:
             _end(self._span, self._context, error)
 
 
-@guarded("the end of a gRPC call")
+@never_raises("the end of a gRPC call")
 def _end(span: Span, context: _Context, error: BaseException | None) -> None:
     code, details = context.aborted[0].name, context.aborted[1]
     if error is not None and code == "OK":
@@ -202,7 +202,7 @@ def _with_context(headers: Any) -> Any:
         return headers
 
 
-@guarded("the answer of a gRPC call")
+@never_raises("the answer of a gRPC call")
 def _mark_answer(span: Span, error: Any) -> None:
     span.set_attribute(semconv.RPC_RESPONSE_STATUS_CODE, error.code().name)
 

@@ -18,7 +18,7 @@ from opentelemetry.trace import TracerProvider
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import propagation
 from otel_kfs.serving.model_spans import received
-from otel_kfs.serving.server_errors import SafeTracerProvider, guard_span, guarded, record_once
+from otel_kfs.serving.server_errors import SafeTracerProvider, guard_span, never_raises, record_once
 from otel_kfs.telemetry.patches import Patches
 
 Message = MutableMapping[str, Any]
@@ -99,7 +99,7 @@ def _with_event(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
     return functools.wraps(handler)(answer_async if is_async else answer)
 
 
-@guarded("an exception of the server's")
+@never_raises("an exception of the server's")
 def _record(exception: Exception) -> None:
     from fastapi.exceptions import RequestValidationError
 
@@ -173,7 +173,7 @@ def _is_health(scope: MutableMapping[str, Any]) -> bool:
     return scope["type"] == "http" and scope["method"] != "POST" and bool(_NOT_TRACED.fullmatch(scope["path"]))
 
 
-@guarded("the parent of a request")
+@never_raises("the parent of a request")
 def _find_parent(scope: MutableMapping[str, Any]) -> None:
     headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
     promoted, scope["otel_kfs.links"] = propagation.contexts(headers)
@@ -217,7 +217,7 @@ class BodyWatch:
             detach(token)
 
 
-@guarded("the arrival of a request")
+@never_raises("the arrival of a request")
 def _arriving(scope: MutableMapping[str, Any]) -> None:
     guard_span(trace.get_current_span())
     propagation.link(scope.get("otel_kfs.links", ()))

@@ -15,7 +15,7 @@ import orjson
 from otel_kfs import semconv
 from otel_kfs.traces.formats import jaeger_json, otlp
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import NOT_TRACES, Remarks, sound
+from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, sound
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
@@ -35,7 +35,7 @@ class NotJson(ValueError):
         self.reason, self.at = reason, at
 
 
-def spans_of(document: Any, remarks: Remarks, where: object) -> Iterator[Span]:
+def spans_of(document: Any, remarks: ReadWarnings, where: object) -> Iterator[Span]:
     """The spans of one document, or of an array of such.
 
     - `{"resourceSpans": [...]}`: OTLP-JSON
@@ -68,7 +68,7 @@ def spans_of(document: Any, remarks: Remarks, where: object) -> Iterator[Span]:
             raise KeyError("resourceSpans")
 
 
-def otlp_spans(export: dict[str, Any], remarks: Remarks, where: object) -> Iterator[Span]:
+def otlp_spans(export: dict[str, Any], remarks: ReadWarnings, where: object) -> Iterator[Span]:
     """The spans of an OTLP export in JSON.
 
     Raises:
@@ -81,7 +81,7 @@ def otlp_spans(export: dict[str, Any], remarks: Remarks, where: object) -> Itera
     return sound(spans, remarks, where)
 
 
-def older_spans(trace: dict[str, Any], remarks: Remarks, where: object) -> Iterator[Span]:
+def older_spans(trace: dict[str, Any], remarks: ReadWarnings, where: object) -> Iterator[Span]:
     """The spans of one trace in Jaeger's older JSON.
 
     Raises:
@@ -111,7 +111,7 @@ def documents(text: bytes) -> Iterator[tuple[Any, int]]:
         yield document, line
 
 
-def _one_by_one(readers: Iterable[Callable[[], Span]], remarks: Remarks, where: object) -> Iterator[Span]:
+def _one_by_one(readers: Iterable[Callable[[], Span]], remarks: ReadWarnings, where: object) -> Iterator[Span]:
     for read in readers:
         try:
             yield read()

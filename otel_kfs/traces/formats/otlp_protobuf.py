@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from otel_kfs import semconv
 from otel_kfs.traces.formats.detect import MALFORMED
 from otel_kfs.traces.span import Kind, Span
-from otel_kfs.traces.store import Remarks, sound
+from otel_kfs.traces.store import ReadWarnings, sound
 
 if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -45,7 +45,7 @@ def tempo_answer(content: bytes) -> TempoAnswer:
     return TempoAnswer(answer.trace, answer.status == _PARTIAL, answer.message)
 
 
-def spans_of(content: bytes, remarks: Remarks, where: object) -> Iterator[Span]:
+def spans_of(content: bytes, remarks: ReadWarnings, where: object) -> Iterator[Span]:
     """The spans of a TracesData, or of an ExportTraceServiceRequest, which is the same in bytes.
 
     Raises:
@@ -61,7 +61,7 @@ def spans_of(content: bytes, remarks: Remarks, where: object) -> Iterator[Span]:
     return sound(_read(data, remarks, where), remarks, where)
 
 
-def _read(data: Any, remarks: Remarks, where: object) -> Iterator[Span]:
+def _read(data: Any, remarks: ReadWarnings, where: object) -> Iterator[Span]:
     for resource_spans in data.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
         service = str(resource.get(semconv.SERVICE_NAME, ""))

@@ -16,11 +16,11 @@ from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import Batch, batched
 from otel_kfs.traces.finished import Finished, LeftOut, Segment
-from otel_kfs.traces.query_url import Location
+from otel_kfs.traces.query_url import QueryUrl
 from otel_kfs.traces.span import Kind, Span
-from otel_kfs.traces.store import Progress, Remarks, Window, printable, sound, window
+from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, printable, sound, window
 from otel_kfs.traces.stores import clickhouse_sql as sql
-from otel_kfs.traces.stores.clickhouse_http import ClickHouseHttp
+from otel_kfs.traces.stores.clickhouse_http import ClickHouseClient
 
 _IMAGES_AT_ONCE = 100_000  # in one question; a million of their spans take the server about 0.4 GB
 _IDS_AT_ONCE = 500  # traces in one look-up
@@ -62,7 +62,7 @@ _INTEGER = re.compile("-?[0-9]{1,19}")
 _KEYS = sorted(value for name, value in vars(semconv).items() if name.isupper() and type(value) is str and "." in value)
 
 
-def opened(location: Location, progress: Progress) -> ClickHouse:
+def opened(location: QueryUrl, progress: ReadProgress) -> ClickHouse:
     """The ClickHouse of a query `clickhouse:URL?database=otel&table=otel_traces&lookback=...`."""
     options = location.only("database", "table", "lookback", "start", "end").single()
     return ClickHouse(
@@ -85,7 +85,7 @@ class ClickHouse:
         table: str,
         window: Window,
         run: str = "",
-        progress: Progress | None = None,
+        progress: ReadProgress | None = None,
         *,
         at_once: int = _IMAGES_AT_ONCE,
     ) -> None:
@@ -97,9 +97,9 @@ class ClickHouse:
         for what, name in (("database", database), ("table", table)):
             if _NAME.fullmatch(name) is None:
                 raise TraceQueryError(f"{what}={printable(name, 40)} is no name of ClickHouse's: letters, digits and _")
-        self._http = ClickHouseHttp(url)
+        self._http = ClickHouseClient(url)
         self._table = f"{database}.{table}"
-        self._progress = progress or Progress()
+        self._progress = progress or ReadProgress()
         self._at_once = at_once
         self._parameters: dict[str, str | int | Sequence[str]] = {
             "database": database,
@@ -136,7 +136,7 @@ class ClickHouse:
         self._check()
         [[images]] = self._http.rows(sql.COUNT, self._parameters)
         parts = -(-int(images) // self._at_once) or 1
-        remarks, done = Remarks(), 0
+        remarks, done = ReadWarnings(), 0
         self._progress(f"ClickHouse: working out the ways of {images} images")
         for part in range(parts):
             for row in self._http.rows(sql.WAYS, {**self._parameters, "parts": parts, "part": part}):
@@ -149,7 +149,7 @@ class ClickHouse:
         remarks.say()
 
     def _spans(self, question: str, **parameters: Sequence[str]) -> Iterator[Span]:
-        remarks = Remarks()
+        remarks = ReadWarnings()
         for trace_id, span in self._http.rows(question, {**self._parameters, **parameters}):
             with self._http.understood():
                 found = list(sound([_span(trace_id, span)], remarks, f"trace {trace_id}"))
@@ -175,7 +175,7 @@ def _nanoseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def _found(row: Sequence[Any], remarks: Remarks) -> Iterator[Finished | LeftOut | Span]:
+def _found(row: Sequence[Any], remarks: ReadWarnings) -> Iterator[Finished | LeftOut | Span]:
     """What a row of `clickhouse_sql.WAYS` says of a trace."""
     trace_id, instead, image, stamps, names_, ends, hosts, certain, spans = row
     if instead == "spans":

@@ -17,7 +17,7 @@ import requests
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.store import printable
-from otel_kfs.traces.stores.store_client import ENV_HEADERS, LARGEST, Http, raise_busy, sound_header
+from otel_kfs.traces.stores.store_client import ENV_HEADERS, LARGEST, StoreClient, raise_busy, sound_header
 
 ENV_USER, ENV_PASSWORD = "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"  # those of ClickHouse's own client
 
@@ -37,7 +37,7 @@ _MORE = {
 _REFUSED = {192, 193, 194, 516}  # unknown user, wrong password
 
 
-class ClickHouseHttp(Http):
+class ClickHouseClient(StoreClient):
     """POSTs to one ClickHouse; credentials come from the environment or a file."""
 
     _shown = frozenset({_USER.lower()})

@@ -15,13 +15,13 @@ from otel_kfs import semconv
 from otel_kfs.traces.batch import Batch, batched
 from otel_kfs.traces.concurrent import side_by_side
 from otel_kfs.traces.formats import detect
-from otel_kfs.traces.query_url import Location
+from otel_kfs.traces.query_url import QueryUrl
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import Progress, Remarks, Window, in_slices, window
-from otel_kfs.traces.stores.store_client import Http
+from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, in_slices, window
+from otel_kfs.traces.stores.store_client import StoreClient
 
 
-def opened(location: Location, progress: Progress) -> Jaeger:
+def opened(location: QueryUrl, progress: ReadProgress) -> Jaeger:
     """The Jaeger of a query `jaeger:URL?service=...`."""
     location = location.only("service", "tenant", "lookback", "start", "end")
     options = location.single()
@@ -39,18 +39,18 @@ class Jaeger:
         window: Window,
         tenant: str | None = None,
         run: str | None = None,
-        progress: Progress | None = None,
+        progress: ReadProgress | None = None,
     ) -> None:
         """`url` is the query service's, with its base path if it has one; `run` narrows the search where it can."""
-        self._http = Http("Jaeger", url, {"x-tenant": tenant} if tenant else None)
+        self._http = StoreClient("Jaeger", url, {"x-tenant": tenant} if tenant else None)
         self._url, self._services, self._window = url, services, window
         # A trace that only links to an image's has no run id: several services are asked for such traces, too.
         self._run = run if len(services) == 1 else None
-        self._progress = progress or Progress()
+        self._progress = progress or ReadProgress()
 
     def spans(self) -> Iterator[Span]:
         """All spans of the traces in which one of the services takes part."""
-        remarks, seen = Remarks(), set[str]()
+        remarks, seen = ReadWarnings(), set[str]()
         searches = [partial(self._search, service, remarks=remarks) for service in self._services]
         for trace in in_slices(self._window, searches):
             # A trace counts as long as one of its spans lies in a slice, so it may come with several; and by services.
@@ -61,7 +61,7 @@ class Jaeger:
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
         """The spans of these traces alone."""
-        remarks = Remarks()
+        remarks = ReadWarnings()
         for number, trace in enumerate(side_by_side(lambda one: self._trace(one, remarks), ids), 1):
             self._progress(f"Jaeger: {number} of {len(ids)} traces")
             yield from trace
@@ -75,7 +75,7 @@ class Jaeger:
         """One piece."""
         return [partial(batched, self.spans)]
 
-    def _search(self, service: str, window: Window, depth: int, remarks: Remarks) -> list[list[Span]]:
+    def _search(self, service: str, window: Window, depth: int, remarks: ReadWarnings) -> list[list[Span]]:
         """The traces of one window, at most `depth`."""
         self._progress(f"Jaeger: asking for {service}, {window}")
         start, end = (time.isoformat().replace("+00:00", "Z") for time in (window.start, window.end))
@@ -104,7 +104,7 @@ class Jaeger:
                 by_trace.setdefault(span.trace_id, []).append(span)
         return list(by_trace.values())
 
-    def _search_older(self, service: str, window: Window, depth: int, remarks: Remarks) -> list[list[Span]]:
+    def _search_older(self, service: str, window: Window, depth: int, remarks: ReadWarnings) -> list[list[Span]]:
         params = {
             "service": service,
             "start": int(window.start.timestamp() * 1e6),
@@ -120,7 +120,7 @@ class Jaeger:
             found = [list(detect.older_spans(trace, remarks, self._http)) for trace in traces]
         return [trace for trace in found if trace]
 
-    def _trace(self, trace_id: str, remarks: Remarks) -> list[Span]:
+    def _trace(self, trace_id: str, remarks: ReadWarnings) -> list[Span]:
         name = quote(trace_id, safe="")
         content = self._v3(f"/api/v3/traces/{name}", {"rawTraces": "true", "raw_traces": "true"})
         if content is not None:
@@ -141,7 +141,7 @@ class Jaeger:
         # A Jaeger without that route may answer with its UI's page instead.
         return None if answer.content.lstrip().startswith(b"<") else answer.content
 
-    def _read_v3(self, content: bytes, remarks: Remarks) -> Iterator[Span]:
+    def _read_v3(self, content: bytes, remarks: ReadWarnings) -> Iterator[Span]:
         """The spans of a body: one JSON object, an array of them, or one after the other, as a stream sends them."""
         for document in _documents(content):
             yield from detect.spans_of(document, remarks, self._http)

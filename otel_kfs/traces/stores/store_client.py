@@ -56,7 +56,7 @@ class Answer:
     content: bytes
 
 
-class Http:
+class StoreClient:
     """GETs below a store's base URL; credentials come from the environment or a file."""
 
     # Of the credentials, headers whose values may be shown.

@@ -16,10 +16,10 @@ from otel_kfs import semconv
 from otel_kfs.traces.batch import Batch, batched
 from otel_kfs.traces.concurrent import side_by_side
 from otel_kfs.traces.formats import detect, otlp_protobuf
-from otel_kfs.traces.query_url import Location, server_url
+from otel_kfs.traces.query_url import QueryUrl, server_url
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import Progress, Remarks, Window, in_slices, window
-from otel_kfs.traces.stores.store_client import Http
+from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, in_slices, window
+from otel_kfs.traces.stores.store_client import StoreClient
 
 _IMAGES = f'name = "{semconv.SEND_IMAGE}"'
 _PROTOBUF = "application/protobuf"  # a fraction of the work that JSON is, on both sides
@@ -28,7 +28,7 @@ _LONGEST, _SHORTEST = timedelta(days=7) - timedelta(seconds=2), timedelta(second
 _NOT_THERE = "traces that Tempo found, but has no spans of (yet)"
 
 
-def opened(location: Location, progress: Progress) -> Tempo:
+def opened(location: QueryUrl, progress: ReadProgress) -> Tempo:
     """The Tempo of a query `tempo:URL?lookback=...`."""
     options = location.only("q", "tenant", "lookback", "start", "end", "grafana", "datasource").single()
     traceql = options.get("q") or f"{{ {_IMAGES} }}"
@@ -58,13 +58,13 @@ class Tempo:
         tenant: str | None = None,
         grafana: str | None = None,
         datasource: str = "tempo",
-        progress: Progress | None = None,
+        progress: ReadProgress | None = None,
     ) -> None:
         """`url` is the query API's, with its prefix if it has one; `datasource` is Tempo's uid in that Grafana."""
-        self._http = Http("Tempo", url, {"X-Scope-OrgID": tenant} if tenant else None)
+        self._http = StoreClient("Tempo", url, {"X-Scope-OrgID": tenant} if tenant else None)
         self._query, self._window = query, window
         self._grafana, self._datasource = grafana, datasource
-        self._progress = progress or Progress()
+        self._progress = progress or ReadProgress()
 
     def spans(self) -> Iterator[Span]:
         """All spans of the traces that match."""
@@ -114,7 +114,7 @@ class Tempo:
 
     def _look_up(self, ids: Collection[str], missing: str | None) -> Iterator[Span]:
         """The spans of each trace; `missing` is the remark on one that has none."""
-        remarks = Remarks()
+        remarks = ReadWarnings()
         for number, (trace_id, trace) in enumerate(side_by_side(lambda one: self._trace(one, remarks), ids), 1):
             self._progress(f"Tempo: {number} of {len(ids)} traces")
             if missing and not trace:
@@ -122,7 +122,7 @@ class Tempo:
             yield from trace
         remarks.say()
 
-    def _trace(self, trace_id: str, remarks: Remarks) -> tuple[str, list[Span]]:
+    def _trace(self, trace_id: str, remarks: ReadWarnings) -> tuple[str, list[Span]]:
         where, name = f"trace {trace_id}", quote(trace_id, safe="")
         answer = self._http.get(f"/api/v2/traces/{name}", allowed=(404,), accept=_PROTOBUF)
         if answer.status == 404:

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from opentelemetry.trace import StatusCode
 
-from otel_kfs.client.kafka_access.record_publisher import RecordSender
-from otel_kfs.errors import SendError, TooLarge
+from otel_kfs.client.kafka_access.record_publisher import RecordPublisher
+from otel_kfs.errors import PayloadTooLargeError, SendError
 from otel_kfs.kafka import Producer
 
 
@@ -20,7 +20,7 @@ def outcomes(spans, topic):
 
 
 def test_a_full_queue_is_waited_for_and_no_record_is_lost(spans, broker, topic, fetch):
-    sender = RecordSender(broker, 30, {"queue.buffering.max.messages": 1})
+    sender = RecordPublisher(broker, 30, {"queue.buffering.max.messages": 1})
     values = [str(number).encode() for number in range(20)]
     with ThreadPoolExecutor(8) as threads:
         delivered = list(threads.map(lambda value: sender.send(topic, value), values))
@@ -32,8 +32,8 @@ def test_a_full_queue_is_waited_for_and_no_record_is_lost(spans, broker, topic, 
 
 
 def test_a_record_that_no_queue_can_hold_names_the_setting(broker, topic):
-    sender = RecordSender(broker, 30, {"queue.buffering.max.kbytes": 1})
-    with pytest.raises(TooLarge) as raised:
+    sender = RecordPublisher(broker, 30, {"queue.buffering.max.kbytes": 1})
+    with pytest.raises(PayloadTooLargeError) as raised:
         sender.send(topic, bytes(100_000))
     assert str(raised.value) == (
         "a record of 0.1 MB does not fit into this producer's queue (1 kB): raise queue.buffering.max.kbytes in its "
@@ -45,7 +45,7 @@ def test_a_queue_that_stays_full_is_one_line():
     # Somebody who never answers.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         servers = f"127.0.0.1:{silent.getsockname()[1]}"
-        sender = RecordSender(servers, 0.5, {"queue.buffering.max.messages": 1, "message.timeout.ms": 60_000})
+        sender = RecordPublisher(servers, 0.5, {"queue.buffering.max.messages": 1, "message.timeout.ms": 60_000})
         sender._producer.produce("t", b"1")
         with pytest.raises(SendError) as raised:
             sender.send("t", b"2")

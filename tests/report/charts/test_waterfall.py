@@ -6,7 +6,7 @@ from report_support import contents_of, image, texts, tips
 from traces_builder import HTTP, KAFKA, linked, spans, with_options
 
 from otel_kfs.report.charts.waterfall import MOST, span_rows, waterfall
-from otel_kfs.traces.span import Forest
+from otel_kfs.traces.span import SpanGraph
 
 
 def chart_of(*images):
@@ -15,7 +15,7 @@ def chart_of(*images):
 
 def test_spans_stand_below_their_parents_by_their_starts():
     drawn = spans(HTTP)
-    assert [(row.depth, row.span) for row in span_rows(Forest(drawn), drawn[0])] == [
+    assert [(row.depth, row.span) for row in span_rows(SpanGraph(drawn), drawn[0])] == [
         (depth, span) for depth, span in zip([0, 1, 1, 2, 3, 3, 3, 3, 4, 5, 6, 6, 6, 6, 6, 3], drawn, strict=True)
     ]
 
@@ -23,12 +23,12 @@ def test_spans_stand_below_their_parents_by_their_starts():
 def test_parents_in_a_circle_end():
     root, one, other = spans("a  INTERNAL 0 9\n  b  INTERNAL 1 8\n    c  INTERNAL 2 7")
     again = replace(root, parent_id=other.span_id)
-    assert len(span_rows(Forest([again, one, other]), again)) == 3
+    assert len(span_rows(SpanGraph([again, one, other]), again)) == 3
 
 
 def test_a_consumer_in_a_trace_of_its_own_is_a_row_too():
     drawn = spans(KAFKA)
-    assert len(span_rows(Forest(drawn), drawn[0])) == len(drawn)
+    assert len(span_rows(SpanGraph(drawn), drawn[0])) == len(drawn)
 
 
 def test_each_span_says_where_it_ran_when_it_started_and_how_long_it_took():

@@ -13,7 +13,7 @@ from backports import zstd
 from click.testing import CliRunner
 
 from otel_kfs import cli
-from otel_kfs.traces.stores.store_client import Answer, Http
+from otel_kfs.traces.stores.store_client import Answer, StoreClient
 
 DATA = Path(__file__).parents[2] / "data"
 TRACES = DATA / "traces"
@@ -92,7 +92,7 @@ def test_a_store_gives_the_same_tables(
 ) -> None:
     answers = recorded(name)
     monkeypatch.setattr(
-        Http, "_get", lambda _, path, *__: Answer(200, "application/json", json.dumps(answers[path]).encode())
+        StoreClient, "_get", lambda _, path, *__: Answer(200, "application/json", json.dumps(answers[path]).encode())
     )
     assert tables(f"{scheme}:http://127.0.0.1:1") == expected
 
@@ -135,6 +135,6 @@ def test_a_run_gives_the_same_tables_from_files_and_stores(monkeypatch: pytest.M
     assert tables(f"{TRACES}?run={run}") == expected
     answers = recorded("jaeger-v3")
     monkeypatch.setattr(
-        Http, "_get", lambda _, path, *__: Answer(200, "application/json", json.dumps(answers[path]).encode())
+        StoreClient, "_get", lambda _, path, *__: Answer(200, "application/json", json.dumps(answers[path]).encode())
     )
     assert tables(f"jaeger:http://127.0.0.1:1?run={run}") == expected

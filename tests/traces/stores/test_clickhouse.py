@@ -14,14 +14,14 @@ from click.testing import CliRunner
 from clickhouse_support import ALWAYS, ClickHouseServer, exports_in, otlp, with_real_ids
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, spans_in, with_options, without
 
-from otel_kfs.analysis.critical_path import journeys
+from otel_kfs.analysis.critical_path import critical_paths
 from otel_kfs.analysis.measurement import Measurement
 from otel_kfs.analysis.pipeline import read
 from otel_kfs.cli import main
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query
 from otel_kfs.traces.finished import Finished, LeftOut
-from otel_kfs.traces.span import Forest, Span
+from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.stores.clickhouse import ClickHouse
 
 pytestmark = pytest.mark.clickhouse
@@ -216,7 +216,7 @@ def test_the_other_trace_of_a_linked_image_can_be_asked_for(server: ClickHouseSe
     store = query.open_store(server.trace_query(server.table([otlp(spans(HTTP)), otlp(linked())])))
     sender, bridge = dict.fromkeys(with_real_ids(span).trace_id for span in linked())
     assert read(store, processes=1).linked == {sender: (bridge,)}
-    assert journeys(Forest(store.traces([sender, bridge])))[1].measured == 1
+    assert critical_paths(SpanGraph(store.traces([sender, bridge])))[1].measured == 1
 
 
 def test_as_many_images_as_are_expected_are_waited_for(saved: str) -> None:

@@ -15,8 +15,8 @@ from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.concurrent import side_by_side
 from otel_kfs.traces.store import AnswerTooLarge
 from otel_kfs.traces.stores import store_client
-from otel_kfs.traces.stores.clickhouse_http import ClickHouseHttp
-from otel_kfs.traces.stores.store_client import Http
+from otel_kfs.traces.stores.clickhouse_http import ClickHouseClient
+from otel_kfs.traces.stores.store_client import StoreClient
 
 
 class Server:
@@ -101,7 +101,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refusal(server: Server, path: str = "/x") -> str:
     with pytest.raises(TraceQueryError) as raised:
-        Http("Store", server.url).get(path)
+        StoreClient("Store", server.url).get(path)
     assert str(raised.value).isprintable()
     return str(raised.value)
 
@@ -138,7 +138,7 @@ def test_a_redirect_within_the_store_is_followed_with_credentials(
     server.answer = lambda handler: (
         send(handler, 301, Location="/y?a=1") if handler.path.startswith("/x") else send(handler, 200, b"found")
     )
-    assert Http("Store", server.url).get("/x", {"b": "2"}).content == b"found"
+    assert StoreClient("Store", server.url).get("/x", {"b": "2"}).content == b"found"
     assert [(path, headers["x-api-key"]) for path, headers in server.asked] == [
         ("/x?b=2", "secret"),
         ("/y?a=1", "secret"),
@@ -172,7 +172,7 @@ def test_a_netrc_file_does_not_take_the_place_of_the_credentials(
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password other\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv(store_client.ENV_HEADERS, "authorization=Bearer secret")
-    Http("Store", server.url).get("/x")
+    StoreClient("Store", server.url).get("/x")
     assert server.asked[0][1]["authorization"] == "Bearer secret"
 
 
@@ -182,7 +182,7 @@ def test_credentials_in_a_file_are_read_again_when_they_are_refused(
     file = tmp_path / "headers"
     file.write_text("# of the store\nauthorization=Bearer old, with a comma\n\nx-more=1\n")
     monkeypatch.setenv(store_client.ENV_HEADERS_FILE, str(file))
-    store = Http("Store", server.url)
+    store = StoreClient("Store", server.url)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         file.write_text("authorization=Bearer new\n")
@@ -215,19 +215,19 @@ def test_a_header_that_can_not_be_sent_is_refused_unseen(
     (tmp_path / "headers").write_text(value, encoding="utf-8", newline="")
     monkeypatch.setenv(store_client.ENV_HEADERS_FILE, str(tmp_path / "headers"))
     with pytest.raises(TraceQueryError) as raised:
-        Http("Store", "http://h")
+        StoreClient("Store", "http://h")
     assert "secret" not in str(raised.value)
 
 
 def test_a_tenant_can_not_bring_another_header_along() -> None:
     with pytest.raises(TraceQueryError, match="holds a header that can't be sent"):
-        Http("Store", "http://h", {"x-tenant": "a\r\nx-other: b"})
+        StoreClient("Store", "http://h", {"x-tenant": "a\r\nx-other: b"})
 
 
 def test_a_credentials_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(store_client.ENV_HEADERS_FILE, "/nowhere/headers")
     with pytest.raises(TraceQueryError, match="can't read /nowhere/headers, which OTEL_KFS_TRACE_STORE_HEADERS_FILE"):
-        Http("Store", "http://h")
+        StoreClient("Store", "http://h")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_an_answer_without_an_end_is_cut_off(server: Server, monkeypatch: pytest
     monkeypatch.setattr(store_client, "LARGEST", 2**20)
     server.answer = lambda handler: chunks(handler, endless(server, b"x" * 2**16))
     with pytest.raises(AnswerTooLarge, match="answered with more than 1 MiB at once; ask for a shorter window"):
-        Http("Store", server.url).get("/x")
+        StoreClient("Store", server.url).get("/x")
 
 
 @pytest.mark.parametrize("where", ["body", "headers", "status line", "nothing"])
@@ -300,12 +300,12 @@ def test_a_compressed_bomb_is_cut_off(server: Server, monkeypatch: pytest.Monkey
     monkeypatch.setattr(store_client, "LARGEST", 2**20)
     server.answer = lambda handler: send(handler, 200, gzip.compress(b" " * 2**26), Content_Encoding="gzip")
     with pytest.raises(AnswerTooLarge):
-        Http("Store", server.url).get("/x")
+        StoreClient("Store", server.url).get("/x")
 
 
 def test_a_compressed_answer_is_read(server: Server) -> None:
     server.answer = lambda handler: send(handler, 200, gzip.compress(b"found"), Content_Encoding="gzip")
-    assert Http("Store", server.url).get("/x").content == b"found"
+    assert StoreClient("Store", server.url).get("/x").content == b"found"
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_a_store_that_wants_us_to_come_back_in_a_year_is_asked_sooner(
     monkeypatch.setattr("otel_kfs.traces.stores.store_client.time.sleep", slept.append)
     answers = iter([429, 200])
     server.answer = lambda handler: send(handler, next(answers), b"ok", Retry_After="31536000")
-    assert Http("Store", server.url).get("/x").content == b"ok"
+    assert StoreClient("Store", server.url).get("/x").content == b"ok"
     assert slept == [store_client._LONGEST_WAIT]
 
 
@@ -375,7 +375,7 @@ def answer_in_turn(server: Server, *answers: Callable[[BaseHTTPRequestHandler], 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(server: Server) -> None:
     answer_in_turn(server, broken_off, broken_off, lambda handler: send(handler, 200, b"whole"))
-    assert Http("Store", server.url).get("/x").content == b"whole"
+    assert StoreClient("Store", server.url).get("/x").content == b"whole"
     assert len(server.asked) == 3
 
 
@@ -389,7 +389,7 @@ def test_one_that_always_breaks_off_is_given_up(server: Server) -> None:
 
 
 def rows(server: Server) -> list[list[Any]]:
-    return list(ClickHouseHttp(server.url).rows("SELECT 1", {}))
+    return list(ClickHouseClient(server.url).rows("SELECT 1", {}))
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -438,7 +438,7 @@ def test_each_request_and_each_retry_is_logged_without_secrets(
     monkeypatch.setenv(store_client.ENV_HEADERS, "authorization=Bearer S3CRET")
     caplog.set_level("INFO")
     answer_in_turn(server, lambda handler: send(handler, 503), broken_off, lambda handler: send(handler, 200, b"found"))
-    Http("Store", server.url).get("/x", {"start": "1", "end": "2", "q": "S3CRET"})
+    StoreClient("Store", server.url).get("/x", {"start": "1", "end": "2", "q": "S3CRET"})
     assert logged(caplog) == [
         f"Store at {server.url}: answered 503; asked again in - s",
         f"Store at {server.url}: the connection failed; asked again in - s",
@@ -452,7 +452,7 @@ def test_each_question_to_clickhouse_is_logged_with_its_window(
     caplog.set_level("INFO")
     server.answer = lambda handler: send(handler, 200, b"[1]\n")
     sql = "SELECT Timestamp FROM t WHERE {from:Int64} < Timestamp AND {to:Int64} > Timestamp"
-    assert list(ClickHouseHttp(server.url).rows(sql, {"from": 1, "to": 2, "run": "r"})) == [[1]]
+    assert list(ClickHouseClient(server.url).rows(sql, {"from": 1, "to": 2, "run": "r"})) == [[1]]
     assert logged(caplog) == [
         f"POST {server.url}/?param_from=1&param_to=2 {sql[:60]} ...: 200, 4 bytes in - s",
     ]

@@ -27,7 +27,7 @@ from otel_kfs.analysis.pipeline import read
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query
 from otel_kfs.traces.batch import batched
-from otel_kfs.traces.span import Forest, Span
+from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import DEPTH, SEARCHES, AnswerTooLarge, Window, in_slices, window
 
 DATA = Path(__file__).parents[2] / "data"
@@ -99,8 +99,8 @@ def tempo_protobuf(answer: dict[str, Any]) -> bytes:
     return b"\x0a" + encoder._VarintBytes(len(data)) + data
 
 
-def _ways(trace_query: str) -> list[critical_path.Journey]:
-    return critical_path.journeys(Forest(query.spans(trace_query)))[0]
+def _ways(trace_query: str) -> list[critical_path.CriticalPath]:
+    return critical_path.critical_paths(SpanGraph(query.spans(trace_query)))[0]
 
 
 def known(spans: Iterable[Span]) -> list[Span]:
@@ -487,7 +487,7 @@ def test_the_other_trace_of_a_linked_image_can_be_asked_for(store: Store, scheme
     opened = query.open_store(f"{scheme}:{store.url}")
     sender, bridge = drawn
     assert read(opened, processes=1).linked == {sender: (bridge,)}
-    assert critical_path.journeys(Forest(opened.traces([sender, bridge])))[1].measured == 1
+    assert critical_path.critical_paths(SpanGraph(opened.traces([sender, bridge])))[1].measured == 1
 
 
 def test_a_trace_links_to_its_page() -> None:
