@@ -3,7 +3,7 @@
     python benchmarks/read_scale.py [--spans 1000000] [--rounds 5] [--folder FOLDER] [--form FORM] [--sketch]
 
 Makes the traces (scaled_traces.py) unless FOLDER has them, and reads each form of them, or that of --form alone: a file
-a process, one file of the Collector, and a file a process of images that look less alike; with --sketch a second time
+a process, one file of the Collector, and a file a process of images that differ more; with --sketch a second time
 as `otel-kfs tables --sketch` does. In each round the programs run one after the other, in an order drawn anew,
 each in a process of its own, with the files in the page cache. A figure is the median over the rounds, with the
 quartiles in brackets; a ratio is the median of the rounds' own ratios. `CPU` adds up all
@@ -41,7 +41,7 @@ import sys, time
 from otel_kfs.analysis import pipeline
 from otel_kfs.traces import query
 if __name__ == "__main__":
-    found = getattr(reading, sys.argv[3])(query.open_store(sys.argv[1]), processes=int(sys.argv[2]) or None)
+    found = getattr(pipeline, sys.argv[3])(query.open_store(sys.argv[1]), processes=int(sys.argv[2]) or None)
     print(found.account.measured)
 """
 FORMS = ("processes", "collector", "jittered")

@@ -5,10 +5,10 @@
 FOLDER/processes gets one file a process, as the SDK's file exporter writes it: at most 512 spans a line, grouped by
 scope. FOLDER/collector gets one file for all of them, as the Collector's batch processor (8192 spans) and its file
 exporter do. The pattern is tests/data/traces; each image's times are stretched by a random factor, and its size is
-one of four. So nearly all images look alike, which is the best case for who reads them.
+one of four.
 
-FOLDER/jittered, a file a process, has images that look less alike: each span has a length of its own, a hundredth of
-the spans is missing, and one image in five has a span of another program somewhere in it.
+FOLDER/jittered, a file a process, has images that differ more: each span has a length of its own, a hundredth of the
+spans is missing, and one image in five has a span of another program somewhere in it.
 """
 
 from __future__ import annotations

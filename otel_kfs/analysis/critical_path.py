@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from otel_kfs import semconv
 from otel_kfs.analysis.model_calls import (
-    NAMED,
     ModelCall,
     Route,
     answered_call,
@@ -112,13 +111,12 @@ class Coverage:
     retried: int = 0
     redelivered: int = 0
 
-    def merge(self, other: Coverage, times: int = 1) -> None:
-        """Count another's in, so many times."""
-        self.measured += times * other.measured
-        for reason, count in other.left_out.items():
-            self.left_out[reason] += times * count
-        self.retried += times * other.retried
-        self.redelivered += times * other.redelivered
+    def merge(self, other: Coverage) -> None:
+        """Count another's in."""
+        self.measured += other.measured
+        self.left_out.update(other.left_out)
+        self.retried += other.retried
+        self.redelivered += other.redelivered
 
 
 NOT_PROCESSED = "delivered, but not processed"  # a reason to leave an image out
@@ -149,14 +147,6 @@ def critical_paths(forest: SpanGraph) -> tuple[list[CriticalPath], Coverage]:
     if rootless := _without_root(forest, {root.trace_id for root in roots}):
         account.left_out[f"no `{semconv.SEND_IMAGE}` span"] = rootless
     return found, account
-
-
-_LOOKED_FOR = NAMED | {semconv.SEND_IMAGE, semconv.LATE_START}
-
-
-def is_idle(name: str, kind: int) -> bool:
-    """Whether such a span is passed over if it is nobody's parent, and nobody links to it."""
-    return kind in {Kind.INTERNAL, Kind.UNSPECIFIED} and name not in _LOOKED_FOR
 
 
 def _without_root(forest: SpanGraph, with_root: set[str]) -> int:

@@ -6,7 +6,7 @@ Tables, statistics, comparisons and reports read this, and no span: it is all of
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -52,6 +52,17 @@ class Durations:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def _add(self, image: int, start: int, end: int, pair: int) -> None:
+        if self.images and self.images[-1] == image:
+            self.lengths[-1] += end - start
+            if pair >= 0:
+                self.pair[-1], self.ends[-1] = pair, end
+            return
+        self.images.append(image)
+        self.lengths.append(end - start)
+        self.pair.append(pair)
+        self.ends.append(end)
 
     def _extend(self, other: Durations, images: int, pairs: Sequence[int]) -> None:
         """Add another's behind, whose first image is number `images` here, and pair number i is `pairs[i]`."""
@@ -140,6 +151,21 @@ class Series:
             fourth_pair=_in_order(self.fourth_pair, images),
         )
 
+    def _add(self, path: CriticalPath, pair_of: Callable[[tuple[str, str]], int]) -> None:
+        """Append one image; `pair_of` gives the number of a pair of hosts."""
+        image = len(self)
+        self.trace_ids.append(path.trace_id)
+        self._sizes(path.image_size, path.payload_size)
+        for column, at in zip(self.stamps, path.stamps, strict=True):
+            column.append(at)
+        self.second_pair.append(_pair_to(path, path.stamps[1], pair_of))
+        self.fourth_pair.append(_pair_to(path, None, pair_of))
+        for name, start, end, hosts in path.segments:
+            durations = self.segments.get(name)
+            if durations is None:
+                durations = self.segments[name] = Durations()
+            durations._add(image, start, end, -1 if hosts is None else pair_of(hosts))
+
     def _extend(self, other: Series, pairs: Sequence[int]) -> None:
         images = len(self)
         self._sizes(other.image_size, other.payload_size)
@@ -204,12 +230,20 @@ class Measurement:
     runs: Runs = field(default_factory=Runs)
     linked: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by trace, those that its image went on in
 
-    def add(self, journey: CriticalPath) -> None:
-        """Count one image's way in."""
-        Mould(self, journey).add([Image(journey.trace_id, _ITSELF, journey.image_size, journey.payload_size)])
-        if journey.linked:
-            known = self.linked.get(journey.trace_id, ())  # of another image in the same trace
-            self.linked[journey.trace_id] = tuple(dict.fromkeys(known + journey.linked))
+    def add(self, path: CriticalPath) -> None:
+        """Count one image in."""
+        size = size_label(path.image_size, path.payload_size)
+        key = Labels(path.transport, path.encoding, path.compression, path.cell), size
+        series = self.by_key.get(key)
+        if series is None:
+            series = self.by_key[key] = Series(*key)
+        series._add(path, self._pair)
+        self.runs.add([path.run])
+        for host, at, other, later in path.before:
+            self.clocks.before(host, at, other, later)
+        if path.linked:
+            known = self.linked.get(path.trace_id, ())  # of another image in the same trace
+            self.linked[path.trace_id] = tuple(dict.fromkeys(known + path.linked))
 
     def merge(self, other: Measurement) -> None:
         """Count in all that another measured; `sort` then makes the order the same, whatever was merged first."""
@@ -245,90 +279,15 @@ class Measurement:
         return self.pairs.index(hosts)
 
 
-class Image(NamedTuple):
-    """What differs between images of one mould."""
-
-    trace_id: str
-    moments: Sequence[int]  # where the mould has `m`, this one has `moments[m]`, ns since the epoch
-    image_size: int | None  # bytes
-    payload_size: int | None
-
-
-class _Column(NamedTuple):
-    """What a mould says of one segment: the moments of its start and end each time that it occurs, and its last end."""
-
-    times: list[tuple[int, int]]
-    pair: int
-    end: int
-
-
-class Mould:
-    """Counts in images whose ways differ in their traces, moments and sizes alone."""
-
-    def __init__(self, measurement: Measurement, journey: CriticalPath) -> None:
-        """`journey` is one of them; in place of its moments it may have whatever `moments` are looked up by."""
-        self._measurement, self._run = measurement, journey.run
-        self._way = Labels(journey.transport, journey.encoding, journey.compression, journey.cell)
-        self._second_pair, self._fourth_pair = self._pair_to(journey, journey.stamps[1]), self._pair_to(journey, None)
-        # Plain integers, which are looked up by faster than those that compare as moments do.
-        self._stamps = [int(at) for at in journey.stamps]
-        self._before = [(host, int(at), other, int(later)) for host, at, other, later in journey.before]
-        self._columns: dict[str, _Column] = {}
-        for name, start, end, hosts in journey.segments:
-            column = self._columns.setdefault(name, _Column([], -1, int(end)))
-            column.times.append((int(start), int(end)))
-            if hosts is not None:
-                self._columns[name] = _Column(column.times, measurement._pair(hosts), int(end))
-
-    def add(self, images: Iterable[Image]) -> None:
-        """Count these images' ways in."""
-        self._measurement.runs.add([self._run])
-        by_size: dict[str, list[Image]] = {}
-        for image in images:
-            by_size.setdefault(size_label(image.image_size, image.payload_size), []).append(image)
-        for size, alike in by_size.items():
-            self._fill(self._measurement.by_key.setdefault((self._way, size), Series(self._way, size)), alike)
-
-    def _fill(self, cell: Series, images: list[Image]) -> None:
-        first, count = len(cell), len(images)
-        all_moments = [image.moments for image in images]
-        for image in images:
-            cell.trace_ids.append(image.trace_id)
-            cell._sizes(image.image_size, image.payload_size)
-        for stamps, at in zip(cell.stamps, self._stamps, strict=True):
-            stamps.extend([moments[at] for moments in all_moments])
-        cell.second_pair.extend([self._second_pair] * count)
-        cell.fourth_pair.extend([self._fourth_pair] * count)
-        numbers = array("q", range(first, first + count))
-        for name, (times, pair, end) in self._columns.items():
-            to = cell.segments.get(name)
-            if to is None:
-                to = cell.segments[name] = Durations()
-            to.images.extend(numbers)
-            to.pair.extend(array("i", [pair]) * count)
-            to.ends.extend(array("q", [moments[end] for moments in all_moments]))
-            if len(times) == 1:
-                start = times[0][0]
-                to.lengths.extend(array("q", [moments[end] - moments[start] for moments in all_moments]))
-            else:
-                to.lengths.extend(sum([moments[e] - moments[s] for s, e in times]) for moments in all_moments)
-        for host, at, other, later in self._before:
-            for moments in all_moments:
-                self._measurement.clocks.before(host, moments[at], other, moments[later])
-
-    def _pair_to(self, journey: CriticalPath, stamp: int | None) -> int:
-        """The pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
-        first = last = None
-        for _, _, end, hosts in journey.segments:
-            if hosts is not None:
-                first, last = first or hosts[0], hosts[1]
-            if end == stamp:
-                break
-        return -1 if first is None or last is None or first == last else self._measurement._pair((first, last))
-
-
-# Every moment, by itself.
-_ITSELF = range(2**63)
+def _pair_to(path: CriticalPath, stamp: int | None, pair_of: Callable[[tuple[str, str]], int]) -> int:
+    """The pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
+    first = last = None
+    for _, _, end, hosts in path.segments:
+        if hosts is not None:
+            first, last = first or hosts[0], hosts[1]
+        if end == stamp:
+            break
+    return -1 if first is None or last is None or first == last else pair_of((first, last))
 
 
 def _in_order(column: array[int], order: Sequence[int]) -> array[int]:
@@ -343,11 +302,11 @@ def _renumbered(of_pairs: array[int], became: Sequence[int]) -> array[int]:
     return array("i", [pair if pair < 0 else became[pair] for pair in of_pairs]) if became else of_pairs
 
 
-def measured(journeys: Iterable[CriticalPath], account: Coverage | None = None) -> Measurement:
-    """The measurement of some images' ways."""
+def measured(paths: Iterable[CriticalPath], account: Coverage | None = None) -> Measurement:
+    """Return the measurement of some images."""
     measurement = Measurement(account or Coverage())
-    for journey in journeys:
-        measurement.add(journey)
+    for path in paths:
+        measurement.add(path)
     return measurement
 
 

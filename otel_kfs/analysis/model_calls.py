@@ -42,10 +42,6 @@ class Proxy(NamedTuple):
     inner: Span | None
 
 
-# Names that count in a span of any kind.
-NAMED = _STEPS | _HIDES | _QUEUE_PROXY_S | _ACTIVATOR_S
-
-
 def is_step(span: Span) -> bool:
     """Whether it is what a model server does with a request."""
     return span.name in _STEPS

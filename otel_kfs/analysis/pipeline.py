@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from otel_kfs.analysis import group_by_trace
-from otel_kfs.analysis.alike import Ways
 from otel_kfs.analysis.clock_skew import Clocks
-from otel_kfs.analysis.critical_path import CriticalPath, Segment
+from otel_kfs.analysis.critical_path import CriticalPath, Segment, critical_paths
 from otel_kfs.analysis.group_by_trace import PARTITIONS, Aliases, Folder, Links, Sorter, partition
 from otel_kfs.analysis.measurement import Measurement
 from otel_kfs.analysis.process_pool import Workers
 from otel_kfs.analysis.sketch import Sketches, needed
-from otel_kfs.traces.batch import Batch, Traces, batched
+from otel_kfs.traces.batch import Batch, Flat, Traces, Whats, batched, spans_of
 from otel_kfs.traces.finished import Finished, Finishing
-from otel_kfs.traces.span import Span
+from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import TraceStore
 
 _BATCHES = 4  # pieces of work that the partitions are, for each process
@@ -178,7 +177,7 @@ class _Few:
 
     def measure(self, measurement: Measurement) -> None:
         """Count all images in, once."""
-        Ways(measurement).measure(self._sorter.blocks(), self._sorter.links.resolved())
+        _measure(self._sorter.blocks(), self._sorter.links.resolved(), measurement)
 
 
 class _Many:
@@ -236,7 +235,6 @@ def _sketch_batch(folder: Path, partitions: list[_Partition], clocks: Clocks | N
 
 def _measured_in_turn(folder: Path, partitions: list[_Partition], measurement: Measurement) -> Iterator[None]:
     """Count in the images of some partitions; whenever it yields, the measurement may be emptied."""
-    ways = Ways(measurement)
     for number, leaving, arriving in partitions:
         gone = {trace_id for trace_id, other in leaving.items() if partition(other) != number}
         blocks = Folder(folder).blocks(number)
@@ -247,5 +245,19 @@ def _measured_in_turn(folder: Path, partitions: list[_Partition], measurement: M
         if arriving:
             blocks = chain(blocks, Folder(folder).blocks(number, "moved"))
         for piece in Folder(folder).pieces(number, blocks, arriving):
-            ways.measure(piece, arriving)
+            _measure(piece, arriving, measurement)
             yield
+
+
+def _measure(blocks: Iterable[tuple[Whats, Traces]], aliases: Aliases, measurement: Measurement) -> None:
+    """Search some traces, each together with those that are read as part of it, and count their images in."""
+    linked: dict[str, list[tuple[str, Flat, Whats]]] = {}
+    for whats, traces in blocks:
+        for trace_id, flat in traces.items():
+            linked.setdefault(aliases.get(trace_id, trace_id), []).append((trace_id, flat, whats))
+    for together in linked.values():
+        graph = SpanGraph(span for trace_id, flat, whats in together for span in spans_of(trace_id, flat, whats))
+        paths, coverage = critical_paths(graph)
+        measurement.account.merge(coverage)
+        for path in paths:
+            measurement.add(path)
