@@ -15,7 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from otel_kfs.client import senders
+import otel_kfs
+from otel_kfs.client.encodings import base64_json
 from otel_kfs.demo import embedded_broker, example, measurement_run
 from otel_kfs.demo.processes import Processes, python
 from otel_kfs.report.output import progress
@@ -54,7 +55,7 @@ def measure(output: Path, repeat: int, serving: str) -> None:
     payloads = []
     for picture in example.make_pictures(print):
         payloads.append(output / f"{picture.stem}.json")
-        payloads[-1].write_bytes(senders.encode_image(picture.read_bytes()))
+        payloads[-1].write_bytes(base64_json.encode(picture.read_bytes(), "image/jpeg").body)
 
     with services.kafka() as kafka, Processes(output / "logs") as processes:
         embedded_broker.create_topic(kafka.bootstrap_servers, measurement_run.MODEL)
@@ -66,8 +67,8 @@ def measure(output: Path, repeat: int, serving: str) -> None:
 
         # The servers' first requests and the bridge's first fetch pay for caches and connections.
         provider.configure("image-sender", traces_file=running / "image-sender.jsonl")
-        http = senders.HttpSender(url)
-        topic = senders.KafkaSender(kafka.bootstrap_servers, measurement_run.MODEL)
+        http = otel_kfs.HttpSender(url)
+        topic = otel_kfs.KafkaSender(kafka.bootstrap_servers, measurement_run.MODEL)
         offset = 0
         for payload in payloads * measurement_run.WARMUPS:
             http.send_json(payload, warmup=True)

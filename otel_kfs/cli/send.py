@@ -106,7 +106,9 @@ def send(  # noqa: PLR0912 - a branch a transport
     last (`--image *.jpg`).
     """
     from otel_kfs.client.grpc_sender import GrpcSender, is_encrypted
-    from otel_kfs.client.senders import HttpSender, KafkaSender, Sender
+    from otel_kfs.client.http_sender import HttpSender
+    from otel_kfs.client.kafka_sender import KafkaSender
+    from otel_kfs.client.sender import Sender
 
     if payloads and not images:
         payloads += more_files

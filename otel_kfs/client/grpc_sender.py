@@ -14,7 +14,7 @@ from otel_kfs.client import tls
 from otel_kfs.client.encodings import Encoding, v2
 from otel_kfs.client.model_access import ModelAccess, no_tls
 from otel_kfs.client.model_client import SHOWN_ANSWER, megabytes
-from otel_kfs.client.senders import Sender
+from otel_kfs.client.sender import Sender
 from otel_kfs.errors import ConfigError, MissingExtra, PayloadTooLargeError, SendError
 from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator
 
@@ -30,7 +30,7 @@ class GrpcSender(Sender[dict[str, Any]]):
     """Sends images to a model server over gRPC; `send` returns the model's answer in V2's JSON form."""
 
     transport = semconv.GRPC
-    compresses_later = True
+    transport_compresses = True
 
     def __init__(
         self,

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from opentelemetry.trace import Span
 
 from otel_kfs import semconv
-from otel_kfs.client import encodings
-from otel_kfs.client.encodings import Encoded, Encoding, resizing
-from otel_kfs.client.encodings.compression import compress, compressor
+from otel_kfs.client.encodings import Encoded, resizing
+from otel_kfs.client.encodings.compression import compress
+from otel_kfs.client.payload_options import PayloadOptions, payload_options
 from otel_kfs.client.request_body import AsyncBody, Body
-from otel_kfs.errors import ConfigError, InputError
+from otel_kfs.errors import InputError
 from otel_kfs.telemetry import provider
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from otel_kfs.client.payload_options import PayloadKeywords
 
 # The first bytes of what people send to image models, and its media type; anything else is refused before it travels.
 _SIGNATURES = {
@@ -32,78 +37,13 @@ _SIGNATURES = {
 }
 
 
-# Which servers do not take an encoding.
-_HINTS = {
-    "raw": "if that is KFServing, it does not take the encoding raw",
-    "v2": "KFServing does not take the encoding v2, and KServe 0.21's own reader of it refuses a JPG's bytes",
-}
-
-
-@dataclass(frozen=True)
-class PayloadOptions:
-    """In what form an image is sent."""
-
-    encoding: Encoding = encodings.JSON
-    compression: str | None = None
-    resize: int | None = None  # pixels of the shorter side
-    cell: str | None = None  # an experiment's label
-    compressed_later: bool = False  # by the transport's own client
-
-    def attributes(self) -> dict[str, str]:
-        """What the root span says of it: nothing of base64 in JSON, which is how images were sent in 2020."""
-        found = {}
-        encoding = self.encoding.name + (f" {self.resize}px" if self.resize else "")
-        if encoding != encodings.JSON.name:
-            found[semconv.ENCODING] = encoding
-        if self.compression:
-            found[semconv.COMPRESSION] = self.compression
-        if self.cell:
-            found[semconv.CELL] = self.cell
-        return found
-
-    def hint(self) -> str:
-        """Which servers take this form, for the message of one that did not; nothing where all do."""
-        if self.compression:
-            return (
-                "no model server inflates a request by itself: send without compression, or to one that was taught to "
-                "(as examples/mobilenet's fast transformers were)"
-            )
-        if self.encoding.name in _HINTS:
-            return f"{_HINTS[self.encoding.name]}: choose json or cloudevent"
-        return ""
-
-
-def form(
-    encoding: str | Encoding = "json",
-    compression: str | None = None,
-    resize: int | None = None,
-    cell: str | None = None,
-    *,
-    compressed_later: bool = False,
-) -> PayloadOptions:
-    """The form with these choices.
-
-    Raises:
-        ConfigError: there is no such encoding or compression.
-        MissingExtra: the compression's library, or Pillow for `resize`, is not installed.
-    """
-    chosen = encodings.named(encoding) if isinstance(encoding, str) else encoding
-    if compression and not compressed_later:
-        compressor(compression)
-    if resize is not None:
-        if resize < 1:
-            raise ConfigError(f"an image can't be resized to {resize} pixels; give 1 or more")
-        resizing.load()
-    return PayloadOptions(chosen, compression, resize, cell, compressed_later)
-
-
 class SentImage:
     """The image that a `send image` span is about."""
 
-    def __init__(self, span: Span, chosen: PayloadOptions | None = None) -> None:
+    def __init__(self, span: Span, options: PayloadOptions) -> None:
         self.span = span
         self.headers: Mapping[str, str] = {}  # those of what `encode` or `encoded` returned last
-        self._form = chosen or PayloadOptions()
+        self._options = options
 
     def encode(self, image: str | os.PathLike[str] | bytes) -> bytes:
         """An image file (its path, or its bytes) as it is sent, in an `encode` span; its sizes go to the root span.
@@ -121,11 +61,11 @@ class SentImage:
                 what = "these bytes are" if isinstance(image, bytes) else f"{os.fspath(image)} is"
                 raise InputError(f"{what} not an image; give a JPG or PNG file (or a payload with --json)")
             size = len(content)
-            if self._form.resize:
+            if self._options.resize:
                 with provider.tracer().start_as_current_span(semconv.RESIZE):
-                    content = resizing.resized(content, self._form.resize)
+                    content = resizing.resized(content, self._options.resize)
                 media_type = _media_type(content) or media_type
-            payload = self._compressed(self._form.encoding.encode(content, media_type))
+            payload = self._compressed(self._options.encoding.encode(content, media_type))
         self.span.set_attribute(semconv.IMAGE_SIZE, size)
         self.span.set_attribute(semconv.PAYLOAD_SIZE, len(payload))
         return payload
@@ -160,8 +100,8 @@ class SentImage:
 
     def _compressed(self, encoded: Encoded) -> bytes:
         self.headers = encoded.headers
-        codec = self._form.compression
-        if not codec or self._form.compressed_later:
+        codec = self._options.compression
+        if not codec or self._options.transport_compresses:
             return encoded.body
         self.headers = {**encoded.headers, "content-encoding": codec}
         with provider.tracer().start_as_current_span(semconv.COMPRESS):
@@ -175,12 +115,9 @@ def image_span(
     run_id: str | None = None,
     sequence: int | None = None,
     warmup: bool = False,
-    encoding: str | Encoding = "json",
-    compression: str | None = None,
-    resize: int | None = None,
-    cell: str | None = None,
+    **options: Unpack[PayloadKeywords],
 ) -> Iterator[SentImage]:
-    """A `send image` span around sending one image, for senders that use neither HttpSender nor KafkaSender.
+    """Make a `send image` span around sending one image, for senders that use neither HttpSender nor KafkaSender.
 
     Inside, encode the image and send it with any client whose own instrumentation is active (httpx's, aiohttp's, ...);
     its CLIENT or PRODUCER span becomes the root's child, and the tables find their way from there.
@@ -201,37 +138,45 @@ def image_span(
                 ...
 
     `transport` is "http" or "kafka". A `warmup` is left out of the tables. `encoding` is one of `json`, `v2`, `raw`,
-    `cloudevent`; `compression` one of `gzip`, `zstd`, `lz4`; `resize` makes the image's shorter side so many pixels;
-    `cell` is an experiment's label.
+    `cloudevent` (default: `json`); `compression` one of `gzip`, `zstd`, `lz4`; `resize` scales the image down until its
+    shorter side has that many pixels; `cell` is an experiment's label.
 
     Raises:
         ConfigError: there is no such encoding or compression.
         MissingExtra: the compression's library is not installed.
     """
-    chosen = form(encoding, compression, resize, cell)
-    with sent_image(transport, chosen, run_id=run_id, sequence=sequence, warmup=warmup) as image:
+    with start_image_span(
+        transport, payload_options(**options), run_id=run_id, sequence=sequence, warmup=warmup
+    ) as image:
         yield image
 
 
 @contextmanager
-def sent_image(
+def start_image_span(
     transport: str,
-    chosen: PayloadOptions,
+    options: PayloadOptions,
     *,
     run_id: str | None = None,
     sequence: int | None = None,
     warmup: bool = False,
+    due: int | None = None,
 ) -> Iterator[SentImage]:
-    """The `send image` span of an image that is sent in this form."""
-    attributes: dict[str, Any] = {semconv.TRANSPORT: transport, **chosen.attributes()}
+    """Make the `send image` span of an image that is sent in this form.
+
+    It begins at `due` (ns since the epoch) if that is given, and a `late start` span leads from there to now.
+    """
+    attributes: dict[str, Any] = {semconv.TRANSPORT: transport, **options.attributes()}
     if run_id is not None:
         attributes[semconv.RUN_ID] = run_id
     if sequence is not None:
         attributes[semconv.SEQUENCE] = sequence
     if warmup:
         attributes[semconv.WARMUP] = True
-    with provider.tracer().start_as_current_span(semconv.SEND_IMAGE, attributes=attributes) as span:
-        yield SentImage(span, chosen)
+    tracer = provider.tracer()
+    with tracer.start_as_current_span(semconv.SEND_IMAGE, attributes=attributes, start_time=due) as span:
+        if due is not None:
+            tracer.start_span(semconv.LATE_START, start_time=due).end(max(due, time.time_ns()))
+        yield SentImage(span, options)
 
 
 def _media_type(content: bytes) -> str | None:

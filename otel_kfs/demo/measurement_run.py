@@ -17,8 +17,9 @@ from subprocess import Popen
 from typing import Protocol
 
 from otel_kfs import semconv
+from otel_kfs.client.http_sender import HttpSender
+from otel_kfs.client.kafka_sender import KafkaSender
 from otel_kfs.client.model_client import shown
-from otel_kfs.client.senders import HttpSender, KafkaSender
 from otel_kfs.demo import embedded_broker, example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError

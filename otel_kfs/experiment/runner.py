@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from otel_kfs import semconv
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.claim_check import ClaimStore
+from otel_kfs.client.grpc_sender import GrpcSender
+from otel_kfs.client.http_sender import HttpSender
+from otel_kfs.client.kafka_sender import KafkaSender
+from otel_kfs.client.sender import Sender
 from otel_kfs.errors import OtelKfsError, SendError
 from otel_kfs.experiment import arrivals, schedule
 from otel_kfs.experiment.config import Arrivals, ExperimentConfig, OwnServers, PlannedCell
 from otel_kfs.experiment.schedule import Trial
-from otel_kfs.experiment.scheduled import Scheduled, ScheduledGrpc, ScheduledHttp, ScheduledKafka
 from otel_kfs.experiment.servers import Target, Targets, targets
 from otel_kfs.experiment.trial_log import TRACES, TrialLog, TrialResult, done
 from otel_kfs.telemetry import provider
@@ -102,22 +105,22 @@ class CellSenders:
         if cell.transport != semconv.GRPC:
             store = cell.encoding == CLAIM_CHECK and own.bucket
             sending["encoding"] = ClaimStore(store, endpoint_url=own.store_url).encoding if store else cell.encoding
-        self.senders: list[Scheduled]
+        self.senders: list[Sender]
         self._sessions: list[requests.Session] = []
         if cell.transport == semconv.HTTP:
             # A session each: requests' are not made to be shared.
             self._sessions = [_session(own, keep_alive=cell.keep_alive) for _ in range(threads)]
             self.senders = [
-                ScheduledHttp(str(own.url), model=own.model, host=own.host, session=session, **sending)
+                HttpSender(str(own.url), model=own.model, host=own.host, session=session, **sending)
                 for session in self._sessions
             ]
         elif cell.transport == semconv.GRPC:
-            self.senders = [ScheduledGrpc(str(own.grpc), str(own.model), access=_access(own), **sending)] * threads
+            self.senders = [GrpcSender(str(own.grpc), str(own.model), access=_access(own), **sending)] * threads
         else:
             # One producer: several threads may send by it, and batches are made of what they send.
             self.senders = [_kafka_sender(plan, cell, own, sending)] * threads
 
-    def send(self, sender: Scheduled, image: Path, *, warmup: bool = False) -> None:
+    def send(self, sender: Sender, image: Path, *, warmup: bool = False) -> None:
         """Send one image, and wait until it was answered.
 
         Raises:
@@ -130,13 +133,13 @@ class CellSenders:
             else:
                 self._target.answers.wait(sent.offset, self.timeout)
 
-    def send_due(self, sender: Scheduled, image: Path, due: int) -> int | None:
+    def send_due(self, sender: Sender, image: Path, due: int) -> int | None:
         """Send one image that is due at a moment; returns the offset of a record that nobody has waited for.
 
         Raises:
             SendError: it was not sent.
         """
-        sent = sender.send_due(image, due)
+        sent = sender.send(image, due=due)
         return None if self._cell.transport != semconv.KAFKA or self._target.answers is None else int(sent.offset)
 
     def wait(self, offset: int, until: float) -> None:
@@ -186,15 +189,13 @@ def _session(own: OwnServers, *, keep_alive: bool) -> requests.Session:
     return session
 
 
-def _kafka_sender(
-    plan: ExperimentConfig, cell: PlannedCell, own: OwnServers, sending: dict[str, Any]
-) -> ScheduledKafka:
+def _kafka_sender(plan: ExperimentConfig, cell: PlannedCell, own: OwnServers, sending: dict[str, Any]) -> KafkaSender:
     from otel_kfs.client.kafka_access.kafka_security import accepted
     from otel_kfs.client.kafka_access.kafka_settings import read_properties
 
     settings = {**(read_properties(own.producer_config) if own.producer_config else {}), **dict(cell.kafka)}
     with accepted(f"{plan.file}: {cell.name}"):
-        return ScheduledKafka(str(own.bootstrap_servers), str(own.topic), config=settings, **sending)
+        return KafkaSender(str(own.bootstrap_servers), str(own.topic), config=settings, **sending)
 
 
 def try_settings(plan: ExperimentConfig) -> None:
@@ -209,7 +210,7 @@ def try_settings(plan: ExperimentConfig) -> None:
             own = OwnServers(bootstrap_servers="127.0.0.1:1", topic="none")
             _kafka_sender(plan, cell, own, {"compression": cell.compression})
     if any(cell.transport == semconv.GRPC for cell in plan.cells):
-        ScheduledGrpc("127.0.0.1:1", "none")
+        GrpcSender("127.0.0.1:1", "none")
     if any(cell.encoding == CLAIM_CHECK for cell in plan.cells):
         ClaimStore("none")
 
@@ -288,7 +289,7 @@ def _volley(turn: Trial, lane: CellSenders, image: Path) -> TrialResult:
     else:
         together = threading.Barrier(len(lane.senders))
 
-        def send(sender: Scheduled) -> None:
+        def send(sender: Sender) -> None:
             together.wait()
             tally.sent_one(lambda: lane.send(sender, image))
 
@@ -310,11 +311,11 @@ def _stage(turn: Trial, lane: CellSenders, image: Path, chosen: Arrivals, seed: 
     end = start + round(2 * chosen.duration * 1e9)
     unanswered: list[int] = []  # offsets
 
-    def send_due(sender: Scheduled, due: int) -> None:
+    def send_due(sender: Sender, due: int) -> None:
         if (offset := lane.send_due(sender, image, due)) is not None:
             unanswered.append(offset)
 
-    def send(sender: Scheduled) -> None:
+    def send(sender: Sender) -> None:
         while not stop.is_set():
             with lock:
                 offset = next(numbers, None)
@@ -371,11 +372,11 @@ class _Tally:
             self.unsent += 1
 
 
-def _in_threads(jobs: Sequence[tuple[Callable[[Scheduled], None], Scheduled]], stop: threading.Event) -> None:
+def _in_threads(jobs: Sequence[tuple[Callable[[Sender], None], Sender]], stop: threading.Event) -> None:
     """Do all at a time, and raise what one of them raised. Ctrl-C stops them: what is under way has a short grace."""
     raised: list[BaseException] = []
 
-    def do(job: Callable[[Scheduled], None], sender: Scheduled) -> None:
+    def do(job: Callable[[Sender], None], sender: Sender) -> None:
         try:
             job(sender)
         except BaseException as error:  # noqa: BLE001 - raised again by who started the thread

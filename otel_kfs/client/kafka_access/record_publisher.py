@@ -49,7 +49,7 @@ class RecordPublisher:
         self._config = producer_config(bootstrap_servers, timeout, settings)
         self._producer = Producer(self._config)
 
-    def send(self, topic: str, value: bytes, headers: Headers | None = None) -> Delivered:
+    def publish(self, topic: str, value: bytes, headers: Headers | None = None) -> Delivered:
         """Produce one record and wait until the broker has it.
 
         A full queue is waited for. An outage of the brokers is waited out for as long as `timeout`; brokers that were

@@ -20,10 +20,10 @@ def outcomes(spans, topic):
 
 
 def test_a_full_queue_is_waited_for_and_no_record_is_lost(spans, broker, topic, fetch):
-    sender = RecordPublisher(broker, 30, {"queue.buffering.max.messages": 1})
+    publisher = RecordPublisher(broker, 30, {"queue.buffering.max.messages": 1})
     values = [str(number).encode() for number in range(20)]
     with ThreadPoolExecutor(8) as threads:
-        delivered = list(threads.map(lambda value: sender.send(topic, value), values))
+        delivered = list(threads.map(lambda value: publisher.publish(topic, value), values))
     assert sorted(record.offset for record in delivered) == list(range(20))
     assert sorted(record.value() for record in fetch(topic, 20)) == sorted(values)
     failed, offsets = outcomes(spans, topic)
@@ -32,9 +32,9 @@ def test_a_full_queue_is_waited_for_and_no_record_is_lost(spans, broker, topic, 
 
 
 def test_a_record_that_no_queue_can_hold_names_the_setting(broker, topic):
-    sender = RecordPublisher(broker, 30, {"queue.buffering.max.kbytes": 1})
+    publisher = RecordPublisher(broker, 30, {"queue.buffering.max.kbytes": 1})
     with pytest.raises(PayloadTooLargeError) as raised:
-        sender.send(topic, bytes(100_000))
+        publisher.publish(topic, bytes(100_000))
     assert str(raised.value) == (
         "a record of 0.1 MB does not fit into this producer's queue (1 kB): raise queue.buffering.max.kbytes in its "
         "configuration"
@@ -45,10 +45,10 @@ def test_a_queue_that_stays_full_is_one_line():
     # Somebody who never answers.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         servers = f"127.0.0.1:{silent.getsockname()[1]}"
-        sender = RecordPublisher(servers, 0.5, {"queue.buffering.max.messages": 1, "message.timeout.ms": 60_000})
-        sender._producer.produce("t", b"1")
+        publisher = RecordPublisher(servers, 0.5, {"queue.buffering.max.messages": 1, "message.timeout.ms": 60_000})
+        publisher._producer.produce("t", b"1")
         with pytest.raises(SendError) as raised:
-            sender.send("t", b"2")
+            publisher.publish("t", b"2")
     assert str(raised.value) == (
         f"the producer's queue stayed full for 0.5 s: check that the broker at {servers} keeps up, or send from fewer "
         "threads"

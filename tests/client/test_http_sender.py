@@ -1,44 +1,25 @@
-"""One image, one trace, over HTTP or through Kafka; and what becomes of an image that does not get there."""
+"""One image, one trace, over HTTP; and what becomes of an image that does not get there."""
 
 import base64
 import gzip
 import json
+import time
 
 import pytest
 import requests
 from opentelemetry.trace import SpanKind, StatusCode
+from sender_support import PAYLOAD, by_name
 from support import JPG, HttpServer
 
 from otel_kfs import HttpSender
 from otel_kfs.client.encodings import named
-from otel_kfs.demo.processes import free_port
-from otel_kfs.errors import ConfigError, InputError, PayloadTooLargeError, SendError
-
-PAYLOAD = b'{"instances":[{"image_bytes":{"b64":"' + base64.b64encode(JPG) + b'"}}]}'
+from otel_kfs.errors import ConfigError, InputError, SendError
 
 
 @pytest.fixture
 def server():
     with HttpServer().running() as server:
         yield server
-
-
-@pytest.fixture
-def kafka_sender(broker):
-    from otel_kfs import KafkaSender
-
-    return lambda topic, **options: KafkaSender(broker, topic, **options)
-
-
-def by_name(spans):
-    """The spans of one trace, by name."""
-    found = spans.get_finished_spans()
-    assert len({span.context.trace_id for span in found}) == 1
-    assert len({span.name for span in found}) == len(found)
-    return {span.name: span for span in found}
-
-
-# --- over HTTP ---
 
 
 def test_send_returns_the_model_s_answer(server):
@@ -133,6 +114,24 @@ def test_a_warmup_is_marked_and_an_image_is_not(spans, server):
     sender.send(JPG)
     roots = [span for span in spans.get_finished_spans() if span.name == "send image"]
     assert [span.attributes.get("otel_kfs.warmup") for span in roots] == [True, None]
+
+
+def test_an_image_that_was_due_begins_then_and_its_trace_says_how_late_it_was(spans, server):
+    due = time.time_ns() - 5_000_000
+    HttpSender(server.url, run_id="a run").send(JPG, due=due)
+    found = by_name(spans)
+    root, late = found["send image"], found["late start"]
+    assert (root.start_time, late.start_time) == (due, due)
+    assert due + 5_000_000 <= late.end_time <= found["encode"].start_time
+    assert (late.parent.span_id, dict(late.attributes)) == (root.context.span_id, {})
+    assert (root.attributes["otel_kfs.run.id"], root.attributes["otel_kfs.sequence"]) == ("a run", 0)
+
+
+def test_an_image_that_is_early_is_not_late(spans, server):
+    due = time.time_ns() + 60_000_000_000
+    HttpSender(server.url).send(JPG, due=due)
+    late = by_name(spans)["late start"]
+    assert (late.start_time, late.end_time) == (due, due)
 
 
 def test_a_json_payload_is_sent_unchanged(spans, server, tmp_path):
@@ -264,121 +263,3 @@ def test_a_server_that_does_not_take_a_form_is_answered_with_those_that_do(serve
 def test_an_unknown_form_is_refused_when_the_sender_is_made(server, form):
     with pytest.raises(ConfigError):
         HttpSender(server.url, **form)
-
-
-# --- through Kafka ---
-
-
-@pytest.mark.kafka
-def test_send_returns_where_the_record_lies(kafka_sender, topic):
-    sender = kafka_sender(topic)
-    assert [sender.send(JPG), sender.send(JPG)] == [(topic, 0, 0), (topic, 0, 1)]
-
-
-@pytest.mark.kafka
-def test_the_record_s_value_is_what_http_would_post(kafka_sender, broker, topic):
-    from confluent_kafka import Consumer, TopicPartition
-
-    kafka_sender(topic).send(JPG)
-    consumer = Consumer({"bootstrap.servers": broker, "group.id": "g", "fetch.wait.max.ms": 10})
-    consumer.assign([TopicPartition(topic, 0, 0)])
-    assert consumer.poll(30).value() == PAYLOAD
-    consumer.close()
-
-
-@pytest.mark.kafka
-@pytest.mark.parametrize("compression", [None, "gzip", "zstd", "lz4"])
-def test_a_record_says_in_its_headers_what_it_is_whatever_the_producer_compresses(
-    spans, kafka_sender, broker, topic, compression
-):
-    from confluent_kafka import Consumer, TopicPartition
-
-    kafka_sender(topic, encoding="cloudevent", compression=compression).send(JPG)
-    consumer = Consumer({"bootstrap.servers": broker, "group.id": "g", "fetch.wait.max.ms": 10})
-    consumer.assign([TopicPartition(topic, 0, 0)])
-    record = consumer.poll(30)
-    consumer.close()
-    headers = {key: value.decode() for key, value in record.headers() if key not in {"traceparent", "tracestate"}}
-    assert record.value() == JPG
-    assert {**headers, "ce_id": "any"} == {
-        "content-type": "image/jpeg",
-        "ce_specversion": "1.0",
-        "ce_id": "any",
-        "ce_source": "otel-kfs",
-        "ce_type": "otel-kfs.image",
-    }
-    attributes = by_name(spans)["send image"].attributes
-    assert (attributes["otel_kfs.encoding"], attributes.get("otel_kfs.compression")) == ("cloudevent", compression)
-    assert attributes["otel_kfs.payload.size"] == len(JPG)
-
-
-@pytest.mark.kafka
-def test_one_image_is_one_trace_of_root_encode_and_send(spans, kafka_sender, topic):
-    kafka_sender(topic).send(JPG)
-    found = by_name(spans)
-    root = found["send image"].context.span_id
-    assert {name: (span.kind, span.parent and span.parent.span_id) for name, span in found.items()} == {
-        "send image": (SpanKind.INTERNAL, None),
-        "encode": (SpanKind.INTERNAL, root),
-        f"send {topic}": (SpanKind.PRODUCER, root),
-    }
-
-
-@pytest.mark.kafka
-def test_root_and_send_say_what_was_sent_and_where_it_lies(spans, kafka_sender, broker, topic):
-    kafka_sender(topic, run_id="a run").send(JPG)
-    found = by_name(spans)
-    assert dict(found["send image"].attributes) == {
-        "otel_kfs.transport": "kafka",
-        "otel_kfs.run.id": "a run",
-        "otel_kfs.sequence": 0,
-        "otel_kfs.image.size": len(JPG),
-        "otel_kfs.payload.size": len(PAYLOAD),
-    }
-    assert dict(found[f"send {topic}"].attributes) == {
-        "messaging.system": "kafka",
-        "messaging.operation.name": "send",
-        "messaging.operation.type": "send",
-        "messaging.destination.name": topic,
-        "messaging.destination.partition.id": "0",
-        "messaging.kafka.offset": 0,
-        "messaging.message.body.size": len(PAYLOAD),
-        "server.address": "127.0.0.1",
-        "server.port": int(broker.partition(":")[2]),
-    }
-
-
-@pytest.mark.kafka
-def test_a_record_of_13_9_mb_passes(kafka_sender, topic):
-    image = JPG + bytes(10_430_000)
-    assert kafka_sender(topic).send(image) == (topic, 0, 0)
-
-
-@pytest.mark.kafka
-def test_a_record_over_the_producer_s_limit_names_the_setting(kafka_sender, topic):
-    with pytest.raises(PayloadTooLargeError) as raised:
-        kafka_sender(topic, config={"message.max.bytes": 2_000_000}).send(JPG + bytes(2_000_000))
-    assert str(raised.value) == (
-        "a record of 2.7 MB is over this producer's message.max.bytes (2000000): "
-        "raise message.max.bytes in its configuration"
-    )
-
-
-@pytest.mark.kafka
-def test_a_broker_that_is_not_there_ends_in_an_error_within_the_timeout(spans):
-    from otel_kfs import KafkaSender
-
-    servers = f"127.0.0.1:{free_port()}"
-    with pytest.raises(SendError) as raised:
-        KafkaSender(servers, "mobilenet", timeout=0.3).send(JPG)
-    assert str(raised.value) == (
-        f"not delivered within 0.3 s: no broker answers at {servers} ({servers}/bootstrap: Connect to ipv4#{servers} "
-        "failed: Connection refused); check --bootstrap-servers and that the broker runs"
-    )
-    found = by_name(spans)
-    assert found["send mobilenet"].attributes["error.type"] == "_MSG_TIMED_OUT"
-    assert {name: span.status.status_code for name, span in found.items()} == {
-        "send image": StatusCode.ERROR,
-        "encode": StatusCode.UNSET,
-        "send mobilenet": StatusCode.ERROR,
-    }

@@ -1,0 +1,60 @@
+"""The client sender over HTTP: one image, one root span, one POST."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from otel_kfs import semconv
+from otel_kfs.client.model_client import ModelClient, predict_url
+from otel_kfs.client.sender import Sender
+from otel_kfs.errors import SendError
+from otel_kfs.telemetry import provider
+
+if TYPE_CHECKING:
+    import requests
+    from typing_extensions import Unpack
+
+    from otel_kfs.client.payload_options import PayloadKeywords
+
+# What servers answer to a body that they do not understand; KFServing's 500 is its JSON reader's, of bytes that are no
+# text.
+_NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 500, 501})
+
+
+class HttpSender(Sender[dict[str, Any]]):
+    """Sends images straight to a model server, or to the ingress before it; `send` returns the model's answer."""
+
+    transport = semconv.HTTP
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        host: str | None = None,
+        timeout: float = 600.0,
+        run_id: str | None = None,
+        session: requests.Session | None = None,
+        **options: Unpack[PayloadKeywords],
+    ) -> None:
+        """Make a sender to a model.
+
+        `url` is the server's or the ingress's where `model` is given, else the model's whole URL. `host` is the Host
+        header by which an ingress finds the model; `timeout` is in seconds. A `session` of yours brings credentials,
+        certificates, proxies.
+
+        Further keywords: `encoding` ("json"), `compression`, `resize`, `cell`; see `Sender`.
+        """
+        super().__init__(run_id, **options)
+        provider.instrument_requests()
+        url = predict_url(url, model, self._options.encoding.protocol)
+        self._client = ModelClient(url, host=host, timeout=timeout, session=session)
+
+    def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return self._client.post(payload, headers)
+        except SendError as error:
+            if error.status in _NOT_UNDERSTOOD and (hint := self._options.hint()):
+                raise SendError(f"{error}; {hint}", error.status) from error
+            raise
