@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import confluent_kafka
 import confluent_kafka.aio
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
 
 from otel_kfs.kafka import aio, client_telemetry
 from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer
 from otel_kfs.kafka.producer import Producer, SerializingProducer
+from otel_kfs.telemetry.patches import Patches, PatchingInstrumentor
 
 _log = logging.getLogger(__name__)
 
@@ -42,91 +44,90 @@ _METHODS: list[tuple[type[Any], type[Any], tuple[str, ...]]] = [
 ]
 
 
-class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+class KafkaInstrumentor(PatchingInstrumentor):
     """`KafkaInstrumentor().instrument()` at a program's start traces its Kafka clients; `uninstrument()` undoes it.
 
-    `instrument` takes a `tracer_provider` and a `meter_provider`; without, the global ones count. Clients made before
-    it stay as they are, and so do classes that were derived before it from one of the two that are written in C
-    (`Producer`, `Consumer`): it logs a warning that names those classes.
+    `instrument` takes a `tracer_provider` and a `meter_provider`; without, the global ones count. Call it before the
+    program imports names from confluent_kafka and derives classes from it. Where that is too late, `imported=True` also
+    changes what is there: the names of `Producer` and `Consumer` in all modules, and the bases of derived classes. It
+    can't change classes derived from these two, which are written in C. A warning names the classes that stay
+    untraced; so do clients made before.
     """
 
-    def instrumentation_dependencies(self) -> Collection[str]:
-        """The library that is traced."""
-        return ("confluent-kafka >= 2.16.0, < 3.0.0",)
+    dependencies = ("confluent-kafka >= 2.16.0, < 3.0.0",)
 
-    def _instrument(self, **kwargs: Any) -> None:
-        self._telemetry_before = client_telemetry.use(
-            client_telemetry.ClientTelemetry(kwargs.get("tracer_provider"), kwargs.get("meter_provider"))
-        )
-        self._undo: list[Callable[[], None]] = []
+    def patch(
+        self,
+        patches: Patches,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        imported: bool = False,
+        **_: Any,
+    ) -> None:
+        """Put ours in the place of confluent_kafka's classes."""
+        before = client_telemetry.use(client_telemetry.ClientTelemetry(tracer_provider, meter_provider))
+        patches.on_undo(lambda: client_telemetry.use(before))
         for original, ours in _OURS.items():
-            self._set(confluent_kafka, original.__name__, ours)
+            patches.set(confluent_kafka, original.__name__, ours)
         for original, ours in _DERIVED.items():
-            self._make_ours(original, ours)
-        for name, module in list(sys.modules.items()):
-            if not _is_library(name):
-                self._set_names(module)
-        classes = [(cls, original, ours) for original, ours in _OURS.items() for cls in _derived(original)]
-        if untraced := [cls for cls, original, ours in classes if not self._rebase(cls, original, ours)]:
+            patches.set(original, "__new__", staticmethod(_making(original, ours)))
+        for original, ours, methods in _METHODS:
+            for method in methods:
+                patches.set(original, method, vars(ours)[method])
+        if imported:
+            for name, module in list(sys.modules.items()):
+                if not _is_library(name):
+                    _set_names(module, patches)
+        derived = [(cls, original, ours) for original, ours in _OURS.items() for cls in _derived(original)]
+        if untraced := [cls for cls, old, new in derived if not (imported and _rebase(cls, old, new, patches))]:
             _log.warning(
                 "derived before instrument() from confluent_kafka's classes: %s; what is made of these stays untraced; "
                 "call instrument() first, or derive from otel_kfs.kafka's classes",
                 ", ".join(sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in untraced)),
             )
-        for original, ours, methods in _METHODS:
-            for method in methods:
-                self._set(original, method, vars(ours)[method])
 
-    def _uninstrument(self, **_: Any) -> None:
-        while self._undo:
-            self._undo.pop()()
-        client_telemetry.use(self._telemetry_before)
 
-    def _set_names(self, module: ModuleType | None) -> None:
-        """Let a module that holds one of the classes in C hold ours, under its own name for it."""
-        try:
-            content = vars(module)
-        except TypeError:  # not a module at all, as a few programs put into sys.modules
-            return
-        held = [(name, original) for name, value in list(content.items()) for original in _IN_C if value is original]
-        for name, original in held:
-            content[name] = ours = _IN_C[original]
+def _making(original: type[Any], ours: type[Any]) -> Callable[..., Any]:
+    """Return a `__new__` for a class in Python that makes ours when it is called itself."""
+    new: Any = original.__new__
 
-            def undo(name: str = name, original: type[Any] = original, ours: type[Any] = ours) -> None:
-                if content.get(name) is ours:
-                    content[name] = original
+    def make(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
+        return new(ours if cls is original else cls, *args, **kwargs)
 
-            self._undo.append(undo)
+    return make
 
-    def _rebase(self, cls: type[Any], original: type[Any], ours: type[Any]) -> bool:
-        """Let a class derive from ours instead; False where Python refuses it, as with what derives from C directly."""
-        before = cls.__bases__
-        try:
-            cls.__bases__ = tuple(ours if base is original else base for base in before)
-        except TypeError:
-            return False
-        self._undo.append(lambda: setattr(cls, "__bases__", before))
-        return True
 
-    def _set(self, owner: Any, name: str, value: Any) -> None:
-        if name in vars(owner):
-            before = vars(owner)[name]
-            self._undo.append(lambda: setattr(owner, name, before))
-        else:
-            self._undo.append(lambda: delattr(owner, name))
-        setattr(owner, name, value)
+def _set_names(module: ModuleType | None, patches: Patches) -> None:
+    """Let a module that holds one of the classes in C hold ours, under its own name for it."""
+    try:
+        content = vars(module)
+    except TypeError:  # not a module at all, as a few programs put into sys.modules
+        return
+    held = [(name, original) for name, value in list(content.items()) for original in _IN_C if value is original]
+    for name, original in held:
+        content[name] = ours = _IN_C[original]
 
-    def _make_ours(self, original: type[Any], ours: type[Any]) -> None:
-        new: Any = original.__new__
+        def undo(name: str = name, original: type[Any] = original, ours: type[Any] = ours) -> None:
+            if content.get(name) is ours:
+                content[name] = original
 
-        def make(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
-            return new(ours if cls is original else cls, *args, **kwargs)
+        patches.on_undo(undo)
 
-        self._set(original, "__new__", staticmethod(make))
+
+def _rebase(cls: type[Any], original: type[Any], ours: type[Any], patches: Patches) -> bool:
+    """Let a class derive from ours instead; False where Python refuses it, as with what derives from C directly."""
+    before = cls.__bases__
+    try:
+        cls.__bases__ = tuple(ours if base is original else base for base in before)
+    except TypeError:
+        return False
+    patches.on_undo(lambda: setattr(cls, "__bases__", before))
+    return True
 
 
 def _derived(original: type[Any]) -> list[type[Any]]:
-    """The classes that a program itself has derived from one of confluent_kafka's so far."""
+    """Return the classes that a program itself has derived from one of confluent_kafka's so far."""
     return [cls for cls in original.__subclasses__() if not _is_library(cls.__module__)]
 
 

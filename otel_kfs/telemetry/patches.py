@@ -1,16 +1,19 @@
-"""Changes to a library's classes that can all be taken back."""
+"""Changes to a library's classes that can all be taken back, and the base of the instrumentors that make them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Collection
 from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 
 class Patches:
     """The changes that are in force; `undo` takes them back, the last one first."""
 
     def __init__(self) -> None:
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
 
     @property
     def active(self) -> bool:
@@ -26,7 +29,7 @@ class Patches:
             self.on_undo(lambda: delattr(owner, name))
         setattr(owner, name, value)
 
-    def on_undo(self, action: Callable[[], None]) -> None:
+    def on_undo(self, action: Callable[[], object]) -> None:
         """Remember what else has to be done."""
         self._undo.append(action)
 
@@ -34,3 +37,27 @@ class Patches:
         """Take everything back."""
         while self._undo:
             self._undo.pop()()
+
+
+class PatchingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """An instrumentor that changes a library through `Patches`, which `uninstrument()` takes back.
+
+    A subclass says which `dependencies` it traces, as in requirements.txt, and what it changes, in `patch`.
+    """
+
+    dependencies: Collection[str] = ()
+
+    @abstractmethod
+    def patch(self, patches: Patches, **kwargs: Any) -> None:
+        """Change the library; `kwargs` are those of `instrument()`."""
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Return the libraries that have to be there."""
+        return self.dependencies
+
+    def _instrument(self, **kwargs: Any) -> None:
+        self._patches = Patches()
+        self.patch(self._patches, **kwargs)
+
+    def _uninstrument(self, **_: Any) -> None:
+        self._patches.undo()

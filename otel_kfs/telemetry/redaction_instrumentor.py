@@ -5,24 +5,25 @@ The entry point of this module is what `opentelemetry-instrument python app.py` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import wrapt
 from opentelemetry import trace
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.instrumentation.utils import unwrap
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otel_kfs.telemetry.patches import Patches, PatchingInstrumentor
 from otel_kfs.telemetry.provider import report_failure
 from otel_kfs.telemetry.redaction import without_secrets
 
 _WHAT = "taking secrets out of spans"
 
 
-class RedactionInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+class RedactionInstrumentor(PatchingInstrumentor):
     """`RedactionInstrumentor().instrument()` does for any provider what `otel_kfs.configure` does for its own.
 
     `instrument` takes a `tracer_provider`; without, the global one counts. Its exporters are given spans without
@@ -30,36 +31,32 @@ class RedactionInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     a `span_exporter`, as all of the SDK have it, stay as they are. `uninstrument()` undoes it.
     """
 
-    def instrumentation_dependencies(self) -> Collection[str]:
-        """Nothing but the SDK, which is there."""
-        return ()
-
-    def _instrument(self, **kwargs: Any) -> None:
+    def patch(self, patches: Patches, *, tracer_provider: Any = None, **_: Any) -> None:
+        """Wrap the exporters that are there, and those that are added."""
         self._exporters: list[SpanExporter] = []
-        provider = kwargs.get("tracer_provider") or trace.get_tracer_provider()
+        provider = tracer_provider or trace.get_tracer_provider()
         with _reported():
             if isinstance(provider, TracerProvider):
-                self._look_at(provider._active_span_processor)
-            wrapt.wrap_function_wrapper(TracerProvider, "add_span_processor", self._added)
+                self._look_at(provider._active_span_processor, patches)
+            wrapt.wrap_function_wrapper(TracerProvider, "add_span_processor", partial(self._added, patches))
+            patches.on_undo(partial(unwrap, TracerProvider, "add_span_processor"))
 
-    def _uninstrument(self, **_: Any) -> None:
-        unwrap(TracerProvider, "add_span_processor")
-        for exporter in self._exporters:
-            unwrap(exporter, "export")
-
-    def _added(self, add: Callable[..., None], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _added(
+        self, patches: Patches, add: Callable[..., None], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         with _reported():
             for processor in (*args, *kwargs.values()):
-                self._look_at(processor)
+                self._look_at(processor, patches)
         add(*args, **kwargs)
 
-    def _look_at(self, processor: Any) -> None:
+    def _look_at(self, processor: Any, patches: Patches) -> None:
         """Have the exporters of a processor, or of those that it holds, get nothing but spans without secrets."""
         for one in getattr(processor, "_span_processors", ()):
-            self._look_at(one)
+            self._look_at(one, patches)
         exporter = getattr(processor, "span_exporter", None)
         if exporter is not None and not any(exporter is known for known in self._exporters):
             wrapt.wrap_function_wrapper(exporter, "export", _redacted)
+            patches.on_undo(partial(unwrap, exporter, "export"))
             self._exporters.append(exporter)
 
 

@@ -104,7 +104,7 @@ def test_classes_in_c_imported_before_make_spans_until_uninstrument(spans, instr
     module.Sender, module.Receiver = EarlyProducer, confluent_kafka.Consumer
     before = vars(module).copy()
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    instrument()
+    instrument(imported=True)
     send_one(module.Sender(MOCK))
     assert (module.Sender, module.Receiver) == (otel_kfs.kafka.Producer, otel_kfs.kafka.Consumer)
     assert [span.name for span in spans.get_finished_spans()] == ["send t"]
@@ -116,7 +116,7 @@ def test_a_name_that_the_program_has_set_anew_meanwhile_stays_so(instrument, mon
     module = types.ModuleType("an_early_module")
     module.Sender = EarlyProducer
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    instrument()
+    instrument(imported=True)
     module.Sender = "the program's own"
     KafkaInstrumentor().uninstrument()
     assert module.Sender == "the program's own"
@@ -124,7 +124,7 @@ def test_a_name_that_the_program_has_set_anew_meanwhile_stays_so(instrument, mon
 
 def test_what_is_no_module_is_passed_over(spans, instrument, monkeypatch):
     monkeypatch.setitem(sys.modules, "no_module", 7)
-    instrument()
+    instrument(imported=True)
     send_one(confluent_kafka.Producer(MOCK))
     assert [span.name for span in spans.get_finished_spans()] == ["send t"]
 
@@ -141,7 +141,7 @@ def test_a_class_derived_before_from_one_in_python_makes_spans_until_uninstrumen
         pass
 
     bases = [cls.__bases__ for cls in (Early, EarlyReceiver)]
-    instrument()
+    instrument(imported=True)
     send_one(Early({}))
     send_one(Earlier({}))
     assert [span.name for span in spans.get_finished_spans()] == ["send t"] * 2
@@ -162,12 +162,29 @@ def test_a_client_made_before_of_a_class_derived_before_goes_on_without_spans(sp
     assert spans.get_finished_spans() == ()
 
 
-def test_a_class_derived_before_from_one_in_c_is_warned_of(spans, instrument, caplog):
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_class_derived_before_from_one_in_c_is_warned_of(spans, instrument, caplog, imported):
     class Early(EarlyProducer):
         pass
 
-    instrument()
+    instrument(imported=imported)
     send_one(Early(MOCK))
+    assert spans.get_finished_spans() == ()
+    assert any(f"{Early.__module__}.{Early.__qualname__}" in record.message for record in caplog.records)
+
+
+def test_unless_asked_names_and_bases_that_the_program_has_already_stay(spans, instrument, monkeypatch, caplog):
+    module = types.ModuleType("an_early_module")
+    module.Sender = EarlyProducer
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    class Early(confluent_kafka.SerializingProducer):
+        pass
+
+    instrument()
+    send_one(module.Sender(MOCK))
+    send_one(Early(MOCK))
+    assert (module.Sender, Early.__bases__) == (EarlyProducer, (EarlySerializingProducer,))
     assert spans.get_finished_spans() == ()
     assert any(f"{Early.__module__}.{Early.__qualname__}" in record.message for record in caplog.records)
 
