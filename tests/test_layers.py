@@ -18,7 +18,7 @@ SHARED = {"otel_kfs.semconv", "otel_kfs.errors"}
 # Each room of the read side, and those that stand above it.
 READ_SIDE = {
     "otel_kfs.traces": set(),
-    "otel_kfs.analysis": {"otel_kfs.traces", "otel_kfs.report"},
+    "otel_kfs.analysis": {"otel_kfs.traces"},
     "otel_kfs.report": {"otel_kfs.traces", "otel_kfs.analysis"},
 }
 # Each room of the write side, and those that stand above it, which alone it may import.

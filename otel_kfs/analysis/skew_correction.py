@@ -11,11 +11,15 @@ from array import array
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from enum import Flag, auto
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from otel_kfs.analysis.clock_skew import ClockOffset, Clocks, SkewBound
-from otel_kfs.analysis.measurement import Labels, Measurement, Series
+from otel_kfs.analysis.measurement import TOTAL, Labels, Measurement, Series
+
+if TYPE_CHECKING:
+    from otel_kfs.analysis.sketch import AnySeries
 
 # A segment (or 2-1, 4-3, 4-1) of one way and size, and by how much each of its lengths may be off either way, ns.
 Bounds = Mapping[tuple[Labels, str, str], int]
@@ -23,6 +27,14 @@ Bounds = Mapping[tuple[Labels, str, str], int]
 NO_BOUNDS: Bounds = MappingProxyType({})
 
 Pairs = Sequence[tuple[str, str]]
+
+
+class TwoClocks(Flag):
+    """What must be said of figures of which some were read on two hosts' clocks."""
+
+    NOTHING = 0
+    BOUNDED = auto()  # some are corrected, and have a bound
+    UNBOUNDED = auto()  # some are as they were read, because nothing bounds the clocks
 
 
 def correct_skew(measurement: Measurement) -> tuple[list[Series], dict[tuple[Labels, str, str], int]]:
@@ -50,6 +62,22 @@ def offsets(measurement: _Seen) -> dict[tuple[str, str], ClockOffset | None]:
     """How the clocks of every two hosts stood to each other between which something was measured."""
     pairs = dict.fromkeys(min(pair, pair[::-1]) for pair in sorted(measurement.pairs))
     return {pair: measurement.clocks.offset(*pair) for pair in pairs}
+
+
+def two_clocks(series: Sequence[AnySeries], bounds: Bounds) -> TwoClocks:
+    """Say which segments lie between two hosts."""
+    crossing = {(one.way, one.size, name) for one in series for name in one.between_hosts() - {TOTAL}}
+    bounded = crossing & set(bounds)
+    found = TwoClocks.BOUNDED if bounded else TwoClocks.NOTHING
+    return found | TwoClocks.UNBOUNDED if crossing - bounded else found
+
+
+def two_clocks_of_stamps(series: Sequence[Series], bounds: Bounds) -> TwoClocks:
+    """Say the same of stamps."""
+    if any((one.way, one.size, "2-1") in bounds for one in series):
+        return TwoClocks.BOUNDED
+    crossing = any(max(one.second_pair, default=-1) >= 0 for one in series)
+    return TwoClocks.UNBOUNDED if crossing else TwoClocks.NOTHING
 
 
 def _corrected(cell: Series, pairs: Pairs, clocks: Clocks) -> tuple[Series, dict[str, int]]:

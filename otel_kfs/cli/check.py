@@ -109,9 +109,10 @@ def _beside(found: Sequence[Block], trace_query: str, *, quiet: bool) -> list[Ta
     from otel_kfs.analysis import manual_timestamps
     from otel_kfs.analysis.skew_correction import correct_skew, offsets
     from otel_kfs.report.rows import clock_lines
+    from otel_kfs.report.timestamp_rows import beside_table
 
     measurement, line = read_measurement(trace_query, quiet=quiet)
-    tables = manual_timestamps.beside(found, *correct_skew(measurement))
+    tables = [beside_table(of) for of in manual_timestamps.beside(found, *correct_skew(measurement))]
     if not quiet:
         for clock_line in clock_lines(offsets(measurement)):
             say(clock_line)

@@ -106,6 +106,7 @@ def compare(
     """
     from otel_kfs.analysis import comparison
     from otel_kfs.analysis.skew_correction import correct_skew
+    from otel_kfs.report import comparison_rows
 
     if query_b is None and where_a == where_b and run_a == run_b:
         raise click.UsageError(
@@ -126,10 +127,10 @@ def compare(
     if limit is not None:
         _need_enough(found)
     if format_ in {"text", "md"}:
-        print_blocks(comparison.comparison_tables(found), format_, output)
+        print_blocks(comparison_rows.comparison_tables(found), format_, output)
     else:
-        records = comparison.comparison_records(found)
-        verdicts = [comparison.verdict(of) for of in found.of_sizes]
+        records = comparison_rows.comparison_records(found)
+        verdicts = [comparison_rows.verdict(of) for of in found.of_sizes]
         document = {"comparison": records, "verdicts": verdicts, "unmatched": list(found.unmatched)}
         print_records(records, document, format_, output)
     if not quiet:
@@ -137,7 +138,7 @@ def compare(
         say(f"B: {line_b}", err=format_ != "text" or output is not None)
     slower = [of for of in found.of_sizes if limit is not None and (of.slower_by() or 0) > limit]
     for of in slower:
-        say(f"slower than --fail-if-slower allows: {comparison.verdict(of)}")
+        say(f"slower than --fail-if-slower allows: {comparison_rows.verdict(of)}")
     if slower:
         sys.exit(SLOWER_EXIT)
 

@@ -16,7 +16,7 @@ from otel_kfs.analysis.statistics import Interval, median_interval, summary
 from otel_kfs.experiment.config import ExperimentConfig, PlannedCell
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Load, knee, load
 from otel_kfs.experiment.trial_log import TrialResult
-from otel_kfs.report.rows import INTERVAL, Bounded, Column, Table
+from otel_kfs.report.rows import INTERVAL, Bounded, Column, Table, clock_notes
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
 
@@ -122,7 +122,9 @@ def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -
             for cell in (*(ranked.planned for ranked in ranking.ranked), *ranking.missing)
             if (count := failed[cell.transport, cell.label])
         ]
-        notes += dict.fromkeys(note for ranked in ranking.ranked if ranked.against for note in ranked.against.notes)
+        notes += dict.fromkeys(
+            note for ranked in ranking.ranked if ranked.against for note in clock_notes(ranked.against.two_clocks)
+        )
         tables.append(Table(f"{where}: 4-1 by cell, milliseconds", _RANKING, rows, (*notes, *_RANKING_NOTES)))
         if len(ranking.ranked) > 1:
             tables.append(_segments(ranking, where))
@@ -297,8 +299,8 @@ _RANKING = (
     Column("saved most", "text"),
 )
 _RANKING_NOTES = (
-    "x faster: the baseline's p50 divided by the cell's; faster, slower: in at most 5 of 100 experiments in which all "
-    "cells are equal is any cell called so (Mann-Whitney, corrected by Holm)",
+    "x faster: the baseline's p50 divided by the cell's; faster, slower: if all cells were equal, at most 5 of 100 "
+    "experiments would call any of them so (Mann-Whitney, corrected by Holm)",
     INTERVAL,
 )
 _LOAD = (

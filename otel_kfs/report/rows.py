@@ -11,7 +11,7 @@ from otel_kfs.analysis.clock_skew import ClockOffset
 from otel_kfs.analysis.critical_path import Coverage, on_the_way
 from otel_kfs.analysis.measurement import TOTAL, Series, ways
 from otel_kfs.analysis.sketch import ACCURACY, AnySeries, SketchedSeries
-from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks, two_clocks_of_stamps
 from otel_kfs.analysis.statistics import (
     INTERVAL_NEEDS,
     P90_NEEDS,
@@ -86,7 +86,7 @@ def seed_tables(cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Tab
         counts = sorted({len(cell) for cell in of_way})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded by itself"]
-        notes += stamp_notes(of_way, bounds)
+        notes += stamp_notes(two_clocks_of_stamps(of_way, bounds))
         tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
         tables.append(
             Table(
@@ -117,7 +117,7 @@ def segment_tables(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> li
             ]
         rows = [(name, *_p50_and_tail(of_way, [segments.get(name) for segments in by_size])) for name in _rows(by_size)]
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the largest value stands there"] if few else []
-        notes += _sketch_notes(of_way) + clock_notes(of_way, bounds)
+        notes += _sketch_notes(of_way) + clock_notes(two_clocks(of_way, bounds))
         tables.append(Table(f"{way.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
     return tables
 
@@ -140,23 +140,19 @@ def statistics_tables(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) ->
                 f"-: too few images; the interval needs {INTERVAL_NEEDS}, p90 {P90_NEEDS}, p95 {P95_NEEDS}, "
                 f"p99 {P99_NEEDS}"
             )
-        notes += _sketch_notes(of_way) + clock_notes(of_way, bounds)
+        notes += _sketch_notes(of_way) + clock_notes(two_clocks(of_way, bounds))
         tables.append(Table(f"{way.label}: statistics, milliseconds", _STATISTICS, tuple(rows), tuple(notes)))
     return tables
 
 
-def stamp_notes(cells: Sequence[Series], bounds: Bounds) -> list[str]:
-    """What must be said of stamps that are given by two hosts' clocks."""
-    if any((cell.way, cell.size, "2-1") in bounds for cell in cells):
-        return [ONE_CLOCK]
-    return [CLOCKS] * any(max(cell.second_pair, default=-1) >= 0 for cell in cells)
+def stamp_notes(clocks: TwoClocks) -> list[str]:
+    """Return what must be said of stamps that are given by two hosts' clocks."""
+    return [ONE_CLOCK] * (TwoClocks.BOUNDED in clocks) + [CLOCKS] * (TwoClocks.UNBOUNDED in clocks)
 
 
-def clock_notes(cells: Sequence[AnySeries], bounds: Bounds) -> list[str]:
-    """What must be said of segments that lie between two hosts."""
-    crossing = {(cell.way, cell.size, name) for cell in cells for name in cell.between_hosts() - {TOTAL}}
-    bounded = crossing & set(bounds)
-    return [BOUND] * bool(bounded) + [CLOCKS] * bool(crossing - bounded)
+def clock_notes(clocks: TwoClocks) -> list[str]:
+    """Return what must be said of segments that lie between two hosts."""
+    return [BOUND] * (TwoClocks.BOUNDED in clocks) + [CLOCKS] * (TwoClocks.UNBOUNDED in clocks)
 
 
 def _sketch_notes(cells: Sequence[AnySeries]) -> list[str]:

@@ -18,7 +18,7 @@ from traces_builder import HTTP, KAFKA, otlp_line, spans
 from otel_kfs import cli
 from otel_kfs.analysis import group_by_trace, pipeline
 from otel_kfs.analysis.sketch import ACCURACY, Sketch, Sketches
-from otel_kfs.analysis.skew_correction import correct_skew, offsets
+from otel_kfs.analysis.skew_correction import correct_skew, offsets, two_clocks
 from otel_kfs.analysis.statistics import summary
 from otel_kfs.report import rows
 from otel_kfs.report.terminal_bars import charts
@@ -228,7 +228,7 @@ def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_oth
     sketches = pipeline.read_sketches(parts(3, drawn), processes=1)
     cells, bounds = sketches.correct_skew()
     assert {name for *_, name in bounds if name.startswith("transformer")} == set()
-    assert rows.clock_notes(cells, bounds) == [rows.BOUND, rows.CLOCKS]
+    assert rows.clock_notes(two_clocks(cells, bounds)) == [rows.BOUND, rows.CLOCKS]
     assert_same(sketches, pipeline.read(Store(drawn), processes=1))
 
 

@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from otel_kfs import semconv
 from otel_kfs.analysis.manual_timestamps.stamp_tables import Block, megabytes, words_of
 from otel_kfs.analysis.measurement import Series
-from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks_of_stamps
 from otel_kfs.errors import InputError
-from otel_kfs.report.rows import Column, Table, bounded, stamp_notes
 
 _TRANSPORT_WORDS = {
     semconv.KAFKA: ("kafka", "topic"),
     semconv.HTTP: ("http", "https", "curl", "rest", "ingress"),
 }
+_PAIRS = ((1, 0), (2, 1), (3, 2), (3, 0))  # of stamps
 _SAME_SIZE = 0.07  # two sizes that differ by no more are one: labels are rounded, and MB may be 2^20 bytes
 
 
-def beside(found: Sequence[Block], cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Table]:
-    """For each block of four stamps a table of what its stamps say, beside the median image of the same size in traces.
+class Length(NamedTuple):
+    """The time between two stamps, ns; `bound`: what the clocks of two hosts leave open of it."""
+
+    by_hand: int | None
+    traced: int | None
+    bound: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BesideRow:
+    """One row of stamps, and the median image of its size among `n` traced ones; None: no traced image has that size.
+
+    The lengths are 2-1, 3-2, 4-3 and 4-1.
+    """
+
+    label: str
+    lengths: tuple[Length, ...]
+    n: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A block of stamps beside traced images; `transport` is None where nothing says which it is of."""
+
+    section: str
+    transport: str | None
+    rows: tuple[BesideRow, ...]
+    two_clocks: TwoClocks
+
+
+def beside(found: Sequence[Block], cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Beside]:
+    """Put beside each block of four stamps the median images of the same sizes in traces.
 
     The cells, and how far what lies between two hosts may be off in them, are those of `skew_correction.correct_skew`.
 
@@ -32,42 +64,29 @@ def beside(found: Sequence[Block], cells: Sequence[Series], bounds: Bounds = NO_
     return [_beside(block, cells, bounds) for block in four]
 
 
-def _beside(block: Block, cells: Sequence[Series], bounds: Bounds) -> Table:
+def _beside(block: Block, cells: Sequence[Series], bounds: Bounds) -> Beside:
     transport = _transport(block, cells)
-    of_way = [cell for cell in cells if transport in {None, cell.way.transport}]
-    of_rows = _of_sizes(block, of_way)
-    rows: list[tuple[object, ...]] = []
-    unmatched = []
-    for row in range(len(block.stamps)):
-        labels = [labels[row] for labels in (block.labels, block.length_labels) if labels]
-        cell = of_rows[row]
-        row_of: list[object] = [labels[0] if labels else f"row {row + 1}"]
-        number = None if cell is None else cell.median()
-        for later, earlier in ((1, 0), (2, 1), (3, 2), (3, 0)):
-            hand = block.between(row, later, earlier)
-            row_of.append(None if hand is None else int(hand.scaleb(9)))
-            if cell is None or number is None:
-                row_of.append(None)
-            else:
-                length = cell.stamps[later][number] - cell.stamps[earlier][number]
-                row_of.append(bounded(length, bounds.get((cell.way, cell.size, f"{later + 1}-{earlier + 1}"))))
-        row_of.append(None if cell is None else len(cell))
-        rows.append(tuple(row_of))
-        if cell is None:
-            unmatched.append(str(row_of[0]))
-    notes = [
-        "by hand: the difference of the stamps themselves, whatever the columns say; traced: the median image of n"
-    ]
-    if transport is None:
-        notes.append("nothing says whether this is HTTP or Kafka: the traced images are of either")
-    if unmatched:
-        notes.append(f"no traced image is of this size: {', '.join(unmatched)}")
-    notes += stamp_notes([cell for cell in of_rows if cell is not None], bounds)
-    columns = [Column("Size", "text")]
-    for heading in ("2-1", "3-2", "4-3", "4-1"):
-        columns += [Column(f"{heading} by hand", "seconds"), Column("traced", "seconds")]
-    columns.append(Column("n", "count"))
-    return Table(f"{block.section or 'Stamps'}: seconds, by hand and traced", tuple(columns), tuple(rows), tuple(notes))
+    of_rows = _of_sizes(block, [cell for cell in cells if transport in {None, cell.way.transport}])
+    matched = [cell for cell in of_rows if cell is not None]
+    rows = tuple(_row(block, row, cell, bounds) for row, cell in enumerate(of_rows))
+    return Beside(block.section, transport, rows, two_clocks_of_stamps(matched, bounds))
+
+
+def _row(block: Block, row: int, cell: Series | None, bounds: Bounds) -> BesideRow:
+    labels = [labels[row] for labels in (block.labels, block.length_labels) if labels]
+    number = None if cell is None else cell.median()
+    lengths = []
+    for later, earlier in _PAIRS:
+        hand = block.between(row, later, earlier)
+        by_hand = None if hand is None else int(hand.scaleb(9))
+        if cell is None or number is None:
+            lengths.append(Length(by_hand, None))
+        else:
+            traced = cell.stamps[later][number] - cell.stamps[earlier][number]
+            bound = bounds.get((cell.way, cell.size, f"{later + 1}-{earlier + 1}"))
+            lengths.append(Length(by_hand, traced, bound))
+    label = labels[0] if labels else f"row {row + 1}"
+    return BesideRow(label, tuple(lengths), None if cell is None else len(cell))
 
 
 def _transport(block: Block, cells: Sequence[Series]) -> str | None:

@@ -1,0 +1,164 @@
+"""From a comparison to what is printed of it: a table a size, the sentences that say where the time went, records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from otel_kfs.analysis.comparison import Comparison, Comparisons, Difference
+from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes
+
+_ENOUGH_EXPLAINED = 0.8  # of a difference: no further segment is named then
+_MORE_THAN_ALL = 1.1
+_NAMED_AT_MOST = 3
+_NAMED_FROM = 0.1  # of a difference; after the first segment
+
+_COLUMNS = (
+    Column("Segment", "text"),
+    Column("A p50", "milliseconds"),
+    Column("B p50", "milliseconds"),
+    Column("B - A", "milliseconds"),
+    Column("95 % interval", "milliseconds"),
+    Column("of 4-1", "text"),
+    Column("p", "text"),
+    Column("", "text"),
+)
+_NOTES = (
+    "different: if A and B were equal, at most 5 of 100 comparisons would mark any row "
+    "(Mann-Whitney, corrected by Holm)",
+    INTERVAL,
+)
+
+
+def comparison_tables(found: Comparisons) -> list[Table]:
+    """A table a size, segments as rows; then every sentence."""
+    tables = []
+    for of in found.of_sizes:
+        a, b = of.way_a.label, of.way_b.label
+        way = a if of.way_a == of.way_b else f"A: {a}, B: {b}"
+        rows = [_row(difference, of.total.difference if of.total.differs else None) for difference in of.segments]
+        rows.append(_row(of.total, None))
+        tables.append(
+            Table(
+                f"{way}, {of.size} (n = {of.n_a} and {of.n_b}): milliseconds",
+                _COLUMNS,
+                tuple(rows),
+                tuple(clock_notes(of.two_clocks)),
+            )
+        )
+    sentences = [*(verdict(of) for of in found.of_sizes), *found.unmatched, *_NOTES]
+    return [*tables, Table("Where the time went", (), (), tuple(sentences))]
+
+
+def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
+    """One record a size and segment, `4-1` among them; lengths in ns."""
+    records = []
+    for of in found.of_sizes:
+        for difference in (*of.segments, of.total):
+            interval = difference.interval
+            records.append(
+                {
+                    **{f"{key}_a": value for key, value in of.way_a._asdict().items()},
+                    **{f"{key}_b": value for key, value in of.way_b._asdict().items()},
+                    "size": of.size,
+                    "segment": difference.segment,
+                    "n_a": of.n_a,
+                    "n_b": of.n_b,
+                    "images_a": difference.images_a,
+                    "images_b": difference.images_b,
+                    "p50_a_ns": difference.p50_a,
+                    "p50_b_ns": difference.p50_b,
+                    "difference_ns": difference.difference,
+                    "low_ns": interval.low if interval else None,
+                    "high_ns": interval.high if interval else None,
+                    "p": difference.p,
+                    "clock_bound_ns": difference.bound,
+                    "differs": difference.differs,
+                }
+            )
+    return records
+
+
+def verdict(of: Comparison) -> str:
+    """Where the time went, in one sentence."""
+    total = of.total
+    a, b = ("A", "B") if of.way_a == of.way_b else (f"A ({of.way_a.label})", f"B ({of.way_b.label})")
+    where = f"{of.way_a.label}, {of.size}" if of.way_a == of.way_b else of.size
+    more = f"n = {of.n_a} and {of.n_b}"
+    if total.interval is not None:
+        more = f"{_plain(total.interval.low)} to {_plain(total.interval.high)}, {more}"
+    if total.differs:
+        # The interval has the sign of the words.
+        if total.difference < 0 and total.interval is not None:
+            more = f"{_plain(-total.interval.high)} to {_plain(-total.interval.low)}, n = {of.n_a} and {of.n_b}"
+        return f"{where}: {b} is {_by(total.difference)} than {a} ({more}): {_explained(of)}"
+    if not of.enough:
+        return (
+            f"{where}: too few images ({more}) to tell a difference from noise, {of.needed} each would do; "
+            f"4-1 differs by {_amount(total.difference)}"
+        )
+    changed = _largest_first(difference for difference in of.segments if difference.differs)
+    though = f", though {_listed(changed[:_NAMED_AT_MOST])}" if changed else ""
+    return f"{where}: {b} and {a} do not differ beyond noise: 4-1 by {_amount(total.difference)} ({more}){though}"
+
+
+def _row(of: Difference, total: int | None) -> tuple[Any, ...]:
+    share = f"{of.difference / total:.0%}" if total and of.differs else None
+    p = "<0.001" if of.p < 0.001 else f"{of.p:.3f}"
+    return (
+        of.segment,
+        of.p50_a,
+        of.p50_b,
+        bounded(of.difference, of.bound),
+        of.interval,
+        share,
+        p,
+        "different" if of.differs else "",
+    )
+
+
+def _explained(of: Comparison) -> str:
+    """Which segments a difference consists of."""
+    whole = of.total.difference
+    changed = _largest_first(difference for difference in of.segments if difference.differs)
+    same = [difference for difference in changed if (difference.difference > 0) == (whole > 0)]
+    against = sum(difference.difference for difference in changed if difference not in same)
+    if not same:
+        return "no segment alone stands out of the noise"
+    named: list[Difference] = []
+    explained = 0.0
+    for difference in same[:_NAMED_AT_MOST]:
+        share = difference.difference / whole
+        if named and (explained >= _ENOUGH_EXPLAINED or share < _NAMED_FROM):
+            break
+        named.append(difference)
+        explained += share
+    if abs(against) > (1 - _ENOUGH_EXPLAINED) * abs(whole) or explained > _MORE_THAN_ALL:
+        # More than the whole of it would only puzzle.
+        least = _NAMED_FROM * abs(whole)
+        opposite = [one for one in changed if one not in same and abs(one.difference) >= least][:_NAMED_AT_MOST]
+        return _listed([*named, *opposite])
+    first, *others = [f"`{difference.segment}`" for difference in named]
+    shares = [f"{difference.difference / whole:.0%}" for difference in named]
+    text = f"{shares[0]} of it is {first}"
+    return ", ".join([text, *(f"{share} {other}" for share, other in zip(shares[1:], others, strict=True))])
+
+
+def _listed(differences: Sequence[Difference]) -> str:
+    return ", ".join(f"`{difference.segment}` is {_by(difference.difference)}" for difference in differences)
+
+
+def _largest_first(differences: Iterable[Difference]) -> list[Difference]:
+    return sorted(differences, key=lambda difference: -abs(difference.difference))
+
+
+def _by(nanoseconds: int) -> str:
+    return f"{_plain(abs(nanoseconds))} ms {'slower' if nanoseconds >= 0 else 'faster'}"
+
+
+def _amount(nanoseconds: int) -> str:
+    return f"{'+' if nanoseconds >= 0 else ''}{_plain(nanoseconds)} ms"
+
+
+def _plain(nanoseconds: int) -> str:
+    return f"{nanoseconds / 1e6:.1f}"

@@ -1,0 +1,37 @@
+"""From stamps beside traced images to a table for each block of them."""
+
+from __future__ import annotations
+
+from otel_kfs.analysis.manual_timestamps import Beside
+from otel_kfs.report.rows import Column, Table, bounded, stamp_notes
+
+_COLUMNS = (
+    Column("Size", "text"),
+    *(Column(heading, "seconds") for pair in ("2-1", "3-2", "4-3", "4-1") for heading in (f"{pair} by hand", "traced")),
+    Column("n", "count"),
+)
+
+
+def beside_table(of: Beside) -> Table:
+    """Return the table of one block: what its stamps say, and the same of the median image of each row's size."""
+    notes = [
+        "by hand: the difference of the stamps themselves, whatever the columns say; traced: the median image of n"
+    ]
+    if of.transport is None:
+        notes.append("nothing says whether this is HTTP or Kafka: the traced images are of either")
+    if unmatched := [row.label for row in of.rows if row.n is None]:
+        notes.append(f"no traced image is of this size: {', '.join(unmatched)}")
+    notes += stamp_notes(of.two_clocks)
+    rows = tuple(
+        (
+            row.label,
+            *(
+                figure
+                for one in row.lengths
+                for figure in (one.by_hand, None if one.traced is None else bounded(one.traced, one.bound))
+            ),
+            row.n,
+        )
+        for row in of.rows
+    )
+    return Table(f"{of.section or 'Stamps'}: seconds, by hand and traced", _COLUMNS, rows, tuple(notes))

@@ -1,0 +1,54 @@
+"""Images whose segments are drawn or scatter, for tests of comparisons."""
+
+import random
+from dataclasses import replace
+
+from traces_builder import MS, at, journey, segments
+
+from otel_kfs.analysis import comparison
+from otel_kfs.analysis.critical_path import Segment
+from otel_kfs.analysis.measurement import measured
+
+MB = 1_000_000
+SEGMENTS = {"client": 3, "encode": 40, "transformer preprocess": 200, "predictor predict": 20}  # ms
+
+
+def image(lengths, **more):
+    """A journey with segments of these lengths, ns."""
+    way, start = [], at(0)
+    for name, length in lengths.items():
+        way.append(Segment(name, start, start + length))
+        start += length
+    stamps = (at(0), at(0), at(0), start)
+    return replace(journey(0, 0, 0, 0, segments=tuple(way), **more), stamps=stamps)
+
+
+def images(n, seed, shift=None, **more):
+    """Images whose segments scatter by a tenth of their lengths; `shift` adds milliseconds to some."""
+    scatter = random.Random(seed)
+    return [
+        image(
+            {
+                name: round(MS * (scatter.gauss(1, 0.1) * length + (shift or {}).get(name, 0)))
+                for name, length in SEGMENTS.items()
+            },
+            **more,
+        )
+        for _ in range(n)
+    ]
+
+
+def drawn(way, **more):
+    """A journey with these segments."""
+    found = segments(way)
+    return replace(journey(0, 0, 0, 0, segments=found, **more), stamps=(at(0), at(0), at(0), found[-1].end))
+
+
+def cells(*journeys):
+    return measured(journeys).cells()
+
+
+def compared(a, b):
+    """The comparison of two cells, of one size and way each."""
+    (found,) = comparison.compare(cells(*a), cells(*b)).of_sizes
+    return found

@@ -1,0 +1,107 @@
+"""What is printed of a comparison: the segment that was shifted is the one that is named."""
+
+import re
+
+import pytest
+from comparison_support import SEGMENTS, cells, compared, drawn, images
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from traces_builder import MS
+
+from otel_kfs.analysis import comparison as room
+from otel_kfs.report import comparison_rows
+
+pytestmark = pytest.mark.analysis
+
+
+@settings(max_examples=25)
+@given(st.sampled_from(sorted(SEGMENTS)), st.integers(12, 40), st.integers(0, 1000))
+def test_the_segment_that_was_shifted_is_the_one_that_is_named(name, n, seed):
+    of = compared(images(n, seed), images(n, seed + 5000, {name: 200}))
+    first = re.search("`(.*?)`", comparison_rows.verdict(of).partition("): ")[2])
+    assert (of.total.differs, first and first[1]) == (True, name)
+
+
+def test_a_difference_is_told_with_its_interval_numbers_and_share():
+    a = [drawn(f"client {n}, encode {100 + n}") for n in range(1, 21)]
+    b = [drawn(f"client {n}, encode {600 + n}") for n in range(1, 21)]
+    of = compared(a, b)
+    assert (of.total.difference, comparison_rows.verdict(of)) == (
+        500 * MS,
+        f"HTTP, 1.1MB: B is 500.0 ms slower than A ({of.total.interval.low / MS:.1f} to "
+        f"{of.total.interval.high / MS:.1f}, n = 20 and 20): 100% of it is `encode`",
+    )
+
+
+def test_faster_is_told_with_the_interval_in_the_sense_of_the_word():
+    of = compared([drawn("client 600")] * 15, [drawn("client 100")] * 15)
+    assert comparison_rows.verdict(of) == (
+        "HTTP, 1.1MB: B is 500.0 ms faster than A (500.0 to 500.0, n = 15 and 15): 100% of it is `client`"
+    )
+
+
+def test_several_segments_are_named_until_most_is_explained():
+    a, b = [drawn("client 10, encode 10, deliver 10")] * 15, [drawn("client 60, encode 40, deliver 30")] * 15
+    assert comparison_rows.verdict(compared(a, b)).endswith(": 50% of it is `client`, 30% `encode`")
+
+
+def test_segments_that_went_either_way_are_told_in_milliseconds():
+    a, b = [drawn("client 100, encode 100")] * 15, [drawn("client 300, encode 50")] * 15
+    assert comparison_rows.verdict(compared(a, b)).endswith(": `client` is 200.0 ms slower, `encode` is 50.0 ms faster")
+
+
+def test_equals_do_not_differ_beyond_noise():
+    same = [drawn(f"client {n}, encode 100") for n in range(1, 21)]
+    of = compared(same, same)
+    assert (
+        comparison_rows.verdict(of).startswith("HTTP, 1.1MB: B and A do not differ beyond noise: 4-1 by +0.0 ms ("),
+        of.slower_by(),
+    ) == (
+        True,
+        None,
+    )
+
+
+def test_segments_that_cancel_out_are_told_beside_an_equal_whole():
+    a, b = [drawn("client 10, encode 50")] * 15, [drawn("client 50, encode 10")] * 15
+    assert comparison_rows.verdict(compared(a, b)) == (
+        "HTTP, 1.1MB: B and A do not differ beyond noise: 4-1 by +0.0 ms (0.0 to 0.0, n = 15 and 15), "
+        "though `client` is 40.0 ms slower, `encode` is 40.0 ms faster"
+    )
+
+
+def test_too_few_images_are_said_to_be_too_few_and_how_many_would_do():
+    of = compared([drawn("client 10")] * 3, [drawn("client 500")] * 3)
+    assert (of.enough, comparison_rows.verdict(of)) == (
+        False,
+        "HTTP, 1.1MB: too few images (n = 3 and 3) to tell a difference from noise, 5 each would do; "
+        "4-1 differs by +490.0 ms",
+    )
+
+
+def test_rows_are_segments_and_the_sentences_come_last():
+    found = room.compare(cells(*[drawn("client 10, encode 50")] * 15), cells(*[drawn("client 10, encode 90")] * 15))
+    table, words = comparison_rows.comparison_tables(found)
+    same = room.Interval(0, 0)
+    more = room.Interval(40 * MS, 40 * MS)
+    assert (table.title, table.rows) == (
+        "HTTP, 1.1MB (n = 15 and 15): milliseconds",
+        (
+            ("client", 10 * MS, 10 * MS, 0, same, None, "1.000", ""),
+            ("encode", 50 * MS, 90 * MS, 40 * MS, more, "100%", "<0.001", "different"),
+            ("4-1", 60 * MS, 100 * MS, 40 * MS, more, None, "<0.001", "different"),
+        ),
+    )
+    assert words.notes[0] == comparison_rows.verdict(found.of_sizes[0])
+
+
+def test_records_have_both_sides():
+    found = room.compare(
+        cells(*[drawn("client 10")] * 15), cells(*[drawn("client 10, broker 5", transport="kafka")] * 15)
+    )
+    records = comparison_rows.comparison_records(found)
+    assert [(r["transport_a"], r["transport_b"], r["size"], r["segment"], r["images_a"]) for r in records] == [
+        ("http", "kafka", "1.1MB", "client", 15),
+        ("http", "kafka", "1.1MB", "broker", 0),
+        ("http", "kafka", "1.1MB", "4-1", 15),
+    ]
