@@ -320,7 +320,7 @@ def test_an_unknown_choice_is_answered_with_the_choices(traces, arguments, messa
 UNREACHABLE = """
 from otel_kfs import cli
 from otel_kfs.traces.stores import store_client
-http.backoff = lambda tries: 0
+store_client.backoff = lambda tries: 0
 cli.main(["tables", "--trace-query", "tempo:http://127.0.0.1:1"])
 """
 

@@ -11,7 +11,11 @@ from otel_kfs.cli import termination
 
 SEND = [sys.executable, "-m", "otel_kfs.cli", "-q", "send", "--traces-file", "spans.jsonl"]
 # The same with less patience.
-IMPATIENT = [sys.executable, "-c", "from otel_kfs.cli import main, stopping; stopping.GRACE_SECONDS = 0.2; main()"]
+IMPATIENT = [
+    sys.executable,
+    "-c",
+    "from otel_kfs.cli import main, termination; termination.GRACE_SECONDS = 0.2; main()",
+]
 IMAGES = ["--image", "a.jpg", "b.jpg", "c.jpg"]
 
 
