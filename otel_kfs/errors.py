@@ -1,19 +1,19 @@
-"""Every error that otel-kfs itself raises; each message is one line that says what is wrong and what to do.
+"""The errors that otel-kfs itself raises. Each message is one line that says what is wrong and what to do.
 
     OtelKfsError
-     +-- ConfigError         options or settings that can't work together
-     |    +-- Mistakes       ... several at once, a line each
-     +-- MissingExtra        a library that an extra of this package brings (also an ImportError)
-     |    +-- MissingLibrary  ... and that is the one to be traced, so that there is nothing to trace
-     +-- InputError          a file, image or payload that can't be used
-     +-- SendError           an image that did not reach the model, or was refused
-     |    +-- TooLarge       ... because a limit of the broker, client or server is lower than its size
-     +-- NotParked           a record that could not be written to the dead-letter topic
-     +-- TraceQueryError     a trace query that can't be understood or answered
-     +-- DemoError           a process of the demo that did not start or died
+     +-- ConfigError               options or settings that can't work together
+     |    +-- ConfigErrors         ... several at once, a line each
+     +-- MissingExtra              a library is not installed that an extra of this package brings (an ImportError)
+     |    +-- MissingLibrary       ... the very library to be traced
+     +-- InputError                a file, image or payload that can't be used
+     +-- SendError                 an image that did not reach the model, or was refused
+     |    +-- PayloadTooLargeError  ... because it exceeds a limit of the broker, client or server
+     +-- DeadLetterError           a record that could not be written to the dead-letter topic
+     +-- TraceQueryError           a trace query that can't be understood or answered
+     +-- DemoError                 a process of the demo that did not start, or died
 
-What a wrapped library raises (confluent_kafka, requests, a model server) passes through the wrappers unchanged; these
-are raised only by the parts that are ours: senders, bridge, trace stores, tables and command line.
+Errors of a wrapped library (confluent_kafka, requests, a model server) pass through the wrappers unchanged. Only our
+own parts raise these: senders, bridge, trace stores, tables and command line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class OtelKfsError(Exception):
-    """The root of the tree; catch it to catch all of ours."""
+    """The root of the tree: catch it to catch all of our errors."""
 
 
 class ConfigError(OtelKfsError):
@@ -33,7 +33,7 @@ class ConfigError(OtelKfsError):
 
 
 class ConfigErrors(ConfigError):
-    """Several mistakes in one file; the message has a line for each of `lines`."""
+    """Several mistakes in one file; the message has each of `lines` on a line of its own."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = tuple(lines)
@@ -49,7 +49,7 @@ class MissingExtra(OtelKfsError, ImportError):
 
 
 class MissingLibrary(MissingExtra, ModuleNotFoundError):
-    """The library to be traced is not installed: as a ModuleNotFoundError `opentelemetry-instrument` passes it over."""
+    """The library to be traced is not installed; a ModuleNotFoundError, which `opentelemetry-instrument` skips."""
 
 
 class InputError(OtelKfsError):
@@ -65,11 +65,11 @@ class SendError(OtelKfsError):
 
 
 class PayloadTooLargeError(SendError):
-    """A payload over a limit; the message names the limit and the setting that raises it."""
+    """A payload that exceeds a limit; the message names the limit and the setting that raises it."""
 
 
 class DeadLetterError(OtelKfsError):
-    """A record that could not be written to the dead-letter topic; it stays uncommitted where it was."""
+    """A record that could not be written to the dead-letter topic; its offset stays uncommitted."""
 
 
 class TraceQueryError(OtelKfsError):

@@ -1,8 +1,8 @@
-"""The contract of names: every span name, attribute key and role that the write side sets and the read side looks for.
+"""Span names, attribute keys and roles: what the write side sets and the read side looks for.
 
 Keys of the OpenTelemetry semantic conventions (v1.44, messaging and HTTP) are spelled out here rather than imported,
 because the published package keeps them in its `_incubating` modules, which may move; a test compares them with that
-package. What the conventions lack is ours, under `otel_kfs.`.
+package. Keys that the conventions lack are under `otel_kfs.`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Final
 
 # --- spans ---
 SEND_IMAGE: Final = "send image"  # INTERNAL, the sender's root; stamp 1 is its start, over HTTP 4 its end
-LATE_START: Final = "late start"  # INTERNAL, of an image that was due at a time: from then until its sender took it up
-ENCODE: Final = "encode"  # INTERNAL, image file -> what is sent (base64 in JSON, unless told otherwise)
-RESIZE: Final = "resize"  # INTERNAL, within `encode`: the image is made as small as the model sees it
+LATE_START: Final = "late start"  # INTERNAL, in an open loop: from when the image was due until its sender took it up
+ENCODE: Final = "encode"  # INTERNAL, image file -> payload (base64 in JSON, unless told otherwise)
+RESIZE: Final = "resize"  # INTERNAL, within `encode`: the image is made as small as the model needs it
 COMPRESS: Final = "compress"  # INTERNAL, within `encode`: the payload is compressed
 RECEIVE: Final = "receive"  # INTERNAL, a model server: from the request's headers to its whole body; stamp 2 is its end
 DECODE: Final = "decode"  # INTERNAL, a model server: body -> instances
 PREPROCESS: Final = "preprocess"  # INTERNAL, a model's method; stamp 3 is the end of the first one
-PREDICT: Final = "predict"  # INTERNAL, a model's method: the hop to the predictor, or the model itself
+PREDICT: Final = "predict"  # INTERNAL, a model's method: the request to the predictor, or the model itself
 EXPLAIN: Final = "explain"  # INTERNAL, a model's method
 POSTPROCESS: Final = "postprocess"  # INTERNAL, a model's method
-START_PROGRAM: Final = "start program"  # INTERNAL, of a program under `exec`: from its spawn until it takes up its work
+START_PROGRAM: Final = "start program"  # INTERNAL, of a program under `exec`: from its spawn until it starts its work
 NAME_LOOKUP: Final = "name look-up"  # INTERNAL, this and the next seven: parts of a request, by curl's own timings
 CONNECT: Final = "connect"
 TLS_HANDSHAKE: Final = "TLS handshake"
@@ -35,17 +35,17 @@ MODEL_STEPS: Final = (PREPROCESS, PREDICT, EXPLAIN, POSTPROCESS)
 
 
 def send(topic: str) -> str:
-    """PRODUCER span: from `produce()` to the delivery report."""
+    """Return the name of a PRODUCER span: from `produce()` to the delivery report."""
     return f"send {topic}"
 
 
 def poll(topic: str) -> str:
-    """CLIENT span: one `poll()` or `consume()` that brought records; linked to their producers, never their child."""
+    """Return the name of a CLIENT span: a `poll()` or `consume()` that returned records, linked to their producers."""
     return f"poll {topic}"
 
 
 def process(topic: str) -> str:
-    """CONSUMER span: one record in the hands of the user's code; over Kafka stamp 4 is its end."""
+    """Return the name of a CONSUMER span: the user's code handles one record; over Kafka stamp 4 is its end."""
     return f"process {topic}"
 
 
@@ -79,7 +79,7 @@ PROCESS_EXECUTABLE_NAME: Final = "process.executable.name"  # on the `send image
 PROCESS_EXIT_CODE: Final = "process.exit.code"  # the same
 RPC_SYSTEM_NAME: Final = "rpc.system.name"
 RPC_METHOD: Final = "rpc.method"
-RPC_RESPONSE_STATUS_CODE: Final = "rpc.response.status_code"  # gRPC's name of it: "OK", "INVALID_ARGUMENT"
+RPC_RESPONSE_STATUS_CODE: Final = "rpc.response.status_code"  # by gRPC's name: "OK", "INVALID_ARGUMENT"
 SERVICE_NAME: Final = "service.name"
 HOST_NAME: Final = "host.name"
 PROCESS_PID: Final = "process.pid"
@@ -91,7 +91,7 @@ SEQUENCE: Final = "otel_kfs.sequence"  # on `send image`: 0, 1, 2 ... within its
 WARMUP: Final = "otel_kfs.warmup"  # on `send image`: true where the tables leave it out
 IMAGE_SIZE: Final = "otel_kfs.image.size"  # on `send image`: bytes of the image file
 PAYLOAD_SIZE: Final = "otel_kfs.payload.size"  # on `send image`: bytes sent
-ENCODING: Final = "otel_kfs.encoding"  # on `send image`: how the image was written down; absent: base64 in JSON
+ENCODING: Final = "otel_kfs.encoding"  # on `send image`: how the image was encoded; absent: base64 in JSON
 COMPRESSION: Final = "otel_kfs.compression"  # on `send image`: of the payload; absent: none
 CELL: Final = "otel_kfs.cell"  # on `send image`: an experiment's label for one combination of settings
 ROLE: Final = "otel_kfs.role"  # on a model's spans: "transformer" or "predictor"
@@ -100,9 +100,9 @@ ACKNOWLEDGED: Final = "otel_kfs.acknowledged"  # on `send T`: false where the br
 RECORD_TIMESTAMP: Final = "otel_kfs.record.timestamp"  # on `process`: the record's own, ms since the epoch
 RECORD_TIMESTAMP_TYPE: Final = "otel_kfs.record.timestamp.type"  # on `process`: "CreateTime" or "LogAppendTime"
 QUEUE_TIME: Final = "otel_kfs.queue.time"  # on `process`: ms from the record's timestamp to the start of processing
-DELIVERY_ATTEMPT: Final = "otel_kfs.delivery.attempt"  # on the bridge's `process`: more than 1 where it may be a repeat
+DELIVERY_ATTEMPT: Final = "otel_kfs.delivery.attempt"  # on the bridge's `process`: above 1 for a possible redelivery
 OUTCOME: Final = "otel_kfs.outcome"  # on the bridge's `process`: what became of the record
-CONTEXT_TRUSTED: Final = "otel_kfs.context.trusted"  # on `process` and its link: false where headers are not believed
+CONTEXT_TRUSTED: Final = "otel_kfs.context.trusted"  # on `process` and its link: false where headers are not trusted
 
 HTTP: Final = "http"
 TRANSFORMER: Final = "transformer"
@@ -113,9 +113,9 @@ ENV_TRACES_FILE: Final = (
     "OTEL_KFS_TRACES_FILE"  # a path: write spans there as OTLP-JSON lines instead of exporting them
 )
 
-ENV_MODEL_URL: Final = "OTEL_KFS_MODEL_URL"  # the bridge's --url, where user and password are in it
+ENV_MODEL_URL: Final = "OTEL_KFS_MODEL_URL"  # the bridge's --url, for one that contains user and password
 
-# What of a span's attributes the tables are made of.
+# The attributes that the tables are made of.
 READ = frozenset(
     {
         ACKNOWLEDGED,

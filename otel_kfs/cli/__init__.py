@@ -1,4 +1,4 @@
-"""The command line: parse, call, print, exit; a module a command."""
+"""The command line. Each command is a module that parses, calls, prints and exits."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from otel_kfs.cli.tables import tables
     epilog="Each command's --help has examples.",
 )
 @click.version_option(otel_kfs.__version__, prog_name="otel-kfs")
-@click.option("-v", "--verbose", is_flag=True, help="Log what happens, on standard error.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks: only results and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Log to standard error what happens.")
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
 @click.pass_context
 def main(context: click.Context, verbose: bool, quiet: bool) -> None:
-    """Where the time goes when an image is sent to a model on KFServing or KServe."""
+    """Show where the time goes when an image is sent to a model on KFServing or KServe."""
     context.obj = {"quiet": quiet}
     level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
     if not verbose:
-        # Each try of an exporter that reaches nobody is a warning; that it gave up is an error, and enough.
+        # An exporter warns at each failed try, and logs an error when it gives up; the error is enough.
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)
-        # The same of urllib3, whose warnings have whole URLs.
+        # The same for urllib3, whose warnings contain whole URLs.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 

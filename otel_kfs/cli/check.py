@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from otel_kfs.analysis.manual_timestamps import Block
     from otel_kfs.report.rows import Table
 
-WRONG_EXIT, UNREADABLE_EXIT = 1, 2  # as linters have them
+WRONG_EXIT, UNREADABLE_EXIT = 1, 2  # as for linters
 _LARGEST = 10_000_000  # bytes; a table that somebody stamped by hand is smaller
 
 
 class _Failed(click.ClickException):
-    """One of our errors: it must not look like columns that do not follow."""
+    """One of our errors, with an exit code that differs from that of wrong columns."""
 
     exit_code = UNREADABLE_EXIT
 
 
 def _failing(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command end with that exit code wherever one of our errors comes from."""
+    """Make a command exit with that code on any of our errors."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -53,34 +53,34 @@ Examples:
   pbpaste | otel-kfs check - --format json
 
 \b
-Exit code: 0 all columns follow from the stamps, 1 some do not, 2 the file, or the traces, can't be read.
+Exit code: 0 if all columns follow from the stamps, 1 if some do not, 2 if the file or the traces can't be read.
 """,
 )
 @_failing
 @click.argument("file", metavar="FILE")
-@optional_trace_options("Show the traced figures of the same sizes beside them.")
+@optional_trace_options("Show the figures of these traces for the same sizes.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to the terminal."
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the terminal."
 )
 @click.pass_obj
 def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: Format, output: Path | None) -> None:
-    """Check tables of times stamped by hand: which columns follow from the stamps, and what the others seem to be.
+    """Check tables of hand-stamped times: which columns follow from the stamps, and what the others seem to show.
 
-    FILE (- is standard input) has unix times in columns (in s, ms, us or ns), and lengths beside them or in tables of
-    as many rows: Markdown, CSV, or text with two blanks between columns. A length may be off by the last digit that is
-    printed.
+    FILE (- for standard input) has columns of unix times (in s, ms, us or ns), and durations next to them or in another
+    table with the same number of rows. It is Markdown, CSV, or text with two spaces between columns. A duration may be
+    off by one in its last printed digit.
     """
     if trace_query is not None and format_ == "csv":
-        raise click.UsageError("one CSV holds one table: choose another --format for --trace-query")
+        raise click.UsageError("a CSV file holds one table: choose another --format with --trace-query")
     if file == STDIN and trace_query is not None and is_stdin(trace_query):
-        raise click.UsageError("standard input can be read once: give - for FILE or for --trace-query")
+        raise click.UsageError("standard input can be read only once: give - for FILE or for --trace-query")
     if _check(file, trace_query, format_, output, quiet=obj["quiet"]):
         sys.exit(WRONG_EXIT)
 
 
 def _check(file: str, trace_query: str | None, format_: Format, output: Path | None, *, quiet: bool) -> bool:
-    """Print or write what is found; returns whether something does not follow."""
+    """Print or write what is found; return whether something does not follow."""
     from dataclasses import asdict
 
     from otel_kfs.analysis import manual_timestamps
@@ -105,7 +105,7 @@ def _check(file: str, trace_query: str | None, format_: Format, output: Path | N
 
 
 def _beside(found: Sequence[Block], trace_query: str, *, quiet: bool) -> list[Table]:
-    """The traced figures, as `tables` has them: corrected by the hosts' clocks, and with what those leave open."""
+    """Return the traced figures as `tables` prints them: corrected for clock skew, with their bounds."""
     from otel_kfs.analysis import manual_timestamps
     from otel_kfs.analysis.skew_correction import correct_skew, offsets
     from otel_kfs.report.rows import clock_lines
@@ -127,7 +127,7 @@ def _read(file: str) -> str:
     except OSError as error:
         raise InputError(error.strerror or str(error)) from error
     if len(content) > _LARGEST:
-        raise InputError(f"more than {_LARGEST // 1_000_000} MB: that is no table stamped by hand")
+        raise InputError(f"more than {_LARGEST // 1_000_000} MB: too large for a table stamped by hand")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -23,7 +23,7 @@ SLOWER_EXIT = 3  # with --fail-if-slower; 1 and 2 are errors
 
 
 def _percent(_: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """A share from text such as `10%`."""
+    """Parse a share such as `10%`."""
     if value is None:
         return None
     try:
@@ -31,23 +31,23 @@ def _percent(_: click.Context, parameter: click.Parameter, value: str | None) ->
     except ValueError:
         share = -1.0
     if not (value.endswith("%") and 0 <= share < float("inf")):
-        raise click.BadParameter(f"{value!r} is no percentage; give it as 10%", param=parameter)
+        raise click.BadParameter(f"{value!r} is not a percentage such as 10%", param=parameter)
     return share
 
 
 def _selectors(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """Keys and their values from texts such as `transport=http`."""
+    """Parse texts such as `transport=http` into keys and their values."""
     found = {}
     for value in values:
         key, equals, wanted = value.partition("=")
         if not equals:
-            raise click.BadParameter(f"{value!r} is not KEY=VALUE, as transport=http", param=parameter)
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE, such as transport=http", param=parameter)
         found[key] = wanted
     return found
 
 
 def _where(side: str) -> str:
-    return f"Only images with this transport, encoding, compression, cell or size, {side}; may be given many times."
+    return f"Only images with this transport, encoding, compression, cell or size, {side}; repeatable."
 
 
 @click.command(
@@ -65,23 +65,23 @@ Examples:
 @click.argument("query_a", metavar="QUERY_A")
 @click.argument("query_b", metavar="[QUERY_B]", required=False)
 @click.option("--where", multiple=True, callback=_selectors, metavar="KEY=VALUE", help=_where("on both sides"))
-@click.option("--where-a", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same of A alone.")
-@click.option("--where-b", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same of B alone.")
+@click.option("--where-a", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same for A only.")
+@click.option("--where-b", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same for B only.")
 @trace_parts
-@click.option("--run-a", metavar="ID", help="Only the images of this run, of A alone.")
-@click.option("--run-b", metavar="ID", help="The same of B alone.")
+@click.option("--run-a", metavar="ID", help="Only the images of this run, for A only.")
+@click.option("--run-b", metavar="ID", help="The same for B only.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to the terminal."
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the terminal."
 )
 @click.option(
     "--fail-if-slower",
     "limit",
     callback=_percent,
     metavar="PERCENT",
-    help=f"Exit with {SLOWER_EXIT} if 4-1 of B is longer by more than that at any size, beyond noise.",
+    help=f"Exit with {SLOWER_EXIT} if B's 4-1 is longer by more than this at any size, beyond noise.",
 )
-@no_sketch("the rank test of a comparison needs every length")
+@no_sketch("the rank test of a comparison needs every duration")
 @click.pass_obj
 def compare(
     obj: dict[str, bool],
@@ -99,10 +99,10 @@ def compare(
 ) -> None:
     """Compare two measurements: what became slower, how sure that is, and in which segment.
 
-    A and B are trace queries as of `otel-kfs tables` (a path, jaeger:URL, tempo:URL or clickhouse:URL); options such as
-    --lookback are of both. Without QUERY_B both are chosen from the first, by --where-a and --where-b or by --run-a and
-    --run-b. Images of one size are compared with one another, and those of one way, unless all of A went one way and
-    all of B another.
+    A and B are trace queries, as for `otel-kfs tables` (a path, jaeger:URL, tempo:URL or clickhouse:URL); options such
+    as --lookback apply to both. Without QUERY_B, both sides come from QUERY_A, selected by --where-a and --where-b or
+    by --run-a and --run-b. Images are compared with images of the same size, sent the same way (transport, encoding,
+    compression, cell), unless all of A were sent one way and all of B another.
     """
     from otel_kfs.analysis import comparison
     from otel_kfs.analysis.skew_correction import correct_skew
@@ -110,12 +110,12 @@ def compare(
 
     if query_b is None and where_a == where_b and run_a == run_b:
         raise click.UsageError(
-            "there is nothing to compare: give QUERY_B, or differing --where-a and --where-b or --run-a and --run-b"
+            "nothing to compare: give QUERY_B, or different --where-a and --where-b or --run-a and --run-b"
         )
     one_query = query_b is None and run_a == run_b
     query_a, query_b = _side(query_a, parts, run_a), _side(query_b or query_a, parts, run_b)
     if not one_query and is_stdin(query_a) and is_stdin(query_b):
-        raise click.UsageError("standard input can be read once: give - for A or for B")
+        raise click.UsageError("standard input can be read only once: give - for A or for B")
     quiet = obj["quiet"]
     in_a, line_a = read_measurement(query_a, quiet=quiet)
     in_b, line_b = (in_a, line_a) if one_query else read_measurement(query_b, quiet=quiet)
@@ -144,17 +144,17 @@ def compare(
 
 
 def _side(query: str, parts: Parts, run: str | None) -> str:
-    """The whole query of one side."""
+    """Return the whole query of one side."""
     if run is not None and "run" in parts:
-        raise click.UsageError("--run is of both sides: give that one, or --run-a and --run-b")
+        raise click.UsageError("--run applies to both sides: give either --run, or --run-a and --run-b")
     return joined(query, parts if run is None else {**parts, "run": [run]})
 
 
 def _need_enough(found: Comparisons) -> None:
-    """A gate that too few images can never close is an error."""
+    """Raise an error where there are too few images for --fail-if-slower to ever find a difference."""
     for of in found.of_sizes:
         if not of.enough:
             raise ConfigError(
                 f"--fail-if-slower can't tell a difference from noise at {of.size}: there are {of.n_a} and {of.n_b} "
-                f"images, and {of.needed} on each side would do"
+                f"images, and it takes {of.needed} on each side"
             )

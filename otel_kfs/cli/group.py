@@ -1,4 +1,4 @@
-"""How every command ends: our errors as one line, and the exit codes."""
+"""How every command ends: errors in one line, and exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIGTERM_EXIT = 143  # and SIGTERM
 
 
 class Group(click.Group):
-    """Turns our errors into one line and exit code 1, Ctrl-C into exit code 130, and SIGTERM into 143."""
+    """Print our errors in one line and exit with 1; exit with 130 on Ctrl-C and with 143 on SIGTERM."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit."""
@@ -45,17 +45,17 @@ class Group(click.Group):
             say("stopped by SIGTERM")
             code = SIGTERM_EXIT
         except BrokenPipeError:
-            # The reader (`| head`) has gone; the interpreter must not complain about it at its end either.
+            # The reader (`| head`) has gone; keep the interpreter from complaining about that when it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
-        # Not before here, where the error and its traceback are gone, and with them the Kafka clients they held: a
-        # client that is closed by the interpreter's very end calls back into what is no more, and crashes.
+        # Only here are the error and its traceback gone, and with them the Kafka clients that they held: a client
+        # that is closed while the interpreter shuts down calls back into what no longer exists, and crashes.
         sys.exit(code)
 
 
 @contextmanager
 def _cleaning_up_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a command as an exception does, temporary files and processes included; some handle it better."""
+    """Let SIGTERM end a command as an exception does, so that temporary files and processes are cleaned up."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
@@ -67,7 +67,7 @@ def _cleaning_up_on_sigterm() -> Iterator[None]:
 
 
 class _Stopped(SystemExit):
-    """SIGTERM came."""
+    """SIGTERM was received."""
 
 
 def _stop(*_: object) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What the commands that read traces do alike: read them, and print or write what was found."""
+"""What the commands that read traces share: reading them, and printing or writing what was found."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_measurement(trace_query: str, *, quiet: bool) -> tuple[Measurement, str]:
-    """The images that a query finds, and what was measured and left out in one line.
+    """Return the images that a query finds, and one line on what was measured and left out.
 
     Raises:
         OtelKfsError: there is no image.
@@ -35,7 +35,7 @@ def read_measurement(trace_query: str, *, quiet: bool) -> tuple[Measurement, str
 
 
 def read_sketches(trace_query: str, *, quiet: bool) -> tuple[Sketches, str]:
-    """The same as sketches.
+    """Return the same as sketches.
 
     Raises:
         MissingExtra: ddsketch is not installed.
@@ -61,7 +61,7 @@ def _read(read: Callable[..., Found], trace_query: str, *, quiet: bool) -> tuple
 
 
 def why_none(trace_query: str, account: Coverage) -> str:
-    """Why no image was measured."""
+    """Say why no image was measured."""
     from otel_kfs.report.rows import coverage_line
     from otel_kfs.traces.query_url import options_of
 

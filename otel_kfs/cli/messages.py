@@ -1,4 +1,4 @@
-"""Lines for a person: each stays one line without control sequences, whatever a span, a store or a file is called."""
+"""Messages of one line, without control sequences, whatever a span, a store or a file is called."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def say(text: str, *, err: bool = True) -> None:
 
 
 class OneLine(logging.Formatter):
-    """Log records whose message is one line; a traceback below it keeps its own."""
+    """Formats a log record's message as one line; a traceback below it keeps its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The record's line."""
+        """Return the record's line."""
         record.message = printable(record.message)
         return super().formatMessage(record)

@@ -1,4 +1,4 @@
-"""What several commands read from their options."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
 
 _MODEL_ACCESS = (
-    ("--model-ca", "OTEL_KFS_MODEL_CA", "Authorities to trust by TLS, in PEM; left out, the usual ones."),
+    ("--model-ca", "OTEL_KFS_MODEL_CA", "CA certificates to trust, in PEM; default: the usual ones."),
     ("--model-cert", "OTEL_KFS_MODEL_CERT", "The client certificate, in PEM."),
-    ("--model-key", "OTEL_KFS_MODEL_KEY", "Its key, unless that is in the same file."),
-    ("--model-token-file", "OTEL_KFS_MODEL_TOKEN_FILE", "A bearer token, read anew for each request."),
+    ("--model-key", "OTEL_KFS_MODEL_KEY", "The certificate's key, unless it is in the same file."),
+    ("--model-token-file", "OTEL_KFS_MODEL_TOKEN_FILE", "A file with a bearer token; read again for each request."),
 )
 
 
 def model_access(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say how a model's server is reached; the command gets `access`, which reads them.
+    """Add the options for reaching a model server; the command gets `access`, which reads them.
 
-    A token itself is never an option, because everyone on the machine can read command lines.
+    There is no option for the token itself, because everyone on the machine can read command lines.
     """
 
     @functools.wraps(command)
@@ -51,39 +51,39 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def no_sketch(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """For a command that can't do with sketches: `--sketch` is answered with the reason."""
+    """Refuse `--sketch`, with the reason, in a command that can't work with sketches."""
 
     def refuse(_: click.Context, __: click.Parameter, given: bool) -> None:
         if given:
-            raise click.UsageError(f"--sketch is of `otel-kfs tables`: {why}")
+            raise click.UsageError(f"--sketch is only for `otel-kfs tables`: {why}")
 
     return click.option("--sketch", is_flag=True, hidden=True, expose_value=False, callback=refuse)
 
 
 def given_model_access() -> dict[str, object]:
-    """Which of these options the present command line has; what the environment says is meant for all commands."""
+    """Tell which of these options are on the command line; environment variables are meant for all commands."""
     context = click.get_current_context()
     names = [name.removeprefix("--").replace("-", "_") for name, _, _ in _MODEL_ACCESS]
     return {name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names}
 
 
 def quiet_grpc() -> None:
-    """Keep gRPC's core from writing to standard error: what went wrong is said in one line of ours.
+    """Keep gRPC's core from writing to standard error: our own error says in one line what went wrong.
 
-    To be called before gRPC is imported; gRPC's own variable, where it is set, still decides.
+    Call it before gRPC is imported. gRPC's own variable still decides where it is set.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def accepted(file: str | None) -> AbstractContextManager[None]:
-    """Around the making of a Kafka client: what librdkafka says against its settings, from `file` too, in a line."""
+    """Report in one line what librdkafka rejects in a Kafka client's settings, while the client is created."""
     from otel_kfs.client.kafka_access.kafka_security import accepted
 
     return accepted(file or "the settings")
 
 
 def properties(file: str | None) -> dict[str, str]:
-    """The settings in a file in Kafka's properties format; none without a file."""
+    """Read settings from a file in Kafka's properties format; return none without a file."""
     from otel_kfs.client.kafka_access.kafka_settings import read_properties
 
     return read_properties(file) if file else {}

@@ -30,7 +30,7 @@ _EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy":
 
 
 @click.command(
-    short_help="Write one HTML file, or charts, of what the traces say.",
+    short_help="Write an HTML report, or charts, of traces.",
     epilog="""\b
 Examples:
   otel-kfs report --trace-query otel-kfs-runs/latest/traces -o report.html
@@ -52,20 +52,20 @@ Examples:
     "--format",
     "format_",
     type=click.Choice(FORMATS),
-    help="html: the whole report; svg, png: charts for a document.  [default: by the output's ending]",
+    help="html: the whole report. svg, png: charts for a document.  [default: from the output's extension]",
 )
 @click.option(
     "--chart",
     "charts",
     type=click.Choice(CHARTS),
     multiple=True,
-    help="Of svg and png: the bars of segments, latency against size. Left out: both.",
+    help="svg, png: draw bars of the segments, or latency by size. Repeatable.  [default: both]",
 )
 @click.option(
     "--trace-link",
     metavar="URL",
-    help="Of html: the page of a trace, with {trace_id} for its id, so that saved traces lead to a Jaeger, too.  "
-    "[default: the store's own, of Jaeger and, with --grafana, of Tempo]",
+    help="html: the URL of a trace's page, with {trace_id} for its id; links saved traces to a Jaeger, for example.  "
+    "[default: the store's own page: Jaeger's, or Grafana's with --grafana]",
 )
 @no_sketch("a report draws every image")
 @click.pass_obj
@@ -77,12 +77,12 @@ def report(
     charts: tuple[str, ...],
     trace_link: str | None,
 ) -> None:
-    """Write one self-contained HTML file, or charts, of what the traces say."""
+    """Write a self-contained HTML report, or charts, of traces."""
     format_ = format_ or _format(output)
     if trace_link is not None:
         _check_link(trace_link, format_)
     if charts and format_ == "html":
-        raise ConfigError("--chart chooses among the charts of svg and png; the HTML file has them all")
+        raise ConfigError("--chart is for svg and png; the HTML file has all charts")
     if output.parent != Path() and not output.parent.is_dir():
         raise ConfigError(f"can't write {output}: there is no folder {output.parent}")
     try:
@@ -98,8 +98,8 @@ def report(
 def _write(
     trace_query: str, output: Path, format_: Format, charts: tuple[str, ...], trace_link: str | None, *, quiet: bool
 ) -> str:
-    """Read the traces and write the file; returns the account of what was measured."""
-    # First, so that a missing library is not told of after minutes of reading.
+    """Read the traces and write the file; return one line on what was measured and left out."""
+    # First, so that a missing library is reported before minutes of reading.
     draw = _drawer(format_, charts)
     from otel_kfs.analysis.pipeline import read
     from otel_kfs.report import contents as room
@@ -138,11 +138,11 @@ def _check_link(trace_link: str, format_: Format) -> None:
     if format_ != "html":
         raise ConfigError("--trace-link is for the HTML file; a chart has no links")
     if _ID not in trace_link or not trace_link.startswith(("https://", "http://")):
-        raise ConfigError(f"--trace-link {trace_link} is no page of a trace: give http(s)://...{_ID}...")
+        raise ConfigError(f"--trace-link {trace_link} is not the URL of a trace's page: give http(s)://...{_ID}...")
 
 
 def _drawer(format_: Format, charts: tuple[str, ...]) -> Callable[[Contents], str | bytes]:
-    """What makes the file of what the report says."""
+    """Return the function that makes the file from the report's contents."""
     if format_ == "html":
         from otel_kfs.report.page import page
 
@@ -159,5 +159,5 @@ def _format(output: Path) -> Format:
     ending = output.suffix.lower()
     formats: dict[str, Format] = {".html": "html", ".htm": "html", ".svg": "svg", ".png": "png"}
     if ending not in formats:
-        raise ConfigError(f"what should {output} be? Let it end with .html, .svg or .png, or give --format")
+        raise ConfigError(f"unknown format of {output}: use the extension .html, .svg or .png, or give --format")
     return formats[ending]

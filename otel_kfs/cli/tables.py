@@ -39,21 +39,21 @@ Examples:
     "--layout",
     type=click.Choice(LAYOUTS),
     multiple=True,
-    help="seed: unix times and their differences; segments: every named segment; statistics: the same with sd, "
-    "percentiles and the medians' intervals; bars: shares of the whole. "
-    "Left out: seed, segments, and on a terminal bars.",
+    help="seed: unix times and their differences. segments: every segment. statistics: the same with sd, "
+    "percentiles and intervals of the medians. bars: each segment's share. Repeatable.  "
+    "[default: seed, segments, and bars on a terminal]",
 )
 @click.option(
     "--sketch",
     is_flag=True,
-    help="For very many images: keep sketches, not every length, so that memory does not grow with their number. "
-    "Percentiles are then within 1 %; without the seed layout, because no single image is kept.",
+    help="For very many images: keep sketches instead of every duration, so that memory does not grow with their "
+    "number. Percentiles are then within 1 %, and there is no seed layout, because no single image is kept.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write there, not to the terminal.",
+    help="Write to this file, not to the terminal.",
 )
 @click.pass_obj
 def tables(
@@ -65,7 +65,7 @@ def tables(
     *,
     sketch: bool,
 ) -> None:
-    """Rebuild the tables from traces."""
+    """Print tables of stamps and segments from traces."""
     if not layout:
         layout = ("segments",) if sketch else DEFAULT_LAYOUTS
         if format_ == "text" and output is None and sys.stdout.isatty():
@@ -82,20 +82,20 @@ def print_tables(
     sketch: bool = False,
     quiet: bool,
 ) -> None:
-    """Read the traces, and print or write the tables and the account of what was left out."""
+    """Read the traces; print or write the tables and what was left out."""
     from otel_kfs.analysis.sketch import ACCURACY
     from otel_kfs.analysis.skew_correction import correct_skew, offsets
     from otel_kfs.report import rows
 
     layouts = tuple(dict.fromkeys(layouts))
     if format_ == "csv" and len(layouts) > 1:
-        raise ConfigError("one CSV holds one table: choose --layout seed or --layout segments")
+        raise ConfigError("a CSV file holds one table: choose --layout seed or --layout segments")
     if "bars" in layouts and format_ in {"csv", "json"}:
-        raise ConfigError("bars are drawn as text or md; --layout statistics has their figures")
+        raise ConfigError("bars are drawn only as text or md; --layout statistics has their figures")
     samples: Sequence[Series] = ()
     if sketch:
         if "seed" in layouts:
-            raise ConfigError("--layout seed shows single images, which --sketch does not keep; leave out one of them")
+            raise ConfigError("--layout seed shows single images, which --sketch does not keep; choose one of them")
         sketches, line = read_sketches(trace_query, quiet=quiet)
         cells: Sequence[AnySeries]
         cells, bounds = sketches.correct_skew()

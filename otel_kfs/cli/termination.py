@@ -1,4 +1,4 @@
-"""SIGTERM while a command works: what it is at may end, nothing new begins, and a second one ends it at once."""
+"""SIGTERM while a command works: finish what is under way, start nothing new, and end at once on a second one."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-GRACE_SECONDS = 10.0  # for what is under way; an orchestrator kills after 30 s, and spans have to leave, too
+GRACE_SECONDS = 10.0  # for what is under way; an orchestrator kills after 30 s, and spans must be exported before
 
 
 class _TooLong(Exception):
-    """What was under way did not end in time."""
+    """What was under way did not finish in time."""
 
 
 class Stopping:
-    """Inside the `with`, SIGTERM sets `wanted`; whatever takes longer than `GRACE_SECONDS` from then on is cut off."""
+    """Inside the `with`, SIGTERM sets `wanted` and cuts off what is still running `GRACE_SECONDS` later."""
 
     def __init__(self) -> None:
         self.wanted = False
@@ -27,11 +27,11 @@ class Stopping:
     def _stop(self, *_: int | FrameType | None) -> None:
         self.wanted = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # Again and again, should somebody's `except Exception` swallow the first one.
+        # Repeatedly, in case an `except Exception` swallows the first one.
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS, 1.0)
 
     def _cut(self, *_: int | FrameType | None) -> None:
-        raise _TooLong(f"stopped by SIGTERM, and not done within {GRACE_SECONDS:g} s")
+        raise _TooLong(f"stopped by SIGTERM, and not finished within {GRACE_SECONDS:g} s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -1,4 +1,4 @@
-"""The options of every command that reads traces: `--trace-query`, and its parts as options of their own."""
+"""The options of every command that reads traces: `--trace-query`, and each of its parts as an option."""
 
 from __future__ import annotations
 
@@ -14,33 +14,39 @@ from otel_kfs.traces.query_url import joined
 
 _PATIENCE = 2.0  # seconds before the progress is shown
 
-# Each option's name in a query, and what it says here.
+# Each part's name in a query, its option and its help.
 _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "service": (
         "--service",
         {
             "multiple": True,
-            "help": "Jaeger: a service of the traces; may be given many times.  [default: image-sender]",
+            "help": "Jaeger: a service in the traces; repeatable.  [default: image-sender]",
         },
     ),
     "lookback": (
         "--lookback",
-        {"metavar": "TIME", "help": "How far back from the end: 90s, 30m, 1h, 7d.  [default: 1h]"},
+        {"metavar": "TIME", "help": "How far back from --end: 90s, 30m, 1h, 7d.  [default: 1h]"},
     ),
-    "start": ("--start", {"metavar": "TIME", "help": "Instead of --lookback: 2026-01-31T12:00:00Z."}),
-    "end": ("--end", {"metavar": "TIME", "help": "The window's end.  [default: now]"}),
-    "tenant": ("--tenant", {"help": "The tenant, where a store has several."}),
-    "q": ("--traceql", {"metavar": "TRACEQL", "help": "Tempo: other traces than those of images, as { ... }."}),
+    "start": (
+        "--start",
+        {"metavar": "TIME", "help": "The start of the window, instead of --lookback: 2026-01-31T12:00:00Z."},
+    ),
+    "end": ("--end", {"metavar": "TIME", "help": "The end of the window.  [default: now]"}),
+    "tenant": ("--tenant", {"help": "The tenant, if the store has several."}),
+    "q": ("--traceql", {"metavar": "TRACEQL", "help": "Tempo: the TraceQL query that finds the traces, as { ... }."}),
     "database": (
         "--database",
-        {"metavar": "NAME", "help": "ClickHouse: the database of the Collector's exporter.  [default: default]"},
+        {"metavar": "NAME", "help": "ClickHouse: the database that the Collector writes to.  [default: default]"},
     ),
-    "table": ("--table", {"metavar": "NAME", "help": "ClickHouse: its table.  [default: otel_traces]"}),
+    "table": ("--table", {"metavar": "NAME", "help": "ClickHouse: the table there.  [default: otel_traces]"}),
     "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (see send's --run-id)."}),
-    "expect": ("--expect", {"metavar": "N", "help": "Ask the store until it has so many images."}),
-    "wait": ("--wait", {"metavar": "TIME", "help": "With --expect: no longer than this.  [default: 30s]"}),
-    "grafana": ("--grafana", {"metavar": "URL", "help": "Tempo: the Grafana that links to traces lead to."}),
-    "datasource": ("--datasource", {"metavar": "UID", "help": "Tempo: its uid in that Grafana.  [default: tempo]"}),
+    "expect": ("--expect", {"metavar": "N", "help": "Ask the store again until it has N images."}),
+    "wait": ("--wait", {"metavar": "TIME", "help": "With --expect: how long to wait.  [default: 30s]"}),
+    "grafana": ("--grafana", {"metavar": "URL", "help": "Tempo: the Grafana to link traces to."}),
+    "datasource": (
+        "--datasource",
+        {"metavar": "UID", "help": "Tempo: the data source's uid in that Grafana.  [default: tempo]"},
+    ),
 }
 
 
@@ -48,7 +54,7 @@ Parts = dict[str, list[str]]
 
 
 def trace_parts(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the parts alone; it gets those that are given as `parts`, to be joined to a query."""
+    """Add the parts as options; the command gets those that are given as `parts`, to be joined to a query."""
 
     @functools.wraps(command)
     def with_parts(*args: Any, **options: Any) -> Any:
@@ -65,18 +71,18 @@ def trace_parts(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def trace_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command all of these options; it is called with them as one `trace_query`."""
+    """Add all of these options; the command gets them as one `trace_query`."""
     return _with_query(
         command,
         required=True,
-        help="A file, folder or pattern of saved traces, or - (standard input); jaeger:URL, tempo:URL or "
-        "clickhouse:URL. docs/trace-queries.md has them all.",
+        help="Where to read traces: a file, folder or pattern, - (standard input), jaeger:URL, tempo:URL or "
+        "clickhouse:URL. See docs/trace-queries.md.",
     )
 
 
 def optional_trace_options(purpose: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The same for a command that may do without traces: `trace_query` may be None."""
-    return functools.partial(_with_query, required=False, help=f"{purpose} As of `otel-kfs tables`.")
+    """Add the same to a command that also works without traces: `trace_query` may be None."""
+    return functools.partial(_with_query, required=False, help=f"{purpose} Takes what `otel-kfs tables` takes.")
 
 
 def _with_query(command: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
@@ -86,7 +92,7 @@ def _with_query(command: Callable[..., Any], **settings: Any) -> Callable[..., A
             trace_query = joined(trace_query, parts)
         elif parts:
             flag, _ = _PARTS[next(iter(parts))]
-            raise click.UsageError(f"{flag} is a part of --trace-query, which is not given")
+            raise click.UsageError(f"{flag} needs --trace-query")
         return command(*args, trace_query=trace_query, **options)
 
     return click.option("--trace-query", metavar="QUERY", **settings)(trace_parts(with_one_query))
@@ -94,7 +100,7 @@ def _with_query(command: Callable[..., Any], **settings: Any) -> Callable[..., A
 
 @contextmanager
 def reading(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A line on standard error that says what a store is doing, when that takes long; yields what to call with it."""
+    """Show on standard error what a store is doing when that takes long; yield the function to call with it."""
     from rich.console import Console
     from rich.text import Text
 

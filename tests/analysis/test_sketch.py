@@ -318,20 +318,20 @@ def test_single_images_are_refused(traces):
     assert tables_of(traces, "--layout", "seed") == (
         1,
         "",
-        "Error: --layout seed shows single images, which --sketch does not keep; leave out one of them\n",
+        "Error: --layout seed shows single images, which --sketch does not keep; choose one of them\n",
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("compare", "a", "b"), "the rank test of a comparison needs every length"),
+        (("compare", "a", "b"), "the rank test of a comparison needs every duration"),
         (("report", "--trace-query", "a"), "a report draws every image"),
     ],
 )
 def test_other_commands_say_why_they_need_samples(arguments, why):
     code, out, errors = otel_kfs(*arguments, "--sketch")
-    assert (code, out, errors.splitlines()[-1]) == (2, "", f"Error: --sketch is of `otel-kfs tables`: {why}")
+    assert (code, out, errors.splitlines()[-1]) == (2, "", f"Error: --sketch is only for `otel-kfs tables`: {why}")
 
 
 def test_no_image_is_the_same_error_as_of_samples(tmp_path):

@@ -50,7 +50,7 @@ def test_what_does_not_follow_ends_with_1_and_comes_first():
     [
         (b"", "there is no table: neither Markdown's, nor CSV, nor columns with two blanks between them"),
         (b"\xff\xfe\x00", "not UTF-8"),
-        (b"x" * 10_000_001, "more than 10 MB: that is no table stamped by hand"),
+        (b"x" * 10_000_001, "more than 10 MB: too large for a table stamped by hand"),
     ],
     ids=["empty", "no text", "too long"],
 )
@@ -155,7 +155,7 @@ def test_csv_has_no_room_for_traced_figures(two_hosts):
     assert (code, out, err.splitlines()[-1]) == (
         2,
         "",
-        "Error: one CSV holds one table: choose another --format for --trace-query",
+        "Error: a CSV file holds one table: choose another --format with --trace-query",
     )
 
 
@@ -163,7 +163,7 @@ def test_standard_input_can_be_given_once():
     code, _, err = check("-", "--trace-query", "-", text=GOOD)
     assert (code, err.splitlines()[-1]) == (
         2,
-        "Error: standard input can be read once: give - for FILE or for --trace-query",
+        "Error: standard input can be read only once: give - for FILE or for --trace-query",
     )
 
 
@@ -176,7 +176,7 @@ def test_the_parts_of_the_trace_query_are_options():
     code, _, err = check(SEED, "--trace-query", "jaeger:http://h?lookback=1h", "--lookback", "2h")
     assert (code, err) == (2, "Error: lookback is 1h in the trace query and 2h beside it; give it once\n")
     code, _, err = check(SEED, "--run", "monday")
-    assert (code, err.splitlines()[-1]) == (2, "Error: --run is a part of --trace-query, which is not given")
+    assert (code, err.splitlines()[-1]) == (2, "Error: --run needs --trace-query")
 
 
 def test_an_output_that_can_t_be_written_ends_with_2(tmp_path):

@@ -152,7 +152,7 @@ def test_csv_holds_one_table(traces):
     assert tables(traces, "--format", "csv") == (
         1,
         "",
-        "Error: one CSV holds one table: choose --layout seed or --layout segments\n",
+        "Error: a CSV file holds one table: choose --layout seed or --layout segments\n",
     )
 
 

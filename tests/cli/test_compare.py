@@ -117,7 +117,7 @@ def test_a_gate_that_can_t_tell_is_an_error(same, tmp_path):
         1,
         "",
         "Error: --fail-if-slower can't tell a difference from noise at 1.1MB: there are 12 and 3 images, "
-        "and 7 on each side would do\n",
+        "and it takes 7 on each side\n",
     )
 
 
@@ -126,7 +126,7 @@ def test_a_limit_that_is_no_percentage_is_refused(same, limit):
     code, _, err = compare(same, same, "--fail-if-slower", limit)
     assert (code, err.splitlines()[-1]) == (
         2,
-        f"Error: Invalid value for '--fail-if-slower': '{limit}' is no percentage; give it as 10%",
+        f"Error: Invalid value for '--fail-if-slower': '{limit}' is not a percentage such as 10%",
     )
 
 
@@ -137,7 +137,7 @@ def test_one_query_without_differing_choices_is_nothing_to_compare(same):
     code, _, err = compare(same)
     assert (code, err.splitlines()[-1]) == (
         2,
-        "Error: there is nothing to compare: give QUERY_B, or differing --where-a and --where-b or --run-a and --run-b",
+        "Error: nothing to compare: give QUERY_B, or different --where-a and --where-b or --run-a and --run-b",
     )
 
 
@@ -175,21 +175,21 @@ def test_a_run_of_both_sides_and_of_one_is_refused(same):
     code, _, err = compare(same, same, "--run", "1", "--run-a", "2")
     assert (code, err.splitlines()[-1]) == (
         2,
-        "Error: --run is of both sides: give that one, or --run-a and --run-b",
+        "Error: --run applies to both sides: give either --run, or --run-a and --run-b",
     )
 
 
 @pytest.mark.parametrize("arguments", [("-", "-"), ("-", "--run-a", "1", "--run-b", "2")])
 def test_standard_input_can_be_given_once(arguments):
     code, _, err = compare(*arguments)
-    assert (code, err.splitlines()[-1]) == (2, "Error: standard input can be read once: give - for A or for B")
+    assert (code, err.splitlines()[-1]) == (2, "Error: standard input can be read only once: give - for A or for B")
 
 
 def test_a_choice_without_a_value_is_refused(same):
     code, _, err = compare(same, same, "--where", "kafka")
     assert (code, err.splitlines()[-1]) == (
         2,
-        "Error: Invalid value for '--where': 'kafka' is not KEY=VALUE, as transport=http",
+        "Error: Invalid value for '--where': 'kafka' is not KEY=VALUE, such as transport=http",
     )
 
 

@@ -79,7 +79,7 @@ def test_a_link_leads_from_files_to_the_page_of_each_trace(traces):
 
 @pytest.mark.parametrize("link", ["http://jaeger/trace/", "javascript:alert({trace_id})", "{trace_id}"])
 def test_a_link_that_leads_to_no_trace_is_refused(traces, link):
-    message = f"Error: --trace-link {link} is no page of a trace: give http(s)://...{{trace_id}}...\n"
+    message = f"Error: --trace-link {link} is not the URL of a trace's page: give http(s)://...{{trace_id}}...\n"
     assert report(traces, "--trace-link", link) == (1, "", message)
     assert not Path("report.html").exists()
 
@@ -113,10 +113,10 @@ def test_the_command_is_in_the_report(traces):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("-o", "r.pdf"), "what should r.pdf be? Let it end with .html, .svg or .png, or give --format"),
+        (("-o", "r.pdf"), "unknown format of r.pdf: use the extension .html, .svg or .png, or give --format"),
         (
             ("-o", "r.html", "--chart", "sizes"),
-            "--chart chooses among the charts of svg and png; the HTML file has them all",
+            "--chart is for svg and png; the HTML file has all charts",
         ),
         (("-o", "nowhere/r.html"), "can't write nowhere/r.html: there is no folder nowhere"),
     ],
