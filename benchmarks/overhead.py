@@ -28,9 +28,9 @@ import numpy as np
 import scipy.stats
 from twins import EXCLUDED, PLAIN, TRACED
 
+from otel_kfs.cli.output import progress
 from otel_kfs.demo import embedded_broker, example
 from otel_kfs.demo.processes import Processes, free_port
-from otel_kfs.report.output import progress
 from otel_kfs.traces import query
 
 WARMUPS = 3

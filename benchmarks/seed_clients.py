@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 
 import otel_kfs
+from otel_kfs.cli.output import progress
 from otel_kfs.client.encodings import base64_json
 from otel_kfs.demo import embedded_broker, example, measurement_run
 from otel_kfs.demo.processes import Processes, python
-from otel_kfs.report.output import progress
 from otel_kfs.telemetry import provider
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deploy" / "services"))

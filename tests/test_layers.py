@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,29 +15,34 @@ PACKAGE = Path(otel_kfs.__file__).parent
 ROOT = PACKAGE.parent
 TRACES = Path(__file__).parent / "data" / "traces"
 
-SHARED = {"otel_kfs.semconv", "otel_kfs.errors"}
-# Each room of the read side, and those that stand above it.
-READ_SIDE = {
-    "otel_kfs.traces": set(),
-    "otel_kfs.analysis": {"otel_kfs.traces"},
-    "otel_kfs.report": {"otel_kfs.traces", "otel_kfs.analysis"},
-}
-# Each room of the write side, and those that stand above it, which alone it may import.
+# What both sides share, and nothing else of each other.
+SHARED = {"semconv", "errors"}
+# Each folder, and the folders that it may import besides itself and what is shared.
 WRITE_SIDE = {
-    "otel_kfs.telemetry": set(),
-    "otel_kfs.kafka": {"otel_kfs.telemetry"},
-    "otel_kfs.serving": {"otel_kfs.telemetry"},
-    "otel_kfs.client": {"otel_kfs.telemetry", "otel_kfs.kafka"},
-    "otel_kfs.bridge": {"otel_kfs.telemetry", "otel_kfs.kafka", "otel_kfs.client"},
-    "otel_kfs.programs": {"otel_kfs.telemetry", "otel_kfs.client"},
+    "telemetry": set(),
+    "kafka": {"telemetry"},
+    "serving": {"telemetry"},
+    "client": {"telemetry", "kafka"},
+    "bridge": {"telemetry", "kafka", "client"},
+    "programs": {"telemetry", "client"},
 }
+READ_SIDE = {
+    "traces": set(),
+    "analysis": {"traces"},
+    "report": {"traces", "analysis"},
+}
+ABOVE_BOTH = {
+    "demo": {"telemetry", "serving", "client"},
+    "experiment": {"telemetry", "client", "analysis", "report", "demo"},
+    "cli": {"client", "bridge", "programs", "traces", "analysis", "report", "demo", "experiment"},
+}
+FOLDERS = WRITE_SIDE | READ_SIDE | ABOVE_BOTH
+A_DOZEN_OR_SO = 13
 # Where users find names of other rooms, too, which are imported when they are asked for.
 PUBLIC = {"otel_kfs", "otel_kfs.kafka"}
-# What puts both sides together, and is imported by neither.
-ABOVE = {"otel_kfs.cli", "otel_kfs.demo", "otel_kfs.experiment"}
-
 # A library, and the only modules that may import it: at their top, or (below) within functions.
 HOMES = {
+    "click": {"otel_kfs.cli"},
     "confluent_kafka": {
         "otel_kfs.kafka",
         "otel_kfs.client.kafka_access",
@@ -76,9 +82,9 @@ def is_in(module, room):
     return module == room or module.startswith(f"{room}.")
 
 
-def room_of(module):
+def folder_of(module):
     """The module or package directly below otel_kfs."""
-    return ".".join(module.split(".")[:2])
+    return module.split(".")[1]
 
 
 def module_name(path):
@@ -126,36 +132,34 @@ def python(script, *arguments):
     return json.loads(found.stdout)
 
 
-def test_every_module_belongs_to_a_room():
-    rooms = SHARED | set(READ_SIDE) | set(WRITE_SIDE) | ABOVE | {"otel_kfs"}
-    assert {room_of(module) for module in MODULES} - rooms == set()
+def imports_of_folder(folder):
+    """Which folders the modules of a folder import."""
+    within = [module for module in MODULES if is_in(module, f"otel_kfs.{folder}") and module not in PUBLIC]
+    return {folder_of(imported) for module in within for imported in ours(module)}
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if room_of(m) in SHARED))
+def test_every_module_is_in_one_of_the_folders_or_shared():
+    assert {folder_of(module) for module in MODULES - {"otel_kfs"}} == SHARED | set(FOLDERS)
+
+
+@pytest.mark.parametrize("module", sorted(SHARED))
 def test_what_the_two_sides_share_imports_nothing_of_ours(module):
-    assert ours(module) == set()
+    assert ours(f"otel_kfs.{module}") == set()
 
 
-def imports_of_room(room):
-    """Which rooms the modules of a room import."""
-    imported = set().union(*(ours(module) for module in MODULES if is_in(module, room) and module not in PUBLIC))
-    return {room_of(module) for module in imported}
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_only_what_stands_above_it_on_its_own_side(folder):
+    assert imports_of_folder(folder) - SHARED - {folder} - FOLDERS[folder] == set()
 
 
-@pytest.mark.parametrize("room", WRITE_SIDE)
-def test_a_room_of_the_write_side_imports_only_those_that_stand_above_it(room):
-    assert imports_of_room(room) - SHARED - {room} - WRITE_SIDE[room] == set()
+def test_a_file_s_name_occurs_once():
+    names = Counter(path.name for path in PATHS.values() if not path.name.startswith("__"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("room", READ_SIDE)
-def test_a_room_of_the_read_side_imports_only_those_that_stand_above_it(room):
-    assert imports_of_room(room) - SHARED - {room} - READ_SIDE[room] == set()
-
-
-@pytest.mark.parametrize("above", sorted(ABOVE))
-def test_nothing_imports_what_puts_both_sides_together(above):
-    importing = {m for m in MODULES if any(is_in(imported, above) for imported in ours(m))}
-    assert {room_of(module) for module in importing} - ABOVE == set()
+def test_a_folder_has_about_a_dozen_files_at_most():
+    files = Counter(path.parent.relative_to(ROOT).as_posix() for path in PATHS.values())
+    assert [folder for folder, count in files.items() if count > A_DOZEN_OR_SO] == []
 
 
 @pytest.mark.parametrize("library", HOMES)

@@ -62,7 +62,8 @@ def is_ours(entry):
 
 def exit_codes():
     # A command's module has its command's name, which hides it in the package.
-    check, compare, group = (importlib.import_module(f"otel_kfs.cli.{name}") for name in ("check", "compare", "group"))
+    modules = ("commands.check", "commands.compare", "group")
+    check, compare, group = (importlib.import_module(f"otel_kfs.cli.{name}") for name in modules)
     return {
         "stopped by Ctrl-C": group.SIGINT_EXIT,
         "stopped by SIGTERM": group.SIGTERM_EXIT,
@@ -87,7 +88,7 @@ def test_what_users_rely_on_stays_as_it_was_recorded(part):
     assert surface()[part] == json.loads(RECORDED.read_text())[part]
 
 
-@pytest.mark.parametrize("entry", filter(is_ours, entry_points(group="opentelemetry_instrumentor")), ids=str)
+@pytest.mark.parametrize("entry", list(filter(is_ours, entry_points(group="opentelemetry_instrumentor"))), ids=str)
 def test_an_instrumentor_is_where_its_entry_point_says(entry):
     assert importlib.util.find_spec(entry.module) is not None
 

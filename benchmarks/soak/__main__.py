@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "service
 
 import services
 
-from otel_kfs.report.output import write
+from otel_kfs.cli.output import write
 
 from .children import Children
 from .report import report

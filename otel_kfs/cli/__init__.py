@@ -8,17 +8,17 @@ import sys
 import click
 
 import otel_kfs
-from otel_kfs.cli.bridge import bridge
-from otel_kfs.cli.check import check
-from otel_kfs.cli.compare import compare
-from otel_kfs.cli.demo import demo
-from otel_kfs.cli.exec_program import exec_program
-from otel_kfs.cli.experiment import experiment
+from otel_kfs.cli.commands.bridge import bridge
+from otel_kfs.cli.commands.check import check
+from otel_kfs.cli.commands.compare import compare
+from otel_kfs.cli.commands.demo import demo
+from otel_kfs.cli.commands.exec_program import exec_program
+from otel_kfs.cli.commands.experiment import experiment
+from otel_kfs.cli.commands.report import report
+from otel_kfs.cli.commands.send import send
+from otel_kfs.cli.commands.tables import tables
 from otel_kfs.cli.group import Group
 from otel_kfs.cli.messages import OneLine
-from otel_kfs.cli.report import report
-from otel_kfs.cli.send import send
-from otel_kfs.cli.tables import tables
 
 
 @click.group(

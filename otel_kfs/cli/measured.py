@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from otel_kfs import semconv
+from otel_kfs.cli.output import write
 from otel_kfs.cli.trace_options import reading
 from otel_kfs.errors import OtelKfsError
-from otel_kfs.report.output import write
 from otel_kfs.report.render import Format
 
 if TYPE_CHECKING:

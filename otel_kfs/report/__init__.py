@@ -5,5 +5,4 @@ render.py, terminal_bars.py        rows -> terminal, Markdown, CSV, JSON
 contents.py                        measurement -> what the page says, numbers only
 charts/                            a chart each, and one of them as SVG or PNG
 page.py, page.html, page.css, page.js        the HTML file
-output.py                          files written in one step, progress
 """

@@ -15,9 +15,9 @@ import otel_kfs
 from otel_kfs.cli.measured import why_none
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch
+from otel_kfs.cli.output import write
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
-from otel_kfs.report.output import write
 
 if TYPE_CHECKING:
     from otel_kfs.report.contents import Contents

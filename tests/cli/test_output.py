@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from otel_kfs.cli import output
 from otel_kfs.errors import ConfigError
-from otel_kfs.report import output
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_an_old_file_is_replaced(folder):
 
 
 def test_a_file_is_utf_8_whatever_the_locale(tmp_path):
-    script = "from pathlib import Path; from otel_kfs.report import output; output.write('5 \\u00b5s', Path('out.md'))"
+    script = "from pathlib import Path; from otel_kfs.cli import output; output.write('5 \\u00b5s', Path('out.md'))"
     ascii_only = os.environ | {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=ascii_only, check=True)
     assert contents(tmp_path) == {"out.md": "5 \u00b5s"}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from otel_kfs.cli.commands.tables import print_tables
 from otel_kfs.cli.messages import say
-from otel_kfs.cli.tables import print_tables
+from otel_kfs.cli.output import progress
 from otel_kfs.demo.example import WAYS
-from otel_kfs.report.output import progress
 from otel_kfs.report.rows import DEFAULT_LAYOUTS
 
 

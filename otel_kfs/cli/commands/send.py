@@ -12,12 +12,12 @@ import otel_kfs
 from otel_kfs.cli.group import SIGTERM_EXIT
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import accepted, given_model_access, model_access, properties, quiet_grpc
+from otel_kfs.cli.output import progress
 from otel_kfs.cli.termination import Stopping
 from otel_kfs.client import encodings
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.claim_check import ClaimStore
 from otel_kfs.client.encodings.compression import CODECS
-from otel_kfs.report.output import progress
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
