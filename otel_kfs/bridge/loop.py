@@ -161,7 +161,7 @@ class Bridge:
         """What librdkafka tells of its connections: it connects again by itself, but not to better credentials."""
         self._offsets.doubt()
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._outages.met(self._unreached or error.str())
+            self._outages.report(self._unreached or error.str())
         elif error.fatal():
             self._fatal = error.str()
         else:

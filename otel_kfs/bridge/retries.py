@@ -75,7 +75,7 @@ class Requests:
             retry=retry_if_exception(lambda error: isinstance(error, SendError) and not is_refusal(error)),
             wait=_Wait(self),
             stop=stop_any(stop_after_attempt(limits.retries + 1), stop_before_delay(limits.seconds)),
-            before_sleep=lambda state: self._outages.met(str(state.outcome and state.outcome.exception())),
+            before_sleep=lambda state: self._outages.report(str(state.outcome and state.outcome.exception())),
             sleep=sleep,
             reraise=True,
         )

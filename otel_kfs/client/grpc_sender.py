@@ -13,7 +13,7 @@ from otel_kfs import semconv
 from otel_kfs.client import tls
 from otel_kfs.client.encodings import Encoding, v2
 from otel_kfs.client.model_access import ModelAccess, no_tls
-from otel_kfs.client.model_client import SHOWN_ANSWER, megabytes
+from otel_kfs.client.model_client import EXCERPT_LENGTH, megabytes
 from otel_kfs.client.sender import Sender
 from otel_kfs.errors import ConfigError, MissingExtra, PayloadTooLargeError, SendError
 from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator
@@ -45,12 +45,13 @@ class GrpcSender(Sender[dict[str, Any]]):
         access: ModelAccess | None = None,
         credentials: Any = None,
     ) -> None:
-        """`target` is host:port, or for TLS https://host:port; `timeout` is in seconds.
+        """Make a sender to a model; `target` is host:port, or for TLS https://host:port.
 
-        `compression` is gzip or nothing, all that gRPC has. `access` says whom to trust by TLS, and has a client
-        certificate and a token; as over HTTP, certificates mean nothing where there is no TLS, and a token goes to
-        whatever server `target` names. `credentials` are a `grpc.ChannelCredentials` of your own: TLS to host:port,
-        too, and in place of the certificates of `access`.
+        `timeout` is in seconds. `compression` is gzip or nothing, all that gRPC has; `resize` and `cell` are as in
+        `Sender`. `access` says whom to trust by TLS, and has a client certificate and a token; as over HTTP,
+        certificates mean nothing where there is no TLS, and a token goes to whatever server `target` names.
+        `credentials` are a `grpc.ChannelCredentials` of your own: they make it TLS to host:port, too, and replace the
+        certificates of `access`.
 
         Raises:
             ConfigError: `target` is no gRPC server's address, gRPC lacks the compression, or a file can't be read.
@@ -63,22 +64,22 @@ class GrpcSender(Sender[dict[str, Any]]):
         encoding = Encoding(semconv.GRPC, lambda image, _: v2.tensor(image))
         super().__init__(run_id, encoding=encoding, compression=compression, resize=resize, cell=cell)
         options = [("grpc.max_send_message_length", _MAX_MESSAGE), ("grpc.max_receive_message_length", _MAX_MESSAGE)]
-        chosen = grpc.Compression(_COMPRESSIONS[compression]) if compression else None
+        codec = grpc.Compression(_COMPRESSIONS[compression]) if compression else None
         self._access = access
         self._probed = server if credentials is None else None
         if self._probed is not None:
             credentials = grpc.ssl_channel_credentials(*(access.pem() if access else ()))
         self._encrypted = credentials is not None
         if credentials is None:
-            channel = grpc.insecure_channel(address, options, chosen)
+            channel = grpc.insecure_channel(address, options, codec)
         else:
-            channel = grpc.secure_channel(address, credentials, options, chosen)
+            channel = grpc.secure_channel(address, credentials, options, codec)
         self._infer = services.GRPCInferenceServiceStub(traced(channel)).ModelInfer
         self._failure = grpc.RpcError
         self._model, self._target, self._timeout = model, target, timeout
 
     def send_json(self, payload: Any, *, warmup: bool = False) -> NoReturn:  # noqa: ARG002
-        """Not over gRPC.
+        """Refuse: gRPC takes no JSON.
 
         Raises:
             ConfigError: always.
@@ -95,52 +96,52 @@ class GrpcSender(Sender[dict[str, Any]]):
         try:
             answer = self._infer(request, timeout=self._timeout, metadata=metadata)
         except self._failure as error:
-            raise self._refused(error, len(payload)) from error
+            raise self._send_error(error, len(payload)) from error
         try:
             return _answer(answer)
         except (ValueError, KeyError, IndexError, struct.error) as error:
             raise SendError(f"{self._target} answered with tensors that are not the V2 protocol's: {error}") from error
 
-    def _refused(self, error: Any, size: int) -> SendError | ConfigError:
+    def _send_error(self, error: Any, size: int) -> SendError | ConfigError:
         code, details = error.code().name, " ".join((error.details() or "").split())
-        said = details[:SHOWN_ANSWER]
+        excerpt = details[:EXCERPT_LENGTH]
         if code == "RESOURCE_EXHAUSTED" and "larger than max" in details:
             return PayloadTooLargeError(
                 f"{self._target} refused a message of {megabytes(size)}: raise the server's limit (KServe: "
-                f"--grpc_max_receive_message_length, bytes): {said}"
+                f"--grpc_max_receive_message_length, bytes): {excerpt}"
             )
         if code == "UNAVAILABLE":
-            if (why := self._no_tls(details)) is not None:
+            if (why := self._tls_problem(details)) is not None:
                 return no_tls(self._target, why)
             hint = "" if self._encrypted else f", and if it wants TLS, write https://{self._target}"
-            return SendError(f"can't reach {self._target} by gRPC; check host, port and that it runs{hint}: {said}")
+            return SendError(f"can't reach {self._target} by gRPC; check host, port and that it runs{hint}: {excerpt}")
         if code == "DEADLINE_EXCEEDED":
             return SendError(
                 f"no answer from {self._target} within {self._timeout:g} s; raise --timeout if the model needs longer"
             )
-        return SendError(f"{self._target} answered {code}: {said}", 400 if code == "INVALID_ARGUMENT" else None)
+        return SendError(f"{self._target} answered {code}: {excerpt}", 400 if code == "INVALID_ARGUMENT" else None)
 
-    def _no_tls(self, details: str) -> str | None:
-        """What is wrong with the TLS connection, if that is why there is none."""
+    def _tls_problem(self, details: str) -> str | None:
+        """Return what is wrong with the TLS connection, if that is why there is none."""
         why = None
         if self._probed is not None:
             ca, identity = (self._access.ca, self._access.identity) if self._access else (None, None)
             why = tls.probe(*self._probed, ca=ca or os.environ.get(_ROOTS), identity=identity, http2=True)
-        # What a proxy says of its own connection to the model, is not about ours.
+        # What a proxy says of its own connection to the model is not about ours.
         if why is None and _HANDSHAKE_FAILED in details:
             why = tls.refusal(details) or tls.alert(details)
         return why
 
 
 def is_encrypted(target: str) -> bool:
-    """Whether a GrpcSender reaches the server by TLS."""
+    """Return whether a GrpcSender reaches the server by TLS."""
     return target.lower().startswith(_TLS_SCHEMES)
 
 
 def _address(given: str) -> tuple[str, tuple[str, int] | None]:
-    """Where a server is, as gRPC writes it, and its host and port if that is to be reached by TLS."""
+    """Return a server's address as gRPC writes it, and its host and port if it is to be reached by TLS."""
     if "@" in given or "?" in given:
-        # What would be shown, may hold a secret.
+        # The message must not show what may be a secret.
         raise ConfigError("a gRPC server's address has neither a user nor a query; write it as host:port")
     wrong = ConfigError(f"{given!r} is not a gRPC server; write it as host:port, or as https://host:port for TLS")
     if not is_encrypted(given):
@@ -158,7 +159,7 @@ def _address(given: str) -> tuple[str, tuple[str, int] | None]:
 
 
 def _libraries() -> tuple[Any, Any, Any, Any]:
-    """gRPC, the protocol's messages and services, and what makes a channel's calls CLIENT spans.
+    """Import gRPC, the protocol's messages and services, and what makes a channel's calls CLIENT spans.
 
     KServe's messages where KServe is installed: one process can't hold two definitions of them.
     """
@@ -181,7 +182,7 @@ def _libraries() -> tuple[Any, Any, Any, Any]:
 
 
 def _answer(response: Any) -> dict[str, Any]:
-    """The response as V2's JSON has it, tensors as flat lists."""
+    """Return the response as V2's JSON has it, tensors as flat lists."""
     raw = iter(response.raw_output_contents)
     outputs = []
     for output in response.outputs:

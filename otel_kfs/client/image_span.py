@@ -1,4 +1,4 @@
-"""One image, one root span: what every client sender has in common, whichever library it sends with."""
+"""One image, one root span: the `send image` span, and the image encoded in it, whichever library then sends it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from otel_kfs import semconv
 from otel_kfs.client.encodings import Encoded, resizing
 from otel_kfs.client.encodings.compression import compress
 from otel_kfs.client.payload_options import PayloadOptions, payload_options
-from otel_kfs.client.request_body import AsyncBody, Body
+from otel_kfs.client.request_body import AsyncRequestBody, RequestBody
 from otel_kfs.errors import InputError
 from otel_kfs.telemetry import provider
 
@@ -38,15 +38,15 @@ _SIGNATURES = {
 
 
 class SentImage:
-    """The image that a `send image` span is about."""
+    """The image that a `send image` span is about: it is encoded here, in that span."""
 
     def __init__(self, span: Span, options: PayloadOptions) -> None:
         self.span = span
-        self.headers: Mapping[str, str] = {}  # those of what `encode` or `encoded` returned last
+        self.headers: Mapping[str, str] = {}  # of what `encode` or `encoded` returned last
         self._options = options
 
     def encode(self, image: str | os.PathLike[str] | bytes) -> bytes:
-        """An image file (its path, or its bytes) as it is sent, in an `encode` span; its sizes go to the root span.
+        """Encode an image file (its path, or its bytes) in an `encode` span; its sizes go to the root span.
 
         `headers` then says what it is; unless the span was told otherwise, it is JSON,
         `{"instances": [{"image_bytes": {"b64": ...}}]}`.
@@ -71,7 +71,7 @@ class SentImage:
         return payload
 
     def encoded(self, payload: str | os.PathLike[str] | bytes) -> bytes:
-        """A payload that is JSON already (a file's path, or its bytes), unchanged, in an `encode` span.
+        """Read a payload that is JSON already (a file's path, or its bytes), in an `encode` span; it is not changed.
 
         Raises:
             InputError: the file can't be read, or is not JSON.
@@ -87,16 +87,16 @@ class SentImage:
         self.span.set_attribute(semconv.PAYLOAD_SIZE, len(content))
         return content
 
-    def body(self, payload: bytes) -> Body:
-        """What `encode` or `encoded` returned last, as a body whose way out is an `upload` span, what follows a `wait`.
+    def body(self, payload: bytes) -> RequestBody:
+        """Make what `encode` or `encoded` returned last a body that is sent in an `upload` span; a `wait` follows.
 
         For requests (`data=`) and httpx (`content=`), together with its `headers`.
         """
-        return Body(payload, self.headers)
+        return RequestBody(payload, self.headers)
 
-    def async_body(self, payload: bytes) -> AsyncBody:
-        """The same for asyncio: httpx (`content=`) and aiohttp (`data=`)."""
-        return AsyncBody(payload, self.headers)
+    def async_body(self, payload: bytes) -> AsyncRequestBody:
+        """Do the same for asyncio: httpx (`content=`) and aiohttp (`data=`)."""
+        return AsyncRequestBody(payload, self.headers)
 
     def _compressed(self, encoded: Encoded) -> bytes:
         self.headers = encoded.headers

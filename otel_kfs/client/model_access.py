@@ -1,4 +1,4 @@
-"""How a model's server is reached: the authority to trust, a client certificate, and a bearer token that may rotate."""
+"""What it takes to be let in by a model's server: the authority to trust, a client certificate, a bearer token."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ModelAccess:
         key: str | os.PathLike[str] | None = None,
         token_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        """`ca` is a PEM file of the authorities to trust in place of the usual ones.
+        """Read and check the files; `ca` is a PEM file of the authorities to trust in place of the usual ones.
 
         `cert` is a PEM file with a client certificate, and `key` one with its key (without a password), unless `cert`
         holds that too. `token_file` holds a bearer token and is read for each request, so that a token that Kubernetes
@@ -49,10 +49,10 @@ class ModelAccess:
         self._token_file = token_file
         given = None if token_file is not None else os.environ.get(ENV_TOKEN)
         self._given_token = _token(given, ENV_TOKEN) if given else None
-        self.authorization()  # what is wrong with a token, is said before anything is sent
+        self.authorization()  # a token that can't be used is an error before anything is sent
 
     def authorization(self) -> str | None:
-        """What the next request says in its `authorization`, with the token as it is now; None without one.
+        """Return the next request's `authorization` header, with the token as it is now; None without one.
 
         Raises:
             ConfigError: the token's file can't be used.
@@ -61,7 +61,7 @@ class ModelAccess:
         return None if token is None else f"Bearer {token}"
 
     def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """What the files of the authorities, the client's key and its certificate hold, as gRPC takes them.
+        """Read the files of the authorities, the client's key and its certificate, in gRPC's order.
 
         Raises:
             ConfigError: one can't be read.
@@ -71,7 +71,7 @@ class ModelAccess:
         return authorities, own_key, chain
 
     def session(self) -> requests.Session:
-        """A session for HttpSender or Bridge; a token goes before user and password in the URL."""
+        """Make a session for HttpSender or Bridge; a token takes precedence over user and password in the URL."""
         session = requests.Session()
         session.mount("https://", _Adapter(self.ca, self.identity))
         if self.authorization() is not None:
@@ -86,7 +86,7 @@ def model_session(
     key: str | os.PathLike[str] | None = None,
     token_file: str | os.PathLike[str] | None = None,
 ) -> requests.Session:
-    """A session for HttpSender or Bridge, with what the server asks for: `ModelAccess` says what each argument is.
+    """Make a session for HttpSender or Bridge, with what the server asks for: see `ModelAccess` for the arguments.
 
     Raises:
         ConfigError: one of the files, or the token, can't be used; a token file is read again with each request, and
@@ -95,9 +95,9 @@ def model_session(
     return ModelAccess(ca=ca, cert=cert, key=key, token_file=token_file).session()
 
 
-def no_tls(where: str, why: str) -> ConfigError:
-    """That there is no TLS connection, for a reason that a new try can't mend."""
-    return ConfigError(f"no TLS connection to {where}: {why}; check the URL, --model-ca and --model-cert")
+def no_tls(place: str, why: str) -> ConfigError:
+    """Make the error for a TLS connection that failed for a reason which a new try can't mend."""
+    return ConfigError(f"no TLS connection to {place}: {why}; check the URL, --model-ca and --model-cert")
 
 
 class _Bearer(AuthBase):
@@ -115,7 +115,7 @@ class _Bearer(AuthBase):
 class _Adapter(HTTPAdapter):
     """Uses its own certificates, whatever REQUESTS_CA_BUNDLE says, and says what is wrong with the server's.
 
-    requests lets that variable go before a session's own settings.
+    In requests that variable takes precedence over a session's own settings.
     """
 
     def __init__(self, ca: str | None, identity: tuple[str, str] | None) -> None:
@@ -190,7 +190,7 @@ def _read(file: str | os.PathLike[str]) -> bytes:
 
 
 def _token(text: str, where: str) -> str:
-    """A token without the blanks around it, fit for a header."""
+    """Return a token without the blanks around it, fit for a header."""
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigError(f"{where} does not hold a token: one line of ASCII without blanks is expected")

@@ -1,4 +1,4 @@
-"""One POST to a model's URL, and what went wrong with it in one line that says what to do."""
+"""Posts a payload to a model's URL; what goes wrong becomes one line that says what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from otel_kfs.client.encodings import v2
-from otel_kfs.client.request_body import Body
+from otel_kfs.client.request_body import RequestBody
 from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
 
 # What the servers on the way to a model say of their limits, and the settings that raise them.
@@ -19,11 +19,11 @@ _BODY_LIMITS = (
     "KFServing: --max_buffer_size of the transformer and the predictor (bytes, default 104857600); "
     "nginx ingress: client_max_body_size; Istio/Envoy: the buffer filter's max_request_bytes"
 )
-SHOWN_ANSWER = 200  # characters of what a server says in an error that are shown
+EXCERPT_LENGTH = 200  # characters of a server's answer that an error shows
 
 
 def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
-    """The predict URL of `model` at the server or ingress `url`; without a model, `url` as it is.
+    """Return the predict URL of `model` at the server or ingress `url`; without a model, `url` as it is.
 
     Source: KFServing and KServe data plane, V1 protocol, `/v1/models/<model_name>:predict`, and V2 protocol (Open
     Inference Protocol), `/v2/models/<model_name>/infer`.
@@ -33,7 +33,7 @@ def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        # What is no URL can't be taken apart: user and query, which may be secrets, go by their marks.
+        # What is no URL can't be parsed: user and query, which may be secrets, are cut off at their marks.
         bare = url.partition("?")[0].rpartition("@")[2]
         raise ConfigError(f"{bare!r} is not a URL of a model server; write it as http://host:port")
     if not model:
@@ -42,8 +42,8 @@ def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
     return f"{url.rstrip('/')}/{path}"
 
 
-def shown(url: str) -> str:
-    """`url` without user-info, query and fragment, fit for a message."""
+def redacted(url: str) -> str:
+    """Return `url` without user-info, query and fragment, fit for a message."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
@@ -59,7 +59,7 @@ class ModelClient:
         timeout: float = 600.0,
         session: requests.Session | None = None,
     ) -> None:
-        """`host` is sent as the Host header (an ingress finds the model by it); `timeout` is in seconds."""
+        """Make a client; `host` is the Host header by which an ingress finds the model, `timeout` is in seconds."""
         self.url = url
         self._timeout = timeout
         self._session = session or requests.Session()
@@ -68,27 +68,27 @@ class ModelClient:
             self._headers["Host"] = host
 
     def post(self, payload: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The model's answer, parsed: JSON, or V2 (open inference) with binary tensors, which become lists.
+        """Post a payload and return the model's answer: JSON, or V2 with binary tensors, which become lists.
 
-        `headers` are this request's; they go before the client's own (`Content-Type: application/json`, `Host`).
+        `headers` are this request's; they replace the client's own (`Content-Type: application/json`, `Host`).
 
         Raises:
-            TooLarge: the payload is over a limit of the server or of the ingress before it.
-            SendError: the server was not reached, or answered with a failure (`status`), or with neither.
+            PayloadTooLargeError: the payload is over a limit of the server or of the ingress before it.
+            SendError: the server was not reached, or answered with a failure (`status`) or something else than JSON.
         """
         sent = CaseInsensitiveDict(self._headers)
         sent.update(headers or {})
         try:
-            response = self._session.post(self.url, data=Body(payload), headers=sent, timeout=self._timeout)
+            response = self._session.post(self.url, data=RequestBody(payload), headers=sent, timeout=self._timeout)
         except requests.RequestException as error:
-            raise self._unanswered(error, len(payload)) from error
+            raise self._transport_error(error, len(payload)) from error
         if response.status_code >= 400:
-            raise self._refused(response, len(payload))
+            raise self._status_error(response, len(payload))
         try:
             answer = _parsed(response)
         except ValueError as error:
             raise SendError(
-                f"{shown(self.url)} answered {response.status_code} but not with JSON ({_excerpt(response)!r}); "
+                f"{redacted(self.url)} answered {response.status_code} but not with JSON ({_excerpt(response)!r}); "
                 "is it a model's :predict URL?",
                 response.status_code,
             ) from error
@@ -98,8 +98,8 @@ class ModelClient:
         """Close the connection."""
         self._session.close()
 
-    def _unanswered(self, error: requests.RequestException, size: int) -> SendError:
-        url = shown(self.url)
+    def _transport_error(self, error: requests.RequestException, size: int) -> SendError:
+        url = redacted(self.url)
         text = str(error)
         if isinstance(error, requests.exceptions.SSLError):
             return SendError(f"no TLS connection to {url}: check the scheme and the server's certificate")
@@ -119,8 +119,8 @@ class ModelClient:
             )
         return SendError(f"can't send to {url}: {text}")
 
-    def _refused(self, response: requests.Response, size: int) -> SendError:
-        url, status = shown(self.url), response.status_code
+    def _status_error(self, response: requests.Response, size: int) -> SendError:
+        url, status = redacted(self.url), response.status_code
         if status == 413 or (status == 400 and not response.content):
             return PayloadTooLargeError(
                 f"{url} refused a body of {megabytes(size)} ({status}): raise the limit of the server or of the "
@@ -132,16 +132,16 @@ class ModelClient:
 
 
 def _parsed(response: requests.Response) -> Any:
-    """The answer's JSON; with binary tensors, the JSON that describes them with their values in place."""
+    """Return the answer's JSON; with binary tensors, the JSON that describes them, with their values in place."""
     if (length := response.headers.get(v2.HEADER_LENGTH)) is not None:
         return v2.read_answer(response.content, length)
     return orjson.loads(response.content)
 
 
 def megabytes(size: int) -> str:
-    """A number of bytes as people write it: `13.9 MB` (decimal)."""
+    """Write a number of bytes as people do: `13.9 MB` (decimal)."""
     return f"{size / 1e6:.1f} MB"
 
 
 def _excerpt(response: requests.Response) -> str:
-    return " ".join(response.text[:SHOWN_ANSWER].split())
+    return " ".join(response.text[:EXCERPT_LENGTH].split())

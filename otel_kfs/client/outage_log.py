@@ -1,4 +1,4 @@
-"""What is out of reach is said once an outage, however often it is met there."""
+"""Logs an outage once, not per retry."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import logging
 import math
 import time
 
-_QUIET_SECONDS = 60.0  # so long without meeting it: the next time is another outage
+_QUIET_SECONDS = 60.0  # without a failure; the next one is another outage
 
 
 class OutageLog:
-    """Warns that something is out of reach and tried again: librdkafka meets that every few seconds, so do retries."""
+    """Warns that something can't be reached; librdkafka and retries report that every few seconds."""
 
     def __init__(self, log: logging.Logger, what: str) -> None:
-        """`what` is out of reach, in a few words, such as `the model does not answer`."""
+        """Make a log; `what` says in a few words what is wrong, as `the model does not answer`."""
         self._log = log
         self._what = what
         self._last = -math.inf
 
-    def met(self, why: str) -> None:
-        """It is out of reach just now."""
+    def report(self, why: str) -> None:
+        """Note a failed attempt, and warn of it if it is the outage's first."""
         now = time.monotonic()
         if now - self._last > _QUIET_SECONDS:
             self._log.warning("%s, trying again: %s", self._what, why)

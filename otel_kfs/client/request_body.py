@@ -1,4 +1,4 @@
-"""A request's body whose way out is an `upload` span, and what follows until the answer a `wait` span.
+"""A request's body that is sent in an `upload` span; what follows until the answer is a `wait` span.
 
 Both lie in the request's own CLIENT span. The upload ends when the last piece is in the kernel's hands: of a small
 body that says nothing, of a large one all but what the socket's buffers hold has then reached the server.
@@ -19,11 +19,11 @@ from otel_kfs import semconv
 from otel_kfs.telemetry import provider
 from otel_kfs.telemetry.safe_tracer import never_raises
 
-_PIECE = 1 << 20  # bytes that are handed to the client at a time
+_PIECE_SIZE = 1 << 20  # bytes that are handed to the client at a time
 
 
-class _Upload:
-    """What bodies have in common: their length, and their spans."""
+class _TracedBody:
+    """What both kinds of bodies share: their length, and their spans."""
 
     def __init__(self, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
         self._payload = payload
@@ -38,35 +38,35 @@ class _Upload:
         self._wait.end()  # of an attempt before this one
         context, start = get_current(), time.time_ns()
         whole = memoryview(self._payload)
-        for at in range(0, len(whole), _PIECE):
+        for offset in range(0, len(whole), _PIECE_SIZE):
             # Every client takes a memoryview, and their types know only bytes.
-            yield cast("bytes", whole[at : at + _PIECE])
-        self._sent(context, start)
+            yield cast("bytes", whole[offset : offset + _PIECE_SIZE])
+        self._record_upload(context, start)
 
     @never_raises("the upload span")
-    def _sent(self, context: Context, start: int) -> None:
+    def _record_upload(self, context: Context, start: int) -> None:
         end, tracer = time.time_ns(), provider.tracer()
         tracer.start_span(semconv.UPLOAD, context=context, start_time=start).end(end)
         request: Any = trace.get_current_span(context)
         if request.is_recording() and getattr(request, "kind", None) is SpanKind.CLIENT:
             self._wait = tracer.start_span(semconv.WAIT, context=context, start_time=end)
             # No client says that the answer is there, but the end of its span does.
-            request.end = functools.partial(_answered, self._wait, request.end)
+            request.end = functools.partial(_end_with_wait, self._wait, request.end)
 
 
-def _answered(wait: Span, end: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+def _end_with_wait(wait: Span, end: Callable[..., None], *args: Any, **kwargs: Any) -> None:
     wait.end()
     end(*args, **kwargs)
 
 
-class Body(_Upload):
+class RequestBody(_TracedBody):
     """For clients that block: `data=` of requests, `content=` of httpx."""
 
     def __iter__(self) -> Iterator[bytes]:
         return self._pieces()
 
 
-class AsyncBody(_Upload):
+class AsyncRequestBody(_TracedBody):
     """For asyncio clients: `content=` of httpx, `data=` of aiohttp."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

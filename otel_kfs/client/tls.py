@@ -1,4 +1,4 @@
-"""What is wrong with a TLS connection, in words: the same ones for a model's server, a broker and a trace store."""
+"""Says what is wrong with a TLS connection, alike for a model's server, a broker and a trace store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFUSES_IT = ("bad certificate", "unknown ca", "certificate expired", "certific
 
 
 def cause(error: BaseException) -> str | None:
-    """What the TLS error within `error`, or within what it wraps, means; None if there is none that says anything."""
+    """Explain the TLS error within `error`, or within what it wraps; None if there is none that says anything."""
     for inner in _within(error):
         if isinstance(inner, ssl.SSLCertVerificationError):
             return _untrusted(inner)
@@ -43,13 +43,13 @@ def probe(
     check_host: bool = True,
     http2: bool = False,
 ) -> str | None:
-    """What is wrong between us and the TLS server there, by a handshake of our own; None if that shows nothing.
+    """Find out by a handshake of our own what is wrong with the TLS server there; None if that shows nothing.
 
     Libraries lose the reason: librdkafka has one word for all that may be wrong with a certificate, and a server of
-    TLS 1.3 refuses a client's only after the handshake, when its word is easily lost with the connection.
+    TLS 1.3 refuses a client's only after the handshake, when its alert is easily lost with the connection.
 
-    `http2` is for a server that speaks it, and so has the first word. One that hangs up instead did not like the
-    client's certificate: gRPC's own servers do not even send an alert.
+    `http2` is for a server that speaks it, and so speaks first. One that hangs up instead did not accept the client's
+    certificate: gRPC's own servers do not even send an alert.
     """
     try:
         context = ssl.create_default_context(cafile=ca, cadata=ca_pem)
@@ -65,14 +65,14 @@ def probe(
             wrapped.settimeout(_ALERT_SECONDS)
             if http2 and wrapped.selected_alpn_protocol() != "h2":
                 return "the server does not speak HTTP/2 on this port"
-            hung_up = not _has_word(wrapped)
+            hung_up = not _speaks_or_waits(wrapped)
     except (OSError, ValueError) as error:
         return cause(error)
     return _HUNG_UP if http2 and hung_up else None
 
 
-def _has_word(wrapped: ssl.SSLSocket) -> bool:
-    """Whether the connection lasts until the server has said something, or keeps silent for a while."""
+def _speaks_or_waits(wrapped: ssl.SSLSocket) -> bool:
+    """Return whether the connection lasts until the server has sent something, or been silent for a while."""
     try:
         return wrapped.recv(1) != b""
     except TimeoutError:
@@ -82,7 +82,7 @@ def _has_word(wrapped: ssl.SSLSocket) -> bool:
 
 
 def alert(text: str) -> str | None:
-    """What OpenSSL's own `text` of an error says about a client certificate or the protocol; None if nothing."""
+    """Explain what OpenSSL's own `text` says about a client certificate or the protocol; None if nothing."""
     text = text.lower().replace("_", " ")
     if "alert" in text and any(sign in text for sign in _REFUSES_IT):
         return "the server wants a client certificate and got none, or does not accept the one it got"
@@ -94,7 +94,7 @@ def alert(text: str) -> str | None:
 
 
 def refusal(text: str) -> str | None:
-    """What a library's text says about the server's certificate, by quoting OpenSSL; None if nothing."""
+    """Explain what a library's text, which quotes OpenSSL, says about the server's certificate; None if nothing."""
     _, found, reason = text.partition("CERTIFICATE_VERIFY_FAILED: ")
     return f"the server's certificate is not trusted ({reason.partition(':')[0]})" if found else None
 
@@ -113,7 +113,7 @@ def _untrusted(error: ssl.SSLCertVerificationError) -> str:
 
 
 def _within(error: BaseException) -> Iterator[BaseException]:
-    """An error and all that it wraps: urllib3 keeps inner errors in `reason` and `args`, Python in `__cause__`."""
+    """Yield an error and all it wraps: urllib3 keeps inner errors in `reason` and `args`, Python in `__cause__`."""
     seen: set[int] = set()
     left: list[object] = [error]
     while left:

@@ -19,7 +19,7 @@ from typing import Protocol
 from otel_kfs import semconv
 from otel_kfs.client.http_sender import HttpSender
 from otel_kfs.client.kafka_sender import KafkaSender
-from otel_kfs.client.model_client import shown
+from otel_kfs.client.model_client import redacted
 from otel_kfs.demo import embedded_broker, example
 from otel_kfs.demo.processes import Processes, free_port, python
 from otel_kfs.errors import DemoError
@@ -125,7 +125,7 @@ def demo(
 
 def _flush(otlp_endpoint: str | None, say: Callable[[str], None]) -> None:
     if not provider.flush():
-        where = shown(otlp_endpoint) if otlp_endpoint else "the OTLP endpoint"  # that the environment names
+        where = redacted(otlp_endpoint) if otlp_endpoint else "the OTLP endpoint"  # that the environment names
         say(f"Not all spans reached {where}; the files are complete.")
 
 

@@ -1,4 +1,4 @@
-"""`otel-kfs send`: the form in which an image is sent, and choices that can't go together."""
+"""`otel-kfs send`: how an image is encoded, and choices that can't go together."""
 
 import json
 
@@ -26,8 +26,8 @@ def send(*arguments):
 
 def test_the_form_is_what_the_options_say(server, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(JPG)
-    form = ["--encoding", "raw", "--compression", "gzip", "--cell", "a label"]
-    result = send("--transport", "http", "--url", server.url, "--model", "m", *form, "--image", "cat.jpg")
+    payload = ["--encoding", "raw", "--compression", "gzip", "--cell", "a label"]
+    result = send("--transport", "http", "--url", server.url, "--model", "m", *payload, "--image", "cat.jpg")
     assert (result.exit_code, json.loads(result.output)) == (0, {"file": "cat.jpg", "predictions": [1]})
     (request,) = server.requests
     assert (request.headers["content-type"], request.headers["content-encoding"]) == ("image/jpeg", "gzip")

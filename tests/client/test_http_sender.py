@@ -232,7 +232,7 @@ def test_a_compressed_body_says_so(spans, server, method):
 
 
 @pytest.mark.parametrize(
-    ("form", "hint"),
+    ("options", "hint"),
     [
         ({"encoding": "raw"}, "; if that is KFServing, it does not take the encoding raw: choose json or cloudevent"),
         (
@@ -249,17 +249,17 @@ def test_a_compressed_body_says_so(spans, server, method):
         ({}, ""),
     ],
 )
-def test_a_server_that_does_not_take_a_form_is_answered_with_those_that_do(server, form, hint):
+def test_a_server_s_refusal_of_an_encoding_or_compression_names_those_it_may_take(server, options, hint):
     server.answers(500, b"what?")
     with pytest.raises(SendError) as raised:
-        HttpSender(server.url, **form).send(JPG)
+        HttpSender(server.url, **options).send(JPG)
     assert (str(raised.value), raised.value.status) == (
         f"{server.url} answered 500 Internal Server Error: what?{hint}",
         500,
     )
 
 
-@pytest.mark.parametrize("form", [{"encoding": "protobuf"}, {"compression": "brotli"}])
-def test_an_unknown_form_is_refused_when_the_sender_is_made(server, form):
+@pytest.mark.parametrize("options", [{"encoding": "protobuf"}, {"compression": "brotli"}])
+def test_an_unknown_encoding_or_compression_is_refused_when_the_sender_is_made(server, options):
     with pytest.raises(ConfigError):
-        HttpSender(server.url, **form)
+        HttpSender(server.url, **options)

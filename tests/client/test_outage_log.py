@@ -1,4 +1,4 @@
-"""What is out of reach is said once an outage."""
+"""An outage is logged once, not per retry."""
 
 import logging
 
@@ -6,14 +6,14 @@ from otel_kfs.client import outage_log
 from otel_kfs.client.outage_log import OutageLog
 
 
-def test_what_is_met_again_and_again_is_said_once_and_after_a_minute_without_again(caplog, monkeypatch):
+def test_an_outage_is_warned_of_once_and_after_a_minute_without_a_failure_again(caplog, monkeypatch):
     now = 0.0
     monkeypatch.setattr(outage_log.time, "monotonic", lambda: now)
-    found = OutageLog(logging.getLogger("a test"), "no broker reached at b:1")
+    outages = OutageLog(logging.getLogger("a test"), "no broker reached at b:1")
     # Every ten seconds for an hour, and then, after two minutes of quiet, once more.
     for moment in [*range(0, 3600, 10), 3720]:
         now = float(moment)
-        found.met(f"refused at {moment} s")
+        outages.report(f"refused at {moment} s")
     assert [record.getMessage() for record in caplog.records] == [
         "no broker reached at b:1, trying again: refused at 0 s",
         "no broker reached at b:1, trying again: refused at 3720 s",

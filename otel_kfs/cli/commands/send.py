@@ -44,36 +44,45 @@ Examples:
 @click.option(
     "--encoding",
     type=click.Choice([*encodings.NAMES, CLAIM_CHECK]),
-    help="How an image is written down. KFServing takes json, cloudevent, claim-check; KServe all.  [default: json]",
+    help="How the image is encoded. KFServing takes json, cloudevent, claim-check; KServe all.  [default: json]",
 )
 @click.option(
     "--compression",
     type=click.Choice(CODECS),
-    help="HTTP: of the body, which few servers inflate. Kafka: the producer's compression.type. gRPC: gzip.",
+    help="HTTP: compress the body (few servers inflate it). Kafka: the producer's compression.type. gRPC: gzip only.",
 )
 @click.option(
     "--resize",
     type=click.IntRange(1),
     metavar="PIXELS",
-    help="Make the image's shorter side so long first; 256 for a model that crops 224.",
+    help="Scale the image down first, until its shorter side has this many pixels; 256 for a model that crops 224.",
 )
-@click.option("--bucket", help="claim-check: the bucket that images are put into.")
-@click.option("--store-url", help="claim-check: the S3-compatible store, if it is not AWS's; credentials: AWS_...")
-@click.option("--cell", help="A label for these settings, by which the tables group.")
+@click.option("--bucket", help="claim-check: the bucket to put images into.")
+@click.option(
+    "--store-url",
+    help="claim-check: the URL of an S3-compatible store other than AWS's. Credentials: the AWS_... variables.",
+)
+@click.option("--cell", help="A label for these settings; the tables group by it.")
 @click.option(
     "--url",
-    help="HTTP: server or ingress (with --model), or the model's whole URL. gRPC: host:port; for TLS https://host:port.",
+    help="HTTP: the server or ingress (with --model), or the model's whole URL. gRPC: host:port, or https://host:port.",
 )
 @click.option("--model", help="HTTP, gRPC: the model's name.")
-@click.option("--host-header", help="HTTP: the Host by which an ingress finds the model.")
+@click.option("--host-header", help="HTTP: the Host header by which an ingress finds the model.")
 @model_access
 @click.option("--bootstrap-servers", help="Kafka: host:port,...")
 @click.option("--topic", help="Kafka: the topic.")
 @click.option("--producer-config", metavar="FILE", help="Kafka: further settings, in Kafka's properties format.")
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Send each file so many times.")
-@click.option("--run-id", help="Marks the traces of one measurement; left out, one is made.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds.")
-@click.option("--traces-file", metavar="FILE", help="Append spans there as OTLP-JSON instead of exporting them.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How often to send each file.")
+@click.option("--run-id", help="Marks the traces of one measurement.  [default: a new id]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for one image.",
+)
+@click.option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
 @click.argument("more_files", nargs=-1, metavar="[FILE]...")
 @click.pass_obj
 def send(  # noqa: PLR0912 - a branch a transport
@@ -100,10 +109,10 @@ def send(  # noqa: PLR0912 - a branch a transport
     traces_file: str | None,
     more_files: tuple[str, ...],
 ) -> None:
-    """Send images (or JSON payloads) and print what each became, one JSON object a line.
+    """Send images (or JSON payloads) and print each one's answer, or its place in Kafka, as a line of JSON.
 
-    Spans go where the standard OTEL_* variables say, or to --traces-file. Files after the options are of the kind given
-    last (`--image *.jpg`).
+    Spans go where the standard OTEL_* variables say, or to --traces-file. Files after the options are of the kind that
+    was given last (`--image *.jpg`).
     """
     from otel_kfs.client.grpc_sender import GrpcSender, is_encrypted
     from otel_kfs.client.http_sender import HttpSender
@@ -117,22 +126,20 @@ def send(  # noqa: PLR0912 - a branch a transport
     if not images and not payloads:
         raise click.UsageError("nothing to send: give --image FILE or --json FILE")
     kafka = {"bootstrap_servers": bootstrap_servers, "topic": topic}
-    form: dict[str, Any] = {"encoding": encoding, "compression": compression, "resize": resize, "cell": cell}
+    payload: dict[str, Any] = {"encoding": encoding, "compression": compression, "resize": resize, "cell": cell}
     if transport == "kafka":
         _needs(**kafka)
-        _without("--transport kafka", url=url, model=model, host_header=host_header)
+        _without("--transport kafka", url=url, model=model, host_header=host_header, **given_model_access())
     else:
         _needs(url=url)
         _without(f"--transport {transport}", **kafka, producer_config=producer_config)
-    if transport == "kafka":
-        _without("--transport kafka", **given_model_access())
     if transport == "grpc":
         quiet_grpc()
         _needs(model=model)
         if not is_encrypted(str(url)):
             certificates = {name: given for name, given in given_model_access().items() if name != "model_token_file"}
             _without("a plain --url; for TLS write it as https://host:port", **certificates)
-        _without("--transport grpc", host_header=host_header, encoding=form.pop("encoding"), json=payloads)
+        _without("--transport grpc", host_header=host_header, encoding=payload.pop("encoding"), json=payloads)
     if encoding == CLAIM_CHECK:
         _needs(bucket=bucket)
     else:
@@ -142,16 +149,18 @@ def send(  # noqa: PLR0912 - a branch a transport
 
     otel_kfs.configure("image-sender", traces_file=traces_file)
     if transport != "grpc":
-        form["encoding"] = ClaimStore(bucket, endpoint_url=store_url).encoding if bucket else encoding or "json"
-    sending: dict[str, Any] = {"timeout": timeout, "run_id": run_id, **form}
+        payload["encoding"] = ClaimStore(bucket, endpoint_url=store_url).encoding if bucket else encoding or "json"
+    sender_options: dict[str, Any] = {"timeout": timeout, "run_id": run_id, **payload}
     sender: Sender
     if transport == "http":
-        sender = HttpSender(str(url), model=model, host=host_header, session=access().session(), **sending)
+        sender = HttpSender(str(url), model=model, host=host_header, session=access().session(), **sender_options)
     elif transport == "grpc":
-        sender = GrpcSender(str(url), str(model), access=access(), **sending)
+        sender = GrpcSender(str(url), str(model), access=access(), **sender_options)
     else:
         with accepted(producer_config):
-            sender = KafkaSender(str(bootstrap_servers), str(topic), config=properties(producer_config), **sending)
+            sender = KafkaSender(
+                str(bootstrap_servers), str(topic), config=properties(producer_config), **sender_options
+            )
     jobs = [
         (deliver, file)
         for deliver, files in ((sender.send, images), (sender.send_json, payloads))
@@ -162,7 +171,7 @@ def send(  # noqa: PLR0912 - a branch a transport
 
 
 def _send_all(jobs: Sequence[tuple[Callable[[str], Any], str]], *, quiet: bool) -> None:
-    """Send one after another; after SIGTERM, say which were not."""
+    """Send one after another; after SIGTERM, say which were not sent."""
     import orjson
 
     sent = 0

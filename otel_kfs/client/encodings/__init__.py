@@ -1,4 +1,4 @@
-"""The ways in which an image becomes a request's body or a record's value: one module each."""
+"""How an image becomes a request's body or a record's value: one module for each encoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = tuple(encoding.name for encoding in _ALL)
 
 
 def named(name: str) -> Encoding:
-    """The encoding of that name.
+    """Return the encoding of that name.
 
     Raises:
         ConfigError: there is none.

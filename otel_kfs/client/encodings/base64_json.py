@@ -12,7 +12,7 @@ import orjson
 from otel_kfs.client.encodings.encoded import Encoded
 
 
-def encode(image: bytes, media_type: str) -> Encoded:  # noqa: ARG001 - this form has no place for it
-    """`{"instances": [{"image_bytes": {"b64": ...}}]}`."""
+def encode(image: bytes, media_type: str) -> Encoded:  # noqa: ARG001 - this encoding has no place for it
+    """Return `{"instances": [{"image_bytes": {"b64": ...}}]}`."""
     body = orjson.dumps({"instances": [{"image_bytes": {"b64": base64.b64encode(image).decode("ascii")}}]})
     return Encoded(body, {"content-type": "application/json"})

@@ -14,6 +14,6 @@ _TYPE = "otel-kfs.image"
 
 
 def encode(image: bytes, media_type: str) -> Encoded:
-    """The image, without a copy; the event's attributes are headers."""
+    """Return the image, without a copy; the event's attributes are headers."""
     attributes = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": _SOURCE, "type": _TYPE}
     return Encoded(image, {"content-type": media_type, **{f"ce-{name}": value for name, value in attributes.items()}})

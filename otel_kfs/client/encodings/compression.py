@@ -1,4 +1,4 @@
-"""Compression of a whole body, told by `content-encoding`: gzip, zstd or lz4."""
+"""Compression of a whole body, named in its `content-encoding`: gzip, zstd or lz4."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from otel_kfs.errors import ConfigError, MissingExtra
 
-_GZIP_LEVEL = 1  # what the levels above save of base64 is little, and they take several times as long
+_GZIP_LEVEL = 1  # higher levels save little of base64, and take several times as long
 _GZIP_FRAME = 16 + zlib.MAX_WBITS  # zlib's way to ask for gzip's header
 
 
 def compress(body: bytes, codec: str) -> bytes:
-    """The body, compressed.
+    """Compress a body.
 
     Raises:
         ConfigError: there is no such codec.
@@ -22,7 +22,7 @@ def compress(body: bytes, codec: str) -> bytes:
 
 
 def compressor(codec: str) -> Callable[[bytes], bytes]:
-    """The function that compresses in this way.
+    """Return the function that compresses with this codec.
 
     Raises:
         ConfigError: there is no such codec.

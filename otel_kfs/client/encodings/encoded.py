@@ -1,4 +1,4 @@
-"""What an encoding gives: the body, and the headers that say what it is."""
+"""What an encoding makes of an image: the body, and the headers that say what it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Encoded(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """A way of writing an image down; `encode` takes the file's bytes and its media type."""
+    """How an image is written as a body; `encode` takes the file's bytes and its media type."""
 
     name: str
     encode: Callable[[bytes, str], Encoded]

@@ -9,5 +9,5 @@ from otel_kfs.client.encodings.encoded import Encoded
 
 
 def encode(image: bytes, media_type: str) -> Encoded:
-    """The image, without a copy."""
+    """Return the image, without a copy."""
     return Encoded(image, {"content-type": media_type})

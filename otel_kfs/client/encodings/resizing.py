@@ -1,4 +1,4 @@
-"""Makes a picture as small as its model sees it, before it travels."""
+"""Scales a picture down to the size that its model sees, before it is sent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load() -> None:
 
 
 def resized(image: bytes, side: int) -> bytes:
-    """A JPG whose shorter side has `side` pixels, in the same shape; an image that is no larger stays as it is.
+    """Return a JPG whose shorter side has `side` pixels, in the same shape; an image that is no larger stays as it is.
 
     A model that crops 224 pixels out of a picture with a shorter side of 256 wants 256 here: with 224 its transformer
     would enlarge the picture again. EXIF data and colour profile stay.
@@ -60,17 +60,17 @@ def resized(image: bytes, side: int) -> bytes:
 
 
 def _decoded(picture: Picture, image: bytes, least: tuple[int, int]) -> Picture:
-    """A JPG at the nearest eighth of its size that is not smaller than `least`, another image as it is; in RGB."""
+    """Decode to RGB: a JPG at the nearest eighth of its size that is at least `least`, another image in full."""
     if picture.format == "JPEG" and picture.mode in _PLAIN:
         try:
             import simplejpeg
             from PIL import Image
 
-            # A few per cent sooner than Pillow, with the same library below (benchmarks/hot_path.py).
+            # A few per cent faster than Pillow, with the same library below (benchmarks/hot_path.py).
             pixels = simplejpeg.decode_jpeg(image, "RGB", min_width=least[0], min_height=least[1])
             return Image.fromarray(pixels)
         except (ImportError, ValueError):
-            pass  # Pillow forgives files more than it does, and says better what is wrong with others
+            pass  # Pillow forgives more in a file, and says better what is wrong with it
     picture.draft("RGB", least)
     picture.decodermaxblock = len(image)  # type: ignore[attr-defined]  # in one piece: it is in memory already
     return picture.convert("RGB")

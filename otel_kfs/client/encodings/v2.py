@@ -34,8 +34,8 @@ INPUT: Final = "image"  # the tensor's name
 _LENGTH = struct.Struct("<I")  # before each element of a BYTES tensor
 
 
-def encode(image: bytes, media_type: str) -> Encoded:  # noqa: ARG001 - this form has no place for it
-    """One BYTES tensor `image` of one element, after the JSON."""
+def encode(image: bytes, media_type: str) -> Encoded:  # noqa: ARG001 - this encoding has no place for it
+    """Return one BYTES tensor `image` of one element, after the JSON that describes it."""
     length = _LENGTH.pack(len(image))
     parameters = {"binary_data_size": len(length) + len(image)}
     header = orjson.dumps({"inputs": [{"name": INPUT, "shape": [1], "datatype": "BYTES", "parameters": parameters}]})
@@ -45,12 +45,12 @@ def encode(image: bytes, media_type: str) -> Encoded:  # noqa: ARG001 - this for
 
 
 def tensor(image: bytes) -> Encoded:
-    """The BYTES tensor alone, as gRPC's `raw_input_contents` has it."""
+    """Return the BYTES tensor alone, as gRPC's `raw_input_contents` has it."""
     return Encoded(b"".join((_LENGTH.pack(len(image)), image)), {})
 
 
 def read_answer(content: bytes, json_length: str) -> dict[str, Any]:
-    """An answer's JSON, the values of its binary outputs as flat lists in `data`.
+    """Return an answer's JSON, with the values of its binary outputs as flat lists in `data`.
 
     Elements of BYTES tensors are text where they are UTF-8, else bytes.
 
@@ -71,7 +71,7 @@ def read_answer(content: bytes, json_length: str) -> dict[str, Any]:
 
 
 def values(datatype: str, content: bytes) -> list[Any]:
-    """The elements of a binary tensor, as a flat list."""
+    """Return the elements of a binary tensor, as a flat list."""
     if datatype != "BYTES":
         return [value for (value,) in struct.iter_unpack(f"<{_FORMATS[datatype]}", content)]
     found: list[Any] = []

@@ -1,4 +1,4 @@
-"""Whether a sender's records have anywhere to go: a broker that was never reached is no outage to be waited out."""
+"""Tells an outage, which is waited out, from a broker that was never there, for which nobody waits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from otel_kfs.errors import SendError
 
 _log = logging.getLogger(__name__)
 
-_FIRST_CONTACT_SECONDS = 3.0  # from the first record on, until it is asked whether anybody is there
+_FIRST_CONTACT_SECONDS = 3.0  # from the first record until the brokers are asked for an answer
 _ANSWER_SECONDS = 3.0
 
 # What only a client of its own may have.
@@ -23,7 +23,7 @@ _CALLBACKS = ("error_cb", "stats_cb", "throttle_cb", "on_delivery", "logger", "l
 
 
 class BrokerProbe:
-    """What one producer knows of its brokers; `heard` is its `error_cb`."""
+    """Knows whether one producer's brokers were ever reached; `on_error` is its `error_cb`."""
 
     def __init__(self, servers: str) -> None:
         self.reached = False
@@ -32,15 +32,15 @@ class BrokerProbe:
         self._outages = OutageLog(_log, f"no broker reached at {servers}")
         self._waiting_since: float | None = None
 
-    def heard(self, error: KafkaError) -> None:
-        """What librdkafka says of its connections; it connects again by itself."""
+    def on_error(self, error: KafkaError) -> None:
+        """Note what librdkafka reports of its connections; it connects again by itself."""
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._reason = error.str().partition(" (after ")[0]
         elif self.reached:
-            self._outages.met(self._reason or error.str())
+            self._outages.report(self._reason or error.str())
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """To be called while a record waits: `config` is its producer's.
+        """Check that somebody is there, while a record waits; `config` is its producer's.
 
         Raises:
             SendError: no broker was ever reached, and none answers now.
@@ -53,34 +53,34 @@ class BrokerProbe:
         if _metadata(config) is None:
             # The next record waits anew.
             self._waiting_since = None
-            raise SendError(self._nobody())
+            raise SendError(self._no_broker())
         self.reached = True
 
-    def late(self, config: Mapping[str, Any], topic: str, seconds: float) -> str:
-        """Why a record of this topic was not delivered in so many seconds, as far as the brokers tell now."""
+    def explain_timeout(self, config: Mapping[str, Any], topic: str, seconds: float) -> str:
+        """Say why a record was not delivered to `topic` within `seconds`, as far as the brokers tell now."""
         metadata = _metadata(config)
         if metadata is None:
-            return self._nobody()
+            return self._no_broker()
         partitions = metadata.topics[topic].partitions.values() if topic in metadata.topics else ()
-        orphans = [partition for partition in partitions if partition.leader < 0]
-        if orphans:
-            which = ", ".join(map(str, sorted(partition.id for partition in orphans)))
-            holders = ", ".join(map(str, sorted({broker for partition in orphans for broker in partition.replicas})))
+        leaderless = [partition for partition in partitions if partition.leader < 0]
+        if leaderless:
+            which = ", ".join(map(str, sorted(partition.id for partition in leaderless)))
+            holders = ", ".join(map(str, sorted({broker for partition in leaderless for broker in partition.replicas})))
             return (
                 f"topic {topic} at {self._servers} has no leader for partition {which}: start one of the brokers that "
                 f"hold it ({holders})"
             )
         return f"the broker at {self._servers} answers, but not in time: raise --timeout (now {seconds:g} s)"
 
-    def _nobody(self) -> str:
+    def _no_broker(self) -> str:
         because = f" ({self._reason})" if self._reason else ""
         return f"no broker answers at {self._servers}{because}; check --bootstrap-servers and that the broker runs"
 
 
 def _metadata(config: Mapping[str, Any]) -> Any:
-    """What the brokers say of the cluster's topics; None where none answers.
+    """Ask the brokers for the cluster's topics; None where none answers.
 
-    Asked by a client of its own: on the producer's connection the question would wait behind a large record. And about
+    A client of its own asks: on the producer's connection the question would wait behind a large record. It asks about
     all topics: asked about one, a broker may create it.
     """
     settings = {key: value for key, value in config.items() if key not in _CALLBACKS}

@@ -1,4 +1,4 @@
-"""TLS and SASL of the Kafka clients: the Java clients' settings in librdkafka's words, and what a refusal means."""
+"""TLS and SASL of the Kafka clients: Java's settings translated for librdkafka, and refusals explained."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STATE = re.compile(r" \(after \d+ms in state \w+.*?\)")
 
 
 def translated(settings: Mapping[str, str], where: str) -> dict[str, str]:
-    """Java's `sasl.jaas.config` and stores as librdkafka's settings; `where` is where they stand, for messages.
+    """Translate Java's `sasl.jaas.config` and stores for librdkafka; `where` names their file, for messages.
 
     Source: "Security" in Apache Kafka's documentation, and librdkafka's CONFIGURATION.md.
 
@@ -42,7 +42,7 @@ def translated(settings: Mapping[str, str], where: str) -> dict[str, str]:
 
 @contextmanager
 def accepted(where: str) -> Iterator[None]:
-    """Turn what librdkafka says against a client's settings into a ConfigError.
+    """Turn librdkafka's complaint about a client's settings into a ConfigError.
 
     A value is not shown, though librdkafka would: in a file's wrong line it may be a password.
     """
@@ -56,11 +56,11 @@ def accepted(where: str) -> Iterator[None]:
 
 
 class Refusals:
-    """An `error_cb` that keeps what trying again can't mend, and hands everything else on.
+    """An `error_cb` that keeps the errors which trying again can't mend, and passes all others on.
 
     librdkafka connects again and again, with the same certificate and password. Whoever polls asks `check` after it.
-    Raised within the callback, an exception would never be let go of, and neither would the client that its traceback
-    holds: its threads, still shaking hands when OpenSSL tidies up at the process's end, crashed it (exit code -11).
+    An exception raised within the callback would never be freed, and neither would the client that its traceback
+    holds: its threads, still shaking hands when OpenSSL cleans up at the process's end, crashed it (exit code -11).
     """
 
     def __init__(self, config: Mapping[str, Any], otherwise: Callable[[KafkaError], None] | None) -> None:
@@ -69,14 +69,14 @@ class Refusals:
         self._reason: str | None = None
 
     def __call__(self, error: KafkaError) -> None:
-        """What librdkafka says."""
+        """Take an error that librdkafka reports."""
         if reason := refusal(error, self._config):
             self._reason = self._reason or reason
         elif self._otherwise is not None:
             self._otherwise(error)
 
     def check(self) -> None:
-        """To be called after each `poll`.
+        """Raise what was kept; called after each `poll`.
 
         Raises:
             ConfigError: the brokers refused the certificate or the login.
@@ -86,10 +86,10 @@ class Refusals:
 
 
 def refusal(error: KafkaError, config: Mapping[str, Any]) -> str | None:
-    """One line for an error that no new try can mend, which names the setting to look at; None for all others.
+    """Explain in one line an error that no new try can mend, with the setting to look at; None for all others.
 
-    librdkafka has the same words for an unknown authority, an expired certificate and another host's: which of them it
-    is, a TLS handshake of our own with the same broker says.
+    librdkafka has the same words for an unknown authority, an expired certificate and another host's: a TLS handshake
+    of our own with the same broker says which of them it is.
     """
     text = error.str()
     place = _BROKER.match(text)
@@ -118,7 +118,7 @@ def refusal(error: KafkaError, config: Mapping[str, Any]) -> str | None:
 
 
 def _login(jaas: str, where: str) -> dict[str, str]:
-    """User name and password of a JAAS line."""
+    """Return user name and password of a JAAS line."""
     match = _JAAS.fullmatch(jaas)
     if match is None:
         raise ConfigError(f'{where}: sasl.jaas.config is not: <module> required username="..." password="...";')
@@ -136,7 +136,7 @@ def _unquoted(value: str) -> str:
 
 
 def _trust(settings: dict[str, str], where: str) -> None:
-    """Java's trust store: librdkafka wants PEM."""
+    """Translate Java's trust store: librdkafka wants PEM."""
     kind = settings.pop("ssl.truststore.type", "JKS").upper()  # Java's default
     settings.pop("ssl.truststore.password", None)
     location = settings.pop("ssl.truststore.location", None)
@@ -155,7 +155,7 @@ def _trust(settings: dict[str, str], where: str) -> None:
 
 
 def _identity(settings: dict[str, str], where: str) -> None:
-    """Java's key store: librdkafka takes PKCS #12 under the same names, and PEM as two settings."""
+    """Translate Java's key store: librdkafka takes PKCS #12 under the same names, and PEM as two settings."""
     kind = settings.pop("ssl.keystore.type", "PKCS12").upper()  # librdkafka's default: it has no such setting
     for java, ours in (("certificate.chain", "certificate"), ("key", "key")):
         if (pem := settings.pop(f"ssl.keystore.{java}", None)) is not None:

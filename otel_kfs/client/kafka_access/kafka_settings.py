@@ -1,4 +1,4 @@
-"""Settings of the Kafka clients: reading a properties file, and the sizes that image records need."""
+"""Settings of the Kafka clients: a properties file read, and the sizes that image records need."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 # Larger than any image people send as one record, small enough to bound a mistake. librdkafka's own limit is 1 MB.
 MAX_RECORD_BYTES = 100_000_000
 
-# What a bridge has fetched ahead at most, besides a single record that is larger. To keep it small costs no throughput,
-# to make it large costs memory: what one response took, the C library keeps for the next one.
+# What a bridge fetches ahead at most, unless a single record is larger. A small value costs no throughput, a large one
+# memory: what one response took, the C library keeps for the next one.
 _FETCH_BYTES = 1_048_576
 _LOOK_AGAIN_MS = 10  # at whether there is room for more, with as much fetched ahead; librdkafka's own 1 s is a stall
 
@@ -38,10 +38,10 @@ _WITHOUT_MEANING = {
 
 
 def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
-    """A Kafka client's properties file, as Java reads it, as librdkafka's settings.
+    """Read a Kafka client's properties file as Java does, and return librdkafka's settings.
 
     The Java clients' names of size, time-out and compression are translated, and their logins and stores as far as
-    librdkafka has them; their serializers are passed over. Librdkafka's own names may stand beside them. A backslash is
+    librdkafka has them; their serializers are left out. librdkafka's own names may stand beside them. A backslash is
     Java's: it escapes the next character, or continues a line.
 
     Raises:
@@ -77,7 +77,7 @@ def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def producer_config(bootstrap_servers: str, timeout: float, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A sender's settings: `config` over defaults that let image records pass and bound their delivery (seconds)."""
+    """Return a sender's settings: `config` over defaults that let image records pass within `timeout` seconds."""
     settings = {
         "bootstrap.servers": bootstrap_servers,
         "message.max.bytes": MAX_RECORD_BYTES,
@@ -90,7 +90,7 @@ def producer_config(bootstrap_servers: str, timeout: float, config: Mapping[str,
 
 
 def consumer_config(bootstrap_servers: str, group: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A bridge's settings: `config` over defaults that let image records pass and commit nothing by themselves."""
+    """Return a bridge's settings: `config` over defaults that let image records pass and never commit."""
     settings = {
         "bootstrap.servers": bootstrap_servers,
         "group.id": group,

@@ -1,4 +1,4 @@
-"""Sends one record after another and waits for each one's acknowledgement: back-pressure, and failures in one line."""
+"""Publishes one record at a time and waits for its acknowledgement; a failure becomes one line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from otel_kfs.errors import PayloadTooLargeError, SendError
 from otel_kfs.kafka.headers import Headers
 from otel_kfs.kafka.producer import Producer
 
-# How long a topic may stay unknown: a new one needs a moment to be known everywhere. librdkafka waits 30 s.
+# How long a topic may stay unknown: it takes a moment until all brokers know a new one. librdkafka waits 30 s.
 _UNKNOWN_TOPIC_MILLIS = 5000
 _QUEUE_KBYTES = 1_048_576  # librdkafka's default
-_ONLY_EMERGENCIES = 2  # syslog's levels: what goes wrong with connections comes by error_cb, and once
+_ONLY_EMERGENCIES = 2  # syslog's levels: connection errors come by error_cb, and are logged once
 
 _UNKNOWN_TOPIC = {KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION}
 
@@ -33,30 +33,30 @@ class Delivered(NamedTuple):
 
 
 class RecordPublisher:
-    """A producer, of which several threads may each send a record at a time."""
+    """A producer by which several threads may each publish a record at a time."""
 
     def __init__(self, bootstrap_servers: str, timeout: float, config: Mapping[str, Any]) -> None:
-        """`timeout` (seconds) bounds one record's delivery; `config` holds further librdkafka settings."""
+        """Make a producer; `timeout` (seconds) bounds a record's delivery, `config` holds further settings."""
         self._servers = bootstrap_servers
         self._timeout = timeout
-        self._reach = BrokerProbe(bootstrap_servers)
+        self._probe = BrokerProbe(bootstrap_servers)
         settings = {
             "topic.metadata.propagation.max.ms": _UNKNOWN_TOPIC_MILLIS,
             "log_level": _ONLY_EMERGENCIES,
-            "error_cb": self._reach.heard,
+            "error_cb": self._probe.on_error,
             **config,
         }
         self._config = producer_config(bootstrap_servers, timeout, settings)
         self._producer = Producer(self._config)
 
     def publish(self, topic: str, value: bytes, headers: Headers | None = None) -> Delivered:
-        """Produce one record and wait until the broker has it.
+        """Publish one record and wait until the broker has it.
 
         A full queue is waited for. An outage of the brokers is waited out for as long as `timeout`; brokers that were
         never reached are not.
 
         Raises:
-            TooLarge: the record is over a limit of the producer or the broker.
+            PayloadTooLargeError: the record is over a limit of the producer or the broker.
             SendError: it was not delivered.
             ConfigError: the brokers refuse the credentials.
         """
@@ -68,16 +68,16 @@ class RecordPublisher:
                 self._producer.poll(0.1)
                 if not reports:
                     self._config["error_cb"].check()
-                    self._reach.check(self._config)
+                    self._probe.check(self._config)
         except BaseException:
-            # Whoever was told of a failure must not find the record in the topic later.
+            # A caller that was told of a failure must not find the record in the topic later.
             self._producer.purge()
             with suppress(Exception):
                 self._producer.poll(0)
             raise
         failure, record = reports[0]
         if failure is None:
-            self._reach.reached = True
+            self._probe.reached = True
             return Delivered(record.topic(), record.partition(), record.offset())
         raise self._undelivered(failure, topic, len(value))
 
@@ -95,8 +95,8 @@ class RecordPublisher:
                         f"a record of {megabytes(len(value))} does not fit into this producer's queue "
                         f"({room // 1024} kB): raise queue.buffering.max.kbytes in its configuration"
                     ) from error
-                full = len(self._producer)
-                while len(self._producer) >= full > 0:
+                queued = len(self._producer)
+                while len(self._producer) >= queued > 0:
                     if time.monotonic() > until:
                         raise SendError(
                             f"the producer's queue stayed full for {self._timeout:g} s: check that the broker at "
@@ -104,7 +104,7 @@ class RecordPublisher:
                         ) from error
                     self._producer.poll(0.1)
                     self._config["error_cb"].check()
-                    self._reach.check(self._config)
+                    self._probe.check(self._config)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                     raise PayloadTooLargeError(
@@ -116,7 +116,7 @@ class RecordPublisher:
                 return
 
     def _undelivered(self, failure: Any, topic: str, size: int) -> SendError:
-        """What a delivery report's error means to the sender of one image."""
+        """Explain a delivery report's error to the sender of one image."""
         code = failure.code()
         if code == KafkaError.MSG_SIZE_TOO_LARGE:
             return PayloadTooLargeError(
@@ -126,6 +126,6 @@ class RecordPublisher:
         if code in _UNKNOWN_TOPIC:
             return SendError(f"there is no topic {topic} at {self._servers}: check --topic, or create it")
         if code == KafkaError._MSG_TIMED_OUT:
-            why = self._reach.late(self._config, topic, self._timeout)
+            why = self._probe.explain_timeout(self._config, topic, self._timeout)
             return SendError(f"not delivered within {self._timeout:g} s: {why}")
         return SendError(f"topic {topic} at {self._servers}: {failure.str()}")

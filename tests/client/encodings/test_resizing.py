@@ -10,7 +10,8 @@ from PIL import Image
 from support import PHOTO
 
 from otel_kfs.client.encodings.resizing import resized
-from otel_kfs.client.image_span import form, image_span
+from otel_kfs.client.image_span import image_span
+from otel_kfs.client.payload_options import payload_options
 from otel_kfs.errors import ConfigError, InputError, MissingExtra
 
 
@@ -90,8 +91,9 @@ def test_no_side_at_all_is_refused():
 
 def test_what_resizing_needs_is_imported_before_the_first_image():
     code = (
-        "import sys; from otel_kfs.client.image_span import form; needed = {'PIL.JpegImagePlugin', 'simplejpeg'}; "
-        "print(sorted(needed & set(sys.modules))); form(resize=256); print(sorted(needed & set(sys.modules)))"
+        "import sys; from otel_kfs.client.payload_options import payload_options; "
+        "needed = {'PIL.JpegImagePlugin', 'simplejpeg'}; print(sorted(needed & set(sys.modules))); "
+        "payload_options(resize=256); print(sorted(needed & set(sys.modules)))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.splitlines() == ["[]", "['PIL.JpegImagePlugin', 'simplejpeg']"]
@@ -100,4 +102,4 @@ def test_what_resizing_needs_is_imported_before_the_first_image():
 def test_without_pillow_a_sender_says_so_before_the_first_image(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.JpegImagePlugin", None)
     with pytest.raises(MissingExtra, match="Pillow"):
-        form(resize=256)
+        payload_options(resize=256)
