@@ -1,4 +1,4 @@
-"""What the bridge's tests share: running one until it has told of so many records."""
+"""What the bridge's tests share: running one until it has reported so many records."""
 
 import threading
 from typing import Any
@@ -12,7 +12,7 @@ SOON_JOINED = {**CONSUMER_SETTINGS, "session.timeout.ms": "2000", "heartbeat.int
 
 
 def run_until(bridge: Bridge, count: int) -> list[Answer]:
-    """Run a bridge until it has told of so many records."""
+    """Run a bridge until it has reported so many records."""
     answers: list[Answer] = []
     stop = threading.Event()
 

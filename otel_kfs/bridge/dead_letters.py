@@ -1,8 +1,8 @@
 """The dead-letter topic: records that the model did not answer, with the reason and their origin as headers.
 
 The headers are those of Kafka Connect's dead-letter queues (KIP-298), as text; what Connect has no name for is under
-`otel_kfs.errors.`. The record's own headers stay, and among them its trace context: whoever hands it over again
-continues the trace of who sent it first.
+`otel_kfs.errors.`. The record's own headers stay, and among them its trace context: a redrive continues
+the trace of who sent it first.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Headers = list[tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a record was first, and how often it had been handed over before it came to where it is now."""
+    """Where a record was first, and how often it had been delivered before it came to where it is now."""
 
     topic: str
     partition: int
@@ -60,18 +60,18 @@ class Origin:
     attempts: int = 0
 
 
-def place(record: Any) -> Origin:
-    """Where a record is: its origin, unless it is a dead letter."""
+def own_origin(record: Any) -> Origin:
+    """Return where a record is: its origin, unless it is a dead letter."""
     return Origin(record.topic(), record.partition(), record.offset(), record.timestamp()[1])
 
 
-def origin(letter: Any) -> Origin:
-    """What a dead letter's headers say; its own place, where they say nothing that can be true.
+def letter_origin(letter: Any) -> Origin:
+    """Read a dead letter's headers; return its own place where they say nothing that can be true.
 
-    Not to be asked of other records: whoever sends one writes into its headers what he likes.
+    Only for dead letters: the senders of other records can write anything into these headers.
     """
     found = {key: value for key, value in headers_of(letter) if value is not None and key.startswith(_OURS)}
-    here = place(letter)
+    here = own_origin(letter)
     try:
         if not _TOPIC.fullmatch(found[TOPIC]):
             return here
@@ -86,15 +86,15 @@ def origin(letter: Any) -> Origin:
         return here
 
 
-def _number(told: bytes | int, below: int, at_least: int = 0) -> int:
-    number = int(told)
+def _number(text: bytes | int, below: int, at_least: int = 0) -> int:
+    number = int(text)
     if not at_least <= number < below:
         raise ValueError("a number that none of Kafka's can be")
     return number
 
 
 class DeadLetters:
-    """Parks records; safe to use from many threads."""
+    """The producer of the dead-letter topic; safe to use from many threads."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class DeadLetters:
         consumer_settings: Mapping[str, Any],
         settings: Mapping[str, Any] | None,
     ) -> None:
-        """`settings` are the producer's further ones; without any, it reaches the broker as the consumer does."""
+        """Make the producer with further `settings`; without any, it reaches the broker as the consumer does."""
         self.topic = topic
         self._group = group
         shared = {key: value for key, value in consumer_settings.items() if key.startswith(_SHARED)}
@@ -124,16 +124,16 @@ class DeadLetters:
             self._producer = Producer(config)
         self._refusals: Refusals = config["error_cb"]
 
-    def park(self, record: Any, was: Origin, error: SendError, attempt: int) -> str:
-        """Write one record there and wait for the acknowledgement; returns `topic[partition]@offset`.
+    def publish(self, record: Any, origin: Origin, error: SendError, attempt: int) -> str:
+        """Write one record there and wait for the acknowledgement; return `topic[partition]@offset`.
 
-        `was` is where it was first, `attempt` how often it has been handed over.
+        `origin` is where it was first, `attempt` how often it has been delivered.
 
         Raises:
-            NotParked: it was not acknowledged.
+            DeadLetterError: it was not acknowledged.
             ConfigError: the broker refuses the producer's certificate or login.
         """
-        headers = self._headers(record, was, error, attempt)
+        headers = self._headers(record, origin, error, attempt)
         with provider.tracer().start_as_current_span(
             semconv.send(self.topic),
             kind=SpanKind.PRODUCER,
@@ -144,21 +144,21 @@ class DeadLetters:
                 semconv.MESSAGING_DESTINATION_NAME: self.topic,
             },
         ) as span:
-            parked = self._deliver(record, headers)
+            letter = self._deliver(record, headers)
             span.set_attributes(
                 {
-                    semconv.MESSAGING_DESTINATION_PARTITION_ID: str(parked.partition()),
-                    semconv.MESSAGING_KAFKA_OFFSET: parked.offset(),
+                    semconv.MESSAGING_DESTINATION_PARTITION_ID: str(letter.partition()),
+                    semconv.MESSAGING_KAFKA_OFFSET: letter.offset(),
                 }
             )
-        return f"{parked.topic()}[{parked.partition()}]@{parked.offset()}"
+        return f"{letter.topic()}[{letter.partition()}]@{letter.offset()}"
 
     def _deliver(self, record: Any, headers: Headers) -> Any:
         reports: list[tuple[KafkaError | None, Any]] = []
         reported = threading.Event()
 
-        def on_delivery(error: KafkaError | None, parked: Any) -> None:
-            reports.append((error, parked))
+        def on_delivery(error: KafkaError | None, letter: Any) -> None:
+            reports.append((error, letter))
             reported.set()
 
         try:
@@ -168,34 +168,34 @@ class DeadLetters:
                     self.topic, record.value(), record.key(), headers=headers, on_delivery=on_delivery
                 )
         except (KafkaException, BufferError) as error:
-            raise self._not_parked(error.args[0].str() if isinstance(error, KafkaException) else str(error)) from error
+            raise self._error(error.args[0].str() if isinstance(error, KafkaException) else str(error)) from error
         # Any thread may get the report of any record; it comes by itself once message.timeout.ms is over.
         while not reported.is_set():
             self._producer.poll(0.05)
             self._refusals.check()
-        failure, parked = reports[0]
+        failure, letter = reports[0]
         if failure is not None:
             hint = ": raise the topic's max.message.bytes" if failure.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""
-            raise self._not_parked(failure.str() + hint)
-        return parked
+            raise self._error(failure.str() + hint)
+        return letter
 
-    def _not_parked(self, why: str) -> DeadLetterError:
+    def _error(self, why: str) -> DeadLetterError:
         return DeadLetterError(f"the record was not written to the dead-letter topic {self.topic}: {why}")
 
-    def _headers(self, record: Any, was: Origin, error: SendError, attempt: int) -> Headers:
+    def _headers(self, record: Any, origin: Origin, error: SendError, attempt: int) -> Headers:
         own: Headers = [(key, value) for key, value in headers_of(record) if not key.startswith(_OURS)]
         if not extract_span(own)[1].get_span_context().is_valid:
             # Sent without a trace: it continues the one that began here, below the `process` span.
             own = inject(own)
-        told = {
-            TOPIC: was.topic,
-            PARTITION: was.partition,
-            OFFSET: was.offset,
+        added = {
+            TOPIC: origin.topic,
+            PARTITION: origin.partition,
+            OFFSET: origin.offset,
             GROUP: self._group,
             ERROR_CLASS: type(error).__name__,
             ERROR_MESSAGE: str(error)[:_MOST_MESSAGE_CHARACTERS],
-            TIMESTAMP: was.timestamp,
+            TIMESTAMP: origin.timestamp,
             STATUS: error.status,
             ATTEMPTS: attempt,
         }
-        return own + [(key, str(value).encode()) for key, value in told.items() if value is not None]
+        return own + [(key, str(value).encode()) for key, value in added.items() if value is not None]

@@ -1,16 +1,15 @@
-"""Which records are handed out and which are done, a partition at a time, and what of that is committed.
+"""Which records are dispatched and which are done, a partition at a time, and what of that is committed.
 
-What is committed is the end of the contiguous part that is done. Its metadata says how far records had been handed out
+What is committed is the end of the contiguous part that is done. Its metadata says how far records had been dispatched
 beyond it, so that the bridge that comes next knows which of them may be second deliveries. So a commit goes before
-records are handed out. It is not waited for where it is the only one under way, for then it is with the broker before
+records are dispatched. It is not waited for where it is the only one under way, for then it is with the broker before
 any record is with the model; behind others it is, or a bridge that is killed would take those with it. It is waited
-for, too, when the broker seems to be away, and records are not handed out while nobody can be told of it. What this
-bridge handed out it also remembers itself, for the partitions that it gets back.
+for, too, when the broker seems to be away, and records are not dispatched while nobody can be told of it. What this
+bridge dispatched it also remembers itself, for the partitions that it gets back.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -19,10 +18,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from otel_kfs.bridge.delivery_counts import DeliveryCounts
+
 _log = logging.getLogger(__name__)
 
-_METADATA_KEY = "otel_kfs.handed_out"
-_MOST_STEPS = 50  # in the metadata: 1 kB, of which a broker takes 4 (offset.metadata.max.bytes)
 # Why a broker never takes a commit, however often it is sent.
 _REFUSALS = {
     KafkaError.OFFSET_METADATA_TOO_LARGE,
@@ -32,79 +31,68 @@ _REFUSALS = {
 _COMMITTED_SECONDS = 10.0  # to ask for the committed offsets
 _COMMIT_SECONDS = 10.0  # after which a commit without a report is taken for lost
 
-Steps = list[tuple[int, int]]  # (offset, times): all below that offset were handed out so many times
-
 
 class PartitionOffsets:
     """One partition, from its assignment to its end."""
 
-    def __init__(self, topic: str, partition: int, earlier: Steps) -> None:
+    def __init__(self, topic: str, partition: int, earlier: DeliveryCounts) -> None:
         self.topic = topic
         self.partition = partition
-        self.given_up = threading.Event()  # this bridge no longer has the partition: nobody waits for its records
+        self.revoked = threading.Event()  # this bridge no longer has the partition: nobody waits for its records
         self._earlier = earlier
-        self._open: dict[int, None] = {}  # handed out, not done, in the order of offsets
-        self._next: int | None = None  # one past the last record handed out
-        self._started = 0  # one past the last record that a worker took up
+        self._open: dict[int, None] = {}  # dispatched, not done, in the order of offsets
+        self._dispatched: int | None = None  # one past the last record dispatched
+        self._started = 0  # one past the last record that a worker began
 
-    def hand_out(self, offset: int) -> int:
-        """Which delivery of that record this is: 1, or more where it may have been handed out before."""
+    def dispatch(self, offset: int) -> int:
+        """Note a record as dispatched; return which delivery it is: 1, or more where it may have been one before."""
         self._open[offset] = None
-        self._next = offset + 1
-        return 1 + _times(self._earlier, offset)
+        self._dispatched = offset + 1
+        return 1 + self._earlier.of(offset)
 
     def start(self, offset: int) -> None:
-        """A worker takes it up."""
+        """Note that a worker begins with a record."""
         self._started = max(self._started, offset + 1)
 
-    def done(self, offset: int) -> None:
-        """It may be committed, as soon as all before it may."""
+    def complete(self, offset: int) -> None:
+        """Let a record be committed, as soon as all before it may."""
         self._open.pop(offset, None)
 
     def committable(self, *, last: bool = False) -> TopicPartition | None:
-        """What to commit now; `last`: what no worker took up counts as not handed out. None: nothing yet."""
-        if self._next is None:
+        """Return what to commit now, None for nothing yet; `last`: what no worker began counts as not dispatched."""
+        if self._dispatched is None:
             return None
-        position = next(iter(self._open), self._next)
-        steps = self._steps(self._started if last else self._next)
-        return TopicPartition(
-            self.topic, self.partition, position, _written([step for step in steps if step[0] > position])
-        )
+        position = next(iter(self._open), self._dispatched)
+        counts = self._earlier.with_delivery(self._started if last else self._dispatched)
+        return TopicPartition(self.topic, self.partition, position, counts.beyond(position).to_metadata())
 
-    def taken_up(self) -> Steps:
-        """How often records were handed out until now, in this life and before: those that workers took up."""
-        return self._steps(self._started)
-
-    def _steps(self, handed_out: int) -> Steps:
-        return [
-            (upto, times)
-            for upto in sorted({*(upto for upto, _ in self._earlier), handed_out})
-            if (times := _times(self._earlier, upto - 1) + (upto <= handed_out))
-        ]
+    def started_counts(self) -> DeliveryCounts:
+        """Return how often records were delivered until now, here and before: those that workers began."""
+        return self._earlier.with_delivery(self._started)
 
 
 class OffsetTracker:
-    """All of one consumer's partitions. Workers call `start` and `done`; the thread that polls the consumer all else.
+    """All partitions of one consumer. Workers call `start` and `complete`; the thread that polls it calls all else.
 
     (Only that thread commits: a commit from another one waits for it, and it may wait for that one in a callback.)
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.refused = ""  # why the broker takes no commits
+        self.commit_refusal = ""  # why the broker never takes a commit
         self._partitions: dict[tuple[str, int], PartitionOffsets] = {}
         self._changed: set[tuple[str, int]] = set()
-        self._handed_out: dict[tuple[str, int], Steps] = {}  # by this process, in partitions that it no longer has
-        self._under_way = 0  # commits without a report
+        self._released: dict[tuple[str, int], DeliveryCounts] = {}  # of partitions that this process no longer has
+        self._unreported = 0  # commits without a report
         self._doubtful = False  # whether commits reach the broker: the last one did not, or a connection broke
         self._last_sent = 0.0
         self._consumer: Any = None
 
-    def of(self, consumer: Any) -> None:
-        """The consumer that commits; it was made with `committed` as its `on_commit`."""
+    def attach(self, consumer: Any) -> None:
+        """Commit by this consumer, which was made with `commit_reported` as its `on_commit`."""
         self._consumer = consumer
 
-    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Begin with these: learn how far the bridge before had come."""
         try:
             found = self._consumer.committed(list(partitions), timeout=_COMMITTED_SECONDS)
@@ -114,78 +102,82 @@ class OffsetTracker:
         with self._lock:
             for at in found:
                 key = (at.topic, at.partition)
-                # What was handed out as the broker died may be known here alone.
-                known = _most(_read(getattr(at, "metadata", None)), self._handed_out.pop(key, []))
-                self._partitions[key] = PartitionOffsets(*key, known)
+                # What was dispatched as the broker died may be known here alone.
+                committed = DeliveryCounts.from_metadata(getattr(at, "metadata", None))
+                counts = committed.merge(self._released.pop(key, DeliveryCounts()))
+                self._partitions[key] = PartitionOffsets(*key, counts)
 
-    def hand_out(self, records: Sequence[Any]) -> list[tuple[PartitionOffsets, int]]:
-        """For each record, where it belongs and which delivery it is. The commit that says so is sent before.
+    def dispatch(self, records: Sequence[Any]) -> list[tuple[PartitionOffsets, int]]:
+        """Return for each record its partition and which delivery it is, after sending the commit that says so.
 
         Nothing, if that failed while it was waited for: these records have to be polled again.
         """
         with self._lock:
-            handed = []
+            dispatched = []
             for record in records:
                 key = (record.topic(), record.partition())
                 if key not in self._partitions:
-                    self._partitions[key] = PartitionOffsets(*key, [])
-                owner = self._partitions[key]
-                handed.append((owner, owner.hand_out(record.offset())))
+                    self._partitions[key] = PartitionOffsets(*key, DeliveryCounts())
+                partition = self._partitions[key]
+                dispatched.append((partition, partition.dispatch(record.offset())))
                 self._changed.add(key)
-        return handed if self._commit(wait=self._under_way > 0 or self._doubtful) else []
+        return dispatched if self._commit(wait=self._unreported > 0 or self._doubtful) else []
 
-    def doubt(self) -> None:
-        """A connection broke: commits may not reach the broker."""
+    def connection_lost(self) -> None:
+        """Wait for the next commit: it may not reach the broker."""
         self._doubtful = True
 
-    def start(self, owner: PartitionOffsets, offset: int) -> None:
-        """A worker takes a record up."""
+    def start(self, partition: PartitionOffsets, offset: int) -> None:
+        """Note that a worker begins with a record."""
         with self._lock:
-            owner.start(offset)
+            partition.start(offset)
 
-    def done(self, owner: PartitionOffsets, offset: int) -> None:
-        """A record may be committed."""
+    def complete(self, partition: PartitionOffsets, offset: int) -> None:
+        """Let a record be committed."""
         with self._lock:
-            owner.done(offset)
-            if not owner.given_up.is_set():
-                self._changed.add((owner.topic, owner.partition))
+            partition.complete(offset)
+            if not partition.revoked.is_set():
+                self._changed.add((partition.topic, partition.partition))
 
-    def committed(self, error: KafkaError | None, _: Sequence[TopicPartition]) -> None:
-        """A commit's report, as the consumer's `on_commit`; what it could not say, the next one says."""
-        self._under_way = max(0, self._under_way - 1)
+    def commit_reported(self, error: KafkaError | None, _: Sequence[TopicPartition]) -> None:
+        """Take a commit's report, as the consumer's `on_commit`; what it could not say, the next one says."""
+        self._unreported = max(0, self._unreported - 1)
         if error is not None:
-            self._failed(error)
+            self._commit_failed(error)
         else:
             self._doubtful = False
 
     def commit(self) -> None:
         """Commit what is done since the last time; not while a commit is under way, unless that seems lost."""
-        if self._changed and (not self._under_way or time.monotonic() - self._last_sent > _COMMIT_SECONDS):
+        if self._changed and (not self._unreported or time.monotonic() - self._last_sent > _COMMIT_SECONDS):
             self._commit()
 
-    def give_up(self, partitions: Sequence[TopicPartition]) -> list[PartitionOffsets]:
-        """Nobody here waits for the records of these any longer; `release` still commits what is done."""
+    def revoke(self, partitions: Sequence[TopicPartition]) -> list[PartitionOffsets]:
+        """Let nobody here wait for the records of these any longer; `release` still commits what is done."""
         with self._lock:
-            owners = [self._partitions[key] for key in self._keys(partitions)]
-        for owner in owners:
-            owner.given_up.set()
-        return owners
+            revoked = [self._partitions[key] for key in self._keys(partitions)]
+        for partition in revoked:
+            partition.revoked.set()
+        return revoked
 
     def release(self, partitions: Sequence[TopicPartition] | None = None, *, commit: bool = True) -> None:
         """End with these (or all): commit what is done, and wait for that."""
         with self._lock:
             released = [self._partitions.pop(key) for key in self._keys(partitions)]
-            for owner in released:
-                owner.given_up.set()
-                key = (owner.topic, owner.partition)
+            for partition in released:
+                partition.revoked.set()
+                key = (partition.topic, partition.partition)
                 self._changed.discard(key)
-                self._handed_out[key] = owner.taken_up()
-            last = [at for owner in released if (at := owner.committable(last=True)) is not None]
+                self._released[key] = partition.started_counts()
+            last = [at for partition in released if (at := partition.committable(last=True)) is not None]
         if last and commit:
             try:
                 self._consumer.commit(offsets=last, asynchronous=False)
             except KafkaException as error:
-                _log.warning("the last offsets were not committed; those records come again: %s", error.args[0].str())
+                _log.warning(
+                    "the last offsets were not committed; those records will be delivered again: %s",
+                    error.args[0].str(),
+                )
 
     def _keys(self, partitions: Sequence[TopicPartition] | None) -> list[tuple[str, int]]:
         if partitions is None:
@@ -203,42 +195,18 @@ class OffsetTracker:
         try:
             self._consumer.commit(offsets=offsets, asynchronous=not wait)
         except KafkaException as error:
-            self._failed(error.args[0])
+            self._commit_failed(error.args[0])
             return False
         if wait:
             self._doubtful = False
         else:
-            self._under_way += 1
+            self._unreported += 1
         return True
 
-    def _failed(self, error: KafkaError) -> None:
+    def _commit_failed(self, error: KafkaError) -> None:
         _log.info("offsets were not committed: %s", error.str())
         self._doubtful = True
         if error.code() in _REFUSALS:
-            self.refused = error.str()
+            self.commit_refusal = error.str()
         with self._lock:
             self._changed |= self._partitions.keys()
-
-
-def _times(steps: Steps, offset: int) -> int:
-    """How often a record was handed out: what the first step beyond it says."""
-    return next((times for upto, times in steps if offset < upto), 0)
-
-
-def _most(one: Steps, other: Steps) -> Steps:
-    """For each record, the greater number that either says."""
-    uptos = sorted({upto for upto, _ in (*one, *other)})
-    return [(upto, max(_times(one, upto - 1), _times(other, upto - 1))) for upto in uptos]
-
-
-def _written(steps: Steps) -> str:
-    return json.dumps({_METADATA_KEY: steps[:_MOST_STEPS]}, separators=(",", ":")) if steps else ""
-
-
-def _read(metadata: Any) -> Steps:
-    """The steps of a commit's metadata; none where somebody else wrote it."""
-    try:
-        steps = json.loads(metadata)[_METADATA_KEY]
-        return [(int(upto), int(times)) for upto, times in steps]
-    except (TypeError, ValueError, KeyError, RecursionError):
-        return []

@@ -1,4 +1,4 @@
-"""What can become of a record, as the bridge tells it and as it counts it."""
+"""What can become of a record, as the bridge reports and counts it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Answer:
 
 
 def as_json(answer: Answer) -> bytes:
-    """One line of JSON. Never raises: the model has answered, and that must not happen again because of its answer."""
+    """Write one line of JSON. Never raise: the model has answered, and is not to be asked again because of it."""
     try:
         return orjson.dumps(answer)
     except TypeError:
@@ -57,25 +57,25 @@ class RunStats:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._outcomes: Counter[str] = Counter()
-        self._repeated = self._retries = self._abandoned = 0
+        self._redelivered = self._retries = self._returned = 0
 
-    def told(self, answer: Answer) -> None:
-        """One record was dealt with."""
+    def add_answer(self, answer: Answer) -> None:
+        """Count a record that was dealt with."""
         with self._lock:
             self._outcomes[answer.outcome] += 1
-            self._repeated += answer.attempt > 1
+            self._redelivered += answer.attempt > 1
             self._retries += answer.requests - 1
 
-    def abandoned(self, records: int = 1) -> None:
-        """So many records were given back uncommitted."""
+    def add_returned(self, records: int = 1) -> None:
+        """Count records that were given back uncommitted."""
         with self._lock:
-            self._abandoned += records
+            self._returned += records
 
     def __str__(self) -> str:
         with self._lock:
             total = self._outcomes.total()
             parts = [f"{self._outcomes[outcome]} {outcome}" for outcome in sorted(self._outcomes)]
             retries = "retry" if self._retries == 1 else "retries"
-            more = {"delivered again": self._repeated, retries: self._retries, "given back": self._abandoned}
+            more = {"delivered again": self._redelivered, retries: self._retries, "given back": self._returned}
         parts += [f"{count} {what}" for what, count in more.items() if count]
         return f"{total} record{'' if total == 1 else 's'}{': ' if parts else ''}{', '.join(parts)}"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import requests
-
 from otel_kfs import semconv
 from otel_kfs.bridge import outcomes, request_headers
-from otel_kfs.bridge.dead_letters import DeadLetters, origin, place
+from otel_kfs.bridge.bridge_options import BridgeOptions
+from otel_kfs.bridge.dead_letters import DeadLetters, letter_origin, own_origin
 from otel_kfs.bridge.offset_tracker import PartitionOffsets
-from otel_kfs.bridge.outcomes import Answer, Outcome, Policy
-from otel_kfs.bridge.retries import Requests, RetryPolicy, is_refusal, waiting_for
+from otel_kfs.bridge.outcomes import Answer, Outcome
+from otel_kfs.bridge.retries import Retrier, RetryPolicy, is_refusal, wait_for_any
 from otel_kfs.client.model_client import ModelClient
 from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import SendError
@@ -25,96 +24,86 @@ from otel_kfs.kafka.process_span import process
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A record that is handed out."""
+    """A record that is dispatched."""
 
     record: Any
-    owner: PartitionOffsets
+    partition: PartitionOffsets
     delivery: int  # which one, of this record at this place
 
-
-@dataclass(frozen=True)
-class HandlingPolicy:
-    """How every record is handed over."""
-
-    group: str
-    links: bool
-    trusted: bool
-    limits: RetryPolicy
-    on_refused: Policy
-    on_unanswered: Policy
-    redrive: bool  # the records are dead letters, whose headers say where they come from
+    @property
+    def place(self) -> str:
+        """Where the record is, for messages."""
+        return f"{self.record.topic()}[{self.record.partition()}]@{self.record.offset()}"
 
 
-class Model:
+class ModelConnection:
     """One worker's connection to the model."""
 
-    def __init__(
-        self, url: str, host: str | None, timeout: float, session: requests.Session, outages: OutageLog
-    ) -> None:
-        self.requests = Requests(session, outages)
-        self._client = ModelClient(url, host=host, timeout=timeout, session=session)
+    def __init__(self, options: BridgeOptions, outages: OutageLog) -> None:
+        session = options.session()
+        self.retrier = Retrier(session, outages)
+        self._client = ModelClient(options.url, host=options.host, timeout=options.timeout, session=session)
 
-    def answer(self, record: Any, limits: RetryPolicy, stopped: Callable[[float], bool]) -> dict[str, Any]:
-        """The model's answer to a record.
+    def answer(self, record: Any, policy: RetryPolicy, stopped: Callable[[float], bool]) -> dict[str, Any]:
+        """Return the model's answer to a record.
 
         Raises:
-            SendError: it refuses the record, or did not answer it within the limits.
+            SendError: it refuses the record, or did not answer it within the policy's limits.
             Abandoned: `stopped` said so between two requests.
         """
-        self.requests.count = 0
-        headers: Mapping[str, str] = request_headers.of_record(headers_of(record))
+        self.retrier.requests = 0
+        headers = request_headers.http_headers(headers_of(record))
         value = record.value() or b""
-        return self.requests.until_answered(lambda: self._client.post(value, headers), limits, stopped)
+        return self.retrier.call(lambda: self._client.post(value, headers), policy, stopped)
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
 
 
-def hand_over(
-    task: Task, model: Model, manner: HandlingPolicy, dead_letters: DeadLetters | None, ends: threading.Event
+def handle(
+    task: Task,
+    model: ModelConnection,
+    options: BridgeOptions,
+    dead_letters: DeadLetters | None,
+    stopping: threading.Event,
 ) -> Answer:
-    """Hand one record to the model. When `ends` is set or its partition is given up, no further try is made.
+    """Hand one record to the model. When `stopping` is set or its partition is revoked, do not try again.
 
     Raises:
-        SendError: it was not answered, and the manner says to stop then.
-        NotParked: it could not be written to the dead-letter topic.
+        SendError: it was not answered, and the policy is to stop then.
+        DeadLetterError: it could not be written to the dead-letter topic.
         Abandoned: the bridge ends or loses the partition before the record was answered.
     """
     record, started = task.record, time.monotonic()
-    was = origin(record) if manner.redrive else place(record)
-    attempt = was.attempts + task.delivery
+    # A redrive's records are dead letters, whose headers say where they come from.
+    origin = letter_origin(record) if options.redrive else own_origin(record)
+    attempt = origin.attempts + task.delivery
 
-    def told(
-        outcome: Outcome,
-        answer: dict[str, Any] | None = None,
-        refused: str | None = None,
-        dead_letter: str | None = None,
-    ) -> Answer:
-        span.set_attribute(semconv.OUTCOME, outcome)
-        taken = time.monotonic() - started
-        here = (record.topic(), record.partition(), record.offset())
-        count = model.requests.count
-        return Answer(*here, outcome, answer, refused, dead_letter, attempt=attempt, requests=count, duration=taken)
+    def outcome(kind: Outcome, **fields: Any) -> Answer:
+        span.set_attribute(semconv.OUTCOME, kind)
+        place = (record.topic(), record.partition(), record.offset())
+        requests, duration = model.retrier.requests, time.monotonic() - started
+        return Answer(*place, kind, attempt=attempt, requests=requests, duration=duration, **fields)
 
-    became: Answer | None = None
+    result: Answer | None = None
     try:
-        with process(record, group=manner.group, links=manner.links, trusted=manner.trusted) as span:
+        with process(record, group=options.group, links=options.links, trusted=options.trust_context) as span:
             span.set_attribute(semconv.DELIVERY_ATTEMPT, attempt)
             try:
-                answer = model.answer(record, manner.limits, waiting_for(ends, task.owner.given_up))
+                answer = model.answer(record, options.retry_policy, wait_for_any(stopping, task.partition.revoked))
             except SendError as error:
-                refusal = is_refusal(error)
-                policy = manner.on_refused if refusal else manner.on_unanswered
+                refused = is_refusal(error)
+                policy = options.policy(refused=refused)
                 if policy == outcomes.DEAD_LETTER and dead_letters is not None:
-                    parked = dead_letters.park(record, was, error, attempt)
-                    became = told(outcomes.DEAD_LETTERED, refused=str(error), dead_letter=parked)
+                    letter = dead_letters.publish(record, origin, error, attempt)
+                    result = outcome(outcomes.DEAD_LETTERED, refused=str(error), dead_letter=letter)
                 elif policy == outcomes.SKIP:
-                    became = told(outcomes.REFUSED if refusal else outcomes.SKIPPED, refused=str(error))
+                    result = outcome(outcomes.REFUSED if refused else outcomes.SKIPPED, refused=str(error))
                 raise  # so that the span says what went wrong, whatever becomes of the record
-            became = told(outcomes.ANSWERED, answer)
+            result = outcome(outcomes.ANSWERED, answer=answer)
     except SendError:
-        if became is None:
+        if result is None:
             raise
-    assert became is not None  # noqa: S101 - for mypy: every way above that does not raise has set it
-    return became
+    assert result is not None  # noqa: S101 - for mypy: every path above that does not raise has set it
+    return result

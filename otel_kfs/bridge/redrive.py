@@ -23,25 +23,25 @@ class Redrive:
         self._topic = topic
         self._servers = servers
         self._ends: dict[int, int] = {}
-        self._left: set[int] | None = None  # assigned and not reached; None: nothing was assigned yet
+        self._unread: set[int] | None = None  # assigned, their end not reached; None: nothing was assigned yet
 
-    def begin(self) -> None:
+    def find_ends(self) -> None:
         """Ask the broker for the ends.
 
         Raises:
             ConfigError: there is no such topic, or no broker.
         """
         try:
-            found = self._consumer.list_topics(self._topic, timeout=_ASK_SECONDS).topics[self._topic]
-            if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            metadata = self._consumer.list_topics(self._topic, timeout=_ASK_SECONDS).topics[self._topic]
+            if metadata.error is not None and metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise ConfigError(f"there is no topic {self._topic} at {self._servers}: check --dead-letter-topic")
-            if found.error is not None:
-                raise ConfigError(f"topic {self._topic} at {self._servers}: {found.error.str()}")
+            if metadata.error is not None:
+                raise ConfigError(f"topic {self._topic} at {self._servers}: {metadata.error.str()}")
             self._ends = {
                 partition: self._consumer.get_watermark_offsets(
                     TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
                 )[1]
-                for partition in found.partitions
+                for partition in metadata.partitions
             }
         except KafkaException as error:
             raise ConfigError(
@@ -49,22 +49,22 @@ class Redrive:
                 "--bootstrap-servers and that the broker runs"
             ) from error
 
-    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """These are this redrive's part."""
-        self._left = {at.partition for at in partitions}
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Make these this redrive's part."""
+        self._unread = {at.partition for at in partitions}
 
-    def is_beyond(self, record: Any) -> bool:
-        """Whether what `poll` returned is the end of its partition, or a record that came after the redrive's begin."""
+    def is_past_end(self, record: Any) -> bool:
+        """Tell whether `poll` returned the end of a partition, or a record that came after the redrive began."""
         partition = record.partition()
         if record.error() is not None:
             if record.error().code() != KafkaError._PARTITION_EOF:
                 return False
         elif record.offset() < self._ends.get(partition, 0):
             return False
-        if self._left is not None:
-            self._left.discard(partition)
+        if self._unread is not None:
+            self._unread.discard(partition)
         return True
 
-    def is_over(self) -> bool:
-        """Whether all that is this redrive's part has been read."""
-        return self._left is not None and not self._left
+    def is_finished(self) -> bool:
+        """Tell whether all of this redrive's part has been read."""
+        return self._unread is not None and not self._unread

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from otel_kfs.errors import SendError
 
-_AS_THEY_ARE = {"content-type", "content-encoding", "inference-header-content-length"}
+_UNCHANGED = {"content-type", "content-encoding", "inference-header-content-length"}
 _EVENT = re.compile(r"ce_([a-z0-9]{1,100})")  # CloudEvents: names are lower-case letters and digits
 _PRINTABLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
@@ -24,8 +24,8 @@ _EVENT_SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not i
 MAX_BYTES = 32_000
 
 
-def of_record(headers: Iterable[tuple[str, bytes | str | None]] | None) -> dict[str, str]:
-    """The HTTP headers for a record; values that HTTP can't carry are left out.
+def http_headers(headers: Iterable[tuple[str, bytes | str | None]] | None) -> dict[str, str]:
+    """Return the HTTP headers for a record; values that HTTP can't carry are left out.
 
     Source: CloudEvents 1.0.2, Kafka protocol binding 3.2 and HTTP protocol binding 3.1.3.
 
@@ -41,7 +41,7 @@ def of_record(headers: Iterable[tuple[str, bytes | str | None]] | None) -> dict[
             text = value.decode() if isinstance(value, bytes) else value
         except UnicodeDecodeError:
             continue
-        if name in _AS_THEY_ARE and _PRINTABLE.fullmatch(text):
+        if name in _UNCHANGED and _PRINTABLE.fullmatch(text):
             found[name] = text
         elif event := _EVENT.fullmatch(key):
             found[f"ce-{event[1]}"] = quote(text, safe=_EVENT_SAFE)

@@ -28,60 +28,62 @@ _FIRST_SECONDS = 0.5
 _LONGEST_SECONDS = 30.0
 
 # Statuses below 500 by which a server asks for another try: request time-out, too early, too many requests.
-_AGAIN = {408, 425, 429}
+_RETRYABLE = {408, 425, 429}
 
 
 class Abandoned(Exception):
-    """The bridge gives the record back uncommitted instead of waiting for another try."""
+    """The bridge returns the record uncommitted instead of waiting for another try."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to try: at most `retries` times after the first request, within `seconds` of it."""
+    """How long to retry: at most `retries` times after the first request, within `seconds` of it."""
 
     retries: int = 5
     seconds: float = 60.0
 
 
 def is_refusal(error: SendError) -> bool:
-    """Whether the server says that the record is at fault: the same request would be answered the same way."""
-    return error.status is not None and error.status < 500 and error.status not in _AGAIN
+    """Tell whether the server calls the record at fault: the same request would be answered the same way."""
+    return error.status is not None and error.status < 500 and error.status not in _RETRYABLE
 
 
-class Requests:
+class Retrier:
     """The requests of one worker: counts those of one record, and keeps what a server says of when to try again."""
 
     def __init__(self, session: requests.Session, outages: OutageLog) -> None:
-        self.count = 0
+        self.requests = 0
         self.retry_after: str | None = None
         self._outages = outages
         for prefix, adapter in list(session.adapters.items()):
-            session.mount(prefix, _Watched(adapter, self))
+            session.mount(prefix, _ObservedAdapter(adapter, self))
 
-    def until_answered(self, request: Callable[[], T], limits: RetryPolicy, stopped: Callable[[float], bool]) -> T:
-        """What `request` returns at last; between two tries `stopped(seconds)` waits, and tells if it is over.
+    def call(self, request: Callable[[], T], policy: RetryPolicy, stopped: Callable[[float], bool]) -> T:
+        """Return what `request` returns at last; between two tries `stopped(seconds)` waits, and tells if it is over.
 
         Raises:
             SendError: the last one, of a refusal, or when a limit is reached.
             Abandoned: `stopped` said so.
         """
-        self.count = 0
+        self.requests = 0
 
         def sleep(seconds: float) -> None:
             if stopped(seconds):
-                raise Abandoned(f"given back uncommitted after {self.count} requests: the bridge ends or rebalances")
+                raise Abandoned(
+                    f"returned uncommitted after {self.requests} requests: the bridge is stopping or rebalancing"
+                )
 
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, SendError) and not is_refusal(error)),
             wait=_Wait(self),
-            stop=stop_any(stop_after_attempt(limits.retries + 1), stop_before_delay(limits.seconds)),
+            stop=stop_any(stop_after_attempt(policy.retries + 1), stop_before_delay(policy.seconds)),
             before_sleep=lambda state: self._outages.report(str(state.outcome and state.outcome.exception())),
             sleep=sleep,
             reraise=True,
         )
 
         def counted() -> T:
-            self.count += 1
+            self.requests += 1
             self.retry_after = None
             return request()
 
@@ -91,17 +93,17 @@ class Requests:
 class _Wait(wait_base):
     """Exponential back-off with jitter, and not before the moment that the server names in Retry-After."""
 
-    def __init__(self, of: Requests) -> None:
-        self._requests = of
-        self._own = wait_random_exponential(multiplier=_FIRST_SECONDS, max=_LONGEST_SECONDS)
+    def __init__(self, retrier: Retrier) -> None:
+        self._retrier = retrier
+        self._backoff = wait_random_exponential(multiplier=_FIRST_SECONDS, max=_LONGEST_SECONDS)
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        return self._own(retry_state) + seconds_of(self._requests.retry_after)
+        return self._backoff(retry_state) + retry_after_seconds(self._retrier.retry_after)
 
 
-def seconds_of(retry_after: str | None) -> float:
-    """The seconds of a Retry-After header: a number of them, or a date; 0 where it says neither. RFC 9110, 10.2.3."""
-    text = (retry_after or "").strip()
+def retry_after_seconds(header: str | None) -> float:
+    """Read a Retry-After header: a number of seconds, or a date; 0 where it is neither. RFC 9110, 10.2.3."""
+    text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
     with suppress(ValueError, TypeError, OverflowError):
@@ -109,27 +111,27 @@ def seconds_of(retry_after: str | None) -> float:
     return 0.0
 
 
-class _Watched(BaseAdapter):
+class _ObservedAdapter(BaseAdapter):
     """A session's transport; here the request's own CLIENT span is the current one."""
 
-    def __init__(self, adapter: BaseAdapter, requests_: Requests) -> None:
+    def __init__(self, adapter: BaseAdapter, retrier: Retrier) -> None:
         super().__init__()
         self._adapter = adapter
-        self._requests = requests_
+        self._retrier = retrier
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        if self._requests.count > 1:
-            trace.get_current_span().set_attribute(semconv.HTTP_REQUEST_RESEND_COUNT, self._requests.count - 1)
+        if self._retrier.requests > 1:
+            trace.get_current_span().set_attribute(semconv.HTTP_REQUEST_RESEND_COUNT, self._retrier.requests - 1)
         response = self._adapter.send(request, *args, **kwargs)
-        self._requests.retry_after = response.headers.get("Retry-After")
+        self._retrier.retry_after = response.headers.get("Retry-After")
         return response
 
     def close(self) -> None:
         self._adapter.close()
 
 
-def waiting_for(*events: threading.Event) -> Callable[[float], bool]:
-    """Waits for seconds, and tells whether one of the events is set; it looks at them often enough."""
+def wait_for_any(*events: threading.Event) -> Callable[[float], bool]:
+    """Return a wait for seconds that tells whether one of the events is set; it looks at them often enough."""
 
     def wait(seconds: float) -> bool:
         deadline = time.monotonic() + seconds

@@ -98,12 +98,12 @@ def test_an_answer_that_is_nested_deeper_than_any_model_s_is_printed_and_the_rec
     assert committed().offset == 1
 
 
-def test_an_answer_that_can_t_be_printed_is_told_of_all_the_same():
+def test_an_answer_that_can_t_be_printed_is_reported_all_the_same():
     deep: dict[str, object] = {}
     for _ in range(100_000):
         deep = {"a": deep}
-    told = json.loads(as_json(Answer("t", 0, 7, "answered", deep)))
-    assert (told["offset"], told["outcome"], list(told["answer"])) == (7, "answered", ["not printed"])
+    line = json.loads(as_json(Answer("t", 0, 7, "answered", deep)))
+    assert (line["offset"], line["outcome"], list(line["answer"])) == (7, "answered", ["not printed"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -151,7 +151,8 @@ def test_the_grace_bounds_how_long_a_record_in_hand_is_waited_for(run, server, s
     output, errors = bridge.communicate(timeout=30)
     assert (bridge.returncode, output) == (143, "")
     assert errors.splitlines()[-2:] == [
-        "WARNING otel_kfs.bridge.loop: not answered within the grace of 0.1 s, to come again: 1",
+        "WARNING otel_kfs.bridge.record_workers: "
+        "records not answered within the grace of 0.1 s, to be delivered again: 1",
         "0 records: 1 given back",
     ]
     assert committed().offset == 0
@@ -166,9 +167,9 @@ def test_a_model_that_can_t_be_reached_ends_it_with_one_line_and_exit_code_1(run
     why = f"can't reach {url}: nothing answers there; check the URL and that the server runs"
     assert errors.splitlines()[1:] == [
         # Said when it begins, and once, however many retries there are.
-        f"WARNING otel_kfs.bridge.loop: the model does not answer, trying again: {why}",
+        f"WARNING otel_kfs.bridge.record_workers: the model does not answer, trying again: {why}",
         "0 records",
-        f"Error: {topic}[0]@0 stays uncommitted and comes again: {why}",
+        f"Error: {topic}[0]@0 stays uncommitted and will be delivered again: {why}",
     ]
     assert committed().offset <= 0
 

@@ -185,7 +185,8 @@ def test_a_record_that_can_t_be_parked_stays_uncommitted(bridge, server, send, c
     send(b"1" * 1000)
     settings = {"message.max.bytes": 1000}
     with pytest.raises(
-        DeadLetterError, match=f"comes again: the record was not written to the dead-letter topic {dead}: .*too large"
+        DeadLetterError,
+        match=f"will be delivered again: the record was not written to the dead-letter topic {dead}: .*too large",
     ):
         run_until(bridge(server.url, dead_letter_topic=dead, dead_letter_config=settings), 1)
     assert committed().offset <= 0
@@ -236,12 +237,12 @@ def test_the_tables_measure_an_image_that_was_redriven_as_redelivered():
 
 def test_the_tables_count_a_delivery_whose_bridge_was_killed_before_it_wrote_its_span():
     drawn = traces_builder.spans(traces_builder.KAFKA)
-    told = [
+    marked = [
         replace(span, attributes={**span.attributes, "otel_kfs.delivery.attempt": 2})
         if span.name == "process images"
         else span
         for span in drawn
     ]
     assert critical_paths(SpanGraph(drawn))[1].redelivered == 0
-    (journey,), account = critical_paths(SpanGraph(told))
+    (journey,), account = critical_paths(SpanGraph(marked))
     assert (journey.deliveries, account.redelivered) == (2, 1)

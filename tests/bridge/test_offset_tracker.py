@@ -1,4 +1,4 @@
-"""What is committed is the end of the contiguous part that is done; the metadata tells what else was handed out."""
+"""What is committed is the end of the contiguous part that is done; the metadata tells what else was dispatched."""
 
 import confluent_kafka
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from kafka_support import MOCK
 from support import wait_until
 
-from otel_kfs.bridge.offset_tracker import OffsetTracker, PartitionOffsets, _read
+from otel_kfs.bridge.delivery_counts import DeliveryCounts
+from otel_kfs.bridge.offset_tracker import OffsetTracker, PartitionOffsets
 
 pytestmark = pytest.mark.kafka
 
@@ -18,15 +19,15 @@ class Life:
 
     def __init__(self, committed: TopicPartition | None = None) -> None:
         self.at = committed.offset if committed else 0
-        self.offsets = PartitionOffsets("t", 0, _read(committed.metadata if committed else None))
+        self.offsets = PartitionOffsets("t", 0, DeliveryCounts.from_metadata(committed.metadata if committed else None))
 
-    def hand_out(self, count: int) -> list[int]:
+    def dispatch(self, count: int) -> list[int]:
         self.at += count
-        return [self.offsets.hand_out(offset) for offset in range(self.at - count, self.at)]
+        return [self.offsets.dispatch(offset) for offset in range(self.at - count, self.at)]
 
-    def done(self, *offsets: int) -> "Life":
+    def complete(self, *offsets: int) -> "Life":
         for offset in offsets:
-            self.offsets.done(offset)
+            self.offsets.complete(offset)
         return self
 
     @property
@@ -36,47 +37,47 @@ class Life:
 
 def test_the_contiguous_part_is_committed():
     life = Life()
-    life.hand_out(5)
-    assert [life.done(offset).position for offset in (1, 0, 4, 2, 3)] == [0, 2, 2, 3, 5]
+    life.dispatch(5)
+    assert [life.complete(offset).position for offset in (1, 0, 4, 2, 3)] == [0, 2, 2, 3, 5]
 
 
 def test_offsets_that_no_record_has_are_no_gap():
-    offsets = PartitionOffsets("t", 0, [])
+    offsets = PartitionOffsets("t", 0, DeliveryCounts())
     for offset in (3, 7, 8):
-        offsets.hand_out(offset)
-    offsets.done(3)
+        offsets.dispatch(offset)
+    offsets.complete(3)
     assert offsets.committable().offset == 7
-    offsets.done(7)
-    offsets.done(8)
+    offsets.complete(7)
+    offsets.complete(8)
     assert offsets.committable().offset == 9
 
 
 def test_before_a_record_came_there_is_nothing_to_commit():
-    assert PartitionOffsets("t", 0, []).committable() is None
+    assert PartitionOffsets("t", 0, DeliveryCounts()).committable() is None
 
 
 def test_when_all_is_done_the_metadata_is_empty():
     life = Life()
-    life.hand_out(2)
-    assert life.done(0, 1).offsets.committable().metadata == ""
+    life.dispatch(2)
+    assert life.complete(0, 1).offsets.committable().metadata == ""
 
 
-def test_the_next_life_knows_what_was_handed_out_before():
+def test_the_next_life_knows_what_was_dispatched_before():
     first = Life()
-    assert first.hand_out(5) == [1] * 5
-    second = Life(first.done(0, 3).offsets.committable())
-    assert second.hand_out(6) == [2, 2, 2, 2, 1, 1]
-    third = Life(second.done(1, 2).offsets.committable())
-    assert third.hand_out(6) == [3, 3, 2, 2, 1, 1]
+    assert first.dispatch(5) == [1] * 5
+    second = Life(first.complete(0, 3).offsets.committable())
+    assert second.dispatch(6) == [2, 2, 2, 2, 1, 1]
+    third = Life(second.complete(1, 2).offsets.committable())
+    assert third.dispatch(6) == [3, 3, 2, 2, 1, 1]
 
 
-def test_at_an_orderly_end_what_no_worker_took_up_was_not_handed_out():
+def test_at_an_orderly_end_what_no_worker_began_was_not_dispatched():
     life = Life()
-    life.hand_out(5)
+    life.dispatch(5)
     life.offsets.start(0)
     life.offsets.start(1)
-    life.done(0)
-    assert Life(life.offsets.committable(last=True)).hand_out(4) == [2, 1, 1, 1]
+    life.complete(0)
+    assert Life(life.offsets.committable(last=True)).dispatch(4) == [2, 1, 1, 1]
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.lists(st.integers(0, 30))), max_size=12))
@@ -86,10 +87,10 @@ def test_however_often_it_dies_each_record_s_deliveries_are_counted(lives):
     for count, done in lives:
         life = Life(committed)
         begin = life.at
-        for offset, attempt in zip(range(begin, begin + count), life.hand_out(count), strict=True):
+        for offset, attempt in zip(range(begin, begin + count), life.dispatch(count), strict=True):
             counted[offset] += 1
             assert attempt == counted[offset]
-        committed = life.done(*done).offsets.committable()
+        committed = life.complete(*done).offsets.committable()
         assert committed.offset >= begin
 
 
@@ -98,19 +99,19 @@ def test_however_often_it_dies_each_record_s_deliveries_are_counted(lives):
 )
 def test_metadata_that_somebody_else_wrote_is_passed_over(metadata):
     life = Life()
-    life.offsets = PartitionOffsets("t", 0, _read(metadata))
-    assert life.hand_out(1) == [1]
+    life.offsets = PartitionOffsets("t", 0, DeliveryCounts.from_metadata(metadata))
+    assert life.dispatch(1) == [1]
 
 
 def test_the_metadata_stays_within_what_a_broker_takes():
     committed = None
     for _ in range(300):
         life = Life(committed)
-        life.hand_out(500)
+        life.dispatch(500)
         committed = life.offsets.committable()
         life.at = 0
-    many = PartitionOffsets("t", 0, [(10**12 + upto, 300 - upto) for upto in range(300)])
-    many.hand_out(0)
+    many = PartitionOffsets("t", 0, DeliveryCounts(tuple((10**12 + end, 300 - end) for end in range(300))))
+    many.dispatch(0)
     assert len(many.committable().metadata) < 4096
 
 
@@ -121,18 +122,18 @@ class Record:
 
 @pytest.fixture
 def consumer():
-    """A consumer of librdkafka's own broker, and the Offsets that commit by it."""
+    """A consumer of librdkafka's own broker, and the OffsetTracker that commits by it."""
     offsets = OffsetTracker()
     settings = {
         **MOCK,
         "group.id": "g",
         "enable.auto.commit": False,
         "allow.auto.create.topics": True,
-        "on_commit": offsets.committed,
+        "on_commit": offsets.commit_reported,
     }
     settings.pop("linger.ms")
     made = confluent_kafka.Consumer(settings)
-    offsets.of(made)
+    offsets.attach(made)
     wait_until("the topic", lambda: made.list_topics("t").topics["t"].partitions)
     yield made, offsets
     made.close()
@@ -143,32 +144,32 @@ def committed(consumer):
     return found.offset, found.metadata or ""
 
 
-def test_what_is_handed_out_is_with_the_broker_before_it_is_done(consumer):
+def test_what_is_dispatched_is_with_the_broker_before_it_is_done(consumer):
     made, offsets = consumer
-    handed = offsets.hand_out([Record("t", 4), Record("t", 5)])
-    assert [attempt for _, attempt in handed] == [1, 1]
+    results = offsets.dispatch([Record("t", 4), Record("t", 5)])
+    assert [attempt for _, attempt in results] == [1, 1]
     wait_until("the commit", lambda: made.poll(0) is None and committed(made)[0] == 4)
     assert committed(made) == (4, '{"otel_kfs.handed_out":[[6,1]]}')
     # The bridge is killed; the next one begins.
     after = OffsetTracker()
-    after.of(made)
-    after.assigned([TopicPartition("t", 0)])
-    handed = after.hand_out([Record("t", 4), Record("t", 5), Record("t", 6)])
-    assert [attempt for _, attempt in handed] == [2, 2, 1]
-    for owner, offset in ((handed[0][0], 4), (handed[0][0], 5), (handed[0][0], 6)):
-        after.start(owner, offset)
-        after.done(owner, offset)
+    after.attach(made)
+    after.assign([TopicPartition("t", 0)])
+    results = after.dispatch([Record("t", 4), Record("t", 5), Record("t", 6)])
+    assert [attempt for _, attempt in results] == [2, 2, 1]
+    for partition, offset in ((results[0][0], 4), (results[0][0], 5), (results[0][0], 6)):
+        after.start(partition, offset)
+        after.complete(partition, offset)
     after.release()
     assert committed(made) == (7, "")
 
 
-def test_after_a_partition_was_given_up_what_ends_later_is_not_committed(consumer):
+def test_after_a_partition_was_revoked_what_ends_later_is_not_committed(consumer):
     made, offsets = consumer
-    ((owner, _),) = offsets.hand_out([Record("t", 4)])
-    offsets.give_up([TopicPartition("t", 0)])
-    assert owner.given_up.is_set()
+    ((partition, _),) = offsets.dispatch([Record("t", 4)])
+    offsets.revoke([TopicPartition("t", 0)])
+    assert partition.revoked.is_set()
     offsets.release([TopicPartition("t", 0)])
-    offsets.done(owner, 4)
+    offsets.complete(partition, 4)
     offsets.commit()
     assert committed(made)[0] == 4
 
@@ -184,7 +185,7 @@ class Broker:
         self.offsets, self.away, self.stored = offsets, None, {}
         self.waited: list[bool] = []
         self.unreported: list[KafkaError | None] = []
-        offsets.of(self)
+        offsets.attach(self)
 
     def commit(self, offsets, asynchronous):
         self.waited.append(not asynchronous)
@@ -200,70 +201,70 @@ class Broker:
 
     def reported(self):
         while self.unreported:
-            self.offsets.committed(self.unreported.pop(0), [])
+            self.offsets.commit_reported(self.unreported.pop(0), [])
 
 
-def handed_out(offsets, *numbers):
-    """The numbers of the deliveries; each record is taken up by a worker."""
-    handed = offsets.hand_out([Record("t", number) for number in numbers])
-    for (owner, _), number in zip(handed, numbers, strict=False):
-        offsets.start(owner, number)
-    return [attempt for _, attempt in handed]
+def dispatched(offsets, *numbers):
+    """The numbers of the deliveries; a worker begins each record."""
+    results = offsets.dispatch([Record("t", number) for number in numbers])
+    for (partition, _), number in zip(results, numbers, strict=False):
+        offsets.start(partition, number)
+    return [attempt for _, attempt in results]
 
 
 @pytest.fixture
 def broker():
     made = Broker(OffsetTracker())
-    made.offsets.assigned(PARTITIONS)
+    made.offsets.assign(PARTITIONS)
     return made
 
 
-def test_a_bridge_that_gets_a_partition_back_remembers_what_the_broker_was_never_told(broker):
+def test_a_bridge_that_gets_a_partition_back_remembers_what_the_broker_never_heard_of(broker):
     offsets = broker.offsets
     broker.away = AWAY
-    assert handed_out(offsets, 4, 5) == [1, 1]
+    assert dispatched(offsets, 4, 5) == [1, 1]
     broker.reported()
     offsets.release(PARTITIONS, commit=False)
     broker.away = None
-    offsets.assigned(PARTITIONS)
-    assert handed_out(offsets, 4, 5, 6) == [2, 2, 1]
+    offsets.assign(PARTITIONS)
+    assert dispatched(offsets, 4, 5, 6) == [2, 2, 1]
     # And tells the broker now, so that another bridge knows it too.
     another = Broker(OffsetTracker())
     another.stored = broker.stored
-    another.offsets.assigned(PARTITIONS)
-    assert handed_out(another.offsets, 4, 5, 6, 7) == [3, 3, 2, 1]
+    another.offsets.assign(PARTITIONS)
+    assert dispatched(another.offsets, 4, 5, 6, 7) == [3, 3, 2, 1]
 
 
-def test_what_is_remembered_and_what_the_broker_was_told_is_not_counted_twice(broker):
+def test_what_is_remembered_and_what_the_broker_heard_is_not_counted_twice(broker):
     offsets = broker.offsets
-    assert handed_out(offsets, 4, 5) == [1, 1]
+    assert dispatched(offsets, 4, 5) == [1, 1]
     broker.reported()
     offsets.release(PARTITIONS, commit=False)
-    offsets.assigned(PARTITIONS)
-    assert handed_out(offsets, 4, 5, 6) == [2, 2, 1]
+    offsets.assign(PARTITIONS)
+    assert dispatched(offsets, 4, 5, 6) == [2, 2, 1]
 
 
 def test_what_was_done_though_its_commit_was_lost_is_remembered_too(broker):
     offsets = broker.offsets
     broker.away = AWAY
-    ((owner, _),) = offsets.hand_out([Record("t", 4)])
-    offsets.start(owner, 4)
-    offsets.done(owner, 4)
+    ((partition, _),) = offsets.dispatch([Record("t", 4)])
+    offsets.start(partition, 4)
+    offsets.complete(partition, 4)
     offsets.release(PARTITIONS, commit=False)
     broker.away = None
-    offsets.assigned(PARTITIONS)
-    assert handed_out(offsets, 4, 5) == [2, 1]
+    offsets.assign(PARTITIONS)
+    assert dispatched(offsets, 4, 5) == [2, 1]
 
 
-def test_a_commit_that_fails_while_it_is_waited_for_hands_nothing_out(broker):
+def test_a_commit_that_fails_while_it_is_waited_for_dispatches_nothing(broker):
     offsets = broker.offsets
     broker.away = AWAY
-    assert handed_out(offsets, 4) == [1]  # nobody knows yet
-    assert handed_out(offsets, 5, 6) == []
+    assert dispatched(offsets, 4) == [1]  # nobody knows yet
+    assert dispatched(offsets, 5, 6) == []
     broker.reported()
-    assert handed_out(offsets, 5, 6) == []
+    assert dispatched(offsets, 5, 6) == []
     broker.away = None
-    assert handed_out(offsets, 5, 6) == [1, 1]
+    assert dispatched(offsets, 5, 6) == [1, 1]
     assert broker.stored["t", 0].metadata == '{"otel_kfs.handed_out":[[7,1]]}'
 
 
@@ -271,7 +272,7 @@ def test_a_commit_is_waited_for_behind_another_after_a_failure_and_after_a_broke
     offsets = broker.offsets
 
     def waited(number):
-        handed_out(offsets, number)
+        dispatched(offsets, number)
         return broker.waited[-1]
 
     first, behind = waited(1), waited(2)
@@ -281,7 +282,7 @@ def test_a_commit_is_waited_for_behind_another_after_a_failure_and_after_a_broke
     broker.reported()
     after_failure, then = waited(4), waited(5)
     broker.reported()
-    offsets.doubt()
+    offsets.connection_lost()
     after_break, at_last = waited(6), waited(7)
     assert (first, behind, alone, after_failure, then, after_break, at_last) == (
         *(False, True, False),
@@ -293,7 +294,7 @@ def test_a_commit_is_waited_for_behind_another_after_a_failure_and_after_a_broke
 def test_a_commit_that_failed_is_sent_again_though_no_record_comes(broker):
     offsets = broker.offsets
     broker.away = AWAY
-    handed_out(offsets, 4)
+    dispatched(offsets, 4)
     broker.reported()
     broker.away = None
     offsets.commit()
@@ -302,7 +303,7 @@ def test_a_commit_that_failed_is_sent_again_though_no_record_comes(broker):
 
 def test_why_a_broker_never_takes_a_commit_is_kept(broker):
     broker.away = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
-    handed_out(broker.offsets, 4)
-    assert broker.offsets.refused == ""
+    dispatched(broker.offsets, 4)
+    assert broker.offsets.commit_refusal == ""
     broker.reported()
-    assert broker.offsets.refused == broker.away.str()
+    assert broker.offsets.commit_refusal == broker.away.str()

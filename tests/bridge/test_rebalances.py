@@ -1,4 +1,4 @@
-"""Records that a bridge has polled and can't hand out: a consumer that follows a script says why."""
+"""Records that a bridge has polled and can't dispatch: a consumer that follows a script says why."""
 
 import threading
 from typing import Any, ClassVar
@@ -103,29 +103,29 @@ def record(offset):
 
 @pytest.fixture
 def run(monkeypatch, server):
-    """Runs a bridge through a script until it has told of so many records; these, and the consumer."""
+    """Runs a bridge through a script until it has reported so many records; returns them and the consumer."""
 
     def run_(count, *script):
         monkeypatch.setattr(Scripted, "script", list(script))
         monkeypatch.setattr(module, "Consumer", Scripted)
-        stop, told = threading.Event(), []
+        stop, reported = threading.Event(), []
 
         def on_answer(answer):
-            told.append((answer.offset, answer.attempt))
-            if len(told) == count:
+            reported.append((answer.offset, answer.attempt))
+            if len(reported) == count:
                 stop.set()
 
         made = Bridge("nowhere:1", ["t"], server.url, max_in_flight=8)
         made.run(on_answer, stop)
-        return told, made._consumer
+        return reported, made._consumer
 
     return run_
 
 
 @pytest.mark.parametrize("gone", [lost, revoked])
-def test_a_record_polled_just_before_its_partition_goes_is_not_handed_out(run, gone):
-    told, _ = run(2, assigned, record(0), gone, assigned, record(0), record(1))
-    assert told == [(0, 1), (1, 1)]
+def test_a_record_polled_just_before_its_partition_goes_is_not_dispatched(run, gone):
+    reported, _ = run(2, assigned, record(0), gone, assigned, record(0), record(1))
+    assert reported == [(0, 1), (1, 1)]
 
 
 def test_a_broker_that_never_takes_a_commit_is_a_configuration_error(run):
@@ -140,10 +140,10 @@ def test_a_broker_that_never_takes_a_commit_is_a_configuration_error(run):
     )
 
 
-def test_records_whose_handing_out_can_t_be_committed_are_polled_again(run):
+def test_records_whose_dispatch_can_t_be_committed_are_polled_again(run):
     def refuse(consumer):
         consumer.refusal = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
 
-    told, consumer = run(3, assigned, record(4), record(5), refuse, record(4), record(5), record(6))
+    reported, consumer = run(3, assigned, record(4), record(5), refuse, record(4), record(5), record(6))
     assert consumer.sought == [("t", 0, 4)]
-    assert told == [(4, 1), (5, 1), (6, 1)]
+    assert reported == [(4, 1), (5, 1), (6, 1)]

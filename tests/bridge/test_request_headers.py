@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_kfs.bridge import request_headers
-from otel_kfs.bridge.dead_letters import Origin, origin
+from otel_kfs.bridge.dead_letters import Origin, letter_origin
 from otel_kfs.errors import SendError
 from otel_kfs.kafka import Bridge
 
@@ -57,12 +57,12 @@ def test_without_headers_a_record_is_json(bridge, server, send):
     "value", [b"", None, b"a\r\nX-Injected: 1", b"a\x00", b"\xff\xfe", " a", "caf\u00e9"], ids=repr
 )
 def test_a_value_that_http_can_t_carry_is_left_out(value):
-    assert request_headers.of_record([("content-type", value)]) == {}
+    assert request_headers.http_headers([("content-type", value)]) == {}
 
 
 @pytest.mark.parametrize("key", ["ce_", "ce_Type", "ce_a-b", "ce_a\r\nb", "ce_" + "a" * 101, "CE_type"])
 def test_a_name_that_is_no_attribute_of_a_cloud_event_is_left_out(key):
-    assert request_headers.of_record([(key, b"1")]) == {}
+    assert request_headers.http_headers([(key, b"1")]) == {}
 
 
 def test_more_headers_than_a_server_takes_are_a_refusal(bridge, server, send):
@@ -74,7 +74,7 @@ def test_more_headers_than_a_server_takes_are_a_refusal(bridge, server, send):
 
 @given(st.lists(st.tuples(st.text(max_size=30), st.none() | st.binary(max_size=50) | st.text(max_size=50))))
 def test_any_headers_give_headers_that_http_can_carry(headers):
-    for name, value in request_headers.of_record(headers).items():
+    for name, value in request_headers.http_headers(headers).items():
         assert name.isascii()
         assert value.isascii()
         assert not {"\r", "\n", "\0"} & set(name + value)
@@ -163,17 +163,17 @@ LETTER = {
 
 
 def test_a_dead_letter_s_headers_say_where_it_was_first():
-    assert origin(Record(**LETTER)) == Origin("o", 1, 2, 3, 4)
+    assert letter_origin(Record(**LETTER)) == Origin("o", 1, 2, 3, 4)
 
 
-@pytest.mark.parametrize("told", [b"x", b"", b"\xff", None, b"1" * 5000, b"9" * 30, b"-2"], ids=repr)
+@pytest.mark.parametrize("value", [b"x", b"", b"\xff", None, b"1" * 5000, b"9" * 30, b"-2"], ids=repr)
 @pytest.mark.parametrize("key", ["__connect.errors.partition", "__connect.errors.offset"])
-def test_dead_letter_headers_that_say_nothing_are_passed_over(key, told):
-    assert origin(Record(**{**LETTER, key: told})) == Origin("t", 3, 7, 99)
+def test_dead_letter_headers_that_say_nothing_are_passed_over(key, value):
+    assert letter_origin(Record(**{**LETTER, key: value})) == Origin("t", 3, 7, 99)
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "value"),
     [
         ("otel_kfs.errors.attempts", b"9" * 30),
         ("otel_kfs.errors.attempts", b"-1"),
@@ -184,8 +184,8 @@ def test_dead_letter_headers_that_say_nothing_are_passed_over(key, told):
     ],
     ids=str,
 )
-def test_dead_letter_headers_that_can_t_be_true_are_passed_over(key, told):
-    assert origin(Record(**{**LETTER, key: told})) == Origin("t", 3, 7, 99)
+def test_dead_letter_headers_that_can_t_be_true_are_passed_over(key, value):
+    assert letter_origin(Record(**{**LETTER, key: value})) == Origin("t", 3, 7, 99)
 
 
 @pytest.mark.parametrize("attempts", [b"41", b"9" * 30])
@@ -212,5 +212,5 @@ def test_a_forged_dead_letter_is_redriven_as_one_that_says_nothing(broker, group
 
 def test_the_model_s_refusal_of_headers_is_a_send_error():
     with pytest.raises(SendError) as raised:
-        request_headers.of_record([("ce_a", "x" * 40_000)])
+        request_headers.http_headers([("ce_a", "x" * 40_000)])
     assert raised.value.status == 431

@@ -9,7 +9,7 @@ import pytest
 from bridge_support import run_until, spans_of
 
 from otel_kfs.bridge import retries
-from otel_kfs.bridge.retries import is_refusal, seconds_of, waiting_for
+from otel_kfs.bridge.retries import is_refusal, retry_after_seconds, wait_for_any
 from otel_kfs.errors import SendError
 
 pytestmark = pytest.mark.kafka
@@ -133,12 +133,12 @@ def test_a_user_s_session_is_used_with_its_own_transports(bridge, server, send):
     ],
 )
 def test_retry_after_is_a_number_of_seconds(text, seconds):
-    assert seconds_of(text) == seconds
+    assert retry_after_seconds(text) == seconds
 
 
 def test_retry_after_is_a_date(monkeypatch):
     monkeypatch.setattr(retries, "time", SimpleNamespace(time=lambda: 1_800_000_000.5))
-    assert seconds_of(email.utils.formatdate(1_800_000_060, usegmt=True)) == 59.5
+    assert retry_after_seconds(email.utils.formatdate(1_800_000_060, usegmt=True)) == 59.5
 
 
 @pytest.mark.parametrize(("status", "refused"), [(None, False), (200, True), (400, True), (413, True), (429, False)])
@@ -149,5 +149,5 @@ def test_a_refusal_is_an_answer_that_would_be_the_same_again(status, refused):
 def test_waiting_ends_with_the_first_event():
     events = threading.Event(), threading.Event()
     events[1].set()
-    assert waiting_for(*events)(60) is True
-    assert waiting_for(threading.Event())(0) is False
+    assert wait_for_any(*events)(60) is True
+    assert wait_for_any(threading.Event())(0) is False

@@ -242,7 +242,7 @@ def test_a_dead_letter_topic_that_can_t_be_written_stops_the_bridge_with_the_rec
         bridge = start_bridge("--dead-letter-topic", dead)
         assert bridge.end() == 1
     assert bridge.errors[-1].startswith(
-        f"Error: {topic}[0]@0 stays uncommitted and comes again: "
+        f"Error: {topic}[0]@0 stays uncommitted and will be delivered again: "
         f"the record was not written to the dead-letter topic {dead}: "
     )
     assert bridge.errors[-1].endswith(": raise the topic's max.message.bytes")

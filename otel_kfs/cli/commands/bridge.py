@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -54,7 +54,7 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
     help="The server or ingress (with --model), or the whole :predict URL.",
 )
 @click.option("--model", help="The model's name.")
-@click.option("--host-header", help="The Host by which an ingress finds the model.")
+@click.option("--host-header", "host", help="The Host by which an ingress finds the model.")
 @model_access
 @click.option("--timeout", type=_POSITIVE, default=600.0, show_default=True, help="Seconds for one request.")
 @click.option(
@@ -74,9 +74,15 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
     type=click.IntRange(0),
     default=5,
     show_default=True,
-    help="Repeat a request so often that was not answered (5xx, 408, 425, 429, no connection).",
+    help="How often to repeat a request that was not answered (5xx, 408, 425, 429, no connection).",
 )
-@click.option("--retry-for", type=_POSITIVE, default=60.0, show_default=True, help="... within so many seconds.")
+@click.option(
+    "--retry-for",
+    type=_POSITIVE,
+    default=60.0,
+    show_default=True,
+    help="Seconds after which no request is repeated any more.",
+)
 @click.option("--dead-letter-topic", help="Where records go that the model refuses or does not answer.")
 @click.option(
     "--dead-letter-config",
@@ -105,28 +111,15 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
 @click.pass_obj
 def bridge(
     obj: dict[str, bool],
-    bootstrap_servers: str,
-    topics: tuple[str, ...],
-    group: str,
-    consumer_config: str | None,
+    /,
     url: str,
     model: str | None,
-    host_header: str | None,
     access: Callable[[], ModelAccess],
-    timeout: float,
-    concurrency: int,
-    max_in_flight: int | None,
-    retries: int,
-    retry_for: float,
-    dead_letter_topic: str | None,
+    consumer_config: str | None,
     dead_letter_config: str | None,
-    on_refused: str | None,
-    on_unanswered: str | None,
-    redrive: bool,
-    grace: float,
-    links: bool,
     trust_context: str,
     traces_file: str | None,
+    **options: Any,
 ) -> None:
     """Consume a topic and hand each record to a model, until Ctrl-C; prints one JSON object a record.
 
@@ -139,9 +132,9 @@ def bridge(
     from otel_kfs.bridge.outcomes import as_json
     from otel_kfs.client.model_client import predict_url
 
-    if redrive and (topics or not dead_letter_topic):
+    if options["redrive"] and (options["topics"] or not options["dead_letter_topic"]):
         raise click.UsageError("--redrive reads the --dead-letter-topic: give that one, and no --topic")
-    if not redrive and not topics:
+    if not options["redrive"] and not options["topics"]:
         raise click.UsageError("nothing to consume: give --topic")
 
     def report(answer: Answer) -> None:
@@ -150,38 +143,25 @@ def bridge(
             place = f"{answer.topic}[{answer.partition}]@{answer.offset}"
             say(f"{answer.outcome}: {place}: {answer.refused}")
 
-    with _signals(grace + _CLOSE_SECONDS) as signals:
+    with _signals(options["grace"] + _CLOSE_SECONDS) as signals:
         otel_kfs.configure("kafka-bridge", traces_file=traces_file)
         running = Bridge(
-            bootstrap_servers,
-            topics,
-            predict_url(url, model),
-            group=group,
-            host=host_header,
-            timeout=timeout,
+            url=predict_url(url, model),
             config=properties(consumer_config),
-            links=links,
-            trust_context=trust_context == "yes",
-            concurrency=concurrency,
-            max_in_flight=max_in_flight,
-            retries=retries,
-            retry_for=retry_for,
-            dead_letter_topic=dead_letter_topic,
             dead_letter_config=properties(dead_letter_config) if dead_letter_config else None,
-            on_refused=on_refused,  # type: ignore[arg-type]  # click gives a choice as text
-            on_unanswered=on_unanswered,  # type: ignore[arg-type]
-            grace=grace,
-            redrive=redrive,
+            trust_context=trust_context == "yes",
             session=lambda: access().session(),
+            **options,
         )
         if not obj["quiet"]:
-            what = f"redriving {dead_letter_topic}" if redrive else f"consuming {', '.join(topics)}"
-            say(f"{what} as group {group}; Ctrl-C stops")
+            topics = ", ".join(options["topics"])
+            what = f"redriving {options['dead_letter_topic']}" if options["redrive"] else f"consuming {topics}"
+            say(f"{what} as group {options['group']}; Ctrl-C stops")
         try:
             running.run(report, signals.stop)
         finally:
             if not obj["quiet"]:
-                say(str(running.tally))
+                say(str(running.stats))
     if signals.received is not None:
         sys.exit(128 + signals.received)  # as a shell reports a program that this signal ended
 
@@ -193,8 +173,8 @@ class _Signals:
         self.stop = threading.Event()
         self.received: int | None = None
 
-    def heard(self, number: int, _: object = None) -> None:
-        """One has come."""
+    def receive(self, number: int, _: object = None) -> None:
+        """Take one that has come."""
         if self.received is not None:
             os._exit(128 + number)
         self.received = number
@@ -203,10 +183,10 @@ class _Signals:
 
 @contextmanager
 def _signals(seconds: float) -> Iterator[_Signals]:
-    """Take signals until the end of the `with`; so many seconds after the first, the process ends whatever it does.
+    """Take signals until the end of the `with`; `seconds` after the first, the process ends whatever it is doing.
 
-    A thread waits for them, since the main thread may be deep in librdkafka, where Python handles no signal. To be
-    entered before there are other threads: to those that are there already, a signal may come all the same.
+    A thread waits for them, since the main thread may be deep in librdkafka, where Python handles no signal. Enter it
+    before there are other threads: those that exist already may still be handed a signal.
     """
     signals, over, numbers = _Signals(), threading.Event(), {signal.SIGTERM, signal.SIGINT}
 
@@ -215,7 +195,7 @@ def _signals(seconds: float) -> Iterator[_Signals]:
         while not over.is_set():
             info = signal.sigtimedwait(numbers, _LOOK_SECONDS)
             if info is not None:
-                signals.heard(info.si_signo)
+                signals.receive(info.si_signo)
             if signals.received is not None:
                 until = min(until, time.monotonic() + seconds)
             if time.monotonic() > until:
@@ -224,7 +204,7 @@ def _signals(seconds: float) -> Iterator[_Signals]:
 
     can_wait = hasattr(signal, "sigtimedwait")  # not on macOS: there, a signal waits for the main thread
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers if can_wait else ())
-    handlers = {number: signal.signal(number, signals.heard) for number in numbers}
+    handlers = {number: signal.signal(number, signals.receive) for number in numbers}
     thread = threading.Thread(target=wait if can_wait else over.wait, daemon=True)
     thread.start()
     try:
