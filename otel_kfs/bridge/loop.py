@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from otel_kfs.bridge.bridge_options import BridgeOptions
 from otel_kfs.bridge.broker_errors import BrokerErrors
 from otel_kfs.bridge.dead_letters import DeadLetters
-from otel_kfs.bridge.offset_tracker import OffsetTracker
+from otel_kfs.bridge.offsets.offset_tracker import OffsetTracker
 from otel_kfs.bridge.outcomes import Answer, RunStats
 from otel_kfs.bridge.record_handler import Task
 from otel_kfs.bridge.record_workers import RecordWorkers

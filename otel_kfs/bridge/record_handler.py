@@ -12,7 +12,7 @@ from otel_kfs import semconv
 from otel_kfs.bridge import outcomes, request_headers
 from otel_kfs.bridge.bridge_options import BridgeOptions
 from otel_kfs.bridge.dead_letters import DeadLetters, letter_origin, own_origin
-from otel_kfs.bridge.offset_tracker import PartitionOffsets
+from otel_kfs.bridge.offsets.offset_tracker import PartitionOffsets
 from otel_kfs.bridge.outcomes import Answer, Outcome
 from otel_kfs.bridge.retries import Retrier, RetryPolicy, is_refusal, wait_for_any
 from otel_kfs.client.model_client import ModelClient

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from otel_kfs.bridge.bridge_options import BridgeOptions
 from otel_kfs.bridge.dead_letters import DeadLetters
 from otel_kfs.bridge.keyed_pool import KeyedPool
-from otel_kfs.bridge.offset_tracker import OffsetTracker, PartitionOffsets
+from otel_kfs.bridge.offsets.offset_tracker import OffsetTracker, PartitionOffsets
 from otel_kfs.bridge.outcomes import Answer, RunStats
 from otel_kfs.bridge.record_handler import ModelConnection, Task, handle
 from otel_kfs.bridge.retries import Abandoned

@@ -18,7 +18,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from otel_kfs.bridge.delivery_counts import DeliveryCounts
+from otel_kfs.bridge.offsets.delivery_counts import DeliveryCounts
 
 _log = logging.getLogger(__name__)
 

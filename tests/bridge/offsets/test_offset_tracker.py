@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from kafka_support import MOCK
 from support import wait_until
 
-from otel_kfs.bridge.delivery_counts import DeliveryCounts
-from otel_kfs.bridge.offset_tracker import OffsetTracker, PartitionOffsets
+from otel_kfs.bridge.offsets.delivery_counts import DeliveryCounts
+from otel_kfs.bridge.offsets.offset_tracker import OffsetTracker, PartitionOffsets
 
 pytestmark = pytest.mark.kafka
 
