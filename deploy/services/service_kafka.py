@@ -1,4 +1,4 @@
-"""Apache Kafka: its jars by Maven, one node that is broker and controller, and further brokers of its cluster."""
+"""Apache Kafka: jars from Maven, a node that is broker and controller, and more brokers in its cluster."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REQUEST_OVERHEAD_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Listener:
-    """A further address of the broker: its security.protocol (SSL, SASL_SSL, ...) and its own properties."""
+    """Another address of the broker: its security.protocol (SSL, SASL_SSL, ...) and its own properties."""
 
     protocol: str
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Kafka:
-    """A running broker; `addresses` are those of its further listeners, by their names."""
+    """A running broker; `addresses` are those of its other listeners, by name."""
 
     server: Server
     bootstrap_servers: str
@@ -74,7 +74,7 @@ class Kafka:
 
 
 def fetch_kafka() -> Path:
-    """Return the folder of Kafka's jars, copying them there by Maven the first time."""
+    """Return the folder of Kafka's jars, copying them there with Maven the first time."""
     return fetch_jars("kafka", FILES / "pom.xml")
 
 
@@ -142,7 +142,7 @@ def _java(home: Path, *options: str) -> list[str]:
 
 
 def _format(home: Path, settings: Path) -> None:
-    """Prepare the data folder, leaving one that is prepared already as it is."""
+    """Prepare the data folder, unless it already is."""
     command = [*_java(home), "kafka.tools.StorageTool", "format", "--ignore-formatted"]
     command += ["--cluster-id", CLUSTER_ID, "--config", str(settings)]
     result = finished(command, env=server_environment())

@@ -1,4 +1,4 @@
-"""Fetches a service's jars by Maven, once."""
+"""Fetches a service's jars with Maven, once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service_process import ServiceError, beside, cache_dir, finished, program, 
 
 
 def fetch_jars(name: str, pom: Path) -> Path:
-    """Return the folder whose `libs` holds the jars of the pom's dependencies, copying them there the first time."""
+    """Return the folder whose `libs` has the jars of the pom's dependencies, copying them there the first time."""
     program("java", "install a Java 17 or newer")
     # The name follows the file, so a changed version is fetched anew and an old one stays usable.
     home = cache_dir() / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"

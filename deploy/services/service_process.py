@@ -1,4 +1,4 @@
-"""Where a service's files live, and one server process: started, waited for, and stopped by its own pid."""
+"""Where a service's files are, and one server process: start it, wait for it, and stop it by its own pid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOG_LINES_SHOWN = 20
 
 
 class ServiceError(Exception):
-    """A service could not be had, started or kept running."""
+    """A service could not be fetched, started or kept running."""
 
 
 class ServiceMissing(ServiceError):
@@ -40,7 +40,7 @@ def say(text: str) -> None:
 
 
 def cache_dir() -> Path:
-    """Return the folder, outside the source tree, that keeps what was fetched and the logs."""
+    """Return the folder, outside the source tree, for logs and what was fetched."""
     own = os.environ.get("OTEL_KFS_CACHE")
     base = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otel-kfs"
     return base.expanduser().absolute() / "services"
@@ -55,7 +55,7 @@ def program(name: str, how: str) -> str:
 
 
 def finished(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; `stdout` then has all that it printed. The options are those of subprocess.run."""
+    """Run a program to its end; `stdout` then has all its output. The options are those of subprocess.run."""
     return subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -69,14 +69,14 @@ def finished(command: Sequence[str], **options: Any) -> subprocess.CompletedProc
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """A folder to make the target in, which goes then: one rename from there, and nobody ever sees half of it."""
+    """Yield a temporary folder to build the target in; renaming it from there makes it appear as a whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}-partial-") as partial:
         yield Path(partial)
 
 
 def choose_ports(*wanted: int) -> list[int]:
-    """Return the wanted loopback ports, each 0 replaced by a free one, or raise when one is taken."""
+    """Return the wanted loopback ports, each 0 replaced by a free one; raise if one is in use."""
     sockets = [socket.socket() for _ in wanted]
     try:
         # All are held until the last is chosen, so that none is given twice.
@@ -113,7 +113,7 @@ def http_ok(url: str) -> bool:
 
 
 def server_environment() -> dict[str, str]:
-    """Return the environment without OTEL_*, which would make a trace store send traces of its own."""
+    """Return the environment without OTEL_*, which would make a trace store send its own traces."""
     return {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
 
 
@@ -121,7 +121,7 @@ class Server:
     """One running server process and its log file."""
 
     def __init__(self, name: str, command: Sequence[str], directory: Path, stop_limit: float) -> None:
-        """Start the command in the directory, its output going to a new log file."""
+        """Start the command in the directory, with its output in a new log file."""
         self.name = name
         self.stop_limit = stop_limit
         self.log = _new_log(name)
@@ -158,12 +158,12 @@ class Server:
         return ServiceError("\n  ".join([f"{self.name}: {what}; the log is {self.log}", *lines]))
 
     def check(self) -> None:
-        """Raise when the server has ended by itself."""
+        """Raise if the server has ended by itself."""
         if self.process.poll() is not None:
             raise self.error(f"ended with exit code {self.process.returncode}")
 
     def wait(self, ready: Callable[[], bool], limit: float = START_LIMIT) -> None:
-        """Return when the server is ready, and raise when it ends or the limit passes."""
+        """Wait until the server is ready; raise if it ends or the time limit passes."""
         until = time.monotonic() + limit
         while True:
             self.check()
@@ -174,12 +174,12 @@ class Server:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """End the server as a crash would: at once, with nothing written that was not written yet."""
+        """End the server as a crash would: at once, without writing anything more."""
         self.process.kill()
         self.process.wait()
 
     def start_again(self, ready: Callable[[], bool]) -> None:
-        """Start a server that has ended with the same command, so with the same ports and data; wait for it.
+        """Start a server that has ended again, with the same command, ports and data; wait for it.
 
         Call it from the thread that made this object: the kernel ends the server with the thread that started it.
         """

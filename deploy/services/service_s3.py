@@ -19,7 +19,7 @@ FILES = HERE / "s3"
 
 @dataclass(frozen=True)
 class S3:
-    """A running store, and the credentials that it takes."""
+    """A running store, and the credentials that it accepts."""
 
     server: Server
     url: str
@@ -28,11 +28,11 @@ class S3:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which AWS's SDKs find the credentials."""
+        """The environment variables from which AWS's SDKs take the credentials."""
         return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
 
     def create_bucket(self, name: str) -> None:
-        """Make a bucket."""
+        """Create a bucket."""
         try:
             import boto3
         except ImportError as error:
@@ -43,7 +43,7 @@ class S3:
 
 
 def fetch_s3() -> Path:
-    """Return the folder of the store's jars, copying them there by Maven the first time."""
+    """Return the folder of the store's jars, copying them there with Maven the first time."""
     return fetch_jars("s3", FILES / "pom.xml")
 
 

