@@ -1,8 +1,8 @@
-"""The consumer of the topic: each record's picture to the model. otel_kfs: its Consumer, and `with process(record)`.
+"""The consumer: posts each record's image to the model. otel_kfs: its Consumer, and `with process(record)`.
 
 python consumer.py --bootstrap-servers 127.0.0.1:9092 --url http://127.0.0.1:8080/v1/models/mobilenet:predict
 
-(`otel-kfs bridge` does the same, with errors looked after.)
+(`otel-kfs bridge` does the same, and handles errors.)
 """
 
 import argparse
@@ -12,7 +12,7 @@ import requests
 
 import otel_kfs
 
-FORM = ("content-", "ce_", "inference-header-")  # what begins like this says what a record's value is
+FORM = ("content-", "ce_", "inference-header-")  # headers with these prefixes describe a record's value
 
 
 def http_headers(record: Any) -> dict[str, str]:
@@ -26,7 +26,7 @@ if __name__ == "__main__":
     parser.add_argument("--bootstrap-servers", required=True)
     parser.add_argument("--topic", default="mobilenet")
     parser.add_argument("--url", required=True)
-    parser.add_argument("--records", type=int, help="stop after so many; left out, go on until Ctrl-C")
+    parser.add_argument("--records", type=int, help="stop after this many; default: run until Ctrl-C")
     args = parser.parse_args()
 
     otel_kfs.configure("image-consumer")
@@ -37,7 +37,7 @@ if __name__ == "__main__":
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "session.timeout.ms": 6000,
-            # Records of 13.9 MB: what one fetch may bring, and what one answer of the broker may hold.
+            # For records of 13.6 MB: the limits of one fetch, and of one response from the broker.
             "max.partition.fetch.bytes": 100_000_000,
             "receive.message.max.bytes": 101_000_000,
         }

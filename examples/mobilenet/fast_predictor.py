@@ -1,4 +1,4 @@
-"""The fast predictor on KFServing: MobileNetV2 on tensors that come as a CloudEvent's bytes.
+"""The fast predictor on KFServing: MobileNetV2 on tensors that arrive as the bytes of a CloudEvent.
 
 python fast_predictor.py --http_port 8081
 """

@@ -1,4 +1,4 @@
-"""The fast way's requests: the JPGs in them in whatever form they came, and compressed bodies inflated."""
+"""Requests to the fast servers: gets the JPGs out of any encoding, and decompresses bodies."""
 
 import base64
 import zlib
@@ -11,11 +11,11 @@ import zstandard
 import otel_kfs
 from otel_kfs.errors import InputError
 
-LARGEST = 100_000_000  # bytes of an inflated body: a small one may hold gigabytes of zeros
+LARGEST = 100_000_000  # bytes of a decompressed body: a small one may contain gigabytes of zeros
 
 
 def pictures(request: Any, store: otel_kfs.ClaimStore | None = None) -> list[bytes]:
-    """Return the JPGs: the body itself, or V1 JSON's instances; ValueError says in one line why there is none."""
+    """Return the JPGs: the body itself, or V1 JSON's instances; ValueError says why there is none."""
     if isinstance(request, bytes):
         return [request]
     try:

@@ -1,8 +1,8 @@
-"""The fast transformer on KFServing: JPG -> tensor by a draft decode; tensors to the predictor as bytes, not as JSON.
+"""The fast transformer on KFServing: JPG -> tensor with draft decoding; sends the predictor bytes, not JSON.
 
 python fast_transformer.py --http_port 8080 --predictor_host 127.0.0.1:8081
 
-It takes JSON, JSON that is compressed, a CloudEvent that holds the JPG, and with --bucket a reference to it.
+It accepts JSON, compressed JSON, a CloudEvent with the JPG, and with --bucket a reference to the JPG.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from mobilenet import fast_tensor
 
 import otel_kfs
 
-# KFServing 0.5 reads every body as JSON, but for the data of a CloudEvent.
+# KFServing 0.5 reads every body as JSON, except the data of a CloudEvent.
 EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "transformer", "ce-type": "tensors"}
 
 
@@ -56,15 +56,15 @@ class Server(kfserving.KFServer):
     def create_application(self) -> tornado.web.Application:
         application = super().create_application()
         route = (r"/v1/models/([a-zA-Z0-9_-]+):predict", Inflating, {"models": self.registered_models})
-        application.add_handlers(r".*", [route])  # goes before KFServing's own
+        application.add_handlers(r".*", [route])  # takes precedence over KFServing's own
         return application
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(parents=[kfserving.kfserver.parser])
     parser.add_argument("--predictor_host", required=True, help="host:port of the predictor")
-    parser.add_argument("--bucket", help="where referenced pictures lie (S3)")
-    parser.add_argument("--store_url", help="the S3-compatible store, if it is not AWS's")
+    parser.add_argument("--bucket", help="bucket of referenced images (S3)")
+    parser.add_argument("--store_url", help="the S3-compatible store, if not AWS")
     args, _ = parser.parse_known_args()
     otel_kfs.configure("mobilenet-transformer")
     store = otel_kfs.ClaimStore(args.bucket, endpoint_url=args.store_url) if args.bucket else None

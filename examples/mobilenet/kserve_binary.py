@@ -1,6 +1,6 @@
-"""What KServe 0.21 lacks for large binary bodies: V2 tensors that stay bytes, and bodies inflated.
+"""What KServe 0.21 lacks for large binary bodies: V2 tensors that stay bytes, and decompression.
 
-Its own reader makes a list of Python numbers of a binary tensor, and refuses bytes that are not UTF-8, as a JPG is.
+Its own reader turns a binary tensor into a list of Python numbers, and refuses bytes that are not UTF-8, such as a JPG.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ class BinaryDataPlane(DataPlane):
 
 
 class Inflate:
-    """ASGI middleware: a compressed body, inflated."""
+    """ASGI middleware that decompresses bodies."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

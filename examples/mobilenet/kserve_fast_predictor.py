@@ -1,4 +1,4 @@
-"""The fast predictor on KServe: MobileNetV2 on V2's binary tensors.
+"""The fast predictor on KServe: MobileNetV2 on binary V2 tensors.
 
 python kserve_fast_predictor.py --http_port 8081
 """

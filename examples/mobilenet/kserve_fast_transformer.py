@@ -1,9 +1,9 @@
-"""The fast transformer on KServe: JPG -> tensor by a draft decode; tensors to the predictor in V2, binary.
+"""The fast transformer on KServe: JPG -> tensor with draft decoding; sends the predictor binary V2 tensors.
 
 python kserve_fast_transformer.py --http_port 8080 --predictor_host 127.0.0.1:8081
 
-It takes JSON, the JPG as it is or as a CloudEvent, V2 with binary tensors over HTTP and gRPC, any of them over HTTP
-compressed, and with --bucket a reference to the JPG.
+It accepts JSON, the JPG itself or in a CloudEvent, V2 with binary tensors over HTTP and gRPC, any of these over HTTP
+also compressed, and with --bucket a reference to the JPG.
 """
 
 import argparse
@@ -40,17 +40,17 @@ class Transformer(kserve.Model):
         return kserve.InferRequest(self.name, [tensor])
 
     async def predict(self, payload: kserve.InferRequest, headers: dict | None = None) -> kserve.InferResponse:
-        # KServe 0.21's own predict sends two content types, of which the predictor believes the wrong one.
+        # KServe 0.21's own predict sends two content types, and the predictor picks the wrong one.
         return await self._http_client.infer(self.predictor_config.predictor_base_url, payload, self.name)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(parents=[kserve.model_server.parser])
-    parser.add_argument("--bucket", help="where referenced pictures lie (S3)")
-    parser.add_argument("--store_url", help="the S3-compatible store, if it is not AWS's")
+    parser.add_argument("--bucket", help="bucket of referenced images (S3)")
+    parser.add_argument("--store_url", help="the S3-compatible store, if not AWS")
     args, _ = parser.parse_known_args()
     otel_kfs.configure("mobilenet-transformer")
-    app.add_middleware(Inflate)  # before trace_model, so that inflating counts as decoding
+    app.add_middleware(Inflate)  # before trace_model, so that decompression counts as decoding
     store = otel_kfs.ClaimStore(args.bucket, endpoint_url=args.store_url) if args.bucket else None
     transformer = otel_kfs.trace_model(Transformer("mobilenet", store))
     transformer.load()

@@ -1,4 +1,4 @@
-"""What all servers share: a picture becomes a tensor, a tensor becomes a class."""
+"""What all servers share: from image to tensor, from tensor to class."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ Classification = TypedDict("Classification", {"class": int, "score": float})
 
 
 def to_tensor(image_base64: str | bytes) -> np.ndarray:
-    """Decode a base64 JPG to the float32 tensor (1, 3, 224, 224) that MobileNet takes; the way of 2020."""
+    """Decode a base64 JPG to the float32 tensor (1, 3, 224, 224) that MobileNet takes, as in 2020."""
     try:
         content = base64.b64decode(image_base64, validate=True)
     except ValueError as error:
@@ -37,7 +37,7 @@ def to_tensor(image_base64: str | bytes) -> np.ndarray:
 
 
 def fast_tensor(content: bytes) -> np.ndarray:
-    """Decode a JPG to the same tensor, from the smallest size that a JPG can be decoded at and that is large enough."""
+    """Decode a JPG to the same tensor, at the smallest size that a JPG can be decoded to and that is large enough."""
     tensor = np.empty((1, 3, CROP, CROP), np.float32)
     np.multiply(_pixels(_decode(content, draft=(SIDE, SIDE))).transpose(2, 0, 1), SCALE, out=tensor[0])
     tensor += SHIFT
@@ -45,7 +45,7 @@ def fast_tensor(content: bytes) -> np.ndarray:
 
 
 def _pixels(picture: Image.Image) -> np.ndarray:
-    """The middle of the picture, (224, 224, 3) uint8, after its shorter side became 256."""
+    """Resize the shorter side to 256 and return the middle of the image, (224, 224, 3) uint8."""
     scale = SIDE / min(picture.size)
     width, height = (max(SIDE, int(length * scale)) for length in picture.size)
     left, top = (width - CROP) // 2, (height - CROP) // 2
@@ -54,7 +54,7 @@ def _pixels(picture: Image.Image) -> np.ndarray:
 
 
 def _decode(content: bytes, draft: tuple[int, int] | None = None) -> Image.Image:
-    """Decode a picture to RGB; ValueError says in one line why it cannot be had."""
+    """Decode an image to RGB; ValueError says in one line why that is not possible."""
     try:
         picture = Image.open(io.BytesIO(content), formats=["JPEG"])
         if max(picture.size) > NARROWEST * min(picture.size):
@@ -79,7 +79,7 @@ class MobileNet:
     """MobileNetV2 on the CPU."""
 
     def __init__(self, model: Path | None = None, threads: int = 1) -> None:
-        """`threads` work on one request: 1 serves many side by side best, more answer a single one sooner."""
+        """Use `threads` per request: 1 is best for many concurrent requests, more answer a single one sooner."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(

@@ -27,7 +27,7 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Size:
-    """A picture to make: its name, its file's bytes, and the pixels of a camera that writes such files."""
+    """An image to make: its name, its file size, and the pixels of a camera that writes such files."""
 
     name: str
     bytes: int
@@ -44,7 +44,7 @@ SIZES = (
 
 
 def pictures(folder: Path | None = None, progress: Callable[[str], None] | None = None) -> list[Path]:
-    """Return the four pictures, smallest first; make those not yet in the folder."""
+    """Return the four images, smallest first; make those not yet in the folder."""
     folder = folder or cache_folder() / "pictures"
     paths = []
     for size in SIZES:
@@ -62,7 +62,7 @@ def _make(size: Size) -> bytes:
     with Image.open(PHOTO) as photo:
         enlarged = photo.convert("RGB").resize((size.width, size.height), Image.Resampling.LANCZOS)
     bands = np.array_split(np.asarray(enlarged), size.height // BAND)
-    # Encoding the whole picture at every step would take long, so a sample of its bands stands in for it.
+    # Encoding the whole image at every step would take long, so a sample of its bands stands in for it.
     sample = range(0, len(bands), max(1, len(bands) // DRAFT_BANDS))
     aim = size.bytes * len(sample) / len(bands)
     for _ in range(ATTEMPTS):
@@ -74,7 +74,7 @@ def _make(size: Size) -> bytes:
 
 
 def _noise_for(bands: list[np.ndarray], sample: range, aim: float) -> float:
-    """Find the noise with which the sample's JPG is as large as aimed at, by bisection."""
+    """Find by bisection the noise that gives the sample's JPG the size aimed at."""
     low, high = 0.0, MOST_NOISE
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -95,16 +95,16 @@ def _encode(bands: list[np.ndarray], chosen: range, noise: float) -> bytes:
 
 def _with_noise(band: np.ndarray, noise: float, index: int) -> np.ndarray:
     """Add a sensor's noise: shot noise grows with the root of the light, read noise is always there."""
-    # A generator for each band gives a band the same noise in the sample and in the whole picture.
+    # A generator for each band gives a band the same noise in the sample and in the whole image.
     grain = np.random.default_rng((SEED, index)).standard_normal(band.shape, np.float32)
     deviation = noise * np.sqrt(band.astype(np.float32) / 255 + READ_NOISE**2)
     return np.clip(band + grain * deviation + 0.5, 0, 255).astype(np.uint8)
 
 
 def main() -> None:
-    """Print where the pictures are and how large."""
+    """Print where the images are and how large."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where the pictures go (default: the user's cache)")
+    parser.add_argument("--folder", type=Path, help="where to put the images (default: the user's cache)")
     for path in pictures(parser.parse_args().folder, progress=print):
         print(f"{path} {path.stat().st_size:,} bytes")
 

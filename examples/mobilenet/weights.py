@@ -45,7 +45,7 @@ def onnx_model() -> Path:
 
 
 def _weights_file() -> bytes:
-    """Read the installed weights file, once its checksum is right."""
+    """Read the installed weights file, if its checksum is right."""
     try:
         # The package itself imports torch, so only its list of files is used.
         files = metadata.files(PACKAGE) or []
@@ -139,7 +139,7 @@ def build_model(weights: Weights) -> ModelProto:
 
 
 def _inverted_residual(graph: "_Graph", x: str, number: int) -> str:
-    """Add a block: expand (but in the first), depthwise, project, and add the input where shapes agree."""
+    """Add a block: expand (except in the first), depthwise, project, and add the input if shapes agree."""
     block = f"features.{number}.conv"
     stride = 2 if number in HALVING_BLOCKS else 1
     depthwise = 0 if number == 1 else 1
