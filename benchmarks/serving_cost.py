@@ -103,7 +103,7 @@ def provider_with(sampler: Sampler) -> TracerProvider:
 
 
 def traced(model: Any) -> Any:
-    model_spans.trace_steps(model, lambda: "predictor")
+    model_spans.trace_steps(model, lambda _: "predictor")
     return model
 
 

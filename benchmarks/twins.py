@@ -15,9 +15,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import wrapt
+
 from otel_kfs.demo import loopback
-from otel_kfs.serving.imports import when_imported
-from otel_kfs.serving.model_spans import _MARK
+from otel_kfs.serving.model_spans import _ROLE
 
 TRACED, PLAIN = "mobilenet", "mobilenet-plain"
 EXCLUDED = {f"OTEL_PYTHON_{library}_EXCLUDED_URLS": PLAIN for library in ("TORNADO", "FASTAPI", "HTTPX", "REQUESTS")}
@@ -26,12 +27,10 @@ Function = Callable[..., Any]
 
 
 def plain_twin(model: Any) -> Any:
-    """A copy of a traced model, with its class's own steps."""
+    """Return a copy of a traced model that is not traced."""
     twin = copy.copy(model)
     twin.name = PLAIN
-    for name, value in list(vars(twin).items()):
-        if hasattr(value, _MARK):
-            delattr(twin, name)
+    del vars(twin)[_ROLE]
     return twin
 
 
@@ -53,7 +52,7 @@ def twins_on_kfserving() -> None:
     from tornado.httpclient import AsyncHTTPClient
 
     class PlainClient:
-        """The HTTP client to the predictor, whose instrumentation knows no exclusion."""
+        """Calls the predictor by the HTTP client whose instrumentation knows no exclusion."""
 
         def fetch(self, *args: Any, **kwargs: Any) -> Any:
             return inspect.unwrap(vars(AsyncHTTPClient)["fetch"])(AsyncHTTPClient(), *args, **kwargs)
@@ -75,7 +74,7 @@ def twins_on_kfserving() -> None:
 def twins_on_kserve() -> None:
     from kserve import ModelServer
 
-    from otel_kfs.serving.kserve.rest_server import BodyWatch, FreshContext
+    from otel_kfs.serving.kserve.rest_server import RequestContext, RequestWatch
 
     def is_plain(_: Any, scope: Any, *__: Any) -> bool:
         return scope["type"] == "http" and PLAIN in scope["path"]
@@ -84,7 +83,7 @@ def twins_on_kserve() -> None:
         return middleware.app(scope, receive, send)
 
     def start(server: Any, models: list[Any]) -> None:
-        for middleware in (FreshContext, BodyWatch):
+        for middleware in (RequestContext, RequestWatch):
             let_through(middleware, "__call__", is_plain, call)
         real_start(server, [*models, *map(plain_twin, models)])
 
@@ -92,6 +91,6 @@ def twins_on_kserve() -> None:
 
 
 if __name__ == "__main__":
-    when_imported("kfserving", twins_on_kfserving)
-    when_imported("kserve", twins_on_kserve)
+    wrapt.register_post_import_hook(lambda _: twins_on_kfserving(), "kfserving")
+    wrapt.register_post_import_hook(lambda _: twins_on_kserve(), "kserve")
     loopback.main()

@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import Any
 
-from otel_kfs.serving.imports import when_imported
+import wrapt
 
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -37,7 +37,7 @@ def main() -> None:
     """`python -m otel_kfs.demo.loopback script.py [args]`."""
     script, sys.argv = sys.argv[1], sys.argv[1:]
     socket.socket.bind = _bind_loopback  # type: ignore[method-assign, assignment]
-    when_imported("grpc.aio", _keep_grpc_on_loopback)
+    wrapt.register_post_import_hook(lambda _: _keep_grpc_on_loopback(), "grpc.aio")
     sys.path[0] = os.path.dirname(os.path.abspath(script))  # as `python script.py` has it
     runpy.run_path(script, run_name="__main__")
 

@@ -2,82 +2,80 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from opentelemetry import trace as otel_trace
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
-from opentelemetry.trace import TracerProvider
+from opentelemetry.trace import SpanContext, TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import propagation
-from otel_kfs.serving.imports import when_imported
-from otel_kfs.serving.kfserving_stop import stop_gently
-from otel_kfs.serving.model_spans import received, role_of, trace_steps, untrace_all, use_provider
-from otel_kfs.serving.server_errors import SafeTracerProvider, guard_propagator, guard_span, never_raises, record_once
+from otel_kfs.serving.kfserving_shutdown import shut_down_gracefully
+from otel_kfs.serving.model_spans import record_receive, role_of, trace_steps, use_provider
+from otel_kfs.serving.server_errors import (
+    SafeTracerProvider,
+    guard_propagator,
+    never_raises,
+    record_event,
+    record_exceptions_once,
+)
+from otel_kfs.serving.server_instrumentor import ServerInstrumentor
 from otel_kfs.telemetry.patches import Patches
 
-_server = Patches()  # what makes requests spans
-_registry = Patches()  # what makes models traced when a server gets them
+_requests = Patches()
+
+
+@dataclass
+class _Arrival:
+    """What is known of a request before its SERVER span starts."""
+
+    body_complete: int  # ns since the epoch
+    body_size: int
+    headers: Any  # as they came
+    links: list[SpanContext]
+
+
+_arrivals: WeakKeyDictionary[Any, _Arrival] = WeakKeyDictionary()  # by the requests' handlers
 
 
 def trace(model: Any, role: str | None = None) -> None:
     """Trace one KFModel, and all requests of this process's KFServer."""
-    _instrument_server()
-    trace_steps(model, lambda: role or role_of(bool(getattr(model, "predictor_host", None))))
+    _trace_requests()
+    trace_steps(model, _role, role)
 
 
-class KFServingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """`instrument()` traces every model that a KFServer is given from then on; `uninstrument()` undoes all tracing.
+def _role(model: Any) -> str:
+    return role_of(bool(getattr(model, "predictor_host", None)))
 
-    `instrument` takes a `tracer_provider`; without, the global one counts. Nothing is imported that the program does
-    not import itself: KFServing is changed when it is there.
-    """
 
-    def instrumentation_dependencies(self) -> Collection[str]:
-        """The library that is traced."""
-        return ("kfserving >= 0.5.0, < 0.6.0",)
+class KFServingInstrumentor(ServerInstrumentor):
+    """Traces every model that a KFServer is given, under `opentelemetry-instrument` without a line of ours."""
 
-    def _instrument(self, **kwargs: Any) -> None:
-        self._provider = kwargs.get("tracer_provider")
-        self._wanted = True
-        when_imported("kfserving", self._begin)
+    library = "kfserving"
+    requirement = "kfserving >= 0.5.0, < 0.6.0"
+    requests = _requests
+    models = Patches()
 
-    @never_raises("KFServing's models")
-    def _begin(self) -> None:
-        if not self._wanted or _registry.active:
-            return
+    def _trace_requests(self, provider: TracerProvider | None) -> None:
+        _trace_requests(provider)
+
+    def _trace_models(self) -> None:
         from kfserving.kfmodel_repository import KFModelRepository
 
-        if self._provider is not None:
-            _server.undo()  # what `trace_model` had turned on, for the global provider
-        _instrument_server(self._provider)
+        def update(original: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+            for model in (*args, *kwargs.values()):
+                never_raises("a KFModel")(trace)(model)
+            return original(*args, **kwargs)
 
-        def update(repository: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-            never_raises("a KFModel")(trace)(model)
-            return original(repository, model, *args, **kwargs)
-
-        original = KFModelRepository.update
-        _registry.set(KFModelRepository, "update", functools.wraps(original)(update))
-
-    def uninstrument(self, **kwargs: Any) -> None:
-        """Take back all tracing, also that of `trace_model` in a program that instrumented nothing."""
-        if _server.active and not self.is_instrumented_by_opentelemetry:
-            self._uninstrument(**kwargs)
-        else:
-            super().uninstrument(**kwargs)
-
-    def _uninstrument(self, **_: Any) -> None:
-        self._wanted = False
-        _registry.undo()
-        _server.undo()
-        untrace_all()
+        self.models.wrap(KFModelRepository, "update", update)
 
 
-def _instrument_server(provider: TracerProvider | None = None) -> None:
-    if _server.active:
+def _trace_requests(provider: TracerProvider | None = None) -> None:
+    if _requests.active:
         return
     try:
         from opentelemetry.instrumentation import tornado as contrib
@@ -88,32 +86,34 @@ def _instrument_server(provider: TracerProvider | None = None) -> None:
     from tornado.web import Application
 
     use_provider(provider)
-    _server.on_undo(lambda: use_provider(None))
-    _server.on_undo(guard_propagator())
+    _requests.on_undo(lambda: use_provider(None))
+    _requests.on_undo(guard_propagator())
     # It also puts the context into the headers of tornado's HTTP client, by which KFModel.predict calls the predictor.
     instrumentor = contrib.TornadoInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument(tracer_provider=SafeTracerProvider(provider))
-        _server.on_undo(instrumentor.uninstrument)
+        _requests.on_undo(instrumentor.uninstrument)
     # Health and listing: the instrumentation leaves alone what it takes for its own work.
     done = getattr(contrib, "_OTEL_PATCHED_KEY", "_otel_patched_key")
     for handler in (kfserver.LivenessHandler, kfserver.HealthHandler, kfserver.ListHandler):
         if done not in vars(handler):
-            _server.set(handler, done, True)
+            _requests.set(handler, done, True)
     # KFServing serves no metrics: whoever asks for them all the same, as Prometheus does, is answered by tornado.
-    _server.set(Application, "get_handler_delegate", _without_metrics(Application.get_handler_delegate, done))
+    _requests.wrap(Application, "get_handler_delegate", _without_metrics(done))
     # `initialize` comes before the instrumentation looks for the parent.
-    _server.set(http.HTTPHandler, "initialize", _with_parent(http.HTTPHandler.initialize))
+    _requests.wrap(http.HTTPHandler, "initialize", _initialize)
     for handler in (http.PredictHandler, http.ExplainHandler):
-        _server.set(handler, "post", _with_receive(handler.post))
-    stop_gently(_server, kfserver.KFServer, http.HTTPHandler)
+        _requests.wrap(handler, "post", _post)
+    shut_down_gracefully(_requests, kfserver.KFServer, http.HTTPHandler)
 
 
-def _without_metrics(original: Callable[..., Any], done: str) -> Callable[..., Any]:
+def _without_metrics(done: str) -> Callable[..., Any]:
     from tornado.web import ErrorHandler, HTTPError, RequestHandler
 
     class Untraced(RequestHandler):  # type: ignore[misc]
         """Answers as tornado's ErrorHandler, which the instrumentation may have changed by now."""
+
+        check_xsrf_cookie = ErrorHandler.check_xsrf_cookie
 
         def initialize(self, status_code: int) -> None:
             self.status_code = status_code
@@ -123,52 +123,49 @@ def _without_metrics(original: Callable[..., Any], done: str) -> Callable[..., A
 
     setattr(Untraced, done, True)
 
-    @functools.wraps(original)
-    def get_handler_delegate(app: Any, request: Any, target: type[Any], *args: Any, **kwargs: Any) -> Any:
-        if target is ErrorHandler and request.path == "/metrics":
-            target = Untraced
-        return original(app, request, target, *args, **kwargs)
+    def get_handler_delegate(original: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        given = inspect.signature(original).bind(*args, **kwargs)
+        if given.arguments["target_class"] is ErrorHandler and given.arguments["request"].path == "/metrics":
+            given.arguments["target_class"] = Untraced
+        return original(*given.args, **given.kwargs)
 
     return get_handler_delegate
 
 
-def _with_parent(original: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(original)
-    def initialize(handler: Any, *args: Any, **kwargs: Any) -> None:
-        _find_parent(handler)
-        original(handler, *args, **kwargs)
-
-    return initialize
+def _initialize(original: Callable[..., None], handler: Any, args: Any, kwargs: Any) -> None:
+    _note_arrival(handler)
+    original(*args, **kwargs)
 
 
 @never_raises("the parent of a request")
-def _find_parent(handler: Any) -> None:
+def _note_arrival(handler: Any) -> None:
     # tornado makes the handler when the whole body is there.
-    handler.otel_kfs_arrived = time.time_ns(), len(handler.request.body)
-    headers = handler.request.headers
-    promoted, handler.otel_kfs_links = propagation.contexts({key.lower(): value for key, value in headers.items()})
-    headers.update(promoted)
+    body_complete, request = time.time_ns(), handler.request
+    parent, links = propagation.contexts({key.lower(): value for key, value in request.headers.items()})
+    _arrivals[handler] = _Arrival(body_complete, len(request.body), request.headers, links)
+    if parent:
+        request.headers = request.headers.copy()
+        request.headers.update(parent)
 
 
-def _with_receive(original: Callable[..., Any]) -> Callable[..., Any]:
-    # tornado runs it inside the SERVER span; the request object was made when the headers were, and kept the time.
-    # What it raises, tornado answers, and the instrumentation ends the span before anybody else hears of it.
-    @functools.wraps(original)
-    async def post(handler: Any, *args: Any, **kwargs: Any) -> Any:
-        _arrived(handler)
-        try:
-            return await original(handler, *args, **kwargs)
-        except Exception as error:
-            record_once(error, otel_trace.get_current_span())
-            raise
-
-    return post
+async def _post(original: Callable[..., Any], handler: Any, args: Any, kwargs: Any) -> Any:
+    # tornado runs it inside the SERVER span. What it raises, tornado answers, and the instrumentation ends the span
+    # before anybody else hears of it.
+    _begin(handler)
+    try:
+        return await original(*args, **kwargs)
+    except Exception as error:
+        record_event(otel_trace.get_current_span(), error)
+        raise
 
 
 @never_raises("the arrival of a request")
-def _arrived(handler: Any) -> None:
-    request = handler.request
-    guard_span(otel_trace.get_current_span())
-    propagation.link(getattr(handler, "otel_kfs_links", ()))
-    arrived = getattr(handler, "otel_kfs_arrived", None) or (time.time_ns(), len(request.body))
-    received(int(request._start_time * 1e9), *arrived)
+def _begin(handler: Any) -> None:
+    record_exceptions_once(otel_trace.get_current_span())
+    headers_seen = time.time_ns() - int(handler.request.request_time() * 1e9)
+    arrival = _arrivals.pop(handler, None)
+    if arrival is None:  # somebody else's subclass leaves `initialize` out
+        arrival = _Arrival(time.time_ns(), len(handler.request.body), handler.request.headers, [])
+    handler.request.headers = arrival.headers
+    propagation.link(arrival.links)
+    record_receive(headers_seen, arrival.body_complete, arrival.body_size)

@@ -1,32 +1,38 @@
-"""What both serving SDKs share: a model's methods as spans, and the spans of a request's way into them."""
+"""A model's steps as spans, and the `receive` and `decode` spans of the request before them, for both serving SDKs.
+
+A step is traced in the model's class, by a descriptor that hands out the model's own method, with a span around it if
+the model is a traced one. The model keeps its attributes, and gets one more that says so: a copy, or a model that comes
+out of a pickle, computes with what it holds itself.
+"""
 
 from __future__ import annotations
 
-import functools
 import inspect
-import types
-import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, Token
 from typing import Any
+from weakref import WeakValueDictionary
 
+import wrapt
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode, Tracer, TracerProvider, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider, set_span_in_context
 
 from otel_kfs import semconv
-from otel_kfs.serving.server_errors import is_news, never_raises
+from otel_kfs.serving.server_errors import mark_failed, never_raises
 from otel_kfs.telemetry import provider as telemetry_provider
 from otel_kfs.telemetry.provider import report_failure, tracer_of
 
 # When the body of the request that is being served was complete (ns since the epoch): where `decode` starts.
 _body_complete: ContextVar[int | None] = ContextVar("otel_kfs_body_complete", default=None)
 
-_MARK = "__otel_kfs__"  # on a traced step: what was there before
+# An attribute of a traced model: the role that it was given, None for the one that it turns out to have.
+_ROLE = "_otel_kfs_role"
+_ABSENT = object()
 
 _tracer: Tracer | None = None  # of another provider than the global one
-_models: list[weakref.ref[Any]] = []
+_models: WeakValueDictionary[int, Any] = WeakValueDictionary()  # the traced ones, by their ids
+_steps: list[_TracedStep] = []
 
 
 def use_provider(provider: TracerProvider | None) -> None:
@@ -36,152 +42,158 @@ def use_provider(provider: TracerProvider | None) -> None:
 
 
 def tracer() -> Tracer:
-    """The tracer of a request's steps."""
+    """Return the tracer of a request's steps."""
     return _tracer or telemetry_provider.tracer()
 
 
 @never_raises("the receive span")
-def received(headers_seen: int, body_complete: int, body_size: int | None = None) -> None:
-    """Make the `receive` span of the current request: from its headers to its whole body (ns since the epoch)."""
+def record_receive(headers_seen: int, body_complete: int, body_size: int | None = None) -> None:
+    """Record the `receive` span of the current request: from its headers to its whole body (ns since the epoch)."""
     _body_complete.set(body_complete)
     attributes = {} if body_size is None else {semconv.HTTP_REQUEST_BODY_SIZE: body_size}
     tracer().start_span(semconv.RECEIVE, start_time=headers_seen, attributes=attributes).end(body_complete)
 
 
 @never_raises("the decode span")
-def decoded() -> None:
-    """Make the `decode` span of the current request: from its whole body to now; once a request."""
+def record_decode() -> None:
+    """Record the `decode` span of the current request: from its whole body to now; once a request."""
     start = _body_complete.get()
     if start is not None:
         _body_complete.set(None)
         tracer().start_span(semconv.DECODE, start_time=start).end()
 
 
-class Current:
-    """A span that is current inside the `with`, and that takes an exception from there unless a span below has it.
+class CurrentSpan:
+    """A span that is current inside the `with`, and that an exception from there marks as failed.
 
-    Written out as a class because OpenTelemetry's own, a generator, costs twice as much. Whatever fails in it is
-    logged, and the body of the `with` runs all the same.
+    Whatever fails in it is logged, and the body of the `with` runs all the same.
     """
 
-    __slots__ = ("_make", "_token", "span")
+    __slots__ = ("_span", "_start", "_token")
 
-    def __init__(self, make: Callable[[], Span]) -> None:
-        self._make = make
-        self.span: Span = INVALID_SPAN
+    def __init__(self, start: Callable[[], Span]) -> None:
+        self._start = start
+        self._span: Span = INVALID_SPAN
         self._token: Token[Context] | None = None
 
     def __enter__(self) -> Span:
         try:
-            self.span = self._make()
-            self._token = otel_context.attach(set_span_in_context(self.span))
+            self._span = self._start()
+            self._token = otel_context.attach(set_span_in_context(self._span))
         except Exception:
             report_failure("the start of a step")
-        return self.span
+        return self._span
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._token is None:
-            return
-        try:
+        if self._token is not None:
             otel_context.detach(self._token)
-            if error is not None:
-                mark_failed(self.span, error)
-            self.span.end()
-        except Exception:
-            report_failure("the end of a step")
+        if error is not None:
+            mark_failed(self._span, error)
+        never_raises("the end of a step")(self._span.end)()
 
 
-def mark_failed(span: Span, error: BaseException) -> None:
-    """Give a span an error's status, and the exception itself if the trace lacks it."""
-    if not span.is_recording():
-        return
-    text = f"{type(error).__name__}: {error}"
-    span.set_status(Status(StatusCode.ERROR, text))
-    span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
-    if isinstance(error, Exception) and is_news(error, span):
-        span.record_exception(error)
+def trace_steps(model: Any, role_of_model: Callable[[Any], str], role: str | None = None) -> None:
+    """Trace the steps of this one model, and of copies of it.
 
-
-def trace_steps(model: Any, role: Callable[[], str]) -> None:
-    """Replace the model's steps, on this one object, by traced ones of the same kind (sync or async).
-
-    `role` is asked at each call, because a KServe model learns only from its server whether it has a predictor.
+    Without a `role`, `role_of_model` is asked at each call, because a KServe model learns only from its server whether
+    it has a predictor.
     """
+    cls = type(model)
     for step in semconv.MODEL_STEPS:
-        method = getattr(model, step, None)
-        # Tracing one model twice would double its spans.
-        if callable(method) and not hasattr(method, _MARK):
-            setattr(model, step, _traced(model, method, step, role))
-            if all(known() is not model for known in _models):
-                _models.append(weakref.ref(model))
+        is_new = not isinstance(inspect.getattr_static(cls, step, None), _TracedStep)
+        if is_new and callable(getattr(model, step, None)):
+            _steps.append(_TracedStep(cls, step, role_of_model))
+    vars(model).setdefault(_ROLE, role)
+    _models[id(model)] = model
 
 
-def untrace_all() -> list[Any]:
-    """Give every model that was traced its own steps back; returns these models."""
-    models = [model for ref in _models if (model := ref()) is not None]
+def is_traced(model: Any) -> bool:
+    """Whether `trace_steps` has been called for this model, or for one that it is a copy of."""
+    return _ROLE in vars(model)
+
+
+def untrace_all() -> None:
+    """Leave every model as it was before it was traced, and every class."""
+    while _steps:
+        _steps.pop().remove()
+    for model in _models.values():
+        vars(model).pop(_ROLE, None)
     _models.clear()
-    for model in models:
-        for step in semconv.MODEL_STEPS:
-            traced = vars(model).get(step)
-            if hasattr(traced, _MARK):
-                before = getattr(traced, _MARK)
-                if before is None:
-                    delattr(model, step)
-                else:
-                    setattr(model, step, before)
-    return models
 
 
-def _traced(model: Any, method: Callable[..., Any], step: str, role: Callable[[], str]) -> Callable[..., Any]:
-    name = getattr(model, "name", None)
-    shared = {semconv.MODEL_NAME: name} if isinstance(name, str) else {}
-    of_role: dict[str, dict[str, str]] = {}
-    is_first = step == semconv.PREPROCESS
+class _TracedStep:
+    """One step in a class of models: what is looked up is what the model had before, traced where the model is.
 
-    def start() -> Span:
-        now = role()
-        attributes = of_role.get(now) or of_role.setdefault(now, {**shared, semconv.ROLE: now})
-        return tracer().start_span(step, attributes=attributes)
+    Source: Python's data model, "Invoking Descriptors": one with `__set__` goes before the instance's own attribute.
+    """
 
-    # A method, like the one it replaces; but `method` is bound already, so what this one is bound to is left out.
-    if inspect.iscoroutinefunction(method):  # what the servers themselves ask
+    def __init__(self, cls: type[Any], name: str, role_of_model: Callable[[Any], str]) -> None:
+        self.cls = cls
+        self._name = name
+        self._role_of_model = role_of_model
+        self._before = vars(cls).get(name, _ABSENT)
+        setattr(cls, name, self)
 
-        async def traced(_: Any, *args: Any, **kwargs: Any) -> Any:
-            if is_first:
-                decoded()
-            with Current(start):
-                return await method(*args, **kwargs)
+    def remove(self) -> None:
+        """Give the class back what it had, unless somebody has replaced it since."""
+        if vars(self.cls).get(self._name) is not self:
+            return
+        if self._before is _ABSENT:
+            delattr(self.cls, self._name)
+        else:
+            setattr(self.cls, self._name, self._before)
 
-    else:
+    def __get__(self, model: Any, owner: type[Any] | None = None) -> Any:
+        method = self._untraced(model, owner)
+        if model is None or not is_traced(model) or not callable(method) or self._is_overridden(type(model)):
+            return method
+        return wrapt.FunctionWrapper(method, self._tracing(model, inspect.iscoroutinefunction(method)))
 
-        def traced(  # type: ignore[misc]
-            _: Any, *args: Any, **kwargs: Any
-        ) -> Any:
-            if is_first:
-                decoded()
-            with Current(start):
+    def __set__(self, model: Any, value: Any) -> None:
+        vars(model)[self._name] = value
+
+    def __delete__(self, model: Any) -> None:
+        if vars(model).pop(self._name, _ABSENT) is _ABSENT:
+            raise AttributeError(f"{type(model).__name__!r} object has no attribute {self._name!r}")
+
+    def _untraced(self, model: Any, owner: type[Any] | None) -> Any:
+        if model is not None and self._name in vars(model):
+            return vars(model)[self._name]
+        if self._before is _ABSENT:
+            return getattr(super(self.cls, owner if model is None else model), self._name)
+        bind = getattr(type(self._before), "__get__", None)
+        return self._before if bind is None else bind(self._before, model, owner)
+
+    def _is_overridden(self, cls: type[Any]) -> bool:
+        """Whether a model of this class comes here from its own method, by `super()`."""
+        return next(base for base in cls.__mro__ if self._name in vars(base)) is not self.cls
+
+    def _tracing(self, model: Any, is_async: bool) -> Callable[..., Any]:
+        def start() -> Span:
+            attributes = {semconv.ROLE: vars(model).get(_ROLE) or self._role_of_model(model)}
+            name = getattr(model, "name", None)
+            if isinstance(name, str):
+                attributes[semconv.MODEL_NAME] = name
+            return tracer().start_span(self._name, attributes=attributes)
+
+        def call(method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+            if self._name == semconv.PREPROCESS:
+                record_decode()
+            with CurrentSpan(start):
                 return method(*args, **kwargs)
 
-    own = getattr(method, "__func__", None) if getattr(method, "__self__", None) is model else None
-    functools.update_wrapper(traced, own or method)
-    traced.__name__ = step
-    with suppress(TypeError, ValueError):  # something in C that tells nothing of its parameters
-        traced.__signature__ = _signature(own, method)  # type: ignore[attr-defined]
-    setattr(traced, _MARK, vars(model).get(step))
-    # A model is pickled for KServe's worker processes, and a bound method is pickled by its name and what it is bound
-    # to: there it comes back as the class's own, or as the function that was set on the model.
-    return types.MethodType(traced, model if own else types.SimpleNamespace(**{step: method}))
+        async def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+            if self._name == semconv.PREPROCESS:
+                record_decode()
+            with CurrentSpan(start):
+                return await coroutine
 
+        def call_async(method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+            return finish(method(*args, **kwargs))
 
-def _signature(own: Callable[..., Any] | None, method: Callable[..., Any]) -> inspect.Signature:
-    """That of the model's own method; of anything else (a function set on the model) with a first one for the model."""
-    if own is not None:
-        return inspect.signature(own)
-    signature = inspect.signature(method)
-    first = inspect.Parameter("_", inspect.Parameter.POSITIONAL_ONLY)
-    return signature.replace(parameters=[first, *signature.parameters.values()])
+        return call_async if is_async else call
 
 
 def role_of(has_predictor: bool) -> str:
-    """A model that has a predictor to call is a transformer."""
+    """Return the role of a model: one that has a predictor to call is a transformer."""
     return semconv.TRANSFORMER if has_predictor else semconv.PREDICTOR

@@ -1,27 +1,66 @@
-"""What keeps telemetry's failures away from a request, and an exception from being told twice on its way up.
+"""An exception of a model or its server on the spans that it passes: an event of the innermost one alone.
 
-The instrumentations that are turned on for a model server get their spans from this `SafeTracerProvider`.
+And what keeps telemetry's failures away from a request: the instrumentations that are turned on for a model server get
+their spans from this `SafeTracerProvider`.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, Status, StatusCode
 
+from otel_kfs import semconv
 from otel_kfs.telemetry import safe_tracer
 from otel_kfs.telemetry.safe_tracer import guard_end, guard_propagator, never_raises
 
-__all__ = ["SafeTracerProvider", "guard_propagator", "guard_span", "is_news", "never_raises"]
+__all__ = [
+    "SafeTracerProvider",
+    "guard_propagator",
+    "mark_failed",
+    "never_raises",
+    "record_event",
+    "record_exceptions_once",
+]
 
 
-def is_news(exception: BaseException, span: Span) -> bool:
-    """Whether a span has to take this exception as an event; from now on one of its trace, in this process, has it.
+@never_raises("the exception of a step")
+def mark_failed(span: Span, error: BaseException) -> None:
+    """Give a span an error's status, and the exception itself as an event if no span of the trace has it."""
+    if span.is_recording():
+        span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
+        span.set_status(Status(StatusCode.ERROR, describe(error)))
+        record_event(span, error)
 
-    Not the answer of another server: its own span has what happened there, and the hop's span has the answer's status.
+
+@never_raises("the exception on a span")
+def record_event(span: Span, error: BaseException, *args: Any, **kwargs: Any) -> None:
+    """Give a span the exception as an event if no span of the trace has it; its status stays as it is."""
+    if type(error).__name__ == "AbortError":  # gRPC's, for what the server has turned into a status
+        error = error.__context__ or error
+    if not span.is_recording() or not isinstance(error, Exception) or not _claim(error, span):
+        return
+    try:
+        type(span).record_exception(span, error, *args, **kwargs)
+    except Exception:  # its text can't be had
+        span.add_event("exception", {"exception.type": type(error).__qualname__})
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's type and text; the type alone where its text can't be had."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
+def _claim(exception: BaseException, span: Span) -> bool:
+    """Return whether a span is to take this exception as an event; from then on, no other span of its trace is to.
+
+    The answer of another server is no event at all: its own span has what happened there, and the CLIENT span the
+    answer's status.
     """
-    if type(exception).__name__ == "AbortError":  # gRPC's, for what the server has turned into a status
-        exception = exception.__context__ or exception
     if _is_answer(exception):
         return False
     trace_id = span.get_span_context().trace_id
@@ -29,44 +68,27 @@ def is_news(exception: BaseException, span: Span) -> bool:
         return False
     try:
         exception.__otel_kfs_trace__ = trace_id  # type: ignore[attr-defined]
-    except AttributeError:  # a class with slots
+    except Exception:  # a class with slots, or frozen
         return True
     return True
 
 
 def _is_answer(exception: BaseException) -> bool:
-    """Whether the exception stands for an answer: an HTTP client's with its response, or gRPC's with its status."""
+    """Return whether it stands for an answer: an HTTP client's with its response, or gRPC's with its status."""
     response = getattr(exception, "response", None)  # botocore's is a dict: of a store's answers no span tells
     if hasattr(response, "status_code") or hasattr(response, "code"):  # the latter is tornado's
         return True
     return callable(getattr(exception, "trailing_metadata", None))
 
 
-@never_raises("an exception of the server's")
-def record_once(exception: BaseException, span: Span, attributes: dict[str, str] | None = None) -> None:
-    """Let a span, whoever made it, take an exception that no span of its trace has yet; its status stays as it is.
-
-    `attributes` are those of the event that say otherwise than the exception itself.
-    """
-    guard_span(span)
-    span.record_exception(exception, attributes)
-
-
-def guard_span(span: Any) -> None:
+def record_exceptions_once(span: Any) -> None:
     """Let a span that somebody else ends take an exception only if no span below has it, and end without raising."""
-    if not span.is_recording() or "end" in vars(span):
-        return
-    record = span.record_exception
-
-    def record_exception(exception: BaseException, *args: Any, **kwargs: Any) -> None:
-        if is_news(exception, span):
-            record(exception, *args, **kwargs)
-
-    span.record_exception = record_exception
-    guard_end(span)
+    if span.is_recording() and "end" not in vars(span):
+        span.record_exception = functools.partial(record_event, span)
+        guard_end(span)
 
 
 class SafeTracerProvider(safe_tracer.SafeTracerProvider):
-    """The same for a server's spans, of which an exception marks the lowest alone."""
+    """The same for a server's spans, of which only the innermost takes an exception."""
 
-    guard = staticmethod(guard_span)
+    guard = staticmethod(record_exceptions_once)

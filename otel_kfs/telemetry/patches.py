@@ -6,11 +6,20 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection
 from typing import Any
 
+import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+# Called with the function, what it is bound to, its positional and its keyword arguments.
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+_ABSENT = object()
 
 
 class Patches:
-    """The changes that are in force; `undo` takes them back, the last one first."""
+    """The changes that are in force; `undo` takes them back, the last one first.
+
+    What somebody else has put in the place of a change since stays; a wrapper below it does nothing any more.
+    """
 
     def __init__(self) -> None:
         self._undo: list[Callable[[], object]] = []
@@ -22,12 +31,30 @@ class Patches:
 
     def set(self, owner: Any, name: str, value: Any) -> None:
         """Set an attribute of a class, a module or an object."""
-        if name in vars(owner):
-            before = vars(owner)[name]
-            self.on_undo(lambda: setattr(owner, name, before))
-        else:
-            self.on_undo(lambda: delattr(owner, name))
+        before = vars(owner).get(name, _ABSENT)
         setattr(owner, name, value)
+
+        def undo() -> None:
+            if vars(owner).get(name) is not value:
+                return
+            if before is _ABSENT:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+
+        self.on_undo(undo)
+
+    def wrap(self, owner: Any, name: str, wrapper: Wrapper) -> None:
+        """Put a wrapper around a function of a class, a module or an object; the function keeps its signature."""
+        in_force = True
+
+        def disable() -> None:
+            nonlocal in_force
+            in_force = False
+
+        original = vars(owner).get(name) or getattr(owner, name)
+        self.on_undo(disable)
+        self.set(owner, name, wrapt.FunctionWrapper(original, wrapper, enabled=lambda: in_force))
 
     def on_undo(self, action: Callable[[], object]) -> None:
         """Remember what else has to be done."""

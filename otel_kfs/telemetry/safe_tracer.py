@@ -67,15 +67,21 @@ def never_raises(what: str) -> Callable[[Callable[..., R]], Callable[..., R | No
     return decorate
 
 
+# Functions that guards put before a span's own methods; they refer to the span as it does to them, until it ends.
+_GUARDS = ("end", "record_exception")
+
+
 def guard_end(span: Any) -> None:
     """Let a span end without raising, whoever ends it."""
     if span.is_recording() and "end" not in vars(span):
-        span.end = functools.partial(_end, span.end)
+        span.end = functools.partial(_end, span)
 
 
-def _end(end: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+def _end(span: Any, *args: Any, **kwargs: Any) -> None:
+    for name in _GUARDS:
+        vars(span).pop(name, None)
     try:
-        end(*args, **kwargs)
+        span.end(*args, **kwargs)
     except Exception:
         report_failure("the end of a span")
 

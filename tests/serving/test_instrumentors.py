@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support import run_python
+from support import printed_json, run_python
 
 KFSERVING = pytest.param("kfserving", marks=pytest.mark.kfserving)
 KSERVE = pytest.param("kserve", marks=pytest.mark.kserve)
@@ -16,19 +16,21 @@ from opentelemetry import propagate
 def everything(sdk):
     if sdk == "kfserving":
         import tornado.httpclient, tornado.web
-        from kfserving import kfserver, kfmodel_repository
+        from kfserving import kfmodel, kfserver, kfmodel_repository
         from kfserving.handlers import http
         classes = [http.HTTPHandler, http.PredictHandler, http.ExplainHandler, kfserver.LivenessHandler,
                    kfserver.HealthHandler, kfserver.ListHandler, kfserver.KFServer,
-                   kfmodel_repository.KFModelRepository, tornado.web.RequestHandler, tornado.web.Application,
-                   tornado.httpclient.AsyncHTTPClient]
+                   kfmodel_repository.KFModelRepository, kfmodel.KFModel, tornado.web.RequestHandler,
+                   tornado.web.Application, tornado.httpclient.AsyncHTTPClient]
     else:
         import fastapi, httpx, kserve.model_server, starlette.background
         from kserve import inference_client, model_repository
         from kserve.protocol.grpc import server
         from kserve.protocol.rest import server as rest
+        from kserve.protocol.rest.multiprocess.server import RESTServerProcess
         classes = [kserve.model_server.app, inference_client.InferenceGRPCClient, model_repository.ModelRepository,
-                   server, rest.RESTServer, httpx.HTTPTransport, httpx.AsyncHTTPTransport, kserve.ModelServer,
+                   server, rest.RESTServer, RESTServerProcess, kserve.Model, httpx.HTTPTransport,
+                   httpx.AsyncHTTPTransport, kserve.ModelServer,
                    starlette.background.BackgroundTask]
     found = {f"{c}.{k}": v for c in classes for k, v in vars(c).items() if k != "_is_instrumented_by_opentelemetry"}
     found = {k: list(v) if k.endswith("user_middleware") else v for k, v in found.items()}
@@ -37,6 +39,10 @@ def everything(sdk):
 def changed(before, after):
     return sorted(k for k in before.keys() | after.keys() if before.get(k) is not after.get(k)
                   and before.get(k) != after.get(k))
+
+def is_traced(model):
+    from otel_kfs.serving import model_spans
+    return model_spans.is_traced(model)
 
 def instrumentor(sdk):
     if sdk == "kfserving":
@@ -72,12 +78,12 @@ ours = instrumentor(sdk)
 ours.instrument()
 model = Model("m")
 register(model)
-during, steps = changed(before, everything(sdk)), sorted(vars(model))
+during, traced = changed(before, everything(sdk)), is_traced(model)
 ours.uninstrument()
-print(json.dumps([bool(during), [s for s in ("predict", "preprocess") if s in steps], changed(before, everything(sdk)),
-                  [s for s in ("predict", "preprocess", "postprocess", "explain") if s in vars(model)]]))
+after = changed(before, everything(sdk))
+print(json.dumps([bool(during), traced, after, vars(model).keys() == vars(Model("n")).keys()]))
 """
-    assert run(sdk, script) == [True, ["predict", "preprocess"], [], []]
+    assert run(sdk, script) == [True, True, [], True]
 
 
 @pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
@@ -182,11 +188,11 @@ for _ in range(2):
     ours.instrument()
     model = Model("m")
     register(model)
-    found.append("predict" in vars(model))
+    found.append(is_traced(model))
     ours.uninstrument()
     after = Model("n")
     register(after)
-    found.append("predict" in vars(after))
+    found.append(is_traced(after))
 print(json.dumps(found))
 """
     assert run(sdk, script) == [True, False, True, False]
@@ -200,7 +206,7 @@ ours.instrument()
 before = sdk in sys.modules
 model = Model("m")
 register(model)
-print(json.dumps([before, "predict" in vars(model)]))
+print(json.dumps([before, is_traced(model)]))
 """
     assert run(sdk, script) == [False, True]
 
@@ -213,7 +219,7 @@ ours.instrument()
 ours.uninstrument()
 model = Model("m")
 register(model)
-print(json.dumps("predict" in vars(model)))
+print(json.dumps(is_traced(model)))
 """
     assert run(sdk, script) is False
 
@@ -265,6 +271,25 @@ copy = pickle.loads(pickle.dumps(model))
 print(json.dumps([told(model) == told(plain), told(copy) == told(plain)]))
 """
     assert run(sdk, script) == [True, True]
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_a_traced_model_out_of_a_pickle_sets_nothing_up_in_a_process_that_never_asked_for_telemetry(sdk, tmp_path):
+    script = """
+import otel_kfs, pickle
+model = Model("m")
+otel_kfs.configure("a parent", traces_file="traces.jsonl")
+open("model.pickle", "wb").write(pickle.dumps(otel_kfs.trace_model(model, role="predictor")))
+print(json.dumps(True))
+"""
+    assert run(sdk, script) is True
+    script = f"""
+import json, pickle, signal, sys, {sdk}
+model = pickle.load(open("model.pickle", "rb"))
+default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+print(json.dumps([model.name, default, [name for name in sys.modules if name.startswith("otel_kfs")]]))
+"""
+    assert printed_json(script) == ["m", True, []]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
 """A model's steps as spans: the same methods, sync or async, on one object; and a request's way into them."""
 
 import asyncio
+import copy
+import gc
 import inspect
+import pickle
 import types
 from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -14,8 +19,8 @@ from opentelemetry.trace import StatusCode
 
 from otel_kfs import trace_model
 from otel_kfs.errors import ConfigError
-from otel_kfs.serving.model_spans import decoded, received, role_of, trace_steps, use_provider
-from otel_kfs.serving.server_errors import guard_span
+from otel_kfs.serving.model_spans import record_decode, record_receive, role_of, trace_steps, untrace_all, use_provider
+from otel_kfs.serving.server_errors import record_exceptions_once
 
 TRACER = trace.get_tracer("a test")
 
@@ -37,7 +42,7 @@ class Model:
 @pytest.fixture
 def model():
     model = Model()
-    trace_steps(model, lambda: "predictor")
+    trace_steps(model, lambda _: "predictor")
     return model
 
 
@@ -76,7 +81,7 @@ def test_other_objects_of_the_class_stay_untraced(spans, model):
 
 
 def test_tracing_twice_makes_one_span(spans, model):
-    trace_steps(model, lambda: "transformer")
+    trace_steps(model, lambda _: "transformer")
     model.preprocess([1])
     assert seen(spans) == [("preprocess", STEP)]
 
@@ -89,7 +94,7 @@ def test_an_exception_passes_through_unchanged_and_marks_the_span(spans):
             raise failure
 
     model = Failing()
-    trace_steps(model, lambda: "predictor")
+    trace_steps(model, lambda _: "predictor")
     with pytest.raises(ValueError, match="no picture") as raised:
         model.preprocess([1])
     assert raised.value is failure
@@ -100,7 +105,7 @@ def test_an_exception_passes_through_unchanged_and_marks_the_span(spans):
 def test_the_role_is_asked_for_at_each_call(spans):
     roles = iter(["transformer", "predictor"])
     model = Model()
-    trace_steps(model, lambda: next(roles))
+    trace_steps(model, lambda _: next(roles))
     model.preprocess([1])
     model.preprocess([1])
     assert [span.attributes["otel_kfs.role"] for span in spans.get_finished_spans()] == ["transformer", "predictor"]
@@ -108,7 +113,7 @@ def test_the_role_is_asked_for_at_each_call(spans):
 
 def test_a_role_may_have_a_name_of_the_user_s(spans):
     model = Model()
-    trace_steps(model, lambda: "explainer")
+    trace_steps(model, lambda _: "explainer")
     model.preprocess([1])
     assert seen(spans) == [("preprocess", {**STEP, "otel_kfs.role": "explainer"})]
 
@@ -120,22 +125,22 @@ def test_the_span_is_current_inside_the_step(spans):
                 return request
 
     model = Calling()
-    trace_steps(model, lambda: "predictor")
+    trace_steps(model, lambda _: "predictor")
     model.preprocess([1])
     inside, step = spans.get_finished_spans()
     assert inside.parent.span_id == step.context.span_id
 
 
 def test_receive_lasts_from_the_headers_to_the_whole_body(spans):
-    received(1_000, 5_000, 13_900_000)
+    record_receive(1_000, 5_000, 13_900_000)
     (span,) = spans.get_finished_spans()
     assert (span.name, span.start_time, span.end_time) == ("receive", 1_000, 5_000)
     assert dict(span.attributes) == {"http.request.body.size": 13_900_000}
-    decoded()
+    record_decode()
 
 
 def test_decode_lasts_from_the_whole_body_to_the_first_step_once_a_request(spans, model):
-    received(1_000, 5_000)
+    record_receive(1_000, 5_000)
     model.preprocess([1])
     model.preprocess([1])
     assert [span.name for span in spans.get_finished_spans()] == ["receive", "decode", "preprocess", "preprocess"]
@@ -151,9 +156,9 @@ def test_without_a_request_there_is_no_decode(spans, model):
 
 def test_requests_side_by_side_keep_their_bodies_times_apart(spans):
     async def request(number):
-        received(0, number)
+        record_receive(0, number)
         await asyncio.sleep(0)
-        decoded()
+        record_decode()
 
     async def both():
         await asyncio.gather(request(1), request(2))
@@ -178,7 +183,7 @@ def test_a_function_set_on_the_model_is_called_with_what_it_takes_and_looks_like
     model = Model()
     model.predict = lambda request, headers=None: (request, headers)
     before = inspect.signature(model.predict)
-    trace_steps(model, lambda: "predictor")
+    trace_steps(model, lambda _: "predictor")
     assert model.predict(1, headers={}) == (1, {})
     assert inspect.signature(model.predict) == before
     assert seen(spans) == [("predict", STEP)]
@@ -190,7 +195,7 @@ def test_an_asynchronous_generator_is_handed_over_as_it_is(spans):
             yield request
 
     model = Streaming()
-    trace_steps(model, lambda: "predictor")
+    trace_steps(model, lambda _: "predictor")
 
     async def collect():
         return [item async for item in model.predict(1)]
@@ -208,7 +213,7 @@ def test_an_answer_of_another_server_is_a_status_without_an_event(spans):
             raise Refused("no")
 
     model = Asking()
-    trace_steps(model, lambda: "transformer")
+    trace_steps(model, lambda _: "transformer")
     with pytest.raises(Refused):
         asyncio.run(model.predict(1))
     (span,) = spans.get_finished_spans()
@@ -227,10 +232,10 @@ def test_an_exception_is_an_event_of_the_innermost_span_alone_in_each_trace_that
             raise failure
 
     model = Failing()
-    trace_steps(model, lambda: "predictor")
+    trace_steps(model, lambda _: "predictor")
     for _ in range(2):
         with suppress(ValueError), TRACER.start_as_current_span("outer") as outer:
-            guard_span(outer)
+            record_exceptions_once(outer)
             model.preprocess([1])
     assert [(span.name, len(span.events)) for span in spans.get_finished_spans()] == [
         ("preprocess", 1),
@@ -244,7 +249,7 @@ def test_a_cancelled_step_is_an_error_without_an_event_and_stays_cancelled(spans
             await asyncio.sleep(60)
 
     model = Slow()
-    trace_steps(model, lambda: "predictor")
+    trace_steps(model, lambda _: "predictor")
 
     async def cancel():
         task = asyncio.ensure_future(model.predict(1))
@@ -274,9 +279,157 @@ def test_spans_go_to_the_provider_in_use(spans):
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     model = Model()
-    trace_steps(model, lambda: "predictor")
+    trace_steps(model, lambda _: "predictor")
     use_provider(provider)
     model.preprocess([1])
     use_provider(None)
     model.preprocess([1])
     assert [len(found.get_finished_spans()) for found in (exporter, spans)] == [1, 1]
+
+
+class Weighted(Model):
+    """A model with a state, and with every kind of step."""
+
+    def __init__(self, name, weight):
+        self.name, self.weight = name, weight
+
+    def preprocess(self, request, *, scale=1):
+        """Scales, through its base."""
+        return [self.weight * item for item in super().preprocess(request, scale=scale)]
+
+    async def predict(self, request):
+        return self.weight * await super().predict(request)
+
+    @staticmethod
+    def explain(request):
+        return request
+
+    @classmethod
+    def postprocess(cls, request):
+        return cls.__name__, request
+
+
+COPIES = [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
+
+
+@pytest.mark.parametrize("copied", COPIES, ids=["copy", "deepcopy", "pickle"])
+def test_a_copy_of_a_traced_model_computes_with_its_own_state_and_is_traced_under_its_own_name(spans, copied):
+    model = Weighted("a", 1)
+    trace_steps(model, lambda _: "predictor")
+    other = copied(model)
+    other.name, other.weight = "b", 2
+    assert [one.preprocess([1]) for one in (model, other)] == [[1], [2]]
+    assert [asyncio.run(one.predict([1])) for one in (model, other)] == [1, 2]
+    names = [span.attributes["otel_kfs.model.name"] for span in spans.get_finished_spans()]
+    assert names == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize("copied", COPIES[:2], ids=["copy", "deepcopy"])
+def test_a_copy_of_a_model_with_a_function_of_its_own_calls_that_function(spans, copied):
+    plain, model = Weighted("a", 1), Weighted("a", 1)
+    for one in (plain, model):
+        one.predict = one.preprocess
+    trace_steps(model, lambda _: "predictor")
+    results = []
+    for one in (plain, model):
+        other = copied(one)
+        one.weight, other.weight = 3, 2
+        results.append([one.predict([1]), other.predict([1])])
+    assert results[0] == results[1]
+
+
+def outcome(call):
+    try:
+        result = call()
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
+    except (TypeError, AttributeError) as error:
+        return type(error), str(error)
+
+
+STEPS = ["preprocess", "predict", "explain", "postprocess"]
+
+
+@settings(max_examples=60)
+@given(
+    step=st.sampled_from(STEPS),
+    args=st.lists(st.one_of(st.none(), st.lists(st.integers(0, 9), max_size=2)), max_size=2),
+    kwargs=st.dictionaries(st.sampled_from(["request", "scale", "other"]), st.integers(0, 9), max_size=2),
+    change=st.sampled_from(["nothing", "set", "set and delete", "delete", "on the class"]),
+)
+def test_a_traced_model_answers_as_an_untraced_one_whatever_it_is_called_with(step, args, kwargs, change):
+    found = []
+    for traced in (False, True):
+        cls = type("Weighted", (Weighted,), {})
+        model = cls("a", 2)
+        if traced:
+            trace_steps(model, lambda _: "predictor")
+
+        def changed(model=model, cls=cls):
+            if change.startswith("set"):
+                setattr(model, step, lambda *args, **kwargs: ("set", args, kwargs))
+            if change == "on the class":
+                setattr(cls, step, lambda self, *args, **kwargs: ("class", args, kwargs))
+            if change.endswith("delete"):
+                delattr(model, step)
+
+        results = [outcome(changed), outcome(lambda model=model: getattr(model, step)(*args, **kwargs))]
+        seen = getattr(model, step)
+        looks = inspect.signature(seen), inspect.iscoroutinefunction(seen), inspect.ismethod(seen), seen.__doc__
+        states = {key: value for key, value in vars(model).items() if not key.startswith("_otel_kfs")}
+        found.append([*results, looks, sorted(states), callable(getattr(cls, step))])
+        untrace_all()
+    assert found[0] == found[1]
+
+
+def test_a_step_that_calls_its_base_s_is_one_span_also_where_the_base_is_traced_itself(spans):
+    models = [Weighted("sub", 1), Model()]
+    for model in models:
+        trace_steps(model, lambda _: "predictor")
+    for model in models:
+        model.preprocess([1])
+    assert [span.attributes["otel_kfs.model.name"] for span in spans.get_finished_spans()] == ["sub", "mobilenet"]
+
+
+def test_without_tracing_model_and_class_are_as_before(model):
+    before = {**vars(Model)}
+    other = Weighted("a", 1)
+    inherited, own = {**vars(Weighted)}, {**vars(other)}
+    trace_steps(other, lambda _: "predictor")
+    untrace_all()
+    assert (vars(Weighted), vars(other), vars(model)) == (inherited, own, {})
+    assert {**before, "preprocess": None, "predict": None} == {**vars(Model), "preprocess": None, "predict": None}
+    assert inspect.isfunction(vars(Model)["preprocess"])
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def test_a_step_whose_exception_can_t_be_described_ends_with_its_type(spans):
+    class Failing(Model):
+        def preprocess(self, request):
+            raise Unprintable
+
+    model = Failing()
+    trace_steps(model, lambda _: "predictor")
+    with pytest.raises(Unprintable):
+        model.preprocess([1])
+    (span,) = spans.get_finished_spans()
+    event = [(event.name, dict(event.attributes)) for event in span.events]
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "Unprintable")
+    assert event == [("exception", {"exception.type": "Unprintable"})]
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+def test_a_call_leaves_nothing_for_the_garbage_collector(model):
+    for _ in range(2):  # the first one fills caches
+        gc.collect()
+        gc.disable()
+        try:
+            record_receive(1, 2)
+            model.preprocess([1])
+            left = gc.collect()
+        finally:
+            gc.enable()
+    assert left == 0

@@ -152,7 +152,7 @@ def test_a_model_without_a_name_is_traced_without_one(spans):
         model = Nameless()
         if name is not ...:
             model.name = name
-        trace_steps(model, lambda: "predictor")
+        trace_steps(model, lambda _: "predictor")
         assert model.predict(1) == 1
     assert [dict(span.attributes) for span in spans.get_finished_spans()] == [{"otel_kfs.role": "predictor"}] * 3
 
@@ -166,7 +166,7 @@ def test_a_role_that_can_t_be_told_leaves_the_step_as_it_is(spans, caplog):
         def predict(self, request):
             return request
 
-    def role():
+    def role(_):
         raise RuntimeError("no role")
 
     model = Model()
@@ -201,7 +201,7 @@ def test_an_exception_is_the_answer_of_another_server_only_with_an_http_status(s
             raise refused(response)
 
     model = Model()
-    trace_steps(model, lambda: "predictor")
+    trace_steps(model, lambda _: "predictor")
     with pytest.raises(RuntimeError, match="refused"):
         model.predict(1)
     assert [len(span.events) for span in spans.get_finished_spans()] == [events]

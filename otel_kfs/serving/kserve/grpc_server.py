@@ -5,21 +5,22 @@ Source: Open Inference Protocol's `GRPCInferenceService`, and OpenTelemetry's se
 
 from __future__ import annotations
 
-import functools
+import inspect
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
+import wrapt
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from otel_kfs import semconv
-from otel_kfs.serving.model_spans import Current, received, tracer
-from otel_kfs.serving.server_errors import guard_span, is_news, never_raises
+from otel_kfs.serving.model_spans import CurrentSpan, record_receive, tracer
+from otel_kfs.serving.server_errors import never_raises, record_event, record_exceptions_once
 from otel_kfs.telemetry.patches import Patches
 from otel_kfs.telemetry.provider import report_failure
 
@@ -40,42 +41,37 @@ def instrument(patches: Patches) -> None:
     from kserve.protocol.grpc import server
 
     patches.set(server, "aio", _Aio(server.aio, patches))
-    patches.set(InferenceGRPCClient, "infer", _traced_infer(InferenceGRPCClient.infer))
+    patches.wrap(InferenceGRPCClient, "infer", _infer)
 
 
-class _Aio:
+class _Aio(wrapt.ObjectProxy[Any]):
     """`grpc.aio` as KServe's server module sees it: its servers have our interceptor before all others but contrib's.
 
     Health and metadata calls are answered without spans, whoever instrumented the server.
     """
 
     def __init__(self, aio: Any, patches: Patches) -> None:
-        self._aio = aio
-        self._patches = patches
+        super().__init__(aio)
+        self._self_patches = patches
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._aio, name)
+    def server(self, *args: Any, interceptors: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+        """Make a server."""
+        _leave_out_health(self._self_patches)
+        return self.__wrapped__.server(*args, interceptors=(Interceptor(), *(interceptors or ())), **kwargs)
 
-    def server(self, *args: Any, interceptors: Iterable[Any] = (), **kwargs: Any) -> Any:
-        never_raises("health calls")(self._leave_out_health)()
-        return self._aio.server(*args, interceptors=(Interceptor(), *interceptors), **kwargs)
 
-    def _leave_out_health(self) -> None:
-        contrib = sys.modules.get("opentelemetry.instrumentation.grpc")
-        if contrib is None:
-            return
+@never_raises("health calls")
+def _leave_out_health(patches: Patches) -> None:
+    contrib = sys.modules.get("opentelemetry.instrumentation.grpc")
+    if contrib is not None:
         cls = type(contrib.aio_server_interceptor())
-        original = cls.intercept_service
-        if hasattr(original, "__wrapped__"):
-            return
+        if not hasattr(cls.intercept_service, "__wrapped__"):
+            patches.wrap(cls, "intercept_service", _intercept_service)
 
-        @functools.wraps(original)
-        async def intercept_service(interceptor: Any, continuation: Any, details: Any) -> Any:
-            if details.method in _NOT_TRACED:
-                return await continuation(details)
-            return await original(interceptor, continuation, details)
 
-        self._patches.set(cls, "intercept_service", intercept_service)
+async def _intercept_service(original: Callable[..., Awaitable[Any]], _: Any, args: Any, kwargs: Any) -> Any:
+    continuation, details = inspect.signature(original).bind(*args, **kwargs).args
+    return await (continuation(details) if details.method in _NOT_TRACED else original(continuation, details))
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -85,7 +81,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """The handler of this one call."""
+        """Return the handler of this one call."""
         headers_seen, outside = time.time_ns(), trace.get_current_span()
         handler = await continuation(details)
         if details.method != f"/{METHOD}" or handler is None or handler.request_deserializer is None:
@@ -95,40 +91,29 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         def deserialize(message: bytes) -> Any:
             nonlocal arrived
             arrived = (time.time_ns(), len(message))
-            return handler.request_deserializer(message)
+            try:
+                return handler.request_deserializer(message)
+            except Exception:  # gRPC answers it, and asks no handler
+                with _ServerSpan(details, headers_seen, trace.get_current_span()):
+                    record_receive(headers_seen, *arrived)
+                    raise
 
         async def answer(request: Any, context: Any) -> Any:
-            watched = _Context(context)
-            with _Call(details, watched, headers_seen, outside):
-                received(headers_seen, *arrived)
-                return await handler.unary_unary(request, watched)
+            with _ServerSpan(details, headers_seen, outside, context):
+                record_receive(headers_seen, *arrived)
+                return await handler.unary_unary(request, context)
 
         return grpc.unary_unary_rpc_method_handler(answer, deserialize, handler.response_serializer)
 
 
-class _Context:
-    """A call's context that remembers with what status the call was aborted, which gRPC's own does not tell."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-        self.aborted = (grpc.StatusCode.OK, "")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    async def abort(self, code: Any, details: str = "", *args: Any, **kwargs: Any) -> None:
-        self.aborted = (code, details)
-        await self._context.abort(code, details, *args, **kwargs)
-
-
-class _Call:
+class _ServerSpan:
     """The SERVER span of one call, current inside the `with`; `outside` is what was current when the call arrived."""
 
-    def __init__(self, details: Any, context: _Context, headers_seen: int, outside: Span) -> None:
+    def __init__(self, details: Any, headers_seen: int, outside: Span, context: Any = None) -> None:
         self._details = details
-        self._context = context
         self._headers_seen = headers_seen
         self._outside = outside
+        self._context = context
         self._span: Span | None = None
         self._token: Any = None
 
@@ -137,7 +122,7 @@ class _Call:
         of_this_process = current.get_span_context()
         # Also where another's sampler dropped the call: asked a second time, it might take it.
         if current is not self._outside and of_this_process.is_valid and not of_this_process.is_remote:
-            never_raises("another's span")(guard_span)(current)
+            never_raises("another's span")(record_exceptions_once)(current)
             return
         try:
             metadata = self._details.invocation_metadata or ()
@@ -153,46 +138,51 @@ class _Call:
         if self._token is not None:
             otel_context.detach(self._token)
         if self._span is not None:
-            _end(self._span, self._context, error)
+            self._mark(self._span, error)
+            never_raises("the end of a gRPC call")(self._span.end)()
+
+    @never_raises("the status of a gRPC call")
+    def _mark(self, span: Span, error: BaseException | None) -> None:
+        code = _code(self._context, error)
+        span.set_attribute(semconv.RPC_RESPONSE_STATUS_CODE, code)
+        if code in _SERVER_ERRORS:
+            span.set_attribute(semconv.ERROR_TYPE, code)
+            details = "" if self._context is None else self._context.details()
+            span.set_status(Status(StatusCode.ERROR, f"{code}: {details}"))
+        if error is not None:
+            record_event(span, error)
 
 
-@never_raises("the end of a gRPC call")
-def _end(span: Span, context: _Context, error: BaseException | None) -> None:
-    code, details = context.aborted[0].name, context.aborted[1]
-    if error is not None and code == "OK":
-        code = "UNKNOWN" if isinstance(error, Exception) else "CANCELLED"
-    span.set_attribute(semconv.RPC_RESPONSE_STATUS_CODE, code)
-    if code in _SERVER_ERRORS:
-        span.set_attribute(semconv.ERROR_TYPE, code)
-        span.set_status(Status(StatusCode.ERROR, f"{code}: {details}"))
-    if isinstance(error, Exception) and is_news(error, span):
-        span.record_exception(error.__context__ or error)
-    span.end()
+def _code(context: Any, error: BaseException | None) -> str:
+    """Return the name of the status that the caller gets."""
+    set_code = None if context is None else context.code()
+    for code in grpc.StatusCode:
+        if code is not grpc.StatusCode.OK and set_code in {code, code.value[0]}:
+            return str(code.name)
+    if context is not None and not isinstance(error, Exception) and context.time_remaining() == 0:
+        return "DEADLINE_EXCEEDED"
+    if error is None:
+        return "OK"
+    return "UNKNOWN" if isinstance(error, Exception) else "CANCELLED"
 
 
-def _traced_infer(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    @functools.wraps(original)
-    async def infer(client: Any, *args: Any, **kwargs: Any) -> Any:
-        if _is_traced_by_another():
-            return await original(client, *args, **kwargs)
-        with Current(lambda: tracer().start_span(METHOD, None, SpanKind.CLIENT, ATTRIBUTES)) as span:
-            if len(args) > 2:
-                args = (*args[:2], _with_context(args[2]), *args[3:])
-            else:
-                kwargs["headers"] = _with_context(kwargs.get("headers"))
-            try:
-                answer = await original(client, *args, **kwargs)
-            except grpc.RpcError as error:
-                _mark_answer(span, error)
-                raise
-            span.set_attribute(semconv.RPC_RESPONSE_STATUS_CODE, "OK")
-            return answer
-
-    return infer
+async def _infer(original: Callable[..., Awaitable[Any]], _: Any, args: Any, kwargs: Any) -> Any:
+    if _is_traced_by_another():
+        return await original(*args, **kwargs)
+    given = inspect.signature(original).bind(*args, **kwargs)
+    with CurrentSpan(lambda: tracer().start_span(METHOD, None, SpanKind.CLIENT, ATTRIBUTES)) as span:
+        given.arguments["headers"] = _with_context(given.arguments.get("headers"))
+        try:
+            answer = await original(*given.args, **given.kwargs)
+        except grpc.RpcError as error:
+            _mark_answer(span, error)
+            raise
+        span.set_attribute(semconv.RPC_RESPONSE_STATUS_CODE, "OK")
+        return answer
 
 
 def _with_context(headers: Any) -> Any:
-    """The metadata with the current context among them, in the place of one that was there before."""
+    """Return the metadata with the current context among them, in the place of one that was there before."""
     carrier: dict[str, str] = {}
     try:
         propagate.inject(carrier)

@@ -17,8 +17,8 @@ from opentelemetry.trace import TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import propagation
-from otel_kfs.serving.model_spans import received
-from otel_kfs.serving.server_errors import SafeTracerProvider, guard_span, never_raises, record_once
+from otel_kfs.serving.model_spans import record_receive
+from otel_kfs.serving.server_errors import SafeTracerProvider, never_raises, record_event, record_exceptions_once
 from otel_kfs.telemetry.patches import Patches
 
 Message = MutableMapping[str, Any]
@@ -109,7 +109,9 @@ def _record(exception: Exception) -> None:
         where = ".".join(str(part) for part in errors[0]["loc"])[:200]
         text = f"{len(errors)} validation errors, the first of them {errors[0]['type']} at {where}"
         instead = {"exception.message": text, "exception.stacktrace": text}
-    record_once(exception, trace.get_current_span(), instead)
+    span = trace.get_current_span()
+    record_exceptions_once(span)
+    record_event(span, exception, instead)
 
 
 def _without_pieces(stack: Any) -> Any:
@@ -205,7 +207,7 @@ class BodyWatch:
             if message["type"] == "http.request":
                 size += len(message.get("body", b""))
                 if not message.get("more_body", False):
-                    received(headers_seen, time.time_ns(), size)
+                    record_receive(headers_seen, time.time_ns(), size)
             return message
 
         # The instrumentation's SERVER span is made in a context that holds the request's headers alone.
@@ -219,5 +221,5 @@ class BodyWatch:
 
 @never_raises("the arrival of a request")
 def _arriving(scope: MutableMapping[str, Any]) -> None:
-    guard_span(trace.get_current_span())
+    record_exceptions_once(trace.get_current_span())
     propagation.link(scope.get("otel_kfs.links", ()))

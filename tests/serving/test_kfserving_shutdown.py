@@ -16,7 +16,7 @@ pytestmark = pytest.mark.kfserving
 SERVER = """
 import asyncio, pathlib, time
 import kfserving, otel_kfs
-from otel_kfs.serving import kfserving_stop
+from otel_kfs.serving import kfserving_shutdown
 
 def over():
     pathlib.Path("begun").touch()
@@ -38,7 +38,7 @@ models = [Sync("sync"), Async("async")]
 for model in models:
     model.load()
 otel_kfs.configure("model", traces_file="traces.jsonl")
-kfserving_stop._LIMIT_SECONDS = {seconds}
+kfserving_shutdown._LIMIT_SECONDS = {seconds}
 kfserving.KFServer(workers=1).start([otel_kfs.trace_model(model) for model in models])
 raise AssertionError("start has returned")
 """
