@@ -56,14 +56,15 @@ class KFServingInstrumentor(ServerInstrumentor):
     """Traces every model that a KFServer is given, under `opentelemetry-instrument` without a line of ours."""
 
     library = "kfserving"
-    requirement = "kfserving >= 0.5.0, < 0.6.0"
+    dependencies = ("kfserving >= 0.5.0, < 0.6.0",)
     requests = _requests
-    models = Patches()
 
-    def _trace_requests(self, provider: TracerProvider | None) -> None:
+    def trace_requests(self, provider: TracerProvider | None) -> None:
+        """Trace the requests of this process's servers."""
         _trace_requests(provider)
 
-    def _trace_models(self) -> None:
+    def trace_models(self, patches: Patches) -> None:
+        """Trace a model when a server gets it."""
         from kfserving.kfmodel_repository import KFModelRepository
 
         def update(original: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
@@ -71,7 +72,7 @@ class KFServingInstrumentor(ServerInstrumentor):
                 never_raises("a KFModel")(trace)(model)
             return original(*args, **kwargs)
 
-        self.models.wrap(KFModelRepository, "update", update)
+        patches.wrap(KFModelRepository, "update", update)
 
 
 def _trace_requests(provider: TracerProvider | None = None) -> None:
@@ -141,7 +142,7 @@ def _initialize(original: Callable[..., None], handler: Any, args: Any, kwargs: 
 def _note_arrival(handler: Any) -> None:
     # tornado makes the handler when the whole body is there.
     body_complete, request = time.time_ns(), handler.request
-    parent, links = propagation.contexts({key.lower(): value for key, value in request.headers.items()})
+    parent, links = propagation.parent_and_links({key.lower(): value for key, value in request.headers.items()})
     _arrivals[handler] = _Arrival(body_complete, len(request.body), request.headers, links)
     if parent:
         request.headers = request.headers.copy()
@@ -167,5 +168,5 @@ def _begin(handler: Any) -> None:
     if arrival is None:  # somebody else's subclass leaves `initialize` out
         arrival = _Arrival(time.time_ns(), len(handler.request.body), handler.request.headers, [])
     handler.request.headers = arrival.headers
-    propagation.link(arrival.links)
+    propagation.add_links(arrival.links)
     record_receive(headers_seen, arrival.body_complete, arrival.body_size)

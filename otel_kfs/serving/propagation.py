@@ -19,29 +19,30 @@ from opentelemetry.trace import SpanContext
 _PREFIXES = ("", "ce-", "ce-kafkaheader")  # the first that holds a trace is the parent, the others become links
 
 
-def contexts(headers: Mapping[str, str]) -> tuple[dict[str, str], list[SpanContext]]:
-    """The headers that make the parent's context plain, and the contexts that disagree with it.
+def parent_and_links(headers: Mapping[str, str]) -> tuple[dict[str, str], list[SpanContext]]:
+    """Return the headers that name the parent plainly, and the contexts that disagree with it.
 
-    `headers` has lower-case keys. The first is empty where the request's own headers hold the parent, or nothing does.
+    `headers` has lower-case keys. The headers returned are for reading the parent alone: a request reaches its model
+    with those that it came with. They are empty where the request's own headers name the parent, or nothing does.
     """
     propagator = propagate.get_global_textmap()
-    promoted: dict[str, str] = {}
+    parent: dict[str, str] = {}
     found: list[SpanContext] = []
     for prefix in _PREFIXES:
         carrier = {field: headers[prefix + field] for field in propagator.fields if prefix + field in headers}
         context = trace.get_current_span(propagator.extract(carrier, Context())).get_span_context()
         if context.is_valid and not any(_same(context, other) for other in found):
             if not found and prefix:
-                promoted = carrier
+                parent = carrier
             found.append(context)
-    return promoted, found[1:]
+    return parent, found[1:]
 
 
-def link(others: Iterable[SpanContext]) -> None:
+def add_links(contexts: Iterable[SpanContext]) -> None:
     """Link the current span, the server's, to the contexts that are not its parent."""
     span = trace.get_current_span()
-    for other in others:
-        span.add_link(other)
+    for context in contexts:
+        span.add_link(context)
 
 
 def _same(one: SpanContext, other: SpanContext) -> bool:

@@ -394,6 +394,14 @@ class Contract:
         (server,) = [span for span in servers.trace(parent_trace) if span.kind == SERVER]
         assert (server.parent_id, server.links) == (parent, tuple(span_id for _, span_id in others))
 
+    @pytest.mark.parametrize("value", ["", "00-zz", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
+    def test_a_cloudevent_s_trace_is_the_parent_beside_a_traceparent_that_is_none(self, servers, trace_id, value):
+        headers, body = cloudevent("binary")
+        headers |= {"traceparent": value, "ce-traceparent": traceparent(trace_id)}
+        assert servers.predictor.ask("POST", "/v1/models/async:predict", body, headers=headers)[0] == 200
+        (server,) = [span for span in servers.trace(trace_id) if span.kind == SERVER]
+        assert (server.parent_id, server.links) == ("00000000000000a1", ())
+
     @pytest.mark.parametrize(
         "value", ["", "00-zz", "\x01\x02", "\xe9" * 2000, "00-" + "0" * 32 + "-" + "0" * 16 + "-01"]
     )

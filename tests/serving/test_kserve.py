@@ -1,7 +1,7 @@
 """The contract of traced servers, held by KServe's ModelServer."""
 
 import pytest
-from contract import EXPORT, INSTRUMENTED, Contract, running
+from contract import EXPORT, INSTRUMENTED, Contract, running, traceparent
 from support import SERVER
 
 pytestmark = pytest.mark.kserve
@@ -38,6 +38,9 @@ class Echo(kserve.Model):
 class Explains(kserve.Model):
     async def explain(self, payload, headers=None): return {"explanations": payload["instances"]}
 
+class Headers(kserve.Model):
+    def predict(self, payload, headers=None): return {"predictions": [sorted(headers.items())]}
+
 class Transformer(kserve.Model):
     pass
 
@@ -46,7 +49,7 @@ parser.add_argument("--plain", action="store_true")
 args, _ = parser.parse_known_args()
 classes = {
     "sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails, "echo": Echo,
-    "explains": Explains, "unready": Sync,
+    "explains": Explains, "unready": Sync, "headers": Headers,
 }
 models = [(Transformer if args.predictor_host else cls)(name) for name, cls in classes.items()]
 for model in models:
@@ -80,6 +83,17 @@ def servers(request, tmp_path_factory):
 
 
 class TestKServe(Contract):
+    @pytest.mark.parametrize("given", [["ce-traceparent"], ["traceparent", "ce-traceparent"]])
+    def test_a_model_gets_the_headers_that_the_request_came_with(self, servers, trace_id, given):
+        headers = {name: traceparent(trace_id, f"00000000000000b{number}") for number, name in enumerate(given)}
+        headers["Host"] = "a-model"
+        answers = [
+            server.ask("POST", "/v1/models/headers:predict", b'{"instances": [1]}', headers=headers)
+            for server in (servers.plain, servers.predictor)
+        ]
+        assert answers[0] == answers[1]
+        assert answers[0][0] == 200
+
     def test_an_event_of_what_is_no_v2_request_quotes_nothing_of_its_body(self, servers, trace_id):
         body = b'{"inputs": "a secret"}'
         assert servers.predictor.ask("POST", "/v2/models/echo/infer", body, trace_id)[0] == 422

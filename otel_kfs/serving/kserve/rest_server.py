@@ -8,12 +8,13 @@ import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
-from opentelemetry.trace import TracerProvider
+from opentelemetry.trace import SpanContext, TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import propagation
@@ -22,9 +23,10 @@ from otel_kfs.serving.server_errors import SafeTracerProvider, never_raises, rec
 from otel_kfs.telemetry.patches import Patches
 
 Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # KServe's health, listing, metadata, metrics and documentation routes.
 _NOT_TRACED = re.compile(
@@ -41,7 +43,6 @@ def instrument(patches: Patches, provider: TracerProvider | None) -> None:
     except ImportError as error:
         raise MissingExtra("opentelemetry-instrumentation-fastapi and -httpx", "kserve") from error
     from kserve.model_server import app
-    from starlette.middleware import Middleware
 
     safe = SafeTracerProvider(provider)
     # KServe itself forwards no traceparent.
@@ -51,16 +52,12 @@ def instrument(patches: Patches, provider: TracerProvider | None) -> None:
         patches.on_undo(client.uninstrument)
 
     patches.on_undo(lambda: _rebuild(app))
-    watch = Middleware(BodyWatch)
-    app.user_middleware.insert(0, watch)
-    patches.on_undo(lambda: app.user_middleware.remove(watch))
     # What is below is undone in the reverse order: ours, which is around the instrumentation's, first.
     patches.set(app, "build_middleware_stack", app.build_middleware_stack)
     if not getattr(app, "_is_instrumented_by_opentelemetry", False):
         FastAPIInstrumentor.instrument_app(app, tracer_provider=safe)
         patches.on_undo(lambda: _without_rebuild(app, FastAPIInstrumentor.uninstrument_app))
-    build = app.build_middleware_stack
-    patches.set(app, "build_middleware_stack", lambda: FreshContext(_without_pieces(_recording(app, build))))
+    patches.wrap(app, "build_middleware_stack", lambda build, *_: RequestContext(_without_pieces(_watched(app, build))))
     _rebuild(app)
 
 
@@ -75,14 +72,17 @@ def _without_rebuild(app: Any, uninstrument: Callable[[Any], None]) -> None:
     _rebuild(app)
 
 
-def _recording(app: Any, build: Callable[[], Any]) -> Any:
-    """The middleware, with the app's exception handlers such that what they answer is an event of the SERVER span."""
-    handlers = app.exception_handlers
+def _watched(app: Any, build: Callable[[], Any]) -> Any:
+    """Return the middleware, where the SERVER span gets a `receive` span and what exception handlers answer."""
+    from starlette.middleware import Middleware
+
+    handlers, middleware = app.exception_handlers, app.user_middleware
     app.exception_handlers = {answered: _with_event(handler) for answered, handler in handlers.items()}
+    app.user_middleware = [Middleware(RequestWatch), *middleware]
     try:
         return build()
     finally:
-        app.exception_handlers = handlers
+        app.exception_handlers, app.user_middleware = handlers, middleware
 
 
 def _with_event(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -125,8 +125,20 @@ def _without_pieces(stack: Any) -> Any:
     return stack
 
 
-class FreshContext:
-    """ASGI middleware that leaves nothing of a request's context to the next one on the same connection.
+@dataclass
+class _Arrival:
+    """What is known of a request before its SERVER span starts."""
+
+    around: Context  # that the request came in
+    headers: Any  # as they came
+    links: list[SpanContext]
+
+
+_ARRIVAL = "otel_kfs.arrival"  # in a request's scope, for our own middleware
+
+
+class RequestContext:
+    """ASGI middleware around the instrumentation's, which gives a request its parent and keeps it from the next one.
 
     A large body makes uvicorn pause and resume reading. It resumes from inside the request, so asyncio runs whatever
     arrives on that connection from then on in that request's context: without this, the next request on a kept-alive
@@ -142,7 +154,7 @@ class FreshContext:
         self.app = app
         self._started_in: Context | None = None
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on in its own context, with the parent's headers where they are looked for."""
         around = get_current()
         if scope["type"] == "lifespan":
@@ -150,8 +162,7 @@ class FreshContext:
         elif around is self._started_in:
             around = Context()
         if scope["type"] == "http":
-            _find_parent(scope)
-        scope["otel_kfs.around"] = around
+            _note_arrival(scope, around)
         token = attach(around)
         try:
             with suppress_http_instrumentation() if _is_health(scope) else nullcontext():
@@ -171,20 +182,23 @@ def _called_in(context: Context, function: Callable[..., Awaitable[Any]]) -> Cal
     return call
 
 
-def _is_health(scope: MutableMapping[str, Any]) -> bool:
+def _is_health(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["method"] != "POST" and bool(_NOT_TRACED.fullmatch(scope["path"]))
 
 
 @never_raises("the parent of a request")
-def _find_parent(scope: MutableMapping[str, Any]) -> None:
-    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-    promoted, scope["otel_kfs.links"] = propagation.contexts(headers)
-    if promoted:
-        scope["headers"] = [*scope["headers"], *((k.encode(), v.encode("latin-1")) for k, v in promoted.items())]
+def _note_arrival(scope: Scope, around: Context) -> None:
+    came = scope["headers"]
+    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in came}
+    parent, links = propagation.parent_and_links(headers)
+    scope[_ARRIVAL] = _Arrival(around, came, links)
+    if parent:
+        others = [(key, value) for key, value in came if key.decode("latin-1").lower() not in parent]
+        scope["headers"] = [*others, *((key.encode(), value.encode("latin-1")) for key, value in parent.items())]
 
 
-class BodyWatch:
-    """ASGI middleware that sees when a request's last piece of body arrives.
+class RequestWatch:
+    """ASGI middleware inside the instrumentation's, which sees when a request's last piece of body arrives.
 
     Source: ASGI HTTP specification 2.x, `http.request` events with `more_body`.
     """
@@ -192,12 +206,15 @@ class BodyWatch:
     def __init__(self, app: App) -> None:
         self.app = app
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Pass the request on, watching its `receive`."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on as it came, watching its `receive`."""
+        arrival: _Arrival | None = scope.pop(_ARRIVAL, None)
+        if arrival is not None:
+            scope["headers"] = arrival.headers
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        _arriving(scope)
+        _begin(arrival)
         headers_seen = time.time_ns()
         size = 0
 
@@ -211,7 +228,7 @@ class BodyWatch:
             return message
 
         # The instrumentation's SERVER span is made in a context that holds the request's headers alone.
-        around = scope.get("otel_kfs.around") or Context()
+        around = Context() if arrival is None else arrival.around
         token = attach(Context({**around, **get_current()}))
         try:
             await self.app(scope, watched, send)
@@ -220,6 +237,7 @@ class BodyWatch:
 
 
 @never_raises("the arrival of a request")
-def _arriving(scope: MutableMapping[str, Any]) -> None:
+def _begin(arrival: _Arrival | None) -> None:
     record_exceptions_once(trace.get_current_span())
-    propagation.link(scope.get("otel_kfs.links", ()))
+    if arrival is not None:
+        propagation.add_links(arrival.links)
