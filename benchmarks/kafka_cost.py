@@ -7,11 +7,11 @@ CPU time per record, the median over the rounds, in microseconds; waiting for th
 exporter's thread are not in it. A ratio is the median of the rounds' own ratios, with its quartiles. The broker is
 librdkafka's mock cluster, inside this process; garbage is collected before each case, and as ever during it.
 
-`bare` is start_span(kind, attributes), set_attributes(partition, offset), end(): the SDK alone, no client. `ours` is
-all that `produce` does until the delivery report has been handled, the client's own part included: its ratio is given
-once as it is, and once without `raw`, the same record by the real class with a header and a callback, which whoever
-propagates a context and awaits reports needs anyway. (`plain` is without these two.) `least` is the shortest program of
-one's own that makes the same span and header, and ends it with the report.
+`bare` is start_span(kind, attributes), set_attributes(partition, offset), end(): the SDK alone, no client. `plain` is
+the real class alone, `raw` the same with a header and a callback, which whoever propagates a context and awaits reports
+needs. `least` is the shortest program of one's own that makes the same span and header by OpenTelemetry's public calls,
+and ends the span with the report; `ours` is all that `produce` does until the report has been handled. `contrib` is
+OpenTelemetry's own instrumentation for confluent-kafka, whose span ends before the record is sent.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import confluent_kafka
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.context import Context
+from opentelemetry.instrumentation.confluent_kafka import AutoInstrumentedProducer, ConfluentKafkaInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -37,7 +38,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON, ParentBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 from otel_kfs.kafka import Producer, client_telemetry, process
-from otel_kfs.kafka.headers import extract, inject, inject_alone
+from otel_kfs.kafka.headers import extract, inject
 
 TOPIC, GROUP, VALUE = "t", "g", bytes(100)
 CLUSTER = {"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "linger.ms": 1000, "log_level": 0}
@@ -67,7 +68,7 @@ PROCESS = {
 }
 
 
-CASES = ("plain", "raw", "bare", "least", "ours")
+CASES = ("plain", "raw", "bare", "least", "ours", "contrib")
 Run = Callable[[int], None]  # runs so many records
 
 
@@ -79,11 +80,11 @@ class Null(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def telemetry_with(sampler: Sampler, meter_provider: Any = None) -> tuple[client_telemetry.ClientTelemetry, Any]:
-    """A Telemetry, and the bare tracer beside it, with a batch processor that exports nothing."""
+def provider_with(sampler: Sampler) -> TracerProvider:
+    """A provider with a batch processor that exports nothing."""
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(Null(), max_queue_size=1_000_000))
-    return client_telemetry.ClientTelemetry(provider, meter_provider), provider.get_tracer("bare")
+    return provider
 
 
 def span_of(sampled: bool) -> NonRecordingSpan:
@@ -95,6 +96,7 @@ class Send:
 
     def __init__(self) -> None:
         self.raw_producer = confluent_kafka.Producer(CLUSTER)
+        self.configured_producer = AutoInstrumentedProducer(CLUSTER)  # knows its configuration, so that it is on spans
         self.our_producer = Producer(CLUSTER)
 
     def raw(self, records: int) -> None:
@@ -127,15 +129,27 @@ class Send:
                 self.span = span
 
             def __call__(self, error: Any, record: Any) -> None:  # noqa: ARG002
-                partition, offset = str(record.partition()), record.offset()
-                self.span.set_attributes(dict(zip(DELIVERED, (partition, offset), strict=True)))
+                partition, offset = DELIVERED
+                self.span.set_attributes({partition: str(record.partition()), offset: record.offset()})
                 self.span.end()
 
         for _ in range(records):
             span = tracer.start_span("send t", kind=SpanKind.PRODUCER, attributes=SEND)
-            headers = inject_alone(None, span.get_span_context())
+            headers: dict[str, str] = {}
+            propagate.inject(headers, trace.set_span_in_context(span))
             self.raw_producer.produce(TOPIC, VALUE, headers=headers, on_delivery=Report(span))
         self.raw_producer.flush()
+
+    def contrib(self, provider: TracerProvider) -> Run:
+        """OpenTelemetry's own instrumentation, whose span ends before the record is sent."""
+        producer = ConfluentKafkaInstrumentor.instrument_producer(self.configured_producer, provider)
+
+        def run(records: int) -> None:
+            for _ in range(records):
+                producer.produce(TOPIC, VALUE)
+            producer.flush()
+
+        return run
 
     def ours(self, records: int) -> None:
         """Ours."""
@@ -177,7 +191,6 @@ class Row(NamedTuple):
     cases: dict[str, Run]
     in_use: client_telemetry.ClientTelemetry
     parent_sampled: bool | None = None  # None: there is no current span
-    goal: str = ""
 
 
 Found = dict[str, list[float]]
@@ -207,45 +220,48 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=200)
     args = parser.parse_args()
 
-    on, on_tracer = telemetry_with(DEFAULT_ON)
-    off, off_tracer = telemetry_with(ALWAYS_OFF)
-    ratio, ratio_tracer = telemetry_with(ParentBasedTraceIdRatio(1e-6))
-    metered, _ = telemetry_with(DEFAULT_ON, MeterProvider([InMemoryMetricReader()]))
+    on, off, ratio = map(provider_with, (DEFAULT_ON, ALWAYS_OFF, ParentBasedTraceIdRatio(1e-6)))
+    meters = MeterProvider([InMemoryMetricReader()])
     send = Send()
 
-    def sends(tracer: Any) -> dict[str, Run]:
-        bare: Run = lambda records: send.bare(tracer, records)  # noqa: E731
-        least: Run = lambda records: send.least(tracer, records)  # noqa: E731
-        return {"plain": send.raw, "raw": send.raw_propagating, "bare": bare, "least": least, "ours": send.ours}
+    def sends(name: str, provider: TracerProvider, parent_sampled: bool | None = None, meters: Any = None) -> Row:
+        tracer = provider.get_tracer("bare")
+        cases: dict[str, Run] = {
+            "plain": send.raw,
+            "raw": send.raw_propagating,
+            "bare": lambda records: send.bare(tracer, records),
+            "least": lambda records: send.least(tracer, records),
+            "ours": send.ours,
+            "contrib": send.contrib(provider),
+        }
+        return Row(f"send, {name}", cases, client_telemetry.ClientTelemetry(provider, meters), parent_sampled)
 
-    def processes(sampled: bool) -> dict[str, Run]:
-        of = Process(sampled)
-        return {"bare": lambda records: of.bare(on_tracer, records), "ours": of.ours}
+    def processes(name: str, sampled: bool) -> Row:
+        of, tracer = Process(sampled), on.get_tracer("bare")
+        cases: dict[str, Run] = {"bare": lambda records: of.bare(tracer, records), "ours": of.ours}
+        return Row(f"process, {name}", cases, client_telemetry.ClientTelemetry(on))
 
     rows = [
-        Row("send, sampled", sends(on_tracer), on, goal="1.25"),
-        Row("send, sampled, below a sampled span", sends(on_tracer), on, True, "1.25"),
-        Row("send, sampled, with metrics", sends(on_tracer), metered),
-        Row("send, below an unsampled span", sends(on_tracer), on, False, "1.00"),
-        Row("send, sampler always_off", sends(off_tracer), off, goal="1.00"),
-        Row("send, dropped by a ratio", sends(ratio_tracer), ratio, goal="1.00"),
-        Row("process, sampled", processes(sampled=True), on, goal="1.25"),
-        Row("process, unsampled", processes(sampled=False), on, goal="1.00"),
+        sends("sampled", on),
+        sends("sampled, below a sampled span", on, True),
+        sends("sampled, with metrics", on, meters=meters),
+        sends("below an unsampled span", on, False),
+        sends("sampler always_off", off),
+        sends("dropped by a ratio", ratio),
+        processes("sampled", True),
+        processes("unsampled", False),
     ]
     found = measure(rows, args.rounds, args.records)
 
     print(f"Python {platform.python_version()}, confluent-kafka {confluent_kafka.__version__}, ", end="")
     print(f"{args.rounds} rounds of {args.records} records; us of CPU per record, median\n")
-    print("| case | plain | raw | bare | least | ours | least / bare | ours / bare | (ours - raw) / bare | goal |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    ratios = [("ours", "bare"), ("ours", "least"), ("contrib", "ours")]
+    print("|".join(["", " case ", *(f" {name} " for name in CASES), *(f" {a} / {b} " for a, b in ratios), ""]))
+    print("|---" * (1 + len(CASES) + len(ratios)) + "|")
     for row, times in zip(rows, found, strict=True):
         figures = [f"{statistics.median(times[name]):.1f}" if name in times else "" for name in CASES]
-        bare, ours = times["bare"], times["ours"]
-        cells = ["", spread(ours, bare), ""]
-        if "raw" in times:
-            without_raw = [our - raw for our, raw in zip(ours, times["raw"], strict=True)]
-            cells = [spread(times["least"], bare), spread(ours, bare), spread(without_raw, bare)]
-        print(f"| {' | '.join([row.name, *figures, *cells, row.goal])} |")
+        spreads = [spread(times[a], times[b]) if a in times and b in times else "" for a, b in ratios]
+        print(f"| {' | '.join([row.name, *figures, *spreads])} |")
 
 
 def spread(these: list[float], those: list[float]) -> str:

@@ -22,7 +22,7 @@ from otel_kfs import semconv
 from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
 from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES, producer_config
 from otel_kfs.errors import DeadLetterError, SendError
-from otel_kfs.kafka.headers import extract_span, headers_of, inject
+from otel_kfs.kafka.headers import creation_context, headers_of, inject
 from otel_kfs.kafka.producer import Producer
 from otel_kfs.telemetry import provider
 
@@ -184,7 +184,7 @@ class DeadLetters:
 
     def _headers(self, record: Any, origin: Origin, error: SendError, attempt: int) -> Headers:
         own: Headers = [(key, value) for key, value in headers_of(record) if not key.startswith(_OURS)]
-        if not extract_span(own)[1].get_span_context().is_valid:
+        if not creation_context(record).is_valid:
             # Sent without a trace: it continues the one that began here, below the `process` span.
             own = inject(own)
         added = {

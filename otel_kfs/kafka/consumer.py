@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import confluent_kafka
-from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Link, SpanKind
 
 from otel_kfs import semconv
 from otel_kfs.kafka import client_telemetry
 from otel_kfs.kafka.attributes import configuration, poll_operation, process_operation
-from otel_kfs.kafka.headers import extract_span, headers_of
-from otel_kfs.kafka.send_span import Failure, mark_failed
+from otel_kfs.kafka.headers import creation_context
+from otel_kfs.kafka.send_span import Failure
 from otel_kfs.kafka.types import K, V
 from otel_kfs.telemetry.provider import report_failure
+from otel_kfs.telemetry.safe_tracer import mark_failed
 
 
 class Consumer(confluent_kafka.Consumer):
@@ -77,7 +76,6 @@ class ConsumerTelemetry:
         """
         try:
             end = time.time_ns()
-            context = otel_context.get_current()
             if not is_instrumentation_enabled():
                 return
             by_topic: dict[str, list[Any]] = {}
@@ -86,38 +84,29 @@ class ConsumerTelemetry:
                 if error is None or error.code() != confluent_kafka.KafkaError._PARTITION_EOF:
                     by_topic.setdefault(record.topic() or "", []).append(record)
             for topic, batch in by_topic.items():
-                self._received(topic, batch, start, end, context)
+                self._received(topic, batch, start, end)
         except Exception:
             report_failure("Kafka's poll")
 
-    def _received(self, topic: str, batch: Sequence[Any], start: int, end: int, context: otel_context.Context) -> None:
+    def _received(self, topic: str, batch: Sequence[Any], start: int, end: int) -> None:
         name, attributes, metric_attributes = self.poll[topic]
         good = [record for record in batch if record.error() is None]
+        telemetry = client_telemetry.current
+        span = telemetry.tracer.start_span(
+            name,
+            kind=SpanKind.CLIENT,
+            attributes={**attributes, semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(good)},
+            start_time=start,
+            links=[Link(creation) for record in good if (creation := creation_context(record)).is_valid],
+        )
         failure: Failure | None = None
         if len(good) < len(batch):
             error = next(record.error() for record in batch if record.error() is not None)
             failure = (error.name(), error.str())
-        now = client_telemetry.current
-        dropped, start_span = now.child(trace.get_current_span(context).get_span_context())
-        if dropped is None:
-            span = start_span(
-                name,
-                context,
-                SpanKind.CLIENT,
-                {**attributes, semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(good)},
-                start_time=start,
-                links=[Link(creation) for record in good if (creation := creation_context(record)).is_valid],
-            )
-            if failure is not None:
-                mark_failed(span, failure)
-            span.end(end)
-        if now.metrics.enabled:
+            mark_failed(span, *failure)
+        span.end(end)
+        if telemetry.metrics.enabled:
             if good:
-                now.metrics.consumed(len(good), metric_attributes)
+                telemetry.metrics.consumed(len(good), metric_attributes)
             failed = {} if failure is None else {semconv.ERROR_TYPE: failure[0]}
-            now.metrics.operation(end - start, {**metric_attributes, **failed})
-
-
-def creation_context(record: Any) -> trace.SpanContext:
-    """The span that sent a record; an invalid one where its headers name none."""
-    return extract_span(headers_of(record))[1].get_span_context()
+            telemetry.metrics.operation(end - start, {**metric_attributes, **failed})

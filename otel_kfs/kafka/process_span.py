@@ -9,22 +9,22 @@ from types import TracebackType
 from typing import Any, Generic, overload
 
 import confluent_kafka
-from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, SpanKind
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanKind
 
 from otel_kfs import semconv
 from otel_kfs.kafka import client_telemetry
 from otel_kfs.kafka.attributes import Operation, process_operation
-from otel_kfs.kafka.headers import extract_span, headers_of
-from otel_kfs.kafka.send_span import mark_failed, of_record
+from otel_kfs.kafka.headers import extract, headers_of
+from otel_kfs.kafka.send_span import of_record
 from otel_kfs.kafka.types import M, Polled, PolledAsync, Record
 from otel_kfs.telemetry.provider import report_failure
+from otel_kfs.telemetry.safe_tracer import mark_failed
 
-# A context copied once, instead of twice as by `set_span_in_context`.
-(_SPAN_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())
+_ATTACHED = otel_context.create_key("otel_kfs_process")  # in a context: the innermost `process` span's _Attached
 
 _TIMESTAMP_TYPES = {
     confluent_kafka.TIMESTAMP_CREATE_TIME: "CreateTime",
@@ -122,17 +122,20 @@ class Processing(Generic[M]):
         return record
 
 
-class _Around(Context):
-    """The context that a `process` span is current in, and the one that was current before it."""
+class _Attached:
+    """A `process` span that is current, and the context that was current before it."""
 
-    __slots__ = ("before",)
-    before: Context
+    __slots__ = ("before", "span")
+
+    def __init__(self, span: Span, before: Context) -> None:
+        self.span = span
+        self.before = before
 
 
 class _Process:
     """One record's processing; written out as a class because a generator costs twice as much."""
 
-    __slots__ = ("_around", "_links", "_metrics", "_operation", "_record", "_span", "_start", "_trusted")
+    __slots__ = ("_attached", "_links", "_operation", "_record", "_span", "_start", "_trusted")
 
     def __init__(self, record: Any, operation: Operation, links: bool, trusted: bool = True) -> None:
         self._record = record
@@ -140,51 +143,45 @@ class _Process:
         self._links = links or not trusted
         self._trusted = trusted
         self._span: Span = INVALID_SPAN
-        self._around: _Around | None = None
+        self._attached: _Attached | None = None
 
     def __enter__(self) -> Span:
         self._start = time.time_ns()
         try:
-            self._begin()
+            if is_instrumentation_enabled():
+                self._begin()
         except Exception:
             report_failure("Kafka's process")
         return self._span
 
     def _begin(self) -> None:
         before = otel_context.get_current()
-        if before and not is_instrumentation_enabled():
-            return
-        record, now = self._record, client_telemetry.current
-        propagated, remote = extract_span(headers_of(record))
-        creation = remote.get_span_context()
-        dropped, start_span = now.child(INVALID_SPAN_CONTEXT if self._links else creation)
-        if dropped is not None:
-            self._span = NonRecordingSpan(SpanContext(*dropped[:5]))
-        else:
-            mark = None if self._trusted else {semconv.CONTEXT_TRUSTED: False}
-            name, shared, _ = self._operation[record.topic()]
-            self._span = start_span(
-                name,
-                Context() if self._links else propagated,
-                SpanKind.CONSUMER,
-                {**_attributes(record, shared, self._start), **(mark or {})},
-                start_time=self._start,
-                links=[Link(creation, mark)] if self._links and creation.is_valid else None,
-            )
+        # The record's baggage joins the caller's, for the calls made inside; the caller's span is no parent there.
+        below = trace.set_span_in_context(INVALID_SPAN, before) if self._trusted else Context()
+        carried = extract(headers_of(self._record), below)
+        creation = trace.get_current_span(carried).get_span_context()
+        mark = {} if self._trusted else {semconv.CONTEXT_TRUSTED: False}
+        name, shared, _ = self._operation[self._record.topic()]
+        self._span = client_telemetry.current.tracer.start_span(
+            name,
+            Context() if self._links else carried,
+            SpanKind.CONSUMER,
+            {**_attributes(self._record, shared, self._start), **mark},
+            start_time=self._start,
+            links=[Link(creation, mark)] if self._links and creation.is_valid else None,
+        )
         if self._span is INVALID_SPAN:  # shared by all who have none: this one has to be told from theirs
             self._span = NonRecordingSpan(INVALID_SPAN_CONTEXT)
-        # Baggage of the record's headers travels on to the calls made inside; the span is current on top of it.
-        below = _merged(before, propagated) if self._trusted else before
-        self._around = _Around({**below, _SPAN_KEY: self._span})
-        self._around.before = before
-        otel_context.attach(self._around)
+        self._attached = _Attached(self._span, before)
+        inside = otel_context.set_value(_ATTACHED, self._attached, carried if self._trusted else before)
+        otel_context.attach(trace.set_span_in_context(self._span, inside))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if self._around is not None:
-                _take_out(self._around)
+            if self._attached is not None:
+                _detach(self._attached)
             ended = time.time_ns()
             record_error = self._record.error()
             failure = None
@@ -195,7 +192,7 @@ class _Process:
                 failure = (record_error.name(), record_error.str())
             if self._span.is_recording():
                 if failure is not None:
-                    mark_failed(self._span, failure)
+                    mark_failed(self._span, *failure)
                 self._span.end(ended)
             self._count(ended, failure)
         except Exception:
@@ -203,7 +200,7 @@ class _Process:
 
     def _count(self, ended: int, failure: tuple[str, str] | None) -> None:
         metrics = client_telemetry.current.metrics
-        if self._around is None or not metrics.enabled:
+        if self._attached is None or not metrics.enabled:
             return
         attributes = dict(self._operation[self._record.topic()].metric_attributes)
         attributes[semconv.MESSAGING_DESTINATION_PARTITION_ID] = str(self._record.partition())
@@ -212,34 +209,24 @@ class _Process:
         metrics.process(ended - self._start, attributes)
 
 
-def _merged(current: Context, carried: Context) -> Context:
-    """What is current, and on top of it what a record carried: its baggage entries, among the caller's own."""
-    if not current:
-        return carried
-    merged = Context({**current, **carried})
-    if entries := baggage.get_all(carried):
-        for name, value in baggage.get_all(current).items():
-            if name not in entries:
-                merged = baggage.set_baggage(name, value, merged)
-    return merged
-
-
-def _take_out(around: _Around) -> None:
+def _detach(ended: _Attached) -> None:
     """Let a `process` span be current no more, whether it is the innermost or lies below others that go on.
 
     Two loops over records may take turns, so the spans need not end in the reverse order of their starts: a token of
     contextvars would put a span back that has ended. Where the span is not current at all (in another thread or task,
     below a span of the user's own), there is nothing to do.
     """
-    context, span = otel_context.get_current(), around[_SPAN_KEY]
-    if context is around or context.get(_SPAN_KEY) is span:
-        otel_context.attach(around.before)
-        return
-    while isinstance(context, _Around):
-        if context.before.get(_SPAN_KEY) is span:
-            context.before = around.before
+    context, above = otel_context.get_current(), None
+    while isinstance(attached := otel_context.get_value(_ATTACHED, context), _Attached):
+        if trace.get_current_span(context) is not attached.span:
             return
-        context = context.before
+        if attached is ended:
+            if above is None:
+                otel_context.attach(ended.before)
+            else:
+                above.before = ended.before
+            return
+        context, above = attached.before, attached
 
 
 def _attributes(record: Any, shared: dict[str, Any], start: int) -> dict[str, Any]:

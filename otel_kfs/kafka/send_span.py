@@ -14,25 +14,17 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from opentelemetry import context as otel_context
-from opentelemetry import trace
+from opentelemetry.context import get_current
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import (
-    INVALID_SPAN,
-    NonRecordingSpan,
-    Span,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-)
+from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
 from otel_kfs import semconv
 from otel_kfs.kafka import client_telemetry
 from otel_kfs.kafka.attributes import error_type, send_operation
-from otel_kfs.kafka.headers import inject, inject_alone, inject_dropped_root
+from otel_kfs.kafka.headers import inject
 from otel_kfs.kafka.metrics import Metrics
 from otel_kfs.telemetry.provider import report_failure
+from otel_kfs.telemetry.safe_tracer import mark_failed
 
 DeliveryCallback = Callable[[Any, Any], None]  # (KafkaError | None, Message)
 Failure = tuple[str, str]  # error.type and a description
@@ -42,7 +34,7 @@ _NOT_SENT = {"_PURGE_QUEUE"}
 
 
 class Measured(NamedTuple):
-    """What the metrics of a sending need at its end."""
+    """What the metrics of a pending record need at its end."""
 
     metrics: Metrics
     attributes: dict[str, Any]
@@ -61,6 +53,7 @@ class PendingRecord:
         self._span = span
         self._measured = measured
         self._callback = callback
+        _register_exit()
         client.undelivered.add(self)
 
     def __call__(self, error: Any, record: Any) -> None:
@@ -81,7 +74,7 @@ class PendingRecord:
             ended = time.time_ns()
             span, partition = self._span, None
             if failure is not None:
-                mark_failed(span, failure)
+                mark_failed(span, *failure)
             elif record is not None:
                 partition = str(record.partition())
                 # One by one, because the SDK takes longer for two at a time.
@@ -168,81 +161,52 @@ class ProducerTelemetry:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.operation = send_operation(config)
         self.undelivered: set[PendingRecord] = set()
-        self._waits_for_exit = False
+        _telemetries.add(self)
 
     def start(
         self, topic: str, value: Any, key: Any, headers: Any, callback: DeliveryCallback | None
     ) -> tuple[DeliveryCallback | None, Any]:
-        """What is to be called with one record's report, and the headers that the record is to leave with.
+        """Return the delivery callback and the headers that one record is to leave with.
 
-        The first is a Sending where the record is followed, and calls `callback`; else it is `callback`. Never raises:
-        where telemetry fails, the record leaves with the user's own headers.
+        The callback is a PendingRecord where the record is followed, and calls `callback`; else it is `callback`. Never
+        raises: where telemetry fails, the record leaves with the user's own headers.
         """
         report = callback
         try:
-            now = client_telemetry.current
-            start_span, dropped, alone = now.start_root, None, True
-            context = otel_context.get_current()
-            if now.dropped_roots is not None and headers is None and not context and not now.metrics.enabled:
-                short = inject_dropped_root(now.dropped_roots)
-                if short is not None:
-                    return callback, short
-            if context:
-                parent = trace.get_current_span(context)
-                alone = not client_telemetry.carries_more(context, parent)
-                if not alone and not is_instrumentation_enabled():
-                    return callback, headers
-                dropped, start_span = now.child(parent.get_span_context())
-            elif start_span is None:
-                dropped, start_span = now.root()
-            metrics = now.metrics if now.metrics.enabled else None
-            span: Span = INVALID_SPAN
-            if dropped is None or metrics is not None:
-                name, attributes, metric_attributes = self.operation[topic]
-                if dropped is None:
-                    span = start_span(name, context, SpanKind.PRODUCER, of_record(attributes, value, key))
-                if metrics is not None or span.is_recording():
-                    measured = None if metrics is None else Measured(metrics, metric_attributes, time.time_ns())
-                    report = PendingRecord(self, span, measured, callback)
-                    if not self._waits_for_exit:
-                        self._wait_for_exit()
+            # (An empty context suppresses nothing.)
+            if get_current() and not is_instrumentation_enabled():
+                return callback, headers
+            telemetry = client_telemetry.current
+            name, attributes, metric_attributes = self.operation[topic]
+            span = telemetry.tracer.start_span(
+                name, kind=SpanKind.PRODUCER, attributes=of_record(attributes, value, key)
+            )
+            metrics = telemetry.metrics
+            measured = Measured(metrics, metric_attributes, time.time_ns()) if metrics.enabled else None
+            if measured is not None or span.is_recording():
+                report = PendingRecord(self, span, measured, callback)
             # Headers that the client does not take stay as they are, for the client to refuse.
             if headers is None or isinstance(headers, list | dict):
-                short = inject_alone(headers, dropped or span.get_span_context()) if alone else None
-                if short is None:
-                    own = span if dropped is None else NonRecordingSpan(SpanContext(*dropped[:5]))
-                    short = inject(headers, context, own)
-                headers = short
+                headers = inject(headers, set_span_in_context(span))
         except Exception:
             report_failure("Kafka's send")
         return report, headers
 
     def start_without_headers(self, kind: type[S], topic: str, attributes: Mapping[str, Any]) -> S | None:
-        """What follows records that can carry no context: their span is a CLIENT's, not a PRODUCER's. Never raises."""
+        """Follow records that can carry no context: their span is a CLIENT's, not a PRODUCER's. Never raises."""
         try:
-            context = otel_context.get_current()
             if not is_instrumentation_enabled():
                 return None
-            now = client_telemetry.current
+            telemetry = client_telemetry.current
             name, shared, metric_attributes = self.operation[topic]
-            dropped, start_span = now.child(trace.get_current_span(context).get_span_context())
-            span: Span = INVALID_SPAN
-            if dropped is None:
-                span = start_span(name, context, SpanKind.CLIENT, {**shared, **attributes})
-            if now.metrics.enabled or span.is_recording():
-                if not self._waits_for_exit:
-                    self._wait_for_exit()
-                measured = Measured(now.metrics, metric_attributes, time.time_ns()) if now.metrics.enabled else None
+            span = telemetry.tracer.start_span(name, kind=SpanKind.CLIENT, attributes={**shared, **attributes})
+            metrics = telemetry.metrics
+            measured = Measured(metrics, metric_attributes, time.time_ns()) if metrics.enabled else None
+            if measured is not None or span.is_recording():
                 return kind(self, span, measured)
         except Exception:
             report_failure("Kafka's send")
         return None
-
-    def _wait_for_exit(self) -> None:
-        """Have what is still under way at the program's end abandoned then."""
-        self._waits_for_exit = True
-        _sending.add(self)
-        _register_exit()
 
 
 def abandon(undelivered: set[PendingRecord], why: str = "the producer was dropped") -> None:
@@ -252,12 +216,12 @@ def abandon(undelivered: set[PendingRecord], why: str = "the producer was droppe
 
 
 def of_record(shared: Mapping[str, Any], value: Any, key: Any) -> dict[str, Any]:
-    """The attributes of one record, in addition to those of its topic; key bytes and contents are never among them."""
+    """Return the attributes of one record beside those of its topic; key bytes and contents are never among them."""
     attributes = {**shared}
-    if value is None:
-        attributes[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
-    elif isinstance(value, bytes):
+    if isinstance(value, bytes):
         attributes[semconv.MESSAGING_MESSAGE_BODY_SIZE] = len(value)
+    elif value is None:
+        attributes[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
     elif isinstance(value, str):
         # The client sends UTF-8. Of plain ASCII, as long JSON is, that has as many bytes, and need not be made.
         size = len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
@@ -267,13 +231,7 @@ def of_record(shared: Mapping[str, Any], value: Any, key: Any) -> dict[str, Any]
     return attributes
 
 
-def mark_failed(span: Span, failure: Failure) -> None:
-    """Let a span say that it failed, and why."""
-    span.set_attribute(semconv.ERROR_TYPE, failure[0])
-    span.set_status(Status(StatusCode.ERROR, failure[1]))
-
-
-_sending: weakref.WeakSet[ProducerTelemetry] = weakref.WeakSet()
+_telemetries: weakref.WeakSet[ProducerTelemetry] = weakref.WeakSet()
 
 
 @functools.cache
@@ -285,10 +243,10 @@ def _register_exit() -> None:
 
 def _forget_all() -> None:
     """In a forked child: what is under way is the parent's, which gets the reports and ends the spans."""
-    for client in list(_sending):
+    for client in list(_telemetries):
         client.undelivered.clear()
 
 
 def _abandon_all() -> None:
-    for client in list(_sending):
+    for client in list(_telemetries):
         abandon(client.undelivered, "the program ended")

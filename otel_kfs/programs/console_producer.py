@@ -36,7 +36,8 @@ from otel_kfs import semconv
 from otel_kfs.programs import console_arguments
 from otel_kfs.programs.console_arguments import Arguments, Lines
 from otel_kfs.programs.foreground import exit_code, run_untraced, running
-from otel_kfs.programs.program_span import Spans, fail, headers
+from otel_kfs.programs.program_span import Spans, headers
+from otel_kfs.telemetry.safe_tracer import mark_failed
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class _Records:
                 attributes={semconv.PROCESS_EXECUTABLE_NAME: "kafka-console-producer"},
             )
             if not taken:
-                fail(start, "program_ended", "it ended before it read its standard input")
+                mark_failed(start, "program_ended", "it ended before it read its standard input")
             start.end(ready)
         send = self._spans.child(
             root,
@@ -136,7 +137,7 @@ class _Records:
         taken = taken and self._pipe.write(rest) and self._pipe.wait_taken()
         ended = time.time_ns()
         if not taken:
-            fail(send, "program_ended", "it ended before it took the record")
+            mark_failed(send, "program_ended", "it ended before it took the record")
         send.end(ended)
         self._open = (root, ended)
         return taken
@@ -148,7 +149,7 @@ class _Records:
         root, _ = self._open
         root.set_attribute(semconv.PROCESS_EXIT_CODE, code)
         if code != 0:
-            fail(root, f"exit_{code}", f"the console producer's exit code is {code}")
+            mark_failed(root, f"exit_{code}", f"the console producer's exit code is {code}")
         root.end(at)
 
 

@@ -38,7 +38,8 @@ from otel_kfs.client.model_client import redacted
 from otel_kfs.programs import curl_arguments
 from otel_kfs.programs.curl_arguments import Arguments
 from otel_kfs.programs.foreground import exit_code, run_untraced, running
-from otel_kfs.programs.program_span import Spans, fail, headers
+from otel_kfs.programs.program_span import Spans, headers
+from otel_kfs.telemetry.safe_tracer import mark_failed
 
 _log = logging.getLogger(__name__)
 
@@ -217,10 +218,10 @@ def _judge(root: Span, request: Span, code: int, timings: dict[str, Any]) -> Non
     if code != 0:
         description = f"curl's exit code is {code}"
         for span in (root, request):
-            fail(span, str(status) if status >= 400 else f"curl_{code}", description)
+            mark_failed(span, str(status) if status >= 400 else f"curl_{code}", description)
     elif status >= 400:
         for span in (root, request):
-            fail(span, str(status), "")
+            mark_failed(span, str(status), "")
 
 
 def _ns(seconds: float) -> int:

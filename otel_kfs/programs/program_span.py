@@ -9,7 +9,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 
 from otel_kfs import __version__, semconv
 from otel_kfs.telemetry.provider import SCHEMA_URL
@@ -101,9 +101,3 @@ def headers(context: SpanContext) -> dict[str, str]:
         carrier, trace.set_span_in_context(NonRecordingSpan(context), Context())
     )
     return carrier
-
-
-def fail(span: Span, error_type: str, description: str) -> None:
-    """Mark a span as failed."""
-    span.set_attribute(semconv.ERROR_TYPE, error_type)
-    span.set_status(Status(StatusCode.ERROR, description))

@@ -25,6 +25,8 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.trace import NonRecordingSpan, Span, Status, StatusCode, Tracer, TracerProvider
 
+from otel_kfs import semconv
+
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
@@ -65,6 +67,12 @@ def never_raises(what: str) -> Callable[[Callable[..., R]], Callable[..., R | No
         return safe
 
     return decorate
+
+
+def mark_failed(span: Span, kind: str, description: str) -> None:
+    """Let a span say that it failed, of what (`error.type`), and in which words."""
+    span.set_attribute(semconv.ERROR_TYPE, kind)
+    span.set_status(Status(StatusCode.ERROR, description))
 
 
 # Functions that guards put before a span's own methods; they refer to the span as it does to them, until it ends.

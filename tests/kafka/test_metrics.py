@@ -158,4 +158,14 @@ def test_records_are_counted_when_received_and_timed_when_processed(measured, br
     [(None, False), (NoOpMeterProvider(), False), (MeterProvider(shutdown_on_exit=False), True)],
 )
 def test_metrics_are_on_where_a_provider_is_set(provider, enabled):
-    assert metrics.Metrics(get_meter("x", meter_provider=provider)).enabled is enabled
+    assert metrics.Metrics(get_meter("x", meter_provider=provider), provider).enabled is enabled
+
+
+def test_a_global_provider_that_is_set_later_is_found_within_a_second(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
+    made = metrics.Metrics(get_meter("x"))
+    assert not made.enabled
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: MeterProvider(shutdown_on_exit=False))
+    now[0] += 1
+    assert made.enabled
