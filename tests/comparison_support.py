@@ -3,24 +3,24 @@
 import random
 from dataclasses import replace
 
-from traces_builder import MS, at, journey, segments
+from traces_builder import MS, at, critical_path, sections, segment
 
 from otel_kfs.analysis import comparison
-from otel_kfs.analysis.critical_path import Segment
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.paths.path_builder import Section
 
 MB = 1_000_000
 SEGMENTS = {"client": 3, "encode": 40, "transformer preprocess": 200, "predictor predict": 20}  # ms
 
 
 def image(lengths, **more):
-    """A journey with segments of these lengths, ns."""
+    """A path with segments of these lengths, ns."""
     way, start = [], at(0)
     for name, length in lengths.items():
-        way.append(Segment(name, start, start + length))
+        way.append(Section(segment(name), start, start + length))
         start += length
     stamps = (at(0), at(0), at(0), start)
-    return replace(journey(0, 0, 0, 0, segments=tuple(way), **more), stamps=stamps)
+    return replace(critical_path(0, 0, 0, 0, sections=tuple(way), **more), stamps=stamps)
 
 
 def images(n, seed, shift=None, **more):
@@ -39,13 +39,13 @@ def images(n, seed, shift=None, **more):
 
 
 def drawn(way, **more):
-    """A journey with these segments."""
-    found = segments(way)
-    return replace(journey(0, 0, 0, 0, segments=found, **more), stamps=(at(0), at(0), at(0), found[-1].end))
+    """A path with these segments."""
+    found = sections(way)
+    return replace(critical_path(0, 0, 0, 0, sections=found, **more), stamps=(at(0), at(0), at(0), found[-1].end))
 
 
-def cells(*journeys):
-    return measured(journeys).cells()
+def cells(*paths):
+    return measured(paths).cells()
 
 
 def compared(a, b):

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 from traces_builder import EPOCH, HTTP, KAFKA, linked, spans
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import critical_paths
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.report.contents import Contents, Origin, contents
 from otel_kfs.traces.span import Span, SpanGraph
 

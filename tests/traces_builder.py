@@ -19,7 +19,10 @@ from dataclasses import replace
 from typing import Any
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import CriticalPath, Segment
+from otel_kfs.analysis.paths.critical_path import CriticalPath
+from otel_kfs.analysis.paths.path_builder import Section
+from otel_kfs.analysis.paths.segment import ORDER, Place, Segment
+from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.batch import Batch, spans_of
 from otel_kfs.traces.span import Kind, Span
 
@@ -141,8 +144,25 @@ def with_options(drawing: str, name: str, options: str) -> str:
     return re.sub(rf"(?m)^( *{re.escape(name)}  .*)$", rf"\1  {options}", drawing, count=1)
 
 
-def segments(way: str, start: int = 0) -> tuple[Segment, ...]:
-    """Segments from their names and lengths, `client 10, encode 100`.
+_KNOWN = {segment_name(one): one for one in ORDER}
+
+
+def segment(name: str) -> Segment:
+    """The segment that is printed so; `predictor 2 decode`, `transformer (no transformer decode span)`."""
+    plain, _, missing = name.removesuffix(" span)").partition(" (no ")
+    if missing:
+        return segment(plain)._replace(missing=tuple(segment(one).step for one in missing.split(", ")))
+    if plain in _KNOWN:
+        return _KNOWN[plain]
+    if numbered := re.fullmatch(r"(\S+) (\d+)(.*)", plain):
+        found = segment(numbered[1] + numbered[3])
+        return found._replace(place=found.place._replace(occurrence=int(numbered[2])))
+    place, _, step = plain.partition(" ")
+    return Segment(Place(place), step)
+
+
+def sections(way: str, start: int = 0) -> tuple[Section, ...]:
+    """A path's sections from their segments' names and lengths, `client 10, encode 100`.
 
     `!` behind a length: it crosses from host `one` to `other`; `!here>there`: between those two.
     """
@@ -152,21 +172,23 @@ def segments(way: str, start: int = 0) -> tuple[Segment, ...]:
         length, crosses, hosts = length.partition("!")
         one, _, other = (hosts or "one>other").partition(">")
         end = start + int(length)
-        found.append(Segment(name, at(start), at(end), (one, other) if crosses else None))
+        found.append(Section(segment(name), at(start), at(end), (one, other) if crosses else None))
         start = end
     return tuple(found)
 
 
-def journey(*stamps: int, transport: str = "http", image_size: int | None = 1_100_000, **more: Any) -> CriticalPath:
-    """A journey with stamps in milliseconds, for what needs no segments."""
-    values = {"trace_id": "a", "payload_size": None, "segments": ()} | more
+def critical_path(
+    *stamps: int, transport: str = "http", image_size: int | None = 1_100_000, **more: Any
+) -> CriticalPath:
+    """A path with stamps in milliseconds, for what needs no segments."""
+    values = {"trace_id": "a", "payload_size": None, "sections": ()} | more
     return CriticalPath(transport=transport, image_size=image_size, stamps=tuple(map(at, stamps)), **values)
 
 
-def journey_of(names_and_lengths: str) -> CriticalPath:
-    """A journey with these segments, stamps 2 and 3 anywhere."""
-    way = segments(names_and_lengths)
-    return replace(journey(0, 0, 0, 0, segments=way), stamps=(at(0), at(1), at(2), way[-1].end))
+def critical_path_of(names_and_lengths: str) -> CriticalPath:
+    """A path with these segments, stamps 2 and 3 anywhere."""
+    way = sections(names_and_lengths)
+    return replace(critical_path(0, 0, 0, 0, sections=way), stamps=(at(0), at(1), at(2), way[-1].end))
 
 
 HTTP = """

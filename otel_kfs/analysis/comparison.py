@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from otel_kfs.analysis.critical_path import on_the_way
-from otel_kfs.analysis.measurement import TOTAL, Labels, Series
+from otel_kfs.analysis.measurement import Labels, Series
+from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks
 from otel_kfs.analysis.statistics import Interval, difference_interval
 from otel_kfs.errors import ConfigError, MissingExtra
@@ -34,7 +34,7 @@ class Difference:
     clocks of two hosts leave open of the difference.
     """
 
-    segment: str
+    segment: Stretch
     images_a: int
     images_b: int
     p50_a: int
@@ -120,7 +120,7 @@ def compare(
     if not both:
         raise ConfigError(f"A and B have no size and way in common: A has {_list(a)}; B has {_list(b)}")
     columns = [(_columns(of_a[key]), _columns(of_b[key])) for key in both]
-    names = [[*sorted({*in_a, *in_b} - {TOTAL}, key=on_the_way), TOTAL] for in_a, in_b in columns]
+    names = [sorted({*in_a, *in_b}, key=path_order) for in_a, in_b in columns]
     raw = {
         (key, name): rank_test(in_a.get(name) or [0] * len(of_a[key]), in_b.get(name) or [0] * len(of_b[key]))
         for key, (in_a, in_b), of_cell in zip(both, columns, names, strict=True)
@@ -172,7 +172,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _corrected(ps: Mapping[tuple[Any, str], float]) -> dict[tuple[Any, str], float]:
+def _corrected(ps: Mapping[tuple[Any, Stretch], float]) -> dict[tuple[Any, Stretch], float]:
     """Half of the false alarms for 4-1, which everybody asks for first, half for all segments: Holm within each."""
     found = {}
     for whole in (True, False):
@@ -183,11 +183,11 @@ def _corrected(ps: Mapping[tuple[Any, str], float]) -> dict[tuple[Any, str], flo
 
 
 def _difference(
-    name: str,
+    name: Stretch,
     cell_a: Series,
     cell_b: Series,
-    in_a: Mapping[str, Sequence[int]],
-    in_b: Mapping[str, Sequence[int]],
+    in_a: Mapping[Stretch, Sequence[int]],
+    in_b: Mapping[Stretch, Sequence[int]],
     p: float,
     bounds_a: Bounds,
     bounds_b: Bounds,
@@ -208,9 +208,9 @@ def _difference(
     )
 
 
-def _columns(cell: Series) -> dict[str, list[int]]:
-    """Every segment's length in every image, and the whole."""
-    columns = {TOTAL: cell.totals()}
+def _columns(cell: Series) -> dict[Stretch, list[int]]:
+    """Return every segment's length in every image, and the whole."""
+    columns: dict[Stretch, list[int]] = {TOTAL: cell.totals()}
     for name, lengths in cell.segments.items():
         column = columns[name] = [0] * len(cell)
         for image, length in zip(lengths.images, lengths.lengths, strict=True):
@@ -218,10 +218,10 @@ def _columns(cell: Series) -> dict[str, list[int]]:
     return columns
 
 
-def _images(cell: Series, name: str) -> int:
-    if name == TOTAL:
+def _images(cell: Series, stretch: Stretch) -> int:
+    if isinstance(stretch, str):
         return len(cell)
-    return len(cell.segments[name]) if name in cell.segments else 0
+    return len(cell.segments[stretch]) if stretch in cell.segments else 0
 
 
 @lru_cache

@@ -12,10 +12,11 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from otel_kfs import semconv
 from otel_kfs.analysis.clock_skew import Clocks
-from otel_kfs.analysis.critical_path import Coverage, CriticalPath, on_the_way
+from otel_kfs.analysis.paths.coverage import Coverage
+from otel_kfs.analysis.paths.critical_path import CriticalPath
+from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 
 MOST_RUNS = 1000  # ids that are kept
-TOTAL = "4-1"
 
 
 class Labels(NamedTuple):
@@ -105,7 +106,7 @@ class Series:
     stamps: tuple[array[int], array[int], array[int], array[int]] = field(
         default_factory=lambda: (array("q"), array("q"), array("q"), array("q"))
     )
-    segments: dict[str, Durations] = field(default_factory=dict)
+    segments: dict[Segment, Durations] = field(default_factory=dict)
     # As `Durations.pair`: the host that stamp 1 was read on, and that of stamps 2 and 3, or of stamp 4.
     second_pair: array[int] = field(default_factory=lambda: array("i"))
     fourth_pair: array[int] = field(default_factory=lambda: array("i"))
@@ -122,18 +123,18 @@ class Series:
         totals = self.totals()
         return sorted(range(len(self)), key=totals.__getitem__)[(len(self) - 1) // 2]
 
-    def segment_names(self) -> list[str]:
-        """Every segment that occurs, in the order of the way."""
-        return sorted(self.segments, key=on_the_way)
+    def ordered_segments(self) -> list[Segment]:
+        """Return every segment that occurs, in the order of the path."""
+        return sorted(self.segments, key=path_order)
 
-    def columns(self) -> dict[str, Sequence[int]]:
-        """The lengths of every segment, in the order of the way, and of the whole, 4-1, ns."""
-        return {**{name: self.segments[name].lengths for name in self.segment_names()}, TOTAL: self.totals()}
+    def columns(self) -> dict[Stretch, Sequence[int]]:
+        """Return the lengths of every segment, in the order of the path, and of the whole, 4-1, ns."""
+        return {**{one: self.segments[one].lengths for one in self.ordered_segments()}, TOTAL: self.totals()}
 
-    def between_hosts(self) -> set[str]:
-        """The columns of which some lengths were read on two clocks."""
-        whole = {TOTAL} if max(self.fourth_pair, default=-1) >= 0 else set()
-        return whole | {name for name, lengths in self.segments.items() if max(lengths.pair) >= 0}
+    def between_hosts(self) -> set[Stretch]:
+        """Return the columns of which some lengths were read on two clocks."""
+        whole: set[Stretch] = {TOTAL} if max(self.fourth_pair, default=-1) >= 0 else set()
+        return whole | {segment for segment, lengths in self.segments.items() if max(lengths.pair) >= 0}
 
     def only(self, images: Sequence[int]) -> Series:
         """The cell of some of its images, by their numbers."""
@@ -141,12 +142,12 @@ class Series:
             return self
         became = {image: number for number, image in enumerate(images)}
         one, two, three, four = (_in_order(column, images) for column in self.stamps)
-        segments = {name: lengths._only(became) for name, lengths in self.segments.items()}
+        segments = {segment: lengths._only(became) for segment, lengths in self.segments.items()}
         return replace(
             self,
             trace_ids=[self.trace_ids[image] for image in images],
             stamps=(one, two, three, four),
-            segments={name: lengths for name, lengths in segments.items() if len(lengths)},
+            segments={segment: lengths for segment, lengths in segments.items() if len(lengths)},
             second_pair=_in_order(self.second_pair, images),
             fourth_pair=_in_order(self.fourth_pair, images),
         )
@@ -160,10 +161,10 @@ class Series:
             column.append(at)
         self.second_pair.append(_pair_to(path, path.stamps[1], pair_of))
         self.fourth_pair.append(_pair_to(path, None, pair_of))
-        for name, start, end, hosts in path.segments:
-            durations = self.segments.get(name)
+        for segment, start, end, hosts in path.sections:
+            durations = self.segments.get(segment)
             if durations is None:
-                durations = self.segments[name] = Durations()
+                durations = self.segments[segment] = Durations()
             durations._add(image, start, end, -1 if hosts is None else pair_of(hosts))
 
     def _extend(self, other: Series, pairs: Sequence[int]) -> None:
@@ -174,8 +175,8 @@ class Series:
             column.extend(more)
         self.second_pair.extend(_renumbered(other.second_pair, pairs))
         self.fourth_pair.extend(_renumbered(other.fourth_pair, pairs))
-        for name, lengths in other.segments.items():
-            self.segments.setdefault(name, Durations())._extend(lengths, images, pairs)
+        for segment, lengths in other.segments.items():
+            self.segments.setdefault(segment, Durations())._extend(lengths, images, pairs)
 
     def _sizes(self, image_size: int | None, payload_size: int | None) -> None:
         """Take note of an image's sizes."""
@@ -282,7 +283,7 @@ class Measurement:
 def _pair_to(path: CriticalPath, stamp: int | None, pair_of: Callable[[tuple[str, str]], int]) -> int:
     """The pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
     first = last = None
-    for _, _, end, hosts in path.segments:
+    for _, _, end, hosts in path.sections:
         if hosts is not None:
             first, last = first or hosts[0], hosts[1]
         if end == stamp:

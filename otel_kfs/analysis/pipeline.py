@@ -17,9 +17,11 @@ from typing import Any, Protocol, TypeVar
 
 from otel_kfs.analysis import group_by_trace
 from otel_kfs.analysis.clock_skew import Clocks
-from otel_kfs.analysis.critical_path import CriticalPath, Segment, critical_paths
 from otel_kfs.analysis.group_by_trace import PARTITIONS, Aliases, Folder, Links, Sorter, partition
 from otel_kfs.analysis.measurement import Measurement
+from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
+from otel_kfs.analysis.paths.path_builder import Section
+from otel_kfs.analysis.paths.segment import BRIDGE, BROKER, CLIENT, DELIVER, ENCODE, Place, Segment
 from otel_kfs.analysis.process_pool import Workers
 from otel_kfs.analysis.sketch import Sketches, needed
 from otel_kfs.traces.batch import Batch, Flat, Traces, Whats, batched, spans_of
@@ -99,11 +101,27 @@ def _finishing(store: Finishing, measurement: Measurement) -> Iterator[Span]:
         if isinstance(found, Span):
             yield found
         elif isinstance(found, Finished):
-            way = found._replace(segments=tuple(Segment(*one) for one in found.segments))
-            measurement.add(CriticalPath(**way._asdict()))
+            fields = found._asdict()
+            sections = tuple(Section(_segment(name), *edges) for name, *edges in fields.pop("segments"))
+            measurement.add(CriticalPath(sections=sections, **fields))
             measurement.account.measured += 1
         else:
             measurement.account.left_out[found.reason] += 1
+
+
+_BEFORE_SERVERS = {
+    "client": Segment(CLIENT),
+    "encode": ENCODE,
+    "deliver": DELIVER,
+    "broker": BROKER,
+    "bridge": Segment(BRIDGE),
+}
+
+
+def _segment(name: str) -> Segment:
+    """Return the segment that a store calls so."""
+    role, _, step = name.partition(" ")
+    return _BEFORE_SERVERS.get(name) or Segment(Place(role), step)
 
 
 def _nobody(_: str) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from otel_kfs.analysis.measurement import Series
+from otel_kfs.analysis.paths.segment import Segment
 
 MEGABYTE = 1e6  # bytes
 _CONFIDENCE = 0.95
@@ -39,7 +40,7 @@ class Fits:
     """Of one way: the line of 4-1, and that of each segment; None without two sizes."""
 
     total: Line | None
-    segments: dict[str, Line | None]
+    segments: dict[Segment, Line | None]
 
 
 def fits(cells: list[Series]) -> Fits:
@@ -50,17 +51,16 @@ def fits(cells: list[Series]) -> Fits:
     known = [cell for cell in cells if cell.image_size is not None]
     sizes = np.concatenate([np.full(len(cell), cell.image_size, dtype=np.float64) for cell in known] or [np.empty(0)])
     totals = np.concatenate([np.asarray(cell.totals(), dtype=np.float64) for cell in known] or [np.empty(0)])
-    names = dict.fromkeys(name for cell in known for name in cell.segment_names())
     lengths = {}
-    for name in names:
+    for segment in dict.fromkeys(one for cell in known for one in cell.ordered_segments()):
         columns = []
         for cell in known:
             column = np.zeros(len(cell))
-            if (found := cell.segments.get(name)) is not None:
+            if (found := cell.segments.get(segment)) is not None:
                 column[np.asarray(found.images)] = np.asarray(found.lengths)
             columns.append(column)
-        lengths[name] = np.concatenate(columns)
-    return Fits(line(sizes, totals), {name: line(sizes, column) for name, column in lengths.items()})
+        lengths[segment] = np.concatenate(columns)
+    return Fits(line(sizes, totals), {segment: line(sizes, column) for segment, column in lengths.items()})
 
 
 def line(sizes: NDArray[np.float64], lengths: NDArray[np.float64]) -> Line | None:

@@ -16,8 +16,9 @@ from operator import mul
 from typing import Any, Protocol
 
 from otel_kfs.analysis.clock_skew import Clocks
-from otel_kfs.analysis.critical_path import Coverage, on_the_way
-from otel_kfs.analysis.measurement import TOTAL, Labels, Measurement, Series, in_order
+from otel_kfs.analysis.measurement import Labels, Measurement, Series, in_order
+from otel_kfs.analysis.paths.coverage import Coverage
+from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, correct_skew
 from otel_kfs.errors import MissingExtra
 
@@ -39,12 +40,12 @@ class AnySeries(Protocol):
 
     def __len__(self) -> int: ...
 
-    def columns(self) -> Mapping[str, Sequence[int] | Sketch]:
-        """The lengths of every segment, in the order of the way, and of the whole, 4-1, ns."""
+    def columns(self) -> Mapping[Stretch, Sequence[int] | Sketch]:
+        """Return the lengths of every segment, in the order of the path, and of the whole, 4-1, ns."""
         ...
 
-    def between_hosts(self) -> set[str]:
-        """The columns of which some lengths were read on two clocks."""
+    def between_hosts(self) -> set[Stretch]:
+        """Return the columns of which some lengths were read on two clocks."""
         ...
 
 
@@ -139,29 +140,28 @@ class SketchedSeries:
     size: str
     image_size: int | None  # bytes, of the smallest
     payload_size: int | None
-    by_name: dict[str, _Column]
+    by_segment: dict[Stretch, _Column]
 
     def __len__(self) -> int:
-        return len(self.by_name[TOTAL].lengths)
+        return len(self.by_segment[TOTAL].lengths)
 
-    def columns(self) -> dict[str, Sketch]:
-        """The sketch of every segment, in the order of the way, and of the whole."""
-        ordered = [*sorted(self.by_name.keys() - {TOTAL}, key=on_the_way), TOTAL]
-        return {name: self.by_name[name].lengths for name in ordered}
+    def columns(self) -> dict[Stretch, Sketch]:
+        """Return the sketch of every segment, in the order of the path, and of the whole."""
+        return {one: self.by_segment[one].lengths for one in sorted(self.by_segment, key=path_order)}
 
-    def between_hosts(self) -> set[str]:
-        """The columns of which some lengths were read on two clocks."""
-        return {name for name, column in self.by_name.items() if column.between_hosts}
+    def between_hosts(self) -> set[Stretch]:
+        """Return the columns of which some lengths were read on two clocks."""
+        return {name for name, column in self.by_segment.items() if column.between_hosts}
 
     def merge(self, other: SketchedSeries) -> None:
         """Count in another's images."""
         self.image_size = _least(self.image_size, other.image_size)
         self.payload_size = _least(self.payload_size, other.payload_size)
-        for name, column in other.by_name.items():
-            if name in self.by_name:
-                self.by_name[name].merge(column)
+        for name, column in other.by_segment.items():
+            if name in self.by_segment:
+                self.by_segment[name].merge(column)
             else:
-                self.by_name[name] = column
+                self.by_segment[name] = column
 
 
 @dataclass(slots=True)
@@ -204,17 +204,17 @@ class Sketches:
     def correct(self, corrected: Sketches) -> None:
         """Take another's lengths between hosts, of the same images, where it knows the clocks for all of a column."""
         for key, cell in corrected.by_key.items():
-            for name, column in cell.by_name.items():
+            for name, column in cell.by_segment.items():
                 if not column.as_read:
-                    self.by_key[key].by_name[name] = column
+                    self.by_key[key].by_segment[name] = column
 
-    def correct_skew(self) -> tuple[list[SketchedSeries], dict[tuple[Labels, str, str], int]]:
+    def correct_skew(self) -> tuple[list[SketchedSeries], dict[tuple[Labels, str, Stretch], int]]:
         """The cells, and by how much their lengths between hosts may be off: as `between_hosts.correct_skew`."""
         cells = in_order(self.by_key.values())
         return cells, {
             (cell.way, cell.size, name): column.bound
             for cell in cells
-            for name, column in cell.by_name.items()
+            for name, column in cell.by_segment.items()
             if column.bound is not None
         }
 

@@ -16,13 +16,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from otel_kfs.analysis.clock_skew import ClockOffset, Clocks, SkewBound
-from otel_kfs.analysis.measurement import TOTAL, Labels, Measurement, Series
+from otel_kfs.analysis.measurement import Labels, Measurement, Series
+from otel_kfs.analysis.paths.segment import TOTAL, Stretch
 
 if TYPE_CHECKING:
     from otel_kfs.analysis.sketch import AnySeries
 
-# A segment (or 2-1, 4-3, 4-1) of one way and size, and by how much each of its lengths may be off either way, ns.
-Bounds = Mapping[tuple[Labels, str, str], int]
+# A segment (or 2-1, 4-3, 4-1) of one series' labels and size, and how far off its lengths may be either way, ns.
+Bounds = Mapping[tuple[Labels, str, Stretch], int]
 
 NO_BOUNDS: Bounds = MappingProxyType({})
 
@@ -37,12 +38,13 @@ class TwoClocks(Flag):
     UNBOUNDED = auto()  # some are as they were read, because nothing bounds the clocks
 
 
-def correct_skew(measurement: Measurement) -> tuple[list[Series], dict[tuple[Labels, str, str], int]]:
+def correct_skew(measurement: Measurement) -> tuple[list[Series], dict[tuple[Labels, str, Stretch], int]]:
     """The cells with what lies between hosts corrected, stamps included, and the bounds of that.
 
     Stamps are then those of the first host's clock. What is measured on one clock is as before, and has no bound.
     """
-    cells, bounds = [], {}
+    cells: list[Series] = []
+    bounds: dict[tuple[Labels, str, Stretch], int] = {}
     for cell in measurement.cells():
         corrected, widths = _corrected(cell, measurement.pairs, measurement.clocks)
         cells.append(corrected)
@@ -80,8 +82,8 @@ def two_clocks_of_stamps(series: Sequence[Series], bounds: Bounds) -> TwoClocks:
     return TwoClocks.UNBOUNDED if crossing else TwoClocks.NOTHING
 
 
-def _corrected(cell: Series, pairs: Pairs, clocks: Clocks) -> tuple[Series, dict[str, int]]:
-    widths: dict[str, int] = {}
+def _corrected(cell: Series, pairs: Pairs, clocks: Clocks) -> tuple[Series, dict[Stretch, int]]:
+    widths: dict[Stretch, int] = {}
     segments = dict(cell.segments)
     for name, lengths in cell.segments.items():
         moved = _moved(lengths.lengths, lengths.ends, lengths.pair, pairs, clocks)

@@ -13,8 +13,8 @@ from otel_kfs.errors import OtelKfsError
 from otel_kfs.report.render import Format
 
 if TYPE_CHECKING:
-    from otel_kfs.analysis.critical_path import Coverage
     from otel_kfs.analysis.measurement import Measurement
+    from otel_kfs.analysis.paths.coverage import Coverage
     from otel_kfs.analysis.sketch import Sketches
     from otel_kfs.report.rows import Table
     from otel_kfs.report.terminal_bars import Chart

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from otel_kfs.analysis.comparison import FALSE_ALARMS, Comparison, Difference, compare, holm, rank_test
-from otel_kfs.analysis.critical_path import on_the_way
 from otel_kfs.analysis.measurement import Series, size_label
+from otel_kfs.analysis.paths.segment import path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import Interval, median_interval, summary
 from otel_kfs.experiment.config import ExperimentConfig, PlannedCell
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Load, knee, load
 from otel_kfs.experiment.trial_log import TrialResult
-from otel_kfs.report.rows import INTERVAL, Bounded, Column, Table, clock_notes
+from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes
+from otel_kfs.report.segment_names import segment_name
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
 
@@ -169,7 +170,7 @@ def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
                     "difference_high_ns": total.interval.high if total and total.interval else None,
                     "p": ranked.p,
                     "verdict": ranked.verdict,
-                    "saved_most": most.segment if most else None,
+                    "saved_most": segment_name(most.segment) if most else None,
                     "saved_most_ns": -most.difference if most else None,
                 }
             )
@@ -184,7 +185,7 @@ def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
             "rate": ranking.rate,
             "transport": ranked.planned.transport,
             "cell": ranked.planned.label,
-            "segment": one.segment,
+            "segment": segment_name(one.segment),
             "baseline_p50_ns": one.p50_a,
             "p50_ns": one.p50_b,
             "difference_ns": one.difference,
@@ -334,7 +335,7 @@ def _row(number: int, ranked: Ranked) -> tuple[Any, ...]:
         ranked.interval,
         f"{ranked.times_faster:.2f}",
         ranked.verdict,
-        f"{most.segment} {-most.difference / 1e6:.1f}" if most else None,
+        f"{segment_name(most.segment)} {-most.difference / 1e6:.1f}" if most else None,
     )
 
 
@@ -347,13 +348,12 @@ def _segments(ranking: Ranking, where: str) -> Table:
         for _, ranked in others
         if ranked.against is not None
     ]
-    total = "4-1"
-    found = sorted({name for of in differences for name in of} - {total}, key=on_the_way)
     rows = []
-    for name in (*found, total):
-        of_cells = [of.get(name) for of in differences]
+    for stretch in sorted({one for of in differences for one in of}, key=path_order):
+        of_cells = [of.get(stretch) for of in differences]
         base = next(one.p50_a for one in of_cells if one is not None)
-        rows.append((name, base, *(None if one is None else _bounded(one) for one in of_cells)))
+        figures = (None if one is None else bounded(one.difference, one.bound) for one in of_cells)
+        rows.append((segment_name(stretch), base, *figures))
     columns = [Column("Segment", "text"), Column("baseline", "milliseconds")]
     columns += [Column(f"#{number}", "milliseconds") for number, _ in others]
     notes = (
@@ -361,10 +361,6 @@ def _segments(ranking: Ranking, where: str) -> Table:
         "each is a difference of medians, so that a column adds up to its 4-1 only roughly; -: neither has the segment",
     )
     return Table(f"{where}: segments, milliseconds", tuple(columns), tuple(rows), notes)
-
-
-def _bounded(one: Difference) -> int | Bounded:
-    return one.difference if one.bound is None else Bounded(one.difference, one.bound)
 
 
 def _load_row(of: Load) -> tuple[Any, ...]:

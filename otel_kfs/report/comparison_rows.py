@@ -7,6 +7,7 @@ from typing import Any
 
 from otel_kfs.analysis.comparison import Comparison, Comparisons, Difference
 from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes
+from otel_kfs.report.segment_names import segment_name
 
 _ENOUGH_EXPLAINED = 0.8  # of a difference: no further segment is named then
 _MORE_THAN_ALL = 1.1
@@ -61,7 +62,7 @@ def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
                     **{f"{key}_a": value for key, value in of.way_a._asdict().items()},
                     **{f"{key}_b": value for key, value in of.way_b._asdict().items()},
                     "size": of.size,
-                    "segment": difference.segment,
+                    "segment": segment_name(difference.segment),
                     "n_a": of.n_a,
                     "n_b": of.n_b,
                     "images_a": difference.images_a,
@@ -106,7 +107,7 @@ def _row(of: Difference, total: int | None) -> tuple[Any, ...]:
     share = f"{of.difference / total:.0%}" if total and of.differs else None
     p = "<0.001" if of.p < 0.001 else f"{of.p:.3f}"
     return (
-        of.segment,
+        segment_name(of.segment),
         of.p50_a,
         of.p50_b,
         bounded(of.difference, of.bound),
@@ -138,14 +139,16 @@ def _explained(of: Comparison) -> str:
         least = _NAMED_FROM * abs(whole)
         opposite = [one for one in changed if one not in same and abs(one.difference) >= least][:_NAMED_AT_MOST]
         return _listed([*named, *opposite])
-    first, *others = [f"`{difference.segment}`" for difference in named]
+    first, *others = [f"`{segment_name(difference.segment)}`" for difference in named]
     shares = [f"{difference.difference / whole:.0%}" for difference in named]
     text = f"{shares[0]} of it is {first}"
     return ", ".join([text, *(f"{share} {other}" for share, other in zip(shares[1:], others, strict=True))])
 
 
 def _listed(differences: Sequence[Difference]) -> str:
-    return ", ".join(f"`{difference.segment}` is {_by(difference.difference)}" for difference in differences)
+    return ", ".join(
+        f"`{segment_name(difference.segment)}` is {_by(difference.difference)}" for difference in differences
+    )
 
 
 def _largest_first(differences: Iterable[Difference]) -> list[Difference]:

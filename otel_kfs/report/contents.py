@@ -10,11 +10,13 @@ from datetime import datetime, timezone
 import numpy as np
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import CriticalPath, critical_paths, on_the_way
-from otel_kfs.analysis.measurement import TOTAL, Labels, Measurement, Series, ways
+from otel_kfs.analysis.measurement import Labels, Measurement, Series, ways
+from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
+from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.size_fit import Fits, fits
 from otel_kfs.analysis.skew_correction import Bounds, correct_skew
 from otel_kfs.analysis.statistics import P95_NEEDS, Summary, summary
+from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import Span, SpanGraph
 
 
@@ -36,12 +38,17 @@ class Trace:
 class Row:
     """One segment of one cell, or its 4-1; lengths in ns."""
 
-    name: str
+    segment: Stretch
     summary: Summary
     share: float  # of the time of all the cell's images
     median: Trace
     slowest: Trace
     two_clocks: bool = False  # whether its ends were read on two hosts
+
+    @property
+    def name(self) -> str:
+        """As it is printed."""
+        return segment_name(self.segment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +92,9 @@ class Walk:
     """A cell's median image: the spans that were read of it, and its way through them."""
 
     of: SeriesReport
-    forest: SpanGraph
+    graph: SpanGraph
     root: Span
-    journey: CriticalPath
+    path: CriticalPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +142,9 @@ class Contents:
         return sum(len(cell.cell) for cell in self.cells)
 
     @property
-    def segments(self) -> list[str]:
-        """Every segment that occurs, in the order of the way."""
-        return sorted({row.name for cell in self.cells for row in cell.rows}, key=on_the_way)
+    def segments(self) -> list[Segment]:
+        """Every segment that occurs, in the order of the path."""
+        return sorted({one for cell in self.cells for one in cell.cell.segments}, key=path_order)
 
     @property
     def small(self) -> bool:
@@ -198,11 +205,11 @@ def _cell(cell: Series, number: int, trace: Callable[[str], Trace], bounds: Boun
     totals = cell.totals()
     whole = sum(totals) or 1
 
-    def row(name: str, lengths: Sequence[int], images: Sequence[int], *, two_clocks: bool = False) -> Row:
+    def row(stretch: Stretch, lengths: Sequence[int], images: Sequence[int], *, two_clocks: bool = False) -> Row:
         order = np.argsort(np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
         return Row(
-            name,
-            summary(lengths, bounds.get((cell.way, cell.size, name)), interval=True),
+            stretch,
+            summary(lengths, bounds.get((cell.way, cell.size, stretch)), interval=True),
             sum(lengths) / whole,
             trace(ids[images[order[(len(order) - 1) // 2]]]),
             trace(ids[images[order[-1]]]),
@@ -210,25 +217,25 @@ def _cell(cell: Series, number: int, trace: Callable[[str], Trace], bounds: Boun
         )
 
     rows = []
-    for name in cell.segment_names():
-        of_name = cell.segments[name]
-        rows.append(row(name, of_name.lengths, of_name.images, two_clocks=max(of_name.pair) >= 0))
+    for segment in cell.ordered_segments():
+        durations = cell.segments[segment]
+        rows.append(row(segment, durations.lengths, durations.images, two_clocks=max(durations.pair) >= 0))
     return SeriesReport(cell, number, row(TOTAL, totals, range(len(cell))), tuple(rows), trace(ids[cell.median()]))
 
 
 def _walks(cells: Sequence[SeriesReport], spans: Iterable[Span]) -> Iterable[Walk | Undrawn]:
-    forest = SpanGraph(spans)
-    there = {span.trace_id for span in forest}
-    found, _ = critical_paths(forest)
-    ways_of = {journey.trace_id: journey for journey in found}
-    roots = {span.trace_id: span for span in forest if span.name == semconv.SEND_IMAGE}
+    graph = SpanGraph(spans)
+    there = {span.trace_id for span in graph}
+    found, _ = critical_paths(graph)
+    ways_of = {path.trace_id: path for path in found}
+    roots = {span.trace_id: span for span in graph if span.name == semconv.SEND_IMAGE}
     for cell in cells:
         trace_id = cell.median.trace_id
         missing = tuple(trace for trace in cell.median.whole if trace.trace_id not in there)
         if missing or trace_id not in ways_of:
             yield Undrawn(cell, missing)
         else:
-            yield Walk(cell, forest, roots[trace_id], ways_of[trace_id])
+            yield Walk(cell, graph, roots[trace_id], ways_of[trace_id])
 
 
 def _web_page(link: str | None) -> str | None:

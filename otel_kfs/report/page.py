@@ -13,8 +13,9 @@ from xml.etree.ElementTree import Element
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from otel_kfs.analysis.critical_path import NOT_PROCESSED
-from otel_kfs.analysis.measurement import MOST_RUNS, TOTAL
+from otel_kfs.analysis.measurement import MOST_RUNS
+from otel_kfs.analysis.paths.coverage import NOT_PROCESSED
+from otel_kfs.analysis.paths.segment import TOTAL, Stretch
 from otel_kfs.analysis.skew_correction import offsets
 from otel_kfs.analysis.statistics import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
 from otel_kfs.report import render
@@ -22,6 +23,7 @@ from otel_kfs.report.charts import distributions, palette, sizes, stacked_bars, 
 from otel_kfs.report.charts.axis import MS, milliseconds
 from otel_kfs.report.contents import Contents
 from otel_kfs.report.rows import clock_lines, coverage_line, seed_tables
+from otel_kfs.report.segment_names import segment_name
 
 _HERE = Path(__file__).parent
 _LINKS = ("#1b5faa", "#82b7f2")
@@ -53,12 +55,14 @@ def page(contents: Contents) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["plain"] = lambda text: render.printable(str(text))
+    environment.filters["segment_name"] = segment_name
     style, script = _style(), (_HERE / "page.js").read_text(encoding="utf-8")
     start, end = contents.time_range
     account = contents.measurement.account
     rows = [(cell, row) for cell in contents.cells for row in cell.rows]
     totals = [(cell, cell.total) for cell in contents.cells]
     sized = sizes.has_sizes(contents)
+    stretches: list[Stretch] = [TOTAL, *contents.segments]
     return environment.get_template("page.html").render(
         contents=contents,
         origin=contents.origin,
@@ -79,15 +83,15 @@ def page(contents: Contents) -> str:
         columns=[column for column in _COLUMNS if any(column.of(row.summary) is not None for _, row in rows + totals)],
         needs={"p90": P90_NEEDS, "p95": P95_NEEDS, "p99": P99_NEEDS, "interval": INTERVAL_NEEDS},
         costs=[
-            (way, name, line)
+            (way, stretch, line)
             for way in contents.ways
-            for name, line in ((TOTAL, way.fits.total), *way.fits.segments.items())
+            for stretch, line in ((TOTAL, way.fits.total), *way.fits.segments.items())
             if line is not None
         ],
         bars=_drawn(stacked_bars.stacked_bars(contents)),
         spread=[
-            (name, [_drawn(chart) for chart in distributions.distributions(contents, name)])
-            for name in (TOTAL, *contents.segments)
+            (stretch, [_drawn(chart) for chart in distributions.distributions(contents, stretch)])
+            for stretch in stretches
         ],
         large=_drawn(sizes.sizes(contents)) if sized else None,
         small=[_drawn(chart) for chart in sizes.small(contents, sizes.that_matter(contents))] if sized else [],

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from otel_kfs.analysis.clock_skew import ClockOffset
-from otel_kfs.analysis.critical_path import Coverage, on_the_way
-from otel_kfs.analysis.measurement import TOTAL, Series, ways
+from otel_kfs.analysis.measurement import Series, ways
+from otel_kfs.analysis.paths.coverage import Coverage
+from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks, two_clocks_of_stamps
 from otel_kfs.analysis.statistics import (
@@ -21,6 +22,7 @@ from otel_kfs.analysis.statistics import (
     intervals_available,
     summary,
 )
+from otel_kfs.report.segment_names import segment_name
 
 Layout = Literal["seed", "segments", "statistics", "bars"]
 LAYOUTS: tuple[Layout, ...] = ("seed", "segments", "statistics", "bars")
@@ -115,7 +117,10 @@ def segment_tables(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> li
                 Column(f"{cell.size} p50", "milliseconds"),
                 Column(f"{tail} (n={n})", "milliseconds"),
             ]
-        rows = [(name, *_p50_and_tail(of_way, [segments.get(name) for segments in by_size])) for name in _rows(by_size)]
+        rows = [
+            (segment_name(one), *_p50_and_tail(of_way, [segments.get(one) for segments in by_size]))
+            for one in _stretches(by_size)
+        ]
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the largest value stands there"] if few else []
         notes += _sketch_notes(of_way) + clock_notes(two_clocks(of_way, bounds))
         tables.append(Table(f"{way.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
@@ -130,10 +135,10 @@ def statistics_tables(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) ->
         of_way = [cell for cell in cells if cell.way == way]
         by_size = [_summaries(cell, bounds, interval=intervals) for cell in of_way]
         rows = []
-        for name in _rows(by_size):
+        for one in _stretches(by_size):
             for cell, segments in zip(of_way, by_size, strict=True):
-                if name in segments:
-                    rows.append((name, cell.size, *_statistics(segments[name])))
+                if one in segments:
+                    rows.append((segment_name(one), cell.size, *_statistics(segments[one])))
         notes = [INTERVAL] if intervals else [NO_INTERVAL]
         if any(of_row[2] < P99_NEEDS for of_row in rows):
             notes.append(
@@ -183,12 +188,12 @@ def segment_records(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> l
     intervals = intervals_available()
     records = []
     for cell in cells:
-        for name, of_segment in _summaries(cell, bounds, interval=intervals).items():
+        for stretch, of_segment in _summaries(cell, bounds, interval=intervals).items():
             interval = of_segment.interval
             records.append(
                 {
                     **_key(cell),
-                    "segment": name,
+                    "segment": segment_name(stretch),
                     "n": of_segment.n,
                     "mean_ns": of_segment.mean,
                     "sd_ns": of_segment.sd,
@@ -261,17 +266,17 @@ def _stamps(cell: Series) -> tuple[int, int, int, int]:
     return one, two, three, four
 
 
-def _summaries(cell: AnySeries, bounds: Bounds, *, interval: bool = False) -> dict[str, Summary]:
-    """Of every segment and of the whole, in the order of the way."""
+def _summaries(cell: AnySeries, bounds: Bounds, *, interval: bool = False) -> dict[Stretch, Summary]:
+    """Sum up every segment and the whole, in the order of the path."""
     return {
         name: summary(lengths, bounds.get((cell.way, cell.size, name)), interval=interval)
         for name, lengths in cell.columns().items()
     }
 
 
-def _rows(by_size: Sequence[Mapping[str, Summary]]) -> list[str]:
-    """The names of all sizes' segments in the order of the way, and the whole."""
-    return [*sorted({name for segments in by_size for name in segments} - {TOTAL}, key=on_the_way), TOTAL]
+def _stretches(by_size: Sequence[Mapping[Stretch, Summary]]) -> list[Stretch]:
+    """Return all sizes' segments in the order of the path, and the whole."""
+    return sorted({one for stretches in by_size for one in stretches}, key=path_order)
 
 
 def _key(cell: AnySeries) -> dict[str, Any]:

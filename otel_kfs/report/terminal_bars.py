@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_letters
 
-from otel_kfs.analysis.critical_path import on_the_way
-from otel_kfs.analysis.measurement import TOTAL, ways
+from otel_kfs.analysis.measurement import ways
+from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.sketch import AnySeries, Sketch
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
+from otel_kfs.report.segment_names import segment_name
 
 REST = "."
 _NAMED = 0.02  # of a bar; a segment below that in every bar is part of the rest
@@ -51,8 +52,9 @@ def charts(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Chart
         for name, mean in of_cell.items()
         if mean > _NAMED * total
     }
-    shown = sorted(named, key=on_the_way)[: len(ascii_letters)]
-    segments = (*zip(ascii_letters[26:] + ascii_letters[:26], shown, strict=False), (REST, "the rest"))
+    shown = sorted(named, key=path_order)[: len(ascii_letters)]
+    letters = ascii_letters[26:] + ascii_letters[:26]
+    segments = (*zip(letters, map(segment_name, shown), strict=False), (REST, "the rest"))
     bars = {}
     for cell, of_cell, total in zip(cells, means, totals, strict=True):
         parts = [of_cell.pop(name, 0.0) for name in shown]
@@ -89,12 +91,11 @@ def run_lengths(parts: Sequence[int], width: int) -> list[int]:
 
 def _crossing(cells: Sequence[AnySeries], bounds: Bounds) -> list[str]:
     """The segments that lie between two hosts, and by how much they may be off at whichever size that is most."""
-    found: dict[str, list[int | None]] = {}
+    found: dict[Stretch, list[int | None]] = {}
     for cell in cells:
         for name in cell.between_hosts():
             found.setdefault(name, []).append(bounds.get((cell.way, cell.size, name)))
-    ordered = sorted(found, key=lambda name: (name == TOTAL, on_the_way(name)))
-    return [f"{name} {_bound(found[name])}" for name in ordered]
+    return [f"{segment_name(one)} {_bound(found[one])}" for one in sorted(found, key=path_order)]
 
 
 def _bound(widths: Sequence[int | None]) -> str:
@@ -105,7 +106,7 @@ def _bound(widths: Sequence[int | None]) -> str:
     return f"\u00b1{math.ceil(max(known) / 1e5) / 10:.1f} ms"
 
 
-def _means(cell: AnySeries) -> dict[str, float]:
+def _means(cell: AnySeries) -> dict[Stretch, float]:
     """Of all images of the cell: one that lacks a segment spent no time in it, so that the means add up to 4-1's."""
     return {
         name: (lengths.total if isinstance(lengths, Sketch) else sum(lengths)) / len(cell)

@@ -6,10 +6,11 @@ import pytest
 from comparison_support import MB, cells, compared, drawn, images
 from hypothesis import given
 from hypothesis import strategies as st
-from traces_builder import MS
+from traces_builder import MS, segment
 
 from otel_kfs.analysis import comparison as room
 from otel_kfs.analysis.measurement import Labels
+from otel_kfs.analysis.paths.segment import BROKER
 from otel_kfs.errors import ConfigError, MissingExtra
 
 pytestmark = pytest.mark.analysis
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.analysis
 
 def test_a_segment_that_one_side_lacks_took_no_time_there():
     of = compared([drawn("client 10")] * 15, [drawn("client 10, broker 30")] * 15)
-    broker = next(one for one in of.segments if one.segment == "broker")
+    broker = next(one for one in of.segments if one.segment == BROKER)
     assert (broker.images_a, broker.images_b, broker.p50_a, broker.p50_b, broker.difference, broker.differs) == (
         0,
         15,
@@ -36,7 +37,7 @@ def test_as_many_images_as_are_asked_for_do():
 
 def test_a_difference_within_the_doubt_about_clocks_is_none():
     a, b = cells(*[drawn("transformer request 10!")] * 15), cells(*[drawn("transformer request 30!")] * 15)
-    key = (Labels("http"), "1.1MB", "transformer request")
+    key = (Labels("http"), "1.1MB", segment("transformer request"))
     found = [room.compare(a, b, {key: 6 * MS}, {key: doubt}).of_sizes[0].segments[0] for doubt in (13 * MS, 14 * MS)]
     assert [(one.bound, one.differs) for one in found] == [(19 * MS, True), (20 * MS, False)]
 

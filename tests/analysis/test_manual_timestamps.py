@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from traces_builder import MS, journey
+from traces_builder import MS, critical_path
 
 from otel_kfs.analysis import manual_timestamps as room
 from otel_kfs.analysis.measurement import measured
@@ -187,8 +187,8 @@ def test_traced_figures_of_the_same_size_stand_beside():
     text = "# Kafka\n\n" + table(("Size", 1, 2, 3, 4), ("1.1MB", T, T + 0.5, T + 1.25, T + 2.5), ("9MB", T, T, T, T))
     cells = measured(
         [
-            journey(0, 10, 20, 40, transport="kafka", image_size=1_112_057),
-            journey(0, 1, 2, 3, image_size=1_112_057),
+            critical_path(0, 10, 20, 40, transport="kafka", image_size=1_112_057),
+            critical_path(0, 1, 2, 3, image_size=1_112_057),
         ]
     ).cells()
     (found,) = room.beside(room.blocks(text), cells)
@@ -206,7 +206,10 @@ def test_traced_figures_of_the_same_size_stand_beside():
 def test_labels_of_images_and_of_payloads_find_their_images_in_one_table():
     sizes = [(1_100_000, 1_500_000), (3_300_000, 4_450_000), (4_700_000, 6_300_000), (10_200_000, 13_600_000)]
     cells = measured(
-        [journey(0, 1, 2, n, image_size=image, payload_size=payload) for n, (image, payload) in enumerate(sizes, 3)]
+        [
+            critical_path(0, 1, 2, n, image_size=image, payload_size=payload)
+            for n, (image, payload) in enumerate(sizes, 3)
+        ]
     ).cells()
     found = room.beside(room.blocks(SEED)[:1], cells)
     assert [row.lengths[3].traced for row in found[0].rows] == [3 * MS, 4 * MS, 5 * MS, 6 * MS]
@@ -214,4 +217,4 @@ def test_labels_of_images_and_of_payloads_find_their_images_in_one_table():
 
 def test_other_than_four_stamps_can_t_stand_beside_traces():
     with pytest.raises(InputError, match="only rows of four stamps can stand beside traces"):
-        room.beside(room.blocks(table(*GOOD)), measured([journey(0, 1, 2, 3)]).cells())
+        room.beside(room.blocks(table(*GOOD)), measured([critical_path(0, 1, 2, 3)]).cells())

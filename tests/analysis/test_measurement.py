@@ -1,21 +1,22 @@
 """Images by way and size, as columns of numbers: the order of cells, labels, the median image, segments."""
 
 import pytest
-from traces_builder import MS, journey, journey_of
+from traces_builder import MS, critical_path, critical_path_of
 
 from otel_kfs.analysis.measurement import MOST_RUNS, Labels, Runs, measured, size_label, ways
+from otel_kfs.report.segment_names import segment_name
 
 HTTP, KAFKA = Labels("http"), Labels("kafka")
 
 
 def long(milliseconds, **more):
-    """A journey of that length."""
-    return journey(0, 1, 2, milliseconds, **more)
+    """A path of that length."""
+    return critical_path(0, 1, 2, milliseconds, **more)
 
 
-def cell(*journeys):
+def cell(*paths):
     """The one cell that they are in."""
-    (found,) = measured(journeys).cells()
+    (found,) = measured(paths).cells()
     return found
 
 
@@ -24,7 +25,7 @@ def cell(*journeys):
 
 def test_cells_are_http_first_then_small_first():
     drawn = [
-        journey(0, 1, 2, 3, transport=transport, image_size=size)
+        critical_path(0, 1, 2, 3, transport=transport, image_size=size)
         for transport in ("kafka", "http")
         for size in (10_200_000, 1_100_000, 3_300_000)
     ]
@@ -121,17 +122,23 @@ def test_two_images_of_one_trace_share_its_linked_traces():
 def lengths_in(found):
     """Of each segment, in order: the images that have it, and its length there."""
     return {
-        name: (list(found.segments[name].images), list(found.segments[name].lengths)) for name in found.segment_names()
+        segment_name(one): (list(found.segments[one].images), list(found.segments[one].lengths))
+        for one in found.ordered_segments()
     }
 
 
-def test_segments_come_in_the_order_of_the_way_with_unknown_ones_last():
-    found = cell(journey_of("other 1, predictor predict 2, client 3, encode (no client span) 4"))
-    assert found.segment_names() == ["client", "encode (no client span)", "predictor predict", "other"]
+def test_segments_come_in_the_order_of_the_path_with_unknown_ones_last():
+    found = cell(critical_path_of("other 1, predictor predict 2, client 3, client (no encode span) 4"))
+    assert [segment_name(one) for one in found.ordered_segments()] == [
+        "client",
+        "client (no encode span)",
+        "predictor predict",
+        "other",
+    ]
 
 
-def test_a_name_that_occurs_twice_in_a_way_adds_up_there():
-    found = cell(journey_of("client 10, encode 5, client 30"), journey_of("client 20, encode 7, client 40"))
+def test_a_segment_that_occurs_twice_on_a_path_adds_up_there():
+    found = cell(critical_path_of("client 10, encode 5, client 30"), critical_path_of("client 20, encode 7, client 40"))
     assert lengths_in(found) == {
         "client": ([0, 1], [40 * MS, 60 * MS]),
         "encode": ([0, 1], [5 * MS, 7 * MS]),
@@ -139,13 +146,13 @@ def test_a_name_that_occurs_twice_in_a_way_adds_up_there():
 
 
 def test_an_empty_segment_counts_as_nothing_rather_than_not_at_all():
-    found = cell(journey_of("broker 0"), journey_of("client 1"), journey_of("broker 5"))
+    found = cell(critical_path_of("broker 0"), critical_path_of("client 1"), critical_path_of("broker 5"))
     assert lengths_in(found)["broker"] == ([0, 2], [0, 5 * MS])
 
 
 def test_a_segment_between_two_hosts_names_their_pair():
-    found = measured([journey_of("client 10, transformer request -5!")])
-    assert (found.pairs, {name: list(found.cells()[0].segments[name].pair) for name in found.cells()[0].segments}) == (
+    found = measured([critical_path_of("client 10, transformer request -5!")])
+    assert (found.pairs, {segment_name(one): list(of.pair) for one, of in found.cells()[0].segments.items()}) == (
         [("one", "other")],
         {"client": [-1], "transformer request": [0]},
     )

@@ -15,8 +15,8 @@ from support import start, wait_until
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, with_options
 
 from otel_kfs.analysis import group_by_trace, pipeline
-from otel_kfs.analysis.critical_path import critical_paths
 from otel_kfs.analysis.measurement import Runs, measured
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.errors import OtelKfsError, TraceQueryError
 from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import SpanGraph

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from otel_kfs.analysis import pipeline
-from otel_kfs.analysis.critical_path import Coverage, critical_paths
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.paths.coverage import Coverage
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.report import render, rows
 from otel_kfs.traces import query
 from otel_kfs.traces.span import SpanGraph
@@ -82,21 +83,21 @@ def test_the_same_is_read_as_a_stream(found):
 
 @pytest.mark.parametrize("transport", ["http", "kafka"])
 def test_every_stamp_is_the_edge_of_a_span_that_defines_it(found, raw, transport):
-    (journey,) = [journey for journey in found[0] if journey.transport == transport]
-    assert journey.stamps == stamps_of(transport, raw)
+    (path,) = [path for path in found[0] if path.transport == transport]
+    assert path.stamps == stamps_of(transport, raw)
 
 
 def test_segments_add_up_to_4_1(found):
-    sums = [sum(segment.length for segment in journey.segments) for journey in found[0]]
-    assert sums == [journey.stamps[3] - journey.stamps[0] for journey in found[0]]
+    sums = [sum(section.length for section in path.sections) for path in found[0]]
+    assert sums == [path.stamps[3] - path.stamps[0] for path in found[0]]
 
 
 def test_no_segment_stands_in_for_a_missing_span(found):
-    assert [s.name for journey in found[0] for s in journey.segments if "(no " in s.name] == []
+    assert [one for path in found[0] for one in path.sections if one.segment.missing] == []
 
 
 def test_one_host_has_one_clock(found):
-    assert [s.name for journey in found[0] for s in journey.segments if s.hosts or s.length < 0] == []
+    assert [one for path in found[0] for one in path.sections if one.hosts or one.length < 0] == []
 
 
 def test_the_files_say_nothing_of_the_machine_they_come_from(raw):

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_pipeline import MANY, Store, images
 from test_skew_correction import ON_HOSTS, SECOND, Clock, run, seen
-from traces_builder import HTTP, KAFKA, otlp_line, spans
+from traces_builder import HTTP, KAFKA, otlp_line, segment, spans
 
 from otel_kfs import cli
 from otel_kfs.analysis import group_by_trace, pipeline
+from otel_kfs.analysis.paths.segment import Segment
 from otel_kfs.analysis.sketch import ACCURACY, Sketch, Sketches
 from otel_kfs.analysis.skew_correction import correct_skew, offsets, two_clocks
 from otel_kfs.analysis.statistics import summary
@@ -213,7 +214,10 @@ def test_lengths_between_hosts_are_corrected_each_by_its_own_moment_as_samples_a
     drawn = on_hosts(HOSTS[clocks])
     sketches = pipeline.read_sketches(parts(3, drawn), processes=processes)
     measurement = pipeline.read(Store(drawn), processes=1)
-    assert {name for *_, name in sketches.correct_skew()[1]} >= {"transformer request", "predictor response"}
+    assert {name for *_, name in sketches.correct_skew()[1]} >= {
+        segment("transformer request"),
+        segment("predictor response"),
+    }
     assert_same(sketches, measurement)
 
 
@@ -227,7 +231,7 @@ def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_oth
         drawn.append(replace(one if number < 90 else two, host=host))
     sketches = pipeline.read_sketches(parts(3, drawn), processes=1)
     cells, bounds = sketches.correct_skew()
-    assert {name for *_, name in bounds if name.startswith("transformer")} == set()
+    assert {one for *_, one in bounds if isinstance(one, Segment) and one.place.name == "transformer"} == set()
     assert rows.clock_notes(two_clocks(cells, bounds)) == [rows.BOUND, rows.CLOCKS]
     assert_same(sketches, pipeline.read(Store(drawn), processes=1))
 

@@ -5,14 +5,16 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traces_builder import EPOCH, HTTP, KAFKA, MS, spans
+from traces_builder import EPOCH, HTTP, KAFKA, MS, segment, spans
 
-from otel_kfs.analysis.critical_path import Coverage, critical_paths
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.paths.coverage import Coverage
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.skew_correction import correct_skew, offsets
 from otel_kfs.report import rows
 from otel_kfs.traces.span import SpanGraph
 
+TO_TRANSFORMER = segment("transformer request")
 SECOND = 1_000_000_000
 
 
@@ -126,8 +128,8 @@ def test_a_clock_that_is_five_seconds_fast_is_taken_off():
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock(-3 * SECOND)}
     cells, bounds = correct_skew(measure(seen(images, by_host)))
     # Between the drawn 20 ms of the request and the 30 ms of its answer.
-    assert list(cells[0].segments["transformer request"].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
-    assert bounds[cells[0].way, cells[0].size, "transformer request"] == pytest.approx(25 * MS, abs=5 * MS)
+    assert list(cells[0].segments[TO_TRANSFORMER].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
+    assert bounds[cells[0].way, cells[0].size, TO_TRANSFORMER] == pytest.approx(25 * MS, abs=5 * MS)
     assert [row[1:] for row in rows.seed_tables(cells, bounds)[1].rows] == [
         (
             rows.Bounded(pytest.approx(205 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
@@ -160,9 +162,8 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
     ]
     measurement = measure(drawn)
     cells, bounds = correct_skew(measurement)
-    name = "transformer request"
-    assert cells[0].segments[name] == measurement.cells()[0].segments[name]
-    assert {name for _, _, name in bounds} == {"predictor request", "predictor response"}
+    assert cells[0].segments[TO_TRANSFORMER] == measurement.cells()[0].segments[TO_TRANSFORMER]
+    assert {one for _, _, one in bounds} == {segment("predictor request"), segment("predictor response")}
     assert rows.seed_tables(cells, bounds)[1].notes[-1] == rows.CLOCKS
     assert rows.clock_lines(offsets(measurement))[0].startswith("clocks: no steady rate fits host and transformer")
 

@@ -8,9 +8,10 @@ import traces_builder
 from bridge_support import SOON_JOINED, run_until, spans_of
 from confluent_kafka import Producer as PlainProducer
 
-from otel_kfs.analysis.critical_path import critical_paths
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.errors import ConfigError, DeadLetterError
 from otel_kfs.kafka import Bridge
+from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import SpanGraph
 
 pytestmark = pytest.mark.kafka
@@ -228,10 +229,10 @@ send image                      INTERNAL    0  300  transport=kafka image=110000
 
 
 def test_the_tables_measure_an_image_that_was_redriven_as_redelivered():
-    (journey,), account = critical_paths(SpanGraph(traces_builder.spans(REDRIVEN)))
+    (path,), account = critical_paths(SpanGraph(traces_builder.spans(REDRIVEN)))
     assert (account.measured, account.redelivered, account.left_out.total()) == (1, 1, 0)
-    assert (journey.deliveries, journey.requests) == (2, 1)
-    lengths = {segment.name: segment.length // traces_builder.MS for segment in journey.segments}
+    assert (path.deliveries, path.requests) == (2, 1)
+    lengths = {segment_name(section.segment): section.length // traces_builder.MS for section in path.sections}
     assert (lengths["broker"], lengths["redeliveries"]) == (40, 170)
 
 
@@ -244,5 +245,5 @@ def test_the_tables_count_a_delivery_whose_bridge_was_killed_before_it_wrote_its
         for span in drawn
     ]
     assert critical_paths(SpanGraph(drawn))[1].redelivered == 0
-    (journey,), account = critical_paths(SpanGraph(marked))
-    assert (journey.deliveries, account.redelivered) == (2, 1)
+    (path,), account = critical_paths(SpanGraph(marked))
+    assert (path.deliveries, account.redelivered) == (2, 1)

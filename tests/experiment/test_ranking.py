@@ -7,10 +7,10 @@ import pytest
 from experiment_support import OWN, plan
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from traces_builder import MS, at, journey
+from traces_builder import MS, at, critical_path, segment
 
-from otel_kfs.analysis.critical_path import Segment
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.paths.path_builder import Section
 from otel_kfs.experiment import ranking
 from otel_kfs.experiment.trial_log import TrialResult
 from otel_kfs.report.rows import Column
@@ -23,12 +23,12 @@ SEGMENTS = {"encode": 40, "transformer decode": 100, "predictor predict": 20}  #
 
 
 def image(label, lengths, transport="http", **more):
-    """A journey of that cell with segments of these lengths, ms."""
+    """A path of that cell with segments of these lengths, ms."""
     way, start = [], at(0)
     for name, length in lengths.items():
-        way.append(Segment(name, start, start + round(length * MS)))
+        way.append(Section(segment(name), start, start + round(length * MS)))
         start = way[-1].end
-    drawn = journey(0, 0, 0, 0, segments=tuple(way), cell=label, transport=transport, **more)
+    drawn = critical_path(0, 0, 0, 0, sections=tuple(way), cell=label, transport=transport, **more)
     return replace(drawn, stamps=(at(0), at(0), at(0), start))
 
 
@@ -42,8 +42,8 @@ def images(label, n=20, shift=None, seed=0, **more):
     ]
 
 
-def ranked(*journeys, text=TEXT):
-    return ranking.rankings(measured([one for some in journeys for one in some]).cells(), plan(text))
+def ranked(*paths, text=TEXT):
+    return ranking.rankings(measured([one for some in paths for one in some]).cells(), plan(text))
 
 
 def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
@@ -67,7 +67,7 @@ def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
     assert raw.times_faster == pytest.approx(160 / 80, rel=0.02)
     assert raw.interval.low <= raw.p50 <= raw.interval.high
     assert (raw.saved_most().segment, raw.saved_most().difference) == (
-        "transformer decode",
+        segment("transformer decode"),
         pytest.approx(-50 * MS, rel=0.05),
     )
     assert by_name["HTTP, json"].saved_most() is None
@@ -76,10 +76,10 @@ def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(SEGMENTS)), st.integers(8, 19), st.integers(0, 1000))
 def test_the_segment_that_was_shortened_is_the_one_that_saved_most(tmp_path, name, by, seed):
-    journeys = [*images("json", seed=seed), *images("raw", shift={name: -by}, seed=seed)]
-    (found,) = ranking.rankings(measured(journeys).cells(), plan(TEXT, tmp_path))
+    paths = [*images("json", seed=seed), *images("raw", shift={name: -by}, seed=seed)]
+    (found,) = ranking.rankings(measured(paths).cells(), plan(TEXT, tmp_path))
     best = found.ranked[0]
-    assert (best.planned.label, best.saved_most().segment) == ("raw", name)
+    assert (best.planned.label, best.saved_most().segment) == ("raw", segment(name))
 
 
 def test_a_segment_that_a_cell_does_not_have_is_saved_whole():
@@ -88,7 +88,7 @@ def test_a_segment_that_a_cell_does_not_have_is_saved_whole():
     first = found.ranked[0]
     assert (first.planned.label, first.saved_most().segment, first.saved_most().difference) == (
         "raw",
-        "transformer decode",
+        segment("transformer decode"),
         -100 * MS,
     )
 
@@ -121,7 +121,7 @@ def test_a_cell_without_images_and_one_with_failures_are_named_below_the_table()
 
 def test_what_the_clocks_of_two_hosts_leave_open_is_no_difference():
     cells = measured([*images("json"), *images("raw", shift={"transformer decode": -5})]).cells()
-    bounds = {(cell.way, cell.size, name): 4 * MS for cell in cells for name in ("4-1", "transformer decode")}
+    bounds = {(cell.way, cell.size, name): 4 * MS for cell in cells for name in ("4-1", segment("transformer decode"))}
     (found,) = ranking.rankings(cells, plan(TEXT), bounds)
     best = found.ranked[0]
     assert (best.planned.label, best.verdict, best.saved_most()) == ("raw", "not beyond the clocks' doubt", None)
@@ -197,8 +197,8 @@ def test_many_equal_cells_are_rarely_called_different():
     chosen = plan(text)
     false_alarms = 0
     for seed in range(20):
-        journeys = [one for cell in chosen.cells for one in images(cell.label, n=12, seed=seed)]
-        (found,) = ranking.rankings(measured(journeys).cells(), chosen)
+        paths = [one for cell in chosen.cells for one in images(cell.label, n=12, seed=seed)]
+        (found,) = ranking.rankings(measured(paths).cells(), chosen)
         false_alarms += any(of.verdict in {"faster", "slower"} for of in found.ranked)
     # One of 20 is expected; more than 4 come in 3 of 1000 cases, and these seeds are always the same.
     assert false_alarms <= 4
@@ -207,8 +207,8 @@ def test_many_equal_cells_are_rarely_called_different():
 def test_in_an_open_loop_cells_are_ranked_at_each_rate_and_every_rate_has_a_row():
     text = f'images = ["a.jpg"]\n{OWN}[matrix]\nencoding = ["json", "raw"]\n[arrivals]\nrates = [1, 2]\nduration = 20'
     chosen = plan(text)
-    journeys = [images(cell.label, shift={"encode": 10 * cell.rate}) for cell in chosen.cells]
-    cells = measured([one for some in journeys for one in some]).cells()
+    paths = [images(cell.label, shift={"encode": 10 * cell.rate}) for cell in chosen.cells]
+    cells = measured([one for some in paths for one in some]).cells()
     found = ranking.rankings(cells, chosen)
     assert [(one.rate, sorted(of.planned.label for of in one.ranked)) for one in found] == [
         (1, ["json 1/s", "raw 1/s"]),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from experiment_support import no_progress, plan, quiet
 from support import HttpServer
-from traces_builder import journey
+from traces_builder import critical_path
 
 from otel_kfs import semconv
 from otel_kfs.analysis.measurement import measured
@@ -108,7 +108,7 @@ def test_what_ctrl_c_cut_off_in_the_middle_of_a_turn_does_not_count_beside_the_t
     sent = sum(turn.sent for turn in turns)
     due = [span.start_time for span in roots(spans) if semconv.WARMUP not in span.attributes]
     assert len(due) > sent
-    images = [replace(journey(0, 0, 0, 0, cell="json"), stamps=(moment,) * 4) for moment in due]
+    images = [replace(critical_path(0, 0, 0, 0, cell="json"), stamps=(moment,) * 4) for moment in due]
     (counted,) = of_turns(measured(images).cells(), turns)
     assert len(counted) == sent
 

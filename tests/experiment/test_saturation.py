@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traces_builder import EPOCH, MS, journey
+from traces_builder import EPOCH, MS, critical_path
 
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment.arrivals import due
@@ -16,21 +16,21 @@ SECOND = 1_000_000_000
 
 def served(rate, capacity, *, pattern="constant", duration=20.0, start=0.0):
     """Images that are due at a rate, and answered one after another by a server that can do `capacity` a second."""
-    journeys, free = [], 0.0
+    paths, free = [], 0.0
     for number, offset in enumerate(due(Arrivals(pattern, duration=duration), rate, "seed")):
         free = max(free, start + offset) + 1 / capacity
         first, last = round((start + offset) * 1000), round(free * 1000)
-        journeys.append(journey(first, first, first, last, trace_id=f"{start}{number}", cell="json"))
-    return journeys
+        paths.append(critical_path(first, first, first, last, trace_id=f"{start}{number}", cell="json"))
+    return paths
 
 
 def stage(start=0.0, duration=20.0, **more):
     return TrialResult(0, "http", "json", "a.jpg", 0, start=EPOCH + round(start * SECOND), seconds=duration, **more)
 
 
-def loaded(rate, journeys, *stages):
+def loaded(rate, paths, *stages):
     planned = PlannedCell(rate=rate, label="json", unloaded="json")
-    (cell,) = measured(journeys).cells()
+    (cell,) = measured(paths).cells()
     return load(planned, cell, stages or [stage()])
 
 
@@ -55,9 +55,9 @@ def test_a_server_keeps_up_if_it_can_do_more_than_is_due(rate, share, pattern):
 
 
 def test_one_late_answer_at_the_end_of_a_short_stage_is_no_backlog():
-    journeys = served(1, 50, duration=10)
-    journeys[-1] = journey(9000, 9000, 9000, 12_000, trace_id="late", cell="json")
-    found = loaded(1, journeys, stage(duration=10.0))
+    paths = served(1, 50, duration=10)
+    paths[-1] = critical_path(9000, 9000, 9000, 12_000, trace_id="late", cell="json")
+    found = loaded(1, paths, stage(duration=10.0))
     assert (found.achieved < 0.95 * found.offered, found.backlog, found.sustained) == (True, 1, True)
 
 
@@ -67,8 +67,8 @@ def test_the_backlog_is_what_is_unanswered_when_the_last_image_is_due():
 
 
 def test_the_time_between_two_stages_is_none_of_theirs():
-    journeys = [*served(5, 50), *served(5, 50, start=500.0)]
-    found = loaded(5, journeys, stage(), stage(500.0))
+    paths = [*served(5, 50), *served(5, 50, start=500.0)]
+    found = loaded(5, paths, stage(), stage(500.0))
     assert (found.offered, found.achieved) == (5.0, 5.0)
 
 

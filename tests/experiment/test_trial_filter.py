@@ -1,9 +1,10 @@
 """Which images count: those of the journal's turns, with all that a cell holds of them."""
 
-from traces_builder import EPOCH, MS, at, journey
+from traces_builder import EPOCH, MS, at, critical_path
 
-from otel_kfs.analysis.critical_path import Segment
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.paths.path_builder import Section
+from otel_kfs.analysis.paths.segment import ENCODE
 from otel_kfs.experiment.trial_filter import of_turns
 from otel_kfs.experiment.trial_log import TrialResult
 
@@ -14,12 +15,12 @@ def turn(start, seconds, block=0):
 
 def image(start, encode=0, **more):
     """An image due at `start`, ms, that takes 10."""
-    segments = (Segment("encode", at(start), at(start + encode)),) if encode else ()
-    return journey(start, start + 1, start + 2, start + 10, trace_id=str(start), segments=segments, **more)
+    segments = (Section(ENCODE, at(start), at(start + encode)),) if encode else ()
+    return critical_path(start, start + 1, start + 2, start + 10, trace_id=str(start), sections=segments, **more)
 
 
-def cells(*journeys):
-    return measured(journeys).cells()
+def cells(*paths):
+    return measured(paths).cells()
 
 
 def test_images_outside_of_every_turn_are_left_out_with_their_segments():
@@ -27,7 +28,7 @@ def test_images_outside_of_every_turn_are_left_out_with_their_segments():
     (left,) = found
     assert left.trace_ids == ["0", "100", "300"]
     assert [list(stamps) for stamps in left.stamps[::3]] == [[at(0), at(100), at(300)], [at(10), at(110), at(310)]]
-    encode = left.segments["encode"]
+    encode = left.segments[ENCODE]
     assert (list(encode.images), list(encode.lengths)) == ([1, 2], [1 * MS, 3 * MS])
     assert (len(left.second_pair), len(left.fourth_pair)) == (3, 3)
 

@@ -11,7 +11,7 @@ import pytest
 from faults_bridge_support import bodies, bridges, committed, produce, wait_for_lines
 from support import HttpServer, new_topic, read_traces, run_python, start, wait_until
 
-from otel_kfs.analysis.critical_path import critical_paths
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.demo.processes import free_port
 from otel_kfs.traces import query
 from otel_kfs.traces.span import SpanGraph
@@ -115,7 +115,7 @@ def test_the_tables_count_records_that_were_delivered_again_neither_as_lost_nor_
     ]
     assert sum(attempt > 1 for attempt in attempts) == len(again) > 0
     found, account = critical_paths(SpanGraph(query.spans(str(tmp_path / "traces"))))
-    traces = Counter(journey.trace_id for journey in found)
+    traces = Counter(path.trace_id for path in found)
     assert set(traces.values()) == {1}
     assert account.measured + account.left_out.total() == RECORDS
     assert account.redelivered == len(again)

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from traces_builder import HTTP, KAFKA, segments, spans
+from traces_builder import HTTP, KAFKA, sections, spans
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import critical_paths
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.traces.span import SpanGraph
 
 CURL = HTTP.replace(
@@ -27,26 +27,26 @@ def of_program(drawing):
 
 
 def way(drawn):
-    """The one journey's segments up to the transformer's work."""
-    (journey,), account = critical_paths(SpanGraph(drawn))
+    """The one path's segments up to the transformer's work."""
+    (path,), account = critical_paths(SpanGraph(drawn))
     assert account.left_out == {}
-    assert sum(segment.length for segment in journey.segments) == journey.stamps[3] - journey.stamps[0]
-    return journey.segments
+    assert sum(section.length for section in path.sections) == path.stamps[3] - path.stamps[0]
+    return path.sections
 
 
 def test_a_programs_start_comes_first_and_no_encoding_is_missed():
-    assert way(of_program(CURL))[:5] == segments(
+    assert way(of_program(CURL))[:5] == sections(
         "client 0, program start 130, client 0, transformer request 20, transformer receive 50"
     )
 
 
 def test_a_program_without_a_known_start_has_none_and_misses_none():
     drawn = [span for span in of_program(CURL) if span.name != semconv.START_PROGRAM]
-    assert way(drawn)[:2] == segments("client 130, transformer request 20")
+    assert way(drawn)[:2] == sections("client 130, transformer request 20")
 
 
 def test_delivery_and_broker_are_one_where_the_acknowledgement_can_not_be_seen():
-    assert way(of_program(PRODUCER))[:6] == segments(
+    assert way(of_program(PRODUCER))[:6] == sections(
         "client 0, program start 130, client 0, hand over 160, deliver + broker 40, bridge 20"
     )
 
@@ -55,7 +55,7 @@ def test_an_acknowledgement_that_can_be_seen_parts_them():
     drawn = [
         replace(span, attributes=dict(span.attributes) | {semconv.ACKNOWLEDGED: True}) for span in of_program(PRODUCER)
     ]
-    assert way(drawn)[3:5] == segments("deliver 160, broker 40", 130)
+    assert way(drawn)[3:5] == sections("deliver 160, broker 40", 130)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_request_that_was_placed_too_late_began_when_the_server_had_it(receive
         replace(span, start=span.start - (150 - received) * 1_000_000) if span.span_id == "a4" else span
         for span in of_program(CURL)
     ]
-    assert way(drawn)[:4] == segments(expected)
+    assert way(drawn)[:4] == sections(expected)
 
 
 def test_a_request_before_its_trace_is_left_out_still():

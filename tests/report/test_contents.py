@@ -90,8 +90,8 @@ def test_a_median_image_in_two_traces_is_walked_through_both():
     found = contents_of(images, spans=spans)
     (walk,) = found.walks
     assert asked == ["k1", "c1"]
-    assert walk.journey.stamps[3] - walk.journey.stamps[0] == found.cells[0].total.summary.p50
-    assert {segment.name for segment in walk.journey.segments} == {row.name for row in found.cells[0].rows}
+    assert walk.path.stamps[3] - walk.path.stamps[0] == found.cells[0].total.summary.p50
+    assert {section.segment for section in walk.path.sections} == {row.segment for row in found.cells[0].rows}
 
 
 @pytest.mark.parametrize("gone", ["k1", "c1"])

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_ways
-from traces_builder import HTTP, MS, journey, segments, with_options
+from traces_builder import HTTP, MS, critical_path, sections, with_options
 
 from otel_kfs import semconv
 from otel_kfs.analysis.measurement import measured
@@ -276,7 +276,7 @@ def test_a_consumer_s_trace_that_was_not_asked_for_is_thought_of():
 
 
 def test_images_of_unknown_size_are_still_a_report():
-    found = measured([journey(0, 1, 2, 3, image_size=None, segments=segments("client 3"))])
+    found = measured([critical_path(0, 1, 2, 3, image_size=None, sections=sections("client 3"))])
     assert Parsed(page(contents(found, ORIGIN))).tables["all"][1][:3] == ["HTTP", "?", "client"]
 
 
@@ -289,10 +289,10 @@ def test_ten_cells_of_a_thousand_images_are_less_than_two_megabytes():
     for transport in ("http", "kafka"):
         for size in range(1, 6):
             for number in range(1000):
-                parts = segments(of_way.format(*(chance.randrange(1, 500) for _ in range(6))))
+                parts = sections(of_way.format(*(chance.randrange(1, 500) for _ in range(6))))
                 end = (parts[-1].end - parts[0].start) // MS
                 found.append(
-                    journey(
+                    critical_path(
                         0,
                         1,
                         2,
@@ -300,7 +300,7 @@ def test_ten_cells_of_a_thousand_images_are_less_than_two_megabytes():
                         trace_id=f"{number:032x}",
                         transport=transport,
                         image_size=size * 10**6,
-                        segments=parts,
+                        sections=parts,
                     )
                 )
     assert len(page(contents(measured(found), ORIGIN)).encode()) < 2_000_000

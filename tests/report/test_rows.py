@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from traces_builder import MS, at, journey, journey_of
+from traces_builder import MS, at, critical_path, critical_path_of, segment
 
-from otel_kfs.analysis.critical_path import Coverage
 from otel_kfs.analysis.measurement import Labels, measured
+from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.statistics import Interval
 from otel_kfs.report import render, rows
 from otel_kfs.report.rows import Bounded, Column, Table
@@ -23,13 +23,13 @@ CLOCKS = "some segments lie between two hosts, and hold the difference of their 
 
 
 def long(milliseconds, **more):
-    """A journey of that length."""
-    return journey(0, 1, 2, milliseconds, **more)
+    """A path of that length."""
+    return critical_path(0, 1, 2, milliseconds, **more)
 
 
-def cells(journeys):
+def cells(paths):
     """Their cells."""
-    return measured(journeys).cells()
+    return measured(paths).cells()
 
 
 # --- the two tables of 2020 ---
@@ -37,11 +37,11 @@ def cells(journeys):
 
 def test_the_two_tables_of_each_transport():
     drawn = [
-        journey(0, 45, 190, 423),
-        journey(1000, 1046, 1191, 1425),
-        journey(2000, 2044, 2189, 2422),
-        journey(0, 134, 423, 653, image_size=3 * MB),
-        journey(0, 1548, 1680, 1988, transport="kafka"),
+        critical_path(0, 45, 190, 423),
+        critical_path(1000, 1046, 1191, 1425),
+        critical_path(2000, 2044, 2189, 2422),
+        critical_path(0, 134, 423, 653, image_size=3 * MB),
+        critical_path(0, 1548, 1680, 1988, transport="kafka"),
     ]
     size = Column("Size", "text")
     stamps = (size, *(Column(number, "unix") for number in "1234"))
@@ -74,7 +74,7 @@ def test_the_two_tables_of_each_transport():
 @given(st.tuples(*[st.integers(0, 10**13)] * 4), st.integers(0, 2 * 10**18))
 def test_the_differences_add_up_exactly_and_as_printed_to_the_last_digit_s_rounding(gaps, first):
     stamps = (first, first + gaps[0], first + sum(gaps[:2]), first + sum(gaps[:3]))
-    _, *row = rows.seed_tables(cells([replace(journey(0, 0, 0, 0), stamps=stamps)]))[1].rows[0]
+    _, *row = rows.seed_tables(cells([replace(critical_path(0, 0, 0, 0), stamps=stamps)]))[1].rows[0]
     assert sum(row[:3]) == row[3]
     printed = [Decimal(render.cell(value, "seconds")) for value in row]
     # Four numbers, each at most half of the last digit off.
@@ -82,7 +82,7 @@ def test_the_differences_add_up_exactly_and_as_printed_to_the_last_digit_s_round
 
 
 def test_records_of_the_two_tables_are_exact_and_name_their_image():
-    drawn = [journey(0, 45, 190, 423), replace(journey(0, 45, 191, 424), trace_id="b")]
+    drawn = [critical_path(0, 45, 190, 423), replace(critical_path(0, 45, 191, 424), trace_id="b")]
     assert rows.seed_records(cells(drawn)) == [
         {
             **WAY,
@@ -109,9 +109,9 @@ def test_records_of_the_two_tables_are_exact_and_name_their_image():
 
 def test_segments_are_rows_and_sizes_are_columns():
     drawn = [
-        journey_of("client 10, encode 20"),
-        journey_of("client 30, encode 40"),
-        replace(journey_of("client 5, retries 6"), image_size=3 * MB),
+        critical_path_of("client 10, encode 20"),
+        critical_path_of("client 30, encode 40"),
+        replace(critical_path_of("client 5, retries 6"), image_size=3 * MB),
     ]
     assert rows.segment_tables(cells(drawn)) == [
         Table(
@@ -135,7 +135,7 @@ def test_segments_are_rows_and_sizes_are_columns():
 
 
 def test_from_twenty_images_on_the_second_column_is_a_p95():
-    drawn = [journey_of(f"client {100 * number}") for number in range(1, 21)]
+    drawn = [critical_path_of(f"client {100 * number}") for number in range(1, 21)]
     (table,) = rows.segment_tables(cells(drawn))
     assert (table.columns[2], table.rows, table.notes) == (
         Column("p95 (n=20)", "milliseconds"),
@@ -145,19 +145,19 @@ def test_from_twenty_images_on_the_second_column_is_a_p95():
 
 
 def test_a_segment_that_few_of_many_images_have_has_no_p95():
-    drawn = [journey_of("client 10")] * 19 + [journey_of("client 10, retries 5")]
+    drawn = [critical_path_of("client 10")] * 19 + [critical_path_of("client 10, retries 5")]
     (table,) = rows.segment_tables(cells(drawn))
     assert table.rows[1] == ("retries", 5 * MS, None)
 
 
 def test_a_note_says_where_two_clocks_are_in_a_segment():
-    (table,) = rows.segment_tables(cells([journey_of("client 10, transformer request -5!")]))
+    (table,) = rows.segment_tables(cells([critical_path_of("client 10, transformer request -5!")]))
     assert table.notes == (FEW, CLOCKS)
 
 
 def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
-    drawn = cells([journey_of("client 10, transformer request 5!")])
-    (table,) = rows.statistics_tables(drawn, {(Labels("http"), "1.1MB", "transformer request"): 2 * MS})
+    drawn = cells([critical_path_of("client 10, transformer request 5!")])
+    (table,) = rows.statistics_tables(drawn, {(Labels("http"), "1.1MB", segment("transformer request")): 2 * MS})
     assert table.notes[-1] == (
         "\u00b1: what the clocks of two hosts leave open; all lengths of that segment and size, so its other figures, "
         "too, are off by so much at most, all one way"
@@ -165,8 +165,8 @@ def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
 
 
 def test_a_known_doubt_about_clocks_stands_beside_the_figure():
-    drawn = cells([journey_of("client 10, transformer request 5!")])
-    (table,) = rows.segment_tables(drawn, {(Labels("http"), "1.1MB", "transformer request"): 2 * MS})
+    drawn = cells([critical_path_of("client 10, transformer request 5!")])
+    (table,) = rows.segment_tables(drawn, {(Labels("http"), "1.1MB", segment("transformer request")): 2 * MS})
     assert (table.rows[1], table.notes) == (
         ("transformer request", Bounded(5 * MS, 2 * MS), 5 * MS),
         (FEW, rows.BOUND),
@@ -174,7 +174,7 @@ def test_a_known_doubt_about_clocks_stands_beside_the_figure():
 
 
 def test_records_of_segments_end_with_the_whole():
-    drawn = cells([journey_of("client 10, encode 20"), journey_of("client 30, encode 40")])
+    drawn = cells([critical_path_of("client 10, encode 20"), critical_path_of("client 30, encode 40")])
     nothing = dict.fromkeys(["p50_low_ns", "p50_high_ns", "p90_ns", "p95_ns", "p99_ns", "clock_bound_ns"])
     first = WAY | {"size": "1.1MB", "n": 2, "sd_ns": 14142136} | nothing
     assert rows.segment_records(drawn) == [
@@ -185,8 +185,8 @@ def test_records_of_segments_end_with_the_whole():
 
 
 def test_a_segment_between_two_hosts_has_its_bound_in_its_record():
-    drawn = cells([journey_of("transformer request 5!")])
-    records = rows.segment_records(drawn, {(Labels("http"), "1.1MB", "transformer request"): 2 * MS})
+    drawn = cells([critical_path_of("transformer request 5!")])
+    records = rows.segment_records(drawn, {(Labels("http"), "1.1MB", segment("transformer request")): 2 * MS})
     assert [record["clock_bound_ns"] for record in records] == [2 * MS, None]
 
 
@@ -195,9 +195,9 @@ def test_a_segment_between_two_hosts_has_its_bound_in_its_record():
 
 def test_statistics_have_a_row_for_each_size_of_each_segment():
     drawn = [
-        journey_of("client 10"),
-        journey_of("client 30"),
-        replace(journey_of("client 5, retries 6"), image_size=3 * MB),
+        critical_path_of("client 10"),
+        critical_path_of("client 30"),
+        replace(critical_path_of("client 5, retries 6"), image_size=3 * MB),
     ]
     (table,) = rows.statistics_tables(cells(drawn))
     assert (table.title, [column.heading for column in table.columns], table.rows) == (
@@ -215,7 +215,7 @@ def test_statistics_have_a_row_for_each_size_of_each_segment():
 
 @pytest.mark.analysis
 def test_the_median_s_interval_stands_beside_it_in_rows_and_records():
-    drawn = cells([journey_of("client 10")] * 20)
+    drawn = cells([critical_path_of("client 10")] * 20)
     (table,) = rows.statistics_tables(drawn)
     (record, _) = rows.segment_records(drawn)
     same = Interval(10 * MS, 10 * MS)
@@ -224,7 +224,7 @@ def test_the_median_s_interval_stands_beside_it_in_rows_and_records():
 
 @pytest.mark.analysis
 def test_a_note_says_what_an_interval_is_and_what_the_dashes_mean():
-    (table,) = rows.statistics_tables(cells([journey_of("client 10")]))
+    (table,) = rows.statistics_tables(cells([critical_path_of("client 10")]))
     assert table.notes == (
         rows.INTERVAL,
         "-: too few images; the interval needs 6, p90 10, p95 20, p99 100",
@@ -233,7 +233,7 @@ def test_a_note_says_what_an_interval_is_and_what_the_dashes_mean():
 
 def test_without_scipy_one_note_says_how_to_get_intervals(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
-    drawn = cells([journey_of("client 10")] * 100)
+    drawn = cells([critical_path_of("client 10")] * 100)
     (table,) = rows.statistics_tables(drawn)
     assert (table.rows[0][6], table.notes, rows.segment_records(drawn)[0]["p50_low_ns"]) == (
         None,

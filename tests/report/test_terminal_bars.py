@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from traces_builder import MS, at, journey, segments
+from traces_builder import MS, at, critical_path, sections, segment
 
 from otel_kfs.analysis.measurement import Labels, measured
 from otel_kfs.report.terminal_bars import Bar, Chart, charts, run_lengths
@@ -15,9 +15,9 @@ NOTE = "a bar is the mean image; . is all segments below 2% together"
 
 
 def drawn(names_and_lengths, **more):
-    """A journey with these segments."""
-    way = segments(names_and_lengths)
-    return replace(journey(0, 0, 0, 0, segments=way, **more), stamps=(at(0), at(1), at(2), way[-1].end))
+    """A path with these segments."""
+    way = sections(names_and_lengths)
+    return replace(critical_path(0, 0, 0, 0, sections=way, **more), stamps=(at(0), at(1), at(2), way[-1].end))
 
 
 def test_a_bar_is_the_mean_image_and_small_segments_are_the_rest():
@@ -59,8 +59,9 @@ def test_what_is_negative_by_two_clocks_is_not_drawn_and_said_so():
 
 def test_what_two_clocks_leave_open_stands_below():
     found = measured([drawn("client 30, transformer request 10!"), drawn("transformer request 9!", image_size=3 * MB)])
+    crossing = segment("transformer request")
     bounds = {(Labels("http"), size, name): bound for name, size, bound in (
-        ("transformer request", "1.1MB", 1_200_001), ("transformer request", "3.0MB", 300_000),
+        (crossing, "1.1MB", 1_200_001), (crossing, "3.0MB", 300_000),
         ("4-1", "1.1MB", MS), ("4-1", "3.0MB", MS),
     )}  # fmt: skip
     (chart,) = charts(found.cells(), bounds)

@@ -14,8 +14,9 @@ from contract import Server, is_ready
 from support import CLIENT, JPG, SERVER, read_traces, wait_until
 
 from otel_kfs import semconv
-from otel_kfs.analysis.critical_path import critical_paths
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.demo.processes import Processes, python
+from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces import query
 from otel_kfs.traces.span import SpanGraph
 
@@ -166,10 +167,10 @@ def test_the_steps_are_those_without_proxies(spans):
 def test_the_segments_pass_the_proxies(mesh, spans):
     found, account = critical_paths(SpanGraph(query.spans(str(mesh.folder / "traces"))))
     assert (account.measured, account.left_out) == (1, {})
-    (journey,) = found
-    parts = [segment.name for segment in journey.segments]
+    (path,) = found
+    parts = [segment_name(section.segment) for section in path.sections]
     assert "no " not in " ".join(parts)
     for server in ("transformer", "predictor"):
         for part in ("request", "receive", "decode", "preprocess", "postprocess", "response"):
             assert parts.count(f"{server} {part}") == 1
-    assert sum(segment.length for segment in journey.segments) == journey.stamps[3] - journey.stamps[0]
+    assert sum(section.length for section in path.sections) == path.stamps[3] - path.stamps[0]

@@ -9,10 +9,11 @@ import statistics
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
-from otel_kfs.analysis.measurement import TOTAL
+from otel_kfs.analysis.paths.segment import TOTAL, Stretch
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, axis, milliseconds, tick
 from otel_kfs.report.contents import Contents, SeriesReport
+from otel_kfs.report.segment_names import segment_name
 
 WIDTH, _PLOT = 226, 130
 _LEFT, _RIGHT, _LABEL = 34, 10, 15
@@ -21,26 +22,26 @@ _TAIL = 12
 _DOTS = 30  # up to so many images each step has a dot
 
 
-def distributions(contents: Contents, segment: str = TOTAL) -> list[Element]:
+def distributions(contents: Contents, stretch: Stretch = TOTAL) -> list[Element]:
     """A chart for each size, of 4-1 or a segment, with a curve for each way; none where no size has that segment."""
     sizes = dict.fromkeys(cell.cell.size for cell in contents.cells)
     charts = []
     for size in sizes:
-        of_size = [(cell, _lengths(cell, segment)) for cell in contents.cells if cell.cell.size == size]
+        of_size = [(cell, _lengths(cell, stretch)) for cell in contents.cells if cell.cell.size == size]
         of_size = [(cell, lengths) for cell, lengths in of_size if lengths]
         if of_size:
-            charts.append(_chart(size, segment, of_size))
+            charts.append(_chart(size, segment_name(stretch), of_size))
     return charts
 
 
-def _chart(size: str, segment: str, of_size: Sequence[tuple[SeriesReport, list[int]]]) -> Element:
+def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]]]) -> Element:
     top = 24 + _LABEL * len(of_size)
     bottom = top + _PLOT
     words = "; ".join(
         f"{cell.cell.way.label}: {milliseconds(lengths[0])} to {milliseconds(lengths[-1])} ms"
         for cell, lengths in of_size
     )
-    chart = svg.drawing(WIDTH, bottom + 30, f"Distribution of {segment}, {size}", words)
+    chart = svg.drawing(WIDTH, bottom + 30, f"Distribution of {name}, {size}", words)
     svg.add(chart, "text", svg.fitted(size, WIDTH), x=0, y=13, font_size=12.5, font_weight=600)
     scale = axis(
         [x / MS for _, lengths in of_size for x in (lengths[0], lengths[-1])], _LEFT, WIDTH - _RIGHT, zero=False
@@ -89,10 +90,10 @@ def _chart(size: str, segment: str, of_size: Sequence[tuple[SeriesReport, list[i
     return chart
 
 
-def _lengths(cell: SeriesReport, segment: str) -> list[int]:
-    if segment == TOTAL:
+def _lengths(cell: SeriesReport, stretch: Stretch) -> list[int]:
+    if isinstance(stretch, str):
         return sorted(cell.cell.totals())
-    found = cell.cell.segments.get(segment)
+    found = cell.cell.segments.get(stretch)
     return sorted(found.lengths) if found is not None else []
 
 

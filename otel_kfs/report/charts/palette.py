@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
+
+from otel_kfs.analysis.paths.segment import BRIDGE, CLIENT, Segment, Stretch
+from otel_kfs.analysis.paths.segment import KAFKA as TOPIC
+from otel_kfs.report.segment_names import segment_name
 
 # Light page, dark page.
 INK: dict[str, tuple[str, str]] = {
@@ -82,26 +85,29 @@ _WAYS = (
 _LIGHT_ENOUGH = 0.179  # relative luminance from which black text reads better than white
 
 
-def place_and_step(segment: str) -> tuple[str, str]:
-    """Where a segment passes, and what happens there: (`Transformer`, `decode`); proxies are one place."""
-    # Who is met a second time is numbered; a missing span is named in brackets.
-    plain = re.sub(r" \d+\b", "", segment.partition(" (no ")[0])
-    for name in (SENDER, KAFKA):
-        if (name, plain) in _COLOURS:
-            return name, plain
-    role, _, step = plain.partition(" ")
+def place_and_step(stretch: Stretch) -> tuple[str, str]:
+    """Return where a segment passes, and what happens there: (`Transformer`, `decode`); proxies are one place."""
+    if isinstance(stretch, str):
+        return ELSEWHERE, stretch
+    place, step, _ = stretch
+    if place.name in _PROXY:
+        return PROXIES, f"{place.name} {step}".rstrip()
+    if place == CLIENT:
+        return SENDER, step or place.name
+    if place in {TOPIC, BRIDGE}:
+        return KAFKA, step or place.name
     for name in (TRANSFORMER, PREDICTOR):
-        if role == name.lower():
-            return (PROXIES, step) if (PROXIES, step) in _COLOURS else (name, step or NO_SPAN)
-    return (PROXIES, plain) if (PROXIES, plain) in _COLOURS else (ELSEWHERE, plain)
+        if place.name == name.lower():
+            return name, step or NO_SPAN
+    return ELSEWHERE, segment_name(stretch)
 
 
-def segment_class(name: str) -> str:
+def segment_class(stretch: Stretch) -> str:
     """The class that fills a segment's marks."""
-    found = place_and_step(name)
+    found = place_and_step(stretch)
     if found in _COLOURS:
         return f"s{list(_COLOURS).index(found)}"
-    return f"s{len(_COLOURS) + sum(map(ord, name)) % len(_OTHERS)}"
+    return f"s{len(_COLOURS) + sum(map(ord, segment_name(stretch))) % len(_OTHERS)}"
 
 
 def way_class(number: int) -> str:
@@ -133,9 +139,9 @@ def style(theme: int) -> str:
     return "\n".join(rules)
 
 
-def on(segment: str) -> str:
+def on(stretch: Stretch) -> str:
     """The class of text on a segment's colour."""
-    return "on" + segment_class(segment)[1:]
+    return "on" + segment_class(stretch)[1:]
 
 
 def line_class(number: int) -> str:
@@ -143,9 +149,9 @@ def line_class(number: int) -> str:
     return "l" + way_class(number)[1:]
 
 
-def by_place(segments: Iterable[str]) -> dict[str, list[str]]:
+def by_place(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
     """Segments at their places, those without any left out."""
-    found: dict[str, list[str]] = {name: [] for name in (SENDER, KAFKA, PROXIES, TRANSFORMER, PREDICTOR, ELSEWHERE)}
+    found: dict[str, list[Segment]] = {name: [] for name in (SENDER, KAFKA, PROXIES, TRANSFORMER, PREDICTOR, ELSEWHERE)}
     for segment in segments:
         found[place_and_step(segment)[0]].append(segment)
     return {name: of_place for name, of_place in found.items() if of_place}

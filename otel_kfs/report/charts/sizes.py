@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
+from otel_kfs.analysis.paths.segment import Segment
 from otel_kfs.analysis.size_fit import MEGABYTE, Line
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import Contents, LabelsReport, SeriesReport
+from otel_kfs.report.segment_names import segment_name
 
 WIDTH, HEIGHT = 960, 400
 SMALL, SMALL_HEIGHT = 226, 170
@@ -87,17 +89,17 @@ def draw(parent: Element, contents: Contents) -> None:
         svg.add(parent, "text", cost(line), x=right + 10, y=at + 15, font_size=11, class_=colour)
 
 
-def small(contents: Contents, segments: Sequence[str]) -> list[Element]:
+def small(contents: Contents, segments: Sequence[Segment]) -> list[Element]:
     """Small charts of some segments, each on a scale of its own from 0: each way's medians and line."""
     return [_small(contents, segment) for segment in segments]
 
 
-def that_matter(contents: Contents, share: float = 0.02) -> list[str]:
+def that_matter(contents: Contents, share: float = 0.02) -> list[Segment]:
     """Segments that take at least that share of some cell's time, in the order of the way."""
     return [
-        name
-        for name in contents.segments
-        if any(row.name == name and row.share >= share for cell in contents.cells for row in cell.rows)
+        segment
+        for segment in contents.segments
+        if any(row.segment == segment and row.share >= share for cell in contents.cells for row in cell.rows)
     ]
 
 
@@ -106,18 +108,19 @@ def cost(line: Line) -> str:
     return f"{milliseconds(line.fixed)} ms + {milliseconds(line.per_megabyte)} ms per MB"
 
 
-def _small(contents: Contents, segment: str) -> Element:
+def _small(contents: Contents, segment: Segment) -> Element:
+    name = segment_name(segment)
     left, right, top, bottom = 34, SMALL - 8, 26, SMALL_HEIGHT - 24
     costs = "; ".join(
         f"{way.way.label}: {cost(line)}"
         for way in contents.ways
         if (line := way.fits.segments.get(segment)) is not None
     )
-    chart = svg.drawing(SMALL, SMALL_HEIGHT, f"{segment} against the image's size", costs)
+    chart = svg.drawing(SMALL, SMALL_HEIGHT, f"{name} against the image's size", costs)
     svg.add(chart, "rect", x=0, y=2, width=10, height=10, rx=1.5, class_=palette.segment_class(segment))
-    svg.add(chart, "text", svg.fitted(segment, SMALL - 20), x=16, y=11.5, font_size=12, font_weight=600)
+    svg.add(chart, "text", svg.fitted(name, SMALL - 20), x=16, y=11.5, font_size=12, font_weight=600)
     x = axis([_megabytes(cell) for cell in contents.cells if cell.cell.image_size is not None], left, right)
-    medians = [row.summary.p50 / MS for cell in contents.cells for row in cell.rows if row.name == segment]
+    medians = [row.summary.p50 / MS for cell in contents.cells for row in cell.rows if row.segment == segment]
     lines = [line for way in contents.ways if (line := way.fits.segments.get(segment)) is not None]
     y = axis(medians + [line.at(size * MEGABYTE) / MS for line in lines for size in (0, x.high)], bottom, top)
     _grid(chart, x, y, 3, 10)
@@ -127,11 +130,11 @@ def _small(contents: Contents, segment: str) -> Element:
             _line(chart, way, line, x, y, 1.4)
         for cell in way.cells:
             for row in cell.rows:
-                if row.name == segment and cell.cell.image_size is not None:
+                if row.segment == segment and cell.cell.image_size is not None:
                     svg.mark(
                         chart,
                         "circle",
-                        f"{segment} · {cell.title}: p50 {milliseconds(row.summary.p50)} ms, n {row.summary.n}",
+                        f"{name} · {cell.title}: p50 {milliseconds(row.summary.p50)} ms, n {row.summary.n}",
                         cx=x(_megabytes(cell)),
                         cy=y(row.summary.p50 / MS),
                         r=3,

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import Contents, Row, SeriesReport
+from otel_kfs.report.segment_names import segment_name, step_name
 
 WIDTH = 960
 _LEFT, _RIGHT = 84, 150  # pixels beside the bars: sizes, and the figures of 4-1
@@ -76,9 +77,9 @@ def _bar(parent: Element, cell: SeriesReport, scale: Axis, y: float) -> None:
             y=y,
             width=round(right - left - gap, 2),
             height=_BAR,
-            class_=palette.segment_class(row.name),
+            class_=palette.segment_class(row.segment),
         )
-        label = row.name.partition(" (no ")[0].rpartition(" ")[2]
+        label = step_name(row.segment)
         if svg.text_width(label, 11) + 8 < right - left:
             svg.add(
                 parent,
@@ -87,7 +88,7 @@ def _bar(parent: Element, cell: SeriesReport, scale: Axis, y: float) -> None:
                 x=left + 5,
                 y=middle,
                 font_size=11,
-                class_=palette.on(row.name),
+                class_=palette.on(row.segment),
                 pointer_events="none",
             )
     total = cell.total.summary
@@ -126,9 +127,10 @@ def _legend(parent: Element, contents: Contents, y: float) -> None:
             top = y + 22 + number * 17
             svg.add(parent, "rect", x=x, y=top, width=11, height=11, rx=1.5, class_=palette.segment_class(segment))
             # At its place a segment needs no more than its step; proxies stand before different servers.
-            shown = segment.removeprefix(f"{place.lower()} ")
+            name = segment_name(segment)
+            shown = name.removeprefix(f"{place.lower()} ")
             shown = palette.NO_SPAN if palette.place_and_step(segment)[1] == palette.NO_SPAN else shown
-            label = svg.mark(parent, "text", segment, x=x + 17, y=top + 9.5, font_size=11.5)
+            label = svg.mark(parent, "text", name, x=x + 17, y=top + 9.5, font_size=11.5)
             label.text = svg.fitted(shown, width - 26, 11.5)
 
 

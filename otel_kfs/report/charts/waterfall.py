@@ -7,9 +7,11 @@ from itertools import accumulate
 from xml.etree.ElementTree import Element
 
 from otel_kfs import semconv
+from otel_kfs.analysis.paths.segment import DELIVER, ENCODE, Place, Segment
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import Walk
+from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import Kind, Span, SpanGraph
 
 WIDTH = 960
@@ -33,7 +35,7 @@ class SpanRow:
         return _ROW if self.links_to is None else 2 * _ROW
 
 
-def span_rows(forest: SpanGraph, root: Span) -> list[SpanRow]:
+def span_rows(graph: SpanGraph, root: Span) -> list[SpanRow]:
     """The root and all below it, each below its parent, by their starts."""
     found: list[SpanRow] = []
     seen: set[str] = set()
@@ -46,19 +48,19 @@ def span_rows(forest: SpanGraph, root: Span) -> list[SpanRow]:
         found.append(row)
         waiting += [
             SpanRow(row.depth + 1, child, row.span if child.trace_id != row.span.trace_id else None)
-            for child in reversed(forest.children(row.span))
+            for child in reversed(graph.children(row.span))
         ]
     return found
 
 
 def waterfall(walk: Walk) -> Element:
     """The chart."""
-    rows = span_rows(walk.forest, walk.root)
+    rows = span_rows(walk.graph, walk.root)
     shown = rows[:MOST]
     first = walk.root.start
     scale = axis(
         [(moment - first) / MS for row in shown for moment in (row.span.start, row.span.end)]
-        + [(walk.journey.stamps[3] - first) / MS],
+        + [(walk.path.stamps[3] - first) / MS],
         _LEFT,
         WIDTH - _RIGHT,
     )
@@ -71,7 +73,7 @@ def waterfall(walk: Walk) -> Element:
         bottom + 20 + (16 if left_out else 0),
         f"Spans of the median image: {walk.of.title}",
         f"Trace {' and linked trace '.join(trace.trace_id for trace in walk.of.median.whole)}: "
-        f"{len(rows)} spans over {milliseconds(walk.journey.stamps[3] - first)} ms.",
+        f"{len(rows)} spans over {milliseconds(walk.path.stamps[3] - first)} ms.",
     )
     for value in scale.ticks(6):
         x = scale(value)
@@ -79,20 +81,20 @@ def waterfall(walk: Walk) -> Element:
         svg.add(chart, "text", tick(value), x=x, y=bottom + 14, font_size=10.5, text_anchor="middle", class_="muted")
     svg.add(chart, "text", "ms", x=WIDTH - _RIGHT + 8, y=bottom + 14, font_size=10.5, class_="muted")
     svg.add(chart, "text", "segments", x=0, y=31, font_size=11, class_="muted")
-    for segment in walk.journey.segments:
-        x, end = scale((segment.start - first) / MS), scale((segment.end - first) / MS)
+    for section in walk.path.sections:
+        x, end = scale((section.start - first) / MS), scale((section.end - first) / MS)
         if end - x >= 0.2:
             svg.mark(
                 chart,
                 "rect",
-                f"{segment.name}: {milliseconds(segment.length)} ms",
+                f"{segment_name(section.segment)}: {milliseconds(section.length)} ms",
                 x=x,
                 y=20,
                 width=round(end - x, 2),
                 height=15,
-                class_=palette.segment_class(segment.name),
+                class_=palette.segment_class(section.segment),
             )
-    _stamps(chart, [scale((stamp - first) / MS) for stamp in walk.journey.stamps], bottom)
+    _stamps(chart, [scale((stamp - first) / MS) for stamp in walk.path.stamps], bottom)
     hosts = {row.span.host for row in rows}
     colours = _service_classes(rows)
     above = ""
@@ -160,13 +162,13 @@ def _service_classes(rows: list[SpanRow]) -> dict[str, str]:
         span = row.span
         role = span.attributes.get(semconv.ROLE)
         if role == semconv.TRANSFORMER:
-            found[span.service] = palette.segment_class("transformer decode")
+            found[span.service] = palette.segment_class(Segment(Place(semconv.TRANSFORMER), semconv.DECODE))
         elif role == semconv.PREDICTOR:
-            found[span.service] = palette.segment_class("predictor decode")
+            found[span.service] = palette.segment_class(Segment(Place(semconv.PREDICTOR), semconv.DECODE))
         elif span.kind is Kind.CONSUMER:
-            found.setdefault(span.service, palette.segment_class("deliver"))
+            found.setdefault(span.service, palette.segment_class(DELIVER))
         elif span.name == semconv.SEND_IMAGE:
-            found.setdefault(span.service, palette.segment_class("encode"))
+            found.setdefault(span.service, palette.segment_class(ENCODE))
     for row in rows:
-        found.setdefault(row.span.service, palette.segment_class(""))
+        found.setdefault(row.span.service, palette.segment_class(Segment(Place(""))))
     return found

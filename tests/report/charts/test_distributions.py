@@ -5,9 +5,10 @@ import re
 
 import pytest
 from report_support import contents_of, image, measurement_of_both_ways, texts, tips
-from traces_builder import journey
+from traces_builder import critical_path
 
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.paths.segment import BROKER, RETRIES
 from otel_kfs.report.charts.distributions import distributions
 from otel_kfs.report.contents import contents
 
@@ -21,7 +22,7 @@ def of_lengths(lengths):
     """Contents of images of one size, of which only 4-1 is known, in ms."""
     from report_support import ORIGIN
 
-    found = [journey(0, 0, 0, length, trace_id=str(n)) for n, length in enumerate(lengths)]
+    found = [critical_path(0, 0, 0, length, trace_id=str(n)) for n, length in enumerate(lengths)]
     return contents(measured(found), ORIGIN)
 
 
@@ -78,8 +79,8 @@ def test_each_size_has_a_chart_with_a_curve_a_way():
 
 def test_a_segment_is_drawn_where_it_occurs():
     found = contents_of(measurement_of_both_ways())
-    assert [len(list(chart.iter("path"))) for chart in distributions(found, "broker")] == [1, 1, 1]
-    assert distributions(found, "nothing of the kind") == []
+    assert [len(list(chart.iter("path"))) for chart in distributions(found, BROKER)] == [1, 1, 1]
+    assert distributions(found, RETRIES) == []
 
 
 def test_images_of_one_length_are_a_curve_too():

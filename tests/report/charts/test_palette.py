@@ -3,8 +3,9 @@
 import re
 
 import pytest
+from traces_builder import segment
 
-from otel_kfs.analysis.critical_path import ORDER
+from otel_kfs.analysis.paths.segment import ORDER
 from otel_kfs.report.charts import palette
 
 
@@ -25,10 +26,10 @@ def fills(theme):
 
 
 @pytest.mark.parametrize("theme", [0, 1])
-@pytest.mark.parametrize("name", [*ORDER, "a name of somebody else's"])
-def test_text_on_a_segment_can_be_read(name, theme):
+@pytest.mark.parametrize("found", [*ORDER, segment("somewhere else")])
+def test_text_on_a_segment_can_be_read(found, theme):
     colours = fills(theme)
-    assert contrast(colours[palette.segment_class(name)], colours[palette.on(name)]) >= 4.5
+    assert contrast(colours[palette.segment_class(found)], colours[palette.on(found)]) >= 4.5
 
 
 @pytest.mark.parametrize("theme", [0, 1])
@@ -45,16 +46,18 @@ def test_text_can_be_read(ink, theme):
 
 @pytest.mark.parametrize("theme", [0, 1])
 def test_no_two_steps_have_one_colour(theme):
-    steps = {palette.place_and_step(name): name for name in ORDER}
-    assert len({fills(theme)[palette.segment_class(name)] for name in steps.values()}) == len(steps)
+    steps = {palette.place_and_step(one): one for one in ORDER}
+    assert len({fills(theme)[palette.segment_class(one)] for one in steps.values()}) == len(steps)
 
 
 def test_a_segment_that_swallowed_another_keeps_its_colour():
-    assert palette.segment_class("transformer (no decode span)") == palette.segment_class("transformer")
+    assert palette.segment_class(segment("transformer (no transformer decode span)")) == palette.segment_class(
+        segment("transformer")
+    )
 
 
 @pytest.mark.parametrize(
-    ("segment", "expected"),
+    ("name", "expected"),
     [
         ("encode", ("Sender", "encode")),
         ("broker", ("Kafka", "broker")),
@@ -63,21 +66,21 @@ def test_a_segment_that_swallowed_another_keeps_its_colour():
         ("predictor 2 decode", ("Predictor", "decode")),
         ("predictor 2", ("Predictor", "no span")),
         ("ingress request", ("Proxies", "ingress request")),
-        ("transformer queue-proxy", ("Proxies", "queue-proxy")),
+        ("queue-proxy", ("Proxies", "queue-proxy")),
         ("somewhere new", ("Elsewhere", "somewhere new")),
     ],
 )
-def test_a_segment_has_its_place(segment, expected):
-    assert palette.place_and_step(segment) == expected
+def test_a_segment_has_its_place(name, expected):
+    assert palette.place_and_step(segment(name)) == expected
 
 
 def test_every_segment_has_a_colour_of_its_own_place():
-    assert [name for name in ORDER if palette.place_and_step(name)[0] == palette.ELSEWHERE] == []
+    assert [one for one in ORDER if palette.place_and_step(one)[0] == palette.ELSEWHERE] == []
 
 
 def test_segments_are_listed_by_place():
-    assert palette.by_place(["encode", "broker", "x"]) == {
-        "Sender": ["encode"],
-        "Kafka": ["broker"],
-        "Elsewhere": ["x"],
+    assert palette.by_place([segment("encode"), segment("broker"), segment("x")]) == {
+        "Sender": [segment("encode")],
+        "Kafka": [segment("broker")],
+        "Elsewhere": [segment("x")],
     }

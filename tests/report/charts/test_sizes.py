@@ -5,6 +5,7 @@ from itertools import pairwise
 from report_support import SIZES, contents_of, image, measurement_of_both_ways, texts, tips
 
 from otel_kfs.report.charts.sizes import has_sizes, sizes, small, that_matter
+from otel_kfs.report.segment_names import segment_name
 
 
 def test_every_image_of_a_small_sample_is_a_point():
@@ -41,9 +42,10 @@ def test_one_size_says_nothing_of_sizes():
 
 def test_segments_that_take_a_share_of_the_time_have_small_charts():
     found = contents_of(measurement_of_both_ways())
-    names = that_matter(found)
+    segments = that_matter(found)
+    names = [segment_name(one) for one in segments]
     assert "transformer preprocess" in names
     assert "predictor preprocess" not in names
-    charts = small(found, names)
+    charts = small(found, segments)
     assert [texts(chart)[0] for chart in charts] == names
     assert len(tips(charts[names.index("encode")])) == 6

@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import pytest
 from report_support import contents_of, image, measurement_of_both_ways, texts, tips
-from traces_builder import HTTP
+from traces_builder import HTTP, segment
 
 from otel_kfs.report.charts import palette
 from otel_kfs.report.charts.stacked_bars import stacked_bars
+from otel_kfs.report.segment_names import segment_name
 
 
 def rects(chart, name):
     """The bars of a segment, without the legend."""
-    found = [r for r in chart.iter("rect") if r.get("class", "").split()[0] == palette.segment_class(name)]
+    found = [r for r in chart.iter("rect") if r.get("class", "").split()[0] == palette.segment_class(segment(name))]
     return [r for r in found if r.find("title") is not None]
 
 
@@ -72,4 +73,4 @@ def test_a_segment_below_zero_has_no_bar():
 def test_the_legend_has_every_segment_once():
     found = contents_of(measurement_of_both_ways())
     legend = [tip for tip in tips(stacked_bars(found)) if ": " not in tip]
-    assert sorted(legend) == sorted(found.segments)
+    assert sorted(legend) == sorted(map(segment_name, found.segments))

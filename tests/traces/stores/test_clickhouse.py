@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from clickhouse_support import ALWAYS, ClickHouseServer, exports_in, otlp, with_real_ids
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, spans_in, with_options, without
 
-from otel_kfs.analysis.critical_path import critical_paths
 from otel_kfs.analysis.measurement import Measurement
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.pipeline import read
 from otel_kfs.cli import main
 from otel_kfs.errors import TraceQueryError

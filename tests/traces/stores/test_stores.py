@@ -22,7 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from traces_builder import linked, spans_in
 
 from otel_kfs import semconv
-from otel_kfs.analysis import critical_path
+from otel_kfs.analysis.paths import critical_path
 from otel_kfs.analysis.pipeline import read
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query

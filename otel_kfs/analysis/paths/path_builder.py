@@ -1,0 +1,96 @@
+"""PathBuilder, which puts a critical path together, point after point."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from otel_kfs.analysis.paths.coverage import LeftOut
+from otel_kfs.analysis.paths.segment import Place, Segment
+from otel_kfs.traces.span import Span
+
+
+class Section(NamedTuple):
+    """What one image's path has of a segment, ns since the epoch; `hosts`: whose clocks its ends are by, if two."""
+
+    segment: Segment
+    start: int
+    end: int
+    hosts: tuple[str, str] | None = None
+
+    @property
+    def length(self) -> int:
+        """Nanoseconds."""
+        return self.end - self.start
+
+
+# A host and a moment by its clock, ns since the epoch, that came before a moment by another's.
+HappensBefore = tuple[str, int, str, int]
+
+
+class PathBuilder:
+    """The points of one path, as they are found."""
+
+    def __init__(self, root: Span) -> None:
+        self.at, self.host = root.start, root.host
+        self.sections: list[Section] = []
+        self.before: list[HappensBefore] = []
+        self.latest: int | None = None  # points are not later, whatever their spans say
+        self._crossed = False  # from one host to another
+        self._missing: list[str] = []
+        self._met: Counter[Place] = Counter()
+        self._entered: set[str] = set()
+
+    def to(self, segment: Segment, at: int, span: Span) -> None:
+        """Go on to an edge of `span`; the time since the last point is `segment`."""
+        if self._missing:
+            segment = segment._replace(missing=tuple(self._missing))
+            self._missing.clear()
+        if self.latest is not None and at > self.latest:
+            at = self.latest
+        if span.host != self.host:
+            self.sections.append(Section(segment, self.at, at, (self.host, span.host)))
+            self.host, self._crossed = span.host, True
+        elif at < self.at:
+            raise LeftOut(f"`{span.name}` is out of order")
+        else:
+            self.sections.append(Section(segment, self.at, at))
+        self.at = at
+
+    def through(self, before: Segment, inside: Segment, span: Span) -> None:
+        """Go to a span's start, and through it to its end."""
+        self.to(before, span.start, span)
+        self.to(inside, span.end, span)
+
+    def over(self, place: Place, step: str, span: Span | None) -> None:
+        """Go through a step; a missing one is named in the segment that has its time."""
+        if span is None:
+            self._missing.append(step)
+        else:
+            self.through(Segment(place), Segment(place, step), span)
+
+    def meet(self, name: str, before: Place | None = None) -> Place:
+        """Return the place of somebody whom the path meets: numbered from the second of that name on."""
+        place = Place(name, before=before)
+        self._met[place] += 1
+        return place if self._met[place] == 1 else place._replace(occurrence=self._met[place])
+
+    def enter(self, server: Span) -> None:
+        """Go into a server; spans that are linked to several requests could lead into one again and again."""
+        if server.span_id in self._entered:
+            raise LeftOut(f"`{server.name}` is out of order")
+        self._entered.add(server.span_id)
+
+    def certain(self, host: str, at: int, other: str, later: int) -> None:
+        """Note that what happened at `at` by one host's clock came before what happened at `later` by the other's."""
+        if host != other:
+            self.before.append((host, at, other, later))
+
+    def check_sums(self) -> None:
+        """Leave an image out whose times, or their sums, do not fit 64 bits; clocks can be wrong by centuries."""
+        largest = self.at
+        if self._crossed:
+            whole = sum(abs(one.length) for one in self.sections)
+            largest = max(self.sections[0].start, *(one.end for one in self.sections), whole)
+        if largest >= 2**63:
+            raise LeftOut("times that are too far apart")
