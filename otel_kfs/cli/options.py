@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
 
 _MODEL_ACCESS = (
-    ("--model-ca", "OTEL_KFS_MODEL_CA", "CA certificates to trust, in PEM; default: the usual ones."),
+    ("--model-ca", "OTEL_KFS_MODEL_CA", "CA certificates to trust, in PEM.  [default: the usual ones]"),
     ("--model-cert", "OTEL_KFS_MODEL_CERT", "The client certificate, in PEM."),
     ("--model-key", "OTEL_KFS_MODEL_KEY", "The certificate's key, unless it is in the same file."),
     ("--model-token-file", "OTEL_KFS_MODEL_TOKEN_FILE", "A file with a bearer token; read again for each request."),

@@ -1,4 +1,4 @@
-"""Where results go: the terminal, or in one step a file; and the progress shown meanwhile."""
+"""Writing results to the terminal or, in one step, to a file; and showing progress meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from otel_kfs.errors import ConfigError
 
 
 def write(text: str | bytes, output: Path | None) -> None:
-    """Write to standard output, or to a file (text as UTF-8): what was there stays whole until all is written.
+    """Write to standard output, or replace a file (text as UTF-8) once everything is written.
 
     Raises:
         ConfigError: the file can't be written.
@@ -38,7 +38,7 @@ def write(text: str | bytes, output: Path | None) -> None:
 
 @contextmanager
 def progress(total: int, description: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """A progress bar on standard error; yields what to call, with a word on what was done, after each step."""
+    """Show a progress bar on standard error; yield the function to call after each step, with a word on it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -50,7 +50,7 @@ def progress(total: int, description: str, *, quiet: bool = False) -> Iterator[C
 
 
 def _umask() -> int:
-    """A temporary file is private; a result has the rights that any new file of this user has."""
+    """Return the umask: a temporary file is private, but a result gets the permissions of any new file."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -186,11 +186,11 @@ def test_a_reader_that_has_gone_ends_it_with_the_record_uncommitted(run, send, c
     ("options", "topics", "line"),
     [
         ([], (), "Error: nothing to consume: give --topic"),
-        (["--redrive"], (), "Error: --redrive reads the --dead-letter-topic: give that one, and no --topic"),
+        (["--redrive"], (), "Error: --redrive reads the --dead-letter-topic: give that, and no --topic"),
         (
             ["--redrive", "--dead-letter-topic", "d"],
             ("t",),
-            "Error: --redrive reads the --dead-letter-topic: give that one, and no --topic",
+            "Error: --redrive reads the --dead-letter-topic: give that, and no --topic",
         ),
     ],
 )

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
 
 _POLICY = click.Choice(["skip", "dead-letter", "stop"])
-_LOOK_SECONDS = 0.2  # how often the thread that waits for signals sees whether it is needed
+_LOOK_SECONDS = 0.2  # how often the thread that waits for signals checks whether it is still needed
 _CLOSE_SECONDS = 15.0  # beyond the grace, to commit, leave the group and write the last spans
 _POSITIVE = click.FloatRange(0, min_open=True)
 
 
 @click.command(
-    short_help="Hand a topic's records to a model.",
+    short_help="Send a topic's records to a model.",
     epilog="""\b
 Examples:
   otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet --url http://ingress --model mobilenet
@@ -39,13 +39,13 @@ Examples:
       --url http://ingress --model mobilenet
 
 \b
-Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come to its end.
+Exit code: 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; 0 when --redrive is finished.
 """,
 )
 @click.option("--bootstrap-servers", required=True, help="host:port,...")
-@click.option("--topic", "topics", multiple=True, help="The topic; may be given many times.")
+@click.option("--topic", "topics", multiple=True, help="The topic; repeatable.")
 @click.option("--group", default="otel-kfs-bridge", show_default=True, help="The consumer group.")
-@click.option("--consumer-config", metavar="FILE", help="Further settings, in Kafka's properties format.")
+@click.option("--consumer-config", metavar="FILE", help="More settings, in Kafka's properties format.")
 @click.option(
     "--url",
     envvar=semconv.ENV_MODEL_URL,
@@ -54,7 +54,7 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
     help="The server or ingress (with --model), or the whole :predict URL.",
 )
 @click.option("--model", help="The model's name.")
-@click.option("--host-header", "host", help="The Host by which an ingress finds the model.")
+@click.option("--host-header", "host", help="The Host header that an ingress routes by.")
 @model_access
 @click.option("--timeout", type=_POSITIVE, default=600.0, show_default=True, help="Seconds for one request.")
 @click.option(
@@ -62,7 +62,7 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="Records at the model at a time. Those of one key go one after another, in their order.",
+    help="Records sent to the model at a time. Records with the same key are sent one by one, in order.",
 )
 @click.option(
     "--max-in-flight",
@@ -74,30 +74,30 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
     type=click.IntRange(0),
     default=5,
     show_default=True,
-    help="How often to repeat a request that was not answered (5xx, 408, 425, 429, no connection).",
+    help="How often to retry a request that was not answered (5xx, 408, 425, 429, no connection).",
 )
 @click.option(
     "--retry-for",
     type=_POSITIVE,
     default=60.0,
     show_default=True,
-    help="Seconds after which no request is repeated any more.",
+    help="Seconds after which a request is no longer retried.",
 )
-@click.option("--dead-letter-topic", help="Where records go that the model refuses or does not answer.")
+@click.option("--dead-letter-topic", help="Where to write records that the model refuses or does not answer.")
 @click.option(
     "--dead-letter-config",
     metavar="FILE",
-    help="Further settings of its producer; without it, it reaches the broker as the consumer does.",
+    help="More settings for its producer.  [default: the consumer's connection settings]",
 )
-@click.option("--on-refused", type=_POLICY, help="A 4xx.  [default: dead-letter with such a topic, else skip]")
-@click.option("--on-unanswered", type=_POLICY, help="After all retries.  [default: dead-letter, else stop]")
-@click.option("--redrive", is_flag=True, help="Hand over the dead-letter topic's records to its present end, and end.")
+@click.option("--on-refused", type=_POLICY, help="After a 4xx.  [default: dead-letter with a topic for it, else skip]")
+@click.option("--on-unanswered", type=_POLICY, help="After all retries.  [default: the same, else stop]")
+@click.option("--redrive", is_flag=True, help="Send the records now in the dead-letter topic to the model, then exit.")
 @click.option(
     "--grace",
     type=click.FloatRange(0),
     default=30.0,
     show_default=True,
-    help="Seconds for the records in hand, at the end and before a partition goes to another bridge.",
+    help="Seconds for records under way to finish, at the end and before a partition moves to another bridge.",
 )
 @click.option("--links", is_flag=True, help="Link to the producer's trace instead of continuing it.")
 @click.option(
@@ -105,9 +105,9 @@ Exit code: 1 an error, 130 Ctrl-C, 143 SIGTERM; of --redrive 0 when it has come 
     type=click.Choice(["yes", "no"]),
     default="yes",
     show_default=True,
-    help="no: records come from strangers; a new trace for each, linked to theirs, without their baggage.",
+    help="no: for records from strangers; each gets a new trace, linked to theirs, without their baggage.",
 )
-@click.option("--traces-file", metavar="FILE", help="Append spans there as OTLP-JSON instead of exporting them.")
+@click.option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
 @click.pass_obj
 def bridge(
     obj: dict[str, bool],
@@ -121,19 +121,19 @@ def bridge(
     traces_file: str | None,
     **options: Any,
 ) -> None:
-    """Consume a topic and hand each record to a model, until Ctrl-C; prints one JSON object a record.
+    """Consume a topic and send each record to a model, until Ctrl-C. Prints one JSON object per record.
 
-    A record's offset is committed after it was answered, parked in the dead-letter topic or passed over: none is
-    lost. What the model's server refuses (4xx) is reported and passed over; when it can't be reached or fails in spite
-    of all retries, the bridge ends with exit code 1 and that record uncommitted. With a dead-letter topic, both are
-    parked there. Ctrl-C and SIGTERM let the records in hand end; a second one does not wait.
+    An offset is committed after its record was answered, written to the dead-letter topic or skipped, so no record is
+    lost. If the model's server refuses a record (4xx), the bridge reports and skips it. If the server can't be reached
+    or fails despite all retries, the bridge exits with 1 and leaves the record uncommitted. With a dead-letter topic,
+    it writes both kinds there. On Ctrl-C or SIGTERM, records under way may finish; a second signal does not wait.
     """
     from otel_kfs.bridge.loop import Answer, Bridge
     from otel_kfs.bridge.outcomes import as_json
     from otel_kfs.client.model_client import predict_url
 
     if options["redrive"] and (options["topics"] or not options["dead_letter_topic"]):
-        raise click.UsageError("--redrive reads the --dead-letter-topic: give that one, and no --topic")
+        raise click.UsageError("--redrive reads the --dead-letter-topic: give that, and no --topic")
     if not options["redrive"] and not options["topics"]:
         raise click.UsageError("nothing to consume: give --topic")
 

@@ -22,15 +22,15 @@ Examples:
   otel-kfs exec --traces-file traces/sender.jsonl -- curl -sf -o answer.json http://ingress/...
 """,
 )
-@click.option("--run-id", help="Marks the traces of one measurement; left out, one is made.")
-@click.option("--traces-file", metavar="FILE", help="Append spans there as OTLP-JSON instead of exporting them.")
+@click.option("--run-id", help="Marks the traces of one measurement.  [default: a new id]")
+@click.option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]...")
 def exec_program(run_id: str | None, traces_file: str | None, command: tuple[str, ...]) -> None:
     """Run the real curl, or Kafka's console producer, and trace what it sends.
 
-    The program keeps its arguments, streams and exit code; exec adds the trace context to its request's or records'
-    headers. curl's own timings become spans, and so does the start of the console producer's JVM. curl: one URL at a
-    time. Console producer: Kafka 3.2 or newer; each line of its standard input is a trace.
+    The program keeps its arguments, streams and exit code; exec adds the trace context to the headers that it sends.
+    curl's own timings become spans, and so does the start of the console producer's JVM. curl: one URL at a time.
+    Console producer: Kafka 3.2 or newer; each line of its standard input is a trace.
     """
     from otel_kfs import programs
 

@@ -39,7 +39,7 @@ Examples:
 """,
 )
 @click.option("--transport", type=click.Choice(["http", "kafka", "grpc"]), required=True)
-@click.option("--image", "images", multiple=True, metavar="FILE", help="An image file; may be given many times.")
+@click.option("--image", "images", multiple=True, metavar="FILE", help="An image file; repeatable.")
 @click.option("--json", "payloads", multiple=True, metavar="FILE", help="A file that is the JSON payload already.")
 @click.option(
     "--encoding",
@@ -49,7 +49,7 @@ Examples:
 @click.option(
     "--compression",
     type=click.Choice(CODECS),
-    help="HTTP: compress the body (few servers inflate it). Kafka: the producer's compression.type. gRPC: gzip only.",
+    help="HTTP: compress the body (few servers decompress it). Kafka: the producer's compression.type. gRPC: gzip only.",
 )
 @click.option(
     "--resize",
