@@ -49,7 +49,7 @@ Examples:
 @click.option(
     "--compression",
     type=click.Choice(CODECS),
-    help="HTTP: compress the body (few servers decompress it). Kafka: the producer's compression.type. gRPC: gzip only.",
+    help="HTTP: compress the body (few servers decompress it). Kafka: producer's compression.type. gRPC: gzip only.",
 )
 @click.option(
     "--resize",
