@@ -18,7 +18,9 @@ from pathlib import Path
 import otel_kfs
 from otel_kfs.cli.output import progress
 from otel_kfs.client.encodings import base64_json
-from otel_kfs.demo import embedded_broker, example, measurement_run
+from otel_kfs.demo import demo_run, embedded_broker, example
+from otel_kfs.demo.bridge_process import BridgeProcess
+from otel_kfs.demo.model_servers import MODEL, settle, start_serving
 from otel_kfs.demo.processes import Processes, python
 from otel_kfs.telemetry import provider
 
@@ -27,6 +29,7 @@ import services
 from service_kafka import MAX_RECORD_BYTES
 
 CLI = python("-m", "otel_kfs.cli")
+ANSWER_SECONDS = 120.0
 HEAP = "-Xmx512M"  # what kafka-console-producer.sh gives its JVM
 
 
@@ -58,28 +61,27 @@ def measure(output: Path, repeat: int, serving: str) -> None:
         payloads[-1].write_bytes(base64_json.encode(picture.read_bytes(), "image/jpeg").body)
 
     with services.kafka() as kafka, Processes(output / "logs") as processes:
-        embedded_broker.create_topic(kafka.bootstrap_servers, measurement_run.MODEL)
-        transformer, predictor = measurement_run.start_serving(processes, serving, traces)
-        bridge = measurement_run._Bridge(
-            processes, kafka.bootstrap_servers, measurement_run.MODEL, {}, transformer, traces
-        )
-        url = f"{transformer}/v1/models/{measurement_run.MODEL}:predict"
+        embedded_broker.create_topic(kafka.bootstrap_servers, MODEL)
+        transformer, predictor = start_serving(processes, serving, traces)
+        options = {"--bootstrap-servers": kafka.bootstrap_servers, "--topic": MODEL, "--model": MODEL}
+        bridge = BridgeProcess(processes, "bridge", traces, transformer, options, {})
+        url = f"{transformer}/v1/models/{MODEL}:predict"
 
         # The servers' first requests and the bridge's first fetch pay for caches and connections.
         provider.configure("image-sender", traces_file=running / "image-sender.jsonl")
         http = otel_kfs.HttpSender(url)
-        topic = otel_kfs.KafkaSender(kafka.bootstrap_servers, measurement_run.MODEL)
+        topic = otel_kfs.KafkaSender(kafka.bootstrap_servers, MODEL)
         offset = 0
-        for payload in payloads * measurement_run.WARMUPS:
+        for payload in payloads * demo_run.WARMUPS:
             http.send_json(payload, warmup=True)
             offset = topic.send_json(payload, warmup=True).offset
-            bridge.wait_for(offset)
+            bridge.wait(offset, ANSWER_SECONDS)
 
         execute = [*CLI, "exec", "--traces-file", str(traces / "image-sender.jsonl"), "--"]
         curl = [*execute, "curl", "-sS", "--fail", "-o", str(output / "answer.json"), url]
         producer = kafka.tool("org.apache.kafka.tools.ConsoleProducer")
         producer[1:1] = [HEAP]
-        producer += ["--bootstrap-server", kafka.bootstrap_servers, "--topic", measurement_run.MODEL]
+        producer += ["--bootstrap-server", kafka.bootstrap_servers, "--topic", MODEL]
         producer += ["--command-property", f"max.request.size={MAX_RECORD_BYTES}"]
         with progress(repeat * len(payloads) * 3, "sending") as done:
             for _ in range(repeat):
@@ -89,14 +91,12 @@ def measure(output: Path, repeat: int, serving: str) -> None:
                     with payload.open("rb") as lines:
                         subprocess.run([*execute, *producer], stdin=lines, check=True)
                     offset += 1
-                    bridge.wait_for(offset)
+                    bridge.wait(offset, ANSWER_SECONDS)
                     done(f"{payload.stem} by the console producer")
                     offset = topic.send_json(payload).offset
-                    bridge.wait_for(offset)
+                    bridge.wait(offset, ANSWER_SECONDS)
                     done(f"{payload.stem} by a running client")
-        # A server ends its span after its answer has left; once it has answered another request, the span is there.
-        for server in (transformer, predictor):
-            measurement_run.is_ready(server)
+        settle([transformer, predictor])
         provider.flush()
     for file in traces.glob("*.jsonl"):
         if not (running / file.name).exists():

@@ -187,7 +187,7 @@ def serving() -> str:
 @pytest.fixture(scope="session")
 def mobilenet(serving: str, model: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the example's transformer, with its predictor behind it; for tests marked `model`."""
-    from otel_kfs.demo.measurement_run import start_serving
+    from otel_kfs.demo.model_servers import start_serving
     from otel_kfs.demo.processes import Processes
 
     assert model.exists()

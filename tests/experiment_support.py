@@ -1,4 +1,4 @@
-"""Experiments for tests: a TOML file beside a small image, and its plan."""
+"""Experiments for tests: a TOML file beside a small image, and its configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KSERVE = EMBEDDED.replace("kfserving", "kserve")
 
 
 def written(text: str, folder: Path | None = None) -> Path:
-    """The text as an experiment's file, beside an image, `a.jpg`."""
+    """Write the text as an experiment's file, beside an image, `a.jpg`."""
     folder = folder or Path.cwd()
     (folder / "a.jpg").write_bytes(JPG)
     file = folder / "experiment.toml"
@@ -25,23 +25,23 @@ def written(text: str, folder: Path | None = None) -> Path:
     return file
 
 
-def plan(text: str, folder: Path | None = None) -> ExperimentConfig:
-    """The plan of a file with this text."""
+def configured(text: str, folder: Path | None = None) -> ExperimentConfig:
+    """Return the configuration in a file with this text."""
     return load(written(text, folder))
 
 
 def quiet(_: str) -> None:
-    """Says nothing."""
+    """Say nothing."""
 
 
 @contextmanager
 def no_progress(total: int, description: str, *, quiet: bool = False) -> Iterator[object]:
-    """Shows nothing."""
+    """Show nothing."""
     yield lambda _: None
 
 
 def topics(broker: str) -> set[str]:
-    """The names of a broker's topics."""
+    """Return the names of a broker's topics."""
     from confluent_kafka.admin import AdminClient
 
     return set(AdminClient({"bootstrap.servers": broker}).list_topics(timeout=10).topics)

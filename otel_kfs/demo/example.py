@@ -1,4 +1,4 @@
-"""Finds the MobileNet example, whose own files the demo runs, in a checkout or in an installed package."""
+"""Finds the MobileNet example, whose own files the demo runs, in a checkout or in the installed package."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ _PREFIXES = {"kfserving": "", "kserve": "kserve_"}
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of sending the pictures: which of the example's servers, and what the senders are told."""
+class Variant:
+    """One value of `--way`: which of the example's servers, and how the senders encode the pictures."""
 
     name: str
     fast: bool = False  # the servers
-    form: Mapping[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def suffix(self) -> str:
-        """What the names of its servers, topic and bridge have more than those of the way of 2020."""
+        """The end of its servers', topic's and bridge's names; nothing for those of 2020."""
         return "-fast" if self.fast else ""
 
 
-# The fast ones use an encoding that both SDKs take. `small` sends what the model sees of a picture.
-WAYS = {
-    way.name: way
-    for way in (
-        Way("seed"),
-        Way("fast", fast=True, form={"encoding": "cloudevent", "cell": "fast"}),
-        Way("small", fast=True, form={"encoding": "cloudevent", "resize": 256, "cell": "small"}),
+# The fast ones use an encoding that both SDKs take. `small` sends a picture in the size that the model sees.
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("seed"),
+        Variant("fast", fast=True, payload={"encoding": "cloudevent", "cell": "fast"}),
+        Variant("small", fast=True, payload={"encoding": "cloudevent", "resize": 256, "cell": "small"}),
     )
 }
 
 
 def folder() -> Path:
-    """The folder with the example's files."""
+    """Return the folder with the example's files."""
     here = Path(__file__).resolve()
     for candidate in (here.parent / "mobilenet", here.parents[2] / "examples" / "mobilenet"):
         if (candidate / "transformer.py").is_file():
@@ -51,7 +51,7 @@ def folder() -> Path:
 
 
 def serving(choice: str | None) -> str:
-    """The serving SDK to use: the chosen one, or the first that is installed.
+    """Return the serving SDK to use: the chosen one, or the first that is installed.
 
     Raises:
         DemoError: it is not installed.
@@ -65,33 +65,33 @@ def serving(choice: str | None) -> str:
 
 
 def scripts(serving: str, *, fast: bool = False) -> tuple[Path, Path]:
-    """The transformer's and the predictor's script for a serving SDK: those of 2020, or the fast ones."""
+    """Return the transformer's and the predictor's script for a serving SDK: those of 2020, or the fast ones."""
     prefix = _PREFIXES[serving] + ("fast_" if fast else "")
     return folder() / f"{prefix}transformer.py", folder() / f"{prefix}predictor.py"
 
 
 def server_options(serving: str) -> list[str]:
-    """Options of a server in the demo: KServe's would open a gRPC port, and listen past Python's own sockets."""
+    """Return the options of a server: without them KServe's opens a gRPC port, and bypasses Python's sockets."""
     return ["--enable_grpc", "false", "--event-loop", "asyncio"] if serving == "kserve" else []
 
 
 def grpc_options(port: int) -> list[str]:
-    """Further options of KServe's transformer, for one that answers over gRPC, too."""
+    """Return further options of KServe's transformer, for one that answers over gRPC, too."""
     return ["--enable_grpc", "true", "--grpc_port", str(port), "--grpc_max_receive_message_length", str(_GRPC_BYTES)]
 
 
 def store_options(bucket: str, store_url: str | None) -> list[str]:
-    """Further options of a fast transformer, for one that fetches the pictures to which it gets references."""
+    """Return further options of a fast transformer, for one that fetches pictures by their references."""
     return ["--bucket", bucket, *(["--store_url", store_url] if store_url else [])]
 
 
 def make_model() -> None:
-    """Make the model's file, once for both servers."""
+    """Make the model's file, once for all servers."""
     _module("weights").onnx_model()
 
 
 def make_pictures(progress: Callable[[str], None]) -> list[Path]:
-    """The four pictures, made on first use."""
+    """Return the four pictures, made on first use."""
     pictures: list[Path] = _module("pictures").pictures(progress=progress)
     return pictures
 

@@ -1,4 +1,4 @@
-"""Runs a script whose servers listen on 127.0.0.1 only, whatever address they ask for.
+"""Runs a script, and keeps its servers on 127.0.0.1, whatever address they ask for.
 
 KFServer and ModelServer both listen on every interface and have no setting for it; what the demo starts must not be
 reachable from another machine.
@@ -26,15 +26,22 @@ def _bind_loopback(self: socket.socket, address: Any) -> None:
 
 
 def _keep_grpc_on_loopback() -> None:
-    """The ports of gRPC are opened past Python's sockets."""
-    from grpc.aio._server import Server
+    """Do the same for gRPC, which opens its ports without Python's sockets."""
+    from grpc import aio
 
-    add = Server.add_insecure_port
-    Server.add_insecure_port = lambda self, address: add(self, address.replace("[::]", "127.0.0.1"))
+    make_server = aio.server
+
+    def make_loopback_server(*args: Any, **kwargs: Any) -> Any:
+        server = make_server(*args, **kwargs)
+        add_port = server.add_insecure_port
+        server.add_insecure_port = lambda address: add_port(address.replace("[::]", "127.0.0.1"))
+        return server
+
+    aio.server = make_loopback_server
 
 
 def main() -> None:
-    """`python -m otel_kfs.demo.loopback script.py [args]`."""
+    """Run as `python -m otel_kfs.demo.loopback script.py [args]`."""
     script, sys.argv = sys.argv[1], sys.argv[1:]
     socket.socket.bind = _bind_loopback  # type: ignore[method-assign, assignment]
     wrapt.register_post_import_hook(lambda _: _keep_grpc_on_loopback(), "grpc.aio")

@@ -1,4 +1,4 @@
-"""Child processes of the demo: started with a log of their own, waited for until they answer, never left behind."""
+"""Child processes of the demo: each with a log of its own, waited for until it is ready, and never left behind."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _STOP_SECONDS = 10.0  # for a process to end by itself after SIGTERM
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on, and that the kernel gives to nobody for a while.
+    """Return a TCP port of 127.0.0.1 that nothing listens on, and that the kernel gives to nobody for a while.
 
-    A connection that has just been closed keeps it so, except to a server that asks for this very port.
+    A connection that has just been closed reserves it, except for a server that asks for this very port.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -31,16 +31,16 @@ def free_port() -> int:
 
 
 class Processes:
-    """A context manager that stops, on the way out, every process it started, the last one first.
+    """A context manager that stops every process that it started, the last one first.
 
-    Where this process is killed first, another one sees to it that those end, too.
+    If this process is killed before it can do that, a watchdog kills them.
     """
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
         self._expendable: set[int] = set()  # pids
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Processes:
@@ -65,7 +65,7 @@ class Processes:
         An expendable one has nothing to write at its end: it is killed instead of asked to stop.
         """
         try:
-            tell = self._kept()
+            tell_watchdog = self._start_watchdog()
             with open(self.log(name), "wb") as log:
                 process = subprocess.Popen(
                     list(command),
@@ -79,14 +79,14 @@ class Processes:
         except OSError as error:
             raise DemoError(f"can't start the {name}: {error}") from error
         self._running.append((name, process))
-        with suppress(BrokenPipeError):  # somebody killed the keeper; the demo itself does without
-            tell(b"%d\n" % process.pid)
+        with suppress(BrokenPipeError):  # somebody killed the watchdog; the demo itself does without
+            tell_watchdog(b"%d\n" % process.pid)
         if expendable:
             self._expendable.add(process.pid)
         return process
 
     def wait_until(self, name: str, ready: Callable[[], bool], seconds: float) -> None:
-        """Wait until `ready()`; a process that has died, or is not ready in time, is an error with its last words.
+        """Wait until `ready()`; if a process dies or is not ready in time, raise an error with the end of its log.
 
         Raises:
             DemoError: it died, or was not ready within `seconds`.
@@ -95,19 +95,19 @@ class Processes:
         while not ready():
             self.check()
             if time.monotonic() > limit:
-                raise DemoError(f"the {name} was not ready within {seconds:g} s; {self._last_words(name)}")
+                raise DemoError(f"the {name} was not ready within {seconds:g} s; {self._log_end(name)}")
             time.sleep(0.05)
 
     def check(self) -> None:
         """Raise a DemoError if one of the processes has died."""
         for name, process in self._running:
             if process.poll() is not None:
-                raise DemoError(f"the {name} ended with exit code {process.returncode}; {self._last_words(name)}")
+                raise DemoError(f"the {name} ended with exit code {process.returncode}; {self._log_end(name)}")
 
     def stop(self) -> None:
-        """End all of them: SIGTERM, so that they write their last spans, and SIGKILL for what does not listen.
+        """End all of them: SIGTERM, so that they write their last spans, and SIGKILL for those that ignore it.
 
-        Expendable ones end last, because the others say farewell to them.
+        Expendable ones end last, because the others still talk to them when they end.
         """
         running, self._running = self._running, []
         asked = [process for _, process in reversed(running) if process.pid not in self._expendable]
@@ -122,36 +122,43 @@ class Processes:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-        if self._keeper is not None:
-            # Before its input ends, and after the last of the others: it must not meet a pid that is another's by now.
-            self._keeper.kill()
-            self._keeper.communicate()
-            self._keeper = None
+        if self._watchdog is not None:
+            # Before its input ends, and after the last of the others: by then a pid may be another process's.
+            self._watchdog.kill()
+            self._watchdog.communicate()
+            self._watchdog = None
 
-    def _kept(self) -> Callable[[bytes], object]:
-        """What tells the keeper, which is started before anything that it keeps."""
-        if self._keeper is None:
-            self._keeper = subprocess.Popen(
+    def _start_watchdog(self) -> Callable[[bytes], object]:
+        """Start the watchdog, before the first process that it watches; return what writes to it."""
+        if self._watchdog is None:
+            self._watchdog = subprocess.Popen(
                 [sys.executable, "-I", "-S", watchdog.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
-                start_new_session=True,  # what kills this process's group must not take the keeper along
+                start_new_session=True,  # what kills this process's group must not kill the watchdog
             )
-        assert self._keeper.stdin is not None  # noqa: S101 - for mypy: it was asked for
-        return self._keeper.stdin.write
+        assert self._watchdog.stdin is not None  # noqa: S101 - for mypy: it was asked for
+        return self._watchdog.stdin.write
 
     def log(self, name: str) -> Path:
-        """The file with what the process printed."""
+        """Return the file with what the process printed."""
         return self._logs / f"{name}.log"
 
-    def _last_words(self, name: str) -> str:
+    def _log_end(self, name: str) -> str:
         lines = self.log(name).read_text(errors="replace").split("\n")
         last = " | ".join(line.strip() for line in lines if line.strip())[-400:]
         return f"its log, {self.log(name)}, ends: {last or '(empty)'}"
 
 
+def export_to(otlp_endpoint: str | None) -> None:
+    """Let this process and those that it starts send their spans to an endpoint, if there is one."""
+    if otlp_endpoint:
+        os.environ["OTEL_TRACES_EXPORTER"] = "otlp"
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = otlp_endpoint
+
+
 def python(*args: str) -> list[str]:
-    """A command that runs this same interpreter."""
+    """Return a command that runs this same interpreter."""
     return [sys.executable, *args]

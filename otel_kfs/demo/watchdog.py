@@ -1,7 +1,7 @@
-"""Kills the demo's processes once whoever started them is gone without having done so.
+"""Kills the demo's processes if the process that started them ends without doing so.
 
-It reads their pids from its standard input, one a line, whose other end only their parent holds: however that one ends,
-the input ends with it. The pid stands for the whole session that each of them leads, forked workers included.
+It reads their pids, one a line, from its standard input. Only their parent holds the other end: however the parent
+ends, the input ends with it. Each pid stands for the whole session that its process leads, forked workers included.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 
 
 def main() -> None:
-    """`python -I -S keeper.py`: an import of anything more would only delay it."""
+    """Run as `python -I -S watchdog.py`: to import anything more would only delay it."""
     for pid in [int(line) for line in sys.stdin]:
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)

@@ -1,1 +1,1 @@
-"""A matrix of ways of sending images: planned from a TOML file, sent in a fair order, ranked from the traces."""
+"""Images sent by every combination of a matrix of settings, in a fair order, and the combinations ranked."""

@@ -1,4 +1,4 @@
-"""An experiment's plan: what is sent to which servers, how, how often and in which order."""
+"""An experiment's configuration: what is sent to which servers, how, how often and in which order."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PICTURES = ("1.1MB", "3.3MB", "4.7MB", "10.2MB")  # the demo's
 
 
 @dataclass(frozen=True)
-class PlannedCell:
-    """One combination: a way in which every image is sent. `label` tells it from the others of its transport."""
+class Cell:
+    """One combination of settings by which every image is sent; `label` tells it from others of its transport."""
 
     transport: str = semconv.HTTP
     encoding: str = "json"
@@ -33,18 +33,18 @@ class PlannedCell:
 
     @property
     def name(self) -> str:
-        """As the tables call it: `HTTP, json`."""
+        """Its name in the tables: `HTTP, json`."""
         return Labels(self.measured_as, cell=self.label).label
 
     @property
     def measured_as(self) -> str:
-        """Its transport in the tables: gRPC is HTTP's there, of which it is made."""
+        """Its transport in the tables, where gRPC counts as HTTP, which it is made of."""
         return semconv.HTTP if self.transport == semconv.GRPC else self.transport
 
 
 @dataclass(frozen=True)
-class Servers:
-    """Where images are sent: the demo's own servers, or the user's, by the way's name."""
+class ServersConfig:
+    """Where images are sent: to the demo's own servers, or the user's, by their way's name."""
 
     embedded: bool = False
     serving: str | None = None  # of the demo's
@@ -52,12 +52,12 @@ class Servers:
     store_url: str | None = None
     bootstrap_servers: str | None = None  # a Kafka of the user's for the demo's, in place of its own broker
     bridge_concurrency: int = 1
-    ways: Mapping[str, OwnServers] = field(default_factory=dict)
+    ways: Mapping[str, Endpoints] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class OwnServers:
-    """The user's servers of one way; paths are those of files."""
+class Endpoints:
+    """The servers of one way, and what they ask for; paths are those of files."""
 
     url: str | None = None  # of the model server or the ingress before it
     model: str | None = None
@@ -92,10 +92,10 @@ class ExperimentConfig:
 
     file: Path
     document: Mapping[str, Any]  # as it was read, to tell whether it was changed
-    cells: tuple[PlannedCell, ...]
-    baselines: tuple[PlannedCell, ...]  # one; in an open loop one a rate
+    cells: tuple[Cell, ...]
+    baselines: tuple[Cell, ...]  # one; in an open loop one a rate
     images: tuple[str, ...]  # files, or the embedded pictures' names
-    servers: Servers
+    servers: ServersConfig
     repeat: int = 10
     warmups: int = 2
     seed: int = 1

@@ -1,4 +1,4 @@
-"""From a TOML file to a plan, or one clear line for each mistake."""
+"""Reads an experiment's TOML file; each mistake in it becomes one clear line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from otel_kfs.experiment.config import (
     PATTERNS,
     PICTURES,
     Arrivals,
+    Endpoints,
     ExperimentConfig,
-    OwnServers,
-    Servers,
+    ServersConfig,
 )
 from otel_kfs.experiment.matrix import AXES, THREADS, applicable, baselines, combinations, impossible, labelled
-from otel_kfs.experiment.validation import Check, Rule, anything, flag, number, one_of, rates, text, texts
+from otel_kfs.experiment.validation import Rule, Validator, anything, flag, number, one_of, rates, text, texts
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,7 +49,7 @@ _SERVERS: dict[str, Rule] = {
     "bridge_concurrency": THREADS,
 }
 _EMBEDDED: dict[str, Rule] = {**_SERVERS, "bucket": text, "store_url": text, "bootstrap_servers": text}
-_OWN: dict[str, Rule] = dict.fromkeys(OwnServers.__dataclass_fields__, text) | {"pause": _SECONDS}
+_OWN: dict[str, Rule] = dict.fromkeys(Endpoints.__dataclass_fields__, text) | {"pause": _SECONDS}
 # Paths of files, relative to the TOML.
 _FILES = ("producer_config", "consumer_config", "ca", "cert", "key", "token_file")
 _ARRIVALS: dict[str, Rule] = {
@@ -74,44 +74,44 @@ def load(path: Path) -> ExperimentConfig:
         raise ConfigError(f"can't read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    return planned(document, path)
+    return parse(document, path)
 
 
-def planned(document: Mapping[str, Any], path: Path) -> ExperimentConfig:
-    """The plan of a document that was read from `path`, beside which its files lie.
+def parse(document: Mapping[str, Any], path: Path) -> ExperimentConfig:
+    """Return the configuration in a document that was read from `path`, beside which its files lie.
 
     Raises:
         ConfigError: there are mistakes; the message has a line for each.
     """
-    check = Check(path)
-    servers = _servers(check, document.get("servers"))
-    top = check.table(document, "", _TOP)
-    arrivals = _arrivals(check, document.get("arrivals"))
-    traces = check.table(document.get("traces", {}), "traces", _TRACES)
+    validator = Validator(path)
+    servers = _servers(validator, document.get("servers"))
+    top = validator.table(document, "", _TOP)
+    arrivals = _arrivals(validator, document.get("arrivals"))
+    traces = validator.table(document.get("traces", {}), "traces", _TRACES)
     axes = {**AXES, "way": (one_of(*_ways(servers)), _ways(servers)[0])}
     if arrivals is not None:
         # In an open loop as many are under way as there are.
         axes.pop("concurrency")
-    images = _images(check, document.get("images"), servers)
-    found = combinations(check, document, axes)
-    check.raise_mistakes()
-    distinct = dict.fromkeys(applicable(axes["way"][1], combination) for combination in found)
-    due: Sequence[float | None] = arrivals.rates if arrivals else (None,)
-    cells = labelled([replace(cell, rate=rate) for cell in distinct for rate in due])
+    images = _images(validator, document.get("images"), servers)
+    chosen = combinations(validator, document, axes)
+    validator.raise_errors()
+    distinct = dict.fromkeys(applicable(axes["way"][1], combination) for combination in chosen)
+    cell_rates: Sequence[float | None] = arrivals.rates if arrivals else (None,)
+    cells = labelled([replace(cell, rate=rate) for cell in distinct for rate in cell_rates])
     if not cells:
-        check.mistake("matrix.exclude", "it leaves no cell: take something out of it")
+        validator.error("matrix.exclude", "it leaves no cell: take something out of it")
     if len(cells) > _MOST_CELLS:
-        check.mistake("matrix", f"it has {len(cells)} cells, and {_MOST_CELLS} are allowed: exclude some")
+        validator.error("matrix", f"it has {len(cells)} cells, and {_MOST_CELLS} are allowed: exclude some")
     for cell in dict.fromkeys(replace(cell, rate=None, label=cell.unloaded) for cell in cells):
         if why := impossible(cell, servers, closed=arrivals is None):
-            check.mistake("matrix", f"{cell.name}: {why}")
-    chosen = baselines(check, document.get("baseline"), cells, axes)
-    check.raise_mistakes()
+            validator.error("matrix", f"{cell.name}: {why}")
+    compared_with = baselines(validator, document.get("baseline"), cells, axes)
+    validator.raise_errors()
     return ExperimentConfig(
         file=path,
         document=document,
         cells=tuple(cells),
-        baselines=chosen,
+        baselines=compared_with,
         images=images,
         servers=servers,
         arrivals=arrivals,
@@ -120,54 +120,54 @@ def planned(document: Mapping[str, Any], path: Path) -> ExperimentConfig:
     )
 
 
-def _servers(check: Check, value: Any) -> Servers:
+def _servers(validator: Validator, value: Any) -> ServersConfig:
     if value is None:
-        check.mistake("servers", "it is missing: say embedded = true, or url, bootstrap_servers, ... of yours")
-        return Servers()
+        validator.error("servers", "it is missing: say embedded = true, or url, bootstrap_servers, ... of yours")
+        return ServersConfig()
     if not isinstance(value, Mapping):
-        check.mistake("servers", "it is no table of keys and values")
-        return Servers()
+        validator.error("servers", "it is no table of keys and values")
+        return ServersConfig()
     ways = {key: item for key, item in value.items() if isinstance(item, Mapping)}
     plain = {key: item for key, item in value.items() if key not in ways}
     if plain.get("embedded") is True:
-        return Servers(**check.table({**plain, **ways}, "servers", _EMBEDDED))
-    common = check.table(plain, "servers", {**_OWN, **_SERVERS})
+        return ServersConfig(**validator.table({**plain, **ways}, "servers", _EMBEDDED))
+    common = validator.table(plain, "servers", {**_OWN, **_SERVERS})
     common.pop("embedded", None)
     if common.pop("serving", None):
-        check.mistake("servers.serving", "it is of the embedded servers alone: say embedded = true, or leave it out")
+        validator.error("servers.serving", "it is of the embedded servers alone: say embedded = true, or leave it out")
     concurrency = common.pop("bridge_concurrency", 1)
-    tables = {name: {**common, **check.table(item, f"servers.{name}", _OWN)} for name, item in ways.items()}
+    tables = {name: {**common, **validator.table(item, f"servers.{name}", _OWN)} for name, item in ways.items()}
     own = {}
     for name, table in (tables or {"": common}).items():
-        files = {key: str(check.file.parent / table[key]) for key in _FILES if key in table}
-        own[name] = OwnServers(**{**table, **files})
-    return Servers(bridge_concurrency=concurrency, ways=own)
+        files = {key: str(validator.file.parent / table[key]) for key in _FILES if key in table}
+        own[name] = Endpoints(**{**table, **files})
+    return ServersConfig(bridge_concurrency=concurrency, ways=own)
 
 
-def _ways(servers: Servers) -> tuple[str, ...]:
+def _ways(servers: ServersConfig) -> tuple[str, ...]:
     return EMBEDDED_WAYS if servers.embedded else tuple(servers.ways) or ("",)
 
 
-def _arrivals(check: Check, value: Any) -> Arrivals | None:
+def _arrivals(validator: Validator, value: Any) -> Arrivals | None:
     if value is None:
         return None
-    found = Arrivals(**check.table(value, "arrivals", _ARRIVALS))
+    found = Arrivals(**validator.table(value, "arrivals", _ARRIVALS))
     if isinstance(value, Mapping) and "rates" not in value:
-        check.mistake("arrivals.rates", "it is missing: give a list of images a second, as [1, 2, 4]")
+        validator.error("arrivals.rates", "it is missing: give a list of images a second, as [1, 2, 4]")
     for rate in found.rates:
         if rate * found.duration < _LEAST_ARRIVALS:
-            check.mistake(
+            validator.error(
                 "arrivals.duration",
                 f"{rate:g} a second is fewer than {_LEAST_ARRIVALS} images in {found.duration:g} s: give more seconds",
             )
     return found
 
 
-def _images(check: Check, given: Any, servers: Servers) -> tuple[str, ...]:
+def _images(validator: Validator, given: Any, servers: ServersConfig) -> tuple[str, ...]:
     """Files beside the TOML; of the embedded servers also the demo's pictures, by name."""
     if given is None:
         if not servers.embedded:
-            check.mistake("images", 'it is missing: give a list of image files, as ["cat.jpg"]')
+            validator.error("images", 'it is missing: give a list of image files, as ["cat.jpg"]')
         return PICTURES
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
         return ()  # this is noted already
@@ -176,11 +176,11 @@ def _images(check: Check, given: Any, servers: Servers) -> tuple[str, ...]:
         if name in PICTURES:
             found.append(name)
             continue
-        paths = [Path(path) for path in sorted(glob(str(check.file.parent / name), recursive=True))]
+        paths = [Path(path) for path in sorted(glob(str(validator.file.parent / name), recursive=True))]
         if not paths or not all(path.is_file() for path in paths):
             more = f", and no picture of the demo's, {', '.join(PICTURES)}" if servers.embedded else ""
-            check.mistake("images", f"{name!r} is no file beside {check.file.name}{more}")
+            validator.error("images", f"{name!r} is no file beside {validator.file.name}{more}")
         found += map(str, paths)
     if not servers.embedded and (pictures := [name for name in given if name in PICTURES]):
-        check.mistake("images", f"{', '.join(pictures)}: only embedded servers bring pictures; give files")
+        validator.error("images", f"{', '.join(pictures)}: only embedded servers bring pictures; give files")
     return tuple(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""From a document's `matrix` to cells: the product of its lists, less what is excluded, and what is included."""
+"""Makes cells of a document's `matrix`: the product of its lists, less what is excluded, and what is included."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.encodings.compression import CODECS
 from otel_kfs.client.grpc_sender import is_encrypted
 from otel_kfs.demo import example
-from otel_kfs.experiment.config import PlannedCell, Servers
-from otel_kfs.experiment.validation import Check, Rule, anything, flag, number, one_of, or_none, setting, shown
+from otel_kfs.experiment.config import Cell, ServersConfig
+from otel_kfs.experiment.validation import Rule, Validator, anything, excerpt, flag, number, one_of, or_none, setting
 
 TRANSPORTS = (semconv.HTTP, semconv.KAFKA, semconv.GRPC)
 ENCODINGS = (*encodings.NAMES, CLAIM_CHECK)
@@ -32,49 +32,51 @@ AXES: Axes = {
 }
 
 
-def combinations(check: Check, document: Mapping[str, Any], axes: Axes) -> list[dict[str, Any]]:
-    """The matrix's product without what is excluded, and what is included."""
+def combinations(validator: Validator, document: Mapping[str, Any], axes: Axes) -> list[dict[str, Any]]:
+    """Return the matrix's product without what is excluded, and what is included."""
     matrix = document.get("matrix", {})
     if not isinstance(matrix, Mapping):
-        check.mistake("matrix", "it is no table of keys and lists")
+        validator.error("matrix", "it is no table of keys and lists")
         return []
-    include = _list(check, matrix, "include")
-    exclude = [_conditions(check, item, key, axes) for key, item in _list(check, matrix, "exclude")]
+    include = _list(validator, matrix, "include")
+    exclude = [_conditions(validator, item, key, axes) for key, item in _list(validator, matrix, "exclude")]
     given = {key: value for key, value in matrix.items() if key not in {"include", "exclude"}}
     found: list[dict[str, Any]] = []
     if given or not include:
-        keys, values = _matrix(check, given, axes)
+        keys, values = _matrix(validator, given, axes)
         found = [dict(zip(keys, combination, strict=True)) for combination in itertools.product(*values)]
         defaults = {key: default for key, (_, default) in axes.items()}
         for place, condition in enumerate(exclude):
             left = [one for one in found if not _fits(defaults | one, condition)]
             if found and len(left) == len(found):
-                check.mistake(f"matrix.exclude[{place}]", "no combination of the matrix is so")
+                validator.error(f"matrix.exclude[{place}]", "no combination of the matrix is so")
             found = left
-    return found + [_conditions(check, item, key, axes) for key, item in include]
+    return found + [_conditions(validator, item, key, axes) for key, item in include]
 
 
-def _list(check: Check, matrix: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+def _list(validator: Validator, matrix: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
     given = matrix.get(name, [])
     if not isinstance(given, list):
-        check.mistake(f"matrix.{name}", 'it is no list of tables, as [{ transport = "kafka" }]')
+        validator.error(f"matrix.{name}", 'it is no list of tables, as [{ transport = "kafka" }]')
         return []
     return [(f"matrix.{name}[{place}]", item) for place, item in enumerate(given)]
 
 
-def _matrix(check: Check, matrix: Mapping[str, Any], axes: Axes) -> tuple[list[str], list[list[Any]]]:
-    """The axes that are given, those of Kafka's settings among them as `kafka.linger.ms`, and the values of each."""
+def _matrix(validator: Validator, matrix: Mapping[str, Any], axes: Axes) -> tuple[list[str], list[list[Any]]]:
+    """Return the axes that are given, Kafka's settings as `kafka.linger.ms` among them, and the values of each."""
     keys, values = [], []
     rules: dict[str, Rule] = {key: rule for key, (rule, _) in axes.items()} | {"kafka": anything}
-    for key, given in check.table(matrix, "matrix", dict.fromkeys((*rules, "include", "exclude"), anything)).items():
+    for key, given in validator.table(
+        matrix, "matrix", dict.fromkeys((*rules, "include", "exclude"), anything)
+    ).items():
         settings = given.items() if key == "kafka" and isinstance(given, Mapping) else [("", given)]
         for name, of_axis in settings:
             full = f"{key}.{name}" if name else key
             if full == "kafka":
-                check.mistake("matrix.kafka", 'it is no table of settings and lists, as { "linger.ms" = [0, 5] }')
+                validator.error("matrix.kafka", 'it is no table of settings and lists, as { "linger.ms" = [0, 5] }')
                 continue
             if not isinstance(of_axis, list) or not of_axis:
-                check.mistake(f"matrix.{full}", f"{shown(of_axis)} is not allowed; give a list of values")
+                validator.error(f"matrix.{full}", f"{excerpt(of_axis)} is not allowed; give a list of values")
                 continue
             rule = setting if name else rules[key]
             taken = []
@@ -82,34 +84,34 @@ def _matrix(check: Check, matrix: Mapping[str, Any], axes: Axes) -> tuple[list[s
                 try:
                     taken.append(rule(item))
                 except ValueError as error:
-                    check.mistake(f"matrix.{full}[{place}]", f"{shown(item)} is not allowed; {error}")
+                    validator.error(f"matrix.{full}[{place}]", f"{excerpt(item)} is not allowed; {error}")
             keys.append(full)
             values.append(taken)
     return keys, values
 
 
-def _conditions(check: Check, item: Any, where: str, axes: Axes) -> dict[str, Any]:
-    """Values of some axes."""
+def _conditions(validator: Validator, item: Any, where: str, axes: Axes) -> dict[str, Any]:
+    """Return the values that a table gives for some axes."""
     if not isinstance(item, Mapping):
-        check.mistake(where, 'it is no table, as { transport = "kafka" }')
+        validator.error(where, 'it is no table, as { transport = "kafka" }')
         return {}
     kafka = item.get("kafka", {})
     if not isinstance(kafka, Mapping):
-        check.mistake(f"{where}.kafka", 'it is no table, as { "linger.ms" = 5 }')
+        validator.error(f"{where}.kafka", 'it is no table, as { "linger.ms" = 5 }')
         kafka = {}
     found: dict[str, Any] = {}
     for key, value in item.items():
         if key == "kafka":
             continue
         if key not in axes:
-            check.mistake(f"{where}.{key}", f"there is no such key; there are {', '.join(axes)}, kafka")
+            validator.error(f"{where}.{key}", f"there is no such key; there are {', '.join(axes)}, kafka")
             continue
         try:
             found[key] = axes[key][0](value)
         except ValueError as error:
-            check.mistake(f"{where}.{key}", f"{shown(value)} is not allowed; {error}")
+            validator.error(f"{where}.{key}", f"{excerpt(value)} is not allowed; {error}")
     for key, value in kafka.items():
-        found[f"kafka.{key}"] = check.value(value, f"{where}.kafka.{key}", setting)
+        found[f"kafka.{key}"] = validator.value(value, f"{where}.kafka.{key}", setting)
     return found
 
 
@@ -117,14 +119,14 @@ def _fits(combination: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     return all(key in combination and combination[key] == value for key, value in condition.items())
 
 
-def applicable(way: str, combination: Mapping[str, Any]) -> PlannedCell:
-    """The cell of a combination: what has no meaning for its transport is left out, so that equals are one.
+def applicable(way: str, combination: Mapping[str, Any]) -> Cell:
+    """Make a combination's cell, without what has no meaning for its transport, so that equal ones become one.
 
-    `way` is the servers' where the combination names none.
+    `way` holds where the combination names none.
     """
     values = {key: value for key, value in combination.items() if not key.startswith("kafka.")}
     kafka = {key.partition(".")[2]: value for key, value in combination.items() if key.startswith("kafka.")}
-    cell = PlannedCell(**{"way": way, **values})
+    cell = Cell(**{"way": way, **values})
     if cell.transport == semconv.KAFKA:
         return replace(cell, keep_alive=True, kafka=tuple(sorted(kafka.items())))
     if cell.transport == semconv.GRPC:
@@ -132,8 +134,8 @@ def applicable(way: str, combination: Mapping[str, Any]) -> PlannedCell:
     return cell
 
 
-def labelled(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
-    """Each with a label: its encoding, and all in which it differs from others of its transport."""
+def labelled(cells: Sequence[Cell]) -> list[Cell]:
+    """Label each cell by its encoding, and all in which it differs from others of its transport."""
     found = []
     for cell in cells:
         others = [other for other in cells if other.transport == cell.transport]
@@ -158,9 +160,9 @@ def labelled(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     return found
 
 
-def impossible(cell: PlannedCell, servers: Servers, *, closed: bool) -> str:
-    """Why a cell's servers can't take it, and what to do; nothing where they can."""
-    reasons = _impossible_here(cell, servers) if servers.embedded else _impossible_there(cell, servers, closed)
+def impossible(cell: Cell, servers: ServersConfig, *, closed: bool) -> str:
+    """Say why a cell's servers can't take it, and what to do; nothing where they can."""
+    reasons = _impossible_embedded(cell, servers) if servers.embedded else _impossible_at(cell, servers, closed)
     twice = cell.compression is not None and "compression.type" in dict(cell.kafka)
     unknown = cell.transport == semconv.GRPC and cell.compression not in {None, "gzip"}
     first = (
@@ -174,7 +176,7 @@ _Reasons = Sequence[tuple[bool, str]]
 _V1_BRIDGE = "the bridge asks models by the V1 protocol: exclude it"
 
 
-def _impossible_here(cell: PlannedCell, servers: Servers) -> _Reasons:
+def _impossible_embedded(cell: Cell, servers: ServersConfig) -> _Reasons:
     kfserving, kafka = example.serving(servers.serving) == "kfserving", cell.transport == semconv.KAFKA
     seed, inflated = cell.way == "seed", cell.compression is not None and cell.transport == semconv.HTTP
     fast = 'exclude it, or choose way = "fast"'
@@ -194,11 +196,11 @@ def _impossible_here(cell: PlannedCell, servers: Servers) -> _Reasons:
     )
 
 
-def _impossible_there(cell: PlannedCell, servers: Servers, closed: bool) -> _Reasons:
+def _impossible_at(cell: Cell, servers: ServersConfig, closed: bool) -> _Reasons:
     own = servers.ways[cell.way]
     where = f"servers.{cell.way}" if cell.way else "servers"
     certificates = [key for key in ("ca", "cert", "key") if getattr(own, key)]
-    # Where HTTP has a use for them, they may well be its alone.
+    # Where HTTP uses them, they may be meant for it alone.
     unused = bool(certificates) and not is_encrypted(own.url or "") and not is_encrypted(own.grpc or "")
     kafka, http, grpc = (cell.transport == transport for transport in (semconv.KAFKA, semconv.HTTP, semconv.GRPC))
     return (
@@ -223,34 +225,34 @@ def _impossible_there(cell: PlannedCell, servers: Servers, closed: bool) -> _Rea
     )
 
 
-def baselines(check: Check, value: Any, cells: Sequence[PlannedCell], axes: Axes) -> tuple[PlannedCell, ...]:
-    """What the cells are compared with, one of each rate: by default base64 in JSON over HTTP, else the first cell."""
+def baselines(validator: Validator, value: Any, cells: Sequence[Cell], axes: Axes) -> tuple[Cell, ...]:
+    """Choose the baseline, one for each rate: by default base64 in JSON over HTTP, else the first cell."""
     if not cells:
         return ()
     if value is None:
         fitting = [cell for cell in cells if _fits(_values(cell), {"transport": semconv.HTTP, "encoding": "json"})]
         chosen = _plainest(fitting, {}, axes) or fitting or list(cells)
     else:
-        wanted = _conditions(check, value, "baseline", axes)
+        wanted = _conditions(validator, value, "baseline", axes)
         fitting = [cell for cell in cells if _fits(_values(cell), wanted)]
         chosen = _plainest(fitting, wanted, axes) or fitting
         if len({cell.unloaded for cell in chosen}) > 1:
             some = ", ".join(dict.fromkeys(cell.name for cell in chosen))
-            check.mistake("baseline", f"it fits several cells: {some}; say more of the one that is meant")
+            validator.error("baseline", f"it fits several cells: {some}; say more of the one that is meant")
             return ()
         if not chosen:
-            check.mistake("baseline", f"no cell is so; there are {', '.join(cell.name for cell in cells)}")
+            validator.error("baseline", f"no cell is so; there are {', '.join(cell.name for cell in cells)}")
             return ()
     first = chosen[0]
     return tuple(cell for cell in cells if (cell.transport, cell.unloaded) == (first.transport, first.unloaded))
 
 
-def _plainest(cells: Sequence[PlannedCell], wanted: Mapping[str, Any], axes: Axes) -> list[PlannedCell]:
-    """Those that have the default in all that was not asked for."""
+def _plainest(cells: Sequence[Cell], wanted: Mapping[str, Any], axes: Axes) -> list[Cell]:
+    """Return the cells that have the default in all that was not asked for."""
     defaults = {key: default for key, (_, default) in axes.items() if key not in wanted}
     return [cell for cell in cells if _fits(_values(cell), defaults)]
 
 
-def _values(cell: PlannedCell) -> dict[str, Any]:
+def _values(cell: Cell) -> dict[str, Any]:
     values = {key: getattr(cell, key) for key in (*AXES, "way")}
     return values | {f"kafka.{key}": value for key, value in cell.kafka}

@@ -1,4 +1,4 @@
-"""From a measurement to ranked tables: which cell is fastest, by how much, and in which segment it saves the time."""
+"""Ranks the cells of an experiment: which is fastest, by how much, and in which segment it saves the time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from otel_kfs.analysis.measurement import Series, size_label
 from otel_kfs.analysis.paths.segment import path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import Interval, median_interval, summary
-from otel_kfs.experiment.config import ExperimentConfig, PlannedCell
-from otel_kfs.experiment.saturation import FEW, SUSTAINED, Load, knee, load
+from otel_kfs.experiment.config import Cell, ExperimentConfig
+from otel_kfs.experiment.saturation import FEW, SUSTAINED, Saturation, knee, measure_saturation
 from otel_kfs.experiment.trial_log import TrialResult
 from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes
 from otel_kfs.report.segment_names import segment_name
@@ -26,8 +26,8 @@ Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
 class Ranked:
     """One cell at one size, and what it is beside the baseline. `p` is the rank test's, corrected for all cells."""
 
-    planned: PlannedCell
-    cell: Series
+    cell: Cell
+    series: Series
     p50: int  # of 4-1, ns
     interval: Interval | None
     baseline: bool
@@ -47,7 +47,7 @@ class Ranked:
         return "faster" if self.against.total.difference < 0 else "slower"
 
     def saved_most(self) -> Difference | None:
-        """The segment that saves the most; None if none saves anything, or not more than its own noise."""
+        """Return the segment that saves the most; None if none saves anything beyond its own noise."""
         segments = self.against.segments if self.against else ()
         saving = [one for one in segments if -one.difference > (one.bound or 0) and not _noisy(one)]
         return min(saving, key=lambda one: one.difference, default=None)
@@ -64,50 +64,50 @@ class Ranking:
     size: str
     rate: float | None
     ranked: tuple[Ranked, ...]
-    missing: tuple[PlannedCell, ...]  # of which no image was measured
+    missing: tuple[Cell, ...]  # of which no image was measured
 
 
-def rankings(cells: Sequence[Series], plan: ExperimentConfig, bounds: Bounds = NO_BOUNDS) -> list[Ranking]:
-    """A ranking for every size and rate of which the baseline was measured.
+def rankings(measured: Sequence[Series], config: ExperimentConfig, bounds: Bounds = NO_BOUNDS) -> list[Ranking]:
+    """Rank the cells at every size and rate of which the baseline was measured.
 
     Raises:
         MissingExtra: scipy is not installed.
     """
     found = []
-    of_rate = {baseline.rate: baseline for baseline in plan.baselines}
-    for size in _sizes(cells):
-        for rate, baseline in of_rate.items():
-            planned = [cell for cell in plan.cells if cell.rate == rate]
-            measured = {cell: there for cell in planned if (there := _measured(cells, cell, size)) is not None}
-            if baseline in measured:
-                ranked = _ranked(measured, baseline, bounds)
-                missing = tuple(cell for cell in planned if cell not in measured)
-                found.append(Ranking(size, rate, ranked, missing))
+    baselines = {baseline.rate: baseline for baseline in config.baselines}
+    for size in _sizes(measured):
+        for rate, baseline in baselines.items():
+            cells = [cell for cell in config.cells if cell.rate == rate]
+            of_cell = {cell: series for cell in cells if (series := _series(measured, cell, size)) is not None}
+            if baseline in of_cell:
+                missing = tuple(cell for cell in cells if cell not in of_cell)
+                found.append(Ranking(size, rate, _ranked(of_cell, baseline, bounds), missing))
     return _corrected(found)
 
 
-def loads(cells: Sequence[Series], plan: ExperimentConfig, turns: Sequence[TrialResult]) -> list[list[Load]]:
-    """For each cell and size its rates; none of a closed loop."""
-    if plan.arrivals is None:
+def saturations(
+    measured: Sequence[Series], config: ExperimentConfig, results: Sequence[TrialResult]
+) -> list[list[Saturation]]:
+    """Measure, for each cell and size, the saturation at its rates; there are none in a closed loop."""
+    if config.arrivals is None:
         return []
-    groups: dict[tuple[str, str], list[PlannedCell]] = {}
-    for cell in plan.cells:
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in config.cells:
         groups.setdefault((cell.transport, cell.unloaded), []).append(cell)
     found = []
-    for size in _sizes(cells):
+    for size in _sizes(measured):
         for group in groups.values():
-            of_cell = []
-            for planned in sorted(group, key=lambda cell: cell.rate or 0.0):
-                there = _measured(cells, planned, size)
-                stages = [turn for turn in turns if turn.key[1:3] == (planned.transport, planned.label)]
-                of_cell.append(load(planned, there, _of_size(stages, size)))
-            if any(of.cell is not None for of in of_cell):
-                found.append(of_cell)
+            rates = []
+            for cell in sorted(group, key=lambda cell: cell.rate or 0.0):
+                stages = [result for result in results if result.key[1:3] == (cell.transport, cell.label)]
+                rates.append(measure_saturation(cell, _series(measured, cell, size), _of_size(stages, size)))
+            if any(one.series is not None for one in rates):
+                found.append(rates)
     return found
 
 
 def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -> list[Table]:
-    """For each ranking a table with a row a cell, and one with what each segment takes more or less."""
+    """Make two tables of each ranking: a row a cell, and what each segment takes more or less."""
     tables = []
     failed = Counter[tuple[str, str]]()
     for (transport, label, _), count in (failures or {}).items():
@@ -120,7 +120,7 @@ def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -
         notes = [f"no image was measured: {cell.name}" for cell in ranking.missing]
         notes += [
             f"{cell.name}: {count} images of all sizes failed or were not sent"
-            for cell in (*(ranked.planned for ranked in ranking.ranked), *ranking.missing)
+            for cell in (*(ranked.cell for ranked in ranking.ranked), *ranking.missing)
             if (count := failed[cell.transport, cell.label])
         ]
         notes += dict.fromkeys(
@@ -132,26 +132,25 @@ def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -
     return tables
 
 
-def load_tables(found: Sequence[Sequence[Load]]) -> list[Table]:
-    """For each cell and size a table with a row a rate, and where the knee is."""
+def saturation_tables(found: Sequence[Sequence[Saturation]]) -> list[Table]:
+    """Make a table for each cell and size, with a row a rate, and where the knee is."""
     tables = []
-    for of_cell in found:
-        sizes = [of.cell.size for of in of_cell if of.cell is not None]
-        base = of_cell[0].planned
-        name = base.name.removesuffix(f" {base.rate:g}/s")
-        rows = tuple(_load_row(of) for of in of_cell)
-        tables.append(Table(f"{name}, {sizes[0]}: latency against load", _LOAD, rows, (knee(of_cell), *_LOAD_NOTES)))
+    for rates in found:
+        size = next(one.series.size for one in rates if one.series is not None)
+        cell = rates[0].cell
+        title = f"{cell.name.removesuffix(f' {cell.rate:g}/s')}, {size}: latency against load"
+        tables.append(Table(title, _SATURATION, tuple(map(_saturation_row, rates)), (knee(rates), *_SATURATION_NOTES)))
     return tables
 
 
 def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
-    """One record a cell, size and rate; lengths in ns."""
+    """Make a record for each cell, size and rate; lengths in ns."""
     records = []
     for ranking in found:
         for number, ranked in enumerate(ranking.ranked, 1):
             total = ranked.against.total if ranked.against else None
             most = ranked.saved_most()
-            cell = ranked.planned
+            cell = ranked.cell
             records.append(
                 {
                     "size": ranking.size,
@@ -159,7 +158,7 @@ def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
                     "rank": number,
                     "transport": cell.transport,
                     "cell": cell.label,
-                    "n": len(ranked.cell),
+                    "n": len(ranked.series),
                     "p50_ns": ranked.p50,
                     "p50_low_ns": ranked.interval.low if ranked.interval else None,
                     "p50_high_ns": ranked.interval.high if ranked.interval else None,
@@ -178,13 +177,13 @@ def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
 
 
 def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
-    """One record a segment of each cell, size and rate, against the baseline; lengths in ns."""
+    """Make a record for each segment of each cell, size and rate, against the baseline; lengths in ns."""
     return [
         {
             "size": ranking.size,
             "rate": ranking.rate,
-            "transport": ranked.planned.transport,
-            "cell": ranked.planned.label,
+            "transport": ranked.cell.transport,
+            "cell": ranked.cell.label,
             "segment": segment_name(one.segment),
             "baseline_p50_ns": one.p50_a,
             "p50_ns": one.p50_b,
@@ -199,51 +198,51 @@ def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
     ]
 
 
-def load_records(found: Sequence[Sequence[Load]]) -> list[dict[str, Any]]:
-    """One record a rate of each cell and size; rates are images a second, lengths ns."""
+def saturation_records(found: Sequence[Sequence[Saturation]]) -> list[dict[str, Any]]:
+    """Make a record for each rate of each cell and size; rates are images a second, lengths ns."""
     return [
         {
-            "size": next((other.cell.size for other in of_cell if other.cell is not None), None),
-            "transport": of.planned.transport,
-            "cell": of.planned.unloaded,
-            "rate": of.planned.rate,
-            "offered_rate": of.offered,
-            "achieved_rate": of.achieved,
-            "n": len(of.cell) if of.cell is not None else 0,
+            "size": next((other.series.size for other in rates if other.series is not None), None),
+            "transport": one.cell.transport,
+            "cell": one.cell.unloaded,
+            "rate": one.cell.rate,
+            "offered_rate": one.offered,
+            "achieved_rate": one.achieved,
+            "n": len(one.series) if one.series is not None else 0,
             "p50_ns": figures.p50 if figures else None,
             "p95_ns": figures.p95 if figures else None,
             "max_ns": figures.max if figures else None,
-            "backlog": of.backlog,
-            "failed": of.failed,
-            "unsent": of.unsent,
-            "sustained": of.sustained,
+            "backlog": one.backlog,
+            "failed": one.failed,
+            "unsent": one.unsent,
+            "sustained": one.sustained,
         }
-        for of_cell in found
-        for of in of_cell
-        for figures in (summary(of.cell.totals()) if of.cell is not None else None,)
+        for rates in found
+        for one in rates
+        for figures in (summary(one.series.totals()) if one.series is not None else None,)
     ]
 
 
 # --- measuring ---
 
 
-def _sizes(cells: Sequence[Series]) -> list[str]:
-    """Small images first."""
+def _sizes(measured: Sequence[Series]) -> list[str]:
+    """Return the sizes of the images, small ones first."""
     smallest: dict[str, int] = {}
-    for cell in cells:
-        size = cell.image_size or cell.payload_size or 0
-        smallest[cell.size] = min(size, smallest.get(cell.size, size))
+    for series in measured:
+        size = series.image_size or series.payload_size or 0
+        smallest[series.size] = min(size, smallest.get(series.size, size))
     return sorted(smallest, key=smallest.__getitem__)
 
 
-def _measured(cells: Sequence[Series], planned: PlannedCell, size: str) -> Series | None:
-    """The cell as it was measured: by its label, which is all of it that travels with its images."""
-    wanted = planned.measured_as, planned.label, size
-    return next((cell for cell in cells if (cell.way.transport, cell.way.cell, cell.size) == wanted), None)
+def _series(measured: Sequence[Series], cell: Cell, size: str) -> Series | None:
+    """Find what was measured of a cell: by its label, which is all of it that travels with its images."""
+    wanted = cell.measured_as, cell.label, size
+    return next((one for one in measured if (one.way.transport, one.way.cell, one.size) == wanted), None)
 
 
 def _of_size(stages: Sequence[TrialResult], size: str) -> list[TrialResult]:
-    """Those of the images of one size."""
+    """Return the stages of the images of one size."""
 
     def label(image: str) -> str:
         path = Path(image)
@@ -252,21 +251,21 @@ def _of_size(stages: Sequence[TrialResult], size: str) -> list[TrialResult]:
     return [stage for stage in stages if label(stage.image) == size]
 
 
-def _ranked(measured: Mapping[PlannedCell, Series], baseline: PlannedCell, bounds: Bounds) -> tuple[Ranked, ...]:
-    base = measured[baseline]
+def _ranked(of_cell: Mapping[Cell, Series], baseline: Cell, bounds: Bounds) -> tuple[Ranked, ...]:
+    base = of_cell[baseline]
     base_p50 = summary(base.totals()).p50
     found = []
-    for planned, cell in measured.items():
-        totals = cell.totals()
+    for cell, series in of_cell.items():
+        totals = series.totals()
         p50 = summary(totals).p50
-        against = None if planned == baseline else compare([base], [cell], bounds, bounds).of_sizes[0]
+        against = None if cell == baseline else compare([base], [series], bounds, bounds).of_sizes[0]
         found.append(
             Ranked(
-                planned,
                 cell,
+                series,
                 p50,
                 median_interval(totals),
-                planned == baseline,
+                cell == baseline,
                 base_p50 / p50 if p50 else 1.0,
                 against,
                 None if against is None else rank_test(base.totals(), totals),
@@ -276,7 +275,7 @@ def _ranked(measured: Mapping[PlannedCell, Series], baseline: PlannedCell, bound
 
 
 def _corrected(found: Sequence[Ranking]) -> list[Ranking]:
-    """The same, with every p corrected for the number of all cells, sizes and rates."""
+    """Correct every p for the number of all cells, sizes and rates."""
     ps = iter(holm([ranked.p for ranking in found for ranked in ranking.ranked if ranked.p is not None]))
     return [
         replace(
@@ -291,7 +290,7 @@ def _corrected(found: Sequence[Ranking]) -> list[Ranking]:
 
 _RANKING = (
     Column("#", "count"),
-    Column("Series", "text"),
+    Column("Cell", "text"),
     Column("n", "count"),
     Column("p50", "milliseconds"),
     Column("95 % interval", "milliseconds"),
@@ -304,7 +303,7 @@ _RANKING_NOTES = (
     "experiments would call any of them so (Mann-Whitney, corrected by Holm)",
     INTERVAL,
 )
-_LOAD = (
+_SATURATION = (
     Column("Rate /s", "text"),
     Column("due /s", "text"),
     Column("achieved /s", "text"),
@@ -317,7 +316,7 @@ _LOAD = (
     Column("not begun", "count"),
     Column("", "text"),
 )
-_LOAD_NOTES = (
+_SATURATION_NOTES = (
     "an image's latency counts from when it was due, not from when a thread was free to send it",
     "backlog: images unanswered when the last one of a stage was due, in the worst stage",
     f"keeps up: {SUSTAINED:.0%} or more of the rate that was due is achieved, or the backlog is {FEW} at most; and no "
@@ -329,8 +328,8 @@ def _row(number: int, ranked: Ranked) -> tuple[Any, ...]:
     most = ranked.saved_most()
     return (
         number,
-        ranked.planned.name,
-        len(ranked.cell),
+        ranked.cell.name,
+        len(ranked.series),
         ranked.p50,
         ranked.interval,
         f"{ranked.times_faster:.2f}",
@@ -340,7 +339,7 @@ def _row(number: int, ranked: Ranked) -> tuple[Any, ...]:
 
 
 def _segments(ranking: Ranking, where: str) -> Table:
-    """Segments as rows; the baseline's p50 and the cells' differences from it, by their ranks, as columns."""
+    """Make a table of segments by row, and by column the baseline's p50 and each cell's difference, by rank."""
     others = [(number, ranked) for number, ranked in enumerate(ranking.ranked, 1) if ranked.against is not None]
     baseline = next(ranked for ranked in ranking.ranked if ranked.baseline)
     differences = [
@@ -357,24 +356,24 @@ def _segments(ranking: Ranking, where: str) -> Table:
     columns = [Column("Segment", "text"), Column("baseline", "milliseconds")]
     columns += [Column(f"#{number}", "milliseconds") for number, _ in others]
     notes = (
-        f"baseline: p50 by {baseline.planned.name}; #: by how much longer (or, with -, shorter) it takes by that cell",
+        f"baseline: p50 by {baseline.cell.name}; #: by how much longer (or, with -, shorter) it takes by that cell",
         "each is a difference of medians, so that a column adds up to its 4-1 only roughly; -: neither has the segment",
     )
     return Table(f"{where}: segments, milliseconds", tuple(columns), tuple(rows), notes)
 
 
-def _load_row(of: Load) -> tuple[Any, ...]:
-    figures = summary(of.cell.totals()) if of.cell is not None else None
+def _saturation_row(one: Saturation) -> tuple[Any, ...]:
+    figures = summary(one.series.totals()) if one.series is not None else None
     return (
-        f"{of.planned.rate:g}",
-        None if of.offered is None else f"{of.offered:.2f}",
-        None if of.achieved is None else f"{of.achieved:.2f}",
+        f"{one.cell.rate:g}",
+        None if one.offered is None else f"{one.offered:.2f}",
+        None if one.achieved is None else f"{one.achieved:.2f}",
         figures.n if figures else 0,
         figures.p50 if figures else None,
         figures.p95 if figures else None,
         figures.max if figures else None,
-        of.backlog,
-        of.failed,
-        of.unsent,
-        "keeps up" if of.sustained else "does not keep up",
+        one.backlog,
+        one.failed,
+        one.unsent,
+        "keeps up" if one.sustained else "does not keep up",
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from otel_kfs.analysis.measurement import Series
-from otel_kfs.experiment.config import PlannedCell
+from otel_kfs.experiment.config import Cell
 from otel_kfs.experiment.trial_log import TrialResult
 
 SUSTAINED = 0.95
@@ -21,11 +21,11 @@ FEW = 3  # images under way, which are no backlog
 
 
 @dataclass(frozen=True)
-class Load:
-    """What the servers did of one rate; rates are images a second."""
+class Saturation:
+    """How far the servers kept up with one rate; rates are images a second."""
 
-    planned: PlannedCell
-    cell: Series | None  # None: no image was measured
+    cell: Cell
+    series: Series | None  # None: no image was measured
     offered: float | None  # None: too few images to tell
     achieved: float | None
     backlog: int  # images unanswered when the last one of a stage was due, in the worst stage
@@ -40,22 +40,22 @@ class Load:
         return self.achieved >= SUSTAINED * self.offered or self.backlog <= FEW
 
 
-def load(planned: PlannedCell, cell: Series | None, stages: Iterable[TrialResult]) -> Load:
-    """Of one cell and image, from its stages."""
+def measure_saturation(cell: Cell, series: Series | None, stages: Iterable[TrialResult]) -> Saturation:
+    """Measure the saturation by one cell and image, from its stages."""
     stages = list(stages)
     images = 0
     due_for = answered_for = 0  # ns
     backlog = 0
     for stage in stages:
-        due, answered = _within(cell, stage)
+        due, answered = _within(series, stage)
         if len(due) > 1:
             images += len(due) - 1
             due_for += max(due) - min(due)
             answered_for += max(answered) - min(answered)
             backlog = max(backlog, sum(moment > max(due) for moment in answered) + stage.unsent)
-    return Load(
-        planned,
+    return Saturation(
         cell,
+        series,
         images / due_for * 1e9 if due_for else None,
         images / answered_for * 1e9 if answered_for else None,
         backlog,
@@ -64,12 +64,12 @@ def load(planned: PlannedCell, cell: Series | None, stages: Iterable[TrialResult
     )
 
 
-def knee(loads: Sequence[Load]) -> str:
-    """Up to which rate the servers keep up, in a sentence; `loads` are those of one cell and image."""
-    ordered = sorted(loads, key=lambda of: of.planned.rate or 0.0)
-    number = next((number for number, of in enumerate(ordered) if not of.sustained), None)
+def knee(rates: Sequence[Saturation]) -> str:
+    """Say up to which rate the servers keep up; `rates` are those of one cell and image."""
+    ordered = sorted(rates, key=lambda one: one.cell.rate or 0.0)
+    number = next((number for number, one in enumerate(ordered) if not one.sustained), None)
     if number is None:
-        return f"no knee up to {ordered[-1].planned.rate:g}/s: the servers keep up with every rate"
+        return f"no knee up to {ordered[-1].cell.rate:g}/s: the servers keep up with every rate"
     beyond = ordered[number]
     if beyond.unsent:
         why = f"{beyond.unsent} images were not even begun"
@@ -79,19 +79,19 @@ def knee(loads: Sequence[Load]) -> str:
         why = "too few images were answered"
     else:
         why = f"{beyond.achieved / beyond.offered:.0%} of the rate is achieved, and {beyond.backlog} images pile up"
-    at = f"{beyond.planned.rate:g}/s"
+    at = f"{beyond.cell.rate:g}/s"
     if number == 0:
         return f"the knee lies below {at}: {why}"
-    return f"the knee lies between {ordered[number - 1].planned.rate:g}/s and {at}: {why}"
+    return f"the knee lies between {ordered[number - 1].cell.rate:g}/s and {at}: {why}"
 
 
-def _within(cell: Series | None, stage: TrialResult) -> tuple[list[int], list[int]]:
-    """When the stage's images were due, and when they were answered, ns since the epoch."""
-    if cell is None:
+def _within(series: Series | None, stage: TrialResult) -> tuple[list[int], list[int]]:
+    """Return when the stage's images were due, and when they were answered, in ns since the epoch."""
+    if series is None:
         return [], []
     found = [
         (first, last)
-        for first, last in zip(cell.stamps[0], cell.stamps[3], strict=True)
+        for first, last in zip(series.stamps[0], series.stamps[3], strict=True)
         if stage.start <= first <= stage.end
     ]
     return [first for first, _ in found], [last for _, last in found]

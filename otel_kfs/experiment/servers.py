@@ -1,213 +1,147 @@
-"""Where images go: the demo's servers, started here, or the user's; and who tells that a record was answered."""
+"""The servers of a run: the demo's own, started here, or the user's; with a bridge from each topic that is ours."""
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from subprocess import Popen
 
 from otel_kfs import semconv
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.demo import example
-from otel_kfs.demo.processes import Processes, free_port, python
-from otel_kfs.errors import DemoError, SendError
-from otel_kfs.experiment.config import PICTURES, ExperimentConfig, OwnServers
+from otel_kfs.demo.bridge_process import BridgeProcess
+from otel_kfs.demo.model_servers import MODEL, settle, start_serving
+from otel_kfs.demo.processes import Processes, free_port
+from otel_kfs.errors import DemoError
+from otel_kfs.experiment.config import PICTURES, Endpoints, ExperimentConfig
 from otel_kfs.experiment.trial_log import TRACES
 
-_LOOK_SECONDS = 0.2  # how often a waiting thread looks whether the bridge still runs
 _PORT_SECONDS = 30.0  # for a server that answers over HTTP to open its gRPC port
 
 
-class Answers:
-    """What a bridge of ours has answered, by the record's offset; threads wait for theirs."""
+@dataclass(frozen=True)
+class WayServers:
+    """The servers of one way. `bridge` is None where no bridge of ours leads from the topic."""
 
-    def __init__(self, processes: Processes, process: Popen[bytes]) -> None:
-        self._processes = processes
-        self._process = process
-        self._refused: dict[int, str | None] = {}  # by offset
-        self._news = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def wait(self, offset: int, seconds: float) -> None:
-        """Wait until the record at `offset` was answered.
-
-        Raises:
-            SendError: the model refused it, or it was not answered within `seconds`.
-            DemoError: the bridge, or another process of ours, has ended.
-        """
-        limit = time.monotonic() + seconds
-        with self._news:
-            while offset not in self._refused:
-                if time.monotonic() > limit:
-                    raise SendError(f"the bridge did not answer the record at offset {offset} within {seconds:g} s")
-                self._news.wait(_LOOK_SECONDS)
-                self._processes.check()
-            refused = self._refused.pop(offset)
-        if refused:
-            raise SendError(f"the model refused the record at offset {offset}: {refused}")
-
-    def _read(self) -> None:
-        if self._process.stdout is None:
-            return
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            with self._news:
-                self._refused[answer["offset"]] = answer["refused"]
-                self._news.notify_all()
+    endpoints: Endpoints
+    bridge: BridgeProcess | None = None
 
 
 @dataclass(frozen=True)
-class Target:
-    """The servers of one way. `answers` is None where no bridge of ours leads from the topic."""
-
-    own: OwnServers
-    answers: Answers | None = None
-
-
-@dataclass(frozen=True)
-class Targets:
+class RunningServers:
     """All of a run's. `check` raises if a process of ours has died; `settle` waits for the servers' last spans."""
 
-    of_way: dict[str, Target]
-    images: dict[str, Path]  # the files of the plan's images
+    by_way: dict[str, WayServers]
+    images: dict[str, Path]  # the files of the configuration's images
     check: Callable[[], None]
     settle: Callable[[], None]
 
 
 @contextmanager
-def targets(plan: ExperimentConfig, folder: Path, run_id: str, say: Callable[[str], None]) -> Iterator[Targets]:
+def start_servers(
+    config: ExperimentConfig, folder: Path, run_id: str, say: Callable[[str], None]
+) -> Iterator[RunningServers]:
     """Start what must be started; it lasts as long as the `with`.
 
     Raises:
         DemoError: something is not installed, did not start, or died.
     """
-    pictures = _pictures(plan, say)
+    images = _images(config, say)
     with Processes(folder / "logs") as processes:
-        choose = _embedded if plan.servers.embedded else _own
-        with choose(plan, processes, folder, run_id, say) as (of_way, settle):
-            yield Targets(of_way, pictures, processes.check, settle)
+        if config.servers.embedded:
+            with _embedded(config, processes, folder, run_id, say) as (by_way, urls):
+                yield RunningServers(by_way, images, processes.check, lambda: settle(urls))
+        else:
+            with _own(config, processes, folder, run_id) as by_way:
+                yield RunningServers(by_way, images, processes.check, lambda: None)
 
 
-_Started = tuple[dict[str, Target], Callable[[], None]]
-
-
-def _pictures(plan: ExperimentConfig, say: Callable[[str], None]) -> dict[str, Path]:
-    found = {image: Path(image) for image in plan.images if image not in PICTURES}
-    if plan.servers.embedded:
+def _images(config: ExperimentConfig, say: Callable[[str], None]) -> dict[str, Path]:
+    images = {image: Path(image) for image in config.images if image not in PICTURES}
+    if config.servers.embedded:
         say("Model and pictures (made on the first run, kept for the next) ...")
         try:
             example.make_model()
-            if len(found) < len(plan.images):
-                made = example.make_pictures(lambda line: say(f"  {line}"))
-                found |= {path.stem: path for path in made if path.stem in plan.images}
+            if len(images) < len(config.images):
+                pictures = example.make_pictures(lambda line: say(f"  {line}"))
+                images |= {path.stem: path for path in pictures if path.stem in config.images}
         except (RuntimeError, ImportError) as error:
             raise DemoError(str(error)) from error
-    return found
+    return images
+
+
+def _ways_through_kafka(config: ExperimentConfig) -> list[str]:
+    return list(dict.fromkeys(cell.way for cell in config.cells if cell.transport == semconv.KAFKA))
+
+
+def _new_topic() -> str:
+    return f"otel-kfs-experiment-{uuid.uuid4().hex[:8]}"
 
 
 @contextmanager
 def _embedded(
-    plan: ExperimentConfig, processes: Processes, folder: Path, run_id: str, say: Callable[[str], None]
-) -> Iterator[_Started]:
-    """The demo's broker and servers, those that the cells need, and a bridge for each way through Kafka."""
-    from otel_kfs.demo.measurement_run import is_ready
-
-    with _topics(plan, processes, say) as (address, topics, settings):
-        serving = example.serving(plan.servers.serving)
-        found: dict[str, Target] = {}
+    config: ExperimentConfig, processes: Processes, folder: Path, run_id: str, say: Callable[[str], None]
+) -> Iterator[tuple[dict[str, WayServers], list[str]]]:
+    """Start the demo's broker, the servers that the cells need, and a bridge for each way through Kafka."""
+    with _broker(config, processes, say) as (brokers, topics, settings):
+        serving = example.serving(config.servers.serving)
+        by_way: dict[str, WayServers] = {}
         urls: list[str] = []
-        for way in dict.fromkeys(cell.way for cell in plan.cells):
+        for way in dict.fromkeys(cell.way for cell in config.cells):
             say(f"Starting {serving}'s servers, {way} ...")
-            own, predictor = _servers_of(plan, way, processes, serving, folder / TRACES)
-            urls += [str(own.url), predictor]
-            own = replace(own, bootstrap_servers=address, topic=topics.get(way))
-            bridge = _bridge(plan, processes, folder, way, own, run_id, settings) if own.topic else None
-            found[way] = Target(own, bridge)
-
-        def settle() -> None:
-            # A server ends its span after its answer has left; once it has answered another request, the span is there.
-            for url in urls:
-                is_ready(url)
-
-        yield found, settle
+            endpoints, predictor = _start_way(config, way, processes, serving, folder / TRACES)
+            urls += [str(endpoints.url), predictor]
+            endpoints = replace(endpoints, bootstrap_servers=brokers, topic=topics.get(way))
+            bridge = _bridge(config, processes, folder, way, endpoints, run_id, settings) if endpoints.topic else None
+            by_way[way] = WayServers(endpoints, bridge)
+        yield by_way, urls
 
 
 @contextmanager
-def _topics(
-    plan: ExperimentConfig, processes: Processes, say: Callable[[str], None]
+def _broker(
+    config: ExperimentConfig, processes: Processes, say: Callable[[str], None]
 ) -> Iterator[tuple[str | None, dict[str, str], Mapping[str, str]]]:
-    """A broker's address, its topic of each way, and what its consumers should set."""
-    from otel_kfs.demo import embedded_broker
-    from otel_kfs.demo.measurement_run import MODEL
-
-    ways = dict.fromkeys(cell.way for cell in plan.cells if cell.transport == semconv.KAFKA)
+    """Yield a broker's address, its topic of each way, and what its consumers should set."""
+    ways, brokers = _ways_through_kafka(config), config.servers.bootstrap_servers
     if not ways:
         yield None, {}, {}
-    elif plan.servers.bootstrap_servers:
-        with _own_topics(processes) as make:
-            yield plan.servers.bootstrap_servers, {way: make(plan.servers.bootstrap_servers) for way in ways}, {}
+        return
+    # Not at the top: over HTTP nothing of Kafka has to be installed.
+    from otel_kfs.demo import embedded_broker
+
+    if brokers:
+        topics = {way: _new_topic() for way in ways}
+        with embedded_broker.temporary_topics(processes, brokers, topics.values()):
+            yield brokers, topics, {}
     else:
         say(f"Starting broker ({embedded_broker.NAME}) ...")
         topics = {way: f"{MODEL}-{way}" for way in ways}
-        first, *others = topics.values()
-        address = embedded_broker.start(processes, first)
-        for topic in others:
-            embedded_broker.create_topic(address, topic)
-        yield address, topics, embedded_broker.CONSUMER_SETTINGS
+        yield embedded_broker.start(processes, *topics.values()), topics, embedded_broker.CONSUMER_SETTINGS
 
 
-@contextmanager
-def _own_topics(processes: Processes) -> Iterator[Callable[[str], str]]:
-    """Makes topics of a user's Kafka, which go when the `with` ends, after the processes that read them."""
-    ends: list[Callable[[], None]] = []
-
-    def make(bootstrap_servers: str) -> str:
-        # Not at the top: over HTTP nothing of Kafka has to be installed.
-        from otel_kfs.demo import embedded_broker
-
-        topic = f"otel-kfs-experiment-{uuid.uuid4().hex[:8]}"
-        embedded_broker.create_topic(bootstrap_servers, topic)
-        ends.append(partial(embedded_broker.delete_topic, bootstrap_servers, topic))
-        return topic
-
-    try:
-        yield make
-    finally:
-        processes.stop()
-        for end in ends:
-            end()
-
-
-def _servers_of(
-    plan: ExperimentConfig, way: str, processes: Processes, serving: str, traces: Path
-) -> tuple[OwnServers, str]:
-    """Start the demo's servers of one way, with what its cells need; returns them, and the predictor's URL."""
-    from otel_kfs.demo.measurement_run import MODEL, start_serving
-
-    cells = [cell for cell in plan.cells if cell.way == way]
-    more: list[str] = []
-    own = OwnServers(model=MODEL)
+def _start_way(
+    config: ExperimentConfig, way: str, processes: Processes, serving: str, traces: Path
+) -> tuple[Endpoints, str]:
+    """Start the demo's servers of one way, with what its cells need; return them, and the predictor's URL."""
+    cells = [cell for cell in config.cells if cell.way == way]
+    options: list[str] = []
+    endpoints = Endpoints(model=MODEL)
     if any(cell.encoding == CLAIM_CHECK for cell in cells):
-        bucket, store_url = str(plan.servers.bucket), plan.servers.store_url
-        more += example.store_options(bucket, store_url)
-        own = replace(own, bucket=bucket, store_url=store_url)
+        bucket, store_url = str(config.servers.bucket), config.servers.store_url
+        options += example.store_options(bucket, store_url)
+        endpoints = replace(endpoints, bucket=bucket, store_url=store_url)
     port = free_port() if any(cell.transport == semconv.GRPC for cell in cells) else None
     if port:
-        more += example.grpc_options(port)
-        own = replace(own, grpc=f"127.0.0.1:{port}")
+        options += example.grpc_options(port)
+        endpoints = replace(endpoints, grpc=f"127.0.0.1:{port}")
     fast = way == "fast"
-    transformer, predictor = start_serving(processes, serving, traces, fast=fast, more=more)
+    transformer, predictor = start_serving(processes, serving, traces, fast=fast, more=options)
     if port:
         processes.wait_until(f"transformer{'-fast' if fast else ''}", lambda: _is_open(port), _PORT_SECONDS)
-    return replace(own, url=transformer), predictor
+    return replace(endpoints, url=transformer), predictor
 
 
 def _is_open(port: int) -> bool:
@@ -219,59 +153,48 @@ def _is_open(port: int) -> bool:
 
 
 @contextmanager
-def _own(
-    plan: ExperimentConfig,
-    processes: Processes,
-    folder: Path,
-    run_id: str,
-    say: Callable[[str], None],  # noqa: ARG001 - nothing takes long here
-) -> Iterator[_Started]:
-    """The user's servers; where no topic is named, one that lasts as long as the run, and a bridge."""
-    found = {cell.way: Target(plan.servers.ways[cell.way]) for cell in plan.cells}
-    with _own_topics(processes) as make:
-        for way in dict.fromkeys(cell.way for cell in plan.cells if cell.transport == semconv.KAFKA):
-            own = found[way].own
-            if own.topic is None and own.bootstrap_servers is not None:
-                own = replace(own, topic=make(own.bootstrap_servers))
-                found[way] = Target(own, _bridge(plan, processes, folder, way, own, run_id, {}))
-        yield found, lambda: None
+def _own(config: ExperimentConfig, processes: Processes, folder: Path, run_id: str) -> Iterator[dict[str, WayServers]]:
+    """Yield the user's servers; where no topic is named, with one that lasts as long as the run, and a bridge."""
+    by_way = {cell.way: WayServers(config.servers.ways[cell.way]) for cell in config.cells}
+    with ExitStack() as stack:
+        for way in _ways_through_kafka(config):
+            endpoints = by_way[way].endpoints
+            if endpoints.topic is None and endpoints.bootstrap_servers is not None:
+                from otel_kfs.demo import embedded_broker
+
+                topic = _new_topic()
+                stack.enter_context(embedded_broker.temporary_topics(processes, endpoints.bootstrap_servers, [topic]))
+                endpoints = replace(endpoints, topic=topic)
+                by_way[way] = WayServers(endpoints, _bridge(config, processes, folder, way, endpoints, run_id, {}))
+        yield by_way
 
 
 def _bridge(
-    plan: ExperimentConfig,
+    config: ExperimentConfig,
     processes: Processes,
     folder: Path,
     way: str,
-    server: OwnServers,
+    endpoints: Endpoints,
     run_id: str,
     settings: Mapping[str, str],
-) -> Answers:
+) -> BridgeProcess:
     """Start a bridge from the way's topic to its model."""
-    from otel_kfs.demo.measurement_run import child_environment
-
-    name = f"bridge-{way}" if way else "bridge"
-    config = processes.log(name).with_suffix(".properties")
-    config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    options: Sequence[tuple[str, str | None]] = (
-        ("--bootstrap-servers", server.bootstrap_servers),
-        ("--topic", server.topic),
-        ("--group", f"otel-kfs-experiment-{run_id[:8]}"),
-        ("--model", server.model),
-        ("--host-header", server.host),
-        ("--model-ca", server.ca),
-        ("--model-cert", server.cert),
-        ("--model-key", server.key),
-        ("--model-token-file", server.token_file),
-        ("--consumer-config", server.consumer_config or str(config)),
-        ("--concurrency", str(plan.servers.bridge_concurrency)),
+    options = {
+        "--bootstrap-servers": endpoints.bootstrap_servers,
+        "--topic": endpoints.topic,
+        "--group": f"otel-kfs-experiment-{run_id[:8]}",
+        "--model": endpoints.model,
+        "--host-header": endpoints.host,
+        "--model-ca": endpoints.ca,
+        "--model-cert": endpoints.cert,
+        "--model-key": endpoints.key,
+        "--model-token-file": endpoints.token_file,
+        "--consumer-config": endpoints.consumer_config,
+        "--concurrency": str(config.servers.bridge_concurrency),
         # One image that is refused or not answered in time must not end the run.
-        ("--on-unanswered", "skip"),
-        ("--retries", "0"),
-        ("--timeout", str(plan.timeout)),
-    )
-    command = ["-m", "otel_kfs.cli", "bridge", *(text for key, value in options if value for text in (key, value))]
-    environment = child_environment(folder / TRACES, f"kafka-{name}")
-    if server.url:
-        environment[semconv.ENV_MODEL_URL] = server.url  # everybody can read command lines, and it may hold a password
-    process = processes.start(name, python(*command), environment, pipe=True)
-    return Answers(processes, process)
+        "--on-unanswered": "skip",
+        "--retries": "0",
+        "--timeout": str(config.timeout),
+    }
+    name = f"bridge-{way}" if way else "bridge"
+    return BridgeProcess(processes, name, folder / TRACES, endpoints.url, options, settings)

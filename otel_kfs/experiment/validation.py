@@ -1,4 +1,4 @@
-"""Takes values from a document that are as they should be, and notes a line for each that is not."""
+"""Takes the valid values from a document, and notes a line for each mistake."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from otel_kfs.errors import ConfigErrors
 
 NONE = "none"  # TOML has no null
 
-# --- what a value may be: each returns the value, or raises ValueError with what is allowed ---
+# --- rules: each returns the value, or raises ValueError with what is allowed ---
 
 Rule = Callable[[Any], Any]
 
 
 def one_of(*allowed: str) -> Rule:
-    """One of these texts."""
+    """Allow one of these texts."""
 
     def rule(value: Any) -> str:
         if not isinstance(value, str) or value not in allowed:
@@ -27,7 +27,7 @@ def one_of(*allowed: str) -> Rule:
 
 
 def number(least: float, most: float, *, whole: bool = True) -> Rule:
-    """A number between two others, them included."""
+    """Allow a number from `least` to `most`."""
 
     def rule(value: Any) -> float:
         kinds = int if whole else (int, float)
@@ -39,33 +39,33 @@ def number(least: float, most: float, *, whole: bool = True) -> Rule:
 
 
 def text(value: Any) -> str:
-    """Any text but none."""
+    """Allow any text that is not empty."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError("give text")
     return value
 
 
 def flag(value: Any) -> bool:
-    """True or false."""
+    """Allow true or false."""
     if not isinstance(value, bool):
-        raise ValueError("choose true or false")  # noqa: TRY004 - one kind for all rules
+        raise ValueError("choose true or false")  # noqa: TRY004 - one type for all rules
     return value
 
 
 def anything(value: Any) -> Any:
-    """Whatever it is; it is looked at elsewhere."""
+    """Allow everything: it is validated elsewhere."""
     return value
 
 
 def texts(value: Any) -> list[str]:
-    """A list of texts, at least one."""
+    """Allow a list of texts, at least one."""
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
         raise ValueError('give a list of texts, as ["1.1MB"]')
     return value
 
 
 def rates(value: Any) -> tuple[float, ...]:
-    """A list of numbers of images a second, each once."""
+    """Allow a list of rates (images a second), each once."""
     rule = number(0.01, 10_000, whole=False)
     if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
         raise ValueError("give a list of images a second, each once, as [1, 2, 4]")
@@ -73,7 +73,7 @@ def rates(value: Any) -> tuple[float, ...]:
 
 
 def or_none(rule: Rule) -> Rule:
-    """What the rule says, or the word for nothing."""
+    """Allow what the rule allows, or the word for nothing."""
 
     def either(value: Any) -> Any:
         if value == NONE:
@@ -87,7 +87,7 @@ def or_none(rule: Rule) -> Rule:
 
 
 def setting(value: Any) -> str:
-    """A librdkafka setting's value, as text."""
+    """Allow a librdkafka setting's value; it becomes text."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int | float):
@@ -95,46 +95,46 @@ def setting(value: Any) -> str:
     raise ValueError("give text or a number")
 
 
-class Check:
-    """Takes values that are as they should be, and notes where they are not."""
+class Validator:
+    """Takes valid values, and notes where others are."""
 
     def __init__(self, path: Path) -> None:
         self.file = path
-        self._mistakes: list[str] = []
+        self._errors: list[str] = []
 
-    def mistake(self, key: str, what: str) -> None:
-        """Note one."""
-        self._mistakes.append(f"{self.file}: {key}: {what}")
+    def error(self, key: str, what: str) -> None:
+        """Note a mistake."""
+        self._errors.append(f"{self.file}: {key}: {what}")
 
-    def raise_mistakes(self) -> None:
-        """Raise Mistakes with a line for each mistake, if there are any."""
-        if self._mistakes:
-            raise ConfigErrors(dict.fromkeys(self._mistakes))
+    def raise_errors(self) -> None:
+        """Raise ConfigErrors with a line for each mistake, if there are any."""
+        if self._errors:
+            raise ConfigErrors(dict.fromkeys(self._errors))
 
     def value(self, value: Any, key: str, rule: Rule) -> Any:
-        """What the rule makes of a value; None if it is a mistake."""
+        """Return what the rule makes of a value; None if it is a mistake."""
         try:
             return rule(value)
         except ValueError as error:
-            self.mistake(key, f"{shown(value)} is not allowed; {error}")
+            self.error(key, f"{excerpt(value)} is not allowed; {error}")
             return None
 
     def table(self, value: Any, where: str, rules: Mapping[str, Rule]) -> dict[str, Any]:
-        """The table's values that are as they should be."""
+        """Return the table's valid values."""
         if not isinstance(value, Mapping):
-            self.mistake(where, "it is no table of keys and values")
+            self.error(where, "it is no table of keys and values")
             return {}
         found = {}
         for key, item in value.items():
             full = f"{where}.{key}" if where else key
             if key not in rules:
-                self.mistake(full, f"there is no such key; there are {', '.join(rules)}")
+                self.error(full, f"there is no such key; there are {', '.join(rules)}")
             elif (taken := self.value(item, full, rules[key])) is not None:
                 found[key] = taken
         return found
 
 
-def shown(value: Any) -> str:
-    """A value as a message shows it."""
+def excerpt(value: Any) -> str:
+    """Return a value as a message shows it."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

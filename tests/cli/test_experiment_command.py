@@ -1,4 +1,4 @@
-"""`otel-kfs experiment` as its user runs it: the plan, Ctrl-C, and a whole small run on the embedded servers."""
+"""`otel-kfs experiment` as its user runs it: the dry run, Ctrl-C, and a whole small run on the embedded servers."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing():
         "  * HTTP, json",
         "    HTTP, raw",
         "Images: a.jpg",
-        "10 images: 5 blocks of 2 turns in an order drawn anew (seed 1); before them 4 warm-ups, after which the time "
+        "10 images: 5 blocks of 2 trials in an order drawn anew (seed 1); before them 4 warm-ups, after which the time "
         "is estimated",
     ]
     assert not Path("run").exists()
@@ -58,7 +58,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(arrivals):
         written(f'images = ["a.jpg"]\nrepeat = 100000\n[servers]\nurl = "{server.url}"\nmodel = "m"\n{arrivals}')
         journal = Path("run/journal.ndjson")
         with start([*COMMAND, "-o", "run"]) as process:
-            wait_until("some turns", lambda: journal.exists() and journal.read_text().count("\n") > 3)
+            wait_until("some trials", lambda: journal.exists() and journal.read_text().count("\n") > 3)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
     # Ctrl-C may come while a span is handed to its exporter, which is said then.

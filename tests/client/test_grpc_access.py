@@ -261,7 +261,7 @@ def test_send_names_a_missing_client_certificate_in_one_line(certificates, mutua
 
 
 def experiment(target: str, *settings: str):
-    """The plan of an experiment that sends one image by gRPC."""
+    """The configuration of an experiment that sends one image by gRPC."""
     Path("a.jpg").write_bytes(JPG)
     lines = ['images = ["a.jpg"]', "repeat = 2", "warmups = 1", "[servers]", 'model = "m"', f'grpc = "{target}"']
     Path("e.toml").write_text("\n".join([*lines, *settings, "[matrix]", 'transport = ["grpc"]']))
@@ -275,9 +275,9 @@ def no_progress(*_, **__):
 
 def test_an_experiment_reaches_grpc_by_its_servers_certificates_and_token(certificates, mutual, servicer, spans):
     Path("token").write_text(TOKEN)
-    plan = experiment(mutual, f'ca = "{certificates.ca}"', f'cert = "{certificates.client}"', 'token_file = "token"')
-    journal = run(plan, Path("run"), say=lambda _: None, progress=no_progress)
-    assert [(turn.sent, turn.failed) for turn in journal.turns] == [(1, 0)] * 2
+    config = experiment(mutual, f'ca = "{certificates.ca}"', f'cert = "{certificates.client}"', 'token_file = "token"')
+    log = run(config, Path("run"), say=lambda _: None, progress=no_progress)
+    assert [(result.sent, result.failed) for result in log.results] == [(1, 0)] * 2
     assert authorizations(servicer) == [f"Bearer {TOKEN}"] * 3
 
 

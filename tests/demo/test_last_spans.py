@@ -2,7 +2,7 @@
 
 import pytest
 
-from otel_kfs.demo import measurement_run
+from otel_kfs.demo import demo_run
 from otel_kfs.telemetry import provider
 
 
@@ -24,5 +24,5 @@ def test_spans_that_did_not_arrive_are_named_with_an_endpoint_that_keeps_its_sec
 ):
     monkeypatch.setattr(provider, "flush", lambda: flushed)
     heard = []
-    measurement_run._flush(endpoint, heard.append)
+    demo_run._flush(endpoint, heard.append)
     assert heard == said

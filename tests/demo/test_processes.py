@@ -170,7 +170,7 @@ def test_a_parent_that_is_killed_leaves_nothing_behind():
         assert parent.stdout.readline() == "up\n"
         before = processes_of(mark)
         parent.kill()
-    assert len(before) == 5  # the parent, its keeper, and three
+    assert len(before) == 5  # the parent, its watchdog, and three
     wait_until("the end of all", lambda: not processes_of(mark))
 
 
@@ -180,11 +180,11 @@ def test_a_parent_that_ends_without_stopping_leaves_nothing_behind():
     wait_until("the end of all", lambda: not processes_of(mark))
 
 
-def test_a_keeper_that_was_killed_is_not_missed(tmp_path):
+def test_a_watchdog_that_was_killed_is_not_missed(tmp_path):
     with Processes(tmp_path) as processes:
         first = processes.start("one", SLEEP)
-        processes._keeper.kill()
-        processes._keeper.wait()
+        processes._watchdog.kill()
+        processes._watchdog.wait()
         second = processes.start("two", SLEEP)
         printed(processes, "one")
         printed(processes, "two")

@@ -30,7 +30,7 @@ def photos() -> Path:
 @pytest.fixture(scope="session")
 def fast(serving: str, model: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fast]:
     """The example's fast transformer, with its predictor behind it."""
-    from otel_kfs.demo.measurement_run import start_serving
+    from otel_kfs.demo.model_servers import start_serving
     from otel_kfs.demo.processes import Processes, free_port
 
     assert model.exists()

@@ -1,13 +1,13 @@
-"""From TOML to a plan: every mistake is a line that names file, key and what is allowed."""
+"""From TOML to a configuration: every mistake is a line that names file, key and what is allowed."""
 
 import importlib.util
 from pathlib import Path
 
 import pytest
-from experiment_support import EMBEDDED, KSERVE, OWN, plan, written
+from experiment_support import EMBEDDED, KSERVE, OWN, configured, written
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.config import Arrivals, ExperimentConfig, OwnServers, PlannedCell, Servers
+from otel_kfs.experiment.config import Arrivals, Cell, Endpoints, ExperimentConfig, ServersConfig
 from otel_kfs.experiment.config_file import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "experiments"
@@ -16,7 +16,7 @@ IMAGES = 'images = ["a.jpg"]\n'
 
 @pytest.fixture(autouse=True)
 def _kfserving_is_there(monkeypatch):
-    """What a plan may hold depends on the serving SDK, but not these tests on which one is installed."""
+    """What a file may hold depends on the serving SDK, but not these tests on which one is installed."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: name in {"kfserving", "kserve"} or find(name, *more)
@@ -33,15 +33,15 @@ def mistakes(text):
     return [line.removeprefix(f"{file}: ") for line in lines]
 
 
-def test_a_plan_has_all_that_its_file_says(tmp_path):
+def test_a_configuration_has_all_that_its_file_says(tmp_path):
     text = (
         'images = ["a.jpg"]\nrepeat = 3\nwarmups = 1\nseed = 7\nmax_failures = 2\ntimeout = 5\n'
         '[servers]\nurl = "http://here"\nmodel = "m"\nbootstrap_servers = "k:1"\nproducer_config = "p.properties"\n'
         'bridge_concurrency = 4\n[matrix]\ntransport = ["http"]\n[traces]\nquery = "jaeger:http://j"\n'
     )
-    found = plan(text)
-    cell = PlannedCell(label="json", unloaded="json")
-    own = OwnServers(
+    found = configured(text)
+    cell = Cell(label="json", unloaded="json")
+    own = Endpoints(
         url="http://here", model="m", bootstrap_servers="k:1", producer_config=str(tmp_path / "p.properties")
     )
     assert found == ExperimentConfig(
@@ -50,7 +50,7 @@ def test_a_plan_has_all_that_its_file_says(tmp_path):
         cells=(cell,),
         baselines=(cell,),
         images=(str(tmp_path / "a.jpg"),),
-        servers=Servers(bridge_concurrency=4, ways={"": own}),
+        servers=ServersConfig(bridge_concurrency=4, ways={"": own}),
         repeat=3,
         warmups=1,
         seed=7,
@@ -61,32 +61,30 @@ def test_a_plan_has_all_that_its_file_says(tmp_path):
 
 
 def test_an_open_loop_has_a_cell_for_each_rate():
-    found = plan(f"{IMAGES}{OWN}[arrivals]\nrates = [1, 2.5]\nduration = 10\npattern = 'constant'\nworkers = 3")
+    found = configured(f"{IMAGES}{OWN}[arrivals]\nrates = [1, 2.5]\nduration = 10\npattern = 'constant'\nworkers = 3")
     assert found.arrivals == Arrivals("constant", (1, 2.5), 10, 3)
     assert [(cell.rate, cell.name) for cell in found.cells] == [(1, "HTTP, json 1/s"), (2.5, "HTTP, json 2.5/s")]
     assert found.baselines == found.cells
 
 
 def test_servers_of_ones_own_are_ways_by_their_names_and_share_what_stands_above_them():
-    found = plan(
+    found = configured(
         f'{IMAGES}[servers]\nmodel = "m"\n[servers.old]\nurl = "http://old"\n[servers.new]\nurl = "http://new"\n'
         '[matrix]\nway = ["old", "new"]'
     )
     assert found.servers.ways == {
-        "old": OwnServers(model="m", url="http://old"),
-        "new": OwnServers(model="m", url="http://new"),
+        "old": Endpoints(model="m", url="http://old"),
+        "new": Endpoints(model="m", url="http://new"),
     }
     assert [cell.name for cell in found.cells] == ["HTTP, json old", "HTTP, json new"]
 
 
 def test_kserve_s_embedded_servers_take_grpc_whose_encoding_is_its_own():
     matrix = '[matrix]\nway = ["fast"]\ntransport = ["http", "grpc"]\nencoding = ["raw", "v2"]\nresize = [256]'
-    assert plan(f"{KSERVE}{matrix}").cells == (
-        PlannedCell(encoding="raw", resize=256, way="fast", label="raw 256px", unloaded="raw 256px"),
-        PlannedCell(encoding="v2", resize=256, way="fast", label="v2 256px", unloaded="v2 256px"),
-        PlannedCell(
-            transport="grpc", encoding="grpc", resize=256, way="fast", label="grpc 256px", unloaded="grpc 256px"
-        ),
+    assert configured(f"{KSERVE}{matrix}").cells == (
+        Cell(encoding="raw", resize=256, way="fast", label="raw 256px", unloaded="raw 256px"),
+        Cell(encoding="v2", resize=256, way="fast", label="v2 256px", unloaded="v2 256px"),
+        Cell(transport="grpc", encoding="grpc", resize=256, way="fast", label="grpc 256px", unloaded="grpc 256px"),
     )
 
 
@@ -99,21 +97,21 @@ def test_kserve_s_servers_of_2020_take_no_tensor_of_a_jpg_over_grpc():
 @pytest.mark.parametrize("store_url", ["http://store", None])
 def test_embedded_servers_take_references_into_a_bucket_that_the_file_names(store_url):
     url = f'store_url = "{store_url}"\n' if store_url else ""
-    found = plan(
+    found = configured(
         f'{EMBEDDED}bucket = "images"\n{url}[matrix]\nway = ["fast"]\ntransport = ["http", "kafka"]\n'
         'encoding = ["claim-check"]'
     )
-    assert found.servers == Servers(embedded=True, serving="kfserving", bucket="images", store_url=store_url)
+    assert found.servers == ServersConfig(embedded=True, serving="kfserving", bucket="images", store_url=store_url)
     assert [cell.name for cell in found.cells] == ["HTTP, claim-check", "Kafka, claim-check"]
 
 
 def test_embedded_servers_take_a_kafka_that_the_file_names():
-    found = plan(f'{EMBEDDED}bootstrap_servers = "localhost:9092"\n[matrix]\ntransport = ["kafka"]')
-    assert found.servers == Servers(embedded=True, serving="kfserving", bootstrap_servers="localhost:9092")
+    found = configured(f'{EMBEDDED}bootstrap_servers = "localhost:9092"\n[matrix]\ntransport = ["kafka"]')
+    assert found.servers == ServersConfig(embedded=True, serving="kfserving", bootstrap_servers="localhost:9092")
 
 
 def test_embedded_servers_bring_their_pictures():
-    assert plan(EMBEDDED).images == ("1.1MB", "3.3MB", "4.7MB", "10.2MB")
+    assert configured(EMBEDDED).images == ("1.1MB", "3.3MB", "4.7MB", "10.2MB")
 
 
 @pytest.mark.parametrize(

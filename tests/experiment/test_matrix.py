@@ -5,7 +5,7 @@ import json
 from collections import Counter
 
 import pytest
-from experiment_support import EMBEDDED, OWN, plan, written
+from experiment_support import EMBEDDED, OWN, configured, written
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ HEAD = f'images = ["a.jpg"]\n{OWN}bootstrap_servers = "127.0.0.1:1"\n'
 
 def named(text, head=HEAD):
     """The names of the cells."""
-    return [cell.name for cell in plan(head + text).cells]
+    return [cell.name for cell in configured(head + text).cells]
 
 
 def mistake(text, head=HEAD):
@@ -39,7 +39,7 @@ AXES = {
 @given(st.fixed_dictionaries({key: st.lists(st.sampled_from(of), min_size=1, unique=True) for key, of in AXES.items()}))
 def test_a_matrix_is_the_product_of_its_lists_and_every_label_is_another(tmp_path, axes):
     text = "[matrix]\n" + "".join(f"{key} = {json.dumps(values)}\n" for key, values in axes.items())
-    cells = plan(HEAD + text, tmp_path).cells
+    cells = configured(HEAD + text, tmp_path).cells
     found = [(cell.transport, cell.encoding, cell.compression or "none", cell.resize or "none") for cell in cells]
     assert Counter(found) == Counter(itertools.product(*(axes[key] for key in AXES)))
     assert len({cell.name for cell in cells}) == len(cells)
@@ -78,7 +78,7 @@ def test_a_setting_of_another_transport_makes_no_further_cells():
         "Kafka, json linger.ms=0",
         "Kafka, json linger.ms=5",
     ]
-    assert plan(HEAD + text).cells[-1].kafka == (("acks", "all"), ("linger.ms", "5"))
+    assert configured(HEAD + text).cells[-1].kafka == (("acks", "all"), ("linger.ms", "5"))
 
 
 def test_a_label_has_all_in_which_its_cell_differs():
@@ -102,7 +102,7 @@ def test_a_label_has_all_in_which_its_cell_differs():
     ],
 )
 def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matrix, baseline):
-    assert [cell.name for cell in plan(f"{HEAD}[matrix]\n{matrix}").baselines] == [baseline]
+    assert [cell.name for cell in configured(f"{HEAD}[matrix]\n{matrix}").baselines] == [baseline]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from experiment_support import OWN, plan
+from experiment_support import OWN, configured
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from traces_builder import MS, at, critical_path, segment
@@ -43,7 +43,7 @@ def images(label, n=20, shift=None, seed=0, **more):
 
 
 def ranked(*paths, text=TEXT):
-    return ranking.rankings(measured([one for some in paths for one in some]).cells(), plan(text))
+    return ranking.rankings(measured([one for some in paths for one in some]).cells(), configured(text))
 
 
 def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
@@ -54,9 +54,9 @@ def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
         images("raw", transport="kafka"),
     )
     assert (found.size, found.rate, found.missing) == ("1.1MB", None, ())
-    names = [of.planned.name for of in found.ranked]
+    names = [of.cell.name for of in found.ranked]
     assert (names[0], names[-1], set(names[1:3])) == ("HTTP, raw", "Kafka, json", {"HTTP, json", "Kafka, raw"})
-    by_name = {of.planned.name: of for of in found.ranked}
+    by_name = {of.cell.name: of for of in found.ranked}
     assert {name: of.verdict for name, of in by_name.items()} == {
         "HTTP, raw": "faster",
         "HTTP, json": "baseline",
@@ -77,16 +77,16 @@ def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
 @given(st.sampled_from(sorted(SEGMENTS)), st.integers(8, 19), st.integers(0, 1000))
 def test_the_segment_that_was_shortened_is_the_one_that_saved_most(tmp_path, name, by, seed):
     paths = [*images("json", seed=seed), *images("raw", shift={name: -by}, seed=seed)]
-    (found,) = ranking.rankings(measured(paths).cells(), plan(TEXT, tmp_path))
+    (found,) = ranking.rankings(measured(paths).cells(), configured(TEXT, tmp_path))
     best = found.ranked[0]
-    assert (best.planned.label, best.saved_most().segment) == ("raw", segment(name))
+    assert (best.cell.label, best.saved_most().segment) == ("raw", segment(name))
 
 
 def test_a_segment_that_a_cell_does_not_have_is_saved_whole():
     without = {name: length for name, length in SEGMENTS.items() if name != "transformer decode"}
     (found,) = ranked([image("json", SEGMENTS)] * 20, [image("raw", without)] * 20)
     first = found.ranked[0]
-    assert (first.planned.label, first.saved_most().segment, first.saved_most().difference) == (
+    assert (first.cell.label, first.saved_most().segment, first.saved_most().difference) == (
         "raw",
         segment("transformer decode"),
         -100 * MS,
@@ -100,7 +100,7 @@ def test_sizes_are_ranked_each_by_itself_small_ones_first():
         images("json"),
         images("raw", shift={"encode": -30}),
     )
-    assert [(one.size, [of.planned.label for of in one.ranked]) for one in found] == [
+    assert [(one.size, [of.cell.label for of in one.ranked]) for one in found] == [
         ("1.1MB", ["raw", "json"]),
         ("10.2MB", ["json", "raw"]),
     ]
@@ -122,9 +122,9 @@ def test_a_cell_without_images_and_one_with_failures_are_named_below_the_table()
 def test_what_the_clocks_of_two_hosts_leave_open_is_no_difference():
     cells = measured([*images("json"), *images("raw", shift={"transformer decode": -5})]).cells()
     bounds = {(cell.way, cell.size, name): 4 * MS for cell in cells for name in ("4-1", segment("transformer decode"))}
-    (found,) = ranking.rankings(cells, plan(TEXT), bounds)
+    (found,) = ranking.rankings(cells, configured(TEXT), bounds)
     best = found.ranked[0]
-    assert (best.planned.label, best.verdict, best.saved_most()) == ("raw", "not beyond the clocks' doubt", None)
+    assert (best.cell.label, best.verdict, best.saved_most()) == ("raw", "not beyond the clocks' doubt", None)
 
 
 def test_without_the_baseline_there_is_no_ranking():
@@ -133,7 +133,7 @@ def test_without_the_baseline_there_is_no_ranking():
 
 def test_images_of_other_cells_are_none_of_its():
     (found,) = ranked(images("json"), images("raw"), images("elsewhere"))
-    assert {of.planned.label for of in found.ranked} == {"json", "raw"}
+    assert {of.cell.label for of in found.ranked} == {"json", "raw"}
 
 
 def test_the_tables_have_a_row_a_cell_and_a_row_a_segment():
@@ -194,11 +194,11 @@ def test_the_records_have_the_same_figures():
 
 def test_many_equal_cells_are_rarely_called_different():
     text = f'images = ["a.jpg"]\n{OWN}[matrix]\nresize = ["none", {", ".join(map(str, range(1, 20)))}]'
-    chosen = plan(text)
+    config = configured(text)
     false_alarms = 0
     for seed in range(20):
-        paths = [one for cell in chosen.cells for one in images(cell.label, n=12, seed=seed)]
-        (found,) = ranking.rankings(measured(paths).cells(), chosen)
+        paths = [one for cell in config.cells for one in images(cell.label, n=12, seed=seed)]
+        (found,) = ranking.rankings(measured(paths).cells(), config)
         false_alarms += any(of.verdict in {"faster", "slower"} for of in found.ranked)
     # One of 20 is expected; more than 4 come in 3 of 1000 cases, and these seeds are always the same.
     assert false_alarms <= 4
@@ -206,23 +206,23 @@ def test_many_equal_cells_are_rarely_called_different():
 
 def test_in_an_open_loop_cells_are_ranked_at_each_rate_and_every_rate_has_a_row():
     text = f'images = ["a.jpg"]\n{OWN}[matrix]\nencoding = ["json", "raw"]\n[arrivals]\nrates = [1, 2]\nduration = 20'
-    chosen = plan(text)
-    paths = [images(cell.label, shift={"encode": 10 * cell.rate}) for cell in chosen.cells]
+    config = configured(text)
+    paths = [images(cell.label, shift={"encode": 10 * cell.rate}) for cell in config.cells]
     cells = measured([one for some in paths for one in some]).cells()
-    found = ranking.rankings(cells, chosen)
-    assert [(one.rate, sorted(of.planned.label for of in one.ranked)) for one in found] == [
+    found = ranking.rankings(cells, config)
+    assert [(one.rate, sorted(of.cell.label for of in one.ranked)) for one in found] == [
         (1, ["json 1/s", "raw 1/s"]),
         (2, ["json 2/s", "raw 2/s"]),
     ]
     stages = [
-        TrialResult(0, "http", cell.label, chosen.images[0], 20, start=at(0), seconds=20.0, unsent=cell.rate == 2)
-        for cell in chosen.cells
+        TrialResult(0, "http", cell.label, config.images[0], 20, start=at(0), seconds=20.0, unsent=cell.rate == 2)
+        for cell in config.cells
     ]
-    loads = ranking.loads(cells, chosen, stages)
-    tables = ranking.load_tables(loads)
+    loads = ranking.saturations(cells, config, stages)
+    tables = ranking.saturation_tables(loads)
     assert [table.title for table in tables] == [
         "HTTP, json, 1.1MB: latency against load",
         "HTTP, raw, 1.1MB: latency against load",
     ]
     assert [[row[0] for row in table.rows] for table in tables] == [["1", "2"], ["1", "2"]]
-    assert [record["rate"] for record in ranking.load_records(loads)] == [1, 2, 1, 2]
+    assert [record["rate"] for record in ranking.saturation_records(loads)] == [1, 2, 1, 2]

@@ -1,4 +1,4 @@
-"""Running: every image in its turn, in its time, against a real HTTP server; failures counted; taken up again."""
+"""Running: every trial in its order, every image at its time, against a real HTTP server; failures counted; resumed."""
 
 import itertools
 import json
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from experiment_support import no_progress, plan, quiet
+from experiment_support import configured, no_progress, quiet
 from support import HttpServer
 from traces_builder import critical_path
 
@@ -19,7 +19,7 @@ from otel_kfs.analysis.measurement import measured
 from otel_kfs.errors import ConfigError, SendError
 from otel_kfs.experiment import schedule
 from otel_kfs.experiment.runner import estimate, run
-from otel_kfs.experiment.trial_filter import of_turns
+from otel_kfs.experiment.trial_log import within_trials
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def text(server, more="", top="repeat = 2\nwarmups = 1\n"):
     return f'images = ["a.jpg"]\n{top}[servers]\nurl = "{server.url}"\nmodel = "m"\n{more}'
 
 
-def ran(chosen, folder="run"):
-    """The journal of a run."""
-    return run(chosen, Path(folder), say=quiet, progress=no_progress)
+def ran(config, folder="run"):
+    """Run an experiment; return its log."""
+    return run(config, Path(folder), say=quiet, progress=no_progress)
 
 
 def roots(spans):
@@ -46,20 +46,20 @@ def roots(spans):
 # --- one at a time ---
 
 
-def test_every_turn_is_sent_in_the_order_of_the_schedule_behind_a_warm_up_of_each_cell(server, spans):
-    chosen = plan(text(server, '[matrix]\nencoding = ["json", "raw", "cloudevent"]', "repeat = 3\nwarmups = 2\n"))
-    journal = ran(chosen)
+def test_every_trial_is_sent_in_the_order_of_the_schedule_behind_a_warm_up_of_each_cell(server, spans):
+    config = configured(text(server, '[matrix]\nencoding = ["json", "raw", "cloudevent"]', "repeat = 3\nwarmups = 2\n"))
+    log = ran(config)
     found = [(span.attributes[semconv.CELL], bool(span.attributes.get(semconv.WARMUP))) for span in roots(spans)]
-    assert Counter(found[:6]) == Counter({(cell.label, True): 2 for cell in chosen.cells})
-    assert found[6:] == [(turn.cell.label, False) for turn in schedule.turns(chosen)]
-    assert {span.attributes[semconv.RUN_ID] for span in roots(spans)} == {journal.run_id}
-    assert [(turn.key, turn.sent, turn.failed) for turn in journal.turns] == [
-        (turn.key, 1, 0) for turn in schedule.turns(chosen)
+    assert Counter(found[:6]) == Counter({(cell.label, True): 2 for cell in config.cells})
+    assert found[6:] == [(trial.cell.label, False) for trial in schedule.trials(config)]
+    assert {span.attributes[semconv.RUN_ID] for span in roots(spans)} == {log.run_id}
+    assert [(result.key, result.sent, result.failed) for result in log.results] == [
+        (trial.key, 1, 0) for trial in schedule.trials(config)
     ]
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was_after_another_warm_up(server, spans):
-    chosen = plan(text(server, '[matrix]\nencoding = ["json", "raw"]'))
+    config = configured(text(server, '[matrix]\nencoding = ["json", "raw"]'))
 
     @contextmanager
     def progress_that_stops(total, description, *, quiet=False):
@@ -70,12 +70,12 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_after_another_warm_up(serve
         yield advance
 
     with pytest.raises(KeyboardInterrupt):
-        run(chosen, Path("run"), say=quiet, progress=progress_that_stops)
-    first = ran(chosen)
-    turns = [turn.key for turn in schedule.turns(chosen)]
-    assert [turn.key for turn in first.turns] == turns
+        run(config, Path("run"), say=quiet, progress=progress_that_stops)
+    first = ran(config)
+    trials = [trial.key for trial in schedule.trials(config)]
+    assert [result.key for result in first.results] == trials
     measured = [span.attributes[semconv.CELL] for span in roots(spans) if semconv.WARMUP not in span.attributes]
-    assert measured == [turn.cell.label for turn in schedule.turns(chosen)]
+    assert measured == [trial.cell.label for trial in schedule.trials(config)]
     assert len(server.requests) == 2 + 1 + 2 + 3
 
 
@@ -86,7 +86,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_after_another_warm_up(serve
         ("[arrivals]\npattern = 'constant'\nrates = [40]\nduration = 0.5\nworkers = 2", "repeat = 2\nwarmups = 1\n"),
     ],
 )
-def test_what_ctrl_c_cut_off_in_the_middle_of_a_turn_does_not_count_beside_the_turn_s_repeat(
+def test_what_ctrl_c_cut_off_in_the_middle_of_a_trial_does_not_count_beside_its_repetition(
     server, spans, arrivals, top
 ):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -98,44 +98,44 @@ def test_what_ctrl_c_cut_off_in_the_middle_of_a_turn_does_not_count_beside_the_t
         return 200, b"{}"
 
     server.answer = answer
-    chosen = plan(text(server, arrivals, top))
+    config = configured(text(server, arrivals, top))
     try:
         with pytest.raises(KeyboardInterrupt):
-            ran(chosen)
+            ran(config)
     finally:
         signal.signal(signal.SIGINT, before)
-    turns = ran(chosen).turns
-    sent = sum(turn.sent for turn in turns)
+    results = ran(config).results
+    sent = sum(result.sent for result in results)
     due = [span.start_time for span in roots(spans) if semconv.WARMUP not in span.attributes]
     assert len(due) > sent
     images = [replace(critical_path(0, 0, 0, 0, cell="json"), stamps=(moment,) * 4) for moment in due]
-    (counted,) = of_turns(measured(images).cells(), turns)
+    (counted,) = within_trials(measured(images).cells(), results)
     assert len(counted) == sent
 
 
 def test_a_run_that_is_over_sends_nothing_more(server):
-    chosen = plan(text(server))
-    ran(chosen)
+    config = configured(text(server))
+    ran(config)
     sent = len(server.requests)
-    assert len(ran(chosen).turns) == 2
+    assert len(ran(config).results) == 2
     assert len(server.requests) == sent
 
 
 def test_an_image_that_fails_is_counted_and_the_run_goes_on(server):
-    chosen = plan(text(server, top="repeat = 4\nwarmups = 1\nmax_failures = 2\n"))
+    config = configured(text(server, top="repeat = 4\nwarmups = 1\nmax_failures = 2\n"))
     server.answer = lambda *_: (500, b"no") if len(server.requests) in {2, 4} else (200, b"{}")
-    journal = ran(chosen)
-    assert [turn.failed for turn in journal.turns] == [1, 0, 1, 0]
-    assert "answered 500" in journal.turns[0].failure
+    log = ran(config)
+    assert [result.failed for result in log.results] == [1, 0, 1, 0]
+    assert "answered 500" in log.results[0].failure
 
 
 def test_more_failures_than_allowed_end_the_run_and_what_was_done_is_kept(server):
-    chosen = plan(text(server, top="repeat = 9\nwarmups = 1\nmax_failures = 1\n"))
+    config = configured(text(server, top="repeat = 9\nwarmups = 1\nmax_failures = 1\n"))
     server.answer = lambda *_: (500, b"no") if len(server.requests) > 2 else (200, b"{}")
     with pytest.raises(
         SendError, match=r"^2 images failed, more than max_failures = 1; the last one, .* by HTTP, json: "
     ):
-        ran(chosen)
+        ran(config)
     lines = Path("run/journal.ndjson").read_text().splitlines()
     assert [json.loads(line)["failed"] for line in lines[1:]] == [0, 1, 1]
 
@@ -143,7 +143,7 @@ def test_more_failures_than_allowed_end_the_run_and_what_was_done_is_kept(server
 def test_a_cell_that_does_not_work_at_all_is_told_before_anything_counts(server):
     server.answer = lambda request, _: (200, b"{}") if b"b64" in request.body else (415, b"what is this")
     with pytest.raises(SendError, match=r"^HTTP, raw does not work, all its warm-ups failed: .* 415 "):
-        ran(plan(text(server, '[matrix]\nencoding = ["json", "raw"]')))
+        ran(configured(text(server, '[matrix]\nencoding = ["json", "raw"]')))
 
 
 def test_without_keep_alive_every_image_has_a_connection_of_its_own(server):
@@ -156,7 +156,7 @@ def test_without_keep_alive_every_image_has_a_connection_of_its_own(server):
         return 200, b"{}"
 
     server.answer = answer
-    ran(plan(text(server, "[matrix]\nkeep_alive = [true, false]", "repeat = 3\nwarmups = 1\n")))
+    ran(configured(text(server, "[matrix]\nkeep_alive = [true, false]", "repeat = 3\nwarmups = 1\n")))
     assert {kind: len(set(handlers)) for kind, handlers in connections.items()} == {"keep-alive": 1, "close": 4}
 
 
@@ -170,8 +170,8 @@ def test_concurrent_images_are_under_way_at_the_same_time(server):
         return 200, b"{}"
 
     server.answer = answer
-    journal = ran(plan(text(server, "[matrix]\nconcurrency = [3]")))
-    assert [(turn.sent, turn.failed) for turn in journal.turns] == [(3, 0), (3, 0)]
+    log = ran(configured(text(server, "[matrix]\nconcurrency = [3]")))
+    assert [(result.sent, result.failed) for result in log.results] == [(3, 0), (3, 0)]
 
 
 # --- at their times ---
@@ -187,7 +187,7 @@ def test_images_are_due_at_their_times_though_the_server_is_slow(server, spans):
 
     server.answer = answer
     more = "[arrivals]\npattern = 'constant'\nrates = [10]\nduration = 1\nworkers = 1"
-    (stage,) = ran(plan(text(server, more, "repeat = 1\nwarmups = 1\n"))).turns
+    (stage,) = ran(configured(text(server, more, "repeat = 1\nwarmups = 1\n"))).results
     assert (stage.sent, stage.failed, stage.unsent, stage.seconds) == (10, 0, 0, 1)
     found = [span for span in roots(spans) if semconv.WARMUP not in span.attributes]
     assert [span.start_time - stage.start for span in found] == [number * 100_000_000 for number in range(10)]
@@ -204,7 +204,7 @@ def test_what_was_not_begun_in_time_is_given_up_and_counted(server):
     # The first answer comes when the time of all others is long over.
     server.answer = lambda *_: (blocked.wait(0.4 if len(server.requests) == 2 else 0), (200, b"{}"))[1]
     more = "[arrivals]\npattern = 'constant'\nrates = [100]\nduration = 0.05\nworkers = 1"
-    (stage,) = ran(plan(text(server, more, "repeat = 1\nwarmups = 1\n"))).turns
+    (stage,) = ran(configured(text(server, more, "repeat = 1\nwarmups = 1\n"))).results
     assert (stage.sent, stage.unsent) == (1, 4)
 
 
@@ -219,7 +219,7 @@ def test_each_thread_has_a_connection_of_its_own_and_there_are_no_more_than_were
 
     server.answer = answer
     more = "[arrivals]\npattern = 'constant'\nrates = [15]\nduration = 1\nworkers = 3"
-    (stage,) = ran(plan(text(server, more, "repeat = 1\nwarmups = 1\n"))).turns
+    (stage,) = ran(configured(text(server, more, "repeat = 1\nwarmups = 1\n"))).results
     assert (stage.sent + stage.unsent, stage.failed, len(connections)) == (15, 0, 3)
 
 
@@ -229,19 +229,19 @@ def test_each_thread_has_a_connection_of_its_own_and_there_are_no_more_than_were
 @pytest.mark.kafka
 def test_a_setting_that_librdkafka_does_not_have_is_one_line_before_anything_starts():
     head = 'images = ["a.jpg"]\n[servers]\nbootstrap_servers = "127.0.0.1:1"\ntopic = "t"\npause = 1\n'
-    chosen = plan(head + '[matrix]\ntransport = ["kafka"]\nkafka = { "linger.mss" = [5] }')
+    config = configured(head + '[matrix]\ntransport = ["kafka"]\nkafka = { "linger.mss" = [5] }')
     with pytest.raises(
         ConfigError, match=r'experiment\.toml: Kafka, json: No such configuration property: "linger\.mss"'
     ):
-        ran(chosen)
+        ran(config)
     assert not Path("run").exists()
 
 
 def test_the_time_is_estimated_by_the_warm_up(server):
-    chosen = plan(text(server, '[matrix]\nencoding = ["json", "raw"]', "repeat = 10\n"))
-    json_cell, raw_cell = chosen.cells
-    left = list(schedule.turns(chosen))
-    seconds = {(json_cell, chosen.images[0]): 2.0, (raw_cell, chosen.images[0]): 1.0}
-    assert estimate(chosen, left, seconds) == "about 30 s"
-    assert estimate(chosen, left * 10, seconds) == "about 5 min"
-    assert estimate(chosen, left, {}) == "for an unknown time, without warm-up"
+    config = configured(text(server, '[matrix]\nencoding = ["json", "raw"]', "repeat = 10\n"))
+    json_cell, raw_cell = config.cells
+    remaining = list(schedule.trials(config))
+    seconds = {(json_cell, config.images[0]): 2.0, (raw_cell, config.images[0]): 1.0}
+    assert estimate(config, remaining, seconds) == "about 30 s"
+    assert estimate(config, remaining * 10, seconds) == "about 5 min"
+    assert estimate(config, remaining, {}) == "for an unknown time, without warm-up"

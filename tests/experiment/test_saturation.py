@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from traces_builder import EPOCH, MS, critical_path
 
 from otel_kfs.analysis.measurement import measured
-from otel_kfs.experiment.arrivals import due
-from otel_kfs.experiment.config import Arrivals, PlannedCell
-from otel_kfs.experiment.saturation import Load, knee, load
+from otel_kfs.experiment.config import Arrivals, Cell
+from otel_kfs.experiment.saturation import Saturation, knee, measure_saturation
+from otel_kfs.experiment.schedule import due_times
 from otel_kfs.experiment.trial_log import TrialResult
 
 SECOND = 1_000_000_000
@@ -17,7 +17,7 @@ SECOND = 1_000_000_000
 def served(rate, capacity, *, pattern="constant", duration=20.0, start=0.0):
     """Images that are due at a rate, and answered one after another by a server that can do `capacity` a second."""
     paths, free = [], 0.0
-    for number, offset in enumerate(due(Arrivals(pattern, duration=duration), rate, "seed")):
+    for number, offset in enumerate(due_times(Arrivals(pattern, duration=duration), rate, "seed")):
         free = max(free, start + offset) + 1 / capacity
         first, last = round((start + offset) * 1000), round(free * 1000)
         paths.append(critical_path(first, first, first, last, trace_id=f"{start}{number}", cell="json"))
@@ -28,26 +28,26 @@ def stage(start=0.0, duration=20.0, **more):
     return TrialResult(0, "http", "json", "a.jpg", 0, start=EPOCH + round(start * SECOND), seconds=duration, **more)
 
 
-def loaded(rate, paths, *stages):
-    planned = PlannedCell(rate=rate, label="json", unloaded="json")
-    (cell,) = measured(paths).cells()
-    return load(planned, cell, stages or [stage()])
+def saturation(rate, paths, *stages):
+    cell = Cell(rate=rate, label="json", unloaded="json")
+    (series,) = measured(paths).cells()
+    return measure_saturation(cell, series, stages or [stage()])
 
 
 def test_a_server_that_keeps_up_achieves_what_is_due():
-    found = loaded(5, served(5, 50))
+    found = saturation(5, served(5, 50))
     assert (found.offered, found.achieved, found.sustained) == (5.0, 5.0, True)
 
 
 def test_a_server_that_does_not_achieves_what_it_can():
-    found = loaded(10, served(10, 4))
+    found = saturation(10, served(10, 4))
     assert (found.offered, found.achieved, found.sustained) == (10.0, 4.0, False)
 
 
 @settings(max_examples=40)
 @given(st.sampled_from([2.0, 5.0, 11.0]), st.floats(0.3, 3), st.sampled_from(["constant", "poisson"]))
 def test_a_server_keeps_up_if_it_can_do_more_than_is_due(rate, share, pattern):
-    found = loaded(rate, served(rate, rate * share, pattern=pattern, duration=120), stage(duration=120))
+    found = saturation(rate, served(rate, rate * share, pattern=pattern, duration=120), stage(duration=120))
     if share > 1.3:
         assert found.sustained
     if share < 0.85:
@@ -57,37 +57,37 @@ def test_a_server_keeps_up_if_it_can_do_more_than_is_due(rate, share, pattern):
 def test_one_late_answer_at_the_end_of_a_short_stage_is_no_backlog():
     paths = served(1, 50, duration=10)
     paths[-1] = critical_path(9000, 9000, 9000, 12_000, trace_id="late", cell="json")
-    found = loaded(1, paths, stage(duration=10.0))
+    found = saturation(1, paths, stage(duration=10.0))
     assert (found.achieved < 0.95 * found.offered, found.backlog, found.sustained) == (True, 1, True)
 
 
 def test_the_backlog_is_what_is_unanswered_when_the_last_image_is_due():
     # 40 images, the last one due at 1.95 s; 10 a second are answered, 19 by then.
-    assert loaded(20, served(20, 10, duration=2), stage(duration=2.0)).backlog == 21
+    assert saturation(20, served(20, 10, duration=2), stage(duration=2.0)).backlog == 21
 
 
 def test_the_time_between_two_stages_is_none_of_theirs():
     paths = [*served(5, 50), *served(5, 50, start=500.0)]
-    found = loaded(5, paths, stage(), stage(500.0))
+    found = saturation(5, paths, stage(), stage(500.0))
     assert (found.offered, found.achieved) == (5.0, 5.0)
 
 
 @pytest.mark.parametrize("more", [{"failed": 1}, {"unsent": 1}])
 def test_where_images_failed_or_were_given_up_the_servers_do_not_keep_up(more):
-    assert not loaded(5, served(5, 50), stage(**more)).sustained
+    assert not saturation(5, served(5, 50), stage(**more)).sustained
 
 
 def test_without_images_nothing_is_known_and_nothing_kept_up():
-    found = load(PlannedCell(rate=5), None, [stage()])
+    found = measure_saturation(Cell(rate=5), None, [stage()])
     assert (found.offered, found.achieved, found.sustained) == (None, None, False)
 
 
 def of(rate, offered, achieved, **more):
-    return Load(PlannedCell(rate=rate), None, offered, achieved, **({"backlog": 9, "failed": 0, "unsent": 0} | more))
+    return Saturation(Cell(rate=rate), None, offered, achieved, **({"backlog": 9, "failed": 0, "unsent": 0} | more))
 
 
 @pytest.mark.parametrize(
-    ("loads", "sentence"),
+    ("rates", "sentence"),
     [
         ([of(1, 1, 1), of(2, 2, 1.95)], "no knee up to 2/s: the servers keep up with every rate"),
         (
@@ -100,12 +100,12 @@ def of(rate, offered, achieved, **more):
         ([of(1, None, None)], "the knee lies below 1/s: too few images were answered"),
     ],
 )
-def test_where_the_knee_is(loads, sentence):
-    assert knee(loads) == sentence
+def test_where_the_knee_is(rates, sentence):
+    assert knee(rates) == sentence
 
 
 def test_latency_grows_with_the_backlog_because_it_counts_from_when_an_image_was_due():
-    (cell,) = measured(served(10, 5, duration=10)).cells()
-    totals = cell.totals()
+    (series,) = measured(served(10, 5, duration=10)).cells()
+    totals = series.totals()
     assert totals == sorted(totals)
     assert (totals[0], totals[-1]) == (200 * MS, 10_100 * MS)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from experiment_support import no_progress, plan, quiet, topics
+from experiment_support import configured, no_progress, quiet, topics
 from support import HttpServer, read_traces
 
 from otel_kfs.errors import ConfigError
@@ -39,9 +39,9 @@ def test_one_at_a_time_each_record_is_answered_before_the_next_and_the_topic_is_
         return (200, b"{}") if len(server.requests) != 3 else (400, b"no picture")
 
     server.answer = answer
-    journal = run(plan(text(server, broker)), Path("run"), say=quiet, progress=no_progress)
-    assert [(turn.sent, turn.failed) for turn in journal.turns] == [(1, 0), (1, 1)]
-    assert "refused the record" in journal.turns[1].failure
+    log = run(configured(text(server, broker)), Path("run"), say=quiet, progress=no_progress)
+    assert [(result.sent, result.failed) for result in log.results] == [(1, 0), (1, 1)]
+    assert "refused the record" in log.results[1].failure
     assert all(any(name.startswith("otel-kfs-experiment-") for name in found) for found in under_way)
     assert not any(name.startswith("otel-kfs-experiment-") for name in topics(broker))
     # The bridge's spans lie where the sender's do.
@@ -50,8 +50,8 @@ def test_one_at_a_time_each_record_is_answered_before_the_next_and_the_topic_is_
 
 def test_in_an_open_loop_nobody_waits_but_the_stage_for_the_last_answer(server, broker):
     more = "[arrivals]\npattern = 'constant'\nrates = [40]\nduration = 0.5\nworkers = 1"
-    journal = run(plan(text(server, broker, more)), Path("run"), say=quiet, progress=no_progress)
-    assert [(turn.sent, turn.failed, turn.unsent) for turn in journal.turns] == [(20, 0, 0)] * 2
+    log = run(configured(text(server, broker, more)), Path("run"), say=quiet, progress=no_progress)
+    assert [(result.sent, result.failed, result.unsent) for result in log.results] == [(20, 0, 0)] * 2
     assert len(server.requests) == 1 + 40
 
 
@@ -66,7 +66,7 @@ def test_a_password_in_a_url_reaches_the_model_and_no_command_line_and_no_file_o
     seen = set()
     server.answer = lambda *_: seen.update(command_lines()) or (200, b"{}")
     toml = text(server, broker).replace("://", "://me:s3cret-pw@")
-    run(plan(toml), Path("run"), say=quiet, progress=no_progress)
+    run(configured(toml), Path("run"), say=quiet, progress=no_progress)
     login = "Basic " + base64.b64encode(b"me:s3cret-pw").decode()
     assert [request.headers["authorization"] for request in server.requests] == [login] * 3
     assert len([line for line in seen if f"\0bridge\0--bootstrap-servers\0{broker}\0".encode() in line]) == 1
@@ -75,6 +75,6 @@ def test_a_password_in_a_url_reaches_the_model_and_no_command_line_and_no_file_o
     assert Path("run/journal.ndjson") in files
     assert not [path for path in files if b"s3cret-pw" in path.read_bytes()]
     # Whether the file was changed is known all the same.
-    assert len(TrialLog(Path("run"), plan(toml)).turns) == 2
+    assert len(TrialLog(Path("run"), configured(toml)).results) == 2
     with pytest.raises(ConfigError, match="changed since the run in run began"):
-        TrialLog(Path("run"), plan(toml.replace("s3cret", "other")))
+        TrialLog(Path("run"), configured(toml.replace("s3cret", "other")))

@@ -1,46 +1,54 @@
-"""The journal: a run that is taken up again, and what can't be."""
+"""The log of trials: a run that is resumed, and what can't be; and which images count."""
 
 import json
 
 import pytest
-from experiment_support import OWN, plan
+from experiment_support import OWN, configured
+from traces_builder import EPOCH, MS, at, critical_path
 
+from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.paths.path_builder import Section
+from otel_kfs.analysis.paths.segment import ENCODE
 from otel_kfs.errors import ConfigError
 from otel_kfs.experiment import schedule
-from otel_kfs.experiment.trial_log import TrialLog, done
+from otel_kfs.experiment.trial_log import TrialLog, TrialResult, within_trials
 
-WHEN = {"start": 0, "seconds": 1.0}
 TEXT = f'images = ["a.jpg"]\nrepeat = 2\n{OWN}[matrix]\nencoding = ["json", "raw"]'
 
 
-def begun(tmp_path, turns=1):
-    """A journal with some turns, and what is left."""
-    chosen = plan(TEXT)
-    all_turns = list(schedule.turns(chosen))
-    with TrialLog(tmp_path / "run", chosen) as journal:
-        for turn in all_turns[:turns]:
-            journal.add(done(turn, 1, **WHEN))
-    return journal, all_turns
+def result(trial, sent=1, **more):
+    """What came of a trial."""
+    return TrialResult(*trial.key, sent=sent, start=0, seconds=1.0, **more)
 
 
-def test_a_run_goes_on_with_the_turns_that_are_left(tmp_path):
-    journal, turns = begun(tmp_path, 3)
-    again = TrialLog(tmp_path / "run", plan(TEXT))
-    assert (again.run_id, again.turns, again.left(turns)) == (journal.run_id, journal.turns, turns[3:])
+def begun(tmp_path, done=1):
+    """Return a log with some results, and all trials."""
+    config = configured(TEXT)
+    trials = list(schedule.trials(config))
+    with TrialLog(tmp_path / "run", config) as log:
+        for trial in trials[:done]:
+            log.add(result(trial))
+    return log, trials
 
 
-def test_a_line_that_was_cut_off_is_of_a_turn_that_is_not_done(tmp_path):
-    journal, turns = begun(tmp_path, 2)
-    journal.path.write_text(journal.path.read_text()[:-5])
-    with TrialLog(tmp_path / "run", plan(TEXT)) as again:
-        assert again.left(turns) == turns[1:]
-        again.add(done(turns[1], 1, **WHEN))
-    assert TrialLog(tmp_path / "run", plan(TEXT)).left(turns) == turns[2:]
+def test_a_run_goes_on_with_the_trials_that_remain(tmp_path):
+    log, trials = begun(tmp_path, 3)
+    again = TrialLog(tmp_path / "run", configured(TEXT))
+    assert (again.run_id, again.results, again.remaining(trials)) == (log.run_id, log.results, trials[3:])
+
+
+def test_a_line_that_was_cut_off_is_of_a_trial_that_is_not_done(tmp_path):
+    log, trials = begun(tmp_path, 2)
+    log.path.write_text(log.path.read_text()[:-5])
+    with TrialLog(tmp_path / "run", configured(TEXT)) as again:
+        assert again.remaining(trials) == trials[1:]
+        again.add(result(trials[1]))
+    assert TrialLog(tmp_path / "run", configured(TEXT)).remaining(trials) == trials[2:]
 
 
 def test_a_comment_in_the_file_changes_nothing(tmp_path):
-    journal, _ = begun(tmp_path)
-    assert TrialLog(tmp_path / "run", plan(f"# again\n{TEXT}")).run_id == journal.run_id
+    log, _ = begun(tmp_path)
+    assert TrialLog(tmp_path / "run", configured(f"# again\n{TEXT}")).run_id == log.run_id
 
 
 @pytest.mark.parametrize("change", ["seed = 2\n", "repeat_ = 1\n"])
@@ -48,15 +56,15 @@ def test_a_changed_file_is_refused_in_one_line(tmp_path, change):
     begun(tmp_path)
     text = TEXT.replace("repeat = 2", "repeat = 3") if "_" in change else change + TEXT
     with pytest.raises(ConfigError, match=r"^.*experiment\.toml or its images changed since the run in .*/run began: "):
-        TrialLog(tmp_path / "run", plan(text))
+        TrialLog(tmp_path / "run", configured(text))
 
 
 def test_a_changed_image_is_refused_too(tmp_path):
     begun(tmp_path)
-    chosen = plan(TEXT)
+    config = configured(TEXT)
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff another")
     with pytest.raises(ConfigError, match="its images changed"):
-        TrialLog(tmp_path / "run", chosen)
+        TrialLog(tmp_path / "run", config)
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
@@ -64,7 +72,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     folder.mkdir()
     (folder / "letter.txt").write_text("dear")
     with pytest.raises(ConfigError, match="is not empty, and no experiment's: choose a new folder"):
-        TrialLog(folder, plan(TEXT))
+        TrialLog(folder, configured(TEXT))
     assert [path.name for path in folder.iterdir()] == ["letter.txt"]
 
 
@@ -72,23 +80,72 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     "text", ["", "{}\n", "no json\n", "[]\n", '{"document": 1, "images": 2, "run_id": "x"}\n[1]\n']
 )
 def test_what_is_no_journal_is_one_line(tmp_path, text):
-    journal, _ = begun(tmp_path)
-    journal.path.write_text(text)
+    log, _ = begun(tmp_path)
+    log.path.write_text(text)
     with pytest.raises(ConfigError, match="is no journal of an experiment"):
-        TrialLog(tmp_path / "run", plan(TEXT))
+        TrialLog(tmp_path / "run", configured(TEXT))
 
 
 def test_the_seed_and_the_run_are_in_its_first_line(tmp_path):
-    journal, _ = begun(tmp_path)
-    first = json.loads(journal.path.read_text().splitlines()[0])
-    assert (first["run_id"], first["seed"]) == (journal.run_id, 1)
+    log, _ = begun(tmp_path)
+    first = json.loads(log.path.read_text().splitlines()[0])
+    assert (first["run_id"], first["seed"]) == (log.run_id, 1)
 
 
 def test_what_failed_is_counted_by_cell_and_image(tmp_path):
-    chosen = plan(TEXT)
-    turns = list(schedule.turns(chosen))
-    with TrialLog(tmp_path / "run", chosen) as journal:
-        journal.add(done(turns[0], 1, **WHEN, failed=1, failure="no"))
-        journal.add(done(turns[1], 4, **WHEN, unsent=2))
-    assert journal.failed == 1
-    assert journal.failures() == {turns[0].key[1:]: 1, turns[1].key[1:]: 2}
+    config = configured(TEXT)
+    trials = list(schedule.trials(config))
+    with TrialLog(tmp_path / "run", config) as log:
+        log.add(result(trials[0], failed=1, failure="no"))
+        log.add(result(trials[1], sent=4, unsent=2))
+    assert log.failed == 1
+    assert log.failures() == {trials[0].key[1:]: 1, trials[1].key[1:]: 2}
+
+
+# --- which images count ---
+
+
+def done(start, seconds, block=0):
+    return TrialResult(block, "http", "json", "a.jpg", 1, start=at(start), seconds=seconds)
+
+
+def image(start, encode=0, **more):
+    """An image due at `start`, ms, that takes 10."""
+    segments = (Section(ENCODE, at(start), at(start + encode)),) if encode else ()
+    return critical_path(start, start + 1, start + 2, start + 10, trace_id=str(start), sections=segments, **more)
+
+
+def series(*paths):
+    return measured(paths).cells()
+
+
+def test_images_outside_of_every_trial_are_left_out_with_their_segments():
+    found = within_trials(
+        series(*(image(start, start // 100) for start in (0, 100, 200, 300))), [done(0, 0.1), done(300, 1)]
+    )
+    (left,) = found
+    assert left.trace_ids == ["0", "100", "300"]
+    assert [list(stamps) for stamps in left.stamps[::3]] == [[at(0), at(100), at(300)], [at(10), at(110), at(310)]]
+    encode = left.segments[ENCODE]
+    assert (list(encode.images), list(encode.lengths)) == ([1, 2], [1 * MS, 3 * MS])
+    assert (len(left.second_pair), len(left.fourth_pair)) == (3, 3)
+
+
+def test_when_all_count_the_series_stays_as_it_is():
+    all_of_them = series(image(0), image(5))
+    assert within_trials(all_of_them, [done(0, 1)])[0] is all_of_them[0]
+
+
+def test_a_trial_s_first_and_last_moment_are_its_own():
+    assert within_trials(series(image(1000)), [done(0, 1.0)])[0].stamps[0][0] == EPOCH + 1000 * MS
+    assert within_trials(series(image(1000)), [done(1000, 1.0)])[0].stamps[0][0] == EPOCH + 1000 * MS
+    assert within_trials(series(image(1001)), [done(0, 1.0)]) == []
+
+
+def test_a_series_without_an_image_that_counts_is_left_out():
+    found = within_trials(series(image(0), image(500, image_size=3_300_000)), [done(0, 0.1)])
+    assert [one.size for one in found] == ["1.1MB"]
+
+
+def test_without_trials_nothing_counts():
+    assert within_trials(series(image(0)), []) == []

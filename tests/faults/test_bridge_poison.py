@@ -12,7 +12,7 @@ from faults_bridge_support import bridges, committed, wait_for_lines
 from PIL import Image
 from support import PHOTO, new_topic, read_traces, wait_until
 
-from otel_kfs.demo.measurement_run import child_environment, is_ready, start_serving
+from otel_kfs.demo.model_servers import child_environment, is_ready, start_serving
 from otel_kfs.demo.processes import Processes
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.model]

@@ -93,7 +93,7 @@ def test_a_store_that_does_not_take_the_image_is_one_line(s3, bucket, url, reaso
 @pytest.fixture(scope="module")
 def transformer(s3, serving, model, cache, tmp_path_factory):
     """The URL of a fast transformer that reads references, and its folder of traces."""
-    from otel_kfs.demo.measurement_run import start_serving
+    from otel_kfs.demo.model_servers import start_serving
     from otel_kfs.demo.processes import Processes
 
     assert model.exists()

@@ -9,12 +9,12 @@ import click
 from otel_kfs.cli.commands.tables import print_tables
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.output import progress
-from otel_kfs.demo.example import WAYS
+from otel_kfs.demo.example import VARIANTS
 from otel_kfs.report.rows import DEFAULT_LAYOUTS
 
 
 @click.command(
-    short_help="Run the whole measurement here.",
+    short_help="Run the whole measurement on this machine.",
     epilog="""\b
 Examples:
   otel-kfs demo
@@ -23,47 +23,56 @@ Examples:
   otel-kfs demo --bootstrap-servers localhost:9092 --otlp-endpoint http://localhost:4318
 """,
 )
-@click.option("--repeat", type=click.IntRange(1), default=5, show_default=True, help="Times each size goes each way.")
+@click.option(
+    "--repeat", type=click.IntRange(1), default=5, show_default=True, help="How often each size is sent each way."
+)
 @click.option(
     "--way",
-    "ways",
-    type=click.Choice(list(WAYS)),
+    "variants",
+    type=click.Choice(list(VARIANTS)),
     multiple=True,
     default=["seed"],
     show_default=True,
     help="seed: base64 in JSON, as in 2020. fast: the JPG as a CloudEvent, a draft decode, tensors as bytes. small: "
-    "the same of a picture resized before it is sent. May be given many times, to compare.",
+    "fast, with the picture resized before it is sent. May be given many times, to compare.",
 )
-@click.option("--serving", type=click.Choice(["kfserving", "kserve"]), help="Left out: the one that is installed.")
+@click.option(
+    "--serving",
+    type=click.Choice(["kfserving", "kserve"]),
+    help="The serving SDK.  [default: the one that is installed]",
+)
 @click.option(
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     help="A new folder for traces and logs.  [default: otel-kfs-runs/<time>]",
 )
-@click.option("--bootstrap-servers", help="A Kafka of yours, host:port,... Left out: an embedded broker.")
+@click.option("--bootstrap-servers", help="Your own Kafka, host:port,...  [default: an embedded broker]")
 @click.option(
-    "--otlp-endpoint", metavar="URL", help="Send spans there too, OTLP over HTTP (a Collector, Jaeger, Tempo)."
+    "--otlp-endpoint", metavar="URL", help="Also send spans there, by OTLP over HTTP (a Collector, Jaeger, Tempo)."
 )
 @click.pass_obj
 def demo(
     obj: dict[str, bool],
     repeat: int,
-    ways: tuple[str, ...],
+    variants: tuple[str, ...],
     serving: str | None,
     output: Path | None,
     bootstrap_servers: str | None,
     otlp_endpoint: str | None,
 ) -> None:
-    """Run the measurement here: broker, transformer, predictor, bridge; four pictures, two ways; the tables."""
+    """Run the whole measurement on this machine, and print its tables.
+
+    Starts a broker, a transformer, a predictor and a bridge, and sends four pictures over HTTP and through Kafka.
+    """
     from otel_kfs.demo import example
 
     serving = example.serving(serving)  # first, because its message names all that the demo needs
-    from otel_kfs.demo import measurement_run
+    from otel_kfs.demo import demo_run
 
-    traces = measurement_run.demo(
+    traces = demo_run.demo(
         repeat=repeat,
-        ways=ways,
+        variants=variants,
         serving=serving,
         output=output,
         bootstrap_servers=bootstrap_servers,
@@ -75,5 +84,5 @@ def demo(
     if not obj["quiet"]:
         click.echo(f"The traces lie in {traces}, a file a process.")
         if bootstrap_servers is None:
-            click.echo(f"Figures about the broker are {measurement_run.BROKER}'s, not Apache Kafka's.")
+            click.echo(f"Figures about the broker are {demo_run.BROKER}'s, not Apache Kafka's.")
         click.echo(f"The same tables again:  otel-kfs tables --trace-query {traces}")

@@ -37,33 +37,34 @@ docs/experiments.md says what a file may hold.
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The run's folder. Given again, the run goes on where it was; when it is over, it is only ranked again.",
+    help="The run's folder. Given again, the run goes on where it stopped; a finished run is only ranked again.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be sent, and end.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and exit.")
 @click.option(
     "--format",
     "format_",
     type=click.Choice(FORMATS),
     default="text",
     show_default=True,
-    help="Of what is printed; ranking.md and the tables as CSV lie in the folder anyway.",
+    help="The format of what is printed; the folder gets ranking.md and CSV files in any case.",
 )
 @click.pass_obj
 def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: bool, format_: Format) -> None:
-    """Send images by every way of a matrix, in a fair order, and rank the ways.
+    """Send images by every combination of a matrix of settings, in a fair order, and rank the combinations.
 
-    FILE is TOML: servers, images, a matrix of settings, how often; each block of the run sends each image once by each
-    way, in an order drawn anew. Ctrl-C keeps what was done, and the same command goes on.
+    FILE is TOML: servers, images, the matrix, how often. Each block of the run sends each image once by each
+    combination, in an order drawn anew. Ctrl-C keeps what was done, and the same command goes on from there.
     """
     quiet_grpc()
     from otel_kfs.analysis.statistics import intervals_available
     from otel_kfs.experiment import config_file
-    from otel_kfs.experiment.runner import run, try_settings
+    from otel_kfs.experiment.cell_senders import try_settings
+    from otel_kfs.experiment.runner import run
 
-    plan = config_file.load(file)
+    config = config_file.load(file)
     if dry_run:
-        try_settings(plan)
-        click.echo(_planned(plan))
+        try_settings(config)
+        click.echo(_summary(config))
         return
     if output is None:
         raise click.UsageError("where to? give --output FOLDER (or --dry-run)")
@@ -72,8 +73,8 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
     quiet = obj["quiet"]
     again = f"otel-kfs experiment {file} -o {output}"
     try:
-        journal = run(
-            plan,
+        log = run(
+            config,
             output,
             say=lambda line: None if quiet else say(line),
             progress=functools.partial(progress, quiet=quiet),
@@ -82,72 +83,71 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
         if not isinstance(error, ConfigError) and (output / "traces").is_dir():
             say(f"What was done is kept; to go on:  {again}")
         raise
-    _report(plan, journal, format_, quiet=quiet)
+    _report(config, log, format_, quiet=quiet)
 
 
-def _planned(plan: ExperimentConfig) -> str:
-    """What would be sent."""
+def _summary(config: ExperimentConfig) -> str:
+    """Say what would be sent."""
     lines = ["Cells, by transport and label; * is what the others are compared with:"]
-    lines += [f"  {'*' if cell in plan.baselines else ' '} {cell.name}" for cell in plan.cells]
-    lines.append(f"Images: {', '.join(plan.images)}")
-    turns = len(plan.cells) * len(plan.images)
-    if plan.arrivals is None:
-        images = plan.repeat * len(plan.images) * sum(cell.concurrency for cell in plan.cells)
-        cells = sum(cell.concurrency for cell in plan.cells)
+    lines += [f"  {'*' if cell in config.baselines else ' '} {cell.name}" for cell in config.cells]
+    lines.append(f"Images: {', '.join(config.images)}")
+    trials = len(config.cells) * len(config.images)
+    if (arrivals := config.arrivals) is None:
+        at_once = sum(cell.concurrency for cell in config.cells)
+        images, warmups = (times * len(config.images) * at_once for times in (config.repeat, config.warmups))
         lines.append(
-            f"{images} images: {plan.repeat} blocks of {turns} turns in an order drawn anew (seed {plan.seed}); before "
-            f"them {plan.warmups * len(plan.images) * cells} warm-ups, after which the time is estimated"
+            f"{images} images: {config.repeat} blocks of {trials} trials in an order drawn anew (seed {config.seed}); "
+            f"before them {warmups} warm-ups, after which the time is estimated"
         )
     else:
-        chosen = plan.arrivals
         images = round(
-            plan.repeat * len(plan.images) * sum((cell.rate or 0.0) * chosen.duration for cell in plan.cells)
+            config.repeat * len(config.images) * sum((cell.rate or 0.0) * arrivals.duration for cell in config.cells)
         )
-        seconds = plan.repeat * turns * chosen.duration
+        minutes = config.repeat * trials * arrivals.duration / 60
         lines.append(
-            f"about {images} images: {plan.repeat} blocks of {turns} stages of {chosen.duration:g} s, "
-            f"{chosen.pattern}, by {chosen.workers} threads (seed {plan.seed}); at least {seconds / 60:.1f} min after "
+            f"about {images} images: {config.repeat} blocks of {trials} stages of {arrivals.duration:g} s, "
+            f"{arrivals.pattern}, by {arrivals.workers} threads (seed {config.seed}); at least {minutes:.1f} min after "
             "the warm-up"
         )
     return "\n".join(lines)
 
 
-def _report(plan: ExperimentConfig, journal: TrialLog, format_: Format, *, quiet: bool) -> None:
-    """Rank what lies in the folder (or where the plan says the traces are), print it, and write it there."""
+def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: bool) -> None:
+    """Rank what lies in the folder (or where the configuration says the traces are), print it, and write it there."""
     from otel_kfs.analysis.skew_correction import correct_skew
     from otel_kfs.experiment import ranking
-    from otel_kfs.experiment.trial_filter import of_turns
-    from otel_kfs.experiment.trial_log import TRACES
+    from otel_kfs.experiment.trial_log import TRACES, within_trials
 
-    query = plan.query or str(journal.folder / TRACES)
-    query = f"{query}{'&' if '?' in query else '?'}run={journal.run_id}"
-    if plan.query and "expect=" not in query:
+    query = config.query or str(log.folder / TRACES)
+    query = f"{query}{'&' if '?' in query else '?'}run={log.run_id}"
+    if config.query and "expect=" not in query:
         # A store shows a trace a while after its last span has left.
-        query += f"&expect={sum(turn.sent - turn.failed for turn in journal.turns)}"
+        query += f"&expect={sum(result.sent - result.failed for result in log.results)}"
     measurement, line = read_measurement(query, quiet=quiet)
-    all_cells, bounds = correct_skew(measurement)
-    cells = of_turns(all_cells, journal.turns)
-    if cut_off := sum(map(len, all_cells)) - sum(map(len, cells)):
-        line = f"{line}; not ranked: {cut_off} of turns that were cut off and taken again"
-    found, loads = ranking.rankings(cells, plan, bounds), ranking.loads(cells, plan, journal.turns)
+    all_series, bounds = correct_skew(measurement)
+    series = within_trials(all_series, log.results)
+    if cut_off := sum(map(len, all_series)) - sum(map(len, series)):
+        line = f"{line}; not ranked: {cut_off} of trials that were cut off and repeated"
+    found = ranking.rankings(series, config, bounds)
+    saturations = ranking.saturations(series, config, log.results)
     if not found:
-        raise OtelKfsError(f"no image by the baseline, {plan.baselines[0].name}, was measured: {line}")
-    tables = [*ranking.load_tables(loads), *ranking.ranking_tables(found, journal.failures())]
+        raise OtelKfsError(f"no image by the baseline, {config.baselines[0].name}, was measured: {line}")
+    tables = [*ranking.saturation_tables(saturations), *ranking.ranking_tables(found, log.failures())]
     records = {"ranking": ranking.ranking_records(found), "segments": ranking.segment_records(found)}
-    if loads:
-        records["load"] = ranking.load_records(loads)
-    write(markdown(tables), journal.folder / "ranking.md")
+    if saturations:
+        records["load"] = ranking.saturation_records(saturations)
+    write(markdown(tables), log.folder / "ranking.md")
     for name, rows in records.items():
-        write(comma_separated(rows), journal.folder / f"{name}.csv")
+        write(comma_separated(rows), log.folder / f"{name}.csv")
     if format_ in {"text", "md"}:
         print_blocks(tables, format_, None)
     else:
-        document: dict[str, Any] = {"run_id": journal.run_id, "seed": plan.seed, **records}
+        document: dict[str, Any] = {"run_id": log.run_id, "seed": config.seed, **records}
         print_records(records["ranking"], document, format_, None)
     if not quiet:
         say(line, err=format_ != "text")
-        own_broker = plan.servers.embedded and not plan.servers.bootstrap_servers
-        if own_broker and any(cell.transport == "kafka" for cell in plan.cells):
+        own_broker = config.servers.embedded and not config.servers.bootstrap_servers
+        if own_broker and any(cell.transport == "kafka" for cell in config.cells):
             from otel_kfs.demo import embedded_broker
 
             say(f"Figures about the broker are {embedded_broker.NAME}'s, not Apache Kafka's.")

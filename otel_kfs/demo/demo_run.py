@@ -1,0 +1,167 @@
+"""A run of the demo: servers, broker and bridge as processes; pictures over HTTP and through Kafka; their traces."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from otel_kfs.client.http_sender import HttpSender
+from otel_kfs.client.kafka_sender import KafkaSender
+from otel_kfs.client.model_client import redacted
+from otel_kfs.demo import embedded_broker, example
+from otel_kfs.demo.bridge_process import BridgeProcess
+from otel_kfs.demo.example import Variant
+from otel_kfs.demo.model_servers import MODEL, settle, start_serving
+from otel_kfs.demo.processes import Processes, export_to
+from otel_kfs.errors import DemoError
+from otel_kfs.telemetry import provider
+
+BROKER = embedded_broker.NAME
+RUNS = Path("otel-kfs-runs")  # where runs lie unless one is told otherwise; `latest` leads to the last
+WARMUPS = 2  # of each size and variant: the first ones pay for connections, caches and the consumer group's join
+
+_ANSWER_SECONDS = 120.0
+
+
+class ProgressBar(Protocol):
+    """Shows steps out of a total; yields what to call after each."""
+
+    def __call__(
+        self, total: int, description: str, *, quiet: bool = False
+    ) -> AbstractContextManager[Callable[[str], None]]:
+        """Show a bar of `total` steps of what `description` says."""
+        ...
+
+
+class _Senders(NamedTuple):
+    """The senders of one variant, and the bridge from its topic."""
+
+    variant: Variant
+    http: HttpSender
+    kafka: KafkaSender
+    bridge: BridgeProcess
+
+
+def demo(
+    *,
+    repeat: int,
+    variants: Sequence[str] = ("seed",),
+    serving: str | None,
+    output: Path | None,
+    bootstrap_servers: str | None,
+    otlp_endpoint: str | None,
+    say: Callable[[str], None],
+    progress: ProgressBar,
+) -> Path:
+    """Run it; return the folder with the traces, one OTLP-JSON file a process.
+
+    `variants` are names of `example.VARIANTS`, run side by side.
+
+    With `bootstrap_servers` records go through that Kafka, in a topic that is made for this run and deleted after it;
+    without, through an embedded broker. With `otlp_endpoint` spans are sent there (OTLP over HTTP) as well.
+
+    Raises:
+        DemoError: something is not installed, did not start, or died; all processes are stopped then, too.
+        SendError: a picture was refused, or not answered in time.
+    """
+    serving = example.serving(serving)
+    chosen = [example.VARIANTS[name] for name in dict.fromkeys(variants)]
+    output = _new_folder(output)
+    traces = output / "traces"
+    say("Model and pictures (made on the first run, kept for the next) ...")
+    try:
+        example.make_model()
+        pictures = example.make_pictures(lambda line: say(f"  {line}"))
+    except (RuntimeError, ImportError) as error:
+        raise DemoError(str(error)) from error
+    export_to(otlp_endpoint)
+    with (
+        Processes(output / "logs") as processes,
+        _broker(processes, bootstrap_servers, [variant.suffix for variant in chosen], say) as (brokers, topics),
+    ):
+        say(f"Starting {serving} predictor and transformer, bridge ...")
+        settings = {} if bootstrap_servers else embedded_broker.CONSUMER_SETTINGS
+        urls: list[str] = []
+        served: dict[str, tuple[str, BridgeProcess]] = {}  # by a variant's suffix: transformer and bridge
+        for variant in chosen:
+            if variant.suffix not in served:
+                transformer, predictor = start_serving(processes, serving, traces, fast=variant.fast)
+                urls += [transformer, predictor]
+                options = {"--bootstrap-servers": brokers, "--topic": topics[variant.suffix], "--model": MODEL}
+                name = f"bridge{variant.suffix}"
+                bridge = BridgeProcess(processes, name, traces, transformer, options, settings)
+                served[variant.suffix] = transformer, bridge
+        provider.configure("image-sender", traces_file=traces / "image-sender.jsonl")
+        run_id = uuid.uuid4().hex
+        senders = []
+        for variant in chosen:
+            transformer, bridge = served[variant.suffix]
+            http = HttpSender(transformer, model=MODEL, run_id=run_id, **variant.payload)
+            kafka = KafkaSender(brokers, topics[variant.suffix], run_id=run_id, **variant.payload)
+            senders.append(_Senders(variant, http, kafka, bridge))
+        _send_all(pictures, senders, repeat, processes, progress)
+        settle(urls)
+    _flush(otlp_endpoint, say)
+    # Stopped, every process has written its last span.
+    return traces
+
+
+def _send_all(
+    pictures: Sequence[Path], senders: Sequence[_Senders], repeat: int, processes: Processes, progress: ProgressBar
+) -> None:
+    """Send every picture by every variant, over HTTP and through Kafka.
+
+    Sizes and variants alternate, so that a busy moment of the machine falls on all of them.
+    """
+    rounds = WARMUPS + repeat
+    with progress(rounds * len(pictures) * 2 * len(senders), "sending") as advance:
+        for number in range(rounds):
+            for picture, (variant, http, kafka, bridge) in itertools.product(pictures, senders):
+                what = picture.stem if variant.name == "seed" else f"{picture.stem} {variant.name}"
+                warmup = number < WARMUPS
+                http.send(picture, warmup=warmup)
+                advance(f"{what} over HTTP")
+                bridge.wait(kafka.send(picture, warmup=warmup).offset, _ANSWER_SECONDS)
+                advance(f"{what} through Kafka")
+                processes.check()
+
+
+def _flush(otlp_endpoint: str | None, say: Callable[[str], None]) -> None:
+    if not provider.flush():
+        where = redacted(otlp_endpoint) if otlp_endpoint else "the OTLP endpoint"  # that the environment names
+        say(f"Not all spans reached {where}; the files are complete.")
+
+
+@contextmanager
+def _broker(
+    processes: Processes, bootstrap_servers: str | None, suffixes: Iterable[str], say: Callable[[str], None]
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the broker to use, and a topic on it for each suffix, which last as long as the run."""
+    stem = MODEL if bootstrap_servers is None else f"otel-kfs-demo-{uuid.uuid4().hex[:8]}"
+    topics = {suffix: f"{stem}{suffix}" for suffix in suffixes}
+    if bootstrap_servers is None:
+        say(f"Starting broker ({BROKER}) ...")
+        yield embedded_broker.start(processes, *topics.values()), topics
+    else:
+        with embedded_broker.temporary_topics(processes, bootstrap_servers, topics.values()):
+            yield bootstrap_servers, topics
+
+
+def _new_folder(output: Path | None) -> Path:
+    output = output or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
+    try:
+        (output / "traces").mkdir(parents=True, exist_ok=True)
+        if any((output / "traces").iterdir()):
+            raise DemoError(f"{output} holds the traces of another run; choose a new --output")
+        if output.parent == RUNS:
+            latest = RUNS / "latest"
+            latest.unlink(missing_ok=True)
+            latest.symlink_to(output.name)
+    except OSError as error:
+        raise DemoError(f"can't make the folder {output}: {error.strerror}") from error
+    return output
