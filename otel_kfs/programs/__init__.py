@@ -1,10 +1,10 @@
-"""Runs another program's own binary, unchanged but for the trace context it carries, and traces what it does.
+"""Runs another program's own binary, changed by nothing but the trace context that it sends, and traces it.
 
     curl.py, curl_arguments.py                   one HTTP request of curl; its own timings become spans
     console_producer.py, console_arguments.py    Kafka's console producer; each line it reads is a record and a trace
 
-`run` finds out which of the two a command is. What both share: foreground.py starts the program and passes signals on,
-program_span.py gives a span's context away before the span's start is known.
+`run` finds out which of the two a command is. What both share: foreground.py starts the program and forwards signals,
+program_span.py has a span's context sent out before the span's start is known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RUNS = "curl, kafka-console-producer.sh, or java ... org.apache.kafka.tools.Cons
 
 
 def run(command: Sequence[str], *, run_id: str | None = None) -> int:
-    """Run a command to its end, traced, on this process's own standard streams; returns its exit code.
+    """Run a command to its end, traced, on this process's own standard streams; return its exit code.
 
     A program that a signal ended gives 128 and the signal's number, as in a shell.
 

@@ -1,4 +1,4 @@
-"""Reading the command line of Kafka's console producer, and putting trace context into the lines that it reads."""
+"""Reads the command line of Kafka's console producer, and puts trace context into the lines that it gets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REGULAR = set("\\^$.|?*+()[]{}")
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """A command line of the console producer, read: where its options begin, and what they say."""
+    """A command line of the console producer, parsed: where its options begin, and what they say."""
 
     command: tuple[str, ...]
     first: int
@@ -32,7 +32,7 @@ class Arguments:
     properties: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, *names: str) -> str | None:
-        """The last value of an option."""
+        """Return the last value of an option."""
         return next((value for name, value in reversed(self.options) if name in names), None)
 
     @property
@@ -42,7 +42,7 @@ class Arguments:
 
 
 def is_console_producer(command: Sequence[str]) -> bool:
-    """Whether a command runs Kafka's console producer, by its script or by its class."""
+    """Return whether a command runs Kafka's console producer, by its script or by its class."""
     return _options_start(command) is not None
 
 
@@ -87,7 +87,7 @@ def read(command: Sequence[str]) -> Arguments:
 
 
 def with_headers(arguments: Arguments) -> list[str]:
-    """The command with header parsing switched on.
+    """Switch header parsing on in the command.
 
     Raises:
         ConfigError: this console producer is too old to know headers, or its version can't be found out.
@@ -109,7 +109,7 @@ def with_headers(arguments: Arguments) -> list[str]:
 
 
 def _version(arguments: Arguments) -> tuple[int, int]:
-    """The tool's version, by the jars beside it, or else by asking it, which costs a start of the JVM."""
+    """Find out the tool's version: by the jars beside it, or else by asking it, which costs a start of the JVM."""
     text = ""
     for folder in _jar_folders(arguments):
         for jar in sorted(folder.glob("kafka-clients-*.jar")):
@@ -149,7 +149,7 @@ def _jar_folders(arguments: Arguments) -> Iterable[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """How the console producer takes a line apart, as its reader's properties say."""
+    """How the console producer parses a line, as its reader's properties say."""
 
     parses_headers: bool = False
     parses_key: bool = False
@@ -162,7 +162,7 @@ class Lines:
 
     @classmethod
     def of(cls, arguments: Arguments) -> Lines:
-        """The format of a command's lines.
+        """Return the format of a command's lines.
 
         Raises:
             ConfigError: its headers.separator is a regular expression that does not stand for one text.
@@ -207,9 +207,9 @@ class Lines:
                     raise ConfigError(f"the header {key} holds {text!r}: choose another {name} by --property")
 
     def put(self, line: bytes, headers: Mapping[str, str], fields: set[str]) -> tuple[bytes, int]:
-        """A line with one or more headers put in front of its own, and how many bytes of it are the record's value.
+        """Put headers in front of a line's own; return the line, and how many bytes of it are the record's value.
 
-        Headers of its own that are among the propagator's `fields` give way. A line that the console producer will
+        Headers of its own that are among the propagator's `fields` are replaced. A line that the console producer will
         refuse for lack of a delimiter stays as it is.
         """
         ours = self.separator.join(f"{key}{self.header_separator}{value}" for key, value in headers.items()).encode()
@@ -235,7 +235,7 @@ class Lines:
 
 
 def _reader_config(path: str) -> dict[str, str]:
-    """A Java properties file, as far as separators need it."""
+    """Read a Java properties file, as far as separators need it."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:

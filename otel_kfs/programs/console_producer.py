@@ -36,7 +36,7 @@ from otel_kfs import semconv
 from otel_kfs.programs import console_arguments
 from otel_kfs.programs.console_arguments import Arguments, Lines
 from otel_kfs.programs.foreground import exit_code, run_untraced, running
-from otel_kfs.programs.program_span import Spans, headers
+from otel_kfs.programs.program_span import ProgramSpans, headers
 from otel_kfs.telemetry.safe_tracer import mark_failed
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ _LOOK_AGAIN_SECONDS = 0.0002
 
 
 def run(command: Sequence[str], run_id: str | None = None) -> int:
-    """Run the console producer on our standard input and trace its records; returns its exit code.
+    """Run the console producer on our standard input and trace its records; return its exit code.
 
     Raises:
         ConfigError: it can't be started, is too old to send headers, or its lines' format can't hold the context.
@@ -56,7 +56,7 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
     """
     arguments = console_arguments.read(command)
     lines = Lines.of(arguments)
-    spans = Spans()
+    spans = ProgramSpans()
     example = spans.example_headers()
     if arguments.topic is None or not example:
         return run_untraced(command)
@@ -65,8 +65,8 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
 
     with _Pipe() as pipe:
         records = _Records(spans, arguments, lines, pipe, run_id or uuid.uuid4().hex)
-        with running(traced, stdin=pipe.inside) as child:
-            pipe.forget_inside()
+        with running(traced, stdin=pipe.read_end) as child:
+            pipe.close_read_end()
             for line, came in pipe.lines(_STDIN):
                 if not records.send(line, came):
                     break
@@ -79,7 +79,7 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
 class _Records:
     """The traces of the records, one after the other."""
 
-    def __init__(self, spans: Spans, arguments: Arguments, lines: Lines, pipe: _Pipe, run_id: str) -> None:
+    def __init__(self, spans: ProgramSpans, arguments: Arguments, lines: Lines, pipe: _Pipe, run_id: str) -> None:
         self._spans = spans
         self._lines = lines
         self._pipe = pipe
@@ -89,13 +89,13 @@ class _Records:
         self._fields = propagate.get_global_textmap().fields
         self._count = 0
         # The last record's trace stays open: the program's exit ends it.
-        self._open: tuple[Span, int] | None = None
+        self._last: tuple[Span, int] | None = None
 
     def send(self, line: bytes, came: int) -> bool:
-        """Hand a line to the program, which came at `came`; False if the program has ended."""
+        """Hand the program a line that came at `came` (ns since the epoch); return False if the program has ended."""
         first = self._count == 0
-        if self._open is not None:
-            root, ended = self._open
+        if self._last is not None:
+            root, ended = self._last
             root.end(ended)
         begin = time.time_ns()
         if first:
@@ -139,14 +139,14 @@ class _Records:
         if not taken:
             mark_failed(send, "program_ended", "it ended before it took the record")
         send.end(ended)
-        self._open = (root, ended)
+        self._last = (root, ended)
         return taken
 
     def end(self, at: int, code: int) -> None:
         """End the last record's trace: the program has ended."""
-        if self._open is None:
+        if self._last is None:
             return
-        root, _ = self._open
+        root, _ = self._last
         root.set_attribute(semconv.PROCESS_EXIT_CODE, code)
         if code != 0:
             mark_failed(root, f"exit_{code}", f"the console producer's exit code is {code}")
@@ -154,10 +154,10 @@ class _Records:
 
 
 class _Pipe:
-    """The program's standard input, seen from our end: it can tell when the program has taken what was written."""
+    """The program's standard input, which can tell when the program has taken what was written."""
 
     def __init__(self) -> None:
-        self.inside, self._fd = os.pipe()
+        self.read_end, self._fd = os.pipe()
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLOUT)
         self.tells_taken = self._resize(_NARROW)
@@ -168,17 +168,17 @@ class _Pipe:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.forget_inside()
+        self.close_read_end()
         self.close()
 
-    def forget_inside(self) -> None:
-        """Leave the program's end to the program, whose end can be seen then."""
-        if self.inside >= 0:
-            os.close(self.inside)
-            self.inside = -1
+    def close_read_end(self) -> None:
+        """Leave the reading end to the program alone, so that its exit can be noticed."""
+        if self.read_end >= 0:
+            os.close(self.read_end)
+            self.read_end = -1
 
     def lines(self, source: int) -> Iterator[tuple[bytes, int]]:
-        """Lines of a file descriptor, and when each had come, until its end or the program's.
+        """Yield the lines of a file descriptor, and when each had come, until its end or the program's.
 
         A line ends where Java's readers end it: at a line feed, a carriage return, or both.
         """
@@ -206,7 +206,7 @@ class _Pipe:
                 return
 
     def write(self, content: bytes) -> bool:
-        """Write all of it; False if the program has ended."""
+        """Write all of it; return False if the program has ended."""
         if len(content) > _NARROW:
             self._resize(_WIDE)
         view = memoryview(content)
@@ -218,7 +218,7 @@ class _Pipe:
         return True
 
     def wait_taken(self) -> bool:
-        """Wait until the program has taken everything that was written; False if it ended before."""
+        """Wait until the program has taken everything that was written; return False if it ended before."""
         while self.tells_taken and not self._resize(_NARROW):
             time.sleep(_LOOK_AGAIN_SECONDS)  # it holds more than a page still
             if self._events(0) & select.POLLERR:
@@ -236,7 +236,7 @@ class _Pipe:
         return found[0][1] if found else 0
 
     def _resize(self, size: int) -> bool:
-        """Ask for a pipe of that size; False if it can't be had, or holds more just now."""
+        """Ask for a pipe of that size; return False if there is none, or it holds more just now."""
         if not hasattr(fcntl, "F_SETPIPE_SZ"):
             return False
         try:

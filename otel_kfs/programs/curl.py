@@ -10,8 +10,8 @@
         wait                            ... to time_starttransfer
         receive answer                  ... to time_total
 
-curl gives its times as lengths, counted from a start that it does not tell. They are placed by their end: curl reports
-right after its transfer, so the moment its report arrives here is the end of time_total, late by the delay of a pipe.
+curl gives its times as durations since a start that it does not tell. They are placed by their end: curl reports right
+after its transfer, so the time at which its report arrives here is the end of time_total, late by the delay of a pipe.
 
 curls before 8.10 say neither when an upload ended nor, where the body went out after the headers, when the answer began
 (their time_starttransfer is then the upload's start): one span, `upload and wait`, holds all of it. After redirects,
@@ -38,7 +38,7 @@ from otel_kfs.client.model_client import redacted
 from otel_kfs.programs import curl_arguments
 from otel_kfs.programs.curl_arguments import Arguments
 from otel_kfs.programs.foreground import exit_code, run_untraced, running
-from otel_kfs.programs.program_span import Spans, headers
+from otel_kfs.programs.program_span import ProgramSpans, headers
 from otel_kfs.telemetry.safe_tracer import mark_failed
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ _STDERR = 2
 
 
 def run(command: Sequence[str], run_id: str | None = None) -> int:
-    """Run curl and trace its request; returns its exit code.
+    """Run curl and trace its request; return its exit code.
 
     Raises:
         ConfigError: it can't be started, or its arguments mean more than one HTTP request.
@@ -62,7 +62,7 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
     if reason := curl_arguments.untimed(arguments, curl):
         _log.warning("curl's request is one span without parts: %s", reason)
 
-    spans = Spans()
+    spans = ProgramSpans()
     mark = None if reason else f"otel-kfs-{uuid.uuid4().hex}:"
     start = time.time_ns()
     root = spans.root(start, semconv.HTTP, "curl", run_id or uuid.uuid4().hex, 0)
@@ -84,16 +84,16 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
     root.set_attribute(semconv.PROCESS_EXIT_CODE, code)
     if timings and "size_upload" in timings:
         root.set_attribute(semconv.PAYLOAD_SIZE, int(timings["size_upload"]))
-    _judge(root, request, code, timings or {})
+    _mark_failures(root, request, code, timings or {})
     request.end(answered)
     root.end(end)
     return code
 
 
 def relay(source: IO[bytes], to: int, mark: bytes) -> tuple[list[bytes], int]:
-    """Copy a stream to a file descriptor as it comes, without the stretches that stand between two marks.
+    """Copy a stream to a file descriptor as it comes, without the reports, which stand between two marks each.
 
-    Returns those stretches, and when (ns since the epoch) the first byte of the last one's first mark came: curl writes
+    Return the reports, and when (ns since the epoch) the first byte of the last one's first mark came: curl writes
     single bytes there, each of which may wake us.
     """
     reports: list[bytes] = []
@@ -121,7 +121,7 @@ def relay(source: IO[bytes], to: int, mark: bytes) -> tuple[list[bytes], int]:
 
 
 def _beginning(held: bytes, mark: bytes) -> int:
-    """How many bytes at the end of `held` may be the beginning of a mark."""
+    """Return how many bytes at the end of `held` may be the beginning of a mark."""
     return next(size for size in range(min(len(mark) - 1, len(held)), -1, -1) if held.endswith(mark[:size]))
 
 
@@ -145,14 +145,14 @@ def _timings(reports: list[bytes]) -> dict[str, Any] | None:
 
 
 def _request(
-    spans: Spans,
+    spans: ProgramSpans,
     root: Span,
     promised: SpanContext,
     arguments: Arguments,
     timings: dict[str, Any] | None,
     bounds: tuple[int, int],
 ) -> Span:
-    """The program's start, and the CLIENT span with its parts, not ended yet; without timings it has none."""
+    """Make the program's start and the CLIENT span, not ended yet, with its parts; without timings it has none."""
     start, end = bounds
     zero = start if timings is None else max(start, end - _ns(timings["time_total"]))
     method = str((timings or {}).get("method") or arguments.method)
@@ -173,7 +173,7 @@ def _request(
 
 
 def steps(timings: dict[str, Any]) -> list[tuple[str, float]]:
-    """The parts of a request, each with its end, in seconds since curl's clock started."""
+    """Return the parts of a request, each with its end, in seconds since curl's clock started."""
 
     def at(name: str) -> float:
         return float(timings.get(f"time_{name}") or 0.0)
@@ -199,7 +199,7 @@ def steps(timings: dict[str, Any]) -> list[tuple[str, float]]:
 
 
 def _addresses(arguments: Arguments, timings: dict[str, Any]) -> dict[str, Any]:
-    """Where the request went: without user-info and query, which may hold secrets."""
+    """Return where the request went, without user-info and query, which may hold secrets."""
     url = str(timings.get("url") or (arguments.urls[0] if arguments.urls else ""))
     url = url if "://" in url else f"http://{url}"
     try:
@@ -212,8 +212,8 @@ def _addresses(arguments: Arguments, timings: dict[str, Any]) -> dict[str, Any]:
     return {semconv.URL_FULL: redacted(url), semconv.SERVER_ADDRESS: parts.hostname, semconv.SERVER_PORT: port}
 
 
-def _judge(root: Span, request: Span, code: int, timings: dict[str, Any]) -> None:
-    """Mark what failed: curl by its exit code, the request by its status, too."""
+def _mark_failures(root: Span, request: Span, code: int, timings: dict[str, Any]) -> None:
+    """Mark what failed: curl says it by its exit code, the server by its status."""
     status = int(timings.get("http_code", 0))
     if code != 0:
         description = f"curl's exit code is {code}"

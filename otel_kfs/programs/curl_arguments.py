@@ -1,4 +1,4 @@
-"""Reading curl's command line, and adding to it: headers, and a report of curl's own timings on standard error."""
+"""Reads curl's command line, and adds to it: headers, and a report of curl's own timings on standard error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Curl:
     takes_value: Mapping[str, bool]
 
     def long_name(self, word: str) -> str:
-        """An option's full name; curl accepts any beginning of it that means one option only."""
+        """Return an option's full name; curl accepts any beginning of it that means one option only."""
         word = word.removeprefix("expand-")
         if word in self.takes_value:
             return word
@@ -53,18 +53,18 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """A command line of curl, read."""
+    """A command line of curl, parsed."""
 
     command: tuple[str, ...]
     options: tuple[Option, ...]
     urls: tuple[str, ...]
 
     def values(self, name: str) -> list[str]:
-        """The values of an option, in their order."""
+        """Return the values of an option, in their order."""
         return [option.value or "" for option in self.options if option.name == name]
 
     def has(self, *names: str) -> bool:
-        """Whether one of the options is given."""
+        """Return whether one of the options is given."""
         return any(option.name in names for option in self.options)
 
     @property
@@ -80,7 +80,7 @@ class Arguments:
 
 
 def is_curl(command: Sequence[str]) -> bool:
-    """Whether a command runs curl."""
+    """Return whether a command runs curl."""
     return PurePath(command[0]).name == "curl"
 
 
@@ -106,7 +106,7 @@ def ask(program: str) -> Curl:
 
 
 def described(usage: str, version: tuple[int, int]) -> Curl:
-    """A curl by the text of its `--help all`."""
+    """Describe a curl by the text of its `--help all`."""
     shorts, takes_value = {}, {}
     for short, long, value in re.findall(r"^ *(?:-(\S), )? *--([\w.-]+)( <)?", usage, re.MULTILINE):
         takes_value[long] = bool(value)
@@ -170,7 +170,7 @@ def check(arguments: Arguments, fields: set[str]) -> None:
 
 
 def untimed(arguments: Arguments, curl: Curl) -> str | None:
-    """Why curl's timings can't be had with these arguments, or None if they can."""
+    """Say why these arguments leave no room for curl's timings; None if they do."""
     if curl.version < _JSON_SINCE:
         return "this curl is older than 7.70"
     for option, reason in _UNTIMED.items():
@@ -192,7 +192,7 @@ def untimed(arguments: Arguments, curl: Curl) -> str | None:
 
 
 def with_headers(arguments: Arguments, headers: Mapping[str, str], report: str | None) -> list[str]:
-    """The command with headers and, by a `report` mark, with curl's timings on standard error between two marks.
+    """Add headers to the command and, with a `report` mark, curl's timings on standard error between two marks.
 
     Raises:
         ConfigError: the user's --write-out format lies in a file that can't be read.
@@ -216,7 +216,7 @@ def with_headers(arguments: Arguments, headers: Mapping[str, str], report: str |
 
 
 def _format(value: str | None) -> str:
-    """The user's --write-out format; curl reads one from @FILE without its line ends."""
+    """Return the user's --write-out format; curl reads one from @FILE without its line ends."""
     if not value or not value.startswith("@"):
         return value or ""
     try:

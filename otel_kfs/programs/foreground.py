@@ -1,4 +1,4 @@
-"""One program in the foreground: it shares our terminal and streams, gets our signals, and gives us its exit code."""
+"""Runs a program in the foreground: it shares our terminal and streams, gets our signals, and its exit code is ours."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from otel_kfs.errors import ConfigError
 
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+_FORWARDED = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def running(command: Sequence[str], **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program; while it runs, SIGINT and SIGTERM go to it, and it decides when to end.
+    """Start a program; while it runs, SIGINT and SIGTERM are forwarded to it, and it decides when to end.
 
     Ctrl-C in a terminal reaches the program twice, from the terminal and from us: a second one finds it ending.
 
@@ -27,13 +27,13 @@ def running(command: Sequence[str], **streams: Any) -> Iterator[subprocess.Popen
     child: subprocess.Popen[bytes] | None = None
     early: list[int] = []
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
         if child is None:
             early.append(number)
         else:
             child.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
         try:
             child = subprocess.Popen(list(command), **streams)
@@ -45,7 +45,7 @@ def running(command: Sequence[str], **streams: Any) -> Iterator[subprocess.Popen
             try:
                 yield child
             except BaseException:
-                # Ours went wrong, so nobody feeds it any more or reads what it says.
+                # We failed, so nobody writes to it or reads from it any more.
                 child.kill()
                 raise
     finally:
@@ -54,7 +54,7 @@ def running(command: Sequence[str], **streams: Any) -> Iterator[subprocess.Popen
 
 
 def exit_code(child: subprocess.Popen[bytes]) -> int:
-    """The exit code of a program once it has ended, as a shell gives it."""
+    """Wait for a program's end; return its exit code as a shell gives it."""
     code = child.wait()
     return code if code >= 0 else 128 - code
 

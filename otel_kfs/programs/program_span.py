@@ -1,4 +1,4 @@
-"""Spans of another program: their context goes out with it before we know when each of them started."""
+"""Spans of another program: it sends a span's context before we know when that span started."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from otel_kfs.telemetry.provider import SCHEMA_URL
 from otel_kfs.telemetry.safe_tracer import SafePropagator, SafeTracer
 
 
-class _Ids(IdGenerator):
-    """The provider's own ids, save that the next span can be given one that was promised before."""
+class _PromisedIds(IdGenerator):
+    """The provider's own ids, except that the next span can be given one that was promised before."""
 
     def __init__(self, ids: IdGenerator) -> None:
         self._ids = ids
@@ -34,20 +34,20 @@ class _Ids(IdGenerator):
         return self._ids.is_trace_id_random()
 
 
-class Spans:
+class ProgramSpans:
     """Makes spans whose start and end are given, in ns since the epoch."""
 
     def __init__(self) -> None:
-        # A scope of its own, because the tracer of a scope is shared by everyone in the process who asks for it.
+        # A scope of its own: all of a process share a scope's tracer, and this one gets an id generator of its own.
         tracer = trace.get_tracer("otel_kfs.programs", __version__, schema_url=SCHEMA_URL)
-        self._ids: _Ids | None = None
+        self._ids: _PromisedIds | None = None
         if isinstance(tracer, Tracer):
             ids = tracer.id_generator
-            self._ids = tracer.id_generator = ids if isinstance(ids, _Ids) else _Ids(ids)
+            self._ids = tracer.id_generator = ids if isinstance(ids, _PromisedIds) else _PromisedIds(ids)
         self._tracer = SafeTracer(tracer)
 
     def root(self, start: int, transport: str, program: str, run_id: str, sequence: int) -> Span:
-        """A new trace's `send image`."""
+        """Start a new trace's `send image`."""
         attributes: dict[str, Any] = {
             semconv.TRANSPORT: transport,
             semconv.RUN_ID: run_id,
@@ -57,14 +57,14 @@ class Spans:
         return self._tracer.start_span(semconv.SEND_IMAGE, Context(), attributes=attributes, start_time=start)
 
     def example_headers(self) -> dict[str, str]:
-        """What a context will look like in headers; nothing if there will be none."""
+        """Return what a context will look like in headers; nothing if there will be none."""
         if self._ids is None:
             return {}
         ids = (self._ids.generate_trace_id(), self._ids.generate_span_id())
         return headers(SpanContext(*ids, False, TraceFlags(TraceFlags.SAMPLED)))
 
     def promise(self, parent: Span) -> SpanContext:
-        """The context of a child of `parent` that is to be made later, by `child(..., promised=...)`."""
+        """Return the context of a child of `parent` that is made later, by `child(..., promised=...)`."""
         context = parent.get_span_context()
         if self._ids is None or not context.is_valid:
             return context
@@ -83,7 +83,7 @@ class Spans:
         attributes: Mapping[str, Any] | None = None,
         promised: SpanContext | None = None,
     ) -> Span:
-        """A child span; it has ended if `end` is given."""
+        """Make a child span, ended if `end` is given."""
         if self._ids is not None and promised is not None:
             self._ids.promised = promised.span_id
         span = self._tracer.start_span(
@@ -95,7 +95,7 @@ class Spans:
 
 
 def headers(context: SpanContext) -> dict[str, str]:
-    """What the configured propagator sends along for a span's context."""
+    """Return the headers in which the configured propagator sends a span's context."""
     carrier: dict[str, str] = {}
     SafePropagator(propagate.get_global_textmap()).inject(
         carrier, trace.set_span_in_context(NonRecordingSpan(context), Context())
