@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import chain
 from typing import Any
 from xml.etree import ElementTree
 
+from msgspec.structs import replace
 from traces_builder import EPOCH, HTTP, KAFKA, linked, spans
 
 from otel_kfs import semconv

@@ -23,7 +23,6 @@ from otel_kfs.analysis.paths.critical_path import CriticalPath
 from otel_kfs.analysis.paths.path_builder import Section
 from otel_kfs.analysis.paths.segment import ORDER, Place, Segment
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.traces.batch import Batch, spans_of
 from otel_kfs.traces.span import Kind, Span
 
 EPOCH = 1_600_000_000_000_000_000  # ns
@@ -269,12 +268,6 @@ def linked(sender: str = "sender", consumer: str = "bridge") -> list[Span]:
     ]
 
 
-def spans_in(parts: Iterable[Callable[[], Iterator[Batch]]]) -> list[Span]:
-    """The spans of a store's parts, with the attributes that a batch keeps."""
-    return [
-        span
-        for part in parts
-        for batch in part()
-        for trace_id, flat in batch.traces.items()
-        for span in spans_of(trace_id, flat, batch.whats)
-    ]
+def spans_in(parts: Iterable[Callable[[], Iterator[list[Span]]]]) -> list[Span]:
+    """The spans of a store's parts, with the attributes that tables are made of."""
+    return [span for part in parts for batch in part() for span in batch]

@@ -1,57 +1,52 @@
-"""Batches of spans by partitions of trace ids: in memory, or in temporary files if there are many."""
+"""Spans grouped by trace, in a table of SQLite: in memory, or in a temporary file if there are many."""
 
 from __future__ import annotations
 
-import marshal
-import os
 import shutil
+import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
+
 from otel_kfs.errors import OtelKfsError
-from otel_kfs.traces.batch import FIELDS, Batch, Traces, Whats
+from otel_kfs.traces.span import Span
 
 FEW = 50_000  # spans that are kept in memory
 PARTITIONS = 64
-PIECE = 8 * 2**20  # bytes of a partition that are read at a time, some 32,000 spans
 
-Aliases = Mapping[str, str]  # a trace that is to be read as part of another, and that other
-
-
-def partition(trace_id: str) -> int:
-    """The number of a trace's partition."""
-    return zlib.crc32(trace_id.encode("ascii", "replace")) % PARTITIONS
-
-
-def _piece(trace_id: str, count: int) -> int:
-    """The number of a trace's piece in its partition."""
-    return zlib.crc32(trace_id.encode("ascii", "replace")) // PARTITIONS % count
+_AT_ONCE = 20_000  # spans that are written at a time
+_PATIENCE = 3600.0  # seconds to wait for other processes that write
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(list[Span]).decode
 
 
 class Links:
-    """Which traces are read as one: a consumer's own trace is part of that of what it links to."""
+    """Which traces are read as one: a consumer's own trace is part of those of what it links to."""
 
     def __init__(self) -> None:
         self._above: dict[str, str] = {}
 
-    def join(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """The two of each pair are one."""
-        for trace_id, other in pairs:
-            one, two = self._top(trace_id), self._top(other)
-            if one != two:
-                self._above[one] = two
+    def join(self, trace_id: str, other: str) -> None:
+        """Let the two be one."""
+        one, two = self._top(trace_id), self._top(other)
+        if one != two:
+            self._above[one] = two
 
     def update(self, other: Links) -> None:
         """Join what another has joined."""
-        self.join(other._above.items())
+        for pair in other._above.items():
+            self.join(*pair)
 
     def resolved(self) -> dict[str, str]:
-        """For each trace that is part of another, that other, which is part of none."""
+        """Return, for each trace that is part of another, that other, which is part of none."""
         return {trace_id: self._top(trace_id) for trace_id in self._above}
 
     def _top(self, trace_id: str) -> str:
@@ -64,113 +59,114 @@ class Links:
         return trace_id
 
 
-class Sorter:
-    """Takes batches in; has them in memory, and from FEW spans on in the folder."""
+class SpanTable:
+    """Takes spans in, and gives them back by trace; traces that are linked to one another are one.
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self._batches: list[Batch] = []
-        self.total = 0  # spans that were added
-        self._in_memory = 0
-        self.links = Links()
-
-    def add(self, batches: Iterable[Batch]) -> None:
-        """Take spans in."""
-        for batch in batches:
-            self.links.join(batch.linked)
-            self._batches.append(batch)
-            self._in_memory += batch.size
-            self.total += batch.size
-            if self._in_memory > FEW:
-                self.write()
-
-    def blocks(self) -> list[tuple[Whats, Traces]]:
-        """What is in memory."""
-        return [(batch.whats, batch.traces) for batch in self._batches]
-
-    def write(self) -> None:
-        """Put what is in memory into the folder."""
-        for whats, traces in self.blocks():
-            parts: list[Traces] = [{} for _ in range(PARTITIONS)]
-            for trace_id, flat in traces.items():
-                parts[partition(trace_id)][trace_id] = flat
-            for number, part in enumerate(parts):
-                if part:
-                    self._folder.append(number, part, whats)
-        self._batches.clear()
-        self._in_memory = 0
-
-
-class Folder:
-    """A private folder for temporary files, made when it is needed and removed when the work ends, however it ends."""
+    Several processes may add to a table in a file, and, when all is there, read its partitions.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
-        """`path`: a folder that another process has made, and will remove."""
-        if path is not None:
-            self.path = path
+        """`path`: the file of a table that another process has made, and will remove."""
+        self.path = path
+        self.links = Links()
+        self.total = 0  # spans that were added
+        self._waiting: dict[str, list[Span]] = defaultdict(list)
+        self._folder: str | None = None
+        self._database = _connected(path)
+        if path is None:
+            self._database.execute("CREATE TABLE spans (trace_id TEXT, partition INTEGER, spans BLOB)")
 
-    @cached_property
-    def path(self) -> Path:
-        """Where it is."""
-        with _room():
-            return Path(tempfile.mkdtemp(prefix="otel-kfs-"))
-
-    def __enter__(self) -> Folder:
+    def __enter__(self) -> SpanTable:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if "path" in self.__dict__:
-            shutil.rmtree(self.path, ignore_errors=True)
+        self._database.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
-    def append(self, number: int, traces: Traces, whats: Whats, what: str = "spans") -> None:
-        """Add traces to a partition's file, of which each process has its own."""
-        used = set().union(*[flat[4::FIELDS] for flat in traces.values()])
-        block = marshal.dumps(({number: whats[number] for number in used}, traces), 2)
+    def add(self, batches: Iterable[list[Span]]) -> None:
+        """Take spans in; from FEW on they are in a file."""
+        waiting = 0
+        for batch in batches:
+            for span in batch:
+                self._waiting[span.trace_id].append(span)
+                for other in span.part_of:
+                    self.links.join(span.trace_id, other)
+            self.total += len(batch)
+            waiting += len(batch)
+            if waiting >= _AT_ONCE:
+                self._write()
+                waiting = 0
+        self._write()
+
+    def move_to_file(self) -> Path:
+        """Return the file of the table, in which other processes may have a part from now on."""
+        if self.path is not None:
+            return self.path
         with _room():
-            of_partition = self.path / f"{number}-{what}"
-            of_partition.mkdir(exist_ok=True)
-            with (of_partition / str(os.getpid())).open("ab") as file:
-                file.write(len(block).to_bytes(8, "little") + block)
+            self._folder = tempfile.mkdtemp(prefix="otel-kfs-")
+            self.path = Path(self._folder) / "spans.sqlite"
+            database = _connected(self.path)
+            self._database.backup(database)
+            self._database.close()
+            self._database = database
+        return self.path
 
-    def blocks(self, number: int, what: str = "spans") -> Iterator[tuple[Whats, Traces]]:
-        """What was added to a partition."""
+    def close(self, links: Links) -> None:
+        """Join the linked traces; all is there."""
         with _room():
-            for path in sorted((self.path / f"{number}-{what}").glob("*")):
-                with path.open("rb") as file:
-                    while length := file.read(8):
-                        yield marshal.loads(file.read(int.from_bytes(length, "little")))  # noqa: S302 - our own
+            self._database.execute("CREATE TEMPORARY TABLE joined (trace_id TEXT PRIMARY KEY, other TEXT, partition)")
+            rows = ((trace_id, other, _partition(other)) for trace_id, other in links.resolved().items())
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT INTO joined VALUES (?, ?, ?)", rows)
+            self._database.execute(
+                "UPDATE spans SET (trace_id, partition) ="
+                " (SELECT other, joined.partition FROM joined WHERE joined.trace_id = spans.trace_id)"
+                " WHERE trace_id IN (SELECT trace_id FROM joined)"
+            )
+            self._database.execute("CREATE INDEX by_trace ON spans (partition, trace_id)")
+            self._database.execute("COMMIT")
 
-    def pieces(
-        self, number: int, blocks: Iterable[tuple[Whats, Traces]], aliases: Aliases
-    ) -> Iterator[Iterable[tuple[Whats, Traces]]]:
-        """What of a partition is to be read, in pieces that fit into memory, each with all spans of its traces.
+    def traces(self, partitions: Iterable[int] = range(PARTITIONS)) -> Iterator[list[Span]]:
+        """Yield the spans of each trace, with those of the traces that it is linked to."""
+        question = "SELECT trace_id, spans FROM spans WHERE partition = ? ORDER BY trace_id, rowid"
+        for partition in partitions:
+            with _room():
+                for _, rows in groupby(self._database.execute(question, (partition,)), itemgetter(0)):
+                    yield list(chain.from_iterable(_DECODE(spans) for _, spans in rows))
 
-        A trace is in one piece with those that are read as part of it.
-        """
+    def _write(self) -> None:
+        if self.total > FEW:
+            self.move_to_file()
+        rows = [(trace_id, _partition(trace_id), _ENCODE(spans)) for trace_id, spans in self._waiting.items()]
+        self._waiting.clear()
         with _room():
-            size = sum(path.stat().st_size for path in self.path.glob(f"{number}-*/*"))
-        count = -(-size // PIECE)
-        if count <= 1:
-            yield blocks
-            return
-        for whats, traces in blocks:
-            of_piece: dict[int, Traces] = {}
-            for trace_id, flat in traces.items():
-                of_piece.setdefault(_piece(aliases.get(trace_id, trace_id), count), {})[trace_id] = flat
-            for piece, part in of_piece.items():
-                self.append(number, part, whats, f"piece {piece}")
-        for piece in range(count):
-            yield self.blocks(number, f"piece {piece}")
-            shutil.rmtree(self.path / f"{number}-piece {piece}", ignore_errors=True)
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT INTO spans VALUES (?, ?, ?)", rows)
+            self._database.execute("COMMIT")
+
+
+def _partition(trace_id: str) -> int:
+    return zlib.crc32(trace_id.encode("ascii", "replace")) % PARTITIONS
+
+
+def _connected(path: Path | None) -> sqlite3.Connection:
+    with _room():
+        database = sqlite3.connect(path or ":memory:", timeout=_PATIENCE, isolation_level=None)
+        # The file is thrown away, whatever goes wrong.
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("PRAGMA synchronous = OFF")
+        return database
 
 
 @contextmanager
 def _room() -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
         raise OtelKfsError(
-            f"can't keep spans in temporary files: {error.strerror or error}; TMPDIR names a folder with more room"
+            f"can't keep spans in temporary files: {reason}; TMPDIR names a folder with more room"
         ) from error

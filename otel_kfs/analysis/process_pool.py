@@ -1,8 +1,4 @@
-"""Pieces of work done side by side in processes of their own, which end when whoever started them does.
-
-Unlike a pool of the standard library's, its processes are gone at once when an error or Ctrl-C ends the work, notice
-when their parent was killed, and one of them that was killed is an error rather than a wait for ever.
-"""
+"""Work done side by side in processes that end at once when whoever started them does, or fails."""
 
 from __future__ import annotations
 
@@ -10,112 +6,109 @@ import gc
 import logging
 import logging.handlers
 import multiprocessing
+import os
 import pickle
 import queue
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from threading import Thread
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from otel_kfs.errors import OtelKfsError
 
 Result = TypeVar("Result")
 
 
+class Each(Protocol):
+    """Calls a module's function with each tuple of arguments."""
+
+    def __call__(self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], /) -> Iterator[Result]:
+        """Yield the results as they are done."""
+        ...
+
+
+@contextmanager
+def process_pool(count: int) -> Iterator[Each]:
+    """Start so many processes, each a fresh interpreter; of one, the work is done here.
+
+    What the called function raises and logs comes through; a process that was killed is an OtelKfsError.
+    """
+    if count == 1:
+        yield lambda function, tasks: (function(*arguments) for arguments in tasks)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+    there, here = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(count, context, _begin, (there,))
+    try:
+        yield partial(_each, executor)
+    except BaseException:
+        here.close()  # which ends the processes, whatever they are doing
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+        here.close()
+        there.close()
+
+
 class _Done(NamedTuple):
     result: Any
-    error: BaseException | None
+    error: Exception | None
     logged: list[logging.LogRecord]
 
 
-class Workers:
-    """Some processes, each a fresh interpreter; to be used in a `with` statement."""
-
-    def __init__(self, count: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-        self._processes: dict[Connection, BaseProcess] = {}
-        for number in range(count):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there,), name=f"otel-kfs worker {number}", daemon=True)
-            process.start()
-            there.close()
-            self._processes[here] = process
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for connection, process in self._processes.items():
-            process.terminate()
-            connection.close()
-        for process in self._processes.values():
-            process.join()
-
-    def do(self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
-        """What a module's function gives for each tuple of arguments, in the order in which they are done.
-
-        Raises:
-            OtelKfsError: a process was killed. What the function raises comes through.
-        """
-        waiting = iter(tasks)
-        busy = {connection for connection in self._processes if _next(connection, function, waiting)}
-        while busy:
-            ready = wait(list(busy))
-            for connection in [one for one in busy if one in ready]:
-                try:
-                    done: _Done = connection.recv()
-                except (EOFError, OSError) as error:
-                    raise self._killed(connection) from error
-                for record in done.logged:
-                    logging.getLogger(record.name).handle(record)
-                if done.error is not None:
-                    raise done.error
-                if not _next(connection, function, waiting):
-                    busy.remove(connection)
-                yield done.result
-
-    def _killed(self, connection: Connection) -> OtelKfsError:
-        process = self._processes[connection]
-        process.join()
-        code = process.exitcode or 0
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        return OtelKfsError(f"a process that reads traces {how}; if memory is short, let fewer processes read")
+def _each(
+    executor: ProcessPoolExecutor, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]
+) -> Iterator[Result]:
+    try:
+        for future in as_completed([executor.submit(_do, function, arguments) for arguments in tasks]):
+            done = future.result()
+            for record in done.logged:
+                logging.getLogger(record.name).handle(record)
+            if done.error is not None:
+                raise done.error
+            yield done.result
+    except BrokenProcessPool as error:
+        raise OtelKfsError(
+            "a process that reads traces was killed; if memory is short, let fewer processes read"
+        ) from error
 
 
-def _next(connection: Connection, function: Callable[..., Any], waiting: Iterator[tuple[Any, ...]]) -> bool:
-    """Give a process its next task, if there is one."""
-    for arguments in waiting:
-        connection.send((function, arguments))
-        return True
-    return False
+# --- in the other process ---
+
+_logged: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
 
 
-def _work(connection: Connection) -> None:
-    """Do what comes until nobody is there any more."""
+def _begin(parent: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends this process
     gc.disable()  # what is made here has no cycles, and there is much of it
-    logged: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    logging.getLogger().addHandler(logging.handlers.QueueHandler(logged))
-    while True:
-        try:
-            function, arguments = connection.recv()
-            error: BaseException | None = None
-            result = None
-            try:
-                result = function(*arguments)
-            except Exception as raised:  # noqa: BLE001 - it is raised again in the parent
-                error = _portable(raised)
-            connection.send(_Done(result, error, [logged.get() for _ in range(logged.qsize())]))
-        except (EOFError, OSError):
-            return
+    logging.getLogger().addHandler(logging.handlers.QueueHandler(_logged))
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Connection) -> None:
+    """End this process when its parent closes the pipe, or is no more."""
+    try:
+        parent.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _do(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Done:
+    result, error = None, None
+    try:
+        result = function(*arguments)
+    except Exception as raised:  # noqa: BLE001 - it is raised again in the parent
+        error = _portable(raised)
+    return _Done(result, error, [_logged.get() for _ in range(_logged.qsize())])
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, if it survives the way to another process, or else its words."""
+    """Return the error, if it survives the way to another process, or else its words."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     except Exception:  # noqa: BLE001 - whatever an exception's class does

@@ -10,7 +10,6 @@ from itertools import chain
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.batch import FIELDS, Batch, What, batched
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import ReadProgress, TraceStore
 
@@ -28,9 +27,9 @@ class RunFilter:
         self._store, self._run, self._keep = store, run, keep
 
     def spans(self) -> Iterator[Span]:
-        """All spans of the run's traces."""
+        """Yield all spans of the run's traces."""
         spans = list(self._store.spans()) if self._keep else None
-        ids = _of_run(batched(lambda: spans) if spans is not None else self._batches(), self._run)
+        ids = _of_run([spans] if spans is not None else self._batches(), self._run)
         yield from (span for span in (self._store.spans() if spans is None else spans) if span.trace_id in ids)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
@@ -41,19 +40,18 @@ class RunFilter:
         """The store's own."""
         return self._store.link(trace_id)
 
-    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
-        """The store's own, of which each leaves out what is not the run's; one piece, if they are kept."""
+    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
+        """Return the store's own, of which each leaves out what is not the run's; one piece, if they are kept."""
         if self._keep:
             return [self._kept]
         ids = _of_run(self._batches(), self._run)
         return [partial(_within, part, ids) for part in self._store.parts()]
 
-    def _kept(self) -> Iterator[Batch]:
+    def _kept(self) -> Iterator[list[Span]]:
         batches = list(self._batches())
-        ids = _of_run(batches, self._run)
-        return (batch.keep(ids) for batch in batches)
+        return _within(lambda: iter(batches), _of_run(batches, self._run))
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[list[Span]]:
         return chain.from_iterable(part() for part in self._store.parts())
 
 
@@ -76,11 +74,11 @@ class WaitForImages:
         """The store's own."""
         return self._store.link(trace_id)
 
-    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
+    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
         """One piece: what the store had when it was asked last."""
         return [self._there]
 
-    def _there(self) -> Iterator[Batch]:
+    def _there(self) -> Iterator[list[Span]]:
         """Ask until all is there or the time is over."""
         limit = time.monotonic() + self._wait
         before = -1
@@ -109,41 +107,26 @@ def expected(text: str) -> int:
     return int(text)
 
 
-def _counted(batches: Iterable[Batch]) -> tuple[int, int]:
-    """How many images there are, without warm-ups, and how many spans."""
+def _counted(batches: Iterable[list[Span]]) -> tuple[int, int]:
+    """Return how many images there are, without warm-ups, and how many spans."""
     images, spans = set[tuple[str, str]](), set[tuple[str, str]]()
-    for batch in batches:
-        sent = {
-            number for number, what in batch.whats.items() if what[0] == semconv.SEND_IMAGE and not _is_warmup(what)
-        }
-        for trace_id, flat in batch.traces.items():
-            ids = flat[0::FIELDS]
-            spans.update((trace_id, span_id) for span_id in ids)
-            numbers = zip(ids, flat[4::FIELDS], strict=True)
-            images.update((trace_id, span_id) for span_id, number in numbers if number in sent)
+    for span in chain.from_iterable(batches):
+        spans.add((span.trace_id, span.span_id))
+        if span.name == semconv.SEND_IMAGE and not span.attributes.get(semconv.WARMUP):
+            images.add((span.trace_id, span.span_id))
     return len(images), len(spans)
 
 
-def _of_run(batches: Iterable[Batch], run: str) -> frozenset[str]:
-    """The ids of the traces that belong to a run."""
+def _of_run(batches: Iterable[list[Span]], run: str) -> frozenset[str]:
+    """Return the ids of the traces that belong to a run."""
     ids: set[str] = set()
     linked: list[tuple[str, str]] = []
-    for batch in batches:
-        linked += batch.linked
-        sent = {number for number, what in batch.whats.items() if _is_sent_in(what, run)}
-        if sent:
-            ids.update(trace_id for trace_id, flat in batch.traces.items() if not sent.isdisjoint(flat[4::FIELDS]))
+    for span in chain.from_iterable(batches):
+        linked += [(span.trace_id, other) for other in span.part_of]
+        if span.name == semconv.SEND_IMAGE and span.attributes.get(semconv.RUN_ID) == run:
+            ids.add(span.trace_id)
     return frozenset(ids | {trace_id for trace_id, other in linked if other in ids})
 
 
-def _is_sent_in(what: What, run: str) -> bool:
-    name, *_, attributes = what
-    return name == semconv.SEND_IMAGE and (semconv.RUN_ID, "str", run) in attributes
-
-
-def _within(part: Callable[[], Iterator[Batch]], ids: frozenset[str]) -> Iterator[Batch]:
-    return (batch.keep(ids) for batch in part())
-
-
-def _is_warmup(what: What) -> bool:
-    return any(key == semconv.WARMUP and value for key, _, value in what[-1])
+def _within(part: Callable[[], Iterator[list[Span]]], ids: frozenset[str]) -> Iterator[list[Span]]:
+    return ([span for span in batch if span.trace_id in ids] for batch in part())

@@ -1,12 +1,13 @@
-"""Span, the one shape that every store's answer becomes, and Forest, which finds a span's kin."""
+"""Span, the one shape that every store's answer becomes, and SpanGraph, which finds a span's kin."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 
 class Kind(IntEnum):
@@ -20,12 +21,8 @@ class Kind(IntEnum):
     CONSUMER = 5
 
 
-@dataclass(slots=True)
-class Span:
-    """One span; ids are lower-case hex, times are ns since the epoch by the clock of `host`.
-
-    Nobody changes one; it is not frozen because millions are made, and that takes three times as long.
-    """
+class Span(msgspec.Struct, array_like=True, gc=False):
+    """One span; ids are lower-case hex, times are ns since the epoch by the clock of `host`. Nobody changes one."""
 
     trace_id: str
     span_id: str
@@ -37,9 +34,16 @@ class Span:
     service: str
     host: str
     failed: bool
-    attributes: Mapping[str, Any]
+    attributes: dict[str, Any]
     links: tuple[str, ...] = ()  # span ids
     linked_traces: tuple[str, ...] = ()  # the traces in which those spans are
+
+    @property
+    def part_of(self) -> tuple[str, ...]:
+        """The other traces that its own is part of: a consumer without a parent belongs to what it links to."""
+        if not self.linked_traces or self.kind is not Kind.CONSUMER or self.parent_id is not None:
+            return ()
+        return tuple(filter(None, self.linked_traces))
 
 
 class SpanGraph:

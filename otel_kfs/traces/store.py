@@ -12,7 +12,6 @@ from threading import Lock
 from typing import Protocol, TypeVar
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.batch import Batch
 from otel_kfs.traces.concurrent import side_by_side
 from otel_kfs.traces.span import Span
 
@@ -52,7 +51,7 @@ class TraceStore(Protocol):
         """The URL at which a person looks at a trace, if there is one."""
         ...
 
-    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
+    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
         """Pieces of work that can be pickled and read in other processes; together they give what `spans` gives.
 
         Of a span's attributes they have those alone that tables are made of.

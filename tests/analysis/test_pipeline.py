@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from functools import partial
@@ -264,15 +265,34 @@ def test_the_temporary_folder_is_private(folder, few):
     assert set(modes) == {0o700}
 
 
-def test_a_full_disk_is_one_line_that_says_what_to_do(few, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+def no_room(*_, **__):
+    raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.open", full)
+
+def room_for_few(*arguments, **options):
+    """A table that can't grow."""
+    database = CONNECT(*arguments, **options)
+    database.execute("PRAGMA max_page_count = 3")
+    return database
+
+
+CONNECT = sqlite3.connect
+
+
+@pytest.mark.parametrize(
+    ("made", "full", "reason"),
+    [
+        ("tempfile.mkdtemp", no_room, "No space left on device"),
+        ("sqlite3.connect", room_for_few, "database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_one_line_that_says_what_to_do(folder, few, monkeypatch, made, full, reason):
+    monkeypatch.setattr(made, full)
     with pytest.raises(OtelKfsError) as raised:
         pipeline.read(Store(MANY), processes=1)
-    assert str(raised.value) == (
-        "can't keep spans in temporary files: No space left on device; TMPDIR names a folder with more room"
+    assert (str(raised.value), list(folder.iterdir())) == (
+        f"can't keep spans in temporary files: {reason}; TMPDIR names a folder with more room",
+        [],
     )
 
 
@@ -307,7 +327,7 @@ def test_a_process_that_is_killed_is_an_error(few, folder):
     with pytest.raises(OtelKfsError) as raised:
         pipeline.read(With(kill), processes=2)
     assert (str(raised.value), list(folder.iterdir())) == (
-        "a process that reads traces was killed by SIGKILL; if memory is short, let fewer processes read",
+        "a process that reads traces was killed; if memory is short, let fewer processes read",
         [],
     )
 

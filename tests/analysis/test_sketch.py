@@ -3,7 +3,6 @@
 import json
 import pickle
 import sys
-from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from test_pipeline import MANY, Store, images
 from test_skew_correction import ON_HOSTS, SECOND, Clock, run, seen
 from traces_builder import HTTP, KAFKA, otlp_line, segment, spans
@@ -39,12 +39,6 @@ def parts(count, of=MANY):
 def few(monkeypatch):
     """Anything is much."""
     monkeypatch.setattr(group_by_trace, "FEW", 10)
-
-
-@pytest.fixture
-def pieces(few, monkeypatch):
-    """Partitions are large."""
-    monkeypatch.setattr(group_by_trace, "PIECE", 1500)
 
 
 def figures(cells, bounds, fields=EXACT):
@@ -170,12 +164,6 @@ def test_processes_side_by_side_make_the_same_sketches(few):
     assert_same(two, pipeline.read(Store(MANY), processes=1))
 
 
-def test_large_partitions_are_read_in_pieces_that_make_no_difference(pieces):
-    whole = pipeline.read(Store(MANY), processes=1)
-    assert_same(pipeline.read_sketches(parts(7), processes=1), whole)
-    assert pipeline.read(parts(7), processes=2) == whole
-
-
 def test_the_segments_of_a_cell_add_up_to_the_whole_to_the_nanosecond(few):
     cells, _ = pipeline.read_sketches(parts(7), processes=1).correct_skew()
     sums = [[column.total for column in cell.columns().values()] for cell in cells]
@@ -269,7 +257,8 @@ def most_at_once(count, monkeypatch):
     return max(found)
 
 
-def test_no_more_images_are_in_memory_at_a_time_however_many_there_are(pieces, monkeypatch):
+def test_no_more_images_are_in_memory_at_a_time_however_many_there_are(few, monkeypatch):
+    monkeypatch.setattr(pipeline, "_AT_ONCE", 10)
     assert max(most_at_once(count, monkeypatch) for count in (90, 1800)) < 15
 
 

@@ -1,10 +1,9 @@
 """What lies between two hosts is corrected by their clocks' difference, and its true length lies in the bound."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from traces_builder import EPOCH, HTTP, KAFKA, MS, segment, spans
 
 from otel_kfs.analysis.measurement import measured

@@ -1,12 +1,12 @@
 """Records without an answer are parked with their reason and origin, and handed over again by a redrive."""
 
 import uuid
-from dataclasses import replace
 
 import pytest
 import traces_builder
 from bridge_support import SOON_JOINED, run_until, spans_of
 from confluent_kafka import Producer as PlainProducer
+from msgspec.structs import replace
 
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.errors import ConfigError, DeadLetterError

@@ -2,11 +2,11 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 from traces_builder import HTTP, otlp_line, spans
 
 from otel_kfs import cli

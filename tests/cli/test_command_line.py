@@ -6,12 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 from support import run_python
 from traces_builder import HTTP, KAFKA, otlp_line, spans, with_options, without
 

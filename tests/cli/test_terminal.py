@@ -7,9 +7,9 @@ import struct
 import subprocess
 import sys
 import termios
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from traces_builder import HTTP, otlp_line, spans
 
 from otel_kfs import semconv

@@ -1,8 +1,7 @@
 """The ways of images that another program sent under `exec`: its start is a segment, and all of them add up."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from traces_builder import HTTP, KAFKA, sections, spans
 
 from otel_kfs import semconv

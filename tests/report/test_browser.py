@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 
+import msgspec
 import pytest
 from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_ways
 from selenium.webdriver.common.by import By
@@ -90,7 +91,9 @@ def hostile_text():
             )
             images.append(
                 [
-                    replace(span, service=name, name=name if span.name.startswith("POST") else span.name)
+                    msgspec.structs.replace(
+                        span, service=name, name=name if span.name.startswith("POST") else span.name
+                    )
                     for span in spans
                 ]
             )

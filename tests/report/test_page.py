@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_ways
 from traces_builder import HTTP, MS, critical_path, sections, with_options
@@ -141,7 +142,7 @@ def hostile(name):
     """An image all of whose names are that one."""
 
     def renamed(span):
-        return replace(
+        return msgspec.structs.replace(
             span,
             service=name,
             host=name if span.name == semconv.SEND_IMAGE else span.host,

@@ -9,18 +9,18 @@ import os
 import pickle
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from backports import zstd
+from msgspec.structs import replace
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from support import run_python
 from traces_builder import spans_in
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces import decompression, files, query
+from otel_kfs.traces import decompression, file_reader, files, query
 
 DATA = Path(__file__).parents[1] / "data"
 LINES = [line for file in sorted((DATA / "traces").glob("*.jsonl")) for line in file.read_bytes().splitlines()]
@@ -76,7 +76,7 @@ def file(tmp_path):
 @pytest.fixture
 def few_bytes(monkeypatch):
     """Limits that a small file reaches."""
-    monkeypatch.setattr(files, "LONGEST", 2000)
+    monkeypatch.setattr(file_reader, "LONGEST", 2000)
     monkeypatch.setattr(decompression, "LONGEST", 2000)
     monkeypatch.setattr(files, "PIECE", 5000)
 
@@ -434,7 +434,7 @@ def test_a_question_mark_in_a_pattern_is_still_one(file):
 
 
 def test_progress_is_said_while_a_large_file_is_read(file, monkeypatch):
-    monkeypatch.setattr(files, "_METER", 1000)
+    monkeypatch.setattr(file_reader, "_METER", 1000)
     file.write_bytes((line("a") + b"\n") * 100)
     said = []
     assert len(list(query.open_store(str(file), said.append).spans())) == 100

@@ -1,8 +1,7 @@
 """Forest: who is whose child, and which descendants are the nearest of a kind."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from traces_builder import at, spans
 
 from otel_kfs.traces.span import Kind, SpanGraph

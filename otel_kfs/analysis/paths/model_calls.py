@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.segment import ACTIVATOR, INGRESS, PROXY, QUEUE_PROXY

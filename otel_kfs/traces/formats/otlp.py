@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from otel_kfs import semconv
-from otel_kfs.traces.batch import Attribute, Batch, Else
 from otel_kfs.traces.span import Kind, Span
 
 _STATUS_ERROR = (2, "STATUS_CODE_ERROR")
@@ -22,31 +21,26 @@ _KINDS: dict[int | str | None, Kind] = {
     **{int(kind): kind for kind in Kind},
     **{f"SPAN_KIND_{kind.name}": kind for kind in Kind},
 }
-_NUMBERS = {written: int(kind) for written, kind in _KINDS.items()}
-_READ = semconv.READ
-_USUAL = 128  # attributes: no SDK writes more, unless it is told to
 _END_OF_TIME = 2**64  # OTLP's times are unsigned 64-bit integers
 
 
-def read_line(line: bytes, batch: Batch) -> bool:
-    """Take in the spans of one export in JSON; False, and nothing taken, if any of it is not as OTLP wants it.
+def read_line(line: bytes) -> list[Span] | None:
+    """Return the spans of one export in JSON, or None if any of it is not as OTLP wants it.
 
     Such a line has to be looked at by parts. Only what is read of a span is made into objects: this takes a fraction of
     the time of `read_export`, whose spans have attributes of other programs, too.
     """
     try:
         export = _DECODER.decode(line)
-        found = [
-            (_service_and_host(resource_spans.resource), scope_spans.spans, _columns(scope_spans.spans))
+        return [
+            span
             for resource_spans in export.resourceSpans or ()
             for scope_spans in resource_spans.scopeSpans or ()
             if scope_spans.spans
+            for span in _spans(scope_spans.spans, *_service_and_host(resource_spans.resource))
         ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return False
-    for place, spans, columns in found:
-        _add(place, spans, columns, batch)
-    return True
+        return None
 
 
 def read_export(export: dict[str, Any]) -> Iterator[Span]:
@@ -104,7 +98,7 @@ def _value(value: dict[str, Any]) -> Any:
 
 class _Value(msgspec.Struct, gc=False):
     stringValue: str | None = None
-    intValue: int | None = None
+    intValue: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     boolValue: bool | None = None
     doubleValue: float | str | None = None  # "NaN", "Infinity"
     bytesValue: str | None = None
@@ -158,105 +152,75 @@ class _Export(msgspec.Struct, gc=False):
 _DECODER = msgspec.json.Decoder(_Export, strict=False)
 
 
-_Columns = tuple[list[str], list[str], list[str], list[int], list[int]]  # ids of trace, span, parent; start, end
-
-
 def _service_and_host(resource: _Resource | None) -> tuple[str, str]:
-    found = {pair.key: _plain(pair.value)[1] for pair in (resource and resource.attributes) or () if pair.value}
+    found = {pair.key: _plain(pair.value) for pair in (resource and resource.attributes) or ()}
     return str(found.get(semconv.SERVICE_NAME) or ""), str(found.get(semconv.HOST_NAME) or "")
 
 
-def _columns(spans: list[_Span]) -> _Columns:
-    """Some spans' ids and times.
+def _spans(spans: list[_Span], service: str, host: str) -> Iterator[Span]:
+    """Yield some spans of one resource.
 
     Raises:
         ValueError, KeyError: one of them can't be read.
     """
-    ids = _ids(spans)
-    if not _are_ids(ids):
-        for span in spans:
-            span.traceId, span.spanId = _id(span.traceId, 32), _id(span.spanId, 16)
-            span.parentSpanId = _id(span.parentSpanId or "", 16)
-        ids = _ids(spans)
-        if not _are_ids(ids):
-            raise ValueError("a wrong id")
-    starts = [span.startTimeUnixNano or 0 for span in spans]
-    ends = [span.endTimeUnixNano or 0 for span in spans]
-    if not (min(starts) >= 0 <= min(ends) and max(starts) < _END_OF_TIME > max(ends)):
-        raise ValueError("a time that is none")
-    if not {span.kind for span in spans} <= _KINDS.keys():
-        raise ValueError("a kind that is none")
+    for span in spans if not _are_ids(spans) else ():
+        span.traceId, span.spanId = _id(span.traceId, 32), _id(span.spanId, 16)
+        span.parentSpanId = _id(span.parentSpanId or "", 16)
+    if not _are_ids(spans):
+        raise ValueError("a wrong id")
     for span in spans:
-        for link in span.links or ():
-            link.spanId, link.traceId = _id(link.spanId, 16), _id(link.traceId or "", 32)
-    return *ids, starts, ends
+        start, end, links, status = span.startTimeUnixNano or 0, span.endTimeUnixNano or 0, span.links, span.status
+        if not (0 <= start < _END_OF_TIME and 0 <= end < _END_OF_TIME):
+            raise ValueError("a time that is none")
+        yield Span(
+            span.traceId,
+            span.spanId,
+            span.parentSpanId or None,
+            span.name or "",
+            _KINDS[span.kind],
+            start,
+            end,
+            service,
+            host,
+            status is not None and status.code in _STATUS_ERROR,
+            _read(span.attributes) if span.attributes else {},
+            tuple([_id(link.spanId, 16) for link in links]) if links else (),
+            tuple([_id(link.traceId or "", 32) for link in links]) if links else (),
+        )
 
 
-def _ids(spans: list[_Span]) -> tuple[list[str], list[str], list[str]]:
-    return (
-        [span.traceId for span in spans],
-        [span.spanId for span in spans],
-        [span.parentSpanId or "" for span in spans],
-    )
-
-
-def _are_ids(ids: tuple[list[str], list[str], list[str]]) -> bool:
-    traces, spans, parents = (set(map(len, column)) for column in ids)
-    if traces != {32} or spans != {16} or not parents <= {0, 16}:
+def _are_ids(spans: list[_Span]) -> bool:
+    """Return whether all ids are lower-case hex of the right length."""
+    traces, ids = [span.traceId for span in spans], [span.spanId for span in spans]
+    parents = [span.parentSpanId for span in spans if span.parentSpanId]
+    if {*map(len, traces)} != {32} or {*map(len, ids), *map(len, parents)} != {16}:
         return False
-    text = "".join(map("".join, ids))
+    text = "".join([*traces, *ids, *parents])
     # Faster than a regular expression; `fromhex` takes capitals and passes over blanks.
     return text == text.lower() and 2 * len(bytes.fromhex(text)) == len(text)
 
 
-def _add(place: tuple[str, str], spans: list[_Span], columns: _Columns, batch: Batch) -> None:
-    """What `Batch.add` does, without a Span for each."""
-    traces, numbers = batch.traces, batch.numbers
-    service, host = place
-    for trace_id, span_id, parent_id, start, end, span in zip(*columns, spans, strict=True):
-        more: Else | None = None
-        common: tuple[Attribute, ...] = ()
-        attributes = span.attributes or ()
-        if len(attributes) > _USUAL:
-            attributes = list({pair.key: pair for pair in attributes}.values())
-        for pair in attributes:
-            if (key := pair.key) in _READ:
-                kind, value = _plain(pair.value) if pair.value is not None else ("", None)
-                if key == semconv.IMAGE_SIZE:
-                    more = (value, more and more[1], (), ())
-                elif key == semconv.PAYLOAD_SIZE:
-                    more = (more and more[0], value, (), ())
-                else:
-                    common += ((key, kind, value),)
-        if common and (len(common) > 1 or common[0][2] is None):
-            common = _last_of_each(common)
-        if span.links:
-            linked_traces = [link.traceId or "" for link in span.links]
-            linked = batch.note_links(trace_id, parent_id or None, _KINDS[span.kind], linked_traces)
-            more = (*(more or (None, None))[:2], tuple([link.spanId for link in span.links]), linked)
-        failed = (status := span.status) is not None and status.code in _STATUS_ERROR
-        what = (span.name or "", _NUMBERS[span.kind], service, host, failed, common)
-        number = numbers.get(what)
-        if number is None:
-            number = batch.number(what)
-        traces[trace_id] += (span_id, parent_id or None, start, end, number, more)
-    batch.size += len(spans)
+def _read(pairs: list[_Pair]) -> dict[str, Any]:
+    """Return the attributes of `semconv.READ`, of several with one key the last; none that has no plain value."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        if pair.key in semconv.READ:
+            value = _plain(pair.value)
+            if value is not None:
+                found[pair.key] = value
+            else:
+                found.pop(pair.key, None)
+    return found
 
 
-def _last_of_each(attributes: Iterable[Attribute]) -> tuple[Attribute, ...]:
-    """Of several attributes with one key the last, as in a dictionary; none that has no value."""
-    last = {attribute[0]: attribute for attribute in attributes}
-    return tuple([attribute for attribute in last.values() if attribute[2] is not None])
-
-
-def _plain(value: _Value) -> tuple[str, Any]:
-    """A value, if it is text or a number, and its type's name."""
+def _plain(value: _Value | None) -> Any:
+    """Return a value, if it is text, a number or a boolean."""
+    if value is None:
+        return None
     if value.stringValue is not None:
-        return "str", value.stringValue
+        return value.stringValue
     if value.intValue is not None:
-        return "int", value.intValue
+        return value.intValue
     if value.boolValue is not None:
-        return "bool", value.boolValue
-    if value.doubleValue is not None:
-        return type(value.doubleValue).__name__, value.doubleValue
-    return "str", value.bytesValue
+        return value.boolValue
+    return value.bytesValue if value.doubleValue is None else value.doubleValue

@@ -14,7 +14,7 @@ from typing import Any
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.batch import Batch, batched
+from otel_kfs.traces.batch import batched
 from otel_kfs.traces.finished import Finished, LeftOut, Segment
 from otel_kfs.traces.query_url import QueryUrl
 from otel_kfs.traces.span import Kind, Span
@@ -127,7 +127,7 @@ class ClickHouse:
         """None: ClickHouse has no page for a trace."""
         return None
 
-    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
+    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
         """One piece."""
         return [partial(batched, self.spans)]
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import orjson
 
 from otel_kfs import semconv
-from otel_kfs.traces.batch import Batch, batched
+from otel_kfs.traces.batch import batched
 from otel_kfs.traces.concurrent import side_by_side
 from otel_kfs.traces.formats import detect
 from otel_kfs.traces.query_url import QueryUrl
@@ -71,7 +71,7 @@ class Jaeger:
         """The trace's page in Jaeger's own UI."""
         return f"{self._url}/trace/{trace_id}"
 
-    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
+    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
         """One piece."""
         return [partial(batched, self.spans)]
 

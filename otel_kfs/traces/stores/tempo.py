@@ -13,7 +13,7 @@ from urllib.parse import quote
 import orjson
 
 from otel_kfs import semconv
-from otel_kfs.traces.batch import Batch, batched
+from otel_kfs.traces.batch import batched
 from otel_kfs.traces.concurrent import side_by_side
 from otel_kfs.traces.formats import detect, otlp_protobuf
 from otel_kfs.traces.query_url import QueryUrl, server_url
@@ -91,7 +91,7 @@ class Tempo:
         panes = quote(orjson.dumps({"trace": pane}).decode(), safe="")
         return f"{self._grafana}/explore?schemaVersion=1&panes={panes}"
 
-    def parts(self) -> list[Callable[[], Iterator[Batch]]]:
+    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
         """One piece."""
         return [partial(batched, self.spans)]
 

@@ -1,10 +1,11 @@
 """From drawn spans to critical paths: which segments there are, and how long they are."""
 
+import dataclasses
 import re
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 from path_support import (
     HTTP_SEGMENTS,
     KAFKA_SEGMENTS,
@@ -230,7 +231,7 @@ def test_a_record_that_was_sent_again_is_followed_from_the_last_time():
 
 def test_a_link_in_another_trace_does_as_well_as_a_parent():
     sent, processed = linked()
-    assert one(*sent, *processed) == replace(one(*spans(KAFKA)), linked=("b",))
+    assert one(*sent, *processed) == dataclasses.replace(one(*spans(KAFKA)), linked=("b",))
 
 
 def test_every_delivery_in_a_trace_of_its_own_is_linked():

@@ -1,9 +1,8 @@
 """Sections follow one another without a gap, whatever the times and the clocks of two hosts are."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from path_support import DRAWINGS, HTTP_SEGMENTS, KAFKA_SEGMENTS, one
 from traces_builder import HTTP, KAFKA, MS, at, sections, spans, with_options
 

@@ -1,8 +1,7 @@
 """The stacked bars."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from report_support import contents_of, image, measurement_of_both_ways, texts, tips
 from traces_builder import HTTP, segment
 

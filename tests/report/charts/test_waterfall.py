@@ -1,7 +1,6 @@
 """The spans of one image, row by row."""
 
-from dataclasses import replace
-
+from msgspec.structs import replace
 from report_support import contents_of, image, texts, tips
 from traces_builder import HTTP, KAFKA, linked, spans, with_options
 

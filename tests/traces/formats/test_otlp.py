@@ -2,16 +2,17 @@
 
 import base64
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from traces_builder import spans_in
 
 from otel_kfs import semconv
 from otel_kfs.analysis import pipeline
 from otel_kfs.traces import query
-from otel_kfs.traces.batch import Batch, batched, spans_of
+from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.formats import otlp
 from otel_kfs.traces.span import Kind, Span
 
@@ -81,25 +82,10 @@ def line(*spans, resource=RESOURCE):
     return json.dumps(export(*spans, resource=resource)).encode()
 
 
-def in_batch(spans):
-    """What a batch has of some spans."""
-    return vars(next(batched(lambda: spans)))
-
-
-def fast(content):
-    """What a batch has of a line, or None if the line is left to others."""
-    batch = Batch()
-    untouched = in_batch([])
-    if otlp.read_line(content, batch):
-        return vars(batch)
-    assert vars(batch) == untouched
-    return None
-
-
 def both(*spans, resource=RESOURCE):
     """The spans as both readers read them, which has to be the same."""
     slow = list(otlp.read_export(export(*spans, resource=resource)))
-    assert fast(line(*spans, resource=resource)) == in_batch(slow)
+    assert otlp.read_line(line(*spans, resource=resource)) == list(map(trimmed, slow))
     return slow
 
 
@@ -120,10 +106,8 @@ def test_a_line_becomes_the_same_span_with_the_attributes_of_tables_alone():
         {"key": semconv.ENCODING, "value": {}},
         {"key": semconv.COMPRESSION},
     ]
-    (span,) = both(SPAN | {"attributes": [*ours, theirs]})
-    batch = Batch()
-    batch.add(span)
-    (read,) = spans_of(span.trace_id, batch.traces[span.trace_id], batch.whats)
+    both(SPAN | {"attributes": [*ours, theirs]})
+    (read,) = otlp.read_line(line(SPAN | {"attributes": [*ours, theirs]}))
     attributes = {
         semconv.ROLE: "predictor",
         semconv.WARMUP: False,
@@ -132,8 +116,7 @@ def test_a_line_becomes_the_same_span_with_the_attributes_of_tables_alone():
         semconv.IMAGE_SIZE: 9007199254740993,
         semconv.PAYLOAD_SIZE: 7,
     }
-    assert read == replace(WHOLE, attributes=attributes, linked_traces=())
-    assert batch.linked == []
+    assert read == replace(WHOLE, attributes=attributes)
 
 
 VALUES = [
@@ -161,8 +144,7 @@ def test_a_million_attributes_of_one_span_are_read(tmp_path, key):
     file.write_text(whole.replace('"them"', ",".join(attributes)))
     last = {"key": key.format(999_999), "value": {"intValue": "999999"}}
     once = list(otlp.read_export(export(LEAST | {"name": "send image", "attributes": [last]})))
-    batches = [batch for part in query.open_store(str(file)).parts() for batch in part()]
-    assert [vars(batch) for batch in batches if batch.size] == [in_batch(once)]
+    assert spans_in(query.open_store(str(file)).parts()) == list(map(trimmed, once))
     assert pipeline.read(query.open_store(str(file)), processes=1).account.left_out == {"no request span": 1}
 
 
@@ -170,8 +152,8 @@ def test_a_million_attributes_of_one_span_are_read(tmp_path, key):
 def test_only_a_consumer_without_a_parent_is_part_of_the_traces_that_it_links_to(kind, parent):
     links = [{"traceId": "c" * 32, "spanId": "d" * 16}, {"traceId": "", "spanId": "e" * 16}]
     both(LEAST | {"kind": f"SPAN_KIND_{kind}", "parentSpanId": parent, "links": links})
-    taken = fast(line(LEAST | {"kind": f"SPAN_KIND_{kind}", "parentSpanId": parent, "links": links}))
-    assert taken["linked"] == ([("a" * 32, "c" * 32)] if (kind, parent) == ("CONSUMER", None) else [])
+    (span,) = otlp.read_line(line(LEAST | {"kind": f"SPAN_KIND_{kind}", "parentSpanId": parent, "links": links}))
+    assert span.part_of == (("c" * 32,) if (kind, parent) == ("CONSUMER", None) else ())
 
 
 def test_a_span_with_only_what_it_must_have_gets_defaults():
@@ -217,7 +199,7 @@ def test_a_root_has_no_parent_however_that_is_written(parent):
 def test_each_resource_gives_its_own_spans_their_service_and_host():
     two = {"attributes": [{"key": "service.name", "value": {"stringValue": "bridge"}}]}
     exports = {"resourceSpans": export(LEAST)["resourceSpans"] + export(LEAST, resource=two)["resourceSpans"]}
-    assert fast(json.dumps(exports).encode()) == in_batch(list(otlp.read_export(exports)))
+    assert otlp.read_line(json.dumps(exports).encode()) == list(map(trimmed, otlp.read_export(exports)))
     assert [(span.service, span.host) for span in otlp.read_export(exports)] == [
         ("image-sender", "one"),
         ("bridge", ""),
@@ -287,7 +269,7 @@ DEEP = b'{"resourceSpans": [{"scopeSpans": [{"spans": [' + b"[" * 100_000
     ],
 )
 def test_a_line_of_which_anything_is_not_as_it_should_be_is_left_to_be_looked_at_by_parts(bad):
-    assert fast(bad) is None
+    assert otlp.read_line(bad) is None
 
 
 @pytest.mark.parametrize(("start", "end"), [(5, 2), (0, 2**64 - 1), (16_725_225_600 * 10**9, 16_725_225_601 * 10**9)])

@@ -7,12 +7,13 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from msgspec.structs import replace
 
 from otel_kfs.traces.span import Kind, Span
 

@@ -6,7 +6,6 @@ import json
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ import pytest
 from clickhouse_support import otlp, with_real_ids
 from google.protobuf import json_format
 from google.protobuf.internal import encoder
+from msgspec.structs import replace
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from traces_builder import linked, spans_in
 
