@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from otel_kfs.serving.server_errors import (
     record_exceptions_once,
 )
 from otel_kfs.serving.server_instrumentor import ServerInstrumentor
-from otel_kfs.telemetry.patches import Patches
+from otel_kfs.telemetry.patches import Patches, bound_arguments
 
 _requests = Patches()
 
@@ -125,7 +124,7 @@ def _without_metrics(done: str) -> Callable[..., Any]:
     setattr(Untraced, done, True)
 
     def get_handler_delegate(original: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        given = inspect.signature(original).bind(*args, **kwargs)
+        given = bound_arguments(original, args, kwargs)
         if given.arguments["target_class"] is ErrorHandler and given.arguments["request"].path == "/metrics":
             given.arguments["target_class"] = Untraced
         return original(*given.args, **given.kwargs)

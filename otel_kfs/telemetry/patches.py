@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection
+from inspect import BoundArguments, signature
 from typing import Any
 
 import wrapt
@@ -64,6 +65,15 @@ class Patches:
         """Take everything back."""
         while self._undo:
             self._undo.pop()()
+
+
+def bound_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundArguments:
+    """Return the arguments of a call by their names; where the function takes no such call, raise what it raises."""
+    try:
+        return signature(function).bind(*args, **kwargs)
+    except TypeError:
+        function(*args, **kwargs)
+        raise
 
 
 class PatchingInstrumentor(BaseInstrumentor):  # type: ignore[misc]

@@ -319,3 +319,90 @@ asyncio.run(with_stub(ask))
 print(json.dumps([s.name for s in spans.get_finished_spans() if s.kind is trace.SpanKind.SERVER]))
 """
     assert printed_json(BESIDE_CONTRIB + script) == ["/inference.GRPCInferenceService/ModelInfer"]
+
+
+STATUSES = """
+import asyncio, json, time
+import grpc, otel_kfs
+from grpc import StatusCode, aio
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otel_kfs.serving.kserve.grpc_server import METHOD, Interceptor
+
+spans, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(spans))
+trace.set_tracer_provider(provider)
+service, _, name = METHOD.partition("/")
+
+class Unprintable(Exception):
+    def __str__(self): raise RuntimeError("no text")
+
+async def answer(request, context):
+    if request == b"abort": await context.abort(StatusCode.NOT_FOUND, "none")
+    if request == b"abort by the server": await context.abort(StatusCode.UNAVAILABLE, "none")
+    if request.startswith(b"set"): context.set_code(StatusCode.INVALID_ARGUMENT); context.set_details("no picture")
+    if request == b"number": context.set_code(5)
+    if request == b"set and raise": raise ValueError("broken")
+    if request == b"raise": raise ValueError("broken")
+    if request == b"unprintable": raise Unprintable
+    if request == b"late": await asyncio.sleep(60)
+    if request == b"blocked": time.sleep(1)
+    return type(context).__name__.encode()
+
+def decode(message):
+    if message == b"undecodable": raise ValueError("no message")
+    return message
+
+async def statuses(*interceptors):
+    # A status, its details and the answer of each request.
+    found = {}
+    answering = aio.server(interceptors=interceptors)
+    handler = grpc.unary_unary_rpc_method_handler(answer, decode)
+    answering.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {name: handler})])
+    port = answering.add_insecure_port("127.0.0.1:0")
+    await answering.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for request in REQUESTS:
+            seconds = 0.5 if request in ("late", "blocked", "unprintable") else 60
+            call = channel.unary_unary(f"/{METHOD}")(request.encode(), timeout=seconds)
+            try:
+                found[request] = ["OK", "", (await call).decode()]
+            except grpc.RpcError as error:
+                found[request] = [error.code().name, error.details(), None]
+            if interceptors:
+                while len(spans.get_finished_spans()) < 2 * len(found):
+                    await asyncio.sleep(0.01)
+    await answering.stop(None)
+    return found
+
+plain, traced = asyncio.run(statuses()), asyncio.run(statuses(Interceptor()))
+servers = [s for s in spans.get_finished_spans() if s.kind is trace.SpanKind.SERVER]
+seen = [[s.attributes["rpc.response.status_code"], s.status.status_code.name, len(s.events)] for s in servers]
+print(json.dumps([plain == traced, {r: [traced[r][0], *span] for r, span in zip(REQUESTS, seen)}]))
+"""
+
+
+def test_a_call_is_answered_as_without_a_span_and_the_span_has_the_status_that_the_caller_gets():
+    expected = {
+        "well": ["OK", "UNSET", 0],
+        "abort": ["NOT_FOUND", "UNSET", 1],
+        "abort by the server": ["UNAVAILABLE", "ERROR", 1],
+        "set": ["INVALID_ARGUMENT", "UNSET", 0],
+        "number": ["NOT_FOUND", "UNSET", 0],
+        "set and raise": ["INVALID_ARGUMENT", "UNSET", 1],
+        "raise": ["UNKNOWN", "ERROR", 1],
+        "late": ["DEADLINE_EXCEEDED", "ERROR", 0],
+        "blocked": ["DEADLINE_EXCEEDED", "ERROR", 0],
+        "undecodable": ["UNKNOWN", "ERROR", 1],
+    }
+    same, found = printed_json(f"REQUESTS = {list(expected)}\n{STATUSES}")
+    assert same
+    assert found == {request: [code, code, *span] for request, (code, *span) in expected.items()}
+
+
+def test_the_span_of_a_call_ends_though_its_exception_can_t_be_described():
+    # gRPC itself gives no answer then.
+    same, found = printed_json(f"REQUESTS = ['unprintable']\n{STATUSES}")
+    assert (same, found) == (True, {"unprintable": ["DEADLINE_EXCEEDED", "UNKNOWN", "ERROR", 1]})

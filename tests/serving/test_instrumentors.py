@@ -292,6 +292,75 @@ print(json.dumps([model.name, default, [name for name in sys.modules if name.sta
     assert printed_json(script) == ["m", True, []]
 
 
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_what_is_changed_keeps_its_signature_and_its_kind(sdk):
+    script = """
+import inspect, otel_kfs
+def looks():
+    found = {k: v.__get__(None, object) for k, v in everything(sdk).items() if hasattr(type(v), "__get__")}
+    contrib = ("httpx", "httpclient", "BackgroundTask")  # changed by OpenTelemetry's instrumentations
+    return {k: [str(inspect.signature(v)), inspect.iscoroutinefunction(v)] for k, v in found.items()
+            if inspect.isfunction(v) and not any(name in k for name in contrib)}
+before = looks()
+instrumentor(sdk).instrument()
+otel_kfs.trace_model(Model("m"))
+after = looks()
+print(json.dumps([len(before) > 5, {k: [before[k], after.get(k)] for k in before if before[k] != after.get(k)}]))
+"""
+    assert run(sdk, script) == [True, {}]
+
+
+@pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
+def test_uninstrument_leaves_what_others_have_put_around_ours_and_takes_ours_out_of_it(sdk):
+    script = """
+import wrapt, otel_kfs
+called = []
+def theirs(wrapped, instance, args, kwargs):
+    called.append("theirs")
+    return wrapped(*args, **kwargs)
+if sdk == "kfserving":
+    from kfserving.kfmodel_repository import KFModelRepository as Repository
+else:
+    from kserve.model_repository import ModelRepository as Repository
+ours = instrumentor(sdk)
+ours.instrument()
+Model("m")
+wrapt.wrap_function_wrapper(Repository, "update", theirs)
+ours.uninstrument()
+model = Model("m")
+register(model)
+print(json.dumps([called, is_traced(model)]))
+"""
+    assert run(sdk, script) == [["theirs"], False]
+
+
+@pytest.mark.kfserving
+def test_any_tornado_application_is_asked_for_its_handlers_as_without_tracing():
+    script = """
+import kfserving, otel_kfs, tornado.httputil, tornado.web
+def asked(app, path, *args, **kwargs):
+    connection = type("Connection", (), {"context": None, "set_close_callback": lambda *_: None})()
+    start = tornado.httputil.RequestStartLine("GET", path, "HTTP/1.1")
+    headers = tornado.httputil.HTTPHeaders({"Host": "a"})
+    request = tornado.httputil.HTTPServerRequest(connection=connection, start_line=start, headers=headers)
+    try:
+        delegate = app.get_handler_delegate(request, *args, **kwargs)
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+    return [delegate.handler_class.__name__, delegate.handler_kwargs, delegate.path_kwargs]
+def all_asked():
+    app, handler = tornado.web.Application(), tornado.web.RequestHandler
+    return [asked(app, "/x", handler), asked(app, "/metrics", handler, {"a": 1}, path_kwargs={"b": b"2"}),
+            asked(app, "/metrics", target_class=handler, target_kwargs={"a": 1}), asked(app, "/x", wrong=1)]
+before = all_asked()
+otel_kfs.trace_model(kfserving.KFModel("m"))
+print(json.dumps([before, all_asked()], default=repr))
+"""
+    before, traced = run("kfserving", script)
+    assert before == traced
+    assert [found[0] for found in before] == ["RequestHandler"] * 3 + ["TypeError"]
+
+
 @pytest.mark.parametrize(
     ("name", "instrumentor"),
     [("otel_kfs_kfserving", "KFServingInstrumentor"), ("otel_kfs_kserve", "KServeInstrumentor")],

@@ -5,10 +5,10 @@ Source: Open Inference Protocol's `GRPCInferenceService`, and OpenTelemetry's se
 
 from __future__ import annotations
 
-import inspect
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from inspect import BoundArguments
 from typing import Any
 
 import grpc
@@ -21,7 +21,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from otel_kfs import semconv
 from otel_kfs.serving.model_spans import CurrentSpan, record_receive, tracer
 from otel_kfs.serving.server_errors import never_raises, record_event, record_exceptions_once
-from otel_kfs.telemetry.patches import Patches
+from otel_kfs.telemetry.patches import Patches, bound_arguments
 from otel_kfs.telemetry.provider import report_failure
 
 METHOD = "inference.GRPCInferenceService/ModelInfer"
@@ -69,9 +69,9 @@ def _leave_out_health(patches: Patches) -> None:
             patches.wrap(cls, "intercept_service", _intercept_service)
 
 
-async def _intercept_service(original: Callable[..., Awaitable[Any]], _: Any, args: Any, kwargs: Any) -> Any:
-    continuation, details = inspect.signature(original).bind(*args, **kwargs).args
-    return await (continuation(details) if details.method in _NOT_TRACED else original(continuation, details))
+def _intercept_service(original: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    continuation, details = bound_arguments(original, args, kwargs).args
+    return continuation(details) if details.method in _NOT_TRACED else original(continuation, details)
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -166,10 +166,13 @@ def _code(context: Any, error: BaseException | None) -> str:
     return "UNKNOWN" if isinstance(error, Exception) else "CANCELLED"
 
 
-async def _infer(original: Callable[..., Awaitable[Any]], _: Any, args: Any, kwargs: Any) -> Any:
+def _infer(original: Callable[..., Awaitable[Any]], _: Any, args: Any, kwargs: Any) -> Awaitable[Any]:
     if _is_traced_by_another():
-        return await original(*args, **kwargs)
-    given = inspect.signature(original).bind(*args, **kwargs)
+        return original(*args, **kwargs)
+    return _traced_infer(original, bound_arguments(original, args, kwargs))
+
+
+async def _traced_infer(original: Callable[..., Awaitable[Any]], given: BoundArguments) -> Any:
     with CurrentSpan(lambda: tracer().start_span(METHOD, None, SpanKind.CLIENT, ATTRIBUTES)) as span:
         given.arguments["headers"] = _with_context(given.arguments.get("headers"))
         try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from otel_kfs.serving.model_spans import is_traced
 from otel_kfs.serving.server_errors import never_raises
 from otel_kfs.telemetry import provider as telemetry_provider
-from otel_kfs.telemetry.patches import Patches
+from otel_kfs.telemetry.patches import Patches, bound_arguments
 
 Trace = Callable[[Any], None]
 
@@ -19,7 +18,7 @@ def instrument(patches: Patches, trace: Trace) -> None:
     from kserve.protocol.rest.multiprocess.server import RESTServerProcess
 
     def init(original: Callable[..., None], _: Any, args: Any, kwargs: Any) -> None:
-        given = inspect.signature(original).bind(*args, **kwargs)
+        given = bound_arguments(original, args, kwargs)
         given.arguments["target"] = _TracedRun(given.arguments["target"], trace)
         original(*given.args, **given.kwargs)
 
