@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from traces_builder import EPOCH, HTTP, KAFKA, linked, spans
 
 from otel_kfs import semconv
+from otel_kfs.analysis.measure import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.report.contents import Contents, Origin, contents
@@ -73,11 +75,15 @@ def measurement_of_both_ways(n: int = 3) -> list[list[Span]]:
     ]
 
 
-def contents_of(images: Iterable[list[Span]], **more: Any) -> Contents:
-    """What a report says of some images."""
-    forest = SpanGraph(chain.from_iterable(images))
-    found, account = critical_paths(forest)
-    return contents(measured(found, account), ORIGIN, **{"spans": lambda _: forest, **more})
+def contents_of(
+    images: Iterable[list[Span]],
+    link: Callable[[str], str | None] = lambda _: None,
+    spans: Callable[[Sequence[str]], Iterable[Span]] | None = None,
+) -> Contents:
+    """What a report says of some images; `link` and `spans` are what their store answers."""
+    graph = SpanGraph(chain.from_iterable(images))
+    store: Any = SimpleNamespace(link=link, traces=spans or (lambda _: graph))
+    return contents(corrected(measured(*critical_paths(graph)), store), ORIGIN)
 
 
 def tips(chart: ElementTree.Element) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from otel_kfs import semconv
 from otel_kfs.cli.output import write
@@ -13,28 +13,29 @@ from otel_kfs.errors import OtelKfsError
 from otel_kfs.report.render import Format
 
 if TYPE_CHECKING:
-    from otel_kfs.analysis.measurement import Measurement
+    from otel_kfs.analysis.measure import CorrectedMeasurement
+    from otel_kfs.analysis.measurement import Series
     from otel_kfs.analysis.paths.coverage import Coverage
-    from otel_kfs.analysis.sketch import Sketches
+    from otel_kfs.analysis.sketch import SketchedSeries
     from otel_kfs.report.rows import Table
     from otel_kfs.report.terminal_bars import Chart
 
-    Found = TypeVar("Found", Measurement, Sketches)
 
-
-def read_measurement(trace_query: str, *, quiet: bool) -> tuple[Measurement, str]:
+def read_measurement(trace_query: str, *, quiet: bool) -> tuple[CorrectedMeasurement[Series], str]:
     """Return the images that a query finds, and one line on what was measured and left out.
 
     Raises:
         OtelKfsError: there is no image.
         TraceQueryError: the query can't be understood or answered.
     """
-    from otel_kfs.analysis.pipeline import read
+    from otel_kfs.analysis.measure import read
 
-    return _read(read, trace_query, quiet=quiet)
+    with reading(quiet=quiet) as say:
+        found = read(trace_query, progress=say)
+    return found, covered(found.coverage, trace_query)
 
 
-def read_sketches(trace_query: str, *, quiet: bool) -> tuple[Sketches, str]:
+def read_sketches(trace_query: str, *, quiet: bool) -> tuple[CorrectedMeasurement[SketchedSeries], str]:
     """Return the same as sketches.
 
     Raises:
@@ -42,31 +43,34 @@ def read_sketches(trace_query: str, *, quiet: bool) -> tuple[Sketches, str]:
         OtelKfsError: there is no image.
         TraceQueryError: the query can't be understood or answered.
     """
-    from otel_kfs.analysis.pipeline import read_sketches
-
-    return _read(read_sketches, trace_query, quiet=quiet)
-
-
-def _read(read: Callable[..., Found], trace_query: str, *, quiet: bool) -> tuple[Found, str]:
-    from otel_kfs.report.render import printable
-    from otel_kfs.report.rows import coverage_line
-    from otel_kfs.traces import query
+    from otel_kfs.analysis.measure import read_sketches
 
     with reading(quiet=quiet) as say:
-        found = read(query.open_store(trace_query, say), progress=say)
-    line = printable(coverage_line(found.account))
-    if not found.account.measured:
-        raise OtelKfsError(f"no image was measured in {trace_query}: {why_none(trace_query, found.account)}")
-    return found, line
+        found = read_sketches(trace_query, progress=say)
+    return found, covered(found.coverage, trace_query)
 
 
-def why_none(trace_query: str, account: Coverage) -> str:
+def covered(coverage: Coverage, trace_query: str) -> str:
+    """Return one line on what was measured and left out.
+
+    Raises:
+        OtelKfsError: no image was measured.
+    """
+    from otel_kfs.report.render import printable
+    from otel_kfs.report.rows import coverage_line
+
+    if not coverage.measured:
+        raise OtelKfsError(f"no image was measured in {trace_query}: {_why_none(trace_query, coverage)}")
+    return printable(coverage_line(coverage))
+
+
+def _why_none(trace_query: str, coverage: Coverage) -> str:
     """Say why no image was measured."""
     from otel_kfs.report.rows import coverage_line
     from otel_kfs.traces.query_url import options_of
 
-    if account.left_out:
-        return coverage_line(account)
+    if coverage.left_out:
+        return coverage_line(coverage)
     run = options_of(trace_query).get("run")
     return f"there is no image of run {run[0]}" if run else f"there is no `{semconv.SEND_IMAGE}` span"
 

@@ -1,7 +1,10 @@
-"""What a measurement says: rows, as text, Markdown, CSV and JSON; charts; one self-contained HTML page.
+"""What a measurement says: tables as text, Markdown, CSV and JSON; charts; one self-contained HTML page.
 
-rows.py                            measurement -> the rows of every table
-render.py, terminal_bars.py        rows -> terminal, Markdown, CSV, JSON
+layouts.py                         measurement -> the tables, bars or records that are asked for
+rows.py, terminal_bars.py          the rows of every table; bars of letters
+comparison_rows.py, timestamp_rows.py        those of a comparison, and of stamps beside traces
+segment_names.py                   what a segment is called
+render.py                          tables -> terminal, Markdown, CSV, JSON
 contents.py                        measurement -> what the page says, numbers only
 charts/                            a chart each, and one of them as SVG or PNG
 page.py, page.html, page.css, page.js        the HTML file

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import numpy as np
 
 from otel_kfs import semconv
-from otel_kfs.analysis.measurement import Labels, Measurement, Series, ways
+from otel_kfs.analysis.measure import CorrectedMeasurement
+from otel_kfs.analysis.measurement import Labels, Series, ways
 from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.size_fit import Fits, fits
-from otel_kfs.analysis.skew_correction import Bounds, correct_skew
+from otel_kfs.analysis.skew_correction import Bounds
 from otel_kfs.analysis.statistics import P95_NEEDS, Summary, summary
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import Span, SpanGraph
@@ -120,11 +121,10 @@ class Contents:
     """All that the report says."""
 
     origin: Origin
-    measurement: Measurement
+    measurement: CorrectedMeasurement[Series]
     ways: tuple[LabelsReport, ...]
     walks: tuple[Walk, ...] = ()
     undrawn: tuple[Undrawn, ...] = ()
-    bounds: Bounds = field(default_factory=dict)  # of what lies between two hosts
 
     @property
     def runs(self) -> list[str]:
@@ -160,22 +160,26 @@ class Contents:
 
 
 def contents(
-    measurement: Measurement,
+    measurement: CorrectedMeasurement[Series],
     origin: Origin,
     *,
-    link: Callable[[str], str | None] = lambda _: None,
-    spans: Callable[[Sequence[str]], Iterable[Span]] = lambda _: (),
+    link: Callable[[str], str | None] | None = None,
+    draws_paths: bool = True,
 ) -> Contents:
-    """What a measurement of at least one image says.
+    """Work out what a measurement of at least one image says.
 
-    `link` gives the page of a trace, `spans` the spans of some traces (those of the median images are asked for).
+    `link` gives the page of a trace; left out, it is what its store says. Where paths are drawn, the store is asked for
+    the spans of the median images once more.
     """
+    store = measurement.store
+    if link is None:
+        link = store.link if store is not None else lambda _: None
 
     def trace(trace_id: str) -> Trace:
         linked = measurement.linked.get(trace_id, ())
         return Trace(trace_id, _web_page(link(trace_id)), tuple(Trace(one, _web_page(link(one))) for one in linked))
 
-    cells, bounds = correct_skew(measurement)
+    cells, bounds = measurement.series, measurement.bounds
     reports = []
     for number, way in enumerate(ways(cells)):
         of_way = [cell for cell in cells if cell.way == way]
@@ -184,14 +188,14 @@ def contents(
         )
     found = [cell for report in reports for cell in report.cells]
     ids = dict.fromkeys(trace.trace_id for cell in found for trace in cell.median.whole)
-    walked = list(_walks(found, spans([*ids])))
+    spans = store.traces([*ids]) if store is not None and draws_paths else ()
+    walked = list(_walks(found, spans))
     return Contents(
         origin,
         measurement,
         tuple(reports),
         tuple(one for one in walked if isinstance(one, Walk)),
         tuple(one for one in walked if isinstance(one, Undrawn)),
-        bounds,
     )
 
 

@@ -16,7 +16,6 @@ from markupsafe import Markup
 from otel_kfs.analysis.measurement import MOST_RUNS
 from otel_kfs.analysis.paths.coverage import NOT_PROCESSED
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch
-from otel_kfs.analysis.skew_correction import offsets
 from otel_kfs.analysis.statistics import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
 from otel_kfs.report import render
 from otel_kfs.report.charts import distributions, palette, sizes, stacked_bars, svg, waterfall
@@ -58,7 +57,7 @@ def page(contents: Contents) -> str:
     environment.filters["segment_name"] = segment_name
     style, script = _style(), (_HERE / "page.js").read_text(encoding="utf-8")
     start, end = contents.time_range
-    account = contents.measurement.account
+    measurement = contents.measurement
     rows = [(cell, row) for cell in contents.cells for row in cell.rows]
     totals = [(cell, cell.total) for cell in contents.cells]
     sized = sizes.has_sizes(contents)
@@ -66,19 +65,19 @@ def page(contents: Contents) -> str:
     return environment.get_template("page.html").render(
         contents=contents,
         origin=contents.origin,
-        account=coverage_line(account),
-        left_out=sorted(account.left_out.items()),
+        account=coverage_line(measurement.coverage),
+        left_out=sorted(measurement.coverage.left_out.items()),
         not_processed=NOT_PROCESSED,
         most_runs=MOST_RUNS,
-        linked=bool(contents.measurement.linked),
-        hosts=sorted({host for pair in contents.measurement.pairs for host in pair}),
+        linked=bool(measurement.linked),
+        hosts=measurement.hosts,
         start=start,
         end=end,
         total=TOTAL,
-        two_clocks=bool(contents.measurement.pairs),
-        clocks=clock_lines(offsets(contents.measurement)),
+        two_clocks=bool(measurement.offsets),
+        clocks=clock_lines(measurement.offsets),
         negative=[(cell, row) for cell, row in rows if row.summary.p50 < 0],
-        seed_tables=seed_tables([cell.cell for cell in contents.cells], contents.bounds),
+        seed_tables=seed_tables([cell.cell for cell in contents.cells], measurement.bounds),
         # Of a percentile that no n is large enough for there is no column.
         columns=[column for column in _COLUMNS if any(column.of(row.summary) is not None for _, row in rows + totals)],
         needs={"p90": P90_NEEDS, "p95": P95_NEEDS, "p99": P99_NEEDS, "interval": INTERVAL_NEEDS},

@@ -99,7 +99,7 @@ def hostile_text():
             )
     everything = " ".join(HOSTILE.values())
     found = contents_of(images, link=lambda one: f"https://jaeger.example/\"'><script>window.ran=1</script>{one}")
-    found.measurement.account.left_out[everything] = 1
+    found.measurement.coverage.left_out[everything] = 1
     return page(replace(found, origin=replace(ORIGIN, query=everything, command=everything)))
 
 

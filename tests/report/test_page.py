@@ -13,6 +13,7 @@ from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measureme
 from traces_builder import HTTP, MS, critical_path, sections, with_options
 
 from otel_kfs import semconv
+from otel_kfs.analysis.measure import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.contents import contents
 from otel_kfs.report.page import page
@@ -159,7 +160,7 @@ def test_names_stay_names(name):
     def of(name):
         origin = replace(ORIGIN, query=name, command=name)
         found = contents_of(hostile(name))
-        found.measurement.account.left_out[name] = 3
+        found.measurement.coverage.left_out[name] = 3
         return Parsed(page(replace(found, origin=origin)))
 
     found, plain = of(name), of("plain")
@@ -278,7 +279,7 @@ def test_a_consumer_s_trace_that_was_not_asked_for_is_thought_of():
 
 def test_images_of_unknown_size_are_still_a_report():
     found = measured([critical_path(0, 1, 2, 3, image_size=None, sections=sections("client 3"))])
-    assert Parsed(page(contents(found, ORIGIN))).tables["all"][1][:3] == ["HTTP", "?", "client"]
+    assert Parsed(page(contents(corrected(found), ORIGIN))).tables["all"][1][:3] == ["HTTP", "?", "client"]
 
 
 def test_ten_cells_of_a_thousand_images_are_less_than_two_megabytes():
@@ -304,7 +305,7 @@ def test_ten_cells_of_a_thousand_images_are_less_than_two_megabytes():
                         sections=parts,
                     )
                 )
-    assert len(page(contents(measured(found), ORIGIN)).encode()) < 2_000_000
+    assert len(page(contents(corrected(measured(found)), ORIGIN)).encode()) < 2_000_000
 
 
 def test_every_name_of_a_span_is_shown(parsed):

@@ -107,14 +107,13 @@ def _check(file: str, trace_query: str | None, format_: Format, output: Path | N
 def _beside(found: Sequence[Block], trace_query: str, *, quiet: bool) -> list[Table]:
     """Return the traced figures as `tables` prints them: corrected for clock skew, with their bounds."""
     from otel_kfs.analysis import manual_timestamps
-    from otel_kfs.analysis.skew_correction import correct_skew, offsets
     from otel_kfs.report.rows import clock_lines
     from otel_kfs.report.timestamp_rows import beside_table
 
     measurement, line = read_measurement(trace_query, quiet=quiet)
-    tables = [beside_table(of) for of in manual_timestamps.beside(found, *correct_skew(measurement))]
+    tables = [beside_table(of) for of in manual_timestamps.beside(found, measurement.series, measurement.bounds)]
     if not quiet:
-        for clock_line in clock_lines(offsets(measurement)):
+        for clock_line in clock_lines(measurement.offsets):
             say(clock_line)
         say(f"traced: {line}")
     return tables

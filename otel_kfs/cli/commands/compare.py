@@ -105,7 +105,6 @@ def compare(
     compression, cell), unless all of A were sent one way and all of B another.
     """
     from otel_kfs.analysis import comparison
-    from otel_kfs.analysis.skew_correction import correct_skew
     from otel_kfs.report import comparison_rows
 
     if query_b is None and where_a == where_b and run_a == run_b:
@@ -119,10 +118,11 @@ def compare(
     quiet = obj["quiet"]
     in_a, line_a = read_measurement(query_a, quiet=quiet)
     in_b, line_b = (in_a, line_a) if one_query else read_measurement(query_b, quiet=quiet)
-    cells_a, bounds_a = correct_skew(in_a)
-    cells_b, bounds_b = correct_skew(in_b)
     found = comparison.compare(
-        comparison.select(cells_a, where | where_a), comparison.select(cells_b, where | where_b), bounds_a, bounds_b
+        comparison.select(in_a.series, where | where_a),
+        comparison.select(in_b.series, where | where_b),
+        in_a.bounds,
+        in_b.bounds,
     )
     if limit is not None:
         _need_enough(found)

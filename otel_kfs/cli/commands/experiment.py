@@ -114,7 +114,6 @@ def _summary(config: ExperimentConfig) -> str:
 
 def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: bool) -> None:
     """Rank what lies in the folder (or where the configuration says the traces are), print it, and write it there."""
-    from otel_kfs.analysis.skew_correction import correct_skew
     from otel_kfs.experiment import ranking
     from otel_kfs.experiment.trial_log import TRACES, within_trials
 
@@ -124,11 +123,10 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
         # A store shows a trace a while after its last span has left.
         query += f"&expect={sum(result.sent - result.failed for result in log.results)}"
     measurement, line = read_measurement(query, quiet=quiet)
-    all_series, bounds = correct_skew(measurement)
-    series = within_trials(all_series, log.results)
-    if cut_off := sum(map(len, all_series)) - sum(map(len, series)):
+    series = within_trials(measurement.series, log.results)
+    if cut_off := sum(map(len, measurement.series)) - sum(map(len, series)):
         line = f"{line}; not ranked: {cut_off} of trials that were cut off and repeated"
-    found = ranking.rankings(series, config, bounds)
+    found = ranking.rankings(series, config, measurement.bounds)
     saturations = ranking.saturations(series, config, log.results)
     if not found:
         raise OtelKfsError(f"no image by the baseline, {config.baselines[0].name}, was measured: {line}")

@@ -12,12 +12,12 @@ from urllib.parse import quote
 import click
 
 import otel_kfs
-from otel_kfs.cli.measured import why_none
+from otel_kfs.cli.measured import covered
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.output import write
 from otel_kfs.cli.trace_options import reading, trace_options
-from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
+from otel_kfs.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from otel_kfs.report.contents import Contents
@@ -101,21 +101,14 @@ def _write(
     """Read the traces and write the file; return one line on what was measured and left out."""
     # First, so that a missing library is reported before minutes of reading.
     draw = _drawer(format_, charts)
-    from otel_kfs.analysis.pipeline import read
+    from otel_kfs.analysis.measure import read
     from otel_kfs.report import contents as room
-    from otel_kfs.report.render import printable
-    from otel_kfs.report.rows import coverage_line
-    from otel_kfs.traces import query
 
     command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output)]
     command += ["--trace-link", trace_link] if trace_link is not None else []
     with reading(quiet=quiet) as say:
-        store = query.open_store(trace_query, say)
-        measurement = read(store, progress=say)
-        line = printable(coverage_line(measurement.account))
-        if not measurement.account.measured:
-            why = why_none(trace_query, measurement.account)
-            raise OtelKfsError(f"no image was measured in {room.without_credentials(trace_query)}: {why}")
+        measurement = read(trace_query, progress=say)
+        line = covered(measurement.coverage, room.without_credentials(trace_query))
         say("computing the figures")
         contents = room.contents(
             measurement,
@@ -125,8 +118,8 @@ def _write(
                 otel_kfs.__version__,
                 datetime.now(timezone.utc),
             ),
-            link=store.link if trace_link is None else lambda trace_id: trace_link.replace(_ID, quote(trace_id)),
-            spans=store.traces if format_ == "html" else lambda _: (),
+            link=None if trace_link is None else lambda trace_id: trace_link.replace(_ID, quote(trace_id)),
+            draws_paths=format_ == "html",
         )
         say("drawing the charts")
         text = draw(contents)

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from otel_kfs.cli.measured import print_blocks, print_records, read_measurement, read_sketches
+from otel_kfs.cli.measured import print_blocks, read_measurement, read_sketches
 from otel_kfs.cli.messages import say
+from otel_kfs.cli.output import write
 from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
 from otel_kfs.report.render import FORMATS, Format
-from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout, Table
-from otel_kfs.report.terminal_bars import Chart, charts
-
-if TYPE_CHECKING:
-    from otel_kfs.analysis.measurement import Series
-    from otel_kfs.analysis.sketch import AnySeries
+from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout
 
 
 @click.command(
@@ -83,51 +77,29 @@ def print_tables(
     quiet: bool,
 ) -> None:
     """Read the traces; print or write the tables and what was left out."""
-    from otel_kfs.analysis.sketch import ACCURACY
-    from otel_kfs.analysis.skew_correction import correct_skew, offsets
-    from otel_kfs.report import rows
+    from otel_kfs.report import layouts as room
+    from otel_kfs.report import render, rows
 
     layouts = tuple(dict.fromkeys(layouts))
     if format_ == "csv" and len(layouts) > 1:
         raise ConfigError("a CSV file holds one table: choose --layout seed or --layout segments")
     if "bars" in layouts and format_ in {"csv", "json"}:
         raise ConfigError("bars are drawn only as text or md; --layout statistics has their figures")
-    samples: Sequence[Series] = ()
+    if sketch and "seed" in layouts:
+        raise ConfigError("--layout seed shows single images, which --sketch does not keep; choose one of them")
+    measurement: room.AnyMeasurement
     if sketch:
-        if "seed" in layouts:
-            raise ConfigError("--layout seed shows single images, which --sketch does not keep; choose one of them")
-        sketches, line = read_sketches(trace_query, quiet=quiet)
-        cells: Sequence[AnySeries]
-        cells, bounds = sketches.correct_skew()
-        clocks, account, line = offsets(sketches), sketches.account, f"{line}; {rows.SKETCHED}"
+        measurement, line = read_sketches(trace_query, quiet=quiet)
+        line = f"{line}; {rows.SKETCHED}"
     else:
         measurement, line = read_measurement(trace_query, quiet=quiet)
-        samples, bounds = correct_skew(measurement)
-        cells, clocks, account = samples, offsets(measurement), measurement.account
     if format_ in {"text", "md"}:
-        of_layout: dict[Layout, Callable[[], Sequence[Table | Chart]]] = {
-            "seed": lambda: rows.seed_tables(samples, bounds),
-            "segments": lambda: rows.segment_tables(cells, bounds),
-            "statistics": lambda: rows.statistics_tables(cells, bounds),
-            "bars": lambda: charts(cells, bounds),
-        }
-        print_blocks([block for layout in layouts for block in of_layout[layout]()], format_, output)
+        print_blocks(room.blocks(measurement, layouts), format_, output)
+    elif format_ == "csv":
+        write(render.comma_separated(room.records(measurement, layouts[0])), output)
     else:
-        records: dict[str, Any] = {
-            layout: rows.seed_records(samples, bounds) if layout == "seed" else rows.segment_records(cells, bounds)
-            for layout in layouts
-        }
-        counts = {
-            "measured": account.measured,
-            "left_out": dict(account.left_out),
-            "retried": account.retried,
-            "redelivered": account.redelivered,
-        }
-        document = {**records, "account": counts, "clocks": rows.clock_records(clocks)}
-        if sketch:
-            document["percentiles_within"] = ACCURACY
-        print_records(records[layouts[0]], document, format_, output)
+        write(render.json(room.document(measurement, layouts)), output)
     if not quiet:
-        for clock_line in rows.clock_lines(clocks):
+        for clock_line in rows.clock_lines(measurement.offsets):
             say(clock_line, err=format_ != "text" or output is not None)
         say(line, err=format_ != "text" or output is not None)

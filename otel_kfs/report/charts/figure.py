@@ -34,7 +34,7 @@ def figure(contents: Contents, charts: tuple[str, ...] = CHARTS) -> str:
     }
     height = 2 * _MARGIN + sum(heights[part] + _HEADING for part in parts) + _GAP * (len(parts) - 1) + 22
     width = stacked_bars.WIDTH + 2 * _MARGIN
-    drawing = svg.drawing(width, height, "Where the time goes", coverage_line(contents.measurement.account))
+    drawing = svg.drawing(width, height, "Where the time goes", coverage_line(contents.measurement.coverage))
     drawing.set("xmlns", "http://www.w3.org/2000/svg")
     drawing.set("width", str(width))
     drawing.set("height", f"{height:.0f}")
@@ -85,7 +85,7 @@ def png(drawing: str) -> bytes:
 def _foot(drawing: Element, contents: Contents, height: float) -> None:
     start, end = contents.time_range
     sent = f"{start:%Y-%m-%d %H:%M} to {end:%H:%M} UTC"
-    words = f"{coverage_line(contents.measurement.account)} · {sent} · otel-kfs {contents.origin.version}"
+    words = f"{coverage_line(contents.measurement.coverage)} · {sent} · otel-kfs {contents.origin.version}"
     svg.add(
         drawing,
         "text",

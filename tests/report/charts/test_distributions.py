@@ -7,6 +7,7 @@ import pytest
 from report_support import contents_of, image, measurement_of_both_ways, texts, tips
 from traces_builder import critical_path
 
+from otel_kfs.analysis.measure import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.segment import BROKER, RETRIES
 from otel_kfs.report.charts.distributions import distributions
@@ -23,7 +24,7 @@ def of_lengths(lengths):
     from report_support import ORIGIN
 
     found = [critical_path(0, 0, 0, length, trace_id=str(n)) for n, length in enumerate(lengths)]
-    return contents(measured(found), ORIGIN)
+    return contents(corrected(measured(found)), ORIGIN)
 
 
 def test_five_images_are_five_steps_of_a_fifth():
