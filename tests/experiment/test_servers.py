@@ -12,7 +12,8 @@ from otel_kfs.errors import ConfigError
 from otel_kfs.experiment.runner import run
 from otel_kfs.experiment.trial_log import TrialLog
 
-pytestmark = pytest.mark.kafka
+# A run configures the process: only the first provider is taken, and that must be the tests' own.
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("spans")]
 
 
 @pytest.fixture
