@@ -99,7 +99,7 @@ def parse(document: Mapping[str, Any], path: Path) -> ExperimentConfig:
     cell_rates: Sequence[float | None] = arrivals.rates if arrivals else (None,)
     cells = labelled([replace(cell, rate=rate) for cell in distinct for rate in cell_rates])
     if not cells:
-        validator.error("matrix.exclude", "it leaves no cell: take something out of it")
+        validator.error("matrix.exclude", "it excludes every cell: remove something from it")
     if len(cells) > _MOST_CELLS:
         validator.error("matrix", f"it has {len(cells)} cells, and {_MOST_CELLS} are allowed: exclude some")
     for cell in dict.fromkeys(replace(cell, rate=None, label=cell.unloaded) for cell in cells):
@@ -122,10 +122,12 @@ def parse(document: Mapping[str, Any], path: Path) -> ExperimentConfig:
 
 def _servers(validator: Validator, value: Any) -> ServersConfig:
     if value is None:
-        validator.error("servers", "it is missing: say embedded = true, or url, bootstrap_servers, ... of yours")
+        validator.error(
+            "servers", "it is missing: set embedded = true, or url, bootstrap_servers, ... of your own servers"
+        )
         return ServersConfig()
     if not isinstance(value, Mapping):
-        validator.error("servers", "it is no table of keys and values")
+        validator.error("servers", "it is not a table of keys and values")
         return ServersConfig()
     ways = {key: item for key, item in value.items() if isinstance(item, Mapping)}
     plain = {key: item for key, item in value.items() if key not in ways}
@@ -134,7 +136,7 @@ def _servers(validator: Validator, value: Any) -> ServersConfig:
     common = validator.table(plain, "servers", {**_OWN, **_SERVERS})
     common.pop("embedded", None)
     if common.pop("serving", None):
-        validator.error("servers.serving", "it is of the embedded servers alone: say embedded = true, or leave it out")
+        validator.error("servers.serving", "only embedded servers have it: set embedded = true, or leave it out")
     concurrency = common.pop("bridge_concurrency", 1)
     tables = {name: {**common, **validator.table(item, f"servers.{name}", _OWN)} for name, item in ways.items()}
     own = {}
@@ -153,7 +155,7 @@ def _arrivals(validator: Validator, value: Any) -> Arrivals | None:
         return None
     found = Arrivals(**validator.table(value, "arrivals", _ARRIVALS))
     if isinstance(value, Mapping) and "rates" not in value:
-        validator.error("arrivals.rates", "it is missing: give a list of images a second, as [1, 2, 4]")
+        validator.error("arrivals.rates", "it is missing: give a list of images a second, like [1, 2, 4]")
     for rate in found.rates:
         if rate * found.duration < _LEAST_ARRIVALS:
             validator.error(
@@ -167,7 +169,7 @@ def _images(validator: Validator, given: Any, servers: ServersConfig) -> tuple[s
     """Files beside the TOML; of the embedded servers also the demo's pictures, by name."""
     if given is None:
         if not servers.embedded:
-            validator.error("images", 'it is missing: give a list of image files, as ["cat.jpg"]')
+            validator.error("images", 'it is missing: give a list of image files, like ["cat.jpg"]')
         return PICTURES
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
         return ()  # this is noted already
@@ -178,9 +180,9 @@ def _images(validator: Validator, given: Any, servers: ServersConfig) -> tuple[s
             continue
         paths = [Path(path) for path in sorted(glob(str(validator.file.parent / name), recursive=True))]
         if not paths or not all(path.is_file() for path in paths):
-            more = f", and no picture of the demo's, {', '.join(PICTURES)}" if servers.embedded else ""
-            validator.error("images", f"{name!r} is no file beside {validator.file.name}{more}")
+            more = f", nor is it one of the demo's pictures, {', '.join(PICTURES)}" if servers.embedded else ""
+            validator.error("images", f"there is no file {name!r} beside {validator.file.name}{more}")
         found += map(str, paths)
     if not servers.embedded and (pictures := [name for name in given if name in PICTURES]):
-        validator.error("images", f"{', '.join(pictures)}: only embedded servers bring pictures; give files")
+        validator.error("images", f"{', '.join(pictures)}: only embedded servers have these pictures; give files")
     return tuple(dict.fromkeys(found))

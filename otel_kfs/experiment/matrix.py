@@ -36,7 +36,7 @@ def combinations(validator: Validator, document: Mapping[str, Any], axes: Axes) 
     """Return the matrix's product without what is excluded, and what is included."""
     matrix = document.get("matrix", {})
     if not isinstance(matrix, Mapping):
-        validator.error("matrix", "it is no table of keys and lists")
+        validator.error("matrix", "it is not a table of keys and lists")
         return []
     include = _list(validator, matrix, "include")
     exclude = [_conditions(validator, item, key, axes) for key, item in _list(validator, matrix, "exclude")]
@@ -49,7 +49,7 @@ def combinations(validator: Validator, document: Mapping[str, Any], axes: Axes) 
         for place, condition in enumerate(exclude):
             left = [one for one in found if not _fits(defaults | one, condition)]
             if found and len(left) == len(found):
-                validator.error(f"matrix.exclude[{place}]", "no combination of the matrix is so")
+                validator.error(f"matrix.exclude[{place}]", "it matches no combination of the matrix")
             found = left
     return found + [_conditions(validator, item, key, axes) for key, item in include]
 
@@ -57,7 +57,7 @@ def combinations(validator: Validator, document: Mapping[str, Any], axes: Axes) 
 def _list(validator: Validator, matrix: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
     given = matrix.get(name, [])
     if not isinstance(given, list):
-        validator.error(f"matrix.{name}", 'it is no list of tables, as [{ transport = "kafka" }]')
+        validator.error(f"matrix.{name}", 'it is not a list of tables, like [{ transport = "kafka" }]')
         return []
     return [(f"matrix.{name}[{place}]", item) for place, item in enumerate(given)]
 
@@ -73,7 +73,9 @@ def _matrix(validator: Validator, matrix: Mapping[str, Any], axes: Axes) -> tupl
         for name, of_axis in settings:
             full = f"{key}.{name}" if name else key
             if full == "kafka":
-                validator.error("matrix.kafka", 'it is no table of settings and lists, as { "linger.ms" = [0, 5] }')
+                validator.error(
+                    "matrix.kafka", 'it is not a table of settings and lists, like { "linger.ms" = [0, 5] }'
+                )
                 continue
             if not isinstance(of_axis, list) or not of_axis:
                 validator.error(f"matrix.{full}", f"{excerpt(of_axis)} is not allowed; give a list of values")
@@ -93,11 +95,11 @@ def _matrix(validator: Validator, matrix: Mapping[str, Any], axes: Axes) -> tupl
 def _conditions(validator: Validator, item: Any, where: str, axes: Axes) -> dict[str, Any]:
     """Return the values that a table gives for some axes."""
     if not isinstance(item, Mapping):
-        validator.error(where, 'it is no table, as { transport = "kafka" }')
+        validator.error(where, 'it is not a table like { transport = "kafka" }')
         return {}
     kafka = item.get("kafka", {})
     if not isinstance(kafka, Mapping):
-        validator.error(f"{where}.kafka", 'it is no table, as { "linger.ms" = 5 }')
+        validator.error(f"{where}.kafka", 'it is not a table like { "linger.ms" = 5 }')
         kafka = {}
     found: dict[str, Any] = {}
     for key, value in item.items():
@@ -166,8 +168,8 @@ def impossible(cell: Cell, servers: ServersConfig, *, closed: bool) -> str:
     twice = cell.compression is not None and "compression.type" in dict(cell.kafka)
     unknown = cell.transport == semconv.GRPC and cell.compression not in {None, "gzip"}
     first = (
-        (twice, "compression and kafka's compression.type say the same: leave one out"),
-        (unknown, "gRPC compresses by gzip alone: exclude it"),
+        (twice, "compression and kafka's compression.type are the same setting: leave one out"),
+        (unknown, "gRPC compresses by gzip only: exclude it"),
     )
     return next((why for is_so, why in (*first, *reasons) if is_so), "")
 
@@ -185,9 +187,9 @@ def _impossible_embedded(cell: Cell, servers: ServersConfig) -> _Reasons:
             kfserving and cell.transport == semconv.GRPC,
             'KFServing has no gRPC: give servers.serving = "kserve", or exclude it',
         ),
-        (seed and cell.encoding != "json", f'the servers of way = "seed" take json alone: {fast}'),
-        (seed and inflated, f'the servers of way = "seed" inflate nothing: {fast}'),
-        (kfserving and cell.encoding in {"raw", "v2"}, f"KFServing takes no {cell.encoding}: exclude it"),
+        (seed and cell.encoding != "json", f'the servers of way = "seed" accept json only: {fast}'),
+        (seed and inflated, f'the servers of way = "seed" do not decompress: {fast}'),
+        (kfserving and cell.encoding in {"raw", "v2"}, f"KFServing does not accept {cell.encoding}: exclude it"),
         (kafka and cell.encoding == "v2", _V1_BRIDGE),
         (
             cell.encoding == CLAIM_CHECK and not servers.bucket,
@@ -219,7 +221,7 @@ def _impossible_at(cell: Cell, servers: ServersConfig, closed: bool) -> _Reasons
         ),
         (
             kafka and own.topic is not None and closed and own.pause is None,
-            f"nobody tells when the bridge of {where}.topic has answered: give {where}.pause, the seconds to wait "
+            f"nothing tells when the bridge of {where}.topic has answered: give {where}.pause, the seconds to wait "
             "after each record, or leave the topic out for one of the experiment's own",
         ),
     )
@@ -238,10 +240,10 @@ def baselines(validator: Validator, value: Any, cells: Sequence[Cell], axes: Axe
         chosen = _plainest(fitting, wanted, axes) or fitting
         if len({cell.unloaded for cell in chosen}) > 1:
             some = ", ".join(dict.fromkeys(cell.name for cell in chosen))
-            validator.error("baseline", f"it fits several cells: {some}; say more of the one that is meant")
+            validator.error("baseline", f"it matches several cells: {some}; add what sets yours apart")
             return ()
         if not chosen:
-            validator.error("baseline", f"no cell is so; there are {', '.join(cell.name for cell in cells)}")
+            validator.error("baseline", f"it matches no cell; there are {', '.join(cell.name for cell in cells)}")
             return ()
     first = chosen[0]
     return tuple(cell for cell in cells if (cell.transport, cell.unloaded) == (first.transport, first.unloaded))

@@ -111,7 +111,7 @@ class TrialLog:
     def _begin(self, head: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.iterdir()):
-            raise ConfigError(f"{self.folder} is not empty, and no experiment's: choose a new folder")
+            raise ConfigError(f"{self.folder} is not empty, and not an experiment's folder: choose a new one")
         (self.folder / TRACES).mkdir()
         self.path.write_text(json.dumps(head) + "\n", encoding="utf-8")
 
@@ -127,7 +127,7 @@ class TrialLog:
             now = _identity(config, run_id)
             known = {key: first[key] for key in now}
         except (ValueError, TypeError, KeyError) as error:
-            raise ConfigError(f"{self.path} is no journal of an experiment: choose a new folder") from error
+            raise ConfigError(f"{self.path} is not an experiment's journal: choose a new folder") from error
         if known != now:
             raise ConfigError(
                 f"{config.file} or its images changed since the run in {self.folder} began: "

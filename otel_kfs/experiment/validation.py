@@ -60,7 +60,7 @@ def anything(value: Any) -> Any:
 def texts(value: Any) -> list[str]:
     """Allow a list of texts, at least one."""
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
-        raise ValueError('give a list of texts, as ["1.1MB"]')
+        raise ValueError('give a list of texts, like ["1.1MB"]')
     return value
 
 
@@ -68,7 +68,7 @@ def rates(value: Any) -> tuple[float, ...]:
     """Allow a list of rates (images a second), each once."""
     rule = number(0.01, 10_000, whole=False)
     if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
-        raise ValueError("give a list of images a second, each once, as [1, 2, 4]")
+        raise ValueError("give a list of different numbers of images a second, like [1, 2, 4]")
     return tuple(rule(item) for item in value)
 
 
@@ -122,7 +122,7 @@ class Validator:
     def table(self, value: Any, where: str, rules: Mapping[str, Rule]) -> dict[str, Any]:
         """Return the table's valid values."""
         if not isinstance(value, Mapping):
-            self.error(where, "it is no table of keys and values")
+            self.error(where, "it is not a table of keys and values")
             return {}
         found = {}
         for key, item in value.items():

@@ -47,7 +47,7 @@ def test_mistakes_are_lines_and_exit_code_1():
     assert experiment("--dry-run")[::2] == (
         1,
         "Error: experiment.toml: repeat: 0 is not allowed; give a whole number from 1 to 1000000\n"
-        'experiment.toml: images: it is missing: give a list of image files, as ["cat.jpg"]\n',
+        'experiment.toml: images: it is missing: give a list of image files, like ["cat.jpg"]\n',
     )
 
 

@@ -90,7 +90,7 @@ def test_kserve_s_embedded_servers_take_grpc_whose_encoding_is_its_own():
 
 def test_kserve_s_servers_of_2020_take_no_tensor_of_a_jpg_over_grpc():
     assert mistakes(f'{KSERVE}[matrix]\ntransport = ["grpc"]') == [
-        'matrix: HTTP, grpc: the servers of way = "seed" take json alone: exclude it, or choose way = "fast"'
+        'matrix: HTTP, grpc: the servers of way = "seed" accept json only: exclude it, or choose way = "fast"'
     ]
 
 
@@ -122,12 +122,15 @@ def test_embedded_servers_bring_their_pictures():
         (f"{IMAGES}repeat = true\n{OWN}", "repeat: True is not allowed; give a whole number from 1 to 1000000"),
         (f"{IMAGES}timeout = 'long'\n{OWN}", "timeout: 'long' is not allowed; give a number from 0.001 to 86400"),
         (f"images = 'a.jpg'\n{OWN}", "images: 'a.jpg' is not allowed; give a list of texts"),
-        (f"images = ['none.jpg']\n{OWN}", "images: 'none.jpg' is no file beside experiment.toml"),
-        (f"images = ['2MB']\n{EMBEDDED}", "images: '2MB' is no file beside experiment.toml, and no picture of the"),
-        (f"images = ['1.1MB']\n{OWN}", "images: 1.1MB: only embedded servers bring pictures; give files"),
+        (f"images = ['none.jpg']\n{OWN}", "images: there is no file 'none.jpg' beside experiment.toml"),
+        (
+            f"images = ['2MB']\n{EMBEDDED}",
+            "images: there is no file '2MB' beside experiment.toml, nor is it one of the",
+        ),
+        (f"images = ['1.1MB']\n{OWN}", "images: 1.1MB: only embedded servers have these pictures; give files"),
         (OWN, "images: it is missing"),
         (IMAGES, "servers: it is missing: say embedded = true, or url, bootstrap_servers"),
-        (f"{IMAGES}servers = 1", "servers: it is no table of keys and values"),
+        (f"{IMAGES}servers = 1", "servers: it is not a table of keys and values"),
         (f"{IMAGES}[servers]\nurl = 1", "servers.url: 1 is not allowed; give text"),
         (f"{IMAGES}[servers]\nurI = 'x'", "servers.urI: there is no such key; there are url, model, host"),
         (f"{IMAGES}[servers]\nserving = 'kserve'\nurl = 'u'", "servers.serving: it is of the embedded servers alone"),
@@ -137,7 +140,7 @@ def test_embedded_servers_bring_their_pictures():
         ),
         ("[servers]\nembedded = true\nurl = 'u'", "servers.url: there is no such key; there are embedded, serving"),
         (f"{IMAGES}{OWN}[arrivals]\nduration = 3", "arrivals.rates: it is missing"),
-        (f"{IMAGES}{OWN}[arrivals]\nrates = [1, 1]", "arrivals.rates: [1, 1] is not allowed; give a list of images"),
+        (f"{IMAGES}{OWN}[arrivals]\nrates = [1, 1]", "arrivals.rates: [1, 1] is not allowed; give a list of different"),
         (f"{IMAGES}{OWN}[arrivals]\nrates = [0]", "arrivals.rates: [0] is not allowed; give a number from 0.01"),
         (f"{IMAGES}{OWN}[arrivals]\nrates = [1]\nduration = 2", "arrivals.duration: 1 a second is fewer than 5 images"),
         (f"{IMAGES}{OWN}[arrivals]\nrates = [1]\npattern = 'bursts'", "arrivals.pattern: 'bursts' is not allowed"),

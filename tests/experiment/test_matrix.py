@@ -115,18 +115,21 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
         ('[matrix]\nencoding = ["png"]', "matrix.encoding[0]: 'png' is not allowed; choose json or v2 or raw or"),
         ('[matrix]\nresize = ["big"]', "matrix.resize[0]: 'big' is not allowed; give a whole number from 1 to 100000,"),
         ("[matrix]\nconcurrency = [1.5]", "matrix.concurrency[0]: 1.5 is not allowed; give a whole number from 1 to"),
-        ("[matrix]\nkafka = [1]", 'matrix.kafka: it is no table of settings and lists, as { "linger.ms" = [0, 5] }'),
+        (
+            "[matrix]\nkafka = [1]",
+            'matrix.kafka: it is not a table of settings and lists, like { "linger.ms" = [0, 5] }',
+        ),
         ('[matrix]\nkafka = { "linger.ms" = 5 }', "matrix.kafka.linger.ms: 5 is not allowed; give a list of values"),
-        ("[matrix]\nexclude = 1", "matrix.exclude: it is no list of tables"),
-        ('[matrix]\nexclude = [{ encoding = "raw" }]', "matrix.exclude[0]: no combination of the matrix is so"),
-        ('[matrix]\nencoding = ["json"]\nexclude = [{ encoding = "json" }]', "matrix.exclude: it leaves no cell"),
+        ("[matrix]\nexclude = 1", "matrix.exclude: it is not a list of tables"),
+        ('[matrix]\nexclude = [{ encoding = "raw" }]', "matrix.exclude[0]: it matches no combination of the matrix"),
+        ('[matrix]\nencoding = ["json"]\nexclude = [{ encoding = "json" }]', "matrix.exclude: it excludes every cell"),
         ('[matrix]\ninclude = [{ enc = "raw" }]', "matrix.include[0].enc: there is no such key; there are transport,"),
-        ('[matrix]\ninclude = ["raw"]', "matrix.include[0]: it is no table"),
+        ('[matrix]\ninclude = ["raw"]', "matrix.include[0]: it is not a table"),
         ("[matrix]\nresize = [" + ",".join(map(str, range(1, 502))) + "]", "matrix: it has 501 cells, and 500 are"),
-        ('[baseline]\nencoding = "raw"', "baseline: no cell is so; there are HTTP, json"),
+        ('[baseline]\nencoding = "raw"', "baseline: it matches no cell; there are HTTP, json"),
         (
             '[matrix]\nencoding = ["json", "raw"]\nkeep_alive = [false]\n[baseline]\ntransport = "http"',
-            "baseline: it fits several cells: HTTP, json, HTTP, raw; say more of the one that is meant",
+            "baseline: it matches several cells: HTTP, json, HTTP, raw; add what sets yours apart",
         ),
         ('[matrix]\ntransport = ["grpc"]', "matrix: HTTP, grpc: it needs servers.grpc (host:port) and servers.model"),
         (
@@ -140,15 +143,15 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
         ('[matrix]\nencoding = ["claim-check"]', "matrix: HTTP, claim-check: it needs servers.bucket"),
         (
             '[matrix]\ntransport = ["grpc"]\ncompression = ["zstd"]',
-            "matrix: HTTP, grpc zstd: gRPC compresses by gzip alone: exclude it",
+            "matrix: HTTP, grpc zstd: gRPC compresses by gzip only: exclude it",
         ),
         (
             'topic = "t"\n[matrix]\ntransport = ["kafka"]',
-            "matrix: Kafka, json: nobody tells when the bridge of servers.topic has answered: give servers.pause,",
+            "matrix: Kafka, json: nothing tells when the bridge of servers.topic has answered: give servers.pause,",
         ),
         (
             '[matrix]\ntransport = ["kafka"]\ncompression = ["gzip"]\nkafka = { "compression.type" = ["lz4"] }',
-            "matrix: Kafka, json gzip: compression and kafka's compression.type say the same: leave one out",
+            "matrix: Kafka, json gzip: compression and kafka's compression.type are the same setting: leave one out",
         ),
     ],
 )
@@ -160,9 +163,15 @@ def test_a_mistake_in_the_matrix_is_one_line(text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('encoding = ["cloudevent"]', 'matrix: HTTP, cloudevent: the servers of way = "seed" take json alone: exclude'),
-        ('compression = ["gzip"]', 'matrix: HTTP, json gzip: the servers of way = "seed" inflate nothing: exclude it'),
-        ('way = ["fast"]\nencoding = ["raw"]', "matrix: HTTP, raw: KFServing takes no raw: exclude it"),
+        (
+            'encoding = ["cloudevent"]',
+            'matrix: HTTP, cloudevent: the servers of way = "seed" accept json only: exclude',
+        ),
+        (
+            'compression = ["gzip"]',
+            'matrix: HTTP, json gzip: the servers of way = "seed" do not decompress: exclude it',
+        ),
+        ('way = ["fast"]\nencoding = ["raw"]', "matrix: HTTP, raw: KFServing does not accept raw: exclude it"),
         (
             'way = ["fast"]\ntransport = ["grpc"]',
             'matrix: HTTP, grpc: KFServing has no gRPC: give servers.serving = "kserve", or exclude it',
@@ -171,7 +180,7 @@ def test_a_mistake_in_the_matrix_is_one_line(text, message):
             'way = ["fast"]\nencoding = ["claim-check"]',
             "matrix: HTTP, claim-check: it needs servers.bucket, and servers.store_url where the store is not AWS's",
         ),
-        ('encoding = ["claim-check"]', 'matrix: HTTP, claim-check: the servers of way = "seed" take json alone:'),
+        ('encoding = ["claim-check"]', 'matrix: HTTP, claim-check: the servers of way = "seed" accept json only:'),
         ('way = ["slow"]', "matrix.way[0]: 'slow' is not allowed; choose seed or fast"),
     ],
 )

@@ -21,7 +21,6 @@ from otel_kfs.experiment import schedule
 from otel_kfs.experiment.runner import estimate, run
 from otel_kfs.experiment.trial_log import within_trials
 
-
 # A run configures the process: only the first provider is taken, and that must be the tests' own.
 pytestmark = pytest.mark.usefixtures("spans")
 

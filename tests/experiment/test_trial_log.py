@@ -71,7 +71,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "letter.txt").write_text("dear")
-    with pytest.raises(ConfigError, match="is not empty, and no experiment's: choose a new folder"):
+    with pytest.raises(ConfigError, match="is not empty, and not an experiment's folder: choose a new one"):
         TrialLog(folder, configured(TEXT))
     assert [path.name for path in folder.iterdir()] == ["letter.txt"]
 
@@ -82,7 +82,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
 def test_what_is_no_journal_is_one_line(tmp_path, text):
     log, _ = begun(tmp_path)
     log.path.write_text(text)
-    with pytest.raises(ConfigError, match="is no journal of an experiment"):
+    with pytest.raises(ConfigError, match="is not an experiment's journal"):
         TrialLog(tmp_path / "run", configured(TEXT))
 
 
