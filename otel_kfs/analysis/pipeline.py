@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,13 +18,9 @@ from otel_kfs.analysis import group_by_trace
 from otel_kfs.analysis.clock_skew import Clocks
 from otel_kfs.analysis.group_by_trace import PARTITIONS, Links, SpanTable
 from otel_kfs.analysis.measurement import Measurement
-from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
-from otel_kfs.analysis.paths.path_builder import Section
-from otel_kfs.analysis.paths.segment import BRIDGE, BROKER, CLIENT, DELIVER, ENCODE, Place, Segment
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.process_pool import Each, process_pool
 from otel_kfs.analysis.sketch import Sketches, needed
-from otel_kfs.traces.batch import batched
-from otel_kfs.traces.finished import Finished, Finishing
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import TraceStore
 
@@ -50,11 +45,7 @@ def read(store: TraceStore, *, processes: int | None = None, progress: Progress 
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
     measurement = Measurement()
-    if isinstance(store, Finishing):
-        parts: list[Part] = [partial(batched, partial(_finishing, store, measurement))]
-    else:
-        parts = store.parts()
-    with _grouped(parts, processes, progress or _nobody) as grouped:
+    with _grouped(store.parts(), processes, progress or _nobody) as grouped:
         for found in grouped.each(_measured):
             measurement.merge(found)
     measurement.sort()
@@ -74,7 +65,6 @@ def read_sketches(store: TraceStore, *, processes: int | None = None, progress: 
     """
     needed()
     sketches = Sketches()
-    # A store that finishes images itself can't do so twice; of its spans, all else is as of other stores' spans.
     with _grouped(store.parts(), processes, progress or _nobody) as grouped:
         for found in grouped.each(_sketched, None):
             sketches.merge(found)
@@ -84,35 +74,6 @@ def read_sketches(store: TraceStore, *, processes: int | None = None, progress: 
                 corrected.merge(found)
             sketches.correct(corrected)
     return sketches
-
-
-def _finishing(store: Finishing, measurement: Measurement) -> Iterator[Span]:
-    """Count in what the store has finished itself; gives the spans of what it has not."""
-    for found in store.finished():
-        if isinstance(found, Span):
-            yield found
-        elif isinstance(found, Finished):
-            fields = found._asdict()
-            sections = tuple(Section(_segment(name), *edges) for name, *edges in fields.pop("segments"))
-            measurement.add(CriticalPath(sections=sections, **fields))
-            measurement.account.measured += 1
-        else:
-            measurement.account.left_out[found.reason] += 1
-
-
-_BEFORE_SERVERS = {
-    "client": Segment(CLIENT),
-    "encode": ENCODE,
-    "deliver": DELIVER,
-    "broker": BROKER,
-    "bridge": Segment(BRIDGE),
-}
-
-
-def _segment(name: str) -> Segment:
-    """Return the segment that a store calls so."""
-    role, _, step = name.partition(" ")
-    return _BEFORE_SERVERS.get(name) or Segment(Place(role), step)
 
 
 def _nobody(_: str) -> None:

@@ -1,4 +1,4 @@
-"""ClickHouse, with the table that the OpenTelemetry Collector's exporter fills: it measures most images itself.
+"""ClickHouse, with the table that the OpenTelemetry Collector's exporter fills.
 
 Source: opentelemetry-collector-contrib, `exporter/clickhouseexporter` (its `traces_table.sql`).
 """
@@ -9,20 +9,18 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import batched
-from otel_kfs.traces.finished import Finished, LeftOut, Segment
 from otel_kfs.traces.query_url import QueryUrl
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, printable, sound, window
 from otel_kfs.traces.stores import clickhouse_sql as sql
 from otel_kfs.traces.stores.clickhouse_http import ClickHouseClient
 
-_IMAGES_AT_ONCE = 100_000  # in one question; a million of their spans take the server about 0.4 GB
+_IMAGES_AT_ONCE = 10_000  # in one part
 _IDS_AT_ONCE = 500  # traces in one look-up
 _DAY = 86_400_000_000_000  # ns
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -112,10 +110,9 @@ class ClickHouse:
         }
 
     def spans(self) -> Iterator[Span]:
-        """All spans of the images' traces."""
+        """Yield all spans of the images' traces."""
         self._check()
-        self._progress("ClickHouse: reading spans")
-        yield from self._spans(sql.SPANS)
+        yield from self._part(1, 0)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
         """The spans of these traces alone, as far as they lie within a day of the window."""
@@ -128,27 +125,17 @@ class ClickHouse:
         return None
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
-        """One piece."""
-        return [partial(batched, self.spans)]
-
-    def finished(self) -> Iterator[Finished | LeftOut | Span]:
-        """Every image once: its way as ClickHouse has worked it out, or all spans of its trace."""
+        """Return as many parts as it takes for few images in each."""
         self._check()
         [[images]] = self._http.rows(sql.COUNT, self._parameters)
         parts = -(-int(images) // self._at_once) or 1
-        remarks, done = ReadWarnings(), 0
-        self._progress(f"ClickHouse: working out the ways of {images} images")
-        for part in range(parts):
-            for row in self._http.rows(sql.WAYS, {**self._parameters, "parts": parts, "part": part}):
-                with self._http.understood():
-                    found = list(_found(row, remarks))
-                yield from found
-                done += 1
-                if done % 1000 == 0:
-                    self._progress(f"ClickHouse: {done} of {images} images")
-        remarks.say()
+        return [partial(batched, partial(self._part, parts, part)) for part in range(parts)]
 
-    def _spans(self, question: str, **parameters: Sequence[str]) -> Iterator[Span]:
+    def _part(self, parts: int, part: int) -> Iterator[Span]:
+        self._progress(f"ClickHouse: reading spans, part {part + 1} of {parts}")
+        yield from self._spans(sql.SPANS, parts=parts, part=part)
+
+    def _spans(self, question: str, **parameters: int | Sequence[str]) -> Iterator[Span]:
         remarks = ReadWarnings()
         for trace_id, span in self._http.rows(question, {**self._parameters, **parameters}):
             with self._http.understood():
@@ -173,43 +160,6 @@ class ClickHouse:
 
 def _nanoseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-def _found(row: Sequence[Any], remarks: ReadWarnings) -> Iterator[Finished | LeftOut | Span]:
-    """What a row of `clickhouse_sql.WAYS` says of a trace."""
-    trace_id, instead, image, stamps, names_, ends, hosts, certain, spans = row
-    if instead == "spans":
-        yield from sound((_span(trace_id, span) for span in spans), remarks, f"trace {trace_id}")
-    elif instead:
-        yield LeftOut(trace_id, instead)
-    else:
-        transport, image_size, payload_size, encoding, compression, cell, run = image
-        one, two, three, four = map(int, stamps)
-        yield Finished(
-            trace_id,
-            transport,
-            _size(image_size),
-            _size(payload_size),
-            (one, two, three, four),
-            tuple(_segments(names_, [one, *map(int, ends)], hosts)),
-            encoding,
-            compression,
-            cell,
-            tuple((host, int(at), other, int(later)) for host, at, other, later in certain),
-            run,
-        )
-
-
-def _segments(named: Sequence[str], edges: Sequence[int], hosts: Sequence[str]) -> Iterator[Segment]:
-    """`hosts` is empty if all edges are of one, or else has one for each edge."""
-    pairs = pairwise(hosts) if hosts else ((None, None) for _ in named)
-    for name, (start, end), (host, other) in zip(named, pairwise(edges), pairs, strict=True):
-        yield name, start, end, None if host is None or other is None or host == other else (host, other)
-
-
-def _size(text: str) -> int | None:
-    size = int(text) if _INTEGER.fullmatch(text) else -1
-    return size if 0 <= size < 2**63 else None
 
 
 def _span(trace_id: str, fields: Sequence[Any]) -> Span:

@@ -20,7 +20,6 @@ from otel_kfs.analysis.pipeline import read
 from otel_kfs.cli import main
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query
-from otel_kfs.traces.finished import Finished, LeftOut
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.stores.clickhouse import ClickHouse
 
@@ -44,13 +43,6 @@ def saved(server: ClickHouseServer) -> str:
 
 def measured(trace_query: str) -> Measurement:
     return read(query.open_store(trace_query), processes=1)
-
-
-def kinds(trace_query: str) -> set[type]:
-    """What the store hands over: finished ways, reasons, spans."""
-    store = query.open_store(trace_query)
-    assert isinstance(store, ClickHouse)
-    return {type(found) for found in store.finished()}
 
 
 def names_in(drawing: str) -> list[str]:
@@ -115,7 +107,6 @@ def test_drawn_traces_of_every_shape_give_the_same_measurement_as_files(
     from_files = measured(as_files(tmp_path, exports))
     assert from_files.account.measured > 50
     assert measured(trace_query) == from_files
-    assert kinds(trace_query) == {Finished, LeftOut, Span}
 
 
 @pytest.mark.sketch
@@ -147,27 +138,6 @@ def test_the_spans_of_the_saved_traces_are_those_of_the_files(saved: str) -> Non
     from_files = by_id(str(DATA))
     images = {span.trace_id for span in from_files if span.name in {"send image", "preprocess"}}
     assert by_id(saved) == [span for span in from_files if span.trace_id in images]
-
-
-@pytest.mark.parametrize("drawing", [HTTP, KAFKA, STRAIGHT], ids=["HTTP", "Kafka", "one server"])
-def test_no_span_of_an_image_without_trouble_leaves_the_server(server: ClickHouseServer, drawing: str) -> None:
-    assert kinds(server.trace_query(server.table([otlp(spans(drawing))]))) == {Finished}
-
-
-def test_a_span_of_another_program_before_processing_is_passed_by_clickhouse_too(
-    server: ClickHouseServer, tmp_path: Path
-) -> None:
-    queued = KAFKA.replace("      POST ", "      time in queue             INTERNAL  250  330\n      POST ", 1)
-    exports = [otlp(spans(queued))]
-    trace_query = server.trace_query(server.table(exports))
-    from_files = measured(as_files(tmp_path, exports))
-    assert (kinds(trace_query), measured(trace_query)) == ({Finished}, from_files)
-    assert from_files.account.measured == 1
-
-
-def test_an_image_between_several_hosts_is_measured_by_clickhouse_too(server: ClickHouseServer) -> None:
-    drawing = with_options(with_options(KAFKA, "process images", "@bridge"), "POST /v1/models", "@pod")
-    assert kinds(server.trace_query(server.table([otlp(spans(drawing))]))) == {Finished}
 
 
 def test_a_span_that_was_written_twice_counts_once(server: ClickHouseServer, tmp_path: Path) -> None:
