@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,11 @@ def pending(pid):
     """The signals that wait for a process: a bit each, from the first one."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd:"))
+
+
+def process_state(pid):
+    """`T` for a process that is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_one_object_a_record_and_a_summary_at_the_end(run, server, send, topic, group):
@@ -137,6 +143,21 @@ def test_a_second_signal_ends_it_at_once(run, server, send, committed):
     bridge.wait(30)
     assert bridge.returncode in {128 + signal.SIGTERM, 128 + signal.SIGINT}
     assert committed().offset <= 0
+
+
+def test_a_process_that_was_stopped_goes_on_when_it_is_continued(run, server, send):
+    send(b"1")
+    bridge = run()
+    assert json.loads(bridge.stdout.readline())["offset"] == 0
+    bridge.send_signal(signal.SIGSTOP)
+    wait_until("the stop", lambda: process_state(bridge.pid) == "T")
+    time.sleep(0.5)  # until the wait for signals would have been over
+    bridge.send_signal(signal.SIGCONT)
+    send(b"2")
+    assert json.loads(bridge.stdout.readline())["offset"] == 1
+    bridge.send_signal(signal.SIGTERM)
+    bridge.communicate(timeout=30)
+    assert bridge.returncode == 143
 
 
 def test_the_grace_bounds_how_long_a_record_in_hand_is_waited_for(run, server, send, committed):
