@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from otel_kfs.bridge.bridge_options import BridgeOptions
 from otel_kfs.bridge.broker_errors import BrokerErrors
@@ -17,6 +16,7 @@ from otel_kfs.bridge.outcomes import Answer, RunStats
 from otel_kfs.bridge.record_handler import Task
 from otel_kfs.bridge.record_workers import RecordWorkers
 from otel_kfs.bridge.redrive import Redrive
+from otel_kfs.bridge.stall_watch import StallWatch
 from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
 from otel_kfs.client.kafka_access.kafka_settings import consumer_config
 from otel_kfs.kafka.consumer import Consumer
@@ -55,8 +55,8 @@ class Bridge:
             "error_cb": self._connection_error,
             "on_commit": self._offsets.commit_reported,
             "log_level": 2,
-            **({"enable.partition.eof": True} if self._options.redrive else {}),
             **(self._options.config or {}),
+            "enable.partition.eof": True,  # which tells a redrive that it is done, and what a stall is
         }
         with accepted("the consumer's settings"):
             settings = consumer_config(bootstrap_servers, self._options.group, settings)
@@ -121,8 +121,8 @@ class _PollLoop:
         self._check = check
         self._broker_errors = broker_errors
         self._redrive = Redrive(consumer, self._topics[0], options.bootstrap_servers) if options.redrive else None
-        self._paused = False
-        self._polled: list[Any] = []  # by the present call of `_poll`, not dispatched yet
+        self._stall_watch = StallWatch(consumer, self._limit)
+        self._polled: list[Any] = []  # not dispatched yet
 
     def run(self, stop: threading.Event) -> None:
         """Poll until `stop` is set, a worker fails, or a redrive has come to its end; then finish and close."""
@@ -136,11 +136,10 @@ class _PollLoop:
                 while not (stop.is_set() or self._workers.failure or self._is_redriven()):
                     in_hand = self._workers.wait_for_fewer(self._limit, _PAUSE_AFTER_SECONDS)
                     self._offsets.commit()
-                    self._pause_or_resume(full=in_hand >= self._limit)
-                    self._poll(in_hand)
+                    self._poll(0 if self._polled else self._limit - in_hand)
                     if self._polled and not self._dispatch():
-                        self._seek_back()
                         stop.wait(_POLL_SECONDS)
+                    self._stall_watch.check(in_hand, len(self._polled))
             finally:
                 self._workers.stop()
                 self._offsets.release()
@@ -154,66 +153,62 @@ class _PollLoop:
         return (
             self._redrive is not None
             and self._redrive.is_finished()
+            and not self._polled
             and self._workers.wait_for_fewer(1, _POLL_SECONDS) == 0
         )
 
-    def _pause_or_resume(self, *, full: bool) -> None:
-        """Get no records without room for them, and stay in the group meanwhile."""
-        if full:
-            # Each time: partitions that were assigned meanwhile are not paused yet.
-            self._consumer.pause(self._consumer.assignment())
-        elif self._paused:
-            self._consumer.resume(self._consumer.assignment())
-        self._paused = full
-
-    def _poll(self, in_hand: int) -> None:
-        """Get as many records as there is room for."""
-        self._polled = []
-        timeout = 0.0 if self._paused else _POLL_SECONDS
+    def _poll(self, room: int) -> None:
+        """Get as many records as there is room for; without room none, but stay in the group."""
+        # librdkafka keeps a pause over assignments, so both are said at each poll of whatever is assigned by now.
+        change = self._consumer.resume if room > 0 else self._consumer.pause
+        change(self._consumer.assignment())
+        timeout = _POLL_SECONDS if room > 0 else 0.0
         while (record := self._consumer.poll(timeout)) is not None:
-            if self._redrive is not None and self._redrive.is_past_end(record):
-                pass
-            elif (error := record.error()) is not None:
-                self._broker_errors.in_place_of_record(error)
-            else:
-                self._polled.append(record)
-            if in_hand + len(self._polled) >= self._limit:
-                break
             timeout = 0.0
+            error = record.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                self._broker_errors.in_place_of_record(error)
+                continue
+            self._stall_watch.poll(record)
+            past_end = self._redrive is not None and self._redrive.is_past_end(record)
+            if error is None and not past_end:
+                self._polled.append(record)
+            if len(self._polled) >= room:
+                break
         self._check()
 
     def _dispatch(self) -> bool:
-        """Give what was polled to the workers; False if nobody can be told of it now."""
+        """Give what was polled to the workers; False if nobody can be told of it now, so that it has to wait."""
         dispatched = self._offsets.dispatch(self._polled)
-        for record, (partition, delivery) in zip(self._polled, dispatched, strict=False):
+        if not dispatched:
+            return False
+        for record, (partition, delivery) in zip(self._polled, dispatched, strict=True):
             self._workers.submit(Task(record, partition, delivery))
-        return bool(dispatched)
-
-    def _seek_back(self) -> None:
-        """Let what was polled be polled again."""
-        first = {(record.topic(), record.partition()): record.offset() for record in reversed(self._polled)}
-        for (topic, partition), offset in first.items():
-            with suppress(KafkaException):  # it is lost meanwhile, and this bridge is yet to hear of it
-                self._consumer.seek(TopicPartition(topic, partition, offset))
+        self._polled = []
+        self._stall_watch.dispatch()
+        return True
 
     def _assigned(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
         self._offsets.assign(partitions)
+        self._stall_watch.assign(partitions)
         if self._redrive is not None:
             self._redrive.assign(partitions)
 
     def _revoked(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
         """Finish what is posted from these, commit it, and give back the rest: another bridge gets them."""
-        self._forget_polled(partitions)
+        self._leave(partitions)
         self._workers.finish(self._offsets.revoke(partitions))
         self._offsets.release(partitions)
 
     def _lost(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
         """Give back the records of these: another bridge has them already, and nothing can be committed."""
-        self._forget_polled(partitions)
+        self._leave(partitions)
         self._workers.cancel(self._offsets.revoke(partitions))
         self._offsets.release(partitions, commit=False)
 
-    def _forget_polled(self, partitions: Sequence[TopicPartition]) -> None:
-        """Do not dispatch what was just polled from these: it goes to whoever has them next."""
+    def _leave(self, partitions: Sequence[TopicPartition]) -> None:
+        """Do not dispatch what was polled from these: it goes to whoever has them next."""
+        if self._redrive is not None:
+            self._redrive.revoke(partitions)
         places = {(at.topic, at.partition) for at in partitions}
         self._polled = [record for record in self._polled if (record.topic(), record.partition()) not in places]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +12,14 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from otel_kfs.errors import ConfigError
 
+_log = logging.getLogger(__name__)
+
 _ASK_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 1.0
 
 
 class Redrive:
-    """The ends of a topic's partitions, and which of the assigned ones have been reached.
+    """The ends of a topic's partitions, and which of them have been reached, here or by another member of the group.
 
     Its consumer has `enable.partition.eof` set, so that partitions without further records are reached too.
     """
@@ -22,8 +28,11 @@ class Redrive:
         self._consumer = consumer
         self._topic = topic
         self._servers = servers
-        self._ends: dict[int, int] = {}
-        self._unread: set[int] | None = None  # assigned, their end not reached; None: nothing was assigned yet
+        self._ends: dict[int, int] = {}  # of the partitions that are not empty
+        self._unread: set[int] = set()  # assigned, their end not reached
+        self._read: set[int] = set()  # assigned, their end reached
+        self._asked = -math.inf
+        self._has_waited = False
 
     def find_ends(self) -> None:
         """Ask the broker for the ends.
@@ -37,12 +46,11 @@ class Redrive:
                 raise ConfigError(f"there is no topic {self._topic} at {self._servers}: check --dead-letter-topic")
             if metadata.error is not None:
                 raise ConfigError(f"topic {self._topic} at {self._servers}: {metadata.error.str()}")
-            self._ends = {
-                partition: self._consumer.get_watermark_offsets(
-                    TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
-                )[1]
-                for partition in metadata.partitions
-            }
+            for partition in metadata.partitions:
+                at = TopicPartition(self._topic, partition)
+                first, end = self._consumer.get_watermark_offsets(at, timeout=_ASK_SECONDS)
+                if end > first:
+                    self._ends[partition] = end
         except KafkaException as error:
             raise ConfigError(
                 f"no broker at {self._servers} says where topic {self._topic} ends ({error.args[0].str()}); check "
@@ -50,8 +58,14 @@ class Redrive:
             ) from error
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        """Make these this redrive's part."""
-        self._unread = {at.partition for at in partitions}
+        """Add these to this redrive's part: all of it, or, of an incremental assignor, what is new."""
+        self._unread |= {at.partition for at in partitions}
+
+    def revoke(self, partitions: Sequence[TopicPartition]) -> None:
+        """Take these out of this redrive's part; whoever gets them reads them to their end."""
+        revoked = {at.partition for at in partitions}
+        self._unread -= revoked
+        self._read -= revoked
 
     def is_past_end(self, record: Any) -> bool:
         """Tell whether `poll` returned the end of a partition, or a record that came after the redrive began."""
@@ -61,10 +75,27 @@ class Redrive:
                 return False
         elif record.offset() < self._ends.get(partition, 0):
             return False
-        if self._unread is not None:
-            self._unread.discard(partition)
+        if partition in self._unread:
+            self._unread.remove(partition)
+            self._read.add(partition)
         return True
 
     def is_finished(self) -> bool:
-        """Tell whether all of this redrive's part has been read."""
-        return self._unread is not None and not self._unread
+        """Tell whether all of the topic has been read: this redrive's part by itself, the others' by their commits."""
+        if self._unread:
+            return False
+        others = [TopicPartition(self._topic, partition) for partition in self._ends.keys() - self._read]
+        if not others:
+            return True
+        if time.monotonic() - self._asked < _ASK_AGAIN_SECONDS:
+            return False
+        self._asked = time.monotonic()
+        try:
+            committed = self._consumer.committed(others, timeout=_ASK_SECONDS)
+        except KafkaException:
+            return False
+        left = sorted(at.partition for at in committed if at.offset < self._ends[at.partition])
+        if left and self._read and not self._has_waited:
+            self._has_waited = True
+            _log.info("waiting for other members of the group, which have partitions %s", ", ".join(map(str, left)))
+        return not left

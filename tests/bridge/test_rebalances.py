@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, TopicPartition
 
 from otel_kfs.bridge import loop as module
+from otel_kfs.bridge import redrive
 from otel_kfs.errors import ConfigError
 from otel_kfs.kafka import Bridge
 
@@ -16,7 +17,7 @@ MINE = [TopicPartition("t", 0)]
 
 
 class Record:
-    """As much of a record as a bridge looks at."""
+    """As much of a record of the only partition as a bridge looks at."""
 
     def __init__(self, offset):
         self._offset = offset
@@ -47,20 +48,28 @@ class Record:
 
 
 class Scripted:
-    """A consumer whose polls do what `script` says, one step a call; nothing comes after its end."""
+    """A consumer whose polls do what `script` says, one step a call; nothing comes after its end.
+
+    As librdkafka does, it keeps a partition's pause over assignments, and has no records of one that is paused or not
+    assigned: such a step waits. What was paused can be resumed only by name, and `assignment` names what is assigned.
+    """
 
     script: ClassVar[list[Any]] = []
 
-    def __init__(self, _):
-        self.steps = iter(self.script)
-        self.sought = []
+    def __init__(self, settings):
+        self.settings = settings
+        self.steps = list(self.script)
+        self.assigned, self.paused = set(), set()
         self.refusal = None
 
     def subscribe(self, _, **callbacks):
         self.callbacks = callbacks
 
     def poll(self, _):
-        return next(self.steps, lambda _: None)(self)
+        if not self.steps or (isinstance(self.steps[0], Record) and not self.assigned - self.paused):
+            return None
+        step = self.steps.pop(0)
+        return step if isinstance(step, Record) else step(self)
 
     def committed(self, partitions, timeout):
         return partitions
@@ -70,42 +79,42 @@ class Scripted:
         if refusal is not None:
             raise KafkaException(refusal)
 
-    def seek(self, at):
-        self.sought.append((at.topic, at.partition, at.offset))
-
     def assignment(self):
-        return MINE
+        return [TopicPartition("t", number) for number in self.assigned]
 
-    def pause(self, _):
-        """Nothing."""
+    def pause(self, partitions):
+        self.paused |= {at.partition for at in partitions}
 
-    resume = pause
+    def resume(self, partitions):
+        self.paused -= {at.partition for at in partitions}
 
     def close(self):
         """Nothing."""
 
 
+# The client assigns and unassigns once the callback has returned.
+
+
 def assigned(consumer):
     consumer.callbacks["on_assign"](consumer, MINE)
+    consumer.assigned = {0}
 
 
 def lost(consumer):
     consumer.callbacks["on_lost"](consumer, MINE)
+    consumer.assigned = set()
 
 
 def revoked(consumer):
     consumer.callbacks["on_revoke"](consumer, MINE)
-
-
-def record(offset):
-    return lambda _: Record(offset)
+    consumer.assigned = set()
 
 
 @pytest.fixture
 def run(monkeypatch, server):
-    """Runs a bridge through a script until it has reported so many records; returns them and the consumer."""
+    """Runs a bridge through a script until it has reported so many records; returns these."""
 
-    def run_(count, *script):
+    def run_(count, *script, **options):
         monkeypatch.setattr(Scripted, "script", list(script))
         monkeypatch.setattr(module, "Consumer", Scripted)
         stop, reported = threading.Event(), []
@@ -115,16 +124,21 @@ def run(monkeypatch, server):
             if len(reported) == count:
                 stop.set()
 
-        made = Bridge("nowhere:1", ["t"], server.url, max_in_flight=8)
-        made.run(on_answer, stop)
-        return reported, made._consumer
+        timer = threading.Timer(20, stop.set)
+        timer.start()
+        try:
+            options = {"topics": ["t"], "max_in_flight": 8, **options}
+            Bridge("nowhere:1", url=server.url, **options).run(on_answer, stop)
+        finally:
+            timer.cancel()
+        return reported
 
     return run_
 
 
 @pytest.mark.parametrize("gone", [lost, revoked])
 def test_a_record_polled_just_before_its_partition_goes_is_not_dispatched(run, gone):
-    reported, _ = run(2, assigned, record(0), gone, assigned, record(0), record(1))
+    reported = run(2, assigned, Record(0), gone, assigned, Record(0), Record(1))
     assert reported == [(0, 1), (1, 1)]
 
 
@@ -133,17 +147,53 @@ def test_a_broker_that_never_takes_a_commit_is_a_configuration_error(run):
         consumer.refusal = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
 
     with pytest.raises(ConfigError) as raised:
-        run(1, assigned, record(0), refuse)
+        run(1, assigned, Record(0), refuse)
     assert str(raised.value) == (
         "the broker at nowhere:1 refuses to commit offsets: "
         "Broker: Offset metadata string too large; see offset.metadata.max.bytes, and the group's and topic's rights"
     )
 
 
-def test_records_whose_dispatch_can_t_be_committed_are_polled_again(run):
+def test_records_whose_dispatch_can_t_be_committed_are_dispatched_once_it_can(run):
     def refuse(consumer):
         consumer.refusal = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
 
-    reported, consumer = run(3, assigned, record(4), record(5), refuse, record(4), record(5), record(6))
-    assert consumer.sought == [("t", 0, 4)]
-    assert reported == [(4, 1), (5, 1), (6, 1)]
+    assert run(3, assigned, Record(4), Record(5), refuse, Record(6)) == [(4, 1), (5, 1), (6, 1)]
+
+
+@pytest.mark.parametrize("gone", [lost, revoked])
+def test_records_whose_dispatch_can_t_be_committed_go_with_their_partition(run, gone):
+    def refuse(consumer):
+        consumer.refusal = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+
+    script = (assigned, Record(4), refuse, gone, lambda _: None, assigned, Record(4), Record(5))
+    assert run(2, *script) == [(4, 1), (5, 1)]
+
+
+@pytest.mark.parametrize("gone", [lost, revoked])
+def test_a_partition_that_goes_and_comes_back_while_the_bridge_is_full_is_read_again(run, gone, server):
+    well = threading.Event()
+    server.answer = lambda *_: (200, b"{}") if well.is_set() else (503, b"busy")
+
+    def goes(consumer):
+        gone(consumer)
+        well.set()
+
+    script = (assigned, Record(0), lambda _: None, goes, lambda _: None, assigned, Record(0), Record(1))
+    assert run(2, *script, max_in_flight=1, retry_for=600) == [(0, 2), (1, 1)]
+
+
+class End(Record):
+    """The end of the partition."""
+
+    def error(self):
+        return KafkaError(KafkaError._PARTITION_EOF)
+
+
+def test_a_redrive_is_not_over_while_the_dispatch_of_its_last_record_can_t_be_committed(run, monkeypatch):
+    def refuse(consumer):
+        consumer.refusal = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+
+    monkeypatch.setattr(redrive.Redrive, "find_ends", lambda of: of._ends.update({0: 2}))
+    options = {"topics": [], "dead_letter_topic": "t", "redrive": True}
+    assert run(9, assigned, Record(0), Record(1), End(2), refuse, **options) == [(0, 1), (1, 1)]
