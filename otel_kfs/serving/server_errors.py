@@ -18,6 +18,7 @@ from otel_kfs.telemetry.safe_tracer import guard_end, guard_propagator, never_ra
 __all__ = [
     "SafeTracerProvider",
     "guard_propagator",
+    "has_text",
     "mark_failed",
     "never_raises",
     "record_event",
@@ -30,7 +31,8 @@ def mark_failed(span: Span, error: BaseException) -> None:
     """Give a span an error's status, and the exception itself as an event if no span of the trace has it."""
     if span.is_recording():
         span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
-        span.set_status(Status(StatusCode.ERROR, describe(error)))
+        name = type(error).__name__
+        span.set_status(Status(StatusCode.ERROR, f"{name}: {error}" if has_text(error) else name))
         record_event(span, error)
 
 
@@ -47,12 +49,13 @@ def record_event(span: Span, error: BaseException, *args: Any, **kwargs: Any) ->
         span.add_event("exception", {"exception.type": type(error).__qualname__})
 
 
-def describe(error: BaseException) -> str:
-    """Return an exception's type and text; the type alone where its text can't be had."""
+def has_text(error: BaseException) -> bool:
+    """Return whether an exception can be written as text."""
     try:
-        return f"{type(error).__name__}: {error}"
+        str(error)
     except Exception:
-        return type(error).__name__
+        return False
+    return True
 
 
 def _claim(exception: BaseException, span: Span) -> bool:

@@ -301,12 +301,25 @@ class Contract:
         assert status_of(server) == expected[0]
         assert (server.status == ERROR) is (expected[0] >= 500)
 
-    @pytest.mark.parametrize(("model", "step"), [("refuses", "preprocess"), ("fails", "predict")])
+    @pytest.mark.parametrize(
+        ("model", "step"), [("refuses", "preprocess"), ("fails", "predict"), ("unprintable", "predict")]
+    )
     def test_a_failing_step_is_marked_and_the_ones_before_it_are_not(self, servers, trace_id, model, step):
         servers.predictor.predict(model, trace_id)
         steps = [span for span in servers.trace(trace_id) if span.kind != SERVER]
         assert steps[-1].name == step
         assert [span.name for span in steps if span.status == ERROR] == [step]
+
+    def test_an_exception_that_can_t_be_described_changes_no_answer_and_its_spans_end(self, servers, trace_id):
+        expected = servers.plain.predict("unprintable")
+        assert expected[0] == 500
+        assert servers.predictor.predict("unprintable", trace_id) == expected
+        spans = servers.trace(trace_id)
+        assert shape(spans) == STEPS[:-1]
+        assert "predict" in [span.name for span in spans if span.events]
+        assert {span.name for span in spans if span.kind == SERVER or span.name == "predict"} == {
+            span.name for span in spans if span.status == ERROR
+        }
 
     def test_bad_json_is_400_with_a_receive_span_and_without_decode(self, servers, trace_id):
         assert servers.predictor.predict("sync", trace_id, b"{not json")[0] == 400

@@ -30,6 +30,12 @@ class Refuses(kfserving.KFModel):
 class Fails(kfserving.KFModel):
     def predict(self, request): raise ZeroDivisionError("broken")
 
+class NoText(Exception):
+    def __str__(self): raise RuntimeError("no text")
+
+class Unprintable(kfserving.KFModel):
+    def predict(self, request): raise NoText
+
 class Echo(kfserving.KFModel):
     def predict(self, request): return {"outputs": request["inputs"]}
 
@@ -48,6 +54,7 @@ parser.add_argument("--plain", action="store_true")
 args, _ = parser.parse_known_args()
 classes = {
     "sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails, "echo": Echo,
+    "unprintable": Unprintable,
     "explains": Explains, "unready": Unready,
 }
 models = [(Transformer if args.predictor_host else cls)(name) for name, cls in classes.items()]

@@ -30,6 +30,12 @@ class Refuses(kserve.Model):
 class Fails(kserve.Model):
     def predict(self, payload, headers=None): raise ZeroDivisionError("broken")
 
+class NoText(Exception):
+    def __str__(self): raise RuntimeError("no text")
+
+class Unprintable(kserve.Model):
+    def predict(self, payload, headers=None): raise NoText
+
 class Echo(kserve.Model):
     def predict(self, payload, headers=None):
         outputs = [kserve.InferOutput(i.name, i.shape, i.datatype, i.data) for i in payload.inputs]
@@ -49,6 +55,7 @@ parser.add_argument("--plain", action="store_true")
 args, _ = parser.parse_known_args()
 classes = {
     "sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails, "echo": Echo,
+    "unprintable": Unprintable,
     "explains": Explains, "unready": Sync, "headers": Headers,
 }
 models = [(Transformer if args.predictor_host else cls)(name) for name, cls in classes.items()]

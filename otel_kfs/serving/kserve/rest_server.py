@@ -19,7 +19,14 @@ from opentelemetry.trace import SpanContext, TracerProvider
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import propagation
 from otel_kfs.serving.model_spans import record_receive
-from otel_kfs.serving.server_errors import SafeTracerProvider, never_raises, record_event, record_exceptions_once
+from otel_kfs.serving.server_errors import (
+    SafeTracerProvider,
+    has_text,
+    mark_failed,
+    never_raises,
+    record_event,
+    record_exceptions_once,
+)
 from otel_kfs.telemetry.patches import Patches
 
 Message = MutableMapping[str, Any]
@@ -211,6 +218,13 @@ class RequestWatch:
         arrival: _Arrival | None = scope.pop(_ARRIVAL, None)
         if arrival is not None:
             scope["headers"] = arrival.headers
+        try:
+            await self._watch(scope, receive, send, arrival)
+        except Exception as error:
+            _keep_from_instrumentation(error)
+            raise
+
+    async def _watch(self, scope: Scope, receive: Receive, send: Send, arrival: _Arrival | None) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
@@ -234,6 +248,14 @@ class RequestWatch:
             await self.app(scope, watched, send)
         finally:
             detach(token)
+
+
+@never_raises("an exception without a text")
+def _keep_from_instrumentation(error: Exception) -> None:
+    """Let the instrumentation find no span for an exception whose text can't be had: it asks for it, and so fails."""
+    if not has_text(error):
+        mark_failed(trace.get_current_span(), error)
+        attach(Context())  # what is around it goes back to its own context
 
 
 @never_raises("the arrival of a request")
