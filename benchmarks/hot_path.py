@@ -35,9 +35,9 @@ import mobilenet  # noqa: E402
 from fast_requests import inflate  # noqa: E402
 from pictures import pictures  # noqa: E402
 
-from otel_kfs.client.encodings import named  # noqa: E402
+from otel_kfs.client.encodings import by_name  # noqa: E402
 from otel_kfs.client.encodings.compression import CODECS, compress  # noqa: E402
-from otel_kfs.client.encodings.resizing import resized  # noqa: E402
+from otel_kfs.client.encodings.resizing import resize  # noqa: E402
 
 Cases = dict[str, Callable[[], Any]]
 SMALLEST = (mobilenet.SIDE, mobilenet.SIDE)
@@ -57,7 +57,7 @@ def decoders(jpg: bytes) -> Cases:
         cases["simplejpeg, scaled, fast DCT"] = lambda: simplejpeg.decode_jpeg(
             jpg, **side, fastdct=True, fastupsample=True
         )
-    cases["resize at the sender: a JPG of 256"] = lambda: resized(jpg, mobilenet.SIDE)
+    cases["resize at the sender: a JPG of 256"] = lambda: resize(jpg, mobilenet.SIDE)
     return cases
 
 
@@ -93,7 +93,7 @@ def bodies(jpg: bytes) -> Cases:
         return base64.b64decode(loads(text)["instances"][0]["image_bytes"]["b64"], validate=True)
 
     def body(name: str) -> bytes:
-        return named(name).encode(jpg, "image/jpeg").body
+        return by_name(name).encode(jpg, "image/jpeg").body
 
     cases: Cases = {
         "json, read by json (KFServing)": lambda: picture(body("json"), json.loads),

@@ -19,7 +19,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind
 
 from otel_kfs import semconv
-from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
+from otel_kfs.client.kafka_access.kafka_security import Refusals, config_errors
 from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES, producer_config
 from otel_kfs.errors import DeadLetterError, SendError
 from otel_kfs.kafka.headers import creation_context, headers_of, inject
@@ -108,7 +108,7 @@ class DeadLetters:
         self.topic = topic
         self._group = group
         shared = {key: value for key, value in consumer_settings.items() if key.startswith(_SHARED)}
-        with accepted("settings for the dead-letter topic"):
+        with config_errors("settings for the dead-letter topic"):
             config = producer_config(
                 bootstrap_servers,
                 _DELIVERY_SECONDS,

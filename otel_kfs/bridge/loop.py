@@ -17,7 +17,7 @@ from otel_kfs.bridge.record_handler import Task
 from otel_kfs.bridge.record_workers import RecordWorkers
 from otel_kfs.bridge.redrive import Redrive
 from otel_kfs.bridge.stall_watch import StallWatch
-from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
+from otel_kfs.client.kafka_access.kafka_security import Refusals, config_errors
 from otel_kfs.client.kafka_access.kafka_settings import consumer_config
 from otel_kfs.kafka.consumer import Consumer
 from otel_kfs.telemetry import provider
@@ -58,7 +58,7 @@ class Bridge:
             **(self._options.config or {}),
             "enable.partition.eof": True,  # which tells a redrive that it is done, and what a stall is
         }
-        with accepted("the consumer's settings"):
+        with config_errors("the consumer's settings"):
             settings = consumer_config(bootstrap_servers, self._options.group, settings)
             self._consumer = Consumer(settings)
         self._refusals: Refusals = settings["error_cb"]

@@ -75,11 +75,11 @@ def quiet_grpc() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
-def accepted(file: str | None) -> AbstractContextManager[None]:
+def config_errors(file: str | None) -> AbstractContextManager[None]:
     """Report in one line what librdkafka rejects in a Kafka client's settings, while the client is created."""
-    from otel_kfs.client.kafka_access.kafka_security import accepted
+    from otel_kfs.client.kafka_access.kafka_security import config_errors
 
-    return accepted(file or "the settings")
+    return config_errors(file or "the settings")
 
 
 def properties(file: str | None) -> dict[str, str]:

@@ -63,7 +63,7 @@ class SentImage:
             size = len(content)
             if self._options.resize:
                 with provider.tracer().start_as_current_span(semconv.RESIZE):
-                    content = resizing.resized(content, self._options.resize)
+                    content = resizing.resize(content, self._options.resize)
                 media_type = _media_type(content) or media_type
             payload = self._compressed(self._options.encoding.encode(content, media_type))
         self.span.set_attribute(semconv.IMAGE_SIZE, size)

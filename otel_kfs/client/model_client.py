@@ -42,7 +42,7 @@ def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
     return f"{url.rstrip('/')}/{path}"
 
 
-def redacted(url: str) -> str:
+def redact_url(url: str) -> str:
     """Return `url` without user-info, query and fragment, fit for a message."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -88,7 +88,7 @@ class ModelClient:
             answer = _parsed(response)
         except ValueError as error:
             raise SendError(
-                f"{redacted(self.url)} answered {response.status_code} but not with JSON ({_excerpt(response)!r}); "
+                f"{redact_url(self.url)} answered {response.status_code} but not with JSON ({_excerpt(response)!r}); "
                 "is it a model's :predict URL?",
                 response.status_code,
             ) from error
@@ -99,7 +99,7 @@ class ModelClient:
         self._session.close()
 
     def _transport_error(self, error: requests.RequestException, size: int) -> SendError:
-        url = redacted(self.url)
+        url = redact_url(self.url)
         text = str(error)
         if isinstance(error, requests.exceptions.SSLError):
             return SendError(f"no TLS connection to {url}: check the scheme and the server's certificate")
@@ -120,7 +120,7 @@ class ModelClient:
         return SendError(f"can't send to {url}: {text}")
 
     def _status_error(self, response: requests.Response, size: int) -> SendError:
-        url, status = redacted(self.url), response.status_code
+        url, status = redact_url(self.url), response.status_code
         if status == 413 or (status == 400 and not response.content):
             return PayloadTooLargeError(
                 f"{url} refused a body of {megabytes(size)} ({status}): raise the limit of the server or of the "

@@ -76,7 +76,7 @@ def payload_options(
         MissingExtra: the compression's library, or Pillow for `resize`, is not installed.
     """
     if isinstance(encoding, str):
-        encoding = encodings.named(encoding)
+        encoding = encodings.by_name(encoding)
     if compression and not transport_compresses:
         compressor(compression)
     if resize is not None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from otel_kfs.client.http_sender import HttpSender
 from otel_kfs.client.kafka_sender import KafkaSender
-from otel_kfs.client.model_client import redacted
+from otel_kfs.client.model_client import redact_url
 from otel_kfs.demo import embedded_broker, example
 from otel_kfs.demo.bridge_process import BridgeProcess
 from otel_kfs.demo.example import Variant
@@ -133,7 +133,7 @@ def _send_all(
 
 def _flush(otlp_endpoint: str | None, say: Callable[[str], None]) -> None:
     if not provider.flush():
-        where = redacted(otlp_endpoint) if otlp_endpoint else "the OTLP endpoint"  # that the environment names
+        where = redact_url(otlp_endpoint) if otlp_endpoint else "the OTLP endpoint"  # that the environment names
         say(f"Not all spans reached {where}; the files are complete.")
 
 

@@ -141,9 +141,9 @@ def _session(endpoints: Endpoints, *, keep_alive: bool) -> requests.Session:
 
 
 def _kafka_sender(config: ExperimentConfig, cell: Cell, endpoints: Endpoints, options: dict[str, Any]) -> KafkaSender:
-    from otel_kfs.client.kafka_access.kafka_security import accepted
+    from otel_kfs.client.kafka_access.kafka_security import config_errors
     from otel_kfs.client.kafka_access.kafka_settings import read_properties
 
     settings = {**(read_properties(endpoints.producer_config) if endpoints.producer_config else {}), **dict(cell.kafka)}
-    with accepted(f"{config.file}: {cell.name}"):
+    with config_errors(f"{config.file}: {cell.name}"):
         return KafkaSender(str(endpoints.bootstrap_servers), str(endpoints.topic), config=settings, **options)

@@ -29,7 +29,7 @@ class Cell:
     kafka: tuple[tuple[str, str], ...] = ()  # the producer's further settings
     rate: float | None = None  # images a second, in an open loop
     label: str = ""
-    unloaded: str = ""  # the label without the rate
+    base_label: str = ""  # the label without the rate
 
     @property
     def name(self) -> str:

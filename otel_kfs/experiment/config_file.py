@@ -20,7 +20,7 @@ from otel_kfs.experiment.config import (
     ExperimentConfig,
     ServersConfig,
 )
-from otel_kfs.experiment.matrix import AXES, THREADS, applicable, baselines, combinations, impossible, labelled
+from otel_kfs.experiment.matrix import AXES, THREADS, baselines, combinations, label_cells, make_cell, why_impossible
 from otel_kfs.experiment.validation import Rule, Validator, anything, flag, number, one_of, rates, text, texts
 
 if sys.version_info >= (3, 11):
@@ -95,15 +95,15 @@ def parse(document: Mapping[str, Any], path: Path) -> ExperimentConfig:
     images = _images(validator, document.get("images"), servers)
     chosen = combinations(validator, document, axes)
     validator.raise_errors()
-    distinct = dict.fromkeys(applicable(axes["way"][1], combination) for combination in chosen)
+    distinct = dict.fromkeys(make_cell(axes["way"][1], combination) for combination in chosen)
     cell_rates: Sequence[float | None] = arrivals.rates if arrivals else (None,)
-    cells = labelled([replace(cell, rate=rate) for cell in distinct for rate in cell_rates])
+    cells = label_cells([replace(cell, rate=rate) for cell in distinct for rate in cell_rates])
     if not cells:
         validator.error("matrix.exclude", "it excludes every cell: remove something from it")
     if len(cells) > _MOST_CELLS:
         validator.error("matrix", f"it has {len(cells)} cells, and {_MOST_CELLS} are allowed: exclude some")
-    for cell in dict.fromkeys(replace(cell, rate=None, label=cell.unloaded) for cell in cells):
-        if why := impossible(cell, servers, closed=arrivals is None):
+    for cell in dict.fromkeys(replace(cell, rate=None, label=cell.base_label) for cell in cells):
+        if why := why_impossible(cell, servers, closed=arrivals is None):
             validator.error("matrix", f"{cell.name}: {why}")
     compared_with = baselines(validator, document.get("baseline"), cells, axes)
     validator.raise_errors()

@@ -121,7 +121,7 @@ def _fits(combination: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     return all(key in combination and combination[key] == value for key, value in condition.items())
 
 
-def applicable(way: str, combination: Mapping[str, Any]) -> Cell:
+def make_cell(way: str, combination: Mapping[str, Any]) -> Cell:
     """Make a combination's cell, without what has no meaning for its transport, so that equal ones become one.
 
     `way` holds where the combination names none.
@@ -136,7 +136,7 @@ def applicable(way: str, combination: Mapping[str, Any]) -> Cell:
     return cell
 
 
-def labelled(cells: Sequence[Cell]) -> list[Cell]:
+def label_cells(cells: Sequence[Cell]) -> list[Cell]:
     """Label each cell by its encoding, and all in which it differs from others of its transport."""
     found = []
     for cell in cells:
@@ -156,15 +156,15 @@ def labelled(cells: Sequence[Cell]) -> list[Cell]:
         for key in sorted(settings):
             if len({dict(other.kafka).get(key) for other in others}) > 1 and key in dict(cell.kafka):
                 parts.append(f"{key}={dict(cell.kafka)[key]}")
-        unloaded = " ".join(parts)
-        label = unloaded if cell.rate is None else f"{unloaded} {cell.rate:g}/s"
-        found.append(replace(cell, label=label, unloaded=unloaded))
+        base_label = " ".join(parts)
+        label = base_label if cell.rate is None else f"{base_label} {cell.rate:g}/s"
+        found.append(replace(cell, label=label, base_label=base_label))
     return found
 
 
-def impossible(cell: Cell, servers: ServersConfig, *, closed: bool) -> str:
+def why_impossible(cell: Cell, servers: ServersConfig, *, closed: bool) -> str:
     """Say why a cell's servers can't take it, and what to do; nothing where they can."""
-    reasons = _impossible_embedded(cell, servers) if servers.embedded else _impossible_at(cell, servers, closed)
+    reasons = _impossible_embedded(cell, servers) if servers.embedded else _impossible_own(cell, servers, closed)
     twice = cell.compression is not None and "compression.type" in dict(cell.kafka)
     unknown = cell.transport == semconv.GRPC and cell.compression not in {None, "gzip"}
     first = (
@@ -198,7 +198,7 @@ def _impossible_embedded(cell: Cell, servers: ServersConfig) -> _Reasons:
     )
 
 
-def _impossible_at(cell: Cell, servers: ServersConfig, closed: bool) -> _Reasons:
+def _impossible_own(cell: Cell, servers: ServersConfig, closed: bool) -> _Reasons:
     own = servers.ways[cell.way]
     where = f"servers.{cell.way}" if cell.way else "servers"
     certificates = [key for key in ("ca", "cert", "key") if getattr(own, key)]
@@ -238,7 +238,7 @@ def baselines(validator: Validator, value: Any, cells: Sequence[Cell], axes: Axe
         wanted = _conditions(validator, value, "baseline", axes)
         fitting = [cell for cell in cells if _fits(_values(cell), wanted)]
         chosen = _plainest(fitting, wanted, axes) or fitting
-        if len({cell.unloaded for cell in chosen}) > 1:
+        if len({cell.base_label for cell in chosen}) > 1:
             some = ", ".join(dict.fromkeys(cell.name for cell in chosen))
             validator.error("baseline", f"it matches several cells: {some}; add what sets yours apart")
             return ()
@@ -246,7 +246,7 @@ def baselines(validator: Validator, value: Any, cells: Sequence[Cell], axes: Axe
             validator.error("baseline", f"it matches no cell; there are {', '.join(cell.name for cell in cells)}")
             return ()
     first = chosen[0]
-    return tuple(cell for cell in cells if (cell.transport, cell.unloaded) == (first.transport, first.unloaded))
+    return tuple(cell for cell in cells if (cell.transport, cell.base_label) == (first.transport, first.base_label))
 
 
 def _plainest(cells: Sequence[Cell], wanted: Mapping[str, Any], axes: Axes) -> list[Cell]:

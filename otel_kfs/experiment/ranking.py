@@ -93,7 +93,7 @@ def saturations(
         return []
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in config.cells:
-        groups.setdefault((cell.transport, cell.unloaded), []).append(cell)
+        groups.setdefault((cell.transport, cell.base_label), []).append(cell)
     found = []
     for size in _sizes(measured):
         for group in groups.values():
@@ -204,7 +204,7 @@ def saturation_records(found: Sequence[Sequence[Saturation]]) -> list[dict[str, 
         {
             "size": next((other.series.size for other in rates if other.series is not None), None),
             "transport": one.cell.transport,
-            "cell": one.cell.unloaded,
+            "cell": one.cell.base_label,
             "rate": one.cell.rate,
             "offered_rate": one.offered,
             "achieved_rate": one.achieved,

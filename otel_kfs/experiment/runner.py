@@ -75,7 +75,7 @@ def _warm_up(
     """
     seconds: dict[tuple[Cell, str], float] = {}
     # In an open loop, cells that differ in their rate alone are warmed up once.
-    cells = list({(cell.transport, cell.unloaded): cell for cell in config.cells}.values())
+    cells = list({(cell.transport, cell.base_label): cell for cell in config.cells}.values())
     failures: dict[Cell, OtelKfsError] = {}
     answered: set[Cell] = set()
     trials = [

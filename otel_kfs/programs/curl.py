@@ -34,7 +34,7 @@ from opentelemetry import propagate
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
 from otel_kfs import semconv
-from otel_kfs.client.model_client import redacted
+from otel_kfs.client.model_client import redact_url
 from otel_kfs.programs import curl_arguments
 from otel_kfs.programs.curl_arguments import Arguments
 from otel_kfs.programs.foreground import exit_code, run_untraced, running
@@ -209,7 +209,7 @@ def _addresses(arguments: Arguments, timings: dict[str, Any]) -> dict[str, Any]:
         return {}  # curl itself says what is wrong with it
     if not parts.hostname:
         return {}
-    return {semconv.URL_FULL: redacted(url), semconv.SERVER_ADDRESS: parts.hostname, semconv.SERVER_PORT: port}
+    return {semconv.URL_FULL: redact_url(url), semconv.SERVER_ADDRESS: parts.hostname, semconv.SERVER_PORT: port}
 
 
 def _mark_failures(root: Span, request: Span, code: int, timings: dict[str, Any]) -> None:

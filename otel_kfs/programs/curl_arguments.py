@@ -102,10 +102,10 @@ def ask(program: str) -> Curl:
     found = re.match(r"curl (\d+)\.(\d+)", version)
     if not found:
         raise ConfigError(f"{program} --version does not look like curl's: {version[:60]!r}")
-    return described(usage, (int(found[1]), int(found[2])))
+    return describe(usage, (int(found[1]), int(found[2])))
 
 
-def described(usage: str, version: tuple[int, int]) -> Curl:
+def describe(usage: str, version: tuple[int, int]) -> Curl:
     """Describe a curl by the text of its `--help all`."""
     shorts, takes_value = {}, {}
     for short, long, value in re.findall(r"^ *(?:-(\S), )? *--([\w.-]+)( <)?", usage, re.MULTILINE):

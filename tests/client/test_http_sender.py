@@ -12,7 +12,7 @@ from sender_support import PAYLOAD, by_name
 from support import JPG, HttpServer
 
 from otel_kfs import HttpSender
-from otel_kfs.client.encodings import named
+from otel_kfs.client import encodings
 from otel_kfs.errors import ConfigError, InputError, SendError
 
 
@@ -208,7 +208,7 @@ def test_nothing_of_the_payload_becomes_an_attribute(spans, server):
 def test_an_encoding_is_in_body_headers_url_and_root_span(spans, server, encoding):
     HttpSender(server.url, model="m", encoding=encoding, cell="a label").send(JPG)
     (request,) = server.requests
-    expected, headers = named(encoding).encode(JPG, "image/jpeg")
+    expected, headers = encodings.by_name(encoding).encode(JPG, "image/jpeg")
     assert request.body == expected
     assert request.headers["content-type"] == headers["content-type"]
     assert {key for key in headers if key not in request.headers} == set()

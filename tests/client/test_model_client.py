@@ -3,7 +3,7 @@
 import pytest
 from support import HttpServer, closing_server
 
-from otel_kfs.client.model_client import ModelClient, megabytes, predict_url, redacted
+from otel_kfs.client.model_client import ModelClient, megabytes, predict_url, redact_url
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
 
@@ -154,7 +154,7 @@ def test_what_is_no_url_of_a_server_is_refused(url):
 
 
 def test_a_shown_url_has_no_user_query_or_fragment():
-    assert redacted("http://me:secret@host:1/a?token=secret#x") == "http://host:1/a"
+    assert redact_url("http://me:secret@host:1/a?token=secret#x") == "http://host:1/a"
 
 
 def test_sizes_are_decimal_megabytes():

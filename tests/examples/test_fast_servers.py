@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind
 from support import CAT, PHOTO, read_traces, start, wait_until
 
 from otel_kfs import GrpcSender, HttpSender, KafkaSender
-from otel_kfs.client.encodings.resizing import resized
+from otel_kfs.client.encodings.resizing import resize
 from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 from otel_kfs.errors import PayloadTooLargeError, SendError
 
@@ -215,7 +215,7 @@ def test_a_record_of_each_form_comes_through_the_bridge(fast, serving, broker, t
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("shrink", [lambda jpg: jpg, lambda jpg: resized(jpg, 256)], ids=["draft decode", "resized"])
+@pytest.mark.parametrize("shrink", [lambda jpg: jpg, lambda jpg: resize(jpg, 256)], ids=["draft decode", "resized"])
 def test_the_fast_ways_see_the_same_class_in_every_picture(model, photos, big_pictures, shrink):
     net = MobileNet(model)
     for path in [*big_pictures, photos / "chelsea.jpg", photos / "coffee.jpg"]:

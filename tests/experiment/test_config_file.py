@@ -40,7 +40,7 @@ def test_a_configuration_has_all_that_its_file_says(tmp_path):
         'bridge_concurrency = 4\n[matrix]\ntransport = ["http"]\n[traces]\nquery = "jaeger:http://j"\n'
     )
     found = configured(text)
-    cell = Cell(label="json", unloaded="json")
+    cell = Cell(label="json", base_label="json")
     own = Endpoints(
         url="http://here", model="m", bootstrap_servers="k:1", producer_config=str(tmp_path / "p.properties")
     )
@@ -82,9 +82,9 @@ def test_servers_of_ones_own_are_ways_by_their_names_and_share_what_stands_above
 def test_kserve_s_embedded_servers_take_grpc_whose_encoding_is_its_own():
     matrix = '[matrix]\nway = ["fast"]\ntransport = ["http", "grpc"]\nencoding = ["raw", "v2"]\nresize = [256]'
     assert configured(f"{KSERVE}{matrix}").cells == (
-        Cell(encoding="raw", resize=256, way="fast", label="raw 256px", unloaded="raw 256px"),
-        Cell(encoding="v2", resize=256, way="fast", label="v2 256px", unloaded="v2 256px"),
-        Cell(transport="grpc", encoding="grpc", resize=256, way="fast", label="grpc 256px", unloaded="grpc 256px"),
+        Cell(encoding="raw", resize=256, way="fast", label="raw 256px", base_label="raw 256px"),
+        Cell(encoding="v2", resize=256, way="fast", label="v2 256px", base_label="v2 256px"),
+        Cell(transport="grpc", encoding="grpc", resize=256, way="fast", label="grpc 256px", base_label="grpc 256px"),
     )
 
 

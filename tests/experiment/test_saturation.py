@@ -29,7 +29,7 @@ def stage(start=0.0, duration=20.0, **more):
 
 
 def saturation(rate, paths, *stages):
-    cell = Cell(rate=rate, label="json", unloaded="json")
+    cell = Cell(rate=rate, label="json", base_label="json")
     (series,) = measured(paths).cells()
     return measure_saturation(cell, series, stages or [stage()])
 

@@ -32,7 +32,7 @@ USAGE = """Usage: curl [options...] <url>
  -v, --verbose            Make the operation more talkative
  -w, --write-out <format> Use output FORMAT after completion
 """
-CURL = curl_arguments.described(USAGE, (7, 88))
+CURL = curl_arguments.describe(USAGE, (7, 88))
 URL = "http://ingress/v1/models/m:predict"
 FIELDS = {"traceparent", "tracestate", "baggage"}
 REPORT = "%{stderr}MARK%{json}MARK%{stdout}"
@@ -186,7 +186,7 @@ def test_why_timings_can_not_be_had(words, reason, tmp_path):
 
 
 def test_an_old_curl_has_no_timings():
-    old = curl_arguments.described(USAGE, (7, 69))
+    old = curl_arguments.describe(USAGE, (7, 69))
     assert curl_arguments.untimed(read(URL), old) == "this curl is older than 7.70"
 
 

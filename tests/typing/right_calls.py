@@ -18,6 +18,7 @@ def senders() -> None:
     http = otel_kfs.HttpSender("http://ingress", model="mobilenet")
     assert_type(http.send("cat.jpg"), dict[str, Any])
     assert_type(http.send_json(b"{}", warmup=True), dict[str, Any])
+    assert_type(http.send(b"...", due=1), dict[str, Any])
     assert_type(otel_kfs.GrpcSender("host:1", "mobilenet").send(b"..."), dict[str, Any])
     delivered = otel_kfs.KafkaSender("host:1", "mobilenet").send("cat.jpg")
     assert_type(delivered, Delivered)

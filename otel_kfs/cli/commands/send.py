@@ -11,7 +11,7 @@ import click
 import otel_kfs
 from otel_kfs.cli.group import SIGTERM_EXIT
 from otel_kfs.cli.messages import say
-from otel_kfs.cli.options import accepted, given_model_access, model_access, properties, quiet_grpc
+from otel_kfs.cli.options import config_errors, given_model_access, model_access, properties, quiet_grpc
 from otel_kfs.cli.output import progress
 from otel_kfs.cli.termination import Stopping
 from otel_kfs.client import encodings
@@ -157,7 +157,7 @@ def send(  # noqa: PLR0912 - a branch a transport
     elif transport == "grpc":
         sender = GrpcSender(str(url), str(model), access=access(), **sender_options)
     else:
-        with accepted(producer_config):
+        with config_errors(producer_config):
             sender = KafkaSender(
                 str(bootstrap_servers), str(topic), config=properties(producer_config), **sender_options
             )

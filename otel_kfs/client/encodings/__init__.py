@@ -6,7 +6,7 @@ from otel_kfs.client.encodings import base64_json, cloud_event, raw, v2
 from otel_kfs.client.encodings.encoded import Encoded, Encoding
 from otel_kfs.errors import ConfigError
 
-__all__ = ["JSON", "NAMES", "Encoded", "Encoding", "named"]
+__all__ = ["JSON", "NAMES", "Encoded", "Encoding", "by_name"]
 
 JSON = Encoding("json", base64_json.encode)
 _ALL = (
@@ -18,7 +18,7 @@ _ALL = (
 NAMES = tuple(encoding.name for encoding in _ALL)
 
 
-def named(name: str) -> Encoding:
+def by_name(name: str) -> Encoding:
     """Return the encoding of that name.
 
     Raises:

@@ -31,7 +31,7 @@ def load() -> None:
         import simplejpeg  # noqa: F401
 
 
-def resized(image: bytes, side: int) -> bytes:
+def resize(image: bytes, side: int) -> bytes:
     """Return a JPG whose shorter side has `side` pixels, in the same shape; an image that is no larger stays as it is.
 
     A model that crops 224 pixels out of a picture with a shorter side of 256 wants 256 here: with 224 its transformer

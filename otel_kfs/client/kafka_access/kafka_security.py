@@ -22,7 +22,7 @@ _BROKER = re.compile(r"^(?:\w+://)?(\[.+?\]|[^/:\s]+):(\d+)/\S+: ")
 _STATE = re.compile(r" \(after \d+ms in state \w+.*?\)")
 
 
-def translated(settings: Mapping[str, str], where: str) -> dict[str, str]:
+def translate(settings: Mapping[str, str], where: str) -> dict[str, str]:
     """Translate Java's `sasl.jaas.config` and stores for librdkafka; `where` names their file, for messages.
 
     Source: "Security" in Apache Kafka's documentation, and librdkafka's CONFIGURATION.md.
@@ -41,7 +41,7 @@ def translated(settings: Mapping[str, str], where: str) -> dict[str, str]:
 
 
 @contextmanager
-def accepted(where: str) -> Iterator[None]:
+def config_errors(where: str) -> Iterator[None]:
     """Turn librdkafka's complaint about a client's settings into a ConfigError.
 
     A value is not shown, though librdkafka would: in a file's wrong line it may be a password.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from otel_kfs.client.kafka_access.kafka_security import Refusals, translated
+from otel_kfs.client.kafka_access.kafka_security import Refusals, translate
 from otel_kfs.errors import ConfigError, MissingExtra
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
     except javaproperties.InvalidUEscapeError:
         # Its own words, and its context, would show the value.
         raise ConfigError(f"{where}, line {number}: \\u without four hexadecimal digits") from None
-    return translated(settings, where)
+    return translate(settings, where)
 
 
 def producer_config(bootstrap_servers: str, timeout: float, config: Mapping[str, Any]) -> dict[str, Any]:

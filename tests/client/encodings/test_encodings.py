@@ -7,7 +7,7 @@ import pytest
 from support import JPG
 
 from otel_kfs.client import encodings
-from otel_kfs.client.encodings import named
+from otel_kfs.client.encodings import by_name
 from otel_kfs.errors import ConfigError
 
 
@@ -17,18 +17,18 @@ def test_the_names_of_all():
 
 def test_an_unknown_name_is_answered_with_those_there_are():
     with pytest.raises(ConfigError) as raised:
-        named("protobuf")
+        by_name("protobuf")
     assert str(raised.value) == "no encoding is called 'protobuf'; there are json, v2, raw, cloudevent"
 
 
 def test_raw_is_the_image_itself():
-    body, headers = named("raw").encode(JPG, "image/jpeg")
+    body, headers = by_name("raw").encode(JPG, "image/jpeg")
     assert body is JPG
     assert headers == {"content-type": "image/jpeg"}
 
 
 def test_a_cloudevent_is_the_image_with_the_event_in_headers():
-    body, headers = named("cloudevent").encode(JPG, "image/png")
+    body, headers = by_name("cloudevent").encode(JPG, "image/png")
     assert body is JPG
     assert re.fullmatch(r"[0-9a-f-]{36}", headers["ce-id"])
     assert {key: value for key, value in headers.items() if key != "ce-id"} == {
@@ -40,11 +40,11 @@ def test_a_cloudevent_is_the_image_with_the_event_in_headers():
 
 
 def test_two_cloudevents_are_two_events():
-    assert len({named("cloudevent").encode(JPG, "image/jpeg").headers["ce-id"] for _ in range(2)}) == 2
+    assert len({by_name("cloudevent").encode(JPG, "image/jpeg").headers["ce-id"] for _ in range(2)}) == 2
 
 
 def test_v2_is_one_bytes_tensor_after_its_json():
-    body, headers = named("v2").encode(JPG, "image/jpeg")
+    body, headers = by_name("v2").encode(JPG, "image/jpeg")
     length = int(headers["inference-header-content-length"])
     assert headers == {"content-type": "application/octet-stream", "inference-header-content-length": str(length)}
     size = {"binary_data_size": 4 + len(JPG)}
@@ -55,4 +55,4 @@ def test_v2_is_one_bytes_tensor_after_its_json():
 
 
 def test_only_v2_goes_to_the_url_of_its_protocol():
-    assert [named(name).protocol for name in encodings.NAMES] == ["v1", "v2", "v1", "v1"]
+    assert [by_name(name).protocol for name in encodings.NAMES] == ["v1", "v2", "v1", "v1"]

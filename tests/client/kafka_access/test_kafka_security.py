@@ -10,7 +10,7 @@ pytest.importorskip("confluent_kafka")
 
 from confluent_kafka import KafkaError
 
-from otel_kfs.client.kafka_access.kafka_security import Refusals, accepted
+from otel_kfs.client.kafka_access.kafka_security import Refusals, config_errors
 from otel_kfs.client.kafka_access.kafka_settings import read_properties
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError
@@ -147,7 +147,7 @@ def test_an_escape_that_is_none_is_named_by_its_line_alone():
     ],
 )
 def test_a_setting_that_librdkafka_does_not_take_is_named_without_its_value(settings, message):
-    with pytest.raises(ConfigError) as raised, accepted("f"):
+    with pytest.raises(ConfigError) as raised, config_errors("f"):
         Producer({"bootstrap.servers": "127.0.0.1:1", **settings})
     assert (str(raised.value), raised.value.__cause__) == (message, None)
 
