@@ -12,12 +12,14 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from otel_kfs.telemetry.redaction import without_secrets
+from otel_kfs import semconv
+from otel_kfs.telemetry.redaction import text, without_secrets
+from otel_kfs.telemetry.safe_tracer import report_failure
 
 _log = logging.getLogger(__name__)
 
@@ -29,52 +31,42 @@ _TOO_LATE = "they had not left when the process ended"
 
 
 class CountingExporter(SpanExporter):
-    """An exporter that remembers how many spans it got rid of, and why it failed; it never raises.
+    """An exporter that counts how many spans it exported and how many it failed to; it never raises.
 
     A forked child makes one of its own: with its parent's, both would talk over one connection, and the child might
-    wait for ever for a lock that a thread of its parent held.
+    wait for ever for a lock that a thread of its parent held. Its spans get its own process id.
     """
 
     def __init__(self, make: Callable[[], SpanExporter], where: str = "") -> None:
-        """`make` is called once a process; `where` the spans go is for people (left out: the exporter's endpoint)."""
+        """`make` is called once a process; `where` the spans go is for people (left out: the exporter's class)."""
         self._make = make
         self._exporter = make()
-        self.where = where or _endpoint(self._exporter)
+        self.where = where or type(self._exporter).__name__
+        # Exporters return that they failed; the reason they tell their own log alone.
+        self.why = f"the exporter failed (see the log of {type(self._exporter).__module__.rpartition('.')[0]})"
+        for cls in type(self._exporter).__mro__:
+            if cls.__module__.startswith("opentelemetry.exporter."):
+                logging.getLogger(cls.__module__).addFilter(_without_secrets)
         self.exported = self.failed = 0
-        self.why = ""  # the last failure's reason
-        self.failing = self.ending = False
+        self.failing = self.ending = self._given_up = False
+        self._process: Resource | None = None  # what a forked child's spans have of its own
         self._forked = False
         self._parents: list[SpanExporter] = []  # kept: a gRPC channel of the parent's can't be closed here
-        self._thread: int | None = None  # which one is exporting
-        self._heard = ""
-        # Exporters return that they failed; why, they tell their logs alone.
-        modules = {cls.__module__ for cls in type(self._exporter).__mro__}
-        for name in sorted(name for name in modules if name.startswith("opentelemetry.exporter.")):
-            logger = logging.getLogger(name)
-            logger.setLevel(logging.WARNING)
-            logger.addFilter(self._hear)
 
     def forked(self) -> None:
-        """This is another process: count anew, and export with an exporter of its own."""
+        """Count anew in a forked child, and export with an exporter of its own."""
         self.exported = self.failed = 0
-        self.why = ""
         self.failing = False
-        self._thread = None
+        self._process = Resource({semconv.PROCESS_PID: os.getpid()})
         self._forked = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export one batch."""
-        self._thread, self._heard = threading.get_ident(), ""
         try:
-            if self._forked:
-                self._parents.append(self._exporter)
-                self._exporter = self._make()
-                self._forked = False
-            result = self._exporter.export([without_secrets(span) for span in spans])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and said
-            result, self._heard = SpanExportResult.FAILURE, _innermost(error)
-        finally:
-            self._thread = None
+            result = SpanExportResult.FAILURE if self._given_up else self._try(spans)
+        except Exception:  # noqa: BLE001 - whatever it is, it is counted and said
+            result = SpanExportResult.FAILURE
+            report_failure("exporting spans")
         if result is SpanExportResult.SUCCESS:
             self.exported += len(spans)
             if self.failing:
@@ -82,35 +74,26 @@ class CountingExporter(SpanExporter):
             self.failing = False
         else:
             self.failed += len(spans)
-            self.why = self._heard or "the exporter failed"
             if not self.failing and not self.ending:
                 _log.warning("spans are not exported to %s: %s", self.where, self.why)
             self.failing = True
         return result
 
-    @property
-    def exporting(self) -> bool:
-        """Whether a batch is on its way just now."""
-        return self._thread is not None
+    def _try(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self._forked:
+            self._parents.append(self._exporter)
+            self._exporter = self._make()
+            self._forked = False
+        # All of a provider's spans have one resource.
+        resource = spans[0].resource.merge(self._process) if self._process is not None else None
+        return self._exporter.export([without_secrets(span, resource) for span in spans])
 
     def shutdown(self) -> None:
-        """Give up what is being tried."""
-        if not self._forked:
-            self._exporter.shutdown()
-
-    def _hear(self, record: logging.LogRecord) -> bool:
-        """Take the reason of a failure from the exporter's log; only `--verbose` also wants to read it there."""
-        if self._thread != threading.get_ident():
-            return True
-        arguments = record.args if isinstance(record.args, tuple) else ()
-        errors = [argument for argument in arguments if isinstance(argument, BaseException)]
-        if errors:
-            self._heard = _innermost(errors[0])
-        elif arguments and "retrying" in str(record.msg):
-            self._heard = str(arguments[0])
-        elif not self._heard:
-            self._heard = record.getMessage()
-        return _log.isEnabledFor(logging.INFO)
+        """Give up what is being tried, and try no more."""
+        if not self._given_up:
+            self._given_up = True
+            if not self._forked:
+                self._exporter.shutdown()
 
 
 class CountingBatchProcessor(BatchSpanProcessor):
@@ -128,10 +111,25 @@ class CountingBatchProcessor(BatchSpanProcessor):
         # Before the base class's, which starts the child's thread.
         os.register_at_fork(after_in_child=after_fork)
         super().__init__(export, schedule_delay_millis=schedule_delay_millis)
+        self._prepare_end()
 
     def _after_fork(self) -> None:
         self._ended = itertools.count()
         self._export.forked()
+        self._prepare_end()
+
+    def _prepare_end(self) -> None:
+        """Start the thread that ends the base class, which may take longer than we give it.
+
+        Now, because an interpreter that ends starts no threads any more.
+        """
+        self._end_asked, self._end_reached = threading.Event(), threading.Event()
+        threading.Thread(target=self._end, name="otel_kfs_last_export", daemon=True).start()
+
+    def _end(self) -> None:
+        self._end_asked.wait()
+        super().shutdown()  # type: ignore[no-untyped-call]
+        self._end_reached.set()
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span that is sampled."""
@@ -149,28 +147,20 @@ class CountingBatchProcessor(BatchSpanProcessor):
         if self._export.ending:
             return
         self._export.ending = True
+        in_time = False
+        self._end_asked.set()
         try:
-            self._batch_processor.shutdown(timeout_millis=int(EXIT_SECONDS * 1000))
+            in_time = self._end_reached.wait(EXIT_SECONDS)
+            if not in_time:
+                self._export.shutdown()
         finally:
             ended = next(self._ended)
             if lost := ended - self._export.exported:
-                late = self._export.exporting or self._batch_processor._queue
-                why = self._export.why or (_TOO_LATE if late else _TOO_FAST)
+                why = self._export.why if self._export.failed else _TOO_FAST if in_time else _TOO_LATE
                 _log.error("%d of %d spans were not exported to %s: %s", lost, ended, self._export.where, why)
 
 
-def _endpoint(exporter: SpanExporter) -> str:
-    """Where an exporter sends to, without the credentials that a URL may hold; else what kind it is."""
-    endpoint = getattr(exporter, "_endpoint", None)
-    if not isinstance(endpoint, str):
-        return type(exporter).__name__
-    scheme, separator, rest = endpoint.rpartition("://")
-    parts = urlsplit("//" + rest)
-    return f"{scheme}{separator}{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _innermost(error: BaseException) -> str:
-    """What the system said, below all that libraries wrapped around it."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Take out of an exporter's log what may be a secret: it logs the query of a URL where nobody answers."""
+    record.msg, record.args = text(record.getMessage()), ()
+    return True

@@ -22,6 +22,7 @@ from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn, cast
+from urllib.parse import urlsplit
 
 from opentelemetry import trace
 
@@ -138,12 +139,8 @@ def _end(provider: TracerProvider) -> None:
 
 
 def _forked(provider: TracerProvider) -> None:
-    """In a forked child: its spans are of this process, and leave at its end."""
-    from opentelemetry.sdk.resources import Resource
-
+    """Have the last spans of a child of multiprocessing leave: it ends without the interpreter's exit hooks."""
     try:
-        provider._update_resource(Resource({semconv.PROCESS_PID: os.getpid()}))
-        # A child of multiprocessing ends without the interpreter's exit hooks, but not without these.
         if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
             multiprocessing.register_after_fork(
                 provider, lambda _: multiprocessing.Finalize(None, _end, [provider], exitpriority=-100)
@@ -193,18 +190,31 @@ def _environment_exports() -> list[CountingExporter]:
     for name in filter(None, map(str.strip, os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(","))):
         if name == "none":
             continue
+        entry, where = name, ""
         if name == "otlp":
-            protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get(
-                "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
-            )
-            entry = "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"
-        else:
-            entry = name
+            is_grpc = (_otlp_setting("PROTOCOL") or "http/protobuf") == "grpc"
+            entry = "otlp_proto_grpc" if is_grpc else "otlp_proto_http"
+            where = _otlp_endpoint(is_grpc)
         found = list(entry_points(group="opentelemetry_traces_exporter", name=entry))
         if not found:
             raise ConfigError(f"OTEL_TRACES_EXPORTER={name!r} is not known here; use otlp, console or none")
-        exports.append(CountingExporter(found[0].load()))
+        exports.append(CountingExporter(found[0].load(), where))
     return exports
+
+
+def _otlp_setting(name: str) -> str | None:
+    return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
+
+
+def _otlp_endpoint(is_grpc: bool) -> str:
+    """Return where spans go by the standard variables, for people: without the credentials that a URL may hold."""
+    endpoint = _otlp_setting("ENDPOINT") or f"http://localhost:{4317 if is_grpc else 4318}"
+    scheme, separator, rest = endpoint.rpartition("://")
+    parts = urlsplit("//" + rest)
+    path = parts.path
+    if not is_grpc and not os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        path = path.rstrip("/") + "/v1/traces"
+    return f"{scheme}{separator}{parts.netloc.rpartition('@')[2]}{path}"
 
 
 def _exit_on_sigterm() -> None:

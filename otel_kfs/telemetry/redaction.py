@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, Status
 
@@ -29,15 +30,16 @@ _QUERY_VALUE = re.compile(r"(?<==)[^&#]+")
 _CREDENTIALS = re.compile(r"\b(bearer|basic|authorization['\"]?[:=]\s*['\"]?\w+)\s+[\w.~+/=-]{16,}", re.IGNORECASE)
 
 
-def without_secrets(span: ReadableSpan) -> ReadableSpan:
-    """The span itself, or one that is the same without what may be a secret."""
+def without_secrets(span: ReadableSpan, resource: Resource | None = None) -> ReadableSpan:
+    """Return the span itself, or one that is the same without what may be a secret, or of another resource."""
     changed = _changed(span.attributes)
     events = [_event(event) for event in span.events]
     links = [_link(link) for link in span.links]
     said = span.status.description
     description = said and text(said)
     if (
-        not changed
+        resource is None
+        and not changed
         and description == said
         and all(new is old for new, old in zip(events, span.events, strict=True))
         and all(new is old for new, old in zip(links, span.links, strict=True))
@@ -47,7 +49,7 @@ def without_secrets(span: ReadableSpan) -> ReadableSpan:
         name=span.name,
         context=span.context,
         parent=span.parent,
-        resource=span.resource,
+        resource=resource or span.resource,
         attributes={**(span.attributes or {}), **changed},
         events=events,
         links=links,

@@ -63,7 +63,7 @@ def test_a_child_exports_with_an_exporter_of_its_own():
 import os, sys
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from otel_kfs.telemetry.exporter import Batches, Export
+from otel_kfs.telemetry.exporter import CountingBatchProcessor, CountingExporter
 
 made = []
 
@@ -72,7 +72,7 @@ def make():
     return made[-1]
 
 provider = TracerProvider(shutdown_on_exit=False)
-provider.add_span_processor(Batches(Export(make, "memory")))
+provider.add_span_processor(CountingBatchProcessor(CountingExporter(make, "memory")))
 
 def span(name):
     provider.get_tracer("a test").start_span(name).end()
