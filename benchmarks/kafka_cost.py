@@ -76,12 +76,12 @@ class Null(SpanExporter):
     """Exports nothing."""
 
     def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002
-        """Nothing to do."""
+        """Export nothing."""
         return SpanExportResult.SUCCESS
 
 
 def provider_with(sampler: Sampler) -> TracerProvider:
-    """A provider with a batch processor that exports nothing."""
+    """Make a provider with a batch processor that exports nothing."""
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(Null(), max_queue_size=1_000_000))
     return provider
@@ -100,27 +100,27 @@ class Send:
         self.our_producer = Producer(CLUSTER)
 
     def raw(self, records: int) -> None:
-        """The client alone."""
+        """Run the client alone."""
         for _ in range(records):
             self.raw_producer.produce(TOPIC, VALUE)
         self.raw_producer.flush()
 
     def raw_propagating(self, records: int) -> None:
-        """With headers and a callback, as one needs them to propagate and to learn of the delivery."""
+        """Run it with headers and a callback, as one needs them to propagate and to learn of the delivery."""
         headers = [("traceparent", b"00-0000000000000000000000000000a1b2-000000000000c3d4-01")]
         for _ in range(records):
             self.raw_producer.produce(TOPIC, VALUE, headers=headers, on_delivery=lambda *_: None)
         self.raw_producer.flush()
 
     def bare(self, tracer: Any, records: int) -> None:
-        """The SDK alone."""
+        """Run the SDK alone."""
         for _ in range(records):
             span = tracer.start_span("send t", kind=SpanKind.PRODUCER, attributes=SEND)
             span.set_attributes(DELIVERED)
             span.end()
 
     def least(self, tracer: Any, records: int) -> None:
-        """The least that propagates and lasts until the report: no registry, no guard, no metrics, no suppression."""
+        """Run the least that propagates and lasts until the report: no registry, no metrics, no suppression."""
 
         class Report:
             __slots__ = ("span",)
@@ -141,7 +141,7 @@ class Send:
         self.raw_producer.flush()
 
     def contrib(self, provider: TracerProvider) -> Run:
-        """OpenTelemetry's own instrumentation, whose span ends before the record is sent."""
+        """Return what runs OpenTelemetry's own instrumentation, whose span ends before the record is sent."""
         producer = ConfluentKafkaInstrumentor.instrument_producer(self.configured_producer, provider)
 
         def run(records: int) -> None:
@@ -152,7 +152,7 @@ class Send:
         return run
 
     def ours(self, records: int) -> None:
-        """Ours."""
+        """Run ours."""
         for _ in range(records):
             self.our_producer.produce(TOPIC, VALUE)
         self.our_producer.flush()
@@ -170,7 +170,7 @@ class Process:
         self.context = extract(headers)
 
     def bare(self, tracer: Any, records: int) -> None:
-        """The SDK alone."""
+        """Run the SDK alone."""
         for _ in range(records):
             with tracer.start_as_current_span(
                 "process t", context=self.context, kind=SpanKind.CONSUMER, attributes=PROCESS
@@ -178,7 +178,7 @@ class Process:
                 pass
 
     def ours(self, records: int) -> None:
-        """Ours."""
+        """Run ours."""
         for _ in range(records):
             with process(self.record, group=GROUP):
                 pass

@@ -58,17 +58,17 @@ class AIOProducer(confluent_kafka.aio.AIOProducer):
     ) -> asyncio.Future[confluent_kafka.Message]:
         """Like `confluent_kafka.aio.AIOProducer.produce`; the span ends when the returned future is done."""
         client: ProducerTelemetry | None = getattr(self, "_kfs", None)
-        sending = None
+        pending = None
         if client is not None:
-            sending = client.start_without_headers(PendingRecord, topic, of_record({}, value, key))
+            pending = client.start_without_headers(PendingRecord, topic, of_record({}, value, key))
         try:
             future = await _produce(self, topic, value, key, *args, **kwargs)
         except BaseException as error:
-            if sending is not None:
-                sending.refused(error)
+            if pending is not None:
+                pending.refused(error)
             raise
-        if sending is not None:
-            future.add_done_callback(functools.partial(_delivered, sending))
+        if pending is not None:
+            future.add_done_callback(functools.partial(_delivered, pending))
         return future
 
 
@@ -110,7 +110,7 @@ class AsyncSerializingProducer(confluent_kafka.aio.AsyncSerializingProducer[K, V
     if TYPE_CHECKING:
 
         def __await__(self) -> Generator[Any, None, Self]:
-            """What is called `await`s its constructor."""
+            """Await the constructor, as every call of the class does."""
 
         async def produce(  # type: ignore[override]
             self,
@@ -121,7 +121,7 @@ class AsyncSerializingProducer(confluent_kafka.aio.AsyncSerializingProducer[K, V
             timestamp: int = 0,
             headers: Any = None,
         ) -> asyncio.Future[confluent_kafka.Message]:
-            """The real class's own, whose future it calls one of anything."""
+            """Produce as the real class, which types its future as one of anything."""
 
 
 class AsyncDeserializingConsumer(  # type: ignore[misc]
@@ -137,7 +137,7 @@ class AsyncDeserializingConsumer(  # type: ignore[misc]
     if TYPE_CHECKING:
 
         def __await__(self) -> Generator[Any, None, Self]:
-            """What is called `await`s its constructor."""
+            """Await the constructor, as every call of the class does."""
 
 
 def _follow_producer(producer: Any, config: Any) -> None:
@@ -156,13 +156,13 @@ def _received(consumer: Any, records: Any, start: int) -> None:
         client.received(records, start)
 
 
-def _delivered(sending: PendingRecord, future: asyncio.Future[Any]) -> None:
+def _delivered(pending: PendingRecord, future: asyncio.Future[Any]) -> None:
     if future.cancelled():
-        sending.end(("CancelledError", "the record was purged, or the program stopped waiting for it"), sent=False)
+        pending.end(("CancelledError", "the record was purged, or the program stopped waiting for it"), sent=False)
         return
     # Not future.exception(): asking for it would keep asyncio from logging an exception that the user never looks at.
     error: BaseException | None = getattr(future, "_exception", None)
     if error is None:
-        sending.end(record=future.result())
+        pending.end(record=future.result())
     else:
-        sending.end((error_type(error), str(error)))
+        pending.end((error_type(error), str(error)))

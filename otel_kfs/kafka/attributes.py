@@ -47,27 +47,27 @@ class Operation(dict[str, Shared]):
 
 
 def send_operation(config: Mapping[str, Any]) -> Operation:
-    """A producer's: `produce()` to the delivery report."""
+    """Return a producer's operation: `produce()` to the delivery report."""
     return Operation("send", "send", semconv.send, client_attributes(config))
 
 
 def poll_operation(config: Mapping[str, Any]) -> Operation:
-    """A consumer's: one `poll()` or `consume()`."""
+    """Return a consumer's operation: one `poll()` or `consume()`."""
     return Operation("poll", "receive", semconv.poll, client_attributes(config))
 
 
 def process_operation(config: Mapping[str, Any]) -> Operation:
-    """What is done with one record of a consumer."""
+    """Return the operation of handling one record of a consumer."""
     return Operation("process", "process", semconv.process, client_attributes(config))
 
 
 def configuration(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a client was made with: a dict, keywords, or both, of which keywords win."""
+    """Return the settings that a client was made with: a dict, keywords, or both, of which keywords win."""
     return {**(args[0] if args and isinstance(args[0], dict) else {}), **kwargs}
 
 
 def client_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The group, client id and broker of a configuration; the broker only where it names exactly one."""
+    """Return the group, client id and broker of a configuration; the broker only if it names exactly one."""
     attributes: dict[str, Any] = {}
     try:
         if config.get("group.id") is not None:
@@ -83,7 +83,7 @@ def client_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _only_broker(servers: Any) -> tuple[str, int] | None:
-    """Host and port of `host[:port]` or `PROTOCOL://host[:port]`; None for a list of several, or what is no address."""
+    """Return host and port of `host[:port]` or `PROTOCOL://host[:port]`; None for several, or what is no address."""
     brokers = [broker.strip() for broker in str(servers or "").split(",") if broker.strip()]
     if len(brokers) != 1:
         return None
@@ -96,7 +96,7 @@ def _only_broker(servers: Any) -> tuple[str, int] | None:
 
 
 def error_type(error: BaseException) -> str:
-    """Kafka's own name of an error ("MSG_SIZE_TOO_LARGE"), else the exception's class, as the conventions ask."""
+    """Return Kafka's own name of an error ("MSG_SIZE_TOO_LARGE"), else its class's, as the conventions ask."""
     if isinstance(error, KafkaException) and error.args and hasattr(error.args[0], "name"):
         return str(error.args[0].name())
     return type(error).__qualname__

@@ -23,7 +23,7 @@ class Metrics:
     """The instruments of one meter; ask `enabled` first, so that nothing is computed where nobody listens."""
 
     def __init__(self, meter: Meter, provider: MeterProvider | None = None) -> None:
-        """`provider` is the meter's own where that is not the global one."""
+        """Create the instruments; `provider` is the meter's own where that is not the global one."""
         self._given = provider
         self._enabled = provider is not None and _counts(provider)
         self._ask_again = 0.0

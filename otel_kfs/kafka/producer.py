@@ -122,7 +122,7 @@ class Producer(confluent_kafka.Producer):
         return {**message, "callback": self._report(message["callback"], batch)}
 
     def _report(self, callback: DeliveryCallback | None, batch: PendingBatch | None) -> DeliveryCallback | None:
-        """What is to be called with the report of a record of a batch whose own callback is `callback`."""
+        """Return the callback for the report of a record of a batch whose own callback is `callback`."""
         if self._kfs_only_errors and callback is not None:
             callback = _only_errors(callback)
         return callback if batch is None else batch.report_to(callback)

@@ -57,7 +57,7 @@ class PendingRecord:
         client.undelivered.add(self)
 
     def __call__(self, error: Any, record: Any) -> None:
-        """The delivery report: `error` is a KafkaError, or None."""
+        """Take the delivery report: `error` is a KafkaError, or None."""
         self.end(None if error is None else (error.name(), error.str()), record)
         callback = self._callback
         if callback is not None:
@@ -87,7 +87,7 @@ class PendingRecord:
             report_failure("Kafka's delivery report")
 
     def refused(self, error: BaseException) -> None:
-        """The client raised: there will be no report."""
+        """End the span with what the client raised: there will be no report."""
         self.end((error_type(error), str(error)), sent=False)
 
 
@@ -103,11 +103,11 @@ class PendingBatch(PendingRecord):
         super().__init__(client, span, measured)
 
     def expect(self, records: int) -> None:
-        """So many reports will come; said before the first one can."""
+        """Set how many reports will come, before the first one can."""
         self._records = self._left = records
 
     def report_to(self, callback: DeliveryCallback | None) -> DeliveryCallback:
-        """The callback for the records whose own is `callback`."""
+        """Return the callback for the records whose own is `callback`."""
 
         def report(error: Any, record: Any) -> None:
             self.one_done(None if error is None else (error.name(), error.str()))
@@ -117,7 +117,7 @@ class PendingBatch(PendingRecord):
         return report
 
     def one_done(self, failure: Failure | None, *, sent: bool = True) -> None:
-        """One record was delivered, or failed. Never raises."""
+        """Count one record that was delivered, or failed. Never raises."""
         with self._lock:
             self._left -= 1
             last = self._left == 0
@@ -211,8 +211,8 @@ class ProducerTelemetry:
 
 def abandon(undelivered: set[PendingRecord], why: str = "the producer was dropped") -> None:
     """End what will never get a delivery report, as errors."""
-    for sending in list(undelivered):
-        sending.end(("abandoned", f"{why} before the delivery report arrived"), sent=False)
+    for record in list(undelivered):
+        record.end(("abandoned", f"{why} before the delivery report arrived"), sent=False)
 
 
 def of_record(shared: Mapping[str, Any], value: Any, key: Any) -> dict[str, Any]:
@@ -236,13 +236,13 @@ _telemetries: weakref.WeakSet[ProducerTelemetry] = weakref.WeakSet()
 
 @functools.cache
 def _register_exit() -> None:
-    """Once, with the first record: the provider was set up before it, so it shuts down after what is registered now."""
+    """Register for the end with the first record: a provider that was set up before it then shuts down after us."""
     atexit.register(_abandon_all)
     os.register_at_fork(after_in_child=_forget_all)
 
 
 def _forget_all() -> None:
-    """In a forked child: what is under way is the parent's, which gets the reports and ends the spans."""
+    """Forget, in a forked child, what is under way: the parent gets the reports and ends the spans."""
     for client in list(_telemetries):
         client.undelivered.clear()
 

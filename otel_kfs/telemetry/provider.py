@@ -51,12 +51,12 @@ configured: tuple[str | None, str | None] | None = None
 
 @functools.cache
 def tracer() -> trace.Tracer:
-    """The tracer of every span that otel-kfs makes; its provider may be set before or after this call. Never raises."""
+    """Return the tracer of every span that otel-kfs makes, whose provider may be set later. Never raises."""
     return tracer_of(None)
 
 
 def tracer_of(provider: trace.TracerProvider | None) -> trace.Tracer:
-    """The same, of another provider than the global one."""
+    """Return the same, of another provider than the global one."""
     return SafeTracerProvider(provider).get_tracer("otel_kfs", __version__, schema_url=SCHEMA_URL)
 
 
@@ -183,7 +183,7 @@ class _WholeLines(io.TextIOBase):
 
 
 def _environment_exports() -> list[CountingExporter]:
-    """The exporters that OTEL_TRACES_EXPORTER names, as the SDK's own auto-configuration would choose them."""
+    """Return the exporters that OTEL_TRACES_EXPORTER names, as the SDK's own auto-configuration chooses them."""
     from otel_kfs.telemetry.exporter import CountingExporter
 
     exports = []

@@ -62,7 +62,7 @@ def without_secrets(span: ReadableSpan, resource: Resource | None = None) -> Rea
 
 
 def text(value: str) -> str:
-    """A text without the users and query values of the URLs in it, and without tokens."""
+    """Return a text without the users and query values of the URLs in it, and without tokens."""
     if "@" in value:
         value = _USER.sub("", value)
     if "?" in value:
@@ -73,7 +73,7 @@ def text(value: str) -> str:
 
 
 def _changed(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Those attributes that hold what may be a secret, without it."""
+    """Return those attributes that hold what may be a secret, without it."""
     return {key: new for key, old in (attributes or {}).items() if (new := _value(key, old)) != old}
 
 
@@ -91,14 +91,14 @@ def _value(key: str, value: Any) -> Any:
 
 
 def _url(value: str) -> str:
-    """A whole URL, or its path and query."""
+    """Clean a whole URL, or its path and query."""
     value, _, _ = value.partition("#")
     place, mark, query = value.partition("?")
     return _USER.sub("", place) + mark + _query(query)
 
 
 def _query(value: str) -> str:
-    """The parameters' names; what has no name is all value."""
+    """Return the parameters' names; what has no name is all value."""
     return "&".join(
         f"{name}={REDACTED}" if separator else REDACTED
         for name, separator, _ in (pair.partition("=") for pair in value.split("&"))

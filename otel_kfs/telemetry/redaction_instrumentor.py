@@ -62,7 +62,7 @@ class RedactionInstrumentor(PatchingInstrumentor):
 
 @contextmanager
 def _reported() -> Iterator[None]:
-    """The program goes on, whatever fails here."""
+    """Log whatever fails here, and let the program go on."""
     try:
         yield
     except Exception:  # noqa: BLE001

@@ -46,7 +46,7 @@ def report_failure(what: str) -> None:
 
 
 def _place(traceback: Any) -> tuple[str, int] | None:
-    """The file and line that an exception was raised at."""
+    """Return the file and line that an exception was raised at."""
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     return None if traceback is None else (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno)
@@ -96,7 +96,7 @@ def _end(span: Any, *args: Any, **kwargs: Any) -> None:
 
 @never_raises("the exception on a span")
 def _mark(span: Span, error: Exception, record_exception: bool, set_status_on_exception: bool) -> None:
-    """What OpenTelemetry's own `use_span` does with an exception."""
+    """Do with an exception what OpenTelemetry's own `use_span` does."""
     if not span.is_recording():
         return
     if record_exception:
@@ -114,7 +114,7 @@ class SafeTracerProvider(TracerProvider):
         self._provider = provider
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
-        """A tracer that never raises."""
+        """Return a tracer that never raises."""
         provider = self._provider or trace.get_tracer_provider()
         return SafeTracer(provider.get_tracer(*args, **kwargs), self.guard)
 
@@ -127,7 +127,7 @@ class SafeTracer(Tracer):
         self._guard = guard
 
     def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
-        """A span, not current."""
+        """Start a span, not current."""
         try:
             span = self._tracer.start_span(name, context, *args, **kwargs)
         except Exception:
@@ -150,7 +150,7 @@ class SafeTracer(Tracer):
         end_on_exit: bool = True,
         **kwargs: Any,
     ) -> Iterator[Span]:
-        """A span, current inside the `with`."""
+        """Start a span, current inside the `with`."""
         marks = {"record_exception": record_exception, "set_status_on_exception": set_status_on_exception}
         span = self.start_span(name, context, *args, **marks, **kwargs)
         with trace.use_span(span, end_on_exit, record_exception=False, set_status_on_exception=False):
@@ -173,7 +173,7 @@ class SafePropagator(TextMapPropagator):
         context: Context | None = None,
         getter: Getter[Any] = DefaultGetter(),  # noqa: B008
     ) -> Context:
-        """The context in these headers."""
+        """Return the context in these headers."""
         try:
             return self.propagator.extract(carrier, context, getter)
         except Exception:
