@@ -61,7 +61,7 @@ class BridgeOptions:
         if self.dead_letter_topic in self.topics:
             raise ConfigError(f"{self.dead_letter_topic} is the dead-letter topic: it can't be bridged, only redriven")
         if self.dead_letter_topic is None and outcomes.DEAD_LETTER in {self.on_refused, self.on_unanswered}:
-            raise ConfigError("records can't be parked without a dead-letter topic; name one with --dead-letter-topic")
+            raise ConfigError("dead letters need a topic; name one with --dead-letter-topic")
 
     @property
     def consumed_topics(self) -> list[str]:

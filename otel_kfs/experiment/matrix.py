@@ -106,7 +106,7 @@ def _conditions(validator: Validator, item: Any, where: str, axes: Axes) -> dict
         if key == "kafka":
             continue
         if key not in axes:
-            validator.error(f"{where}.{key}", f"there is no such key; there are {', '.join(axes)}, kafka")
+            validator.error(f"{where}.{key}", f"unknown key; the keys are {', '.join(axes)}, kafka")
             continue
         try:
             found[key] = axes[key][0](value)
@@ -175,7 +175,7 @@ def why_impossible(cell: Cell, servers: ServersConfig, *, closed: bool) -> str:
 
 
 _Reasons = Sequence[tuple[bool, str]]
-_V1_BRIDGE = "the bridge asks models by the V1 protocol: exclude it"
+_V1_BRIDGE = "the bridge calls models with the V1 protocol: exclude it"
 
 
 def _impossible_embedded(cell: Cell, servers: ServersConfig) -> _Reasons:

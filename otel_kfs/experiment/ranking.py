@@ -43,7 +43,7 @@ class Ranked:
         if self.p > FALSE_ALARMS:
             return "not beyond noise"
         if abs(self.against.total.difference) <= (self.against.total.bound or 0):
-            return "not beyond the clocks' doubt"
+            return "within the clocks' uncertainty"
         return "faster" if self.against.total.difference < 0 else "slower"
 
     def saved_most(self) -> Difference | None:

@@ -72,7 +72,7 @@ def knee(rates: Sequence[Saturation]) -> str:
         return f"no knee up to {ordered[-1].cell.rate:g}/s: the servers keep up with every rate"
     beyond = ordered[number]
     if beyond.unsent:
-        why = f"{beyond.unsent} images were not even begun"
+        why = f"{beyond.unsent} images were never sent"
     elif beyond.failed:
         why = f"{beyond.failed} images failed"
     elif beyond.offered is None or beyond.achieved is None:

@@ -128,7 +128,7 @@ class Validator:
         for key, item in value.items():
             full = f"{where}.{key}" if where else key
             if key not in rules:
-                self.error(full, f"there is no such key; there are {', '.join(rules)}")
+                self.error(full, f"unknown key; the keys are {', '.join(rules)}")
             elif (taken := self.value(item, full, rules[key])) is not None:
                 found[key] = taken
         return found

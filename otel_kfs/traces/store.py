@@ -106,13 +106,13 @@ def sound(spans: Iterable[Span], remarks: ReadWarnings, where: object) -> Iterat
     """The spans that can be used; the others are counted."""
     for span in spans:
         if _IDS.fullmatch(span.trace_id + span.span_id) is None or len(span.trace_id) != 32:
-            remarks.add("spans left out for a wrong id", where)
+            remarks.add("spans left out for an invalid id", where)
         elif span.parent_id is not None and _ID.fullmatch(span.parent_id) is None:
-            remarks.add("spans left out for a wrong parent id", where)
+            remarks.add("spans left out for an invalid parent id", where)
         elif span.start not in _TIMES or span.end not in _TIMES:
-            remarks.add("spans left out for a time that is none", where)
+            remarks.add("spans left out for an invalid time", where)
         elif type(span.name) is not str:
-            remarks.add("spans left out for a name that is no text", where)
+            remarks.add("spans left out for a name that is not text", where)
         else:
             yield span
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kafka
         ({"dead_letter_topic": "t"}, "t is the dead-letter topic: it can't be bridged, only redriven"),
         (
             {"on_refused": "dead-letter"},
-            "records can't be parked without a dead-letter topic; name one with --dead-letter-topic",
+            "dead letters need a topic; name one with --dead-letter-topic",
         ),
     ],
 )

@@ -110,7 +110,7 @@ def test_several_mistakes_in_a_plan_are_a_line_each(tmp_path):
     code, lines = on_a_terminal("experiment", file, "--dry-run")
     assert (code, lines[0], lines[1]) == (
         1,
-        f"Error: {file}: sed: there is no such key; there are images, repeat, warmups, seed, max_failures, timeout, "
+        f"Error: {file}: sed: unknown key; the keys are images, repeat, warmups, seed, max_failures, timeout, "
         "servers, matrix, baseline, arrivals, traces",
         f"{file}: repeat: 0 is not allowed; give a whole number from 1 to 1000000",
     )

@@ -117,7 +117,7 @@ def test_embedded_servers_bring_their_pictures():
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (f"{IMAGES}sed = 1\n{OWN}", "sed: there is no such key; there are images, repeat, warmups, seed, max_failures"),
+        (f"{IMAGES}sed = 1\n{OWN}", "sed: unknown key; the keys are images, repeat, warmups, seed, max_failures"),
         (f"{IMAGES}repeat = 0\n{OWN}", "repeat: 0 is not allowed; give a whole number from 1 to 1000000"),
         (f"{IMAGES}repeat = true\n{OWN}", "repeat: True is not allowed; give a whole number from 1 to 1000000"),
         (f"{IMAGES}timeout = 'long'\n{OWN}", "timeout: 'long' is not allowed; give a number from 0.001 to 86400"),
@@ -132,19 +132,19 @@ def test_embedded_servers_bring_their_pictures():
         (IMAGES, "servers: it is missing: say embedded = true, or url, bootstrap_servers"),
         (f"{IMAGES}servers = 1", "servers: it is not a table of keys and values"),
         (f"{IMAGES}[servers]\nurl = 1", "servers.url: 1 is not allowed; give text"),
-        (f"{IMAGES}[servers]\nurI = 'x'", "servers.urI: there is no such key; there are url, model, host"),
+        (f"{IMAGES}[servers]\nurI = 'x'", "servers.urI: unknown key; the keys are url, model, host"),
         (f"{IMAGES}[servers]\nserving = 'kserve'\nurl = 'u'", "servers.serving: it is of the embedded servers alone"),
         (
             "[servers]\nembedded = true\nserving = 'triton'",
             "servers.serving: 'triton' is not allowed; choose kfserving",
         ),
-        ("[servers]\nembedded = true\nurl = 'u'", "servers.url: there is no such key; there are embedded, serving"),
+        ("[servers]\nembedded = true\nurl = 'u'", "servers.url: unknown key; the keys are embedded, serving"),
         (f"{IMAGES}{OWN}[arrivals]\nduration = 3", "arrivals.rates: it is missing"),
         (f"{IMAGES}{OWN}[arrivals]\nrates = [1, 1]", "arrivals.rates: [1, 1] is not allowed; give a list of different"),
         (f"{IMAGES}{OWN}[arrivals]\nrates = [0]", "arrivals.rates: [0] is not allowed; give a number from 0.01"),
         (f"{IMAGES}{OWN}[arrivals]\nrates = [1]\nduration = 2", "arrivals.duration: 1 a second is fewer than 5 images"),
         (f"{IMAGES}{OWN}[arrivals]\nrates = [1]\npattern = 'bursts'", "arrivals.pattern: 'bursts' is not allowed"),
-        (f"{IMAGES}{OWN}[traces]\nurl = 'x'", "traces.url: there is no such key; there are otlp_endpoint, query"),
+        (f"{IMAGES}{OWN}[traces]\nurl = 'x'", "traces.url: unknown key; the keys are otlp_endpoint, query"),
     ],
 )
 def test_a_mistake_is_a_line_with_file_key_and_what_is_allowed(text, line):

@@ -108,8 +108,8 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("matrix = 1", "servers.matrix: there is no such key"),
-        ("[matrix]\nencodng = []", "matrix.encodng: there is no such key; there are transport, encoding, compression"),
+        ("matrix = 1", "servers.matrix: unknown key"),
+        ("[matrix]\nencodng = []", "matrix.encodng: unknown key; the keys are transport, encoding, compression"),
         ("[matrix]\nencoding = []", "matrix.encoding: [] is not allowed; give a list of values"),
         ('[matrix]\nencoding = "json"', "matrix.encoding: 'json' is not allowed; give a list of values"),
         ('[matrix]\nencoding = ["png"]', "matrix.encoding[0]: 'png' is not allowed; choose json or v2 or raw or"),
@@ -123,7 +123,7 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
         ("[matrix]\nexclude = 1", "matrix.exclude: it is not a list of tables"),
         ('[matrix]\nexclude = [{ encoding = "raw" }]', "matrix.exclude[0]: it matches no combination of the matrix"),
         ('[matrix]\nencoding = ["json"]\nexclude = [{ encoding = "json" }]', "matrix.exclude: it excludes every cell"),
-        ('[matrix]\ninclude = [{ enc = "raw" }]', "matrix.include[0].enc: there is no such key; there are transport,"),
+        ('[matrix]\ninclude = [{ enc = "raw" }]', "matrix.include[0].enc: unknown key; the keys are transport,"),
         ('[matrix]\ninclude = ["raw"]', "matrix.include[0]: it is not a table"),
         ("[matrix]\nresize = [" + ",".join(map(str, range(1, 502))) + "]", "matrix: it has 501 cells, and 500 are"),
         ('[baseline]\nencoding = "raw"', "baseline: it matches no cell; there are HTTP, json"),
@@ -138,7 +138,7 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
         ),
         (
             '[matrix]\ntransport = ["kafka"]\nencoding = ["v2"]',
-            "matrix: Kafka, v2: the bridge asks models by the V1 protocol: exclude it",
+            "matrix: Kafka, v2: the bridge calls models with the V1 protocol: exclude it",
         ),
         ('[matrix]\nencoding = ["claim-check"]', "matrix: HTTP, claim-check: it needs servers.bucket"),
         (

@@ -124,7 +124,7 @@ def test_what_the_clocks_of_two_hosts_leave_open_is_no_difference():
     bounds = {(cell.way, cell.size, name): 4 * MS for cell in cells for name in ("4-1", segment("transformer decode"))}
     (found,) = ranking.rankings(cells, configured(TEXT), bounds)
     best = found.ranked[0]
-    assert (best.cell.label, best.verdict, best.saved_most()) == ("raw", "not beyond the clocks' doubt", None)
+    assert (best.cell.label, best.verdict, best.saved_most()) == ("raw", "within the clocks' uncertainty", None)
 
 
 def test_without_the_baseline_there_is_no_ranking():

@@ -95,7 +95,7 @@ def of(rate, offered, achieved, **more):
             "the knee lies between 2/s and 4/s: 75% of the rate is achieved, and 9 images pile up",
         ),
         ([of(1, 1, 0.5), of(2, 2, 2)], "the knee lies below 1/s: 50% of the rate is achieved, and 9 images pile up"),
-        ([of(1, 1, 1), of(2, 2, 2, unsent=3)], "the knee lies between 1/s and 2/s: 3 images were not even begun"),
+        ([of(1, 1, 1), of(2, 2, 2, unsent=3)], "the knee lies between 1/s and 2/s: 3 images were never sent"),
         ([of(1, 1, 1), of(2, 2, 2, failed=2)], "the knee lies between 1/s and 2/s: 2 images failed"),
         ([of(1, None, None)], "the knee lies below 1/s: too few images were answered"),
     ],

@@ -97,7 +97,7 @@ class OffsetTracker:
         try:
             found = self._consumer.committed(list(partitions), timeout=_COMMITTED_SECONDS)
         except KafkaException as error:
-            _log.warning("can't tell which records are second deliveries: %s", error.args[0].str())
+            _log.warning("can't tell which records are redeliveries: %s", error.args[0].str())
             found = partitions
         with self._lock:
             for at in found:

@@ -94,7 +94,9 @@ class ClickHouse:
         """
         for what, name in (("database", database), ("table", table)):
             if _NAME.fullmatch(name) is None:
-                raise TraceQueryError(f"{what}={printable(name, 40)} is no name of ClickHouse's: letters, digits and _")
+                raise TraceQueryError(
+                    f"{what}={printable(name, 40)} is not a name in ClickHouse: use letters, digits and _"
+                )
         self._http = ClickHouseClient(url)
         self._table = f"{database}.{table}"
         self._progress = progress or ReadProgress()

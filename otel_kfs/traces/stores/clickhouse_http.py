@@ -120,7 +120,7 @@ class ClickHouseClient(StoreClient):
                 f"{self} answered {status}: {printable(text, 200)}; is it the URL of ClickHouse's HTTP interface, "
                 f"as http://{printable(urlsplit(self._base).hostname or 'host')}:8123?"
             )
-        return TraceQueryError(f"{self} answered with something else than rows: {printable(text, 100)}")
+        return TraceQueryError(f"{self} did not answer with rows: {printable(text, 100)}")
 
 
 def _text(value: str | int | Sequence[str]) -> str:

@@ -133,9 +133,7 @@ class StoreClient:
             yield
         except NOT_TRACES as error:
             what = self.said(f"{type(error).__name__}: {error}", 300)
-            raise TraceQueryError(
-                f"{self} answered with something else than traces ({what}); is it the query API's URL?"
-            ) from error
+            raise TraceQueryError(f"{self} did not answer with traces ({what}); is it the query API's URL?") from error
 
     @contextmanager
     def reached(self) -> Iterator[None]:
@@ -151,7 +149,7 @@ class StoreClient:
                 f"can't reach {self}: its certificate is not trusted; REQUESTS_CA_BUNDLE names a file with yours"
             ) from error
         except urllib3.exceptions.ProtocolError as error:
-            raise TraceQueryError(f"{self} broke off its answer; its log says why") from error
+            raise TraceQueryError(f"{self} broke off its answer; see its log") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, ValueError, OSError) as error:
             raise TraceQueryError(f"can't reach {self}: {_reason(error)}; check the URL") from error
 
@@ -230,7 +228,7 @@ class StoreClient:
                     f"give that URL if it is the store's, or credentials in {ENV_HEADERS}"
                 )
             url, params = target, None
-        raise TraceQueryError(f"{self} redirects without an end; check the URL")
+        raise TraceQueryError(f"{self} redirects endlessly; check the URL")
 
 
 class Busy(Exception):
@@ -306,8 +304,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.ConnectionError):
         return "nothing answers there"
     if isinstance(error, requests.exceptions.InvalidURL | UnicodeError):
-        return "that is no URL"
-    return "it does not speak HTTP as it should"
+        return "that is not a URL"
+    return "it does not answer in valid HTTP"
 
 
 def _credentials() -> dict[str, str]:

@@ -208,7 +208,7 @@ def failure(trace_query: str) -> str:
 @pytest.mark.parametrize("what", ["table", "database"])
 def test_what_is_no_name_is_refused_before_anything_is_asked(server: ClickHouseServer, what: str, name: str) -> None:
     server.asked.clear()
-    assert "is no name of ClickHouse's" in failure(f"clickhouse:{server.url}?{what}={name.replace(';', '%3B')}")
+    assert "is not a name in ClickHouse" in failure(f"clickhouse:{server.url}?{what}={name.replace(';', '%3B')}")
     assert server.asked == []
 
 
@@ -300,12 +300,12 @@ def answering() -> Iterator[Callable[[int, bytes, int], str]]:
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
-        (200, b"<html>hello</html>", "answered with something else than rows: <html>hello</html>"),
+        (200, b"<html>hello</html>", "did not answer with rows: <html>hello</html>"),
         (400, b"Port 9000 is for clickhouse-client program", "as http://127.0.0.1:8123?"),
         (302, b"", "answered 302"),
         (200, b'["a","b"]\nCode: 241. DB::Exception: Memory limit exceeded', "exceeded; ask for a shorter window"),
-        (200, b'["a","b"]\n["b"', "answered with something else than rows"),
-        (200, b"[1]\n", "something else than traces"),
+        (200, b'["a","b"]\n["b"', "did not answer with rows"),
+        (200, b"[1]\n", "did not answer with traces"),
     ],
 )
 def test_an_answer_that_is_none(
@@ -331,4 +331,4 @@ def test_credentials_that_are_sent_back_are_not_shown(
 
 
 def test_an_answer_that_breaks_off(answering: Callable[[int, bytes, int], str]) -> None:
-    assert failure(answering(200, b'["a","b"]\n', 1000)).endswith("broke off its answer; its log says why")
+    assert failure(answering(200, b'["a","b"]\n', 1000)).endswith("broke off its answer; see its log")

@@ -147,7 +147,7 @@ def test_a_redirect_within_the_store_is_followed_with_credentials(
 
 def test_redirects_in_a_circle_end(server: Server) -> None:
     server.answer = lambda handler: send(handler, 302, Location="/x")
-    assert refusal(server) == f"Store at {server.url} redirects without an end; check the URL"
+    assert refusal(server) == f"Store at {server.url} redirects endlessly; check the URL"
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(server: Server) -> None:
 
 def test_one_that_always_breaks_off_is_given_up(server: Server) -> None:
     server.answer = broken_off
-    assert refusal(server) == f"Store at {server.url} broke off its answer; its log says why"
+    assert refusal(server) == f"Store at {server.url} broke off its answer; see its log"
     assert len(server.asked) == 5
 
 
