@@ -7,6 +7,7 @@ out of a pickle, computes with what it holds itself.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, Token
@@ -16,12 +17,11 @@ from weakref import WeakValueDictionary
 import wrapt
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider, get_tracer, set_span_in_context
 
-from otel_kfs import semconv
+from otel_kfs import __version__, semconv
 from otel_kfs.serving.server_errors import mark_failed, never_raises
-from otel_kfs.telemetry import provider as telemetry_provider
-from otel_kfs.telemetry.provider import report_failure, tracer_of
+from otel_kfs.telemetry.provider import SCHEMA_URL, report_failure
 
 # When the body of the request that is being served was complete (ns since the epoch): where `decode` starts.
 _body_complete: ContextVar[int | None] = ContextVar("otel_kfs_body_complete", default=None)
@@ -30,20 +30,27 @@ _body_complete: ContextVar[int | None] = ContextVar("otel_kfs_body_complete", de
 _ROLE = "_otel_kfs_role"
 _ABSENT = object()
 
-_tracer: Tracer | None = None  # of another provider than the global one
 _models: WeakValueDictionary[int, Any] = WeakValueDictionary()  # the traced ones, by their ids
 _steps: list[_TracedStep] = []
+
+
+def _new_tracer(provider: TracerProvider | None = None) -> Tracer:
+    # Not one that never raises, as elsewhere: all that is done with its spans is guarded here.
+    return get_tracer("otel_kfs", __version__, provider, SCHEMA_URL)
+
+
+_tracer = _new_tracer()
 
 
 def use_provider(provider: TracerProvider | None) -> None:
     """Send the spans of steps to this provider from now on; None: to the global one."""
     global _tracer  # noqa: PLW0603 - a process has one server
-    _tracer = None if provider is None else tracer_of(provider)
+    _tracer = _new_tracer(provider)
 
 
 def tracer() -> Tracer:
-    """Return the tracer of a request's steps."""
-    return _tracer or telemetry_provider.tracer()
+    """Return the tracer of a request's steps, whose spans may raise."""
+    return _tracer
 
 
 @never_raises("the receive span")
@@ -69,16 +76,17 @@ class CurrentSpan:
     Whatever fails in it is logged, and the body of the `with` runs all the same.
     """
 
-    __slots__ = ("_span", "_start", "_token")
+    __slots__ = ("_args", "_span", "_start", "_token")
 
-    def __init__(self, start: Callable[[], Span]) -> None:
+    def __init__(self, start: Callable[..., Span], *args: Any) -> None:
         self._start = start
+        self._args = args
         self._span: Span = INVALID_SPAN
         self._token: Token[Context] | None = None
 
     def __enter__(self) -> Span:
         try:
-            self._span = self._start()
+            self._span = self._start(*self._args)
             self._token = otel_context.attach(set_span_in_context(self._span))
         except Exception:
             report_failure("the start of a step")
@@ -89,7 +97,10 @@ class CurrentSpan:
             otel_context.detach(self._token)
         if error is not None:
             mark_failed(self._span, error)
-        never_raises("the end of a step")(self._span.end)()
+        try:
+            self._span.end()
+        except Exception:
+            report_failure("the end of a step")
 
 
 def trace_steps(model: Any, role_of_model: Callable[[Any], str], role: str | None = None) -> None:
@@ -147,7 +158,8 @@ class _TracedStep:
         method = self._untraced(model, owner)
         if model is None or not is_traced(model) or not callable(method) or self._is_overridden(type(model)):
             return method
-        return wrapt.FunctionWrapper(method, self._tracing(model, inspect.iscoroutinefunction(method)))
+        call = self._call_async if inspect.iscoroutinefunction(method) else self._call
+        return wrapt.FunctionWrapper(method, functools.partial(call, model))
 
     def __set__(self, model: Any, value: Any) -> None:
         vars(model)[self._name] = value
@@ -166,32 +178,29 @@ class _TracedStep:
 
     def _is_overridden(self, cls: type[Any]) -> bool:
         """Whether a model of this class comes here from its own method, by `super()`."""
-        return next(base for base in cls.__mro__ if self._name in vars(base)) is not self.cls
+        return cls is not self.cls and next(base for base in cls.__mro__ if self._name in vars(base)) is not self.cls
 
-    def _tracing(self, model: Any, is_async: bool) -> Callable[..., Any]:
-        def start() -> Span:
-            attributes = {semconv.ROLE: vars(model).get(_ROLE) or self._role_of_model(model)}
-            name = getattr(model, "name", None)
-            if isinstance(name, str):
-                attributes[semconv.MODEL_NAME] = name
-            return tracer().start_span(self._name, attributes=attributes)
+    def _call(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        if self._name == semconv.PREPROCESS:
+            record_decode()
+        with CurrentSpan(self._start, model):
+            return method(*args, **kwargs)
 
-        def call(method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-            if self._name == semconv.PREPROCESS:
-                record_decode()
-            with CurrentSpan(start):
-                return method(*args, **kwargs)
+    def _call_async(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+        return self._finish(model, method(*args, **kwargs))
 
-        async def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
-            if self._name == semconv.PREPROCESS:
-                record_decode()
-            with CurrentSpan(start):
-                return await coroutine
+    async def _finish(self, model: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self._name == semconv.PREPROCESS:
+            record_decode()
+        with CurrentSpan(self._start, model):
+            return await coroutine
 
-        def call_async(method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-            return finish(method(*args, **kwargs))
-
-        return call_async if is_async else call
+    def _start(self, model: Any) -> Span:
+        attributes = {semconv.ROLE: vars(model).get(_ROLE) or self._role_of_model(model)}
+        name = getattr(model, "name", None)
+        if isinstance(name, str):
+            attributes[semconv.MODEL_NAME] = name
+        return tracer().start_span(self._name, attributes=attributes)
 
 
 def role_of(has_predictor: bool) -> str:
