@@ -7,9 +7,6 @@ PACKAGE = Path(__file__).parents[1] / "otel_kfs"
 
 # file -> attribute -> why it can't be done by public means
 LISTED: dict[str, dict[str, str]] = {
-    "demo/loopback.py": {
-        "_server": "KServe lets gRPC's server listen everywhere, without a setting; its class is not exported",
-    },
     "kafka/aio.py": {
         "_exception": "asking a future by exception() would keep asyncio from logging one that nobody looks at",
     },
