@@ -42,7 +42,7 @@ from otel_kfs.analysis import pipeline
 from otel_kfs.traces import query
 if __name__ == "__main__":
     found = getattr(pipeline, sys.argv[3])(query.open_store(sys.argv[1]), processes=int(sys.argv[2]) or None)
-    print(found.account.measured)
+    print(found.coverage.measured)
 """
 FORMS = ("processes", "collector", "jittered")
 

@@ -58,7 +58,7 @@ class Clocks:
         self._known: _Net | None = None  # what follows from that, when it was asked for
 
     def before(self, host: str, at: int, other: str, later: int) -> None:
-        """An event at `at` by the clock of `host` came before one at `later` by the clock of `other`, ns."""
+        """Note that an event at `at` by the clock of `host` came before one at `later` by the clock of `other`, ns."""
         points = self._before.setdefault((host, other), [])
         points.append((at, later - at + _RESOLUTION))
         if len(points) >= _PRUNED_AT:
@@ -79,14 +79,14 @@ class Clocks:
     __hash__ = None  # type: ignore[assignment]  # it changes
 
     def bounds(self, host: str, other: str, moments: Sequence[int]) -> list[SkewBound | None]:
-        """The bound at each moment by the clock of `host`, ns; None where nothing bounds it, from one side at least.
+        """Return the bound at each moment by the clock of `host`, ns; None where one side at least has none.
 
         What was seen of other pairs of hosts helps: three clocks that are known in pairs are known together.
         """
         return self._net.bounds(host, other, moments)
 
     def offset(self, host: str, other: str) -> ClockOffset | None:
-        """How the two clocks stood to each other; None where they were never seen together, even by way of others."""
+        """Tell how two clocks stood to each other; None where they were never seen together, even through others."""
         net = self._net
         lines = net.lines(host, other)
         if lines.above and lines.below:
@@ -110,7 +110,7 @@ class Clocks:
 
 
 class _Net:
-    """What follows from what was seen of pairs of hosts for any two of them, by way of others.
+    """What follows from what was seen of pairs of hosts for any two of them, through others.
 
     A bound of one clock against a second and a bound of that against a third add up to one of the first against the
     third. Of all chains of hosts the one that adds up to least gives the bound: a shortest path, found for all other
@@ -141,13 +141,13 @@ class _Net:
         self._found: dict[tuple[str, int], tuple[array[float], array[float]]] = {}
 
     def lines(self, host: str, other: str) -> _Lines:
-        """What was seen of these two alone."""
+        """Return what was seen of these two alone."""
         # Seen from the other host, the same events bound the line from below.
         below = [(at + difference, -difference) for at, difference in self._before.get((other, host), ())]
         return _Lines(tuple(self._before.get((host, other), ())), tuple(below))
 
     def bounds(self, host: str, other: str, moments: Sequence[int]) -> list[SkewBound | None]:
-        """The bound at each moment; between two of the host's knots it is a straight line, which holds as well."""
+        """Return the bound at each moment: between two of the host's knots a straight line, which holds as well."""
         if host not in self._numbers or other not in self._numbers:
             return [None] * len(moments)
         knots = self._knots[host]
@@ -167,7 +167,7 @@ class _Net:
         return found
 
     def at(self, host: str, other: str, moment: int) -> SkewBound | None:
-        """The bound at one moment."""
+        """Return the bound at one moment."""
         if host not in self._numbers or other not in self._numbers:
             return None
         if (host, moment) not in self._found:
@@ -180,7 +180,7 @@ class _Net:
         return SkewBound(low, high) if low <= high and math.isfinite(low) and math.isfinite(high) else None
 
     def _shortest(self, host: str, moment: int, sign: int) -> array[float]:
-        """How much more each host's clock can show then, at most (sign 1), or how much less (-1)."""
+        """Work out how much more each host's clock can show then, at most (sign 1), or how much less (-1)."""
         onward = self._above if sign > 0 else self._below
         total = {host: 0.0}
         previous: dict[str, str] = {}
@@ -203,7 +203,7 @@ class _Net:
 
 
 def _chain(host: str, previous: dict[str, str]) -> list[str]:
-    """The hosts by way of which a host was reached."""
+    """Return the hosts through which a host was reached."""
     chain = [host]
     while (before := previous.get(chain[-1])) is not None:
         chain.append(before)
@@ -264,7 +264,7 @@ class _Lines:
         return flattest, steepest
 
     def high(self, at: int) -> float:
-        """How high a line can be there, where there is one."""
+        """Return how high a line can be there, where there is one."""
         return self._highest.height(at)
 
     @cached_property
@@ -317,7 +317,7 @@ class _Roof(NamedTuple):
 
 
 def _lower_hull(points: Iterable[Point]) -> list[Point]:
-    """The corners of the lower convex hull, left to right (Andrew's monotone chain)."""
+    """Return the corners of the lower convex hull, left to right (Andrew's monotone chain)."""
     hull: list[Point] = []
     for point in sorted(set(points)):
         if hull and hull[-1][0] == point[0]:

@@ -1,4 +1,4 @@
-"""Two sets of cells side by side: how much slower each segment became, how sure that is, and where the time went.
+"""Two measurements side by side: how much slower each segment became, how sure that is, and where the time went.
 
 docs/statistics.md says how it decides.
 """
@@ -54,8 +54,8 @@ class Difference:
 class Comparison:
     """One size, on both sides. `needed`: so many images on each side can tell a difference from noise at all."""
 
-    way_a: Labels
-    way_b: Labels
+    labels_a: Labels
+    labels_b: Labels
     size: str
     n_a: int
     n_b: int
@@ -66,7 +66,7 @@ class Comparison:
     two_clocks: TwoClocks
 
     def slower_by(self) -> float | None:
-        """What share of A's 4-1 B takes longer; None where that is not beyond noise."""
+        """Return what share of A's 4-1 B takes longer; None where that is not beyond noise."""
         return self.total.difference / self.total.p50_a if self.total.differs and self.total.p50_a else None
 
 
@@ -78,18 +78,18 @@ class Comparisons:
     unmatched: tuple[str, ...]
 
 
-def select(cells: Sequence[Series], where: Mapping[str, str]) -> list[Series]:
-    """The cells that have all these values, `{"transport": "http"}`.
+def select(all_series: Sequence[Series], where: Mapping[str, str]) -> list[Series]:
+    """Return the series that have all these values, `{"transport": "http"}`.
 
     Raises:
-        ConfigError: a key that is none of SELECTORS, or no cell is left.
+        ConfigError: a key that is not in SELECTORS, or no series is left.
     """
     for key in where:
         if key not in SELECTORS:
             raise ConfigError(f"images can't be chosen by {key!r}, only by {', '.join(SELECTORS)}")
-    found = [cell for cell in cells if all(_value(cell, key) == value for key, value in where.items())]
+    found = [series for series in all_series if all(_value(series, key) == value for key, value in where.items())]
     if not found:
-        there = {key: sorted({_value(cell, key) for cell in cells}) for key in where}
+        there = {key: sorted({_value(series, key) for series in all_series}) for key in where}
         wanted = ", ".join(f"{key}={value}" for key, value in where.items())
         choice = "; ".join(
             f"{key} is {' or '.join(value or 'empty' for value in values)}" for key, values in there.items()
@@ -101,21 +101,21 @@ def select(cells: Sequence[Series], where: Mapping[str, str]) -> list[Series]:
 def compare(
     a: Sequence[Series], b: Sequence[Series], bounds_a: Bounds = NO_BOUNDS, bounds_b: Bounds = NO_BOUNDS
 ) -> Comparisons:
-    """Compare the cells of A and B that have the same size and way.
+    """Compare the series of A and B that have the same size and labels.
 
     What all of A have in common, and all of B, is not matched: HTTP is compared with Kafka if A has only the one and B
     only the other.
 
     Raises:
-        ConfigError: no size and way is on both sides.
+        ConfigError: A and B have no size and labels in common.
         MissingExtra: scipy is not installed.
     """
     _scipy_stats()
-    fields = [key for key in Labels._fields if len({_value(cell, key) for cell in a}) > 1]
-    fields += [key for key in Labels._fields if key not in fields and len({_value(cell, key) for cell in b}) > 1]
+    fields = [key for key in Labels._fields if len({_value(series, key) for series in a}) > 1]
+    fields += [key for key in Labels._fields if key not in fields and len({_value(series, key) for series in b}) > 1]
     keys = (*fields, "size")
-    of_a = {tuple(_value(cell, key) for key in keys): cell for cell in a}
-    of_b = {tuple(_value(cell, key) for key in keys): cell for cell in b}
+    of_a = {tuple(_value(series, key) for key in keys): series for series in a}
+    of_b = {tuple(_value(series, key) for key in keys): series for series in b}
     both = [key for key in of_a if key in of_b]
     if not both:
         raise ConfigError(f"A and B have no size and way in common: A has {_list(a)}; B has {_list(b)}")
@@ -123,38 +123,39 @@ def compare(
     names = [sorted({*in_a, *in_b}, key=path_order) for in_a, in_b in columns]
     raw = {
         (key, name): rank_test(in_a.get(name) or [0] * len(of_a[key]), in_b.get(name) or [0] * len(of_b[key]))
-        for key, (in_a, in_b), of_cell in zip(both, columns, names, strict=True)
-        for name in of_cell
+        for key, (in_a, in_b), of_series in zip(both, columns, names, strict=True)
+        for name in of_series
     }
     corrected = _corrected(raw)
     tests = 2 * (len(raw) - len(both))
     found = []
-    for key, (in_a, in_b), of_cell in zip(both, columns, names, strict=True):
-        cell_a, cell_b = of_a[key], of_b[key]
+    for key, (in_a, in_b), of_series in zip(both, columns, names, strict=True):
+        series_a, series_b = of_a[key], of_b[key]
         differences = [
-            _difference(name, cell_a, cell_b, in_a, in_b, corrected[key, name], bounds_a, bounds_b) for name in of_cell
+            _difference(name, series_a, series_b, in_a, in_b, corrected[key, name], bounds_a, bounds_b)
+            for name in of_series
         ]
         found.append(
             Comparison(
-                cell_a.way,
-                cell_b.way,
-                cell_a.size,
-                len(cell_a),
-                len(cell_b),
+                series_a.labels,
+                series_b.labels,
+                series_a.size,
+                len(series_a),
+                len(series_b),
                 differences[-1],
                 tuple(differences[:-1]),
-                enough=_least_p(len(cell_a), len(cell_b)) * tests <= FALSE_ALARMS,
+                enough=_least_p(len(series_a), len(series_b)) * tests <= FALSE_ALARMS,
                 needed=_needed(tests),
-                two_clocks=two_clocks([cell_a], bounds_a) | two_clocks([cell_b], bounds_b),
+                two_clocks=two_clocks([series_a], bounds_a) | two_clocks([series_b], bounds_b),
             )
         )
-    unmatched = [f"only A has {_name(cell)}" for key, cell in of_a.items() if key not in of_b]
-    unmatched += [f"only B has {_name(cell)}" for key, cell in of_b.items() if key not in of_a]
+    unmatched = [f"only A has {_name(series)}" for key, series in of_a.items() if key not in of_b]
+    unmatched += [f"only B has {_name(series)}" for key, series in of_b.items() if key not in of_a]
     return Comparisons(tuple(found), tuple(unmatched))
 
 
 def rank_test(a: Sequence[int], b: Sequence[int]) -> float:
-    """The two-sided p of Mann and Whitney's test: 1 where all values are equal."""
+    """Return the two-sided p of Mann and Whitney's test: 1 where all values are equal."""
     if min(*a, *b) == max(*a, *b):
         return 1.0
     exact = max(len(a), len(b)) <= _EXACT_UP_TO and len({*a, *b}) == len(a) + len(b)
@@ -163,7 +164,7 @@ def rank_test(a: Sequence[int], b: Sequence[int]) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Corrected for their number, in their order: Holm, "A simple sequentially rejective multiple test" (1979)."""
+    """Correct for their number, in their order: Holm, "A simple sequentially rejective multiple test" (1979)."""
     corrected = [1.0] * len(ps)
     highest = 0.0
     for done, number in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
@@ -184,21 +185,21 @@ def _corrected(ps: Mapping[tuple[Any, Stretch], float]) -> dict[tuple[Any, Stret
 
 def _difference(
     name: Stretch,
-    cell_a: Series,
-    cell_b: Series,
+    series_a: Series,
+    series_b: Series,
     in_a: Mapping[Stretch, Sequence[int]],
     in_b: Mapping[Stretch, Sequence[int]],
     p: float,
     bounds_a: Bounds,
     bounds_b: Bounds,
 ) -> Difference:
-    a, b = in_a.get(name) or [0] * len(cell_a), in_b.get(name) or [0] * len(cell_b)
+    a, b = in_a.get(name) or [0] * len(series_a), in_b.get(name) or [0] * len(series_b)
     p50_a, p50_b = statistics.median(a), statistics.median(b)
-    bounds = bounds_a.get((cell_a.way, cell_a.size, name)), bounds_b.get((cell_b.way, cell_b.size, name))
+    bounds = bounds_a.get((series_a.labels, series_a.size, name)), bounds_b.get((series_b.labels, series_b.size, name))
     return Difference(
         segment=name,
-        images_a=_images(cell_a, name),
-        images_b=_images(cell_b, name),
+        images_a=_images(series_a, name),
+        images_b=_images(series_b, name),
         p50_a=round(p50_a),
         p50_b=round(p50_b),
         difference=round(p50_b - p50_a),
@@ -208,25 +209,25 @@ def _difference(
     )
 
 
-def _columns(cell: Series) -> dict[Stretch, list[int]]:
+def _columns(series: Series) -> dict[Stretch, list[int]]:
     """Return every segment's length in every image, and the whole."""
-    columns: dict[Stretch, list[int]] = {TOTAL: cell.totals()}
-    for name, lengths in cell.segments.items():
-        column = columns[name] = [0] * len(cell)
+    columns: dict[Stretch, list[int]] = {TOTAL: series.totals()}
+    for name, lengths in series.segments.items():
+        column = columns[name] = [0] * len(series)
         for image, length in zip(lengths.images, lengths.lengths, strict=True):
             column[image] = length
     return columns
 
 
-def _images(cell: Series, stretch: Stretch) -> int:
+def _images(series: Series, stretch: Stretch) -> int:
     if isinstance(stretch, str):
-        return len(cell)
-    return len(cell.segments[stretch]) if stretch in cell.segments else 0
+        return len(series)
+    return len(series.segments[stretch]) if stretch in series.segments else 0
 
 
 @lru_cache
 def _least_p(n_a: int, n_b: int) -> float:
-    """The p of two sides of which each image of the one is faster than each of the other: no test can give less."""
+    """Return p where each image of one side is faster than each of the other: no test can give less."""
     return rank_test(range(n_a), range(n_a, n_a + n_b))
 
 
@@ -239,17 +240,17 @@ def _needed(tests: int) -> int:
     return n
 
 
-def _value(cell: Series, key: str) -> str:
-    value: str = cell.size if key == "size" else getattr(cell.way, key)
+def _value(series: Series, key: str) -> str:
+    value: str = series.size if key == "size" else getattr(series.labels, key)
     return value
 
 
-def _name(cell: Series) -> str:
-    return f"{cell.way.label}, {cell.size} (n = {len(cell)})"
+def _name(series: Series) -> str:
+    return f"{series.labels.label}, {series.size} (n = {len(series)})"
 
 
-def _list(cells: Sequence[Series]) -> str:
-    return "; ".join(map(_name, cells))
+def _list(all_series: Sequence[Series]) -> str:
+    return "; ".join(map(_name, all_series))
 
 
 def _scipy_stats() -> Any:

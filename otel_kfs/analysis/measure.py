@@ -70,12 +70,12 @@ def read_sketches(
     store = open_store(query, progress)
     sketches: Sketches = pipeline.read_sketches(store, processes=processes, progress=progress)
     series, bounds = sketches.correct_skew()
-    return CorrectedMeasurement(series, bounds, offsets(sketches), sketches.account, store=store)
+    return CorrectedMeasurement(series, bounds, offsets(sketches), sketches.coverage, store=store)
 
 
 def corrected(measurement: Measurement, store: TraceStore | None = None) -> CorrectedMeasurement[Series]:
     """Correct the clocks of a measurement."""
     series, bounds = correct_skew(measurement)
     return CorrectedMeasurement(
-        series, bounds, offsets(measurement), measurement.account, measurement.runs, measurement.linked, store
+        series, bounds, offsets(measurement), measurement.coverage, measurement.runs, measurement.linked, store
     )

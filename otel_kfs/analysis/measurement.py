@@ -1,4 +1,4 @@
-"""Measurement: the ways of many images as columns of numbers, a cell for each transport, encoding and size.
+"""Measurement: the critical paths of many images as columns of numbers, a series for each set of labels and size.
 
 Tables, statistics, comparisons and reports read this, and no span: it is all of the traces that stays in memory.
 """
@@ -20,7 +20,7 @@ MOST_RUNS = 1000  # ids that are kept
 
 
 class Labels(NamedTuple):
-    """What the images of a cell have in common, besides their size; "" is the way of 2020, or no label."""
+    """What the images of a series have in common besides their size; "" is as in 2020 (base64 in JSON), or no label."""
 
     transport: str
     encoding: str = ""
@@ -39,7 +39,7 @@ _TRANSPORTS = {semconv.HTTP: "HTTP", semconv.KAFKA: "Kafka"}
 
 @dataclass(slots=True)
 class Durations:
-    """One segment of a cell: its length in each image that has it, ns, beside the number of that image.
+    """One segment of a series: its length in each image that has it, ns, beside the number of that image.
 
     `pair` is, for each, the number of the pair of hosts (in `Measurement.pairs`) on whose two clocks its ends were
     read, and -1 where that was one clock; `ends` is the moment of its end, ns since the epoch, which tells how far
@@ -73,7 +73,7 @@ class Durations:
         self.ends.extend(other.ends)
 
     def _only(self, became: Mapping[int, int]) -> Durations:
-        """That of some images, and the numbers that they have there."""
+        """Return that of some images, with the numbers that they have there."""
         places = [place for place, image in enumerate(self.images) if image in became]
         lengths, pair, ends = (_in_order(one, places) for one in (self.lengths, self.pair, self.ends))
         return Durations(array("q", [became[self.images[place]] for place in places]), lengths, pair, ends)
@@ -96,9 +96,12 @@ class Durations:
 
 @dataclass(slots=True)
 class Series:
-    """All images of one way and size; image number i is `trace_ids[i]`, with `stamps[0..3][i]` (ns since the epoch)."""
+    """All images of one size with the same labels; image number i is `trace_ids[i]`.
 
-    way: Labels
+    `stamps[0..3][i]` are its stamps, ns since the epoch.
+    """
+
+    labels: Labels
     size: str
     image_size: int | None = None  # bytes, of the smallest
     payload_size: int | None = None
@@ -115,11 +118,11 @@ class Series:
         return len(self.trace_ids)
 
     def totals(self) -> list[int]:
-        """4-1 of every image, ns."""
+        """Return 4-1 of every image, ns."""
         return [last - first for first, last in zip(self.stamps[0], self.stamps[3], strict=True)]
 
     def median(self) -> int:
-        """The number of the image whose 4-1 is the (lower) median: a real one, so that its columns add up."""
+        """Return the number of the image whose 4-1 is the (lower) median: a real one, so that its columns add up."""
         totals = self.totals()
         return sorted(range(len(self)), key=totals.__getitem__)[(len(self) - 1) // 2]
 
@@ -137,7 +140,7 @@ class Series:
         return whole | {segment for segment, lengths in self.segments.items() if max(lengths.pair) >= 0}
 
     def only(self, images: Sequence[int]) -> Series:
-        """The cell of some of its images, by their numbers."""
+        """Return the series of some of its images, by their numbers."""
         if len(images) == len(self):
             return self
         became = {image: number for number, image in enumerate(images)}
@@ -222,9 +225,9 @@ class Runs:
 
 @dataclass(slots=True)
 class Measurement:
-    """Every image that was measured, by cell, and the account of those that were not."""
+    """Every image that was measured, by series, and what became of the others."""
 
-    account: Coverage = field(default_factory=Coverage)
+    coverage: Coverage = field(default_factory=Coverage)
     pairs: list[tuple[str, str]] = field(default_factory=list)  # hosts, in the order in which the image met them
     by_key: dict[tuple[Labels, str], Series] = field(default_factory=dict)
     clocks: Clocks = field(default_factory=Clocks)
@@ -248,30 +251,30 @@ class Measurement:
 
     def merge(self, other: Measurement) -> None:
         """Count in all that another measured; `sort` then makes the order the same, whatever was merged first."""
-        self.account.merge(other.account)
+        self.coverage.merge(other.coverage)
         self.clocks.merge(other.clocks)
         self.runs.merge(other.runs)
         self.linked.update(other.linked)
         pairs = [self._pair(hosts) for hosts in other.pairs]
-        for key, cell in other.by_key.items():
-            self.by_key.setdefault(key, Series(cell.way, cell.size))._extend(cell, pairs)
+        for key, series in other.by_key.items():
+            self.by_key.setdefault(key, Series(series.labels, series.size))._extend(series, pairs)
 
     def sort(self) -> None:
         """Put the images in the order of sending (stamp 1, then trace id), and the pairs of hosts in that of names."""
-        for cell in self.by_key.values():
-            cell._sort()
+        for series in self.by_key.values():
+            series._sort()
         order = sorted(range(len(self.pairs)), key=self.pairs.__getitem__)
         if order != list(range(len(order))):
             became = sorted(range(len(order)), key=order.__getitem__)
             self.pairs = [self.pairs[old] for old in order]
-            for cell in self.by_key.values():
-                cell.second_pair = _renumbered(cell.second_pair, became)
-                cell.fourth_pair = _renumbered(cell.fourth_pair, became)
-                for lengths in cell.segments.values():
+            for series in self.by_key.values():
+                series.second_pair = _renumbered(series.second_pair, became)
+                series.fourth_pair = _renumbered(series.fourth_pair, became)
+                for lengths in series.segments.values():
                     lengths.pair = _renumbered(lengths.pair, became)
 
-    def cells(self) -> list[Series]:
-        """The cells in their order."""
+    def all_series(self) -> list[Series]:
+        """Return the series in their order."""
         return in_order(self.by_key.values())
 
     def _pair(self, hosts: tuple[str, str]) -> int:
@@ -281,7 +284,7 @@ class Measurement:
 
 
 def _pair_to(path: CriticalPath, stamp: int | None, pair_of: Callable[[tuple[str, str]], int]) -> int:
-    """The pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
+    """Return the pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
     first = last = None
     for _, _, end, hosts in path.sections:
         if hosts is not None:
@@ -299,47 +302,48 @@ def _in_order(column: array[int], order: Sequence[int]) -> array[int]:
 
 
 def _renumbered(of_pairs: array[int], became: Sequence[int]) -> array[int]:
-    """Numbers of pairs, each as what it became."""
+    """Renumber pairs, each as what it became."""
     return array("i", [pair if pair < 0 else became[pair] for pair in of_pairs]) if became else of_pairs
 
 
-def measured(paths: Iterable[CriticalPath], account: Coverage | None = None) -> Measurement:
+def measured(paths: Iterable[CriticalPath], coverage: Coverage | None = None) -> Measurement:
     """Return the measurement of some images."""
-    measurement = Measurement(account or Coverage())
+    measurement = Measurement(coverage or Coverage())
     for path in paths:
         measurement.add(path)
     return measurement
 
 
-class _OfWay(Protocol):
+class _Labelled(Protocol):
     @property
-    def way(self) -> Labels: ...
+    def labels(self) -> Labels: ...
 
 
-class _OfSize(_OfWay, Protocol):
+class _Sized(_Labelled, Protocol):
     size: str
     image_size: int | None
     payload_size: int | None
 
 
-_AnyCell = TypeVar("_AnyCell", bound=_OfSize)
+_AnyLabelled = TypeVar("_AnyLabelled", bound=_Labelled)
+_AnySized = TypeVar("_AnySized", bound=_Sized)
 
 
-def in_order(cells: Iterable[_AnyCell]) -> list[_AnyCell]:
-    """HTTP first, the way of 2020 before others, small images first."""
+def in_order(all_series: Iterable[_AnySized]) -> list[_AnySized]:
+    """Return HTTP first, what 2020 sent (base64 in JSON) before other encodings, small images first."""
     return sorted(
-        cells,
-        key=lambda cell: (
-            cell.way.transport != semconv.HTTP,
-            cell.way,
-            cell.image_size or cell.payload_size or 0,
-            cell.size,
+        all_series,
+        key=lambda series: (
+            series.labels.transport != semconv.HTTP,
+            series.labels,
+            series.image_size or series.payload_size or 0,
+            series.size,
         ),
     )
 
 
 def size_label(image_size: int | None, payload_size: int | None) -> str:
-    """An image's size as the measurement of 2020 wrote it, `1.1MB`; its JSON's where the image's is not known."""
+    """Write an image's size as the measurement of 2020 did, `1.1MB`; its JSON's where the image's is not known."""
     if image_size is not None:
         return _megabytes(image_size)
     if payload_size is not None:
@@ -347,9 +351,12 @@ def size_label(image_size: int | None, payload_size: int | None) -> str:
     return "?"
 
 
-def ways(cells: Sequence[_OfWay]) -> list[Labels]:
-    """The ways of some cells, each once, in their order."""
-    return list(dict.fromkeys(cell.way for cell in cells))
+def by_labels(all_series: Iterable[_AnyLabelled]) -> dict[Labels, list[_AnyLabelled]]:
+    """Group series by their labels, in their order."""
+    found: dict[Labels, list[_AnyLabelled]] = {}
+    for series in all_series:
+        found.setdefault(series.labels, []).append(series)
+    return found
 
 
 def _megabytes(size: int) -> str:

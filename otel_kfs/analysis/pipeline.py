@@ -160,7 +160,7 @@ def _measured(traces: Traces) -> Measurement:
     measurement = Measurement()
     for spans in traces:
         paths, coverage = critical_paths(SpanGraph(spans))
-        measurement.account.merge(coverage)
+        measurement.coverage.merge(coverage)
         for path in paths:
             measurement.add(path)
     return measurement

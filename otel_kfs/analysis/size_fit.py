@@ -31,32 +31,36 @@ class Line:
     per_megabyte_error: float | None
 
     def at(self, size: float) -> float:
-        """The length that belongs to a size in bytes, ns."""
+        """Return the length that belongs to a size in bytes, ns."""
         return self.fixed + self.per_megabyte * size / MEGABYTE
 
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """Of one way: the line of 4-1, and that of each segment; None without two sizes."""
+    """Of the series of the same labels: the line of 4-1, and that of each segment; None without two sizes."""
 
     total: Line | None
     segments: dict[Segment, Line | None]
 
 
-def fits(cells: list[Series]) -> Fits:
-    """The lines of one way's cells. An image without a segment spent no time in it; cells of unknown size are left out.
+def fits(all_series: list[Series]) -> Fits:
+    """Fit the lines of series of the same labels; those of unknown size are left out.
 
-    A cell's images count as large as the smallest of them.
+    An image without a segment spent no time in it.
+
+    A series's images count as large as the smallest of them.
     """
-    known = [cell for cell in cells if cell.image_size is not None]
-    sizes = np.concatenate([np.full(len(cell), cell.image_size, dtype=np.float64) for cell in known] or [np.empty(0)])
-    totals = np.concatenate([np.asarray(cell.totals(), dtype=np.float64) for cell in known] or [np.empty(0)])
+    known = [series for series in all_series if series.image_size is not None]
+    sizes = np.concatenate(
+        [np.full(len(series), series.image_size, dtype=np.float64) for series in known] or [np.empty(0)]
+    )
+    totals = np.concatenate([np.asarray(series.totals(), dtype=np.float64) for series in known] or [np.empty(0)])
     lengths = {}
-    for segment in dict.fromkeys(one for cell in known for one in cell.ordered_segments()):
+    for segment in dict.fromkeys(one for series in known for one in series.ordered_segments()):
         columns = []
-        for cell in known:
-            column = np.zeros(len(cell))
-            if (found := cell.segments.get(segment)) is not None:
+        for series in known:
+            column = np.zeros(len(series))
+            if (found := series.segments.get(segment)) is not None:
                 column[np.asarray(found.images)] = np.asarray(found.lengths)
             columns.append(column)
         lengths[segment] = np.concatenate(columns)
@@ -64,7 +68,7 @@ def fits(cells: list[Series]) -> Fits:
 
 
 def line(sizes: NDArray[np.float64], lengths: NDArray[np.float64]) -> Line | None:
-    """The line through (bytes, ns); None where fewer than two sizes leave its slope open."""
+    """Fit the line through (bytes, ns); None where fewer than two sizes leave its slope open."""
     n = len(sizes)
     if n < _PARAMETERS or np.ptp(sizes) == 0:
         return None

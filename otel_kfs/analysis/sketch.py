@@ -26,11 +26,11 @@ ACCURACY = 0.01  # of a percentile, by its own length
 
 
 class AnySeries(Protocol):
-    """A cell's images by segment, whether each length is kept or a sketch of all: what tables are made of."""
+    """A series' images by segment, whether each length is kept or a sketch of all: what tables are made of."""
 
     @property
-    def way(self) -> Labels:
-        """How they went."""
+    def labels(self) -> Labels:
+        """How they were sent."""
         ...
 
     @property
@@ -62,7 +62,7 @@ class Sketch:
 
     @classmethod
     def of(cls, lengths: Sequence[int]) -> Sketch:
-        """Of at least one length.
+        """Sketch at least one length.
 
         Raises:
             MissingExtra: ddsketch is not installed.
@@ -96,7 +96,7 @@ class Sketch:
         return round(math.sqrt((self.n * self.squares - self.total**2) / (self.n * (self.n - 1))))
 
     def at(self, rank: int) -> float:
-        """The length that has that many shorter ones: the first and the last exactly, others within ACCURACY."""
+        """Return the length with that many shorter ones: the first and the last exactly, others within ACCURACY."""
         if rank in {0, self.n - 1}:
             return self.least if rank == 0 else self.most
         # The library multiplies by n - 1 again; half a rank more can't become the rank below.
@@ -104,7 +104,7 @@ class Sketch:
         return min(max(found, self.least), self.most)
 
     def percentile(self, share: float) -> int:
-        """Linear between ranks, as of samples; 0.5 is the median."""
+        """Interpolate between ranks, as of samples; 0.5 is the median."""
         below, between = divmod((self.n - 1) * share, 1)
         low = self.at(int(below))
         return round(low + (self.at(int(below) + 1) - low) * between if between else low)
@@ -112,7 +112,7 @@ class Sketch:
 
 @dataclass(slots=True)
 class _Column:
-    """A segment of a cell. `bound`: how far lengths may be off that were read on two clocks; None, if nobody knows."""
+    """A segment of a series; `bound`: how far off lengths between two hosts may be; None, if nobody knows."""
 
     lengths: Sketch
     between_hosts: bool
@@ -134,9 +134,9 @@ class _Column:
 
 @dataclass(slots=True)
 class SketchedSeries:
-    """All images of one way and size, as sketches."""
+    """All images of the same labels and size, as sketches."""
 
-    way: Labels
+    labels: Labels
     size: str
     image_size: int | None  # bytes, of the smallest
     payload_size: int | None
@@ -166,9 +166,9 @@ class SketchedSeries:
 
 @dataclass(slots=True)
 class Sketches:
-    """Every image that was measured, by cell, and the account of those that were not."""
+    """Every image that was measured, by series, and what became of the others."""
 
-    account: Coverage = field(default_factory=Coverage)
+    coverage: Coverage = field(default_factory=Coverage)
     pairs: set[tuple[str, str]] = field(default_factory=set)  # hosts on whose two clocks something was read
     clocks: Clocks = field(default_factory=Clocks)
     by_key: dict[tuple[Labels, str], SketchedSeries] = field(default_factory=dict)
@@ -178,54 +178,54 @@ class Sketches:
 
         `clocks`: all that was seen of them anywhere, to correct what lies between two hosts; None leaves it as read.
         """
-        cells, bounds = measurement.cells(), NO_BOUNDS
+        all_series, bounds = measurement.all_series(), NO_BOUNDS
         if clocks is not None:
-            cells, bounds = correct_skew(replace(measurement, clocks=clocks))
-        for cell in cells:
-            self._add(_sketched(cell, bounds))
+            all_series, bounds = correct_skew(replace(measurement, clocks=clocks))
+        for series in all_series:
+            self._add(_sketched(series, bounds))
         measurement.by_key.clear()
         measurement.linked.clear()
 
     def close(self, measurement: Measurement) -> Sketches:
         """Take over, besides, what a measurement knows that was emptied as often as was wanted."""
-        self.account.merge(measurement.account)
+        self.coverage.merge(measurement.coverage)
         self.clocks.merge(measurement.clocks)
         self.pairs.update(measurement.pairs)
         return self
 
     def merge(self, other: Sketches) -> None:
         """Count in all that another has."""
-        self.account.merge(other.account)
+        self.coverage.merge(other.coverage)
         self.clocks.merge(other.clocks)
         self.pairs |= other.pairs
-        for cell in other.by_key.values():
-            self._add(cell)
+        for series in other.by_key.values():
+            self._add(series)
 
     def correct(self, corrected: Sketches) -> None:
         """Take another's lengths between hosts, of the same images, where it knows the clocks for all of a column."""
-        for key, cell in corrected.by_key.items():
-            for name, column in cell.by_segment.items():
+        for key, series in corrected.by_key.items():
+            for name, column in series.by_segment.items():
                 if not column.as_read:
                     self.by_key[key].by_segment[name] = column
 
     def correct_skew(self) -> tuple[list[SketchedSeries], dict[tuple[Labels, str, Stretch], int]]:
-        """The cells, and by how much their lengths between hosts may be off: as `between_hosts.correct_skew`."""
-        cells = in_order(self.by_key.values())
-        return cells, {
-            (cell.way, cell.size, name): column.bound
-            for cell in cells
-            for name, column in cell.by_segment.items()
+        """Return the series, and how far off their lengths between hosts may be: as `skew_correction.correct_skew`."""
+        all_series = in_order(self.by_key.values())
+        return all_series, {
+            (series.labels, series.size, name): column.bound
+            for series in all_series
+            for name, column in series.by_segment.items()
             if column.bound is not None
         }
 
-    def _add(self, cell: SketchedSeries) -> None:
-        known = self.by_key.setdefault((cell.way, cell.size), cell)
-        if known is not cell:
-            known.merge(cell)
+    def _add(self, series: SketchedSeries) -> None:
+        known = self.by_key.setdefault((series.labels, series.size), series)
+        if known is not series:
+            known.merge(series)
 
 
 def needed() -> Any:
-    """The library's class.
+    """Return the library's class.
 
     Raises:
         MissingExtra: it is not installed.
@@ -237,13 +237,13 @@ def needed() -> Any:
     return DDSketch
 
 
-def _sketched(cell: Series, bounds: Bounds) -> SketchedSeries:
-    between = cell.between_hosts()
+def _sketched(series: Series, bounds: Bounds) -> SketchedSeries:
+    between = series.between_hosts()
     columns = {
-        name: _Column(Sketch.of(lengths), name in between, bounds.get((cell.way, cell.size, name)))
-        for name, lengths in cell.columns().items()
+        name: _Column(Sketch.of(lengths), name in between, bounds.get((series.labels, series.size, name)))
+        for name, lengths in series.columns().items()
     }
-    return SketchedSeries(cell.way, cell.size, cell.image_size, cell.payload_size, columns)
+    return SketchedSeries(series.labels, series.size, series.image_size, series.payload_size, columns)
 
 
 def _least(one: int | None, other: int | None) -> int | None:

@@ -39,17 +39,17 @@ class TwoClocks(Flag):
 
 
 def correct_skew(measurement: Measurement) -> tuple[list[Series], dict[tuple[Labels, str, Stretch], int]]:
-    """The cells with what lies between hosts corrected, stamps included, and the bounds of that.
+    """Return the series with what lies between hosts corrected, stamps included, and the bounds of that.
 
     Stamps are then those of the first host's clock. What is measured on one clock is as before, and has no bound.
     """
-    cells: list[Series] = []
+    all_series: list[Series] = []
     bounds: dict[tuple[Labels, str, Stretch], int] = {}
-    for cell in measurement.cells():
-        corrected, widths = _corrected(cell, measurement.pairs, measurement.clocks)
-        cells.append(corrected)
-        bounds.update({(cell.way, cell.size, name): width for name, width in widths.items()})
-    return cells, bounds
+    for series in measurement.all_series():
+        corrected, widths = _corrected(series, measurement.pairs, measurement.clocks)
+        all_series.append(corrected)
+        bounds.update({(series.labels, series.size, name): width for name, width in widths.items()})
+    return all_series, bounds
 
 
 class _Seen(Protocol):
@@ -61,14 +61,14 @@ class _Seen(Protocol):
 
 
 def offsets(measurement: _Seen) -> dict[tuple[str, str], ClockOffset | None]:
-    """How the clocks of every two hosts stood to each other between which something was measured."""
+    """Tell how the clocks of every two hosts stood to each other between which something was measured."""
     pairs = dict.fromkeys(min(pair, pair[::-1]) for pair in sorted(measurement.pairs))
     return {pair: measurement.clocks.offset(*pair) for pair in pairs}
 
 
 def two_clocks(series: Sequence[AnySeries], bounds: Bounds) -> TwoClocks:
     """Say which segments lie between two hosts."""
-    crossing = {(one.way, one.size, name) for one in series for name in one.between_hosts() - {TOTAL}}
+    crossing = {(one.labels, one.size, name) for one in series for name in one.between_hosts() - {TOTAL}}
     bounded = crossing & set(bounds)
     found = TwoClocks.BOUNDED if bounded else TwoClocks.NOTHING
     return found | TwoClocks.UNBOUNDED if crossing - bounded else found
@@ -76,22 +76,22 @@ def two_clocks(series: Sequence[AnySeries], bounds: Bounds) -> TwoClocks:
 
 def two_clocks_of_stamps(series: Sequence[Series], bounds: Bounds) -> TwoClocks:
     """Say the same of stamps."""
-    if any((one.way, one.size, "2-1") in bounds for one in series):
+    if any((one.labels, one.size, "2-1") in bounds for one in series):
         return TwoClocks.BOUNDED
     crossing = any(max(one.second_pair, default=-1) >= 0 for one in series)
     return TwoClocks.UNBOUNDED if crossing else TwoClocks.NOTHING
 
 
-def _corrected(cell: Series, pairs: Pairs, clocks: Clocks) -> tuple[Series, dict[Stretch, int]]:
+def _corrected(series: Series, pairs: Pairs, clocks: Clocks) -> tuple[Series, dict[Stretch, int]]:
     widths: dict[Stretch, int] = {}
-    segments = dict(cell.segments)
-    for name, lengths in cell.segments.items():
+    segments = dict(series.segments)
+    for name, lengths in series.segments.items():
         moved = _moved(lengths.lengths, lengths.ends, lengths.pair, pairs, clocks)
         if moved is not None:
             segments[name], widths[name] = replace(lengths, lengths=moved[0]), moved[1]
-    one, two, three, four = cell.stamps
-    second = _moved(two, two, cell.second_pair, pairs, clocks)
-    fourth = _moved(four, four, cell.fourth_pair, pairs, clocks)
+    one, two, three, four = series.stamps
+    second = _moved(two, two, series.second_pair, pairs, clocks)
+    fourth = _moved(four, four, series.fourth_pair, pairs, clocks)
     if second is not None:
         three = array("q", [late + now - then for late, now, then in zip(three, second[0], two, strict=True)])
         two, widths["2-1"] = second
@@ -99,13 +99,13 @@ def _corrected(cell: Series, pairs: Pairs, clocks: Clocks) -> tuple[Series, dict
         four, widths["4-1"] = fourth
     if second is not None or fourth is not None:
         widths["4-3"] = widths.get("2-1", 0) + widths.get("4-1", 0)
-    return replace(cell, segments=segments, stamps=(one, two, three, four)), widths
+    return replace(series, segments=segments, stamps=(one, two, three, four)), widths
 
 
 def _moved(
     values: array[int], moments: array[int], of_pair: array[int], pairs: Pairs, clocks: Clocks
 ) -> tuple[array[int], int] | None:
-    """Lengths, or stamps, without the difference of two clocks at those moments, and their bound.
+    """Take the difference of two clocks at those moments off lengths, or stamps; return them with their bound.
 
     None where there is nothing to move, or one that nothing bounds.
     """

@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of one segment in one cell; lengths in ns. What n is too small for is None.
+    """Of one segment in one series; lengths in ns. What n is too small for is None.
 
     `bound` is half the width of what the clocks of two hosts leave open: every length may be off by so much, all in
     the same direction; None where it was one clock, or nothing bounds it.
@@ -56,7 +56,7 @@ class Summary:
 
 
 def summary(values: Sequence[int] | Sketch, bound: int | None = None, *, interval: bool = False) -> Summary:
-    """Of at least one value, or of a sketch of some; the median's interval only if asked for.
+    """Sum up at least one value, or a sketch of some; the median's interval only if asked for.
 
     Raises:
         MissingExtra: an interval is asked for, and scipy is not installed.
@@ -100,7 +100,7 @@ def _of_sketch(of: Sketch, bound: int | None, *, interval: bool) -> Summary:
 
 
 def _ranked_interval(of: Sketch) -> Interval | None:
-    """What the bootstrap's interval tends to as resamples grow: the values at the ranks that it draws (see below)."""
+    """Return what the bootstrap's interval tends to as resamples grow: the values at the ranks that it draws."""
     if of.n < INTERVAL_NEEDS:
         return None
     _, special = _libraries()
@@ -110,7 +110,7 @@ def _ranked_interval(of: Sketch) -> Interval | None:
 
 
 def median_interval(values: Sequence[int]) -> Interval | None:
-    """The bootstrap's interval of the median, 95 %; None where there are too few values.
+    """Return the bootstrap's interval of the median, 95 %; None where there are too few values.
 
     Raises:
         MissingExtra: scipy is not installed.
@@ -121,7 +121,7 @@ def median_interval(values: Sequence[int]) -> Interval | None:
 
 
 def difference_interval(of: Sequence[int], less: Sequence[int]) -> Interval | None:
-    """The same of the difference of two medians.
+    """Return the same of the difference of two medians.
 
     Raises:
         MissingExtra: scipy is not installed.
@@ -133,7 +133,7 @@ def difference_interval(of: Sequence[int], less: Sequence[int]) -> Interval | No
 
 
 def percentile_interval(resamples: NDArray[float64], n: int) -> Interval:
-    """The middle of some resampled figures: 95 %, and somewhat more the smaller n is.
+    """Return the middle of some resampled figures: 95 %, and somewhat more the smaller n is.
 
     The plain percentile interval is too narrow for small n. How much more it takes: Hesterberg, "What teachers should
     know about the bootstrap" (2015), the expanded percentile interval.
@@ -145,13 +145,13 @@ def percentile_interval(resamples: NDArray[float64], n: int) -> Interval:
 
 
 def _tail(n: int) -> float:
-    """What share of the resamples lies below that interval, and what share above it."""
+    """Return what share of the resamples lies below that interval, which is also the share above it."""
     _, special = _libraries()
     return float(special.ndtr(math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - CONFIDENCE) / 2)))
 
 
 def median_resamples(values: Sequence[int], seed: int) -> NDArray[float64]:
-    """The medians of RESAMPLES bootstrap samples of some values, drawn without drawing the samples.
+    """Draw the medians of RESAMPLES bootstrap samples of some values, without drawing the samples.
 
     A bootstrap sample's k-th smallest value is the one at rank ceil(n U), where U is the k-th smallest of n uniform
     numbers, which is Beta(k, n + 1 - k): so 100,000 values take no longer than 20. The distribution is that of
@@ -179,7 +179,7 @@ def median_resamples(values: Sequence[int], seed: int) -> NDArray[float64]:
 
 
 def intervals_available() -> bool:
-    """Whether the libraries that intervals need are installed."""
+    """Return whether the libraries that intervals need are installed."""
     try:
         _libraries()
     except MissingExtra:

@@ -238,7 +238,7 @@ def _sizes(measured: Sequence[Series]) -> list[str]:
 def _series(measured: Sequence[Series], cell: Cell, size: str) -> Series | None:
     """Find what was measured of a cell: by its label, which is all of it that travels with its images."""
     wanted = cell.measured_as, cell.label, size
-    return next((one for one in measured if (one.way.transport, one.way.cell, one.size) == wanted), None)
+    return next((one for one in measured if (one.labels.transport, one.labels.cell, one.size) == wanted), None)
 
 
 def _of_size(stages: Sequence[TrialResult], size: str) -> list[TrialResult]:

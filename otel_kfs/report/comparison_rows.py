@@ -32,11 +32,11 @@ _NOTES = (
 
 
 def comparison_tables(found: Comparisons) -> list[Table]:
-    """A table a size, segments as rows; then every sentence."""
+    """Return a table for each size, segments as rows; then every sentence."""
     tables = []
     for of in found.of_sizes:
-        a, b = of.way_a.label, of.way_b.label
-        way = a if of.way_a == of.way_b else f"A: {a}, B: {b}"
+        a, b = of.labels_a.label, of.labels_b.label
+        way = a if of.labels_a == of.labels_b else f"A: {a}, B: {b}"
         rows = [_row(difference, of.total.difference if of.total.differs else None) for difference in of.segments]
         rows.append(_row(of.total, None))
         tables.append(
@@ -52,15 +52,15 @@ def comparison_tables(found: Comparisons) -> list[Table]:
 
 
 def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
-    """One record a size and segment, `4-1` among them; lengths in ns."""
+    """Return one record for each size and segment, `4-1` among them; lengths in ns."""
     records = []
     for of in found.of_sizes:
         for difference in (*of.segments, of.total):
             interval = difference.interval
             records.append(
                 {
-                    **{f"{key}_a": value for key, value in of.way_a._asdict().items()},
-                    **{f"{key}_b": value for key, value in of.way_b._asdict().items()},
+                    **{f"{key}_a": value for key, value in of.labels_a._asdict().items()},
+                    **{f"{key}_b": value for key, value in of.labels_b._asdict().items()},
                     "size": of.size,
                     "segment": segment_name(difference.segment),
                     "n_a": of.n_a,
@@ -81,10 +81,10 @@ def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
 
 
 def verdict(of: Comparison) -> str:
-    """Where the time went, in one sentence."""
+    """Say in one sentence where the time went."""
     total = of.total
-    a, b = ("A", "B") if of.way_a == of.way_b else (f"A ({of.way_a.label})", f"B ({of.way_b.label})")
-    where = f"{of.way_a.label}, {of.size}" if of.way_a == of.way_b else of.size
+    a, b = ("A", "B") if of.labels_a == of.labels_b else (f"A ({of.labels_a.label})", f"B ({of.labels_b.label})")
+    where = f"{of.labels_a.label}, {of.size}" if of.labels_a == of.labels_b else of.size
     more = f"n = {of.n_a} and {of.n_b}"
     if total.interval is not None:
         more = f"{_plain(total.interval.low)} to {_plain(total.interval.high)}, {more}"
@@ -119,7 +119,7 @@ def _row(of: Difference, total: int | None) -> tuple[Any, ...]:
 
 
 def _explained(of: Comparison) -> str:
-    """Which segments a difference consists of."""
+    """Say which segments a difference consists of."""
     whole = of.total.difference
     changed = _largest_first(difference for difference in of.segments if difference.differs)
     same = [difference for difference in changed if (difference.difference > 0) == (whole > 0)]

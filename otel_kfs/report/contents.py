@@ -11,7 +11,7 @@ import numpy as np
 
 from otel_kfs import semconv
 from otel_kfs.analysis.measure import CorrectedMeasurement
-from otel_kfs.analysis.measurement import Labels, Series, ways
+from otel_kfs.analysis.measurement import Labels, Series, by_labels
 from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.size_fit import Fits, fits
@@ -37,11 +37,11 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One segment of one cell, or its 4-1; lengths in ns."""
+    """One segment of one series, or its 4-1; lengths in ns."""
 
     segment: Stretch
     summary: Summary
-    share: float  # of the time of all the cell's images
+    share: float  # of the time of all the series' images
     median: Trace
     slowest: Trace
     two_clocks: bool = False  # whether its ends were read on two hosts
@@ -54,10 +54,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class SeriesReport:
-    """One way and size: its 4-1, its segments in the order of the way, and the trace of its median image."""
+    """One series: its 4-1, its segments in the order of the path, and the trace of its median image."""
 
-    cell: Series
-    way_number: int
+    series: Series
+    number: int
     total: Row
     rows: tuple[Row, ...]
     median: Trace
@@ -65,7 +65,7 @@ class SeriesReport:
     @property
     def title(self) -> str:
         """`HTTP, 1.1MB`."""
-        return f"{self.cell.way.label}, {self.cell.size}"
+        return f"{self.series.labels.label}, {self.series.size}"
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
@@ -80,17 +80,17 @@ class SeriesReport:
 
 @dataclass(frozen=True, slots=True)
 class LabelsReport:
-    """One way: its cells, small images first, and what its images cost."""
+    """The series of the same labels, small images first, and what their images cost."""
 
-    way: Labels
+    labels: Labels
     number: int
-    cells: tuple[SeriesReport, ...]
+    series: tuple[SeriesReport, ...]
     fits: Fits
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A cell's median image: the spans that were read of it, and its way through them."""
+    """A series' median image: the spans that were read of it, and its path through them."""
 
     of: SeriesReport
     graph: SpanGraph
@@ -100,7 +100,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Undrawn:
-    """A cell whose median image's way could not be read once more, and those of its traces of which no span came."""
+    """A series whose median image's path could not be found once more; `missing`: its traces of which no span came."""
 
     of: SeriesReport
     missing: tuple[Trace, ...]
@@ -122,7 +122,7 @@ class Contents:
 
     origin: Origin
     measurement: CorrectedMeasurement[Series]
-    ways: tuple[LabelsReport, ...]
+    by_labels: tuple[LabelsReport, ...]
     walks: tuple[Walk, ...] = ()
     undrawn: tuple[Undrawn, ...] = ()
 
@@ -132,30 +132,30 @@ class Contents:
         return sorted(self.measurement.runs.ids - {""})
 
     @property
-    def cells(self) -> list[SeriesReport]:
-        """The cells of all ways."""
-        return [cell for way in self.ways for cell in way.cells]
+    def series(self) -> list[SeriesReport]:
+        """All series."""
+        return [report for group in self.by_labels for report in group.series]
 
     @property
     def images(self) -> int:
         """How many were measured."""
-        return sum(len(cell.cell) for cell in self.cells)
+        return sum(len(report.series) for report in self.series)
 
     @property
     def segments(self) -> list[Segment]:
         """Every segment that occurs, in the order of the path."""
-        return sorted({one for cell in self.cells for one in cell.cell.segments}, key=path_order)
+        return sorted({one for report in self.series for one in report.series.segments}, key=path_order)
 
     @property
     def small(self) -> bool:
-        """Whether some cell has too few images for a 95th percentile."""
-        return any(len(cell.cell) < P95_NEEDS for cell in self.cells)
+        """Whether some series has too few images for a 95th percentile."""
+        return any(len(report.series) < P95_NEEDS for report in self.series)
 
     @property
     def time_range(self) -> tuple[datetime, datetime]:
         """From the first stamp 1 to the last stamp 4, UTC."""
-        first = min(min(cell.cell.stamps[0]) for cell in self.cells)
-        last = max(max(cell.cell.stamps[3]) for cell in self.cells)
+        first = min(min(report.series.stamps[0]) for report in self.series)
+        last = max(max(report.series.stamps[3]) for report in self.series)
         return _moment(first), _moment(last)
 
 
@@ -179,71 +179,69 @@ def contents(
         linked = measurement.linked.get(trace_id, ())
         return Trace(trace_id, _web_page(link(trace_id)), tuple(Trace(one, _web_page(link(one))) for one in linked))
 
-    cells, bounds = measurement.series, measurement.bounds
-    reports = []
-    for number, way in enumerate(ways(cells)):
-        of_way = [cell for cell in cells if cell.way == way]
-        reports.append(
-            LabelsReport(way, number, tuple(_cell(cell, number, trace, bounds) for cell in of_way), fits(of_way))
-        )
-    found = [cell for report in reports for cell in report.cells]
-    ids = dict.fromkeys(trace.trace_id for cell in found for trace in cell.median.whole)
+    groups = []
+    for number, (labels, of_labels) in enumerate(by_labels(measurement.series).items()):
+        reports = tuple(_report(series, number, trace, measurement.bounds) for series in of_labels)
+        groups.append(LabelsReport(labels, number, reports, fits(of_labels)))
+    found = [report for group in groups for report in group.series]
+    ids = dict.fromkeys(trace.trace_id for report in found for trace in report.median.whole)
     spans = store.traces([*ids]) if store is not None and draws_paths else ()
     walked = list(_walks(found, spans))
     return Contents(
         origin,
         measurement,
-        tuple(reports),
+        tuple(groups),
         tuple(one for one in walked if isinstance(one, Walk)),
         tuple(one for one in walked if isinstance(one, Undrawn)),
     )
 
 
 def without_credentials(text: str) -> str:
-    """A query or a command without what stands before a host's `@` in its URLs."""
+    """Return a query or a command without what stands before a host's `@` in its URLs."""
     return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)
 
 
-def _cell(cell: Series, number: int, trace: Callable[[str], Trace], bounds: Bounds) -> SeriesReport:
-    ids = cell.trace_ids
-    totals = cell.totals()
-    whole = sum(totals) or 1
+def _report(series: Series, number: int, trace: Callable[[str], Trace], bounds: Bounds) -> SeriesReport:
+    ids = series.trace_ids
+    totals = series.totals()
+    time = sum(totals) or 1
 
     def row(stretch: Stretch, lengths: Sequence[int], images: Sequence[int], *, two_clocks: bool = False) -> Row:
         order = np.argsort(np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
         return Row(
             stretch,
-            summary(lengths, bounds.get((cell.way, cell.size, stretch)), interval=True),
-            sum(lengths) / whole,
+            summary(lengths, bounds.get((series.labels, series.size, stretch)), interval=True),
+            sum(lengths) / time,
             trace(ids[images[order[(len(order) - 1) // 2]]]),
             trace(ids[images[order[-1]]]),
             two_clocks,
         )
 
     rows = []
-    for segment in cell.ordered_segments():
-        durations = cell.segments[segment]
+    for segment in series.ordered_segments():
+        durations = series.segments[segment]
         rows.append(row(segment, durations.lengths, durations.images, two_clocks=max(durations.pair) >= 0))
-    return SeriesReport(cell, number, row(TOTAL, totals, range(len(cell))), tuple(rows), trace(ids[cell.median()]))
+    whole = row(TOTAL, totals, range(len(series)))
+    return SeriesReport(series, number, whole, tuple(rows), trace(ids[series.median()]))
 
 
-def _walks(cells: Sequence[SeriesReport], spans: Iterable[Span]) -> Iterable[Walk | Undrawn]:
+def _walks(reports: Sequence[SeriesReport], spans: Iterable[Span]) -> Iterable[Walk | Undrawn]:
     graph = SpanGraph(spans)
     there = {span.trace_id for span in graph}
     found, _ = critical_paths(graph)
-    ways_of = {path.trace_id: path for path in found}
+    paths = {path.trace_id: path for path in found}
     roots = {span.trace_id: span for span in graph if span.name == semconv.SEND_IMAGE}
-    for cell in cells:
-        trace_id = cell.median.trace_id
-        missing = tuple(trace for trace in cell.median.whole if trace.trace_id not in there)
-        if missing or trace_id not in ways_of:
-            yield Undrawn(cell, missing)
+    for report in reports:
+        trace_id = report.median.trace_id
+        missing = tuple(trace for trace in report.median.whole if trace.trace_id not in there)
+        if missing or trace_id not in paths:
+            yield Undrawn(report, missing)
         else:
-            yield Walk(cell, graph, roots[trace_id], ways_of[trace_id])
+            yield Walk(report, graph, roots[trace_id], paths[trace_id])
 
 
 def _web_page(link: str | None) -> str | None:
-    """A link that a browser may follow."""
+    """Return a link that a browser may follow."""
     return link if link is not None and link.startswith(("https://", "http://")) else None
 
 

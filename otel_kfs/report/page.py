@@ -1,4 +1,4 @@
-"""From what the report says to one HTML file that asks nobody for anything; every name in it is escaped."""
+"""From what the report says to one HTML file that loads nothing from elsewhere; every name in it is escaped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _COLUMNS = (
 
 
 def page(contents: Contents) -> str:
-    """The HTML file's text."""
+    """Return the HTML file's text."""
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -58,14 +58,14 @@ def page(contents: Contents) -> str:
     style, script = _style(), (_HERE / "page.js").read_text(encoding="utf-8")
     start, end = contents.time_range
     measurement = contents.measurement
-    rows = [(cell, row) for cell in contents.cells for row in cell.rows]
-    totals = [(cell, cell.total) for cell in contents.cells]
+    rows = [(report, row) for report in contents.series for row in report.rows]
+    totals = [(report, report.total) for report in contents.series]
     sized = sizes.has_sizes(contents)
     stretches: list[Stretch] = [TOTAL, *contents.segments]
     return environment.get_template("page.html").render(
         contents=contents,
         origin=contents.origin,
-        account=coverage_line(measurement.coverage),
+        coverage=coverage_line(measurement.coverage),
         left_out=sorted(measurement.coverage.left_out.items()),
         not_processed=NOT_PROCESSED,
         most_runs=MOST_RUNS,
@@ -76,15 +76,15 @@ def page(contents: Contents) -> str:
         total=TOTAL,
         two_clocks=bool(measurement.offsets),
         clocks=clock_lines(measurement.offsets),
-        negative=[(cell, row) for cell, row in rows if row.summary.p50 < 0],
-        seed_tables=seed_tables([cell.cell for cell in contents.cells], measurement.bounds),
+        negative=[(report, row) for report, row in rows if row.summary.p50 < 0],
+        seed_tables=seed_tables([report.series for report in contents.series], measurement.bounds),
         # Of a percentile that no n is large enough for there is no column.
         columns=[column for column in _COLUMNS if any(column.of(row.summary) is not None for _, row in rows + totals)],
         needs={"p90": P90_NEEDS, "p95": P95_NEEDS, "p99": P99_NEEDS, "interval": INTERVAL_NEEDS},
         costs=[
-            (way, stretch, line)
-            for way in contents.ways
-            for stretch, line in ((TOTAL, way.fits.total), *way.fits.segments.items())
+            (group, stretch, line)
+            for group in contents.by_labels
+            for stretch, line in ((TOTAL, group.fits.total), *group.fits.segments.items())
             if line is not None
         ],
         bars=_drawn(stacked_bars.stacked_bars(contents)),
@@ -123,7 +123,7 @@ def _drawn(chart: Element) -> Markup:
 
 
 def _figure(nanoseconds: float | None, digits: int = 1) -> str:
-    """Milliseconds for a table's cell; nothing where there is nothing."""
+    """Write milliseconds for a table's cell; nothing where there is nothing."""
     if nanoseconds is None:
         return ""
     value = (Decimal(nanoseconds) / Decimal(MS)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN)
@@ -131,5 +131,5 @@ def _figure(nanoseconds: float | None, digits: int = 1) -> str:
 
 
 def _hash(text: str) -> str:
-    """As a content security policy names what may run."""
+    """Return the hash by which a content security policy names what may run."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

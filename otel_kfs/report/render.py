@@ -38,7 +38,7 @@ _SCALES: dict[Unit, tuple[Decimal, Decimal]] = {
 
 
 def cell(value: Any, unit: Unit) -> str:
-    """One cell as it is printed; nothing is a dash."""
+    """Return one cell as it is printed; nothing is a dash."""
     if value is None:
         return "-"
     if isinstance(value, Interval):
@@ -55,7 +55,7 @@ def _scaled(value: int, unit: Unit, rounding: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without line ends and control sequences, whatever a span was named."""
+    """Return text without line ends and control sequences, whatever a span was named."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
@@ -80,14 +80,14 @@ def terminal(blocks: Sequence[Table | Chart], console: Console | None = None) ->
 
 
 def text(blocks: Sequence[Table | Chart]) -> str:
-    """Tables and bars as on a terminal, without its control sequences or trailing blanks."""
+    """Write tables and bars as on a terminal, without its control sequences or trailing blanks."""
     out = io.StringIO()
     terminal(blocks, Console(file=out, highlight=False, width=_BARS_IN_FILES))
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
 def markdown(tables: Sequence[Table | Chart]) -> str:
-    """Tables in GitHub's Markdown, a heading each; bars as preformatted text."""
+    """Write tables in GitHub's Markdown, a heading each; bars as preformatted text."""
     blocks = []
     for table in tables:
         lines = [f"### {_escaped(table.title)}", ""]
@@ -109,7 +109,7 @@ def markdown(tables: Sequence[Table | Chart]) -> str:
 
 
 def comma_separated(records: Sequence[Mapping[str, Any]]) -> str:
-    """Records as CSV with a heading line; RFC 4180's quoting, but line feeds alone as line ends.
+    """Write records as CSV with a heading line; RFC 4180's quoting, but line feeds alone as line ends.
 
     Text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP's "CSV Injection" advises; line
     ends and control sequences are blanks, as everywhere, for CSV is looked at on terminals, too.
@@ -123,13 +123,13 @@ def comma_separated(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def json(document: Any) -> str:
-    """A document as indented JSON; what a terminal would obey is escaped, which means the same."""
+    """Write a document as indented JSON; what a terminal would obey is escaped, which means the same."""
     text = orjson.dumps(document, default=_named, option=orjson.OPT_INDENT_2).decode()
     return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 def _named(value: Any) -> dict[str, Any]:
-    """What JSON has of a length with its bound."""
+    """Return what JSON has of a length with its bound."""
     if not isinstance(value, Bounded):
         raise TypeError(type(value))
     return value._asdict()
@@ -148,7 +148,7 @@ def _inert(value: Any) -> Any:
 
 
 def _shown(encoding: str) -> Callable[[str], str]:
-    """What makes text fit for a terminal of that encoding: one that can't show a character gets a question mark."""
+    """Return what makes text fit for a terminal's encoding: a character that it can't show becomes a question mark."""
     if encoding.startswith("utf"):
         return printable
     return lambda text: printable(text).replace("\u00b1", "+/-").encode(encoding, "replace").decode(encoding)
@@ -166,7 +166,7 @@ def _drawn(
 
 
 def _draw(chart: Chart, console: Console, width: int, show: Callable[[str], str]) -> None:
-    """Bars of letters, whose background has colours where there are any, and what the letters mean."""
+    """Draw bars of letters, on coloured backgrounds where there are colours, and say what the letters mean."""
     labels = [show(bar.label) for bar in chart.bars]
     totals = [f"{cell(bar.total, 'milliseconds')} ms" for bar in chart.bars]
     room = max(10, width - max(map(cell_len, labels)) - max(map(len, totals)) - 2)
@@ -205,7 +205,7 @@ def _markdown_row(cells: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that can't end its cell, or become markup."""
+    """Escape text, so that it can't end its cell or become markup."""
     escaped = printable(text)
     for character in "\\|<>`*_[]&~$":
         escaped = escaped.replace(character, "\\" + character)

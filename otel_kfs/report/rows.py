@@ -1,4 +1,4 @@
-"""From the ways of many images to rows: the measurement's two tables of 2020, the named segments, their statistics."""
+"""From series to rows: the measurement's two tables of 2020, the named segments, their statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from otel_kfs.analysis.clock_skew import ClockOffset
-from otel_kfs.analysis.measurement import Series, ways
+from otel_kfs.analysis.measurement import Series, by_labels
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.sketch import ACCURACY, AnySeries, SketchedSeries
@@ -72,23 +72,22 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def seed_tables(cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Table]:
-    """For each transport the table of unix times and the table of seconds, one image a size: the median one."""
+def seed_tables(all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+    """Return the tables of unix times and of seconds of each set of labels, one image per size: the median one."""
     tables = []
-    for way in ways(cells):
-        of_way = [cell for cell in cells if cell.way == way]
-        title = way.label
+    for labels, of_labels in by_labels(all_series).items():
+        title = labels.label
         stamps, seconds = [], []
-        for cell in of_way:
-            one, two, three, four = _stamps(cell)
-            stamps.append((cell.size, one, two, three, four))
+        for series in of_labels:
+            one, two, three, four = _stamps(series)
+            stamps.append((series.size, one, two, three, four))
             differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, TOTAL: four - one}
-            of_cell = {name: bounds.get((cell.way, cell.size, name)) for name in differences}
-            seconds.append((cell.size, *(bounded(length, of_cell[name]) for name, length in differences.items())))
-        counts = sorted({len(cell) for cell in of_way})
+            of_series = {name: bounds.get((series.labels, series.size, name)) for name in differences}
+            seconds.append((series.size, *(bounded(length, of_series[name]) for name, length in differences.items())))
+        counts = sorted({len(series) for series in of_labels})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded by itself"]
-        notes += stamp_notes(two_clocks_of_stamps(of_way, bounds))
+        notes += stamp_notes(two_clocks_of_stamps(of_labels, bounds))
         tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
         tables.append(
             Table(
@@ -101,52 +100,50 @@ def seed_tables(cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Tab
     return tables
 
 
-def segment_tables(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Table]:
-    """For each transport a table with the segments as rows, and p50 and p95 of each size as columns."""
+def segment_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+    """Return a table for each set of labels: the segments as rows, p50 and p95 of each size as columns."""
     tables = []
-    for way in ways(cells):
-        of_way = [cell for cell in cells if cell.way == way]
-        by_size = [_summaries(cell, bounds) for cell in of_way]
+    for labels, of_labels in by_labels(all_series).items():
+        by_size = [_summaries(series, bounds) for series in of_labels]
         columns = [Column("Segment", "text")]
         few = False
-        for cell in of_way:
-            n = len(cell)
+        for series in of_labels:
+            n = len(series)
             tail = "p95" if n >= P95_NEEDS else "max"
             few = few or n < P95_NEEDS
             columns += [
-                Column(f"{cell.size} p50", "milliseconds"),
+                Column(f"{series.size} p50", "milliseconds"),
                 Column(f"{tail} (n={n})", "milliseconds"),
             ]
         rows = [
-            (segment_name(one), *_p50_and_tail(of_way, [segments.get(one) for segments in by_size]))
+            (segment_name(one), *_p50_and_tail(of_labels, [segments.get(one) for segments in by_size]))
             for one in _stretches(by_size)
         ]
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the largest value stands there"] if few else []
-        notes += _sketch_notes(of_way) + clock_notes(two_clocks(of_way, bounds))
-        tables.append(Table(f"{way.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
+        notes += _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds))
+        tables.append(Table(f"{labels.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
     return tables
 
 
-def statistics_tables(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Table]:
-    """For each transport a table with every statistic as columns, and each size of each segment as rows."""
+def statistics_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+    """Return a table for each set of labels: every statistic as columns, each size of each segment as rows."""
     intervals = intervals_available()
     tables = []
-    for way in ways(cells):
-        of_way = [cell for cell in cells if cell.way == way]
-        by_size = [_summaries(cell, bounds, interval=intervals) for cell in of_way]
+    for labels, of_labels in by_labels(all_series).items():
+        by_size = [_summaries(series, bounds, interval=intervals) for series in of_labels]
         rows = []
         for one in _stretches(by_size):
-            for cell, segments in zip(of_way, by_size, strict=True):
+            for series, segments in zip(of_labels, by_size, strict=True):
                 if one in segments:
-                    rows.append((segment_name(one), cell.size, *_statistics(segments[one])))
+                    rows.append((segment_name(one), series.size, *_statistics(segments[one])))
         notes = [INTERVAL] if intervals else [NO_INTERVAL]
         if any(of_row[2] < P99_NEEDS for of_row in rows):
             notes.append(
                 f"-: too few images; the interval needs {INTERVAL_NEEDS}, p90 {P90_NEEDS}, p95 {P95_NEEDS}, "
                 f"p99 {P99_NEEDS}"
             )
-        notes += _sketch_notes(of_way) + clock_notes(two_clocks(of_way, bounds))
-        tables.append(Table(f"{way.label}: statistics, milliseconds", _STATISTICS, tuple(rows), tuple(notes)))
+        notes += _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds))
+        tables.append(Table(f"{labels.label}: statistics, milliseconds", _STATISTICS, tuple(rows), tuple(notes)))
     return tables
 
 
@@ -160,39 +157,39 @@ def clock_notes(clocks: TwoClocks) -> list[str]:
     return [BOUND] * (TwoClocks.BOUNDED in clocks) + [CLOCKS] * (TwoClocks.UNBOUNDED in clocks)
 
 
-def _sketch_notes(cells: Sequence[AnySeries]) -> list[str]:
-    return [SKETCHED] * any(isinstance(cell, SketchedSeries) for cell in cells)
+def _sketch_notes(all_series: Sequence[AnySeries]) -> list[str]:
+    return [SKETCHED] * any(isinstance(series, SketchedSeries) for series in all_series)
 
 
-def seed_records(cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
-    """The two tables of 2020 as one record a transport and size; times in seconds, as text with nine digits.
+def seed_records(all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
+    """Return the two tables of 2020 as one record per series; times in seconds, as text with nine digits.
 
     `clock_bound_2-1` is None where it was one clock, or nothing bounds it.
     """
     records = []
-    for cell in cells:
-        one, two, three, four = stamps = _stamps(cell)
-        record = {**_key(cell), "n": len(cell), "trace_id": cell.trace_ids[cell.median()]}
+    for series in all_series:
+        one, two, three, four = stamps = _stamps(series)
+        record = {**_key(series), "n": len(series), "trace_id": series.trace_ids[series.median()]}
         record |= {str(number): seconds(stamp) for number, stamp in enumerate(stamps, 1)}
         differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, "4-1": four - one}
         record |= {name: seconds(length) for name, length in differences.items()}
         for name in ("2-1", "4-3", TOTAL):
-            bound = bounds.get((cell.way, cell.size, name))
+            bound = bounds.get((series.labels, series.size, name))
             record[f"clock_bound_{name}"] = None if bound is None else seconds(bound)
         records.append(record)
     return records
 
 
-def segment_records(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
-    """One record a transport, size and segment, `4-1` among them, with every statistic; lengths in ns."""
+def segment_records(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
+    """Return one record for each series and segment, `4-1` among them, with every statistic; lengths in ns."""
     intervals = intervals_available()
     records = []
-    for cell in cells:
-        for stretch, of_segment in _summaries(cell, bounds, interval=intervals).items():
+    for series in all_series:
+        for stretch, of_segment in _summaries(series, bounds, interval=intervals).items():
             interval = of_segment.interval
             records.append(
                 {
-                    **_key(cell),
+                    **_key(series),
                     "segment": segment_name(stretch),
                     "n": of_segment.n,
                     "mean_ns": of_segment.mean,
@@ -210,24 +207,24 @@ def segment_records(cells: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> l
     return records
 
 
-def coverage_line(account: Coverage) -> str:
-    """What was measured and what was left out, and why, in one line."""
-    parts = [f"{account.measured} {'image' if account.measured == 1 else 'images'} measured"]
-    parts += [f"{count} left out: {reason}" for reason, count in sorted(account.left_out.items())]
-    if account.retried:
-        parts.append(f"{account.retried} with retries")
-    if account.redelivered:
-        parts.append(f"{account.redelivered} redelivered")
+def coverage_line(coverage: Coverage) -> str:
+    """Say in one line what was measured and what was left out, and why."""
+    parts = [f"{coverage.measured} {'image' if coverage.measured == 1 else 'images'} measured"]
+    parts += [f"{count} left out: {reason}" for reason, count in sorted(coverage.left_out.items())]
+    if coverage.retried:
+        parts.append(f"{coverage.retried} with retries")
+    if coverage.redelivered:
+        parts.append(f"{coverage.redelivered} redelivered")
     return "; ".join(parts)
 
 
 def clock_lines(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[str]:
-    """How the clocks of the hosts stood to each other, a line a pair."""
+    """Say how the clocks of the hosts stood to each other, a line for each pair."""
     return [f"clocks: {_stood(one, other, offset)}" for (one, other), offset in offsets.items()]
 
 
 def clock_records(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[dict[str, Any]]:
-    """The same as records: by how much the second host's clock is ahead of the first's, in the middle of the time."""
+    """Return the same as records: how far the second host's clock is ahead in the middle of the time."""
     records = []
     for (one, other), offset in offsets.items():
         bound = offset.bound if offset else None
@@ -253,24 +250,24 @@ def _stood(one: str, other: str, offset: ClockOffset | None) -> str:
 
 
 def seconds(nanoseconds: int) -> str:
-    """Nanoseconds as seconds with nine digits, exactly."""
+    """Write nanoseconds as seconds with nine digits, exactly."""
     sign = "-" if nanoseconds < 0 else ""
     whole, rest = divmod(abs(nanoseconds), 1_000_000_000)
     return f"{sign}{whole}.{rest:09d}"
 
 
-def _stamps(cell: Series) -> tuple[int, int, int, int]:
-    """Those of the median image."""
-    number = cell.median()
-    one, two, three, four = (column[number] for column in cell.stamps)
+def _stamps(series: Series) -> tuple[int, int, int, int]:
+    """Return those of the median image."""
+    number = series.median()
+    one, two, three, four = (column[number] for column in series.stamps)
     return one, two, three, four
 
 
-def _summaries(cell: AnySeries, bounds: Bounds, *, interval: bool = False) -> dict[Stretch, Summary]:
+def _summaries(series: AnySeries, bounds: Bounds, *, interval: bool = False) -> dict[Stretch, Summary]:
     """Sum up every segment and the whole, in the order of the path."""
     return {
-        name: summary(lengths, bounds.get((cell.way, cell.size, name)), interval=interval)
-        for name, lengths in cell.columns().items()
+        name: summary(lengths, bounds.get((series.labels, series.size, name)), interval=interval)
+        for name, lengths in series.columns().items()
     }
 
 
@@ -279,23 +276,23 @@ def _stretches(by_size: Sequence[Mapping[Stretch, Summary]]) -> list[Stretch]:
     return sorted({one for stretches in by_size for one in stretches}, key=path_order)
 
 
-def _key(cell: AnySeries) -> dict[str, Any]:
-    """Which cell a record is of."""
-    return {**cell.way._asdict(), "size": cell.size}
+def _key(series: AnySeries) -> dict[str, Any]:
+    """Return which series a record is of."""
+    return {**series.labels._asdict(), "size": series.size}
 
 
 def _columns(headings: str, unit: Unit) -> tuple[Column, ...]:
     return (Column("Size", "text"), *(Column(heading, unit) for heading in headings.split()))
 
 
-def _p50_and_tail(cells: Sequence[AnySeries], of_sizes: Sequence[Summary | None]) -> list[int | Bounded | None]:
-    """Two columns a size; a segment that few of many images have has no p95, and no maximum under that heading."""
+def _p50_and_tail(all_series: Sequence[AnySeries], of_sizes: Sequence[Summary | None]) -> list[int | Bounded | None]:
+    """Return two columns per size; a segment that few of many images have has no p95, and no maximum in its place."""
     columns: list[int | Bounded | None] = []
-    for cell, of_size in zip(cells, of_sizes, strict=True):
+    for series, of_size in zip(all_series, of_sizes, strict=True):
         if of_size is None:
             columns += [None, None]
         else:
-            columns += [_p50(of_size), of_size.p95 if len(cell) >= P95_NEEDS else of_size.max]
+            columns += [_p50(of_size), of_size.p95 if len(series) >= P95_NEEDS else of_size.max]
     return columns
 
 
@@ -319,5 +316,5 @@ def _p50(of: Summary) -> int | Bounded:
 
 
 def bounded(length: int, bound: int | None) -> int | Bounded:
-    """A length, with its bound if it has one."""
+    """Return a length, with its bound if it has one."""
     return length if bound is None else Bounded(length, bound)

@@ -53,7 +53,6 @@ class SpanGraph:
         # A span that was read twice counts once.
         self._spans = {(span.trace_id, span.span_id): span for span in spans}
         self._children: dict[str, list[Span]] = {}
-        self.notes: dict[str, Any] = {}  # what was found out about a span, by its id, for who asks again
         for span in self._spans.values():
             if span.parent_id is not None:
                 self._children.setdefault(span.parent_id, []).append(span)

@@ -70,7 +70,7 @@ def test_the_rank_test_is_a_probability_and_the_same_from_either_side(a, b):
 
 
 def ways_of(a, b):
-    return [(of.way_a, of.way_b, of.size) for of in room.compare(cells(*a), cells(*b)).of_sizes]
+    return [(of.labels_a, of.labels_b, of.size) for of in room.compare(cells(*a), cells(*b)).of_sizes]
 
 
 def test_sizes_and_ways_are_matched():

@@ -190,7 +190,7 @@ def test_traced_figures_of_the_same_size_stand_beside():
             critical_path(0, 10, 20, 40, transport="kafka", image_size=1_112_057),
             critical_path(0, 1, 2, 3, image_size=1_112_057),
         ]
-    ).cells()
+    ).all_series()
     (found,) = room.beside(room.blocks(text), cells)
     matched = (
         (500 * MS, 10 * MS, None),
@@ -210,11 +210,11 @@ def test_labels_of_images_and_of_payloads_find_their_images_in_one_table():
             critical_path(0, 1, 2, n, image_size=image, payload_size=payload)
             for n, (image, payload) in enumerate(sizes, 3)
         ]
-    ).cells()
+    ).all_series()
     found = room.beside(room.blocks(SEED)[:1], cells)
     assert [row.lengths[3].traced for row in found[0].rows] == [3 * MS, 4 * MS, 5 * MS, 6 * MS]
 
 
 def test_other_than_four_stamps_can_t_stand_beside_traces():
     with pytest.raises(InputError, match="only rows of four stamps can stand beside traces"):
-        room.beside(room.blocks(table(*GOOD)), measured([critical_path(0, 1, 2, 3)]).cells())
+        room.beside(room.blocks(table(*GOOD)), measured([critical_path(0, 1, 2, 3)]).all_series())

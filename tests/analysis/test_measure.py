@@ -36,7 +36,7 @@ def test_images_come_in_series_with_the_clocks_corrected_and_what_was_left_out(q
     found = read(query, processes=1)
     (series,) = found.series
     assert list(series.segments[TO_TRANSFORMER].lengths) == [ABOUT_25_MS]
-    assert found.bounds[series.way, series.size, TO_TRANSFORMER] == ABOUT_25_MS
+    assert found.bounds[series.labels, series.size, TO_TRANSFORMER] == ABOUT_25_MS
     assert (found.hosts, found.coverage) == (
         ["host", "server"],
         Coverage(measured=1, left_out={"the request failed": 1}),

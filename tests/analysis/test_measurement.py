@@ -3,7 +3,7 @@
 import pytest
 from traces_builder import MS, critical_path, critical_path_of
 
-from otel_kfs.analysis.measurement import MOST_RUNS, Labels, Runs, measured, size_label, ways
+from otel_kfs.analysis.measurement import MOST_RUNS, Labels, Runs, by_labels, measured, size_label
 from otel_kfs.report.segment_names import segment_name
 
 HTTP, KAFKA = Labels("http"), Labels("kafka")
@@ -16,7 +16,7 @@ def long(milliseconds, **more):
 
 def cell(*paths):
     """The one cell that they are in."""
-    (found,) = measured(paths).cells()
+    (found,) = measured(paths).all_series()
     return found
 
 
@@ -29,14 +29,14 @@ def test_cells_are_http_first_then_small_first():
         for transport in ("kafka", "http")
         for size in (10_200_000, 1_100_000, 3_300_000)
     ]
-    assert [(cell.way, cell.size) for cell in measured(drawn).cells()] == [
+    assert [(cell.labels, cell.size) for cell in measured(drawn).all_series()] == [
         (way, size) for way in (HTTP, KAFKA) for size in ("1.1MB", "3.3MB", "10.2MB")
     ]
 
 
 def test_images_that_round_to_one_size_share_a_cell_in_their_order():
     found = cell(long(5, image_size=1_112_057, trace_id="one"), long(6, image_size=1_130_000, trace_id="two"))
-    assert (found.way, found.size, found.trace_ids, found.totals()) == (
+    assert (found.labels, found.size, found.trace_ids, found.totals()) == (
         HTTP,
         "1.1MB",
         ["one", "two"],
@@ -46,11 +46,11 @@ def test_images_that_round_to_one_size_share_a_cell_in_their_order():
 
 def test_ways_come_once_each_in_the_order_of_their_cells():
     drawn = [long(1, encoding=encoding, image_size=size) for encoding in ("raw", "") for size in (1_000_000, 2_000_000)]
-    assert ways(measured(drawn).cells()) == [HTTP, Labels("http", "raw")]
+    assert list(by_labels(measured(drawn).all_series())) == [HTTP, Labels("http", "raw")]
 
 
 def test_no_journeys_are_no_cells():
-    assert measured([]).cells() == []
+    assert measured([]).all_series() == []
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_an_empty_segment_counts_as_nothing_rather_than_not_at_all():
 
 def test_a_segment_between_two_hosts_names_their_pair():
     found = measured([critical_path_of("client 10, transformer request -5!")])
-    assert (found.pairs, {segment_name(one): list(of.pair) for one, of in found.cells()[0].segments.items()}) == (
+    assert (found.pairs, {segment_name(one): list(of.pair) for one, of in found.all_series()[0].segments.items()}) == (
         [("one", "other")],
         {"client": [-1], "transformer request": [0]},
     )

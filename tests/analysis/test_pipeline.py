@@ -137,7 +137,7 @@ def torn(draw):
 def test_every_image_of_which_something_is_left_is_measured_or_left_out(drawn):
     found, images = drawn
     measurement = pipeline.read(Store(found), processes=1)
-    account = measurement.account
+    account = measurement.coverage
     assert (account.measured + sum(account.left_out.values()), measurement) == (images, as_a_whole(found))
 
 

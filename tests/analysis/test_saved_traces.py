@@ -70,7 +70,7 @@ def test_every_image_is_accounted_for(found):
 
 
 def test_the_tables_are_what_they_were(found):
-    cells = measured(found[0]).cells()
+    cells = measured(found[0]).all_series()
     printed = render.text([*rows.seed_tables(cells), *rows.segment_tables(cells)])
     assert printed == (DATA / "tables.txt").read_text()
 

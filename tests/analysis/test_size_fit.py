@@ -53,13 +53,13 @@ def test_two_images_have_a_line_without_intervals():
 
 
 def test_the_segments_costs_add_up_to_those_of_the_whole():
-    for way in contents_of(measurement_of_both_ways()).ways:
+    for way in contents_of(measurement_of_both_ways()).by_labels:
         parts = way.fits.segments.values()
         assert isclose(sum(part.fixed for part in parts), way.fits.total.fixed, rel_tol=1e-9)
         assert isclose(sum(part.per_megabyte for part in parts), way.fits.total.per_megabyte, rel_tol=1e-9)
 
 
 def test_images_of_unknown_size_are_left_out():
-    cells = [cell.cell for cell in contents_of(measurement_of_both_ways()).ways[0].cells]
+    cells = [cell.series for cell in contents_of(measurement_of_both_ways()).by_labels[0].series]
     cells[0].image_size = None
     assert fits(cells).total.n == 6

@@ -44,8 +44,8 @@ def few(monkeypatch):
 def figures(cells, bounds, fields=EXACT):
     """Of each column of each cell, these figures."""
     return {
-        (cell.way, cell.size, name): [
-            getattr(summary(column, bounds.get((cell.way, cell.size, name))), f) for f in fields
+        (cell.labels, cell.size, name): [
+            getattr(summary(column, bounds.get((cell.labels, cell.size, name))), f) for f in fields
         ]
         for cell in cells
         for name, column in cell.columns().items()
@@ -65,7 +65,7 @@ def assert_same(sketches, measurement):
     bounds = {key: bound for key, bound in bounds.items() if key[-1] not in {"2-1", "4-3"}}  # of stamps alone
     found, found_bounds = sketches.correct_skew()
     assert (figures(found, found_bounds), found_bounds) == (figures(cells, bounds), bounds)
-    assert sketches.account == measurement.account
+    assert sketches.coverage == measurement.coverage
     assert offsets(sketches) == offsets(measurement)
     assert [cell.between_hosts() for cell in found] == [cell.between_hosts() for cell in cells]
     assert charts(found, found_bounds) == charts(cells, bounds)
@@ -253,7 +253,7 @@ def most_at_once(count, monkeypatch):
         patch.setattr(Sketches, "take", watched)
         sketches = pipeline.read_sketches(parts(5, images(count)), processes=1)
     assert set(found[1::2]) == {0}
-    assert sum(found[::2]) == sketches.account.measured
+    assert sum(found[::2]) == sketches.coverage.measured
     return max(found)
 
 

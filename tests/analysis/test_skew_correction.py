@@ -94,19 +94,19 @@ def test_the_true_lengths_lie_in_the_bounds_for_any_offset_and_drift(by_host, se
     def by(host, start, end):
         return by_host[host].shows(end) - by_host[host].shows(start)
 
-    for cell, of_truth in zip(cells, true.cells(), strict=True):
+    for cell, of_truth in zip(cells, true.all_series(), strict=True):
         crossing = {name for name, lengths in of_truth.segments.items() if max(lengths.pair) >= 0}
         # A hop through the topic goes one way, but sender and bridge both ask the transformer.
         assert {name for _, _, name in bounds} >= crossing
         for name in crossing:
-            lengths, bound = of_truth.segments[name], bounds[cell.way, cell.size, name]
+            lengths, bound = of_truth.segments[name], bounds[cell.labels, cell.size, name]
             for length, end, pair, now in zip(
                 lengths.lengths, lengths.ends, lengths.pair, cell.segments[name].lengths, strict=True
             ):
                 # A length between two hosts is that by the first one's clock.
                 assert abs(now - by(true.pairs[pair][0], end - length, end)) <= bound + 2
         for name, first, last in (("2-1", 0, 1), ("4-3", 2, 3), ("4-1", 0, 3)):
-            bound = bounds.get((cell.way, cell.size, name), 0)
+            bound = bounds.get((cell.labels, cell.size, name), 0)
             for number in range(len(cell)):
                 truth = by("host", of_truth.stamps[first][number], of_truth.stamps[last][number])
                 now = cell.stamps[last][number] - cell.stamps[first][number]
@@ -118,7 +118,7 @@ def test_the_true_lengths_lie_in_the_bounds_for_any_offset_and_drift(by_host, se
 
 def test_on_one_host_nothing_is_changed():
     measurement = measure([one for spans_ in run(HTTP, [0, SECOND]) for one in spans_])
-    assert correct_skew(measurement) == (measurement.cells(), {})
+    assert correct_skew(measurement) == (measurement.all_series(), {})
     assert offsets(measurement) == {}
 
 
@@ -128,7 +128,7 @@ def test_a_clock_that_is_five_seconds_fast_is_taken_off():
     cells, bounds = correct_skew(measure(seen(images, by_host)))
     # Between the drawn 20 ms of the request and the 30 ms of its answer.
     assert list(cells[0].segments[TO_TRANSFORMER].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
-    assert bounds[cells[0].way, cells[0].size, TO_TRANSFORMER] == pytest.approx(25 * MS, abs=5 * MS)
+    assert bounds[cells[0].labels, cells[0].size, TO_TRANSFORMER] == pytest.approx(25 * MS, abs=5 * MS)
     assert [row[1:] for row in rows.seed_tables(cells, bounds)[1].rows] == [
         (
             rows.Bounded(pytest.approx(205 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
@@ -161,7 +161,7 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
     ]
     measurement = measure(drawn)
     cells, bounds = correct_skew(measurement)
-    assert cells[0].segments[TO_TRANSFORMER] == measurement.cells()[0].segments[TO_TRANSFORMER]
+    assert cells[0].segments[TO_TRANSFORMER] == measurement.all_series()[0].segments[TO_TRANSFORMER]
     assert {one for _, _, one in bounds} == {segment("predictor request"), segment("predictor response")}
     assert rows.seed_tables(cells, bounds)[1].notes[-1] == rows.CLOCKS
     assert rows.clock_lines(offsets(measurement))[0].startswith("clocks: no steady rate fits host and transformer")

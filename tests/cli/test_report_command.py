@@ -102,7 +102,7 @@ def test_an_image_in_two_linked_traces_is_drawn_as_one_way(tmp_path):
     text = Path("r.html").read_text()
     assert f"Here begins the linked trace {b'bridge'.hex().rjust(32, '0')}: process images is no child" in text
     assert "Spans of the median image: Kafka, 1.1MB" in text
-    assert "could not be read once more" not in text
+    assert "could not be found once more" not in text
 
 
 def test_the_command_is_in_the_report(traces):
@@ -193,4 +193,4 @@ def test_a_real_run_has_all_it_needs_for_every_part():
         "Spans of the median image: Kafka",
     ):
         assert title in text
-    assert "could not be read once more" not in text
+    assert "could not be found once more" not in text

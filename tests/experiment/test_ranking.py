@@ -43,7 +43,7 @@ def images(label, n=20, shift=None, seed=0, **more):
 
 
 def ranked(*paths, text=TEXT):
-    return ranking.rankings(measured([one for some in paths for one in some]).cells(), configured(text))
+    return ranking.rankings(measured([one for some in paths for one in some]).all_series(), configured(text))
 
 
 def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
@@ -77,7 +77,7 @@ def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
 @given(st.sampled_from(sorted(SEGMENTS)), st.integers(8, 19), st.integers(0, 1000))
 def test_the_segment_that_was_shortened_is_the_one_that_saved_most(tmp_path, name, by, seed):
     paths = [*images("json", seed=seed), *images("raw", shift={name: -by}, seed=seed)]
-    (found,) = ranking.rankings(measured(paths).cells(), configured(TEXT, tmp_path))
+    (found,) = ranking.rankings(measured(paths).all_series(), configured(TEXT, tmp_path))
     best = found.ranked[0]
     assert (best.cell.label, best.saved_most().segment) == ("raw", segment(name))
 
@@ -120,8 +120,10 @@ def test_a_cell_without_images_and_one_with_failures_are_named_below_the_table()
 
 
 def test_what_the_clocks_of_two_hosts_leave_open_is_no_difference():
-    cells = measured([*images("json"), *images("raw", shift={"transformer decode": -5})]).cells()
-    bounds = {(cell.way, cell.size, name): 4 * MS for cell in cells for name in ("4-1", segment("transformer decode"))}
+    cells = measured([*images("json"), *images("raw", shift={"transformer decode": -5})]).all_series()
+    bounds = {
+        (cell.labels, cell.size, name): 4 * MS for cell in cells for name in ("4-1", segment("transformer decode"))
+    }
     (found,) = ranking.rankings(cells, configured(TEXT), bounds)
     best = found.ranked[0]
     assert (best.cell.label, best.verdict, best.saved_most()) == ("raw", "within the clocks' uncertainty", None)
@@ -198,7 +200,7 @@ def test_many_equal_cells_are_rarely_called_different():
     false_alarms = 0
     for seed in range(20):
         paths = [one for cell in config.cells for one in images(cell.label, n=12, seed=seed)]
-        (found,) = ranking.rankings(measured(paths).cells(), config)
+        (found,) = ranking.rankings(measured(paths).all_series(), config)
         false_alarms += any(of.verdict in {"faster", "slower"} for of in found.ranked)
     # One of 20 is expected; more than 4 come in 3 of 1000 cases, and these seeds are always the same.
     assert false_alarms <= 4
@@ -208,7 +210,7 @@ def test_in_an_open_loop_cells_are_ranked_at_each_rate_and_every_rate_has_a_row(
     text = f'images = ["a.jpg"]\n{OWN}[matrix]\nencoding = ["json", "raw"]\n[arrivals]\nrates = [1, 2]\nduration = 20'
     config = configured(text)
     paths = [images(cell.label, shift={"encode": 10 * cell.rate}) for cell in config.cells]
-    cells = measured([one for some in paths for one in some]).cells()
+    cells = measured([one for some in paths for one in some]).all_series()
     found = ranking.rankings(cells, config)
     assert [(one.rate, sorted(of.cell.label for of in one.ranked)) for one in found] == [
         (1, ["json 1/s", "raw 1/s"]),

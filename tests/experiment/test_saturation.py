@@ -30,7 +30,7 @@ def stage(start=0.0, duration=20.0, **more):
 
 def saturation(rate, paths, *stages):
     cell = Cell(rate=rate, label="json", base_label="json")
-    (series,) = measured(paths).cells()
+    (series,) = measured(paths).all_series()
     return measure_saturation(cell, series, stages or [stage()])
 
 
@@ -105,7 +105,7 @@ def test_where_the_knee_is(rates, sentence):
 
 
 def test_latency_grows_with_the_backlog_because_it_counts_from_when_an_image_was_due():
-    (series,) = measured(served(10, 5, duration=10)).cells()
+    (series,) = measured(served(10, 5, duration=10)).all_series()
     totals = series.totals()
     assert totals == sorted(totals)
     assert (totals[0], totals[-1]) == (200 * MS, 10_100 * MS)

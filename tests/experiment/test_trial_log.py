@@ -116,7 +116,7 @@ def image(start, encode=0, **more):
 
 
 def series(*paths):
-    return measured(paths).cells()
+    return measured(paths).all_series()
 
 
 def test_images_outside_of_every_trial_are_left_out_with_their_segments():

@@ -14,29 +14,29 @@ def found():
 
 
 def test_a_way_has_its_sizes_in_order(found):
-    assert [[cell.title for cell in way.cells] for way in found.ways] == [
+    assert [[cell.title for cell in group.series] for group in found.by_labels] == [
         ["HTTP, 1.1MB", "HTTP, 3.3MB", "HTTP, 10.2MB"],
         ["Kafka, 1.1MB", "Kafka, 3.3MB", "Kafka, 10.2MB"],
     ]
 
 
 def test_a_row_names_the_traces_of_its_median_and_of_its_longest(found):
-    row = next(row for row in found.ways[0].cells[0].rows if row.name == "encode")
+    row = next(row for row in found.by_labels[0].series[0].rows if row.name == "encode")
     assert (row.median, row.slowest) == (Trace("h1100000n001"), Trace("h1100000n002"))
 
 
 def test_a_row_sums_its_lengths_up(found):
-    row = next(row for row in found.ways[0].cells[0].rows if row.name == "encode")
+    row = next(row for row in found.by_labels[0].series[0].rows if row.name == "encode")
     # 100 ms as drawn, in images of 0.22, 0.32 and 0.42 times that.
     assert (row.summary.n, row.summary.p50, row.summary.max) == (3, 32 * MS, 42 * MS)
 
 
 def test_the_shares_of_a_cell_add_up_to_the_whole(found):
-    assert [round(sum(row.share for row in cell.rows), 12) for cell in found.cells] == [1.0] * 6
+    assert [round(sum(row.share for row in cell.rows), 12) for cell in found.series] == [1.0] * 6
 
 
 def test_the_largest_segments_come_first(found):
-    assert [row.name for row in found.ways[0].cells[0].largest] == [
+    assert [row.name for row in found.by_labels[0].series[0].largest] == [
         "predictor predict",
         "transformer preprocess",
         "encode",
@@ -55,12 +55,12 @@ def test_only_the_median_images_are_asked_for():
 
 def test_a_trace_leads_to_the_page_of_its_store():
     found = contents_of([image("a")], link=lambda trace_id: f"https://jaeger.example/trace/{trace_id}")
-    assert found.cells[0].median == Trace("a", "https://jaeger.example/trace/a")
+    assert found.series[0].median == Trace("a", "https://jaeger.example/trace/a")
 
 
 @pytest.mark.parametrize("link", ["javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "//host/x"])
 def test_a_link_that_is_no_web_page_is_left_out(link):
-    assert contents_of([image("a")], link=lambda _: link).cells[0].median == Trace("a")
+    assert contents_of([image("a")], link=lambda _: link).series[0].median == Trace("a")
 
 
 def test_the_runs_are_those_of_all_images():
@@ -74,7 +74,7 @@ def linked_images(n=3):
 
 
 def test_an_image_s_trace_comes_with_the_linked_one_in_which_it_went_on():
-    cell = contents_of(linked_images(), link=lambda trace_id: f"https://jaeger.example/{trace_id}").cells[0]
+    cell = contents_of(linked_images(), link=lambda trace_id: f"https://jaeger.example/{trace_id}").series[0]
     page = "https://jaeger.example/"
     assert cell.median == Trace("k1", f"{page}k1", (Trace("c1", f"{page}c1"),))
     assert cell.rows[0].slowest == Trace("k2", f"{page}k2", (Trace("c2", f"{page}c2"),))
@@ -90,8 +90,8 @@ def test_a_median_image_in_two_traces_is_walked_through_both():
     found = contents_of(images, spans=spans)
     (walk,) = found.walks
     assert asked == ["k1", "c1"]
-    assert walk.path.stamps[3] - walk.path.stamps[0] == found.cells[0].total.summary.p50
-    assert {section.segment for section in walk.path.sections} == {row.segment for row in found.cells[0].rows}
+    assert walk.path.stamps[3] - walk.path.stamps[0] == found.series[0].total.summary.p50
+    assert {section.segment for section in walk.path.sections} == {row.segment for row in found.series[0].rows}
 
 
 @pytest.mark.parametrize("gone", ["k1", "c1"])
@@ -99,7 +99,7 @@ def test_a_way_of_which_a_trace_is_gone_is_not_drawn_and_that_trace_is_named(gon
     images = linked_images()
     found = contents_of(images, spans=lambda _: [s for spans in images for s in spans if s.trace_id != gone])
     (undrawn,) = found.undrawn
-    assert (found.walks, undrawn.of, undrawn.missing) == ((), found.cells[0], (Trace(gone, linked=WITH[gone]),))
+    assert (found.walks, undrawn.of, undrawn.missing) == ((), found.series[0], (Trace(gone, linked=WITH[gone]),))
 
 
 WITH = {"k1": (Trace("c1"),), "c1": ()}  # a trace, and those that are linked to it
@@ -107,7 +107,7 @@ WITH = {"k1": (Trace("c1"),), "c1": ()}  # a trace, and those that are linked to
 
 def test_a_segment_between_two_hosts_bears_what_their_clocks_leave_open():
     crossing = with_options(HTTP, "POST /v1/models", "@elsewhere")
-    cell = contents_of([image("a", drawing=crossing)]).cells[0]
+    cell = contents_of([image("a", drawing=crossing)]).series[0]
     # The request takes 20 ms and its answer 30: the clocks may be 50 ms apart, or a little more, for they may drift.
     bounds = {row.name: row.summary.bound for row in cell.rows if row.two_clocks}
     assert {name: round(bound / 1e6) for name, bound in bounds.items()} == {

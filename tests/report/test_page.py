@@ -209,7 +209,7 @@ def test_images_of_one_size_and_without_spans_are_still_a_report():
     found = Parsed(page(contents_of([image("a")], spans=lambda _: ())))
     assert "costs" not in found.tables
     assert {"size", "traces"} & set(found.values("id")) == {"traces"}
-    assert "once more as one way: HTTP, 1.1MB (the store has no span of the trace a)." in found.text
+    assert "once more: HTTP, 1.1MB (the store has no span of the trace a)." in found.text
 
 
 # --- runs ---
@@ -264,7 +264,7 @@ def test_an_image_whose_linked_trace_is_gone_is_named_with_it():
     images = [image("k", consumer="c"), image("h")]
     found = Parsed(page(contents_of(images, spans=lambda _: [s for one in images for s in one if s.trace_id != "c"])))
     assert (
-        "Not drawn, as their spans could not be read once more as one way: Kafka, 1.1MB (the store has no span of the "
+        "Not drawn, because their path could not be found once more: Kafka, 1.1MB (the store has no span of the "
         "linked trace c)."
     ) in found.text
     assert "Spans of the median image: HTTP, 1.1MB" in found.text
@@ -316,6 +316,6 @@ def test_every_name_of_a_span_is_shown(parsed):
 def test_a_median_image_whose_spans_are_gone_is_named():
     images = [image("a"), image("b", size=SIZES[1])]
     assert (
-        "could not be read once more as one way: HTTP, 3.3MB (the store has no span of the trace b)."
+        "their path could not be found once more: HTTP, 3.3MB (the store has no span of the trace b)."
         in Parsed(page(contents_of(images, spans=lambda _: images[0]))).text
     )

@@ -22,7 +22,7 @@ def drawn(names_and_lengths, **more):
 
 def test_a_bar_is_the_mean_image_and_small_segments_are_the_rest():
     found = measured([drawn("client 1, encode 40, deliver 59"), drawn("client 1, encode 60, deliver 39")])
-    assert charts(found.cells()) == [
+    assert charts(found.all_series()) == [
         Chart(
             "HTTP: where the time goes",
             (("A", "encode"), ("B", "deliver"), (".", "the rest")),
@@ -34,19 +34,19 @@ def test_a_bar_is_the_mean_image_and_small_segments_are_the_rest():
 
 
 def test_an_image_that_lacks_a_segment_spent_no_time_in_it():
-    (chart,) = charts(measured([drawn("client 10"), drawn("client 10, retries 30")]).cells())
+    (chart,) = charts(measured([drawn("client 10"), drawn("client 10, retries 30")]).all_series())
     assert chart.bars == (Bar("1.1MB (n=2)", 25 * MS, (10 * MS, 15 * MS, 0)),)
 
 
 def test_a_letter_and_a_length_mean_the_same_in_all_ways():
-    found = charts(measured([drawn("client 10"), drawn("broker 90, client 10", transport="kafka")]).cells())
+    found = charts(measured([drawn("client 10"), drawn("broker 90, client 10", transport="kafka")]).all_series())
     assert [(chart.segments, chart.longest) for chart in found] == [
         ((("A", "client"), ("B", "broker"), (".", "the rest")), 100 * MS)
     ] * 2
 
 
 def test_what_is_negative_by_two_clocks_is_not_drawn_and_said_so():
-    (chart,) = charts(measured([drawn("client 30, transformer request -10!")]).cells())
+    (chart,) = charts(measured([drawn("client 30, transformer request -10!")]).all_series())
     assert (chart.bars[0].parts, chart.notes) == (
         (30 * MS, 0),
         (
@@ -64,7 +64,7 @@ def test_what_two_clocks_leave_open_stands_below():
         (crossing, "1.1MB", 1_200_001), (crossing, "3.0MB", 300_000),
         ("4-1", "1.1MB", MS), ("4-1", "3.0MB", MS),
     )}  # fmt: skip
-    (chart,) = charts(found.cells(), bounds)
+    (chart,) = charts(found.all_series(), bounds)
     assert chart.notes[1:] == (f"{CROSSING}transformer request \u00b11.3 ms, 4-1 \u00b11.0 ms",)
 
 

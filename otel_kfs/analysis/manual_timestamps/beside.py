@@ -1,4 +1,4 @@
-"""Hand-stamped rows beside the traced images of the same sizes."""
+"""Rows that were stamped by hand beside the traced images of the same sizes."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Beside:
     two_clocks: TwoClocks
 
 
-def beside(found: Sequence[Block], cells: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Beside]:
+def beside(found: Sequence[Block], all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Beside]:
     """Put beside each block of four stamps the median images of the same sizes in traces.
 
-    The cells, and how far what lies between two hosts may be off in them, are those of `skew_correction.correct_skew`.
+    Series and bounds are those of a `CorrectedMeasurement`.
 
     Raises:
         InputError: no block has four stamps.
@@ -61,45 +61,45 @@ def beside(found: Sequence[Block], cells: Sequence[Series], bounds: Bounds = NO_
     four = [block for block in found if len(block.headings) == 4]
     if not four:
         raise InputError("only rows of four stamps can stand beside traces, whose stamps are four")
-    return [_beside(block, cells, bounds) for block in four]
+    return [_beside(block, all_series, bounds) for block in four]
 
 
-def _beside(block: Block, cells: Sequence[Series], bounds: Bounds) -> Beside:
-    transport = _transport(block, cells)
-    of_rows = _of_sizes(block, [cell for cell in cells if transport in {None, cell.way.transport}])
-    matched = [cell for cell in of_rows if cell is not None]
-    rows = tuple(_row(block, row, cell, bounds) for row, cell in enumerate(of_rows))
+def _beside(block: Block, all_series: Sequence[Series], bounds: Bounds) -> Beside:
+    transport = _transport(block, all_series)
+    of_rows = _of_sizes(block, [series for series in all_series if transport in {None, series.labels.transport}])
+    matched = [series for series in of_rows if series is not None]
+    rows = tuple(_row(block, row, series, bounds) for row, series in enumerate(of_rows))
     return Beside(block.section, transport, rows, two_clocks_of_stamps(matched, bounds))
 
 
-def _row(block: Block, row: int, cell: Series | None, bounds: Bounds) -> BesideRow:
+def _row(block: Block, row: int, series: Series | None, bounds: Bounds) -> BesideRow:
     labels = [labels[row] for labels in (block.labels, block.length_labels) if labels]
-    number = None if cell is None else cell.median()
+    number = None if series is None else series.median()
     lengths = []
     for later, earlier in _PAIRS:
         hand = block.between(row, later, earlier)
         by_hand = None if hand is None else int(hand.scaleb(9))
-        if cell is None or number is None:
+        if series is None or number is None:
             lengths.append(Length(by_hand, None))
         else:
-            traced = cell.stamps[later][number] - cell.stamps[earlier][number]
-            bound = bounds.get((cell.way, cell.size, f"{later + 1}-{earlier + 1}"))
+            traced = series.stamps[later][number] - series.stamps[earlier][number]
+            bound = bounds.get((series.labels, series.size, f"{later + 1}-{earlier + 1}"))
             lengths.append(Length(by_hand, traced, bound))
     label = labels[0] if labels else f"row {row + 1}"
-    return BesideRow(label, tuple(lengths), None if cell is None else len(cell))
+    return BesideRow(label, tuple(lengths), None if series is None else len(series))
 
 
-def _transport(block: Block, cells: Sequence[Series]) -> str | None:
+def _transport(block: Block, all_series: Sequence[Series]) -> str | None:
     said = words_of(block.section)
     for transport, words in _TRANSPORT_WORDS.items():
         if any(word in said for word in words):
             return transport
-    there = {cell.way.transport for cell in cells}
+    there = {series.labels.transport for series in all_series}
     return there.pop() if len(there) == 1 else None
 
 
-def _of_sizes(block: Block, cells: Sequence[Series]) -> list[Series | None]:
-    """For each row the cell of its size: by the images' sizes or by their payloads', whichever fits more rows.
+def _of_sizes(block: Block, all_series: Sequence[Series]) -> list[Series | None]:
+    """Find for each row the series of its size: by the images' sizes or by their payloads', whichever fits more rows.
 
     What is left is matched by the other: labels of either kind occur in one table.
     """
@@ -107,16 +107,16 @@ def _of_sizes(block: Block, cells: Sequence[Series]) -> list[Series | None]:
         [size for of_row in (block.labels, block.length_labels) if of_row and (size := megabytes(of_row[row]))]
         for row in range(len(block.stamps))
     ]
-    kinds = ([cell.image_size for cell in cells], [cell.payload_size for cell in cells])
+    kinds = ([series.image_size for series in all_series], [series.payload_size for series in all_series])
     by_kind = [_nearest(labels, sizes) for sizes in kinds]
     first, second = sorted(by_kind, key=len, reverse=True)
     left = {row: number for row, number in second.items() if row not in first and number not in first.values()}
     matched = first | left
-    return [cells[matched[row]] if row in matched else None for row in range(len(labels))]
+    return [all_series[matched[row]] if row in matched else None for row in range(len(labels))]
 
 
 def _nearest(labels: Sequence[Sequence[float]], sizes: Sequence[int | None]) -> dict[int, int]:
-    """Rows and the numbers of the sizes that are nearest to their labels, each once."""
+    """Match rows with the numbers of the sizes that are nearest to their labels, each once."""
     distances = sorted(
         (abs(size / 1e6 - label) / label, row, number)
         for row, of_row in enumerate(labels)

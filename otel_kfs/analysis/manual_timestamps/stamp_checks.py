@@ -20,7 +20,7 @@ class Finding(NamedTuple):
 
 
 def check(found: Sequence[Block]) -> list[Finding]:
-    """What follows from the stamps, what does not, and what it seems to be instead; blocks of one form together."""
+    """Find what follows from the stamps, and what the rest seems to be instead; blocks of one form together."""
     findings = []
     for block in found:
         findings += _in_order(block)
@@ -37,7 +37,7 @@ def check(found: Sequence[Block]) -> list[Finding]:
 
 
 def claim(heading: str, stamps: Sequence[str]) -> tuple[int, int] | None:
-    """Which two stamps a heading names, the later first: `4-1`, `t4 - t1`, `arrived minus sent`."""
+    """Return which two stamps a heading names, the later first: `4-1`, `t4 - t1`, `arrived minus sent`."""
     for earlier, later in combinations(range(len(stamps)), 2):
         pattern = rf"{re.escape(stamps[later])}\s*(?:-|\u2212|\u2013|minus)\s*{re.escape(stamps[earlier])}"
         if re.fullmatch(pattern, heading, re.IGNORECASE):
@@ -73,7 +73,7 @@ def _exceptions(rows: Sequence[tuple[Block, int, Decimal]], heading: str, pair: 
 
 
 def _is(alike: Sequence[Block], heading: str) -> _Is | None:
-    """What a column is in more than half of its rows; what its heading says, if it is that."""
+    """Find what a column is in more than half of its rows; what its heading says, if it is that."""
     rows = _rows_of(alike, heading)
     stamps = alike[0].headings
     said = claim(heading, stamps)
@@ -137,7 +137,7 @@ def _columns(alike: Sequence[Block]) -> list[Finding]:
 
 
 def _sums(alike: Sequence[Block]) -> list[Finding]:
-    """Whether the columns add up, as they are headed."""
+    """Check whether the columns add up, as they are headed."""
     stamps = alike[0].headings
     by_claim = {said: heading for heading in alike[0].lengths if (said := claim(heading, stamps))}
     findings = []
@@ -199,7 +199,7 @@ def _range(values: Sequence[Decimal]) -> str:
 
 
 def _growth(rows: Sequence[tuple[Block, int, Decimal]]) -> str:
-    """How a column grows with the images' size, by least squares."""
+    """Tell how a column grows with the images' size, by least squares."""
     points = [
         (size, float(value))
         for block, row, value in rows

@@ -36,12 +36,12 @@ class Block:
     length_labels: tuple[str, ...] = ()
 
     def between(self, row: int, later: int, earlier: int) -> Decimal | None:
-        """The difference of two stamps."""
+        """Return the difference of two stamps."""
         one, other = self.stamps[row][earlier], self.stamps[row][later]
         return None if one is None or other is None else other - one
 
     def name(self, row: int) -> str:
-        """For people: `Curl, 4.6MB`."""
+        """Name a row for people: `Curl, 4.6MB`."""
         label = self.labels[row] or (self.length_labels[row] if self.length_labels else "")
         return ", ".join(filter(None, (self.section, label or f"row {row + 1}")))
 
@@ -65,7 +65,7 @@ _COUNTS = {"n", "count", "runs", "repeat"}
 
 
 def blocks(text: str) -> list[Block]:
-    """The stamps in a text, and the lengths that belong to them.
+    """Find the stamps in a text, and the lengths that belong to them.
 
     Tables may be Markdown's, CSV (with comma, semicolon or tab), or columns with two blanks between them. Stamps are
     columns of unix times in s, ms, us or ns. Lengths stand beside them or in a table of as many rows, before or after.
@@ -125,7 +125,7 @@ def _is_rule(line: str) -> bool:
 
 
 def _rows(lines: Sequence[str], markdown: bool) -> list[tuple[str, ...]] | None:
-    """The cells of a table's lines, its heading first; None where they are no table."""
+    """Split a table's lines into cells, its heading first; None where they are no table."""
     if markdown:
         rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if not _is_rule(line)]
     else:
@@ -160,7 +160,7 @@ def _stamps(grid: Grid) -> Block | None:
 
 
 def _stamp_columns(grid: Grid) -> tuple[list[int], str]:
-    """The columns of unix times, and their unit: the finest, since beside times in ns ten digits are a length."""
+    """Find the columns of unix times, and their unit: the finest, since beside times in ns ten digits are a length."""
     for unit, digits in reversed(_SECONDS_OF.items()):
         columns = []
         for column, heading in enumerate(grid.headings):
@@ -201,7 +201,7 @@ def _add_lengths(block: Block, grid: Grid) -> None:
 
 
 def _fits(block: Block, columns: Sequence[Sequence[Decimal | None]], unit: str) -> int:
-    """How many lengths, read in that unit, are the difference of some two stamps."""
+    """Count the lengths that, read in that unit, are the difference of some two stamps."""
     count = 0
     for values in columns:
         scaled = [None if value is None else value.scaleb(-_SECONDS_OF[unit]) for value in values]
@@ -214,7 +214,7 @@ def _fits(block: Block, columns: Sequence[Sequence[Decimal | None]], unit: str) 
 
 
 def _number(cell: str) -> tuple[Decimal, str] | None:
-    """A number and the word behind it."""
+    """Return a number and the word behind it."""
     match = _NUMBER.fullmatch(cell)
     if match is None:
         return None
@@ -229,29 +229,29 @@ def _all_epoch(values: Sequence[Decimal], digits: int) -> bool:
 
 
 def _digit(values: Iterable[Decimal | None]) -> Decimal:
-    """The last printed digit of a column: where zeros at the end were dropped, that of its longest number."""
+    """Return a column's last printed digit: where zeros at the end were dropped, that of its longest number."""
     exponents = [int(value.as_tuple().exponent) for value in values if value is not None]
     return Decimal(1).scaleb(min(exponents, default=0))
 
 
 def _labels(grid: Grid, but: set[int]) -> tuple[str, ...]:
-    """The first column, if it is neither stamps nor a plain number."""
+    """Return the first column, if it is neither stamps nor a plain number."""
     first = [row[0] for row in grid.rows]
     plain = all((number := _number(cell)) is not None and not number[1] for cell in first)
     return ("",) * len(first) if 0 in but or plain else tuple(first)
 
 
 def _bare(heading: str) -> str:
-    """A heading without its unit in brackets."""
+    """Return a heading without its unit in brackets."""
     return re.sub(r"\s*[\[(][^\])]*[\])]\s*$", "", heading).strip().strip("*`").strip()
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a heading, in small letters."""
+    """Return the words of a heading, in small letters."""
     return re.findall(r"[^\W\d_]+", text.lower())
 
 
 def megabytes(label: str) -> float | None:
-    """The size that a label names."""
+    """Return the size that a label names, MB."""
     match = _SIZE.search(label)
     return float(match[1]) * _MEGABYTES[match[2].lower()] if match else None

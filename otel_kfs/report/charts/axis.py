@@ -31,7 +31,7 @@ class Axis:
 
 
 def axis(values: Iterable[float], start: float, end: float, *, zero: bool = True) -> Axis:
-    """An axis that holds all values (and 0), with a little room at its ends."""
+    """Make an axis that holds all values (and 0), with a little room at its ends."""
     values = list(values)
     low, high = min(values, default=0.0), max(values, default=1.0)
     if zero:
@@ -52,7 +52,7 @@ def milliseconds(nanoseconds: float) -> str:
 
 
 def tick(value: float) -> str:
-    """A tick's label, without needless digits."""
+    """Return a tick's label, without needless digits."""
     return f"{value:.10g}".replace("-", "\N{MINUS SIGN}")
 
 

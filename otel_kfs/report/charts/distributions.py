@@ -1,6 +1,6 @@
-"""How the lengths are spread: the share of the images that took at most so long, a small chart a size, a step an image.
+"""How the lengths are spread: what share of the images took no longer than a given time, one small chart per size.
 
-Such a curve (the empirical distribution) has no bins and no bandwidth to choose, and at n = 5 it shows five steps.
+Such a curve (the empirical distribution) rises by a step per image: there are no bins and no bandwidth to choose.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _DOTS = 30  # up to so many images each step has a dot
 
 
 def distributions(contents: Contents, stretch: Stretch = TOTAL) -> list[Element]:
-    """A chart for each size, of 4-1 or a segment, with a curve for each way; none where no size has that segment."""
-    sizes = dict.fromkeys(cell.cell.size for cell in contents.cells)
+    """Draw a chart for each size that has 4-1 or the segment, with a curve for each series."""
+    sizes = dict.fromkeys(report.series.size for report in contents.series)
     charts = []
     for size in sizes:
-        of_size = [(cell, _lengths(cell, stretch)) for cell in contents.cells if cell.cell.size == size]
-        of_size = [(cell, lengths) for cell, lengths in of_size if lengths]
+        of_size = [(report, _lengths(report, stretch)) for report in contents.series if report.series.size == size]
+        of_size = [(report, lengths) for report, lengths in of_size if lengths]
         if of_size:
             charts.append(_chart(size, segment_name(stretch), of_size))
     return charts
@@ -38,8 +38,8 @@ def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]
     top = 24 + _LABEL * len(of_size)
     bottom = top + _PLOT
     words = "; ".join(
-        f"{cell.cell.way.label}: {milliseconds(lengths[0])} to {milliseconds(lengths[-1])} ms"
-        for cell, lengths in of_size
+        f"{report.series.labels.label}: {milliseconds(lengths[0])} to {milliseconds(lengths[-1])} ms"
+        for report, lengths in of_size
     )
     chart = svg.drawing(WIDTH, bottom + 30, f"Distribution of {name}, {size}", words)
     svg.add(chart, "text", svg.fitted(size, WIDTH), x=0, y=13, font_size=12.5, font_weight=600)
@@ -56,21 +56,21 @@ def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]
         svg.add(chart, "line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis")
         svg.add(chart, "text", tick(value), x=x, y=bottom + 16, font_size=10.5, text_anchor="middle", class_="muted")
     svg.add(chart, "text", "ms", x=WIDTH - _RIGHT, y=bottom + 28, font_size=10, text_anchor="end", class_="muted")
-    for number, (cell, lengths) in enumerate(of_size):
+    for number, (report, lengths) in enumerate(of_size):
         n = len(lengths)
         p50 = statistics.median(lengths)
-        colour = palette.way_class(cell.way_number)
+        colour = palette.labels_class(report.number)
         steps = _steps(n)
         path = [f"M{_n(scale(lengths[0] / MS))} {_n(bottom)}"]
         for rank in steps:
             path.append(f"H{_n(scale(lengths[rank] / MS))}V{_n(bottom - _PLOT * (rank + 1) / n)}")
-        svg.add(chart, "path", d="".join(path), class_=palette.line_class(cell.way_number), stroke_width=1.7)
+        svg.add(chart, "path", d="".join(path), class_=palette.line_class(report.number), stroke_width=1.7)
         if n <= _DOTS:
             for rank in steps:
                 svg.mark(
                     chart,
                     "circle",
-                    f"{cell.title}: {rank + 1} of {n} took at most {milliseconds(lengths[rank])} ms",
+                    f"{report.title}: {rank + 1} of {n} took at most {milliseconds(lengths[rank])} ms",
                     cx=scale(lengths[rank] / MS),
                     cy=bottom - _PLOT * (rank + 1) / n,
                     r=2.6,
@@ -81,7 +81,7 @@ def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]
         svg.add(
             chart,
             "text",
-            f"{svg.fitted(cell.cell.way.label, 110, 11)}  {figures}",
+            f"{svg.fitted(report.series.labels.label, 110, 11)}  {figures}",
             x=0,
             y=y,
             font_size=11,
@@ -90,15 +90,15 @@ def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]
     return chart
 
 
-def _lengths(cell: SeriesReport, stretch: Stretch) -> list[int]:
+def _lengths(report: SeriesReport, stretch: Stretch) -> list[int]:
     if isinstance(stretch, str):
-        return sorted(cell.cell.totals())
-    found = cell.cell.segments.get(stretch)
+        return sorted(report.series.totals())
+    found = report.series.segments.get(stretch)
     return sorted(found.lengths) if found is not None else []
 
 
 def _steps(n: int) -> list[int]:
-    """The ranks to draw: each of them stands where it would stand among all."""
+    """Return the ranks to draw: each of them stands where it would stand among all."""
     if n <= _ALL:
         return list(range(n))
     spaced = {round(number * (n - 1) / (_ALL - 1)) for number in range(_ALL)}

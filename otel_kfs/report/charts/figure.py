@@ -19,7 +19,7 @@ _FONT, _FONT_PACKAGE = "Source Sans Pro", "font_source_sans_pro"
 
 
 def figure(contents: Contents, charts: tuple[str, ...] = CHARTS) -> str:
-    """The charts below each other, as SVG.
+    """Draw the charts below each other, as SVG.
 
     Raises:
         ConfigError: `sizes` alone is asked for, and there is only one size.
@@ -60,7 +60,7 @@ def need_png() -> None:
 
 
 def png(drawing: str) -> bytes:
-    """A figure as PNG, with 2 x 2 pixels for each of its own.
+    """Turn a figure into PNG, with 2 x 2 pixels for each of its own.
 
     Raises:
         MissingExtra: resvg or the font is not installed.

@@ -1,4 +1,4 @@
-"""The colour of every segment and way, the same in every chart: a hue for each place, a shade for each step there."""
+"""The colours of segments and labels, the same in every chart: a hue for each place, a shade for each step."""
 
 from __future__ import annotations
 
@@ -103,20 +103,23 @@ def place_and_step(stretch: Stretch) -> tuple[str, str]:
 
 
 def segment_class(stretch: Stretch) -> str:
-    """The class that fills a segment's marks."""
+    """Return the class that fills a segment's marks."""
     found = place_and_step(stretch)
     if found in _COLOURS:
         return f"s{list(_COLOURS).index(found)}"
     return f"s{len(_COLOURS) + sum(map(ord, segment_name(stretch))) % len(_OTHERS)}"
 
 
-def way_class(number: int) -> str:
-    """The class of the way with that number; after the eighth the colours come again."""
+def labels_class(number: int) -> str:
+    """Return the class of the labels with that number; after the eighth the colours come again."""
     return f"w{number % len(_WAYS)}"
 
 
 def style(theme: int) -> str:
-    """The rules that colour every chart: 0 on a light page, 1 on a dark one. Literal colours, as resvg has no var()."""
+    """Return the rules that colour every chart: 0 on a light page, 1 on a dark one.
+
+    Colours are literal, as resvg has no var().
+    """
     ink = {name: colours[theme] for name, colours in INK.items()}
     rules = [
         f"svg text{{fill:{ink['text']}}}",
@@ -140,17 +143,17 @@ def style(theme: int) -> str:
 
 
 def on(stretch: Stretch) -> str:
-    """The class of text on a segment's colour."""
+    """Return the class of text on a segment's colour."""
     return "on" + segment_class(stretch)[1:]
 
 
 def line_class(number: int) -> str:
-    """The class of a way's lines."""
-    return "l" + way_class(number)[1:]
+    """Return the class of the lines of the labels with that number."""
+    return "l" + labels_class(number)[1:]
 
 
 def by_place(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
-    """Segments at their places, those without any left out."""
+    """Group segments by their places, those without any left out."""
     found: dict[str, list[Segment]] = {name: [] for name in (SENDER, KAFKA, PROXIES, TRANSFORMER, PREDICTOR, ELSEWHERE)}
     for segment in segments:
         found[place_and_step(segment)[0]].append(segment)
@@ -158,7 +161,7 @@ def by_place(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
 
 
 def _paler(colour: str, page: str, share: float) -> str:
-    """A colour, that share of which is the page's."""
+    """Mix a colour with that share of the page's."""
     pairs = [(int(colour[i : i + 2], 16), int(page[i : i + 2], 16)) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(own + (paper - own) * share):02x}" for own, paper in pairs)
 
@@ -171,7 +174,7 @@ def _luminance(colour: str) -> float:
 
 
 def _proxies() -> dict[tuple[str, str], tuple[str, str]]:
-    """Full colour within a proxy; paler on the way to it and, paler still, back."""
+    """Return full colour within a proxy, a paler one on the way to it and the palest on the way back."""
     found = {}
     for name, (light, dark) in _PROXY.items():
         for step, share in ((" request", 0.45), ("", 0.0), (" response", 0.65)):

@@ -1,4 +1,4 @@
-"""Latency against size: every way's images and the line through them; and the same for each segment that matters."""
+"""Latency against size: the images of the same labels, and the line through them; the same for larger segments."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from otel_kfs.report.segment_names import segment_name
 
 WIDTH, HEIGHT = 960, 400
 SMALL, SMALL_HEIGHT = 226, 170
-_POINTS = 120  # of a cell, at most, in the large chart
+_POINTS = 120  # of a series, at most, in the large chart
 _FEW = 30  # points that may be larger
 _GOLDEN = 0.6180339887
 
 
 def has_sizes(contents: Contents) -> bool:
-    """Whether there are two sizes in some way, without which nothing can be said here."""
-    return any(way.fits.total is not None for way in contents.ways)
+    """Return whether some labels have two sizes, without which nothing can be said here."""
+    return any(group.fits.total is not None for group in contents.by_labels)
 
 
 def sizes(contents: Contents) -> Element:
-    """4-1 against the image's size."""
+    """Draw 4-1 against the image's size."""
     drawing = svg.drawing(
         WIDTH,
         HEIGHT,
@@ -39,47 +39,47 @@ def sizes(contents: Contents) -> Element:
 def draw(parent: Element, contents: Contents) -> None:
     """Draw the large chart from the top left corner of `parent`."""
     left, right, top, bottom = 52, WIDTH - 190, 24, HEIGHT - 40
-    cells = [cell for cell in contents.cells if cell.cell.image_size is not None]
-    x = axis([_megabytes(cell) for cell in cells], left, right)
-    lines = [way.fits.total for way in contents.ways if way.fits.total is not None]
+    cells = [report for report in contents.series if report.series.image_size is not None]
+    x = axis([_megabytes(report) for report in cells], left, right)
+    lines = [group.fits.total for group in contents.by_labels if group.fits.total is not None]
     ends = [line.at(size * MEGABYTE) for line in lines for size in (0, x.high)]
-    lengths = [value for cell in cells for value in (min(cell.cell.totals()), cell.total.summary.max)]
+    lengths = [value for report in cells for value in (min(report.series.totals()), report.total.summary.max)]
     y = axis([value / MS for value in ends + lengths], bottom, top)
     _grid(parent, x, y, 6)
     svg.add(parent, "text", "4-1, ms", x=0, y=12, font_size=11, class_="muted")
     svg.add(parent, "text", "image, MB", x=right, y=HEIGHT - 4, font_size=11, text_anchor="end", class_="muted")
-    count = len(contents.ways)
-    for way in contents.ways:
+    count = len(contents.by_labels)
+    for group in contents.by_labels:
         # Ways stand side by side, so that none hides another; images of one size are spread a little.
-        aside = (way.number - (count - 1) / 2) * min(11.0, 34 / count)
-        for cell in way.cells:
-            if cell.cell.image_size is None:
+        aside = (group.number - (count - 1) / 2) * min(11.0, 34 / count)
+        for report in group.series:
+            if report.series.image_size is None:
                 continue
-            totals = sorted(cell.cell.totals())
+            totals = sorted(report.series.totals())
             for number, rank in enumerate(_thinned(len(totals))):
                 spread = ((number * _GOLDEN) % 1 - 0.5) * min(8.0, 24 / count)
                 svg.add(
                     parent,
                     "circle",
-                    cx=x(_megabytes(cell)) + aside + spread,
+                    cx=x(_megabytes(report)) + aside + spread,
                     cy=y(totals[rank] / MS),
                     r=2.1 if len(totals) > _FEW else 2.8,
-                    class_=palette.way_class(way.number),
+                    class_=palette.labels_class(group.number),
                     opacity="0.45" if len(totals) > _FEW else "0.7",
                 )
     labels = []
-    for way in contents.ways:
-        line = way.fits.total
+    for group in contents.by_labels:
+        line = group.fits.total
         if line is None:
             continue
-        _line(parent, way, line, x, y)
-        labels.append((y(line.at(x.high * MEGABYTE) / MS), way, line))
-    for at, way, line in _apart(labels, 34):
-        colour = palette.way_class(way.number)
+        _line(parent, group, line, x, y)
+        labels.append((y(line.at(x.high * MEGABYTE) / MS), group, line))
+    for at, group, line in _apart(labels, 34):
+        colour = palette.labels_class(group.number)
         svg.add(
             parent,
             "text",
-            svg.fitted(way.way.label, 178, 13.5),
+            svg.fitted(group.labels.label, 178, 13.5),
             x=right + 10,
             y=at,
             font_size=12,
@@ -90,21 +90,21 @@ def draw(parent: Element, contents: Contents) -> None:
 
 
 def small(contents: Contents, segments: Sequence[Segment]) -> list[Element]:
-    """Small charts of some segments, each on a scale of its own from 0: each way's medians and line."""
+    """Draw a small chart of each segment, on its own scale from 0: the medians and lines of all labels."""
     return [_small(contents, segment) for segment in segments]
 
 
 def that_matter(contents: Contents, share: float = 0.02) -> list[Segment]:
-    """Segments that take at least that share of some cell's time, in the order of the way."""
+    """Return the segments that take at least that share of some series' time, in the order of the path."""
     return [
         segment
         for segment in contents.segments
-        if any(row.segment == segment and row.share >= share for cell in contents.cells for row in cell.rows)
+        if any(row.segment == segment and row.share >= share for report in contents.series for row in report.rows)
     ]
 
 
 def cost(line: Line) -> str:
-    """A line in words."""
+    """Describe a line in words."""
     return f"{milliseconds(line.fixed)} ms + {milliseconds(line.per_megabyte)} ms per MB"
 
 
@@ -112,33 +112,33 @@ def _small(contents: Contents, segment: Segment) -> Element:
     name = segment_name(segment)
     left, right, top, bottom = 34, SMALL - 8, 26, SMALL_HEIGHT - 24
     costs = "; ".join(
-        f"{way.way.label}: {cost(line)}"
-        for way in contents.ways
-        if (line := way.fits.segments.get(segment)) is not None
+        f"{group.labels.label}: {cost(line)}"
+        for group in contents.by_labels
+        if (line := group.fits.segments.get(segment)) is not None
     )
     chart = svg.drawing(SMALL, SMALL_HEIGHT, f"{name} against the image's size", costs)
     svg.add(chart, "rect", x=0, y=2, width=10, height=10, rx=1.5, class_=palette.segment_class(segment))
     svg.add(chart, "text", svg.fitted(name, SMALL - 20), x=16, y=11.5, font_size=12, font_weight=600)
-    x = axis([_megabytes(cell) for cell in contents.cells if cell.cell.image_size is not None], left, right)
-    medians = [row.summary.p50 / MS for cell in contents.cells for row in cell.rows if row.segment == segment]
-    lines = [line for way in contents.ways if (line := way.fits.segments.get(segment)) is not None]
+    x = axis([_megabytes(report) for report in contents.series if report.series.image_size is not None], left, right)
+    medians = [row.summary.p50 / MS for report in contents.series for row in report.rows if row.segment == segment]
+    lines = [line for group in contents.by_labels if (line := group.fits.segments.get(segment)) is not None]
     y = axis(medians + [line.at(size * MEGABYTE) / MS for line in lines for size in (0, x.high)], bottom, top)
     _grid(chart, x, y, 3, 10)
-    for way in contents.ways:
-        line = way.fits.segments.get(segment)
+    for group in contents.by_labels:
+        line = group.fits.segments.get(segment)
         if line is not None:
-            _line(chart, way, line, x, y, 1.4)
-        for cell in way.cells:
-            for row in cell.rows:
-                if row.segment == segment and cell.cell.image_size is not None:
+            _line(chart, group, line, x, y, 1.4)
+        for report in group.series:
+            for row in report.rows:
+                if row.segment == segment and report.series.image_size is not None:
                     svg.mark(
                         chart,
                         "circle",
-                        f"{name} · {cell.title}: p50 {milliseconds(row.summary.p50)} ms, n {row.summary.n}",
-                        cx=x(_megabytes(cell)),
+                        f"{name} · {report.title}: p50 {milliseconds(row.summary.p50)} ms, n {row.summary.n}",
+                        cx=x(_megabytes(report)),
                         cy=y(row.summary.p50 / MS),
                         r=3,
-                        class_=palette.way_class(way.number),
+                        class_=palette.labels_class(group.number),
                     )
     return chart
 
@@ -156,9 +156,9 @@ def _grid(parent: Element, x: Axis, y: Axis, ticks: int, font: float = 11) -> No
         svg.add(parent, "text", tick(value), x=at, y=y.start + 16, font_size=font, text_anchor="middle", class_="muted")
 
 
-def _line(parent: Element, way: LabelsReport, line: Line, x: Axis, y: Axis, width: float = 1.6) -> None:
+def _line(parent: Element, group: LabelsReport, line: Line, x: Axis, y: Axis, width: float = 1.6) -> None:
     # Drawn from 0 MB, where it meets the fixed cost: dashed there, as no image was that small.
-    smallest = min(_megabytes(cell) for cell in way.cells if cell.cell.image_size is not None)
+    smallest = min(_megabytes(report) for report in group.series if report.series.image_size is not None)
     for start, end, dashes in ((0.0, smallest, "3 3"), (smallest, x.high, "none")):
         svg.add(
             parent,
@@ -167,20 +167,20 @@ def _line(parent: Element, way: LabelsReport, line: Line, x: Axis, y: Axis, widt
             x2=x(end),
             y1=y(line.at(start * MEGABYTE) / MS),
             y2=y(line.at(end * MEGABYTE) / MS),
-            class_=palette.line_class(way.number),
+            class_=palette.line_class(group.number),
             stroke_width=width,
             stroke_dasharray=dashes,
         )
 
 
 def _apart(labels: list[tuple[float, LabelsReport, Line]], distance: float) -> list[tuple[float, LabelsReport, Line]]:
-    """The labels, from top to bottom, moved down where they would overlap; the lowest stays on the chart."""
+    """Move labels down where they would overlap, from top to bottom; the lowest stays on the chart."""
     placed: list[tuple[float, LabelsReport, Line]] = []
-    for at, way, line in sorted(labels, key=lambda label: label[0]):
+    for at, group, line in sorted(labels, key=lambda label: label[0]):
         low = placed[-1][0] + distance if placed else 12.0
-        placed.append((max(at, low), way, line))
+        placed.append((max(at, low), group, line))
     over = placed[-1][0] + 18 - HEIGHT if placed else 0.0
-    return [(at - max(0.0, over), way, line) for at, way, line in placed]
+    return [(at - max(0.0, over), group, line) for at, group, line in placed]
 
 
 def _thinned(n: int) -> list[int]:
@@ -190,5 +190,5 @@ def _thinned(n: int) -> list[int]:
     return sorted({round(number * (n - 1) / (_POINTS - 1)) for number in range(_POINTS)})
 
 
-def _megabytes(cell: SeriesReport) -> float:
-    return (cell.cell.image_size or 0) / MEGABYTE
+def _megabytes(report: SeriesReport) -> float:
+    return (report.series.image_size or 0) / MEGABYTE

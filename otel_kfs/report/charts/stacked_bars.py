@@ -1,4 +1,4 @@
-"""The stacked bars: each cell's segments at their medians, in the order of the way, over one axis of milliseconds."""
+"""The stacked bars: each series' segments at their medians, in the order of the path, over one axis of milliseconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _THINNEST = 0.4  # pixels; what is shorter is not drawn
 
 
 def stacked_bars(contents: Contents) -> Element:
-    """The chart."""
+    """Draw the chart."""
     height = body_height(contents)
     drawing = svg.drawing(
         WIDTH,
@@ -29,14 +29,14 @@ def stacked_bars(contents: Contents) -> Element:
 
 
 def body_height(contents: Contents) -> float:
-    """How high the chart is, legend and all, pixels."""
+    """Return how high the chart is, legend and all, pixels."""
     return _plot_height(contents) + 34 + _legend_height(contents)
 
 
 def draw(parent: Element, contents: Contents) -> None:
     """Draw the chart from the top left corner of `parent`."""
     bottom = _plot_height(contents)
-    tails = [max(_stack(cell), _tail(cell.total), cell.total.summary.p50) / MS for cell in contents.cells]
+    tails = [max(_stack(report), _tail(report.total), report.total.summary.p50) / MS for report in contents.series]
     scale = axis(tails, _LEFT, WIDTH - _RIGHT)
     for value in scale.ticks(6):
         x = scale(value)
@@ -44,22 +44,30 @@ def draw(parent: Element, contents: Contents) -> None:
         svg.add(parent, "text", tick(value), x=x, y=bottom + 15, font_size=11, text_anchor="middle", class_="muted")
     svg.add(parent, "text", "ms", x=WIDTH - _RIGHT + 8, y=bottom + 15, font_size=11, class_="muted")
     y = 0.0
-    for way in contents.ways:
+    for group in contents.by_labels:
         y += _HEADING
-        svg.add(parent, "text", svg.fitted(way.way.label, WIDTH - _LEFT), x=0, y=y - 11, font_size=13, font_weight=600)
-        for cell in way.cells:
-            _bar(parent, cell, scale, y)
+        svg.add(
+            parent, "text", svg.fitted(group.labels.label, WIDTH - _LEFT), x=0, y=y - 11, font_size=13, font_weight=600
+        )
+        for report in group.series:
+            _bar(parent, report, scale, y)
             y += _STEP
     _legend(parent, contents, bottom + 34)
 
 
-def _bar(parent: Element, cell: SeriesReport, scale: Axis, y: float) -> None:
+def _bar(parent: Element, report: SeriesReport, scale: Axis, y: float) -> None:
     middle = y + _BAR / 2 + 4
     svg.add(
-        parent, "text", svg.fitted(cell.cell.size, _LEFT - 16), x=_LEFT - 10, y=middle, font_size=12, text_anchor="end"
+        parent,
+        "text",
+        svg.fitted(report.series.size, _LEFT - 16),
+        x=_LEFT - 10,
+        y=middle,
+        font_size=12,
+        text_anchor="end",
     )
     at = 0.0
-    for row in cell.rows:
+    for row in report.rows:
         length = row.summary.p50 / MS
         if length <= 0:
             continue
@@ -72,7 +80,7 @@ def _bar(parent: Element, cell: SeriesReport, scale: Axis, y: float) -> None:
         svg.mark(
             parent,
             "rect",
-            tip(cell, row),
+            tip(report, row),
             x=left,
             y=y,
             width=round(right - left - gap, 2),
@@ -91,30 +99,30 @@ def _bar(parent: Element, cell: SeriesReport, scale: Axis, y: float) -> None:
                 class_=palette.on(row.segment),
                 pointer_events="none",
             )
-    total = cell.total.summary
+    total = report.total.summary
     middle_line = y + _BAR / 2
-    p50, tail = scale(total.p50 / MS), scale(_tail(cell.total) / MS)
+    p50, tail = scale(total.p50 / MS), scale(_tail(report.total) / MS)
     svg.add(parent, "line", x1=p50, x2=p50, y1=y - 3, y2=y + _BAR + 3, class_="ink", stroke_width=1.6)
     svg.add(parent, "line", x1=p50, x2=tail, y1=middle_line, y2=middle_line, class_="ink", stroke_width=1)
     x = max(scale(at), tail, p50) + 8
-    figures = svg.mark(parent, "text", tip(cell, cell.total), x=x, y=middle, font_size=12)
+    figures = svg.mark(parent, "text", tip(report, report.total), x=x, y=middle, font_size=12)
     svg.add(figures, "tspan", milliseconds(total.p50), font_weight=600)
     svg.add(
         figures,
         "tspan",
-        f"{_tail_name(cell.total)} {milliseconds(_tail(cell.total))}",
+        f"{_tail_name(report.total)} {milliseconds(_tail(report.total))}",
         dx=6,
         class_="muted",
         font_size=11,
     )
 
 
-def tip(cell: SeriesReport, row: Row) -> str:
-    """What a mark says when pointed at."""
+def tip(report: SeriesReport, row: Row) -> str:
+    """Return what a mark says when pointed at."""
     found = row.summary
     tail = f"p95 {milliseconds(found.p95)}" if found.p95 is not None else f"max {milliseconds(found.max)}"
     figures = f"p50 {milliseconds(found.p50)} ms, {tail} ms, n {found.n}, {row.share:.1%} of the time"
-    return f"{row.name} · {cell.title}: {figures}"
+    return f"{row.name} · {report.title}: {figures}"
 
 
 def _legend(parent: Element, contents: Contents, y: float) -> None:
@@ -139,11 +147,11 @@ def _legend_height(contents: Contents) -> float:
 
 
 def _plot_height(contents: Contents) -> float:
-    return sum(_HEADING + _STEP * len(way.cells) for way in contents.ways) + 4
+    return sum(_HEADING + _STEP * len(group.series) for group in contents.by_labels) + 4
 
 
-def _stack(cell: SeriesReport) -> int:
-    return sum(max(0, row.summary.p50) for row in cell.rows)
+def _stack(report: SeriesReport) -> int:
+    return sum(max(0, row.summary.p50) for row in report.rows)
 
 
 def _tail(row: Row) -> int:

@@ -13,7 +13,7 @@ _WIDE = frozenset("mwMW@%")
 
 
 def drawing(width: float, height: float, title: str, description: str = "") -> Element:
-    """An empty drawing with its accessible name; sizes are pixels."""
+    """Make an empty drawing with its accessible name; sizes are pixels."""
     return titled(
         Element("svg", {"viewBox": f"0 0 {_number(width)} {_number(height)}", "role": "img", "class": "chart"}),
         title,
@@ -22,7 +22,7 @@ def drawing(width: float, height: float, title: str, description: str = "") -> E
 
 
 def titled(element: Element, title: str, description: str = "") -> Element:
-    """The element with its accessible name, which browsers also show as a tooltip."""
+    """Give an element its accessible name, which browsers also show as a tooltip."""
     add(element, "title", title)
     if description:
         add(element, "desc", description)
@@ -30,7 +30,7 @@ def titled(element: Element, title: str, description: str = "") -> Element:
 
 
 def add(parent: Element, tag: str, text: str | None = None, /, **attributes: Any) -> Element:
-    """A new element at the end of `parent`; `stroke_width=1` is `stroke-width="1"`, and `class_` is `class`."""
+    """Add a new element at the end of `parent`; `stroke_width=1` is `stroke-width="1"`, and `class_` is `class`."""
     made = SubElement(parent, tag, {key.rstrip("_").replace("_", "-"): _text(v) for key, v in attributes.items()})
     if text is not None:
         made.text = printable(text)
@@ -38,7 +38,7 @@ def add(parent: Element, tag: str, text: str | None = None, /, **attributes: Any
 
 
 def mark(parent: Element, tag: str, tip: str, **attributes: Any) -> Element:
-    """An element that says what it stands for when pointed at."""
+    """Add an element that says what it stands for when pointed at."""
     made = add(parent, tag, **attributes)
     made.set("class", f"{made.get('class', '')} mark".strip())
     add(made, "title", tip)
@@ -46,12 +46,12 @@ def mark(parent: Element, tag: str, tip: str, **attributes: Any) -> Element:
 
 
 def markup(element: Element) -> str:
-    """The drawing as text, for HTML or a file."""
+    """Return the drawing as text, for HTML or a file."""
     return tostring(element, encoding="unicode")
 
 
 def fitted(text: str, width: float, size: float = 12) -> str:
-    """The text, or as much of it as fits into `width` pixels and an ellipsis."""
+    """Return the text, or as much of it as fits into `width` pixels and an ellipsis."""
     text = printable(text)
     if text_width(text, size) <= width:
         return text

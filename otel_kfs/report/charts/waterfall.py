@@ -36,7 +36,7 @@ class SpanRow:
 
 
 def span_rows(graph: SpanGraph, root: Span) -> list[SpanRow]:
-    """The root and all below it, each below its parent, by their starts."""
+    """Return the root and all below it, each below its parent, by their starts."""
     found: list[SpanRow] = []
     seen: set[str] = set()
     waiting = [SpanRow(0, root)]
@@ -54,7 +54,7 @@ def span_rows(graph: SpanGraph, root: Span) -> list[SpanRow]:
 
 
 def waterfall(walk: Walk) -> Element:
-    """The chart."""
+    """Draw the chart."""
     rows = span_rows(walk.graph, walk.root)
     shown = rows[:MOST]
     first = walk.root.start
@@ -115,7 +115,7 @@ def waterfall(walk: Walk) -> Element:
 
 
 def _beginning(chart: Element, span: Span, links_to: Span, y: float) -> None:
-    """The line that says which trace begins here."""
+    """Draw the line that says which trace begins here."""
     tip = (
         f"Here begins the linked trace {span.trace_id}: {span.name} is no child of {links_to.name}, "
         f"but links to it, in the trace {links_to.trace_id}"
@@ -146,7 +146,7 @@ def _span(chart: Element, row: SpanRow, y: float, at: str, colour: str, scale: A
 
 
 def _stamps(chart: Element, places: list[float], bottom: float) -> None:
-    """The stamps as numbered lines; those that fall together share a place."""
+    """Draw the stamps as numbered lines; those that fall together share a place."""
     last = -100.0
     for number, x in enumerate(places, 1):
         svg.add(chart, "line", x1=x, x2=x, y1=15, y2=bottom, class_="ink", stroke_width=0.7, stroke_dasharray="2 3")
@@ -156,7 +156,7 @@ def _stamps(chart: Element, places: list[float], bottom: float) -> None:
 
 
 def _service_classes(rows: list[SpanRow]) -> dict[str, str]:
-    """A colour for each service, of the place where it stands on the way."""
+    """Choose a colour for each service, that of its place on the path."""
     found: dict[str, str] = {}
     for row in rows:
         span = row.span

@@ -65,7 +65,7 @@ def test_a_segment_below_zero_has_no_bar():
         for number, trace in enumerate("abc")
     ]
     found = contents_of(images)
-    assert {row.name for row in found.cells[0].rows if row.summary.p50 < 0} == {"transformer request"}
+    assert {row.name for row in found.series[0].rows if row.summary.p50 < 0} == {"transformer request"}
     assert rects(stacked_bars(found), "transformer request") == []
 
 

@@ -145,7 +145,7 @@ def test_a_million_attributes_of_one_span_are_read(tmp_path, key):
     last = {"key": key.format(999_999), "value": {"intValue": "999999"}}
     once = list(otlp.read_export(export(LEAST | {"name": "send image", "attributes": [last]})))
     assert spans_in(query.open_store(str(file)).parts()) == list(map(trimmed, once))
-    assert pipeline.read(query.open_store(str(file)), processes=1).account.left_out == {"no request span": 1}
+    assert pipeline.read(query.open_store(str(file)), processes=1).coverage.left_out == {"no request span": 1}
 
 
 @pytest.mark.parametrize(("kind", "parent"), [("CONSUMER", None), ("CONSUMER", "b" * 16), ("CLIENT", None)])

@@ -105,7 +105,7 @@ def test_drawn_traces_of_every_shape_give_the_same_measurement_as_files(
     exports += [otlp(spans(BRIDGE.replace("sender/", "lost/"), f"bridge{number}")) for number in range(2)]
     trace_query = server.trace_query(server.table(exports))
     from_files = measured(as_files(tmp_path, exports))
-    assert from_files.account.measured > 50
+    assert from_files.coverage.measured > 50
     assert measured(trace_query) == from_files
 
 
@@ -162,7 +162,7 @@ def test_an_image_belongs_to_the_window_in_which_it_was_sent(server: ClickHouseS
         f"start=2020-09-13T12:2{minute}:{second}&end=2020-09-13T12:2{minute}:{end}"
         for minute, second, end in ((6, "39.000", "40.000"), (6, "40.000", "40.200"), (6, "40.200", "59.000"))
     ]
-    found = [measured(server.trace_query(table, one)).account for one in windows]
+    found = [measured(server.trace_query(table, one)).coverage for one in windows]
     assert [(account.measured, account.left_out) for account in found] == [(0, {}), (2, {}), (0, {})]
 
 
@@ -172,7 +172,7 @@ def test_one_run_alone(server: ClickHouseServer) -> None:
         image[0].attributes = {**image[0].attributes, "otel_kfs.run.id": run}
     drawn.append(spans(HTTP[HTTP.index("  POST") :], "orphan"))
     table = server.table(map(otlp, drawn))
-    account = measured(server.trace_query(table, f"{ALWAYS}&run=it's \\ one")).account
+    account = measured(server.trace_query(table, f"{ALWAYS}&run=it's \\ one")).coverage
     assert (account.measured, account.left_out) == (2, {})
 
 
@@ -190,7 +190,7 @@ def test_the_other_trace_of_a_linked_image_can_be_asked_for(server: ClickHouseSe
 
 
 def test_as_many_images_as_are_expected_are_waited_for(saved: str) -> None:
-    assert measured(f"{saved}&expect=2&wait=1s").account.measured == 2
+    assert measured(f"{saved}&expect=2&wait=1s").coverage.measured == 2
 
 
 # --- what goes wrong ---
@@ -214,7 +214,7 @@ def test_what_is_no_name_is_refused_before_anything_is_asked(server: ClickHouseS
 
 def test_whatever_a_user_gives_stays_a_value(server: ClickHouseServer) -> None:
     table = server.table([otlp(spans(HTTP))])
-    assert measured(server.trace_query(table, f"{ALWAYS}&run=' OR 1=1 --")).account.measured == 0
+    assert measured(server.trace_query(table, f"{ALWAYS}&run=' OR 1=1 --")).coverage.measured == 0
     assert not any("OR 1=1" in sql for sql, _ in server.asked)
 
 
@@ -261,7 +261,7 @@ def test_credentials_come_from_the_environment(
     monkeypatch.setattr(server, "password", "right")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert measured(saved).account.measured == 2
+    assert measured(saved).coverage.measured == 2
 
 
 def test_nobody_there() -> None:
