@@ -3,37 +3,81 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
 from otel_kfs.errors import ConfigError
 
+STDOUT = Path("-")
+# What Linux and macOS call this process's own open files.
+_DESCRIPTORS = re.compile(r"/dev/(?P<name>stdout|stderr)|/(dev|proc/self)/fd/(?P<number>\d+)")
+
 
 def write(text: str | bytes, output: Path | None) -> None:
-    """Write to standard output, or replace a file (text as UTF-8) once everything is written.
+    """Write to standard output (None or `-`), or to a file (text as UTF-8).
+
+    A regular file is replaced in one step: what was there stays whole until all is written. Links are followed, and an
+    old file keeps its mode and, where that is allowed, its owner. Anything else, such as a device or a FIFO, is
+    written into.
 
     Raises:
         ConfigError: the file can't be written.
     """
-    if output is None:
+    if output is None or output == STDOUT:
         click.echo(text, nl=False)
         return
+    content = text.encode() if isinstance(text, str) else text
     try:
-        with tempfile.NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as part:
-            try:
-                part.write(text.encode() if isinstance(text, str) else text)
-                part.close()
-                os.chmod(part.name, 0o666 & ~_umask())
-                os.replace(part.name, output)
-            except BaseException:
-                os.unlink(part.name)
-                raise
+        descriptor = _own_descriptor(output)
+        if descriptor is not None:
+            with os.fdopen(os.dup(descriptor), "wb") as opened:
+                opened.write(content)
+            return
+        try:
+            old = os.stat(output)
+        except FileNotFoundError:
+            old = None
+        if old is None or stat.S_ISREG(old.st_mode):
+            _replace(Path(os.path.realpath(output)), content, old)
+        else:
+            with output.open("wb") as opened:
+                opened.write(content)
     except OSError as error:
         raise ConfigError(f"can't write {output}: {error.strerror}") from error
+
+
+def is_stdout(output: Path | None) -> bool:
+    """Return whether results go to standard output."""
+    return output is None or output == STDOUT
+
+
+def _own_descriptor(output: Path) -> int | None:
+    """Return the number of the open file that a path such as /dev/stdout or /dev/fd/3 names."""
+    found = _DESCRIPTORS.fullmatch(str(output))
+    if found is None:
+        return None
+    return int(found["number"]) if found["number"] else {"stdout": 1, "stderr": 2}[found["name"]]
+
+
+def _replace(output: Path, content: bytes, old: os.stat_result | None) -> None:
+    with tempfile.NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as part:
+        try:
+            part.write(content)
+            part.close()
+            if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                with suppress(PermissionError):
+                    os.chown(part.name, old.st_uid, old.st_gid)
+            os.chmod(part.name, 0o666 & ~_umask() if old is None else stat.S_IMODE(old.st_mode))
+            os.replace(part.name, output)
+        except BaseException:
+            os.unlink(part.name)
+            raise
 
 
 @contextmanager

@@ -121,3 +121,66 @@ def test_progress_counts_nothing_where_nobody_watches(capsys):
 def test_bytes_are_written_as_they_are(tmp_path):
     output.write(b"\x89PNG\r\n", tmp_path / "out.png")
     assert (tmp_path / "out.png").read_bytes() == b"\x89PNG\r\n"
+
+
+def test_a_dash_is_standard_output(capsys):
+    output.write("the new\n", Path("-"))
+    assert (capsys.readouterr(), Path("-").exists()) == (("the new\n", ""), False)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o751])
+def test_an_old_file_keeps_its_mode(folder, mode):
+    (folder / "out.md").chmod(mode)
+    output.write("the new\n", folder / "out.md")
+    assert (contents(folder), stat.S_IMODE((folder / "out.md").stat().st_mode)) == ({"out.md": "the new\n"}, mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_an_old_file_keeps_its_owner(folder):
+    os.chown(folder / "out.md", 12345, 54321)
+    output.write("the new\n", folder / "out.md")
+    assert ((folder / "out.md").stat().st_uid, (folder / "out.md").stat().st_gid) == (12345, 54321)
+
+
+def test_a_link_stays_and_its_target_is_written(folder):
+    (folder / "link.md").symlink_to("out.md")
+    output.write("the new\n", folder / "link.md")
+    assert (os.readlink(folder / "link.md"), contents(folder)) == (
+        "out.md",
+        {"out.md": "the new\n", "link.md": "the new\n"},
+    )
+
+
+def test_a_link_to_a_file_that_is_not_there_yet_makes_that_file(tmp_path):
+    (tmp_path / "link.md").symlink_to("later.md")
+    output.write("the new\n", tmp_path / "link.md")
+    assert (os.readlink(tmp_path / "link.md"), (tmp_path / "later.md").read_text()) == ("later.md", "the new\n")
+
+
+def test_a_fifo_s_reader_gets_all_of_it(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with subprocess.Popen(["cat", tmp_path / "fifo"], stdout=subprocess.PIPE) as reader:
+        output.write("the new\n" * 20_000, tmp_path / "fifo")
+        read, _ = reader.communicate(timeout=60)
+    assert (read, stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)) == (b"the new\n" * 20_000, True)
+
+
+def test_a_device_is_written_into_and_stays_a_device(tmp_path):
+    (tmp_path / "null").symlink_to("/dev/null")
+    output.write("the new\n", tmp_path / "null")
+    assert (stat.S_ISCHR(os.stat("/dev/null").st_mode), list(tmp_path.iterdir())) == (True, [tmp_path / "null"])
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_this_process_s_own_output_is_appended_to_wherever_it_leads(tmp_path, path):
+    script = f"from pathlib import Path; from otel_kfs.cli import output; output.write('new\\n', Path({path!r}))"
+    with (tmp_path / "log").open("w") as log:
+        log.write("old\n")
+        log.flush()
+        subprocess.run([sys.executable, "-c", script], stdout=log, check=True)
+    assert (tmp_path / "log").read_text() == "old\nnew\n"
+
+
+def test_a_full_device_is_an_error_of_one_line():
+    with pytest.raises(ConfigError, match=r"^can't write /dev/full: No space left on device$"):
+        output.write("the new\n", Path("/dev/full"))
