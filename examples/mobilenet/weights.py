@@ -25,6 +25,7 @@ IR_VERSION = 8
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
+MOST_VALUES = 10_000_000  # in one storage; the largest of MobileNetV2 has 1.3 million
 BATCH_NORM_EPSILON = 1e-5
 LAST_BLOCK = 17
 HALVING_BLOCKS = {2, 4, 7, 14}
@@ -67,15 +68,26 @@ def read_weights(file: BinaryIO) -> Weights:
     def load() -> Any:
         return _TensorUnpickler(file, storages).load()
 
-    if load() != MAGIC or load() != PROTOCOL or not load()["little_endian"]:
+    if load() != MAGIC or load() != PROTOCOL or not _is_little_endian(load()):
         raise pickle.UnpicklingError("not a little-endian weights file in torch's old format")
     tensors = load()
+    if not isinstance(tensors, dict) or not all(type(tensor) is np.ndarray for tensor in tensors.values()):
+        raise pickle.UnpicklingError("refused: weights must be tensors by name")
     for key in load():
+        if key not in storages:
+            raise pickle.UnpicklingError(f"no tensor has storage {key}")
         storage = storages[key]
         if int.from_bytes(file.read(8), "little") != storage.size:
             raise pickle.UnpicklingError(f"storage {key} has another size than announced")
-        storage[:] = np.frombuffer(file.read(storage.nbytes), storage.dtype)
+        content = file.read(storage.nbytes)
+        if len(content) != storage.nbytes:
+            raise pickle.UnpicklingError(f"the file ends within storage {key}")
+        storage[:] = np.frombuffer(content, storage.dtype)
     return dict(tensors)
+
+
+def _is_little_endian(system: Any) -> bool:
+    return isinstance(system, dict) and system.get("little_endian") is True
 
 
 class _TensorUnpickler(pickle.Unpickler):
@@ -92,13 +104,25 @@ class _TensorUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"refused: weights must not name {module}.{name}") from None
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        _, dtype, key, _, size, _ = pid
+        try:
+            _, dtype, key, _, size, _ = pid
+            known = dtype in _DTYPES and type(key) is str and type(size) is int and 0 <= size <= MOST_VALUES
+        except (TypeError, ValueError):
+            known = False
+        if not known:
+            raise pickle.UnpicklingError("refused: not a storage of float32 or int64 values, or too large a one")
         # The content follows after the pickles; tensors are views, so filling the storage fills them.
         return self._storages.setdefault(key, np.zeros(size, dtype))
 
 
 def _tensor(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> np.ndarray:
-    """Do for numpy what torch._utils._rebuild_tensor_v2 does."""
+    """Do for numpy what torch._utils._rebuild_tensor_v2 does.
+
+    numpy itself refuses a view that reaches beyond its buffer, but takes the word of anything else for what a buffer
+    is: so the storage must be a real array, and of plain numbers.
+    """
+    if type(storage) is not np.ndarray or storage.dtype.str not in _DTYPES:
+        raise pickle.UnpicklingError("refused: a tensor's storage must be an array of float32 or int64 values")
     item = storage.itemsize
     steps = [stride * item for stride in strides]
     return np.ndarray(shape, storage.dtype, storage.data, offset * item, steps)
@@ -110,6 +134,7 @@ _ALLOWED: dict[str, Callable[..., Any] | str] = {
     "torch.FloatStorage": "<f4",
     "torch.LongStorage": "<i8",
 }
+_DTYPES = ("<f4", "<i8")
 
 
 def build_model(weights: Weights) -> ModelProto:

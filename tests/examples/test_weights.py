@@ -74,6 +74,103 @@ def test_a_tensor_cannot_reach_beyond_its_storage():
         weights._tensor(np.zeros(4, "<f4"), 2, (4,), (1,))
 
 
+class Storage:
+    """Pickles as a storage of that type and size, as torch's persistent ids name them."""
+
+    def __init__(self, dtype, size):
+        self.pid = ("storage", dtype, "0", "cpu", size, None)
+
+
+class Tensor:
+    """Pickles as a tensor of eight values of that storage."""
+
+    def __init__(self, storage):
+        self.storage = storage
+
+    def __reduce__(self):
+        return Rebuild(), (self.storage, 0, (8,), (1,))
+
+
+class Rebuild:
+    """Pickles as the function that rebuilds torch's tensors."""
+
+    def __call__(self, *_):
+        raise AssertionError("only its name is written")
+
+    def __reduce__(self):
+        return "rebuild"
+
+
+class TorchPickler(pickle._Pickler):
+    """Writes what is above as torch would."""
+
+    def persistent_id(self, obj):
+        return obj.pid if isinstance(obj, Storage) else None
+
+    def save_global(self, obj, name=None):
+        if isinstance(obj, Rebuild):
+            self.write(pickle.GLOBAL + b"torch._utils\n_rebuild_tensor_v2\n")
+        elif isinstance(obj, Float):
+            self.write(pickle.GLOBAL + b"torch\nFloatStorage\n")
+        else:
+            super().save_global(obj, name)
+
+
+class Float:
+    """Pickles as torch's class of 32-bit storages."""
+
+    def __reduce__(self):
+        return "float"
+
+
+def weights_file(tensors, content=b""):
+    """A file with these tensors and one storage, `0`, of this content."""
+    file = io.BytesIO()
+    for item in (weights.MAGIC, weights.PROTOCOL, {"little_endian": True}, tensors, ["0"]):
+        TorchPickler(file, 2).dump(item)
+    file.write((len(content) // 4).to_bytes(8, "little") + content)
+    file.seek(0)
+    return file
+
+
+def test_a_file_of_torch_s_old_format_is_read():
+    values = np.arange(8, dtype="<f4")
+    read = weights.read_weights(weights_file({"a": Tensor(Storage(Float(), 8))}, values.tobytes()))
+    assert {name: tensor.tolist() for name, tensor in read.items()} == {"a": values.tolist()}
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        OrderedDict(itemsize=8, dtype="<i8", data=(0x7000_0000, False)),
+        Storage("O", 8),
+        Storage("<U4", 8),
+        Storage("<f4", -1),
+        Storage("<f4", 10**15),
+        Storage("<f4", "8"),
+        Storage(OrderedDict(), 8),
+        [0.0] * 8,
+        None,
+    ],
+    ids=repr,
+)
+def test_what_is_no_storage_of_plain_numbers_is_refused(storage):
+    with pytest.raises(pickle.UnpicklingError, match=r"^refused: "):
+        weights.read_weights(weights_file({"a": Tensor(storage)}, bytes(32)))
+
+
+@pytest.mark.parametrize("tensors", [["a"], {"a": "b"}, {"a": [1.0]}, 5])
+def test_what_is_no_tensors_by_name_is_refused(tensors):
+    with pytest.raises(pickle.UnpicklingError, match=r"^refused: weights must be tensors by name$"):
+        weights.read_weights(weights_file(tensors))
+
+
+def test_a_file_that_ends_too_early_is_refused():
+    whole = weights_file({"a": Tensor(Storage(Float(), 8))}, bytes(32)).getvalue()
+    with pytest.raises(pickle.UnpicklingError, match=r"^the file ends within storage 0$"):
+        weights.read_weights(io.BytesIO(whole[:-1]))
+
+
 def test_a_missing_package_gives_the_command_that_installs_it(monkeypatch, tmp_path):
     def no_package(name: str) -> None:
         raise metadata.PackageNotFoundError(name)
