@@ -182,3 +182,67 @@ def test_the_parts_of_the_trace_query_are_options():
 def test_an_output_that_can_t_be_written_ends_with_2(tmp_path):
     out = tmp_path / "gone" / "out.md"
     assert check(SEED, "-o", out) == (2, "", f"Error: can't write {out}: No such file or directory\n")
+
+
+DIGITS = "7" * 1_000_000
+BLANKS = " " * 1_000_000
+# Of each of these a pattern that can read a character in two ways would read so many halves of it that none ends.
+LONG = {
+    "digits and a word": DIGITS + "x!",
+    "digits, a point, digits": f"{DIGITS}.{DIGITS}!",
+    "an exponent's digits": f"1e{DIGITS}!",
+    "blanks": f"1{BLANKS}!",
+    "opening brackets": "(" * 1_000_000,
+    "brackets and blanks": f"a({BLANKS}",
+    "dots": "." * 1_000_000 + "x",
+    "a size without its unit": f"{DIGITS} m",
+}
+
+
+@pytest.mark.parametrize("place", ["in a cell", "as a heading", "as a label"])
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_a_long_text_anywhere_is_read_once(tmp_path, place, text):
+    cell, heading, label = (
+        text if here == place else own
+        for here, own in (("in a cell", "0.25"), ("as a heading", "2-1"), ("as a label", "1MB"))
+    )
+    file = tmp_path / "stamps.md"
+    rule = "|--|--|--|--|"
+    file.write_text(f"| Size | 1 | 2 | {heading} |\n{rule}\n| {label} | 1600000000.5 | 1600000000.75 | {cell} |\n")
+    code, _, err = check(file)
+    assert (code in {0, 1, 2}, len(err) < 500) == (True, True)
+
+
+@pytest.mark.parametrize("number", ["1e999999999", "-1e999999999", "1e-999999999", "1e31", "9" * 61])
+def test_a_number_beyond_any_time_is_no_number(tmp_path, number):
+    file = tmp_path / "stamps.csv"
+    file.write_text(GOOD + f"2MB,1600000000.5,1600000000.75,{number}\n")
+    shown = number if len(number) <= 60 else f"{number[:60]}..."
+    assert check(file) == (2, "", f"Error: {file}: '{shown}' in the column '2-1' is no number\n")
+
+
+def test_a_size_of_many_digits_or_points_is_no_size(tmp_path):
+    file = tmp_path / "stamps.csv"
+    rows = [f"{size},1600000000.5,1600000000.75,0.5" for size in ("1.2.3MB", "9" * 400 + "MB", "..MB", "1MB")]
+    file.write_text("\n".join(["Size,1,2,2-1", *rows, ""]))
+    assert check(file)[0] == 1
+
+
+def test_a_table_of_more_columns_than_anybody_stamps_is_refused(tmp_path):
+    file = tmp_path / "stamps.csv"
+    file.write_text(f"{','.join(['1'] * 41)}\n{','.join(['1600000000'] * 41)}\n")
+    message = "a table has 41 columns: more than 40 are not stamped by hand"
+    assert check(file) == (2, "", f"Error: {file}: {message}\n")
+
+
+def test_a_cell_that_csv_can_t_hold_is_one_line(tmp_path):
+    file = tmp_path / "stamps.csv"
+    file.write_text(GOOD + '2MB,"' + "x" * 200_000)
+    assert check(file) == (2, "", f"Error: {file}: its CSV can't be read: field larger than field limit (131072)\n")
+
+
+def test_many_small_tables_are_read_one_by_one(tmp_path):
+    file = tmp_path / "stamps.csv"
+    table = "Size,1,2,2-1 of {0}\n1MB,1600000000.5,1600000000.75,0.25\n\n"
+    file.write_text("".join(table.format(number) for number in range(20_000)))
+    assert check(file)[0] == 0

@@ -24,9 +24,10 @@ def check(found: Sequence[Block]) -> list[Finding]:
     findings = []
     for block in found:
         findings += _in_order(block)
-    forms = dict.fromkeys((block.headings, tuple(block.lengths)) for block in found)
-    for form in forms:
-        alike = [block for block in found if (block.headings, tuple(block.lengths)) == form]
+    forms: dict[tuple[tuple[str, ...], ...], list[Block]] = {}
+    for block in found:
+        forms.setdefault((block.headings, tuple(block.lengths)), []).append(block)
+    for alike in forms.values():
         findings += _columns(alike)
         findings += _sums(alike)
     for block in found:

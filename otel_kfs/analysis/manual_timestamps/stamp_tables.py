@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from itertools import combinations
+from operator import itemgetter
 
 from otel_kfs.errors import InputError
 
@@ -54,10 +56,15 @@ _UNIT_WORDS = {
     "ns": ("ns", "nsec", "nanos", "nanosecond", "nanoseconds"),
 }
 _UNITS = {word: unit for unit, words in _UNIT_WORDS.items() for word in words}
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\W\d]*)\s*")
+# No two quantifiers of a pattern that stand side by side take the same characters: each reads a text once.
+_NUMBER = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?:\s*([^\W\d]+))?")
+_LONGEST_NUMBER = 60  # characters; a unix time in ns has 19 digits
+_LONGEST_CELL = 1000  # characters of a number and its unit
+_LARGEST_EXPONENT = 30  # beyond it nothing is a time or a size
+_MOST_COLUMNS = 40  # of a table that somebody stamped by hand
 _RULE = re.compile(r"[\s|:+-]+")
 _EPOCH = (Decimal(6) * 10**8, Decimal(6) * 10**9)  # seconds: the years 1989 to 2160
-_SIZE = re.compile(r"([\d.]+)\s*([kKmMgG]?)i?[bB]")
+_SIZE = re.compile(r"(?<![\d.])(\d{1,20}(?:\.\d{1,20})?)\s*([kKmMgG]?)i?[bB]")
 _MEGABYTES = {"k": 1e-3, "m": 1.0, "g": 1e3, "": 1e-6}
 _DIFFERENCE = re.compile(r"(\D*)\d+\s*(?:-|\u2212|\u2013|minus)\s*\1\d+", re.IGNORECASE)  # 4-1, t4 - t1
 _NOTHING = {"", "-", "n/a", "na", "none", "null"}
@@ -71,7 +78,8 @@ def blocks(text: str) -> list[Block]:
     columns of unix times in s, ms, us or ns. Lengths stand beside them or in a table of as many rows, before or after.
 
     Raises:
-        InputError: there is no table, no stamps, or a cell that is no number.
+        InputError: there is no table, no stamps, or a cell that is no number; or a table has more columns or longer
+            cells than anybody stamps by hand.
     """
     grids = list(_grids(text))
     if not grids:
@@ -82,13 +90,22 @@ def blocks(text: str) -> list[Block]:
             found.append((number, block))
     if not found:
         raise InputError("no table has two columns of stamps: unix times in s, ms, us or ns")
+    own = dict(found)
+    by_length: dict[int, list[tuple[int, Block]]] = {}
+    for number, block in found:
+        by_length.setdefault(len(block.stamps), []).append((number, block))
     for number, grid in enumerate(grids):
-        own = next((block for at, block in found if at == number), None)
-        fitting = [(abs(at - number), at > number, block) for at, block in found if len(block.stamps) == len(grid.rows)]
-        block = own or (min(fitting, key=lambda one: one[:2])[2] if fitting else None)
-        if block is not None:
-            _add_lengths(block, grid)
+        nearest = own.get(number) or _nearest(by_length.get(len(grid.rows), []), number)
+        if nearest is not None:
+            _add_lengths(nearest, grid)
     return [block for _, block in found]
+
+
+def _nearest(found: Sequence[tuple[int, Block]], number: int) -> Block | None:
+    """Return the block whose table is nearest to a table, one before it first; `found` is in their order."""
+    behind = bisect_left(found, number, key=itemgetter(0))
+    beside = found[max(behind - 1, 0) : behind + 1]
+    return min(beside, key=lambda one: (abs(one[0] - number), one[0] > number))[1] if beside else None
 
 
 def _grids(text: str) -> Iterator[Grid]:
@@ -133,12 +150,17 @@ def _rows(lines: Sequence[str], markdown: bool) -> list[tuple[str, ...]] | None:
         if delimiter is None:
             rows = [re.split(r"\s{2,}", line.strip()) for line in lines if not re.fullmatch(r"[\s=-]+", line)]
         else:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+            try:
+                rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+            except csv.Error as error:
+                raise InputError(f"its CSV can't be read: {error}") from error
             if delimiter == ";":
                 rows = [[re.sub(r"^(-?\d+),(\d+)", r"\1.\2", cell) for cell in row] for row in rows]
     if len(rows) < 2 or len(rows[0]) < 2:
         return None
     width = len(rows[0])
+    if width > _MOST_COLUMNS:
+        raise InputError(f"a table has {width} columns: more than {_MOST_COLUMNS} are not stamped by hand")
     return [tuple([*row, *[""] * width][:width]) for row in rows]
 
 
@@ -184,7 +206,7 @@ def _add_lengths(block: Block, grid: Grid) -> None:
             continue
         for row, cell in zip(grid.rows, cells, strict=True):
             if cell is None and row[number].lower() not in _NOTHING:
-                raise InputError(f"{row[number]!r} in the column {heading!r} is no number")
+                raise InputError(f"{_shown(row[number])} in the column {_shown(heading)} is no number")
         if any(word and word.lower() not in _UNITS for _, word in present):
             continue  # sizes
         words = [word.lower() for _, word in present if word] + words_of(heading) + words_of(grid.caption)
@@ -215,13 +237,19 @@ def _fits(block: Block, columns: Sequence[Sequence[Decimal | None]], unit: str) 
 
 def _number(cell: str) -> tuple[Decimal, str] | None:
     """Return a number and the word behind it."""
-    match = _NUMBER.fullmatch(cell)
-    if match is None:
+    match = _NUMBER.fullmatch(cell.strip()) if len(cell) <= _LONGEST_CELL else None
+    if match is None or len(match[1]) > _LONGEST_NUMBER:
         return None
     try:
-        return Decimal(match[1]), match[2]
-    except InvalidOperation:
+        number = Decimal(match[1])
+    except InvalidOperation:  # digits beyond what Decimal can hold
         return None
+    return (number, match[2] or "") if number.is_zero() or abs(number.adjusted()) <= _LARGEST_EXPONENT else None
+
+
+def _shown(text: str) -> str:
+    """Return a cell as a message shows it."""
+    return repr(text if len(text) <= _LONGEST_NUMBER else f"{text[:_LONGEST_NUMBER]}...")
 
 
 def _all_epoch(values: Sequence[Decimal], digits: int) -> bool:
@@ -243,7 +271,12 @@ def _labels(grid: Grid, but: set[int]) -> tuple[str, ...]:
 
 def _bare(heading: str) -> str:
     """Return a heading without its unit in brackets."""
-    return re.sub(r"\s*[\[(][^\])]*[\])]\s*$", "", heading).strip().strip("*`").strip()
+    text = heading.strip()
+    if text.endswith((")", "]")):
+        closed = max(text.rfind(")", 0, -1), text.rfind("]", 0, -1))  # the bracket before the last one
+        opened = min((at for at in (text.find("(", closed + 1), text.find("[", closed + 1)) if at >= 0), default=-1)
+        text = text[:opened].rstrip() if opened >= 0 else text
+    return text.strip("*`").strip()
 
 
 def words_of(text: str) -> list[str]:
