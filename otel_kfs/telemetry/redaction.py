@@ -7,6 +7,7 @@ leaves the process, in the exporter's thread.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,14 +21,38 @@ REDACTED = "REDACTED"  # the semantic conventions' word
 # Attributes that are URLs, or parts of one, as the semantic conventions call them now and called them before.
 _URLS = {"url.full", "url.original", "http.url", "http.target", "http.route", "http.referer"}
 _QUERIES = {"url.query", "url.fragment"}
-_HEADER = re.compile(
-    r"(?:http|rpc\.grpc)\.(?:request|response)\.(?:header|metadata)\.(?:authorization|proxy.authorization|cookie|set.cookie|x.api.key)"
+
+# Secrets are known by the names of their fields, whatever they look like: a header's, a setting's, a parameter's.
+# `password` is `sasl.password` and `ssl.keystore.password`, too.
+_HEADERS = r"(?:proxy-)?authorization|(?:set-)?cookie2?"
+_FIELDS = (
+    r"passw(?:or)?d|passphrase|pwd|secret(?:[-_.]?(?:access[-_.]?)?key)?|(?<!unexpected )token|api[-_.]?key"
+    r"|access[-_.]?key(?:[-_.]?id)?|private[-_.]?key|credentials?|jaas[-_.]?config"
+)
+_SECRET_KEY = re.compile(rf"(?:.*[^a-z])?(?:{_HEADERS.replace('-', '[-_.]')}|{_FIELDS})", re.IGNORECASE)
+
+# Each of these reads a text once: what is repeated is bounded, or can't begin within itself.
+_USER = re.compile(r"(?<=://)(?:[^/\s\"<>]{0,500}@|[^/\s\"<>:@]{1,200}:(?!\d{1,5}[/?#])[^\s\"<>]{0,500}@)")
+_QUERY = re.compile(r"[?#](?=[^\s?#=&]{0,200}=)[^\s\"<>]+")
+_QUERY_VALUE = re.compile(r"(?<==)[^&#]+")
+_BETWEEN = r"[\\'\"]{0,4}\s{0,20}(?:=>|[:=]|,(?=\s{0,20}b?['\"]))\s{0,20}"
+_QUOTED = r"b?\"(?:[^\"\\]|\\.)*\"|b?'(?:[^'\\]|\\.)*'|\\\"(?:[^\"\\]|\\[^\"])*\\\""
+_FIELD = re.compile(
+    rf"(?P<before>(?:(?P<header>\b(?:{_HEADERS}))|{_FIELDS}){_BETWEEN})"
+    rf"(?P<value>{_QUOTED}|(?(header)[^\r\n]+|[^\s]+))",
+    re.IGNORECASE | re.DOTALL,
+)
+_SCHEME = re.compile(r"(?P<quote>\\?b?[\"']?)(?P<scheme>bearer|basic|digest|negotiate|apikey|token)\s+", re.IGNORECASE)
+# A token behind its scheme's name, without the header's. In plain English other words follow that name.
+_CREDENTIALS = re.compile(
+    r"\b(?P<scheme>bearer|basic)\s{1,20}"
+    r"(?!(?:tokens?|auth\w*|access|realm|error|scheme|credentials?|is|was|or|and|not|of|for|in|the|REDACTED)\b)"
+    r"[\w.~+/=-]+",
+    re.IGNORECASE,
 )
 
-_USER = re.compile(r"(?<=://)[^/?#\s\"]*@")
-_QUERY = re.compile(r"(?<=[^\s'\"(])\?(?=[^\s?=]*=)[^\s\"<>]+")
-_QUERY_VALUE = re.compile(r"(?<==)[^&#]+")
-_CREDENTIALS = re.compile(r"\b(bearer|basic|authorization['\"]?[:=]\s*['\"]?\w+)\s+[\w.~+/=-]{16,}", re.IGNORECASE)
+
+_last_resource: tuple[Resource | None, Resource] = (None, Resource.get_empty())
 
 
 def without_secrets(span: ReadableSpan, resource: Resource | None = None) -> ReadableSpan:
@@ -35,21 +60,23 @@ def without_secrets(span: ReadableSpan, resource: Resource | None = None) -> Rea
     changed = _changed(span.attributes)
     events = [_event(event) for event in span.events]
     links = [_link(link) for link in span.links]
+    name, resource = text(span.name), _resource(resource or span.resource)
     said = span.status.description
     description = said and text(said)
     if (
-        resource is None
-        and not changed
+        not changed
         and description == said
+        and name == span.name
+        and resource is span.resource
         and all(new is old for new, old in zip(events, span.events, strict=True))
         and all(new is old for new, old in zip(links, span.links, strict=True))
     ):
         return span
     return ReadableSpan(
-        name=span.name,
+        name=name,
         context=span.context,
         parent=span.parent,
-        resource=resource or span.resource,
+        resource=resource,
         attributes={**(span.attributes or {}), **changed},
         events=events,
         links=links,
@@ -62,19 +89,54 @@ def without_secrets(span: ReadableSpan, resource: Resource | None = None) -> Rea
 
 
 def text(value: str) -> str:
-    """Return a text without the users and query values of the URLs in it, and without tokens."""
+    """Return a text without the users and query values of the URLs in it, and without the values of secret fields."""
     if "@" in value:
         value = _USER.sub("", value)
-    if "?" in value:
-        value = _QUERY.sub(lambda match: _QUERY_VALUE.sub(REDACTED, match[0]), value)
-    if " " in value:
-        value = _CREDENTIALS.sub(rf"\1 {REDACTED}", value)
-    return value
+    if "?" not in value and "#" not in value:
+        return _without_fields(value)
+    parts, read = [], 0
+    for query in _QUERY.finditer(value):
+        parts.append(_without_fields(value[read : query.start()]))
+        parts.append(_QUERY_VALUE.sub(REDACTED, query[0]))
+        read = query.end()
+    return "".join([*parts, _without_fields(value[read:])])
+
+
+def _without_fields(value: str) -> str:
+    if ":" in value or "=" in value or "," in value:  # most attributes are words or numbers
+        value = _FIELD.sub(_without_value, value)
+    return _CREDENTIALS.sub(rf"\g<scheme> {REDACTED}", value) if " " in value else value
+
+
+def _without_value(field: re.Match[str]) -> str:
+    value = field["value"]
+    scheme = _SCHEME.match(value)
+    quote = value[-1] if value[-1] in "\"'" and len(value) > 1 else ""
+    if scheme is not None:
+        return f"{field['before']}{scheme[0]}{REDACTED}{quote}"
+    opening = value[: value.index(quote) + 1] if quote else ""
+    return f"{field['before']}{opening}{REDACTED}{quote}"
+
+
+def _resource(resource: Resource) -> Resource:
+    """Return a resource without secrets: a detector writes down a process's whole command line, for example."""
+    global _last_resource  # noqa: PLW0603 - a process has one resource, and its spans are many
+    seen, clean = _last_resource
+    if seen is not resource:
+        changed = _changed(resource.attributes)
+        clean = Resource({**resource.attributes, **changed}, resource.schema_url) if changed else resource
+        _last_resource = resource, clean
+    return clean
 
 
 def _changed(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return those attributes that hold what may be a secret, without it."""
     return {key: new for key, old in (attributes or {}).items() if (new := _value(key, old)) != old}
+
+
+@functools.lru_cache(maxsize=1000)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEY.fullmatch(key) is not None
 
 
 def _value(key: str, value: Any) -> Any:
@@ -83,8 +145,7 @@ def _value(key: str, value: Any) -> Any:
             return _url(value)
         if key in _QUERIES:
             return _query(value)
-        # Most keys are seen at one glance to be no header's.
-        return REDACTED if key[:5] in {"http.", "rpc.g"} and _HEADER.fullmatch(key) else text(value)
+        return REDACTED if _is_secret(key) else text(value)
     if isinstance(value, tuple | list) and value and isinstance(value[0], str):
         return tuple(_value(key, item) if isinstance(item, str) else item for item in value)
     return value
