@@ -11,6 +11,7 @@ import requests
 from otel_kfs.bridge import outcomes
 from otel_kfs.bridge.outcomes import Policy
 from otel_kfs.bridge.retries import RetryPolicy
+from otel_kfs.client.model_request.answer_limits import DEFAULT_ANSWER_SIZE, new_session
 from otel_kfs.errors import ConfigError
 
 
@@ -37,7 +38,8 @@ class BridgeOptions:
     _: KW_ONLY
     group: str = "otel-kfs-bridge"
     host: str | None = None  # the Host header, by which an ingress finds the model
-    timeout: float = 600.0  # of one request
+    timeout: float = 600.0  # of one request, in seconds
+    max_answer_size: int = DEFAULT_ANSWER_SIZE  # bytes, once decompressed
     config: Mapping[str, Any] | None = None  # further librdkafka settings of the consumer
     links: bool = False
     trust_context: bool = True
@@ -53,7 +55,7 @@ class BridgeOptions:
     grace: float = 30.0  # for records being posted, at the end and before partitions go to another bridge
     redrive: bool = False
     # Makes the HTTP session of one worker: it brings credentials, certificates, proxies.
-    session: Callable[[], requests.Session] = field(default=requests.Session)
+    session: Callable[[], requests.Session] = field(default=new_session)
 
     def __post_init__(self) -> None:
         if self.redrive and (self.topics or self.dead_letter_topic is None):

@@ -15,7 +15,7 @@ from otel_kfs.bridge.dead_letters import DeadLetters, letter_origin, own_origin
 from otel_kfs.bridge.offsets.offset_tracker import PartitionOffsets
 from otel_kfs.bridge.outcomes import Answer, Outcome
 from otel_kfs.bridge.retries import Retrier, RetryPolicy, is_refusal, wait_for_any
-from otel_kfs.client.model_client import ModelClient
+from otel_kfs.client.model_request.model_client import ModelClient
 from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import SendError
 from otel_kfs.kafka.headers import headers_of
@@ -42,7 +42,13 @@ class ModelConnection:
     def __init__(self, options: BridgeOptions, outages: OutageLog) -> None:
         session = options.session()
         self.retrier = Retrier(session, outages)
-        self._client = ModelClient(options.url, host=options.host, timeout=options.timeout, session=session)
+        self._client = ModelClient(
+            options.url,
+            host=options.host,
+            timeout=options.timeout,
+            session=session,
+            max_answer_size=options.max_answer_size,
+        )
 
     def answer(self, record: Any, policy: RetryPolicy, stopped: Callable[[float], bool]) -> dict[str, Any]:
         """Return the model's answer to a record.

@@ -44,8 +44,12 @@ class RetryPolicy:
 
 
 def is_refusal(error: SendError) -> bool:
-    """Tell whether the server calls the record at fault: the same request would be answered the same way."""
-    return error.status is not None and error.status < 500 and error.status not in _RETRYABLE
+    """Tell whether the server calls the record at fault: the same request would be answered the same way.
+
+    A redirect does not: it says that the URL is wrong.
+    """
+    status = error.status
+    return status is not None and status < 500 and status not in _RETRYABLE and not 300 <= status < 400
 
 
 class Retrier:

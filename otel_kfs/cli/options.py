@@ -50,6 +50,18 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
     return with_access
 
 
+# By HTTP; of gRPC's answers the client's own setting is a limit already.
+max_answer_size = click.option(
+    "--max-answer-size",
+    type=click.FloatRange(0, min_open=True),
+    default=64.0,
+    show_default=True,
+    metavar="MB",
+    callback=lambda _, __, megabytes: round(megabytes * 1_000_000),
+    help="HTTP: the largest answer to accept, in MB once decompressed.",
+)
+
+
 def no_sketch(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Refuse `--sketch`, with the reason, in a command that can't work with sketches."""
 

@@ -13,7 +13,7 @@ from otel_kfs import semconv
 from otel_kfs.client import tls
 from otel_kfs.client.encodings import Encoding, v2
 from otel_kfs.client.model_access import ModelAccess, no_tls
-from otel_kfs.client.model_client import EXCERPT_LENGTH, megabytes
+from otel_kfs.client.model_request.model_client import EXCERPT_LENGTH, megabytes
 from otel_kfs.client.sender import Sender
 from otel_kfs.errors import ConfigError, MissingExtra, PayloadTooLargeError, SendError
 from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_kfs import semconv
-from otel_kfs.client.model_client import ModelClient, predict_url
+from otel_kfs.client.model_request.answer_limits import DEFAULT_ANSWER_SIZE
+from otel_kfs.client.model_request.model_client import ModelClient, predict_url
 from otel_kfs.client.sender import Sender
 from otel_kfs.errors import SendError
 from otel_kfs.telemetry import provider
@@ -36,20 +37,22 @@ class HttpSender(Sender[dict[str, Any]]):
         timeout: float = 600.0,
         run_id: str | None = None,
         session: requests.Session | None = None,
+        max_answer_size: int = DEFAULT_ANSWER_SIZE,
         **options: Unpack[PayloadKeywords],
     ) -> None:
         """Make a sender to a model.
 
         `url` is the server's or the ingress's where `model` is given, else the model's whole URL. `host` is the Host
-        header by which an ingress finds the model; `timeout` is in seconds. A `session` of yours brings credentials,
-        certificates, proxies.
+        header by which an ingress finds the model; `timeout` is in seconds, for the whole of one request;
+        `max_answer_size` in bytes of a decompressed answer. A `session` of yours brings credentials, certificates,
+        proxies.
 
         Further keywords: `encoding` ("json"), `compression`, `resize`, `cell`; see `Sender`.
         """
         super().__init__(run_id, **options)
         provider.instrument_requests()
         url = predict_url(url, model, self._options.encoding.protocol)
-        self._client = ModelClient(url, host=host, timeout=timeout, session=session)
+        self._client = ModelClient(url, host=host, timeout=timeout, session=session, max_answer_size=max_answer_size)
 
     def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
         try:

@@ -15,8 +15,8 @@ from opentelemetry.trace import Span
 from otel_kfs import semconv
 from otel_kfs.client.encodings import Encoded, resizing
 from otel_kfs.client.encodings.compression import compress
+from otel_kfs.client.model_request.request_body import AsyncRequestBody, RequestBody
 from otel_kfs.client.payload_options import PayloadOptions, payload_options
-from otel_kfs.client.request_body import AsyncRequestBody, RequestBody
 from otel_kfs.errors import InputError
 from otel_kfs.telemetry import provider
 

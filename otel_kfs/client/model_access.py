@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from otel_kfs.client import tls
+from otel_kfs.client.model_request.answer_limits import DeadlineAdapter
 from otel_kfs.errors import ConfigError
 
 ENV_TOKEN = "OTEL_KFS_MODEL_TOKEN"  # noqa: S105 - the variable's name
@@ -73,6 +73,7 @@ class ModelAccess:
     def session(self) -> requests.Session:
         """Make a session for HttpSender or Bridge; a token takes precedence over user and password in the URL."""
         session = requests.Session()
+        session.mount("http://", DeadlineAdapter())
         session.mount("https://", _Adapter(self.ca, self.identity))
         if self.authorization() is not None:
             session.auth = _Bearer(self)
@@ -112,7 +113,7 @@ class _Bearer(AuthBase):
         return request
 
 
-class _Adapter(HTTPAdapter):
+class _Adapter(DeadlineAdapter):
     """Uses its own certificates, whatever REQUESTS_CA_BUNDLE says, and says what is wrong with the server's.
 
     In requests that variable takes precedence over a session's own settings.

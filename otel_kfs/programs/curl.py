@@ -34,7 +34,7 @@ from opentelemetry import propagate
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
 from otel_kfs import semconv
-from otel_kfs.client.model_client import redact_url
+from otel_kfs.client.model_request.model_client import redact_url
 from otel_kfs.programs import curl_arguments
 from otel_kfs.programs.curl_arguments import Arguments
 from otel_kfs.programs.foreground import exit_code, run_untraced, running

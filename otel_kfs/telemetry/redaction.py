@@ -33,12 +33,12 @@ _SECRET_KEY = re.compile(rf"(?:.*[^a-z])?(?:{_HEADERS.replace('-', '[-_.]')}|{_F
 
 # Each of these reads a text once: what is repeated is bounded, or can't begin within itself.
 _USER = re.compile(r"(?<=://)(?:[^/\s\"<>]{0,500}@|[^/\s\"<>:@]{1,200}:(?!\d{1,5}[/?#])[^\s\"<>]{0,500}@)")
-_QUERY = re.compile(r"[?#](?=[^\s?#=&]{0,200}=)[^\s\"<>]+")
+_QUERY = r"[?#](?=[^\s?#=&]{0,200}=)[^\s\"<>]+"
 _QUERY_VALUE = re.compile(r"(?<==)[^&#]+")
 _BETWEEN = r"[\\'\"]{0,4}\s{0,20}(?:=>|[:=]|,(?=\s{0,20}b?['\"]))\s{0,20}"
 _QUOTED = r"b?\"(?:[^\"\\]|\\.)*\"|b?'(?:[^'\\]|\\.)*'|\\\"(?:[^\"\\]|\\[^\"])*\\\""
-_FIELD = re.compile(
-    rf"(?P<before>(?:(?P<header>\b(?:{_HEADERS}))|{_FIELDS}){_BETWEEN})"
+_FIELD_OR_QUERY = re.compile(
+    rf"(?P<query>{_QUERY})|(?P<before>(?:(?P<header>\b(?:{_HEADERS}))|{_FIELDS}){_BETWEEN})"
     rf"(?P<value>{_QUOTED}|(?(header)[^\r\n]+|[^\s]+))",
     re.IGNORECASE | re.DOTALL,
 )
@@ -92,23 +92,14 @@ def text(value: str) -> str:
     """Return a text without the users and query values of the URLs in it, and without the values of secret fields."""
     if "@" in value:
         value = _USER.sub("", value)
-    if "?" not in value and "#" not in value:
-        return _without_fields(value)
-    parts, read = [], 0
-    for query in _QUERY.finditer(value):
-        parts.append(_without_fields(value[read : query.start()]))
-        parts.append(_QUERY_VALUE.sub(REDACTED, query[0]))
-        read = query.end()
-    return "".join([*parts, _without_fields(value[read:])])
-
-
-def _without_fields(value: str) -> str:
-    if ":" in value or "=" in value or "," in value:  # most attributes are words or numbers
-        value = _FIELD.sub(_without_value, value)
+    if any(sign in value for sign in ":=,?#"):  # most attributes are words or numbers
+        value = _FIELD_OR_QUERY.sub(_without_value, value)
     return _CREDENTIALS.sub(rf"\g<scheme> {REDACTED}", value) if " " in value else value
 
 
 def _without_value(field: re.Match[str]) -> str:
+    if field["query"] is not None:
+        return _QUERY_VALUE.sub(REDACTED, field["query"])
     value = field["value"]
     scheme = _SCHEME.match(value)
     quote = value[-1] if value[-1] in "\"'" and len(value) > 1 else ""

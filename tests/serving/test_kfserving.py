@@ -3,7 +3,7 @@
 import pytest
 from contract import EXPORT, INSTRUMENTED, Contract, running
 
-from otel_kfs.client.model_client import ModelClient, predict_url
+from otel_kfs.client.model_request.model_client import ModelClient, predict_url
 from otel_kfs.errors import PayloadTooLargeError
 
 pytestmark = pytest.mark.kfserving

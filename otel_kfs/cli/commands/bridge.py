@@ -17,7 +17,7 @@ import click
 import otel_kfs
 from otel_kfs import semconv
 from otel_kfs.cli.messages import say
-from otel_kfs.cli.options import model_access, properties
+from otel_kfs.cli.options import max_answer_size, model_access, properties
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
@@ -56,7 +56,8 @@ Exit code: 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; 0 when --redri
 @click.option("--model", help="The model's name.")
 @click.option("--host-header", "host", help="The Host header that an ingress routes by.")
 @model_access
-@click.option("--timeout", type=_POSITIVE, default=600.0, show_default=True, help="Seconds for one request.")
+@click.option("--timeout", type=_POSITIVE, default=600.0, show_default=True, help="Seconds for one request, all of it.")
+@max_answer_size
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
@@ -130,7 +131,7 @@ def bridge(
     """
     from otel_kfs.bridge.loop import Answer, Bridge
     from otel_kfs.bridge.outcomes import as_json
-    from otel_kfs.client.model_client import predict_url
+    from otel_kfs.client.model_request.model_client import predict_url
 
     if options["redrive"] and (options["topics"] or not options["dead_letter_topic"]):
         raise click.UsageError("--redrive reads the --dead-letter-topic: give that, and no --topic")

@@ -11,7 +11,14 @@ import click
 import otel_kfs
 from otel_kfs.cli.group import SIGTERM_EXIT
 from otel_kfs.cli.messages import say
-from otel_kfs.cli.options import config_errors, given_model_access, model_access, properties, quiet_grpc
+from otel_kfs.cli.options import (
+    config_errors,
+    given_model_access,
+    max_answer_size,
+    model_access,
+    properties,
+    quiet_grpc,
+)
 from otel_kfs.cli.output import progress
 from otel_kfs.cli.termination import Stopping
 from otel_kfs.client import encodings
@@ -82,6 +89,7 @@ Examples:
     show_default=True,
     help="Seconds to wait for one image.",
 )
+@max_answer_size
 @click.option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
 @click.argument("more_files", nargs=-1, metavar="[FILE]...")
 @click.pass_obj
@@ -106,6 +114,7 @@ def send(  # noqa: PLR0912 - a branch a transport
     repeat: int,
     run_id: str | None,
     timeout: float,
+    max_answer_size: int,
     traces_file: str | None,
     more_files: tuple[str, ...],
 ) -> None:
@@ -153,7 +162,14 @@ def send(  # noqa: PLR0912 - a branch a transport
     sender_options: dict[str, Any] = {"timeout": timeout, "run_id": run_id, **payload}
     sender: Sender
     if transport == "http":
-        sender = HttpSender(str(url), model=model, host=host_header, session=access().session(), **sender_options)
+        sender = HttpSender(
+            str(url),
+            model=model,
+            host=host_header,
+            session=access().session(),
+            max_answer_size=max_answer_size,
+            **sender_options,
+        )
     elif transport == "grpc":
         sender = GrpcSender(str(url), str(model), access=access(), **sender_options)
     else:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from otel_kfs.client.encodings import answer_json
 from otel_kfs.client.encodings.encoded import Encoded
 
 HEADER_LENGTH: Final = "inference-header-content-length"  # the header with the length of the JSON, in bytes
@@ -58,7 +59,7 @@ def read_answer(content: bytes, json_length: str) -> dict[str, Any]:
         ValueError: it is not what the protocol describes.
     """
     try:
-        answer: dict[str, Any] = orjson.loads(content[: int(json_length)])
+        answer: dict[str, Any] = answer_json.loads(content[: int(json_length)])
         at = int(json_length)
         for output in answer["outputs"]:
             size = (output.get("parameters") or {}).pop("binary_data_size", None)

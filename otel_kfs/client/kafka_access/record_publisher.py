@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from otel_kfs.client.kafka_access.broker_probe import BrokerProbe
 from otel_kfs.client.kafka_access.kafka_settings import producer_config
-from otel_kfs.client.model_client import megabytes
+from otel_kfs.client.model_request.model_client import megabytes
 from otel_kfs.errors import PayloadTooLargeError, SendError
 from otel_kfs.kafka.headers import Headers
 from otel_kfs.kafka.producer import Producer

@@ -3,7 +3,7 @@
 import pytest
 from support import HttpServer, closing_server
 
-from otel_kfs.client.model_client import ModelClient, megabytes, predict_url, redact_url
+from otel_kfs.client.model_request.model_client import ModelClient, megabytes, predict_url, redact_url
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
 

@@ -25,8 +25,16 @@ _PIECE_SIZE = 1 << 20  # bytes that are handed to the client at a time
 class _TracedBody:
     """What both kinds of bodies share: their length, and their spans."""
 
-    def __init__(self, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        payload: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        before_piece: Callable[[], object] | None = None,
+    ) -> None:
+        """Make a body; `before_piece` is called before each piece leaves, and may raise to end the request."""
         self._payload = payload
+        self._before_piece = before_piece
         self._wait: Span = INVALID_SPAN
         # Without the length, clients that are given pieces send chunks, which not every server takes.
         self.headers: Mapping[str, str] = {**(headers or {}), "content-length": str(len(payload))}
@@ -39,6 +47,8 @@ class _TracedBody:
         context, start = get_current(), time.time_ns()
         whole = memoryview(self._payload)
         for offset in range(0, len(whole), _PIECE_SIZE):
+            if self._before_piece is not None:
+                self._before_piece()
             # Every client takes a memoryview, and their types know only bytes.
             yield cast("bytes", whole[offset : offset + _PIECE_SIZE])
         self._record_upload(context, start)

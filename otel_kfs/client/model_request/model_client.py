@@ -1,0 +1,267 @@
+"""Posts a payload to a model's URL; what goes wrong becomes one line that says what to do."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3
+from requests.structures import CaseInsensitiveDict
+
+from otel_kfs.client.encodings import answer_json, v2
+from otel_kfs.client.model_request.answer_limits import (
+    DEFAULT_ANSWER_SIZE,
+    AnswerLimits,
+    AnswerTooLargeError,
+    RequestTimeoutError,
+    new_session,
+)
+from otel_kfs.client.model_request.request_body import RequestBody
+from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
+
+# What the servers on the way to a model say of their limits, and the settings that raise them.
+_BODY_LIMITS = (
+    "KFServing: --max_buffer_size of the transformer and the predictor (bytes, default 104857600); "
+    "nginx ingress: client_max_body_size; Istio/Envoy: the buffer filter's max_request_bytes"
+)
+EXCERPT_LENGTH = 200  # characters of a server's answer that an error shows
+_REDIRECTS = 5  # that are followed, of those that leave the request as it is
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# All that requests, urllib3 and what they stand on raise where a server or a proxy is not as it should be.
+_TRANSPORT_ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+)
+
+
+def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
+    """Return the predict URL of `model` at the server or ingress `url`; without a model, `url` as it is.
+
+    Source: KFServing and KServe data plane, V1 protocol, `/v1/models/<model_name>:predict`, and V2 protocol (Open
+    Inference Protocol), `/v2/models/<model_name>/infer`.
+
+    Raises:
+        ConfigError: `url` is not an http or https URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        # What is no URL can't be parsed: user and query, which may be secrets, are cut off at their marks.
+        bare = url.partition("?")[0].rpartition("@")[2]
+        raise ConfigError(f"{bare!r} is not a URL of a model server; write it as http://host:port")
+    if not model:
+        return url
+    path = f"v2/models/{model}/infer" if protocol == "v2" else f"v1/models/{model}:predict"
+    return f"{url.rstrip('/')}/{path}"
+
+
+def redact_url(url: str) -> str:
+    """Return `url` without user-info, query and fragment, fit for a message."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class ModelClient:
+    """Posts payloads to one model and returns its answers; keeps the connection open between them."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        host: str | None = None,
+        timeout: float = 600.0,
+        session: requests.Session | None = None,
+        max_answer_size: int = DEFAULT_ANSWER_SIZE,
+    ) -> None:
+        """Make a client; `host` is the Host header by which an ingress finds the model.
+
+        `timeout` is in seconds, for the whole of one request; `max_answer_size` in bytes, of an answer once inflated.
+        With a `session` of yours whose adapter is no DeadlineAdapter, the time-out of a server that sends its headers
+        byte by byte is that of each byte.
+        """
+        self.url = url
+        self._timeout = timeout
+        self._max_answer_size = max_answer_size
+        self._session = session or new_session()
+        self._headers = {"Content-Type": "application/json"}
+        if host:
+            self._headers["Host"] = host
+
+    def post(self, payload: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Post a payload and return the model's answer: JSON, or V2 with binary tensors, which become lists.
+
+        `headers` are this request's; they replace the client's own (`Content-Type: application/json`, `Host`).
+
+        A redirect is followed only to the same server and with the same request (307, 308): to others requests would
+        send a GET without the payload.
+
+        Raises:
+            PayloadTooLargeError: the payload is over a limit of the server or of the ingress before it.
+            SendError: the server was not reached, did not answer in time, or answered with a failure or a redirect
+                (`status`), with something else than JSON, or with too much.
+        """
+        sent = CaseInsensitiveDict(self._headers)
+        sent.update(headers or {})
+        limits = AnswerLimits(time.monotonic() + self._timeout, self._max_answer_size)
+        response = self._post(payload, sent, limits)
+        if response.status_code >= 400:
+            raise self._status_error(response, len(payload))
+        try:
+            answer = _parsed(response)
+        except (ValueError, RecursionError) as error:
+            raise SendError(
+                f"{redact_url(self.url)} answered {response.status_code} but not with JSON ({_excerpt(response)!r}); "
+                "is it a model's :predict URL?",
+                response.status_code,
+            ) from error
+        return answer if isinstance(answer, dict) else {"answer": answer}
+
+    def _post(self, payload: bytes, headers: Mapping[str, str], limits: AnswerLimits) -> requests.Response:
+        """Return the answer to the payload, behind redirects that leave it as it is."""
+        url, status = self.url, 0
+        for _ in range(_REDIRECTS + 1):
+            response, location = self._post_once(url, payload, headers, limits)
+            status = response.status_code
+            if not 300 <= status < 400:
+                return response
+            target = _joined(url, location)
+            if status not in {307, 308} or target is None or _server(target) != _server(urlsplit(url)):
+                raise SendError(_redirected(url, status, location, target), status)
+            url = target.geturl()
+        raise SendError(f"{redact_url(self.url)} redirects in a circle", status)
+
+    def _post_once(
+        self, url: str, payload: bytes, headers: Mapping[str, str], limits: AnswerLimits
+    ) -> tuple[requests.Response, str]:
+        """Return the answer of one server, whole, and where it redirects to."""
+        location = ""
+
+        def look(response: requests.Response, *args: Any, **kwargs: Any) -> requests.Response:
+            nonlocal location
+            # Taken out, because requests parses where a redirect leads to even if it is not to follow it.
+            location = response.headers.pop("location", "")
+            return limits.apply(response, *args, **kwargs)
+
+        hooks = {"response": [*self._session.hooks.get("response", []), look]}
+        try:
+            with limits.for_headers():
+                response = self._session.post(
+                    url,
+                    data=RequestBody(payload, before_piece=limits.left),
+                    headers=headers,
+                    timeout=limits.left(),
+                    allow_redirects=False,
+                    hooks=hooks,
+                )
+        except AnswerTooLargeError as error:
+            raise SendError(
+                f"{redact_url(url)} answered with more than {megabytes(limits.size)}; raise --max-answer-size if the "
+                "model's answers are that large",
+                200,
+            ) from error
+        except RequestTimeoutError as error:
+            raise self._timeout_error() from error
+        except _TRANSPORT_ERRORS as error:
+            if time.monotonic() >= limits.deadline:
+                raise self._timeout_error() from error
+            raise self._transport_error(error, len(payload)) from error
+        return response, location
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def _timeout_error(self) -> SendError:
+        return SendError(
+            f"no answer from {redact_url(self.url)} within {self._timeout:g} s; raise --timeout if the model needs "
+            "longer"
+        )
+
+    def _transport_error(self, error: Exception, size: int) -> SendError:
+        url = redact_url(self.url)
+        text = str(error)
+        if isinstance(error, requests.exceptions.SSLError):
+            return SendError(f"no TLS connection to {url}: check the scheme and the server's certificate")
+        # A connect time-out is both a ConnectionError and a Timeout: the server was never there.
+        if isinstance(error, requests.Timeout) and not isinstance(error, requests.ConnectTimeout):
+            return self._timeout_error()
+        if any(
+            sign in text for sign in ("Connection refused", "Failed to resolve", "NameResolution", "ConnectTimeout")
+        ):
+            return SendError(f"can't reach {url}: nothing answers there; check the URL and that the server runs")
+        if isinstance(error, requests.ConnectionError):
+            return PayloadTooLargeError(
+                f"{url} closed the connection while {megabytes(size)} were sent to it; if its log says "
+                f"'Content-Length too long' the body is over its limit ({_BODY_LIMITS})"
+            )
+        return SendError(f"can't send to {url}: {text or type(error).__name__}")
+
+    def _status_error(self, response: requests.Response, size: int) -> SendError:
+        url, status = redact_url(self.url), response.status_code
+        if status == 413 or (status == 400 and not response.content):
+            return PayloadTooLargeError(
+                f"{url} refused a body of {megabytes(size)} ({status}): raise the limit of the server or of the "
+                f"ingress before it ({_BODY_LIMITS})",
+                status,
+            )
+        hint = "; check the model's name" if status == 404 else ""
+        return SendError(f"{url} answered {status} {response.reason}: {_excerpt(response)}{hint}", status)
+
+
+def _joined(url: str, location: str) -> SplitResult | None:
+    """Return where a redirect leads to; None where that is no URL."""
+    try:
+        target = urlsplit(urljoin(url, location))
+        sound = bool(location) and target.scheme in _DEFAULT_PORTS and bool(target.hostname)
+    except ValueError:
+        return None
+    return target if sound else None
+
+
+def _server(url: SplitResult) -> tuple[str, str | None, int | None]:
+    try:
+        port = url.port
+    except ValueError:  # no number, or too large a one
+        port = -1
+    return url.scheme, url.hostname, port if port is not None else _DEFAULT_PORTS.get(url.scheme)
+
+
+def _redirected(url: str, status: int, location: str, target: SplitResult | None) -> str:
+    """Say where a redirect points and what to do."""
+    where = redact_url(url)
+    if target is None:
+        return f"{where} redirects ({status}) to {location[:EXCERPT_LENGTH]!r}, which is no URL; is it a model's URL?"
+    place = redact_url(target.geturl())
+    return (
+        f"{where} redirects ({status}) to {place}, and a redirected request would not carry the payload; "
+        f'if the model is there, use "{place}"'
+    )
+
+
+def _parsed(response: requests.Response) -> Any:
+    """Return the answer's JSON; with binary tensors, the JSON that describes them, with their values in place."""
+    if (length := response.headers.get(v2.HEADER_LENGTH)) is not None:
+        return v2.read_answer(response.content, length)
+    return answer_json.loads(response.content)
+
+
+def megabytes(size: int) -> str:
+    """Write a number of bytes as people do: `13.9 MB` (decimal)."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def _excerpt(response: requests.Response) -> str:
+    """Return the beginning of an answer as text, whatever encoding the server claims."""
+    beginning = response.content[: 4 * EXCERPT_LENGTH]
+    try:
+        text = beginning.decode(response.encoding or "utf-8", "replace")
+    except (LookupError, ValueError):  # no encoding has that name, or it is one that knows no replacement
+        text = beginning.decode("utf-8", "replace")
+    return " ".join(text[:EXCERPT_LENGTH].split())
