@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -48,6 +49,8 @@ class RecordPublisher:
         }
         self._config = producer_config(bootstrap_servers, timeout, settings)
         self._producer = Producer(self._config)
+        self._lock = threading.Lock()
+        self._callers = 0  # threads that publish right now
 
     def publish(self, topic: str, value: bytes, headers: Headers | None = None) -> Delivered:
         """Publish one record and wait until the broker has it.
@@ -61,6 +64,8 @@ class RecordPublisher:
             ConfigError: the brokers refuse the credentials.
         """
         reports: list[tuple[Any, Any]] = []
+        with self._lock:
+            self._callers += 1
         try:
             self._produce(topic, value, headers, reports)
             # The delivery report comes by itself once message.timeout.ms is over, whatever happens to the broker.
@@ -70,16 +75,28 @@ class RecordPublisher:
                     self._config["error_cb"].check()
                     self._probe.check(self._config)
         except BaseException:
-            # A caller that was told of a failure must not find the record in the topic later.
-            self._producer.purge()
-            with suppress(Exception):
-                self._producer.poll(0)
+            self._purge()
             raise
+        finally:
+            with self._lock:
+                self._callers -= 1
         failure, record = reports[0]
         if failure is None:
             self._probe.reached = True
             return Delivered(record.topic(), record.partition(), record.offset())
         raise self._undelivered(failure, topic, len(value))
+
+    def _purge(self) -> None:
+        """Take the caller's record back: who was told of a failure should not find the record in the topic later.
+
+        librdkafka can purge only all records. So those of other threads stay, and with them the caller's, if it was
+        accepted: it is then delivered, or not, within the time-out.
+        """
+        with self._lock:  # no other thread publishes meanwhile
+            if self._callers == 1:
+                self._producer.purge()
+                with suppress(Exception):
+                    self._producer.poll(0)
 
     def _produce(self, topic: str, value: bytes, headers: Headers | None, reports: list[tuple[Any, Any]]) -> None:
         until = time.monotonic() + self._timeout

@@ -2,6 +2,7 @@
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 from opentelemetry.trace import StatusCode
@@ -70,3 +71,31 @@ def test_the_documented_way_to_wait_for_a_full_queue_loses_nothing(spans, broker
     failed, offsets = outcomes(spans, topic)
     assert failed == {"BufferError"}
     assert offsets == list(range(200))
+
+
+def test_one_thread_s_failures_are_nobody_else_s(broker, topic, fetch):
+    publisher = RecordPublisher(broker, 30, {"message.max.bytes": 100_000})
+    failed = []
+
+    def publish(number):
+        size = 200_000 if number % 3 == 0 else 1000
+        try:
+            return publisher.publish(topic, bytes(size)).offset
+        except SendError as error:
+            failed.append(type(error))
+            return None
+
+    with ThreadPoolExecutor(8) as threads:
+        offsets = [offset for offset in threads.map(publish, range(300)) if offset is not None]
+    assert (sorted(offsets), failed) == (list(range(200)), [PayloadTooLargeError] * 100)
+    assert [len(record.value()) for record in fetch(topic, 200)] == [1000] * 200
+
+
+def test_a_caller_that_is_alone_takes_its_record_back(broker, topic, fetch, monkeypatch):
+    publisher = RecordPublisher(broker, 30, {"linger.ms": 20_000})
+    monkeypatch.setattr(publisher._probe, "check", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        publisher.publish(topic, b"taken back")
+    assert len(publisher._producer) == 0
+    RecordPublisher(broker, 30, {}).publish(topic, b"the next")
+    assert [record.value() for record in fetch(topic, 1)] == [b"the next"]
