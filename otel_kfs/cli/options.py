@@ -6,10 +6,14 @@ import functools
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+
+from otel_kfs.cli.output import STDOUT
+from otel_kfs.report.render import FORMATS, Format
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
@@ -48,6 +52,28 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
         option = click.option(name, envvar=variable, show_envvar=True, metavar="FILE", help=text)
         with_access = option(with_access)
     return with_access
+
+
+_ENDINGS: dict[str, Format] = {".md": "md", ".markdown": "md", ".csv": "csv", ".json": "json"}
+
+
+def result_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --format and -o; the command gets `format_`, by default the one of the output's extension, and `output`.
+
+    `output` is None where the results go to standard output.
+    """
+
+    @functools.wraps(command)
+    def with_results(*args: Any, format_: Format | None, output: Path | None, **kwargs: Any) -> None:
+        output = None if output == STDOUT else output
+        ending = "" if output is None else output.suffix.lower()
+        command(*args, format_=format_ or _ENDINGS.get(ending, "text"), output=output, **kwargs)
+
+    file = click.Path(dir_okay=False, path_type=Path)
+    help_ = "Write to this file, not to the terminal; - is standard output."
+    with_results = click.option("-o", "--output", type=file, help=help_)(with_results)
+    help_ = "[default: from the output's extension, else text]"
+    return click.option("--format", "format_", type=click.Choice(FORMATS), help=help_)(with_results)
 
 
 # By HTTP; of gRPC's answers the client's own setting is a limit already.

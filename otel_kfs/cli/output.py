@@ -52,11 +52,6 @@ def write(text: str | bytes, output: Path | None) -> None:
         raise ConfigError(f"can't write {output}: {error.strerror}") from error
 
 
-def is_stdout(output: Path | None) -> bool:
-    """Return whether results go to standard output."""
-    return output is None or output == STDOUT
-
-
 def _own_descriptor(output: Path) -> int | None:
     """Return the number of the open file that a path such as /dev/stdout or /dev/fd/3 names."""
     found = _DESCRIPTORS.fullmatch(str(output))

@@ -342,6 +342,25 @@ def test_a_query_must_be_given():
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, "Error: Missing option '--trace-query'.")
 
 
+@pytest.mark.parametrize("ending", ["md", "MD", "markdown", "csv", "json", "txt", ""])
+def test_the_output_s_extension_chooses_the_format(traces, tmp_path, ending):
+    file = tmp_path / ("out." + ending if ending else "out")
+    format_ = {"markdown": "md", "txt": "text", "": "text"}.get(ending.lower(), ending.lower())
+    assert tables(traces, *SEED, "-o", file)[0] == 0
+    assert tables(traces, *SEED, "--format", format_, "-o", tmp_path / "same")[0] == 0
+    assert file.read_bytes() == (tmp_path / "same").read_bytes()
+
+
+def test_a_format_that_is_given_goes_before_the_extension(traces, tmp_path):
+    assert tables(traces, *SEED, "--format", "text", "-o", tmp_path / "out.csv")[0] == 0
+    assert (tmp_path / "out.csv").read_text().startswith("HTTP: unix time\n")
+
+
+def test_a_dash_as_output_is_standard_output(traces, tmp_path):
+    assert tables(traces, *SEED, "-o", "-") == tables(traces, *SEED)
+    assert not Path("-").exists()
+
+
 def test_a_folder_as_output_file_is_refused(traces, tmp_path):
     code, _, errors = tables(traces, "-o", tmp_path)
     assert (code, errors.splitlines()[-1]) == (

@@ -12,9 +12,10 @@ import click
 
 from otel_kfs.cli.measured import print_blocks, print_records, read_measurement
 from otel_kfs.cli.messages import say
+from otel_kfs.cli.options import result_options
 from otel_kfs.cli.trace_options import optional_trace_options
 from otel_kfs.errors import InputError, OtelKfsError
-from otel_kfs.report.render import FORMATS, Format
+from otel_kfs.report.render import Format
 from otel_kfs.traces.query_url import STDIN, is_stdin
 
 if TYPE_CHECKING:
@@ -59,10 +60,7 @@ Exit code: 0 if all columns follow from the stamps, 1 if some do not, 2 if the f
 @_failing
 @click.argument("file", metavar="FILE")
 @optional_trace_options("Show the figures of these traces for the same sizes.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the terminal."
-)
+@result_options
 @click.pass_obj
 def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: Format, output: Path | None) -> None:
     """Check tables of hand-stamped times: which columns follow from the stamps, and what the others seem to show.

@@ -10,10 +10,10 @@ import click
 
 from otel_kfs.cli.measured import print_blocks, print_records, read_measurement
 from otel_kfs.cli.messages import say
-from otel_kfs.cli.options import no_sketch
+from otel_kfs.cli.options import no_sketch, result_options
 from otel_kfs.cli.trace_options import Parts, trace_parts
 from otel_kfs.errors import ConfigError
-from otel_kfs.report.render import FORMATS, Format
+from otel_kfs.report.render import Format
 from otel_kfs.traces.query_url import is_stdin, joined
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ Examples:
   otel-kfs compare before/traces after/traces
   otel-kfs compare traces/ --where-a transport=http --where-b transport=kafka
   otel-kfs compare through-ingress/ straight-to-predictor/ --where size=10.2MB
-  otel-kfs compare traces/ --run-a monday --run-b tuesday --format md -o comparison.md
+  otel-kfs compare traces/ --run-a monday --run-b tuesday -o comparison.md
   otel-kfs compare clickhouse:http://localhost:8123 --database otel --lookback 2d --run-a monday --run-b tuesday
   otel-kfs compare main.jsonl.gz branch.jsonl.gz --fail-if-slower 10%
 """,
@@ -70,10 +70,7 @@ Examples:
 @trace_parts
 @click.option("--run-a", metavar="ID", help="Only the images of this run, for A only.")
 @click.option("--run-b", metavar="ID", help="The same for B only.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the terminal."
-)
+@result_options
 @click.option(
     "--fail-if-slower",
     "limit",

@@ -9,10 +9,11 @@ import click
 
 from otel_kfs.cli.measured import print_blocks, read_measurement, read_sketches
 from otel_kfs.cli.messages import say
+from otel_kfs.cli.options import result_options
 from otel_kfs.cli.output import write
 from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
-from otel_kfs.report.render import FORMATS, Format
+from otel_kfs.report.render import Format
 from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout
 
 
@@ -20,7 +21,7 @@ from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout
     epilog="""\b
 Examples:
   otel-kfs tables --trace-query otel-kfs-runs/latest/traces
-  otel-kfs tables --trace-query 'traces/*.jsonl' --layout segments --format md -o segments.md
+  otel-kfs tables --trace-query 'traces/*.jsonl' --layout segments -o segments.md
   otel-kfs tables --trace-query jaeger:http://localhost:16686 --lookback 30m --run monday
   otel-kfs tables --trace-query 'tempo:http://localhost:3200?start=2026-01-31T12:00:00Z'
   zcat traces.jsonl.gz | otel-kfs tables --trace-query -
@@ -28,7 +29,7 @@ Examples:
 """
 )
 @trace_options
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
+@result_options
 @click.option(
     "--layout",
     type=click.Choice(LAYOUTS),
@@ -42,12 +43,6 @@ Examples:
     is_flag=True,
     help="For very many images: keep sketches instead of every duration, so that memory does not grow with their "
     "number. Percentiles are then within 1 %, and there is no seed layout, because no single image is kept.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file, not to the terminal.",
 )
 @click.pass_obj
 def tables(
