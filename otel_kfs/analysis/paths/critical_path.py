@@ -173,7 +173,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         payload_size=_size_in_bytes(root, semconv.PAYLOAD_SIZE),
         stamps=(root.start, served.body_complete, served.preprocessed, last.end),
         sections=tuple(path.sections),
-        requests=len(call.attempts) if call else 1,
+        requests=sum(max(1, len(_uploads(one, calls.graph))) for one in call.attempts) if call else 1,
         deliveries=deliveries,
         encoding=_text(root, semconv.ENCODING),
         compression=_text(root, semconv.COMPRESSION),
@@ -213,11 +213,19 @@ def _through_request(
     path.to(Segment(caller), first.start, first)
     if answered is not first:
         path.to(s.RETRIES, answered.start, answered)
+    uploads = _uploads(answered, calls.graph)
+    if len(uploads) > 1:
+        path.to(s.RETRIES, uploads[-1].start, uploads[-1])
     if answered.failed or last.failed:
         raise LeftOut("the request failed")
     served = _through_servers(path, call.route, answered, calls)
     path.to(Segment(caller), last.end, last)
     return served
+
+
+def _uploads(request: Span, graph: SpanGraph) -> list[Span]:
+    """Return the uploads of a request: several where the client's own transport tried again, within one span."""
+    return [span for span in graph.children(request) if span.name == semconv.UPLOAD and span.host == request.host]
 
 
 def _through_stores(path: PathBuilder, requests: Sequence[Span], until: int, caller: Place) -> None:

@@ -36,6 +36,8 @@ class _TracedBody:
         self._payload = payload
         self._before_piece = before_piece
         self._wait: Span = INVALID_SPAN
+        self._request: Span | None = None
+        self._attempts = 0  # a session's own retries send the body again, within one CLIENT span
         # Without the length, clients that are given pieces send chunks, which not every server takes.
         self.headers: Mapping[str, str] = {**(headers or {}), "content-length": str(len(payload))}
 
@@ -43,7 +45,10 @@ class _TracedBody:
         return len(self._payload)
 
     def _pieces(self) -> Iterator[bytes]:
-        self._wait.end()  # of an attempt before this one
+        if self._attempts:
+            self._wait.end()  # of the attempt before this one
+            self._wait = INVALID_SPAN
+        self._attempts += 1
         context, start = get_current(), time.time_ns()
         whole = memoryview(self._payload)
         for offset in range(0, len(whole), _PIECE_SIZE):
@@ -56,17 +61,19 @@ class _TracedBody:
     @never_raises("the upload span")
     def _record_upload(self, context: Context, start: int) -> None:
         end, tracer = time.time_ns(), provider.tracer()
-        tracer.start_span(semconv.UPLOAD, context=context, start_time=start).end(end)
+        resent = {semconv.HTTP_REQUEST_RESEND_COUNT: self._attempts - 1} if self._attempts > 1 else None
+        tracer.start_span(semconv.UPLOAD, context=context, start_time=start, attributes=resent).end(end)
         request: Any = trace.get_current_span(context)
         if request.is_recording() and getattr(request, "kind", None) is SpanKind.CLIENT:
             self._wait = tracer.start_span(semconv.WAIT, context=context, start_time=end)
-            # No client says that the answer is there, but the end of its span does.
-            request.end = functools.partial(_end_with_wait, self._wait, request.end)
+            if request is not self._request:
+                self._request = request
+                # No client says that the answer is there, but the end of its span does.
+                request.end = functools.partial(self._end_with_wait, request.end)
 
-
-def _end_with_wait(wait: Span, end: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-    wait.end()
-    end(*args, **kwargs)
+    def _end_with_wait(self, end: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        self._wait.end()
+        end(*args, **kwargs)
 
 
 class RequestBody(_TracedBody):

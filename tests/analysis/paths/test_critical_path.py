@@ -190,6 +190,21 @@ def test_retries_are_counted():
     assert (found[0].requests, coverage) == (2, Coverage(measured=1, retried=1))
 
 
+RETRIED_BY_THE_TRANSPORT = STRAIGHT.replace(
+    "  POST                          CLIENT    130  490",
+    "  POST                          CLIENT    115  490\n"
+    "    upload                      INTERNAL  115  116\n"
+    "    wait                        INTERNAL  116  129\n"
+    "    upload                      INTERNAL  130  131",
+)
+
+
+def test_an_attempt_that_the_client_s_transport_repeats_within_its_span_is_a_retry():
+    assert text_of(RETRIED_BY_THE_TRANSPORT) == text_of(RETRIED)
+    found, coverage = critical_paths(SpanGraph(spans(RETRIED_BY_THE_TRANSPORT)))
+    assert (found[0].requests, coverage) == (2, Coverage(measured=1, retried=1))
+
+
 def test_a_redelivered_record_is_followed_to_where_it_was_answered():
     assert text_of(REDELIVERED) == KAFKA_SEGMENTS.replace("broker 40", "broker 10, redeliveries 30")
 

@@ -1,11 +1,15 @@
 """Posting to a model: the answer, or one line that says what went wrong and what to do."""
 
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
 from support import HttpServer, closing_server
+from urllib3.util import Retry
 
 from otel_kfs.client.model_request.model_client import ModelClient, megabytes, predict_url, redact_url
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
+from otel_kfs.telemetry import provider
 
 LIMITS = (
     "KFServing: --max_buffer_size of the transformer and the predictor (bytes, default 104857600); "
@@ -202,3 +206,17 @@ def test_an_answer_with_binary_tensors_has_their_values_in_place(server):
 def test_an_answer_that_is_not_v2_though_it_says_so_is_one_line(server, length):
     server.answer = v2_answer(b'{"outputs":[]}', length=length)
     assert "answered 200 but not with JSON" in str(failure(ModelClient(server.url)))
+
+
+def test_a_session_s_own_retries_are_attempts_with_an_upload_each(server, spans, caplog):
+    statuses = [503, 503, 200]
+    server.answer = lambda *_: (statuses.pop(0), b"{}")
+    session = requests.Session()
+    retry = Retry(total=3, allowed_methods=None, status_forcelist=[503], backoff_factor=0.05)
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    provider.instrument_requests()
+    ModelClient(server.url, session=session).post(b"{}")
+    uploads = [span for span in spans.get_finished_spans() if span.name == "upload"]
+    assert [span.attributes.get("http.request.resend_count") for span in uploads] == [None, 1, 2]
+    names = [span.name for span in spans.get_finished_spans()]
+    assert (names, caplog.messages) == (["upload", "wait"] * 3 + ["POST"], [])
