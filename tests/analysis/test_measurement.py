@@ -49,7 +49,7 @@ def test_ways_come_once_each_in_the_order_of_their_cells():
     assert list(by_labels(measured(drawn).all_series())) == [HTTP, Labels("http", "raw")]
 
 
-def test_no_journeys_are_no_cells():
+def test_no_paths_are_no_series():
     assert measured([]).all_series() == []
 
 

@@ -112,7 +112,7 @@ def test_what_ctrl_c_cut_off_in_the_middle_of_a_trial_does_not_count_beside_its_
     due = [span.start_time for span in roots(spans) if semconv.WARMUP not in span.attributes]
     assert len(due) > sent
     images = [replace(critical_path(0, 0, 0, 0, cell="json"), stamps=(moment,) * 4) for moment in due]
-    (counted,) = within_trials(measured(images).cells(), results)
+    (counted,) = within_trials(measured(images).all_series(), results)
     assert len(counted) == sent
 
 

@@ -46,7 +46,7 @@ from otel_kfs.analysis.paths.model_calls import (
     is_store,
 )
 from otel_kfs.analysis.paths.path_builder import HappensBefore, PathBuilder, Section
-from otel_kfs.analysis.paths.segment import BRIDGE, CLIENT, Place, Segment
+from otel_kfs.analysis.paths.segment import BRIDGE, CLIENT, Place, Segment, segment_at
 from otel_kfs.traces.span import Kind, Span, SpanGraph
 
 
@@ -199,7 +199,7 @@ def _through_sender(path: PathBuilder, root: Span, call: ModelCall | None, graph
         if receive is not None and receive.host == root.host:
             path.latest = max(root.start, receive.start)
     if (start := first_named(steps, semconv.START_PROGRAM)) is not None:
-        path.through(Segment(CLIENT), s.PROGRAM_START, start)
+        path.through(segment_at(CLIENT), s.PROGRAM_START, start)
 
 
 def _through_request(
@@ -210,7 +210,7 @@ def _through_request(
         raise LeftOut("sent nothing" if last.failed else "no request span")
     first, answered = call.attempts[0], call.attempts[-1]
     _through_stores(path, requests, first.start, caller)
-    path.to(Segment(caller), first.start, first)
+    path.to(segment_at(caller), first.start, first)
     if answered is not first:
         path.to(s.RETRIES, answered.start, answered)
     uploads = _uploads(answered, calls.graph)
@@ -219,7 +219,7 @@ def _through_request(
     if answered.failed or last.failed:
         raise LeftOut("the request failed")
     served = _through_servers(path, call.route, answered, calls)
-    path.to(Segment(caller), last.end, last)
+    path.to(segment_at(caller), last.end, last)
     return served
 
 
@@ -232,7 +232,7 @@ def _through_stores(path: PathBuilder, requests: Sequence[Span], until: int, cal
     """Go over the requests to an object store that came before the model was asked."""
     for request in requests:
         if is_store(request) and request.host == path.host and path.at <= request.start and request.end <= until:
-            path.through(Segment(caller), s.OBJECT_STORE, request)
+            path.through(segment_at(caller), s.OBJECT_STORE, request)
 
 
 def _through_topic(path: PathBuilder, producer: Span, graph: SpanGraph) -> tuple[list[Span], int]:
@@ -246,7 +246,7 @@ def _through_topic(path: PathBuilder, producer: Span, graph: SpanGraph) -> tuple
     """
     if producer.failed:
         raise LeftOut("not delivered to the broker")
-    path.to(Segment(CLIENT), producer.start, producer)
+    path.to(segment_at(CLIENT), producer.start, producer)
     consumers = graph.nearest_descendants(producer, lambda span: span.kind in {Kind.CONSUMER, Kind.SERVER})
     if not consumers:
         raise LeftOut(NOT_PROCESSED)
@@ -307,24 +307,24 @@ def _through_servers(
     for proxy in calls.proxies(caller, route):
         place = path.meet(proxy.name, None if first else server)
         passed.append((place, proxy))
-        path.to(arrival or Segment(place, "request"), proxy.outer.start, proxy.outer)
+        path.to(arrival or segment_at(place, "request"), proxy.outer.start, proxy.outer)
         arrival = None
         if proxy.inner is not None:
-            path.to(Segment(place), proxy.inner.start, proxy.inner)
+            path.to(segment_at(place), proxy.inner.start, proxy.inner)
     served = _Served(0, 0)
-    back = Segment(server)
+    back = segment_at(server)
     if route.server is not None:
         path.enter(route.server)
         path.latest = None
-        served = _through_steps(path, steps, server, arrival or Segment(server, "request"), caller, calls)
+        served = _through_steps(path, steps, server, arrival or segment_at(server, "request"), caller, calls)
         path.certain(path.host, path.at, caller.host, caller.end)
-        back = Segment(server, "response")
+        back = segment_at(server, "response")
     for place, proxy in reversed(passed):
         for span in filter(None, (proxy.inner, proxy.outer)):
             # A proxy's span may end after the caller has the answer.
             path.to(back, min(span.end, caller.end) if span.host == caller.host else span.end, span)
-            back = Segment(place)
-        back = Segment(place, "response")
+            back = segment_at(place)
+        back = segment_at(place, "response")
     if not passed or passed[0][1].outer is not caller:
         path.to(back, caller.end, caller)
     return served
@@ -350,22 +350,23 @@ def _through_steps(
     if preprocess is None:
         raise LeftOut(f"no `{semconv.PREPROCESS}` span in the {server.label}")
     path.certain(caller.host, caller.start, receive.host, receive.start)
-    path.through(arrival, Segment(server, semconv.RECEIVE), receive)
+    path.through(arrival, segment_at(server, semconv.RECEIVE), receive)
     path.over(server, semconv.DECODE, of_name.get(semconv.DECODE))
     path.over(server, semconv.PREPROCESS, preprocess)
     model = of_name.get(semconv.PREDICT) or of_name.get(semconv.EXPLAIN)
-    blocking = calls.blocking_calls(calls.requests(model)) if model is not None else []
+    requests = calls.requests(model) if model is not None else []
+    blocking = calls.blocking_calls(requests) if requests else []
     if model is not None and blocking:
-        path.to(Segment(server), model.start, model)
-        before = Segment(server, "serialise")
+        path.to(segment_at(server), model.start, model)
+        before = segment_at(server, "serialise")
         for attempts, route in blocking:
             path.to(before, attempts[0].start, attempts[0])
             if len(attempts) > 1:
-                path.to(Segment(server, "retries"), attempts[-1].start, attempts[-1])
+                path.to(segment_at(server, "retries"), attempts[-1].start, attempts[-1])
             # A predictor that is not traced (Triton, say) is one stretch.
             _through_servers(path, route, attempts[-1], calls, first=False)
-            before = Segment(server)
-        path.to(Segment(server), model.end, model)
+            before = segment_at(server)
+        path.to(segment_at(server), model.end, model)
     else:
         path.over(server, model.name if model else semconv.PREDICT, model)
     path.over(server, semconv.POSTPROCESS, of_name.get(semconv.POSTPROCESS))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import NamedTuple
 
 from otel_kfs.analysis.paths.coverage import LeftOut
-from otel_kfs.analysis.paths.segment import Place, Segment
+from otel_kfs.analysis.paths.segment import Place, Segment, segment_at
 from otel_kfs.traces.span import Span
 
 
@@ -38,7 +37,7 @@ class PathBuilder:
         self.latest: int | None = None  # points are not later, whatever their spans say
         self._crossed = False  # from one host to another
         self._missing: list[str] = []
-        self._met: Counter[Place] = Counter()
+        self._met: dict[Place, int] = {}
         self._entered: set[str] = set()
 
     def to(self, segment: Segment, at: int, span: Span) -> None:
@@ -67,13 +66,13 @@ class PathBuilder:
         if span is None:
             self._missing.append(step)
         else:
-            self.through(Segment(place), Segment(place, step), span)
+            self.through(segment_at(place), segment_at(place, step), span)
 
     def meet(self, name: str, before: Place | None = None) -> Place:
         """Return the place of somebody whom the path meets: numbered from the second of that name on."""
         place = Place(name, before=before)
-        self._met[place] += 1
-        return place if self._met[place] == 1 else place._replace(occurrence=self._met[place])
+        number = self._met[place] = self._met.get(place, 0) + 1
+        return place if number == 1 else place._replace(occurrence=number)
 
     def enter(self, server: Span) -> None:
         """Go into a server; spans that are linked to several requests could lead into one again and again."""

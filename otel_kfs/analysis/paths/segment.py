@@ -7,6 +7,7 @@ is said in `report/segment_names.py`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from otel_kfs import semconv
@@ -38,6 +39,12 @@ class Segment(NamedTuple):
     place: Place
     step: str = ""
     missing: tuple[str, ...] = ()
+
+
+@lru_cache(1024)
+def segment_at(place: Place, step: str = "") -> Segment:
+    """Return the segment of a step at a place: the same object for all images, which is found faster in a dict."""
+    return Segment(place, step)
 
 
 TOTAL: Final = "4-1"
