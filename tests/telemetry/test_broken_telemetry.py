@@ -14,7 +14,7 @@ from support import JPG, HttpServer, run_python
 
 import otel_kfs
 from otel_kfs.errors import InputError, SendError
-from otel_kfs.programs.program_span import Spans, headers
+from otel_kfs.programs.program_span import ProgramSpans, headers
 from otel_kfs.telemetry import provider as telemetry_provider
 from otel_kfs.telemetry import safe_tracer
 
@@ -141,7 +141,7 @@ def test_an_image_s_span_bounds_whatever_sends_it(broken, caplog):
 
 
 def test_another_program_is_run_and_its_headers_are_asked_for(broken, caplog):
-    made = Spans()
+    made = ProgramSpans()
     for number in range(3):
         root = made.root(1, "http", "curl", "a run", number)
         post = made.child(root, "POST", 1, promised=made.promise(root))
