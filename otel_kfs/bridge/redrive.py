@@ -10,12 +10,14 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from otel_kfs.bridge.broker_errors import is_permanent
 from otel_kfs.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 
 _ASK_SECONDS = 10.0
 _ASK_AGAIN_SECONDS = 1.0
+_PAUSE_SECONDS = 0.2  # before the ends are asked for once more
 
 
 class Redrive:
@@ -40,22 +42,29 @@ class Redrive:
         Raises:
             ConfigError: there is no such topic, or no broker.
         """
+        until = time.monotonic() + _ASK_SECONDS
+        while (error := self._ask_for_ends()) is not None:
+            if time.monotonic() > until or is_permanent(error):
+                raise ConfigError(
+                    f"no broker at {self._servers} says where topic {self._topic} ends ({error.str()}); check "
+                    "--bootstrap-servers and that the broker runs"
+                )
+            time.sleep(_PAUSE_SECONDS)
+
+    def _ask_for_ends(self) -> KafkaError | None:
+        """Ask once; return why there was no answer."""
         try:
             metadata = self._consumer.list_topics(self._topic, timeout=_ASK_SECONDS).topics[self._topic]
             if metadata.error is not None and metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise ConfigError(f"there is no topic {self._topic} at {self._servers}: check --dead-letter-topic")
-            if metadata.error is not None:
-                raise ConfigError(f"topic {self._topic} at {self._servers}: {metadata.error.str()}")
             for partition in metadata.partitions:
                 at = TopicPartition(self._topic, partition)
                 first, end = self._consumer.get_watermark_offsets(at, timeout=_ASK_SECONDS)
                 if end > first:
                     self._ends[partition] = end
         except KafkaException as error:
-            raise ConfigError(
-                f"no broker at {self._servers} says where topic {self._topic} ends ({error.args[0].str()}); check "
-                "--bootstrap-servers and that the broker runs"
-            ) from error
+            return error.args[0]  # type: ignore[no-any-return]
+        return metadata.error  # type: ignore[no-any-return]
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Add these to this redrive's part: all of it, or, of an incremental assignor, what is new."""

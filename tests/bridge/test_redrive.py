@@ -116,6 +116,19 @@ def test_while_the_broker_does_not_say_what_others_have_done_it_waits(redrive, m
     assert not redrive.is_finished()
 
 
+def test_a_failure_that_passes_does_not_keep_it_from_beginning(topic, monkeypatch):
+    answers = iter([KafkaError(KafkaError.LEADER_NOT_AVAILABLE), None])
+
+    def list_topics(name, timeout):
+        return SimpleNamespace(topics={name: SimpleNamespace(error=next(answers), partitions=range(4))})
+
+    monkeypatch.setattr(topic, "list_topics", list_topics)
+    redrive = Redrive(topic, "d", "localhost:9092")
+    redrive.find_ends()
+    redrive.assign(at(0))
+    assert not redrive.is_finished()
+
+
 @pytest.fixture
 def start(broker, group, server, make_topic):
     """Starts redrives of one dead-letter topic to the test's server."""

@@ -18,16 +18,11 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from otel_kfs.bridge.broker_errors import is_permanent
 from otel_kfs.bridge.offsets.delivery_counts import DeliveryCounts
 
 _log = logging.getLogger(__name__)
 
-# Why a broker never takes a commit, however often it is sent.
-_REFUSALS = {
-    KafkaError.OFFSET_METADATA_TOO_LARGE,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-}
 _COMMITTED_SECONDS = 10.0  # to ask for the committed offsets
 _COMMIT_SECONDS = 10.0  # after which a commit without a report is taken for lost
 
@@ -139,9 +134,10 @@ class OffsetTracker:
             if not partition.revoked.is_set():
                 self._changed.add((partition.topic, partition.partition))
 
-    def commit_reported(self, error: KafkaError | None, _: Sequence[TopicPartition]) -> None:
+    def commit_reported(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
         """Take a commit's report, as the consumer's `on_commit`; what it could not say, the next one says."""
         self._unreported = max(0, self._unreported - 1)
+        error = error or _error_in(partitions)
         if error is not None:
             self._commit_failed(error)
         else:
@@ -170,14 +166,8 @@ class OffsetTracker:
                 self._changed.discard(key)
                 self._released[key] = partition.started_counts()
             last = [at for partition in released if (at := partition.committable(last=True)) is not None]
-        if last and commit:
-            try:
-                self._consumer.commit(offsets=last, asynchronous=False)
-            except KafkaException as error:
-                _log.warning(
-                    "the last offsets were not committed; those records will be delivered again: %s",
-                    error.args[0].str(),
-                )
+        if last and commit and (error := self._send(last, wait=True)) is not None:
+            _log.warning("the last offsets were not committed; those records will be delivered again: %s", error.str())
 
     def _keys(self, partitions: Sequence[TopicPartition] | None) -> list[tuple[str, int]]:
         if partitions is None:
@@ -192,10 +182,8 @@ class OffsetTracker:
         if not offsets:
             return True
         self._last_sent = time.monotonic()
-        try:
-            self._consumer.commit(offsets=offsets, asynchronous=not wait)
-        except KafkaException as error:
-            self._commit_failed(error.args[0])
+        if (error := self._send(offsets, wait=wait)) is not None:
+            self._commit_failed(error)
             return False
         if wait:
             self._doubtful = False
@@ -203,10 +191,23 @@ class OffsetTracker:
             self._unreported += 1
         return True
 
+    def _send(self, offsets: list[TopicPartition], *, wait: bool) -> KafkaError | None:
+        """Send a commit; return why it failed at once, or while it was waited for."""
+        try:
+            result = self._consumer.commit(offsets=offsets, asynchronous=not wait)
+        except KafkaException as error:
+            return error.args[0]  # type: ignore[no-any-return]
+        return _error_in(result or ())
+
     def _commit_failed(self, error: KafkaError) -> None:
         _log.info("offsets were not committed: %s", error.str())
         self._doubtful = True
-        if error.code() in _REFUSALS:
+        if is_permanent(error):
             self.commit_refusal = error.str()
         with self._lock:
             self._changed |= self._partitions.keys()
+
+
+def _error_in(partitions: Sequence[TopicPartition]) -> KafkaError | None:
+    """Return why some of the offsets in a commit were not taken: the commit as a whole fails only if all were not."""
+    return next((at.error for at in partitions if at.error is not None), None)

@@ -1,5 +1,7 @@
 """What is committed is the end of the contiguous part that is done; the metadata tells what else was dispatched."""
 
+from types import SimpleNamespace
+
 import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -307,3 +309,20 @@ def test_why_a_broker_never_takes_a_commit_is_kept(broker):
     assert broker.offsets.commit_refusal == ""
     broker.reported()
     assert broker.offsets.commit_refusal == broker.away.str()
+
+
+def test_a_partition_whose_offset_was_not_taken_is_committed_again_though_the_others_were(broker):
+    offsets = broker.offsets
+    refused = SimpleNamespace(topic="t", partition=0, error=AWAY)
+    dispatched(offsets, 4)
+    offsets.commit_reported(None, [SimpleNamespace(topic="t", partition=1, error=None), refused])
+    broker.stored.clear()
+    offsets.commit()
+    assert list(broker.stored) == [("t", 0)]
+
+
+def test_records_are_not_dispatched_while_a_part_of_the_commit_that_is_waited_for_fails(broker, monkeypatch):
+    offsets = broker.offsets
+    offsets.connection_lost()
+    monkeypatch.setattr(broker, "commit", lambda **_: [SimpleNamespace(error=None), SimpleNamespace(error=AWAY)])
+    assert dispatched(offsets, 4) == []
