@@ -28,7 +28,7 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing():
         "  * HTTP, json",
         "    HTTP, raw",
         "Images: a.jpg",
-        "10 images: 5 blocks of 2 trials in an order drawn anew (seed 1); before them 4 warm-ups, after which the time "
+        "10 images: 5 blocks of 2 trials in random order (seed 1); before them 4 warm-ups, after which the time "
         "is estimated",
     ]
     assert not Path("run").exists()
@@ -65,7 +65,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(arrivals):
     said = [line for line in errors.split("\n") if "spans were not exported" not in line]
     assert (process.returncode, said[-4:]) == (
         130,
-        ["What was done is kept; to go on:  otel-kfs experiment experiment.toml -o run", "", "stopped", ""],
+        ["What was done is kept; to resume:  otel-kfs experiment experiment.toml -o run", "", "stopped", ""],
     )
     lines = journal.read_text().splitlines()
     assert all(json.loads(line)["failed"] == 0 for line in lines[1:])

@@ -45,27 +45,27 @@ def test_a_picture_is_resized_before_it_is_sent(server):
         (["--transport", "http", "--url", "http://h", "--encoding", "protobuf"], "'protobuf' is not one of"),
         (
             ["--transport", "grpc", "--url", "h:1", "--model", "m", "--model-ca", "ca.pem"],
-            "--model-ca has no meaning with a plain --url; for TLS write it as https://host:port",
+            "--model-ca does not apply to a plain --url; for TLS write it as https://host:port",
         ),
         (
             ["--transport", "grpc", "--url", "h:1", "--model", "m", "--model-key", "key.pem"],
-            "--model-key has no meaning with a plain --url; for TLS write it as https://host:port",
+            "--model-key does not apply to a plain --url; for TLS write it as https://host:port",
         ),
         (
             ["--transport", "kafka", "--bootstrap-servers", "h:1", "--topic", "t", "--model-token-file", "token"],
-            "--model-token-file has no meaning with --transport kafka",
+            "--model-token-file does not apply to --transport kafka",
         ),
         (["--transport", "http", "--url", "http://h", "--compression", "brotli"], "'brotli' is not one of"),
         (["--transport", "http", "--url", "http://h", "--resize", "0"], "0 is not in the range x>=1"),
         (["--transport", "http", "--url", "http://h", "--encoding", "claim-check"], "needs --bucket"),
         (
             ["--transport", "http", "--url", "http://h", "--bucket", "b"],
-            "--bucket has no meaning with --encoding json",
+            "--bucket does not apply to --encoding json",
         ),
         (["--transport", "grpc", "--url", "h:1"], "needs --model"),
         (
             ["--transport", "grpc", "--url", "h:1", "--model", "m", "--encoding", "raw"],
-            "--encoding has no meaning with --transport grpc",
+            "--encoding does not apply to --transport grpc",
         ),
         (["--transport", "kafka", "--bootstrap-servers", "h:1"], "needs --topic"),
     ],
@@ -79,7 +79,7 @@ def test_what_cannot_go_together_is_a_usage_error(options, complaint):
 def test_a_json_payload_has_no_encoding(tmp_path):
     (tmp_path / "p.json").write_bytes(b"{}")
     result = send("--transport", "http", "--url", "http://h", "--encoding", "raw", "--json", "p.json")
-    assert (result.exit_code, "--encoding has no meaning with --json" in result.output) == (2, True)
+    assert (result.exit_code, "--encoding does not apply to --json" in result.output) == (2, True)
 
 
 def test_a_codec_that_grpc_lacks_is_one_line():

@@ -24,7 +24,7 @@ Examples:
 """,
 )
 @click.option(
-    "--repeat", type=click.IntRange(1), default=5, show_default=True, help="How often each size is sent each way."
+    "--repeat", type=click.IntRange(1), default=5, show_default=True, help="How often to send each size each way."
 )
 @click.option(
     "--way",
@@ -33,8 +33,8 @@ Examples:
     multiple=True,
     default=["seed"],
     show_default=True,
-    help="seed: base64 in JSON, as in 2020. fast: the JPG as a CloudEvent, a draft decode, tensors as bytes. small: "
-    "fast, with the picture resized before it is sent. May be given many times, to compare.",
+    help="seed: base64 in JSON, as in 2020. fast: the JPG as a CloudEvent, draft decoding, tensors as bytes. small: "
+    "fast, with images resized before they are sent. Repeatable, to compare.",
 )
 @click.option(
     "--serving",
@@ -49,7 +49,7 @@ Examples:
 )
 @click.option("--bootstrap-servers", help="Your own Kafka, host:port,...  [default: an embedded broker]")
 @click.option(
-    "--otlp-endpoint", metavar="URL", help="Also send spans there, by OTLP over HTTP (a Collector, Jaeger, Tempo)."
+    "--otlp-endpoint", metavar="URL", help="Also send spans there, with OTLP over HTTP (a Collector, Jaeger, Tempo)."
 )
 @click.pass_obj
 def demo(
@@ -63,7 +63,7 @@ def demo(
 ) -> None:
     """Run the whole measurement on this machine, and print its tables.
 
-    Starts a broker, a transformer, a predictor and a bridge, and sends four pictures over HTTP and through Kafka.
+    Starts a broker, a transformer, a predictor and a bridge, and sends four images over HTTP and through Kafka.
     """
     from otel_kfs.demo import example
 
@@ -82,7 +82,7 @@ def demo(
     )
     print_tables(str(traces), "text", DEFAULT_LAYOUTS, None, quiet=obj["quiet"])
     if not obj["quiet"]:
-        click.echo(f"The traces lie in {traces}, a file a process.")
+        click.echo(f"The traces are in {traces}, one file per process.")
         if bootstrap_servers is None:
             click.echo(f"Figures about the broker are {demo_run.BROKER}'s, not Apache Kafka's.")
         click.echo(f"The same tables again:  otel-kfs tables --trace-query {traces}")

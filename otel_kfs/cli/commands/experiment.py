@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Compare and rank ways of sending.",
     epilog="""\b
 Examples:
   otel-kfs experiment examples/experiments/ways.toml --dry-run
@@ -29,15 +30,15 @@ Examples:
   otel-kfs experiment examples/experiments/load.toml -o load
   otel-kfs tables --trace-query ways/traces
 
-docs/experiments.md says what a file may hold.
-"""
+docs/experiments.md describes the file.
+""",
 )
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The run's folder. Given again, the run goes on where it stopped; a finished run is only ranked again.",
+    help="The run's folder. An existing run resumes where it stopped; a finished run is only ranked again.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and exit.")
 @click.option(
@@ -46,14 +47,14 @@ docs/experiments.md says what a file may hold.
     type=click.Choice(FORMATS),
     default="text",
     show_default=True,
-    help="The format of what is printed; the folder gets ranking.md and CSV files in any case.",
+    help="The printed format; the folder always gets ranking.md and CSV files.",
 )
 @click.pass_obj
 def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: bool, format_: Format) -> None:
     """Send images by every combination of a matrix of settings, in a fair order, and rank the combinations.
 
-    FILE is TOML: servers, images, the matrix, how often. Each block of the run sends each image once by each
-    combination, in an order drawn anew. Ctrl-C keeps what was done, and the same command goes on from there.
+    FILE is TOML: servers, images, the matrix, how often. In each block of the run, every combination sends every image
+    once, in a new random order. Ctrl-C keeps what was done; run the same command again to resume.
     """
     quiet_grpc()
     from otel_kfs.analysis.statistics import intervals_available
@@ -67,7 +68,7 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
         click.echo(_summary(config))
         return
     if output is None:
-        raise click.UsageError("where to? give --output FOLDER (or --dry-run)")
+        raise click.UsageError("no folder for the run: give --output FOLDER (or --dry-run)")
     if not intervals_available():
         raise MissingExtra("scipy", "analysis")
     quiet = obj["quiet"]
@@ -81,7 +82,7 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
         )
     except (KeyboardInterrupt, SystemExit, OtelKfsError) as error:
         if not isinstance(error, ConfigError) and (output / "traces").is_dir():
-            say(f"What was done is kept; to go on:  {again}")
+            say(f"What was done is kept; to resume:  {again}")
         raise
     _report(config, log, format_, quiet=quiet)
 
@@ -96,7 +97,7 @@ def _summary(config: ExperimentConfig) -> str:
         at_once = sum(cell.concurrency for cell in config.cells)
         images, warmups = (times * len(config.images) * at_once for times in (config.repeat, config.warmups))
         lines.append(
-            f"{images} images: {config.repeat} blocks of {trials} trials in an order drawn anew (seed {config.seed}); "
+            f"{images} images: {config.repeat} blocks of {trials} trials in random order (seed {config.seed}); "
             f"before them {warmups} warm-ups, after which the time is estimated"
         )
     else:
@@ -149,4 +150,4 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
             from otel_kfs.demo import embedded_broker
 
             say(f"Figures about the broker are {embedded_broker.NAME}'s, not Apache Kafka's.")
-        say(f"More of the same traces:  otel-kfs tables --trace-query {query!r}")
+        say(f"More tables of these traces:  otel-kfs tables --trace-query {query!r}")

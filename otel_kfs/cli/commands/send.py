@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Send images, each a trace.",
+    short_help="Send images and trace them.",
     epilog="""\b
 Examples:
   otel-kfs send --transport http --url http://ingress --model mobilenet \\
@@ -216,4 +216,4 @@ def _needs(**options: object) -> None:
 def _without(choice: str, **options: object) -> None:
     for name, value in options.items():
         if value:
-            raise click.UsageError(f"--{name.replace('_', '-')} has no meaning with {choice}")
+            raise click.UsageError(f"--{name.replace('_', '-')} does not apply to {choice}")
