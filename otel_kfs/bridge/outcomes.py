@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import orjson
+from otel_kfs.client.encodings import answer_json
 
 Outcome = Literal["answered", "refused", "skipped", "dead-lettered"]
 Policy = Literal["skip", "dead-letter", "stop"]
@@ -40,15 +39,8 @@ class Answer:
 
 
 def as_json(answer: Answer) -> bytes:
-    """Write one line of JSON. Never raise: the model has answered, and is not to be asked again because of it."""
-    try:
-        return orjson.dumps(answer)
-    except TypeError:
-        pass  # deeper than orjson writes (it reads 1024 levels and writes 254)
-    try:
-        return json.dumps(vars(answer), separators=(",", ":")).encode()
-    except (RecursionError, TypeError, ValueError) as error:
-        return orjson.dumps(replace(answer, answer={"not printed": f"{type(error).__name__}: {error}"}))
+    """Write one line of JSON."""
+    return answer_json.dumps(vars(answer))
 
 
 class RunStats:

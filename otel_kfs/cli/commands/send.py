@@ -188,7 +188,7 @@ def send(  # noqa: PLR0912 - a branch a transport
 
 def _send_all(jobs: Sequence[tuple[Callable[[str], Any], str]], *, quiet: bool) -> None:
     """Send one after another; after SIGTERM, say which were not sent."""
-    import orjson
+    from otel_kfs.client.encodings import answer_json
 
     sent = 0
     with Stopping() as stopping, progress(len(jobs), "sending", quiet=quiet) as advance:
@@ -197,7 +197,7 @@ def _send_all(jobs: Sequence[tuple[Callable[[str], Any], str]], *, quiet: bool) 
                 break
             result = deliver(file)
             record = result if isinstance(result, dict) else result._asdict()
-            click.echo(orjson.dumps({"file": file, **record}))
+            click.echo(answer_json.dumps({"file": file, **record}))
             sent += 1
             advance(file)
     if stopping.wanted:
