@@ -120,7 +120,7 @@ def image_span(
     """Make a `send image` span around sending one image, for senders that use neither HttpSender nor KafkaSender.
 
     Inside, encode the image and send it with any client whose own instrumentation is active (httpx's, aiohttp's, ...);
-    its CLIENT or PRODUCER span becomes the root's child, and the tables find their way from there.
+    its CLIENT or PRODUCER span becomes the root's child, and the tables need no more.
 
         with otel_kfs.image_span() as image:
             answer = await client.post(url, content=image.encode("cat.jpg"), headers=image.headers)

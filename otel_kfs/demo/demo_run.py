@@ -58,7 +58,7 @@ def demo(
     say: Callable[[str], None],
     progress: ProgressBar,
 ) -> Path:
-    """Run it; return the folder with the traces, one OTLP-JSON file a process.
+    """Run it; return the folder with the traces, one OTLP-JSON file per process.
 
     `variants` are names of `example.VARIANTS`, run side by side.
 

@@ -1,49 +1,17 @@
 """From a measurement to ranks: the fastest first, beside the baseline, with the segment that saves the most."""
 
-import random
-from dataclasses import replace
-
 import pytest
 from experiment_support import OWN, configured
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from traces_builder import MS, at, critical_path, segment
+from ranking_support import SEGMENTS, TEXT, image, images, ranked
+from traces_builder import MS, at, segment
 
 from otel_kfs.analysis.measurement import measured
-from otel_kfs.analysis.paths.path_builder import Section
-from otel_kfs.experiment import ranking
+from otel_kfs.experiment import ranking, ranking_tables
 from otel_kfs.experiment.trial_log import TrialResult
-from otel_kfs.report.rows import Column
 
 pytestmark = pytest.mark.analysis
-
-TEXT = f'images = ["a.jpg"]\n{OWN}bootstrap_servers = "b:1"\n[matrix]\ntransport = ["http", "kafka"]\n'
-TEXT += 'encoding = ["json", "raw"]'
-SEGMENTS = {"encode": 40, "transformer decode": 100, "predictor predict": 20}  # ms
-
-
-def image(label, lengths, transport="http", **more):
-    """A path of that cell with segments of these lengths, ms."""
-    way, start = [], at(0)
-    for name, length in lengths.items():
-        way.append(Section(segment(name), start, start + round(length * MS)))
-        start = way[-1].end
-    drawn = critical_path(0, 0, 0, 0, sections=tuple(way), cell=label, transport=transport, **more)
-    return replace(drawn, stamps=(at(0), at(0), at(0), start))
-
-
-def images(label, n=20, shift=None, seed=0, **more):
-    """Images whose segments scatter by a hundredth; `shift` adds milliseconds to some."""
-    scatter = random.Random(f"{label}{seed}{more}")
-    lengths = {name: length + (shift or {}).get(name, 0) for name, length in SEGMENTS.items()}
-    return [
-        image(label, {name: length * scatter.gauss(1, 0.01) for name, length in lengths.items()}, **more)
-        for _ in range(n)
-    ]
-
-
-def ranked(*paths, text=TEXT):
-    return ranking.rankings(measured([one for some in paths for one in some]).all_series(), configured(text))
 
 
 def test_the_fastest_is_first_and_each_is_told_beside_the_baseline():
@@ -106,19 +74,6 @@ def test_sizes_are_ranked_each_by_itself_small_ones_first():
     ]
 
 
-def test_a_cell_without_images_and_one_with_failures_are_named_below_the_table():
-    found = ranked(images("json"), images("raw"))
-    first, _ = ranking.ranking_tables(found, {("kafka", "json", "a.jpg"): 3, ("http", "raw", "a.jpg"): 1})
-    assert first.notes[:4] == (
-        "no image was measured: Kafka, json",
-        "no image was measured: Kafka, raw",
-        *(
-            f"{name}: {count} images of all sizes failed or were not sent"
-            for name, count in [("HTTP, raw", 1), ("Kafka, json", 3)]
-        ),
-    )
-
-
 def test_what_the_clocks_of_two_hosts_leave_open_is_no_difference():
     cells = measured([*images("json"), *images("raw", shift={"transformer decode": -5})]).all_series()
     bounds = {
@@ -136,62 +91,6 @@ def test_without_the_baseline_there_is_no_ranking():
 def test_images_of_other_cells_are_none_of_its():
     (found,) = ranked(images("json"), images("raw"), images("elsewhere"))
     assert {of.cell.label for of in found.ranked} == {"json", "raw"}
-
-
-def test_the_tables_have_a_row_a_cell_and_a_row_a_segment():
-    exact = {name: [image(name, lengths)] * 10 for name, lengths in (("json", SEGMENTS), ("raw", {"encode": 10}))}
-    found = ranked(*exact.values(), text=TEXT.replace(', "kafka"', ""))
-    cells, segments = ranking.ranking_tables(found)
-    assert cells.title == "1.1MB: 4-1 by cell, milliseconds"
-    assert cells.rows == (
-        (1, "HTTP, raw", 10, 10 * MS, (10 * MS, 10 * MS), "16.00", "faster", "transformer decode 100.0"),
-        (2, "HTTP, json", 10, 160 * MS, (160 * MS, 160 * MS), "1.00", "baseline", None),
-    )
-    assert segments.columns == (
-        Column("Segment", "text"),
-        Column("baseline", "milliseconds"),
-        Column("#1", "milliseconds"),
-    )
-    assert segments.rows == (
-        ("encode", 40 * MS, -30 * MS),
-        ("transformer decode", 100 * MS, -100 * MS),
-        ("predictor predict", 20 * MS, -20 * MS),
-        ("4-1", 160 * MS, -150 * MS),
-    )
-
-
-def test_the_records_have_the_same_figures():
-    exact = {name: [image(name, lengths)] * 10 for name, lengths in (("json", SEGMENTS), ("raw", {"encode": 10}))}
-    found = ranked(*exact.values(), text=TEXT.replace(', "kafka"', ""))
-    first, second = ranking.ranking_records(found)
-    assert first == {
-        "size": "1.1MB",
-        "rate": None,
-        "rank": 1,
-        "transport": "http",
-        "cell": "raw",
-        "n": 10,
-        "p50_ns": 10 * MS,
-        "p50_low_ns": 10 * MS,
-        "p50_high_ns": 10 * MS,
-        "baseline": False,
-        "times_faster": 16.0,
-        "difference_ns": -150 * MS,
-        "difference_low_ns": -150 * MS,
-        "difference_high_ns": -150 * MS,
-        "p": first["p"],
-        "verdict": "faster",
-        "saved_most": "transformer decode",
-        "saved_most_ns": 100 * MS,
-    }
-    assert first["p"] < 0.001
-    assert (second["rank"], second["baseline"], second["difference_ns"], second["saved_most"]) == (2, True, None, None)
-    assert [(one["segment"], one["difference_ns"]) for one in ranking.segment_records(found)] == [
-        ("encode", -30 * MS),
-        ("transformer decode", -100 * MS),
-        ("predictor predict", -20 * MS),
-        ("4-1", -150 * MS),
-    ]
 
 
 def test_many_equal_cells_are_rarely_called_different():
@@ -220,11 +119,11 @@ def test_in_an_open_loop_cells_are_ranked_at_each_rate_and_every_rate_has_a_row(
         TrialResult(0, "http", cell.label, config.images[0], 20, start=at(0), seconds=20.0, unsent=cell.rate == 2)
         for cell in config.cells
     ]
-    loads = ranking.saturations(cells, config, stages)
-    tables = ranking.saturation_tables(loads)
+    saturations = ranking.saturations(cells, config, stages)
+    tables = ranking_tables.saturation_tables(saturations)
     assert [table.title for table in tables] == [
         "HTTP, json, 1.1MB: latency against load",
         "HTTP, raw, 1.1MB: latency against load",
     ]
     assert [[row[0] for row in table.rows] for table in tables] == [["1", "2"], ["1", "2"]]
-    assert [record["rate"] for record in ranking.saturation_records(loads)] == [1, 2, 1, 2]
+    assert [record["rate"] for record in ranking_tables.saturation_records(saturations)] == [1, 2, 1, 2]

@@ -115,7 +115,7 @@ def _summary(config: ExperimentConfig) -> str:
 
 def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: bool) -> None:
     """Rank what lies in the folder (or where the configuration says the traces are), print it, and write it there."""
-    from otel_kfs.experiment import ranking
+    from otel_kfs.experiment import ranking, ranking_tables
     from otel_kfs.experiment.trial_log import TRACES, within_trials
 
     query = config.query or str(log.folder / TRACES)
@@ -131,10 +131,10 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
     saturations = ranking.saturations(series, config, log.results)
     if not found:
         raise OtelKfsError(f"no image by the baseline, {config.baselines[0].name}, was measured: {line}")
-    tables = [*ranking.saturation_tables(saturations), *ranking.ranking_tables(found, log.failures())]
-    records = {"ranking": ranking.ranking_records(found), "segments": ranking.segment_records(found)}
+    tables = [*ranking_tables.saturation_tables(saturations), *ranking_tables.ranking_tables(found, log.failures())]
+    records = {"ranking": ranking_tables.ranking_records(found), "segments": ranking_tables.segment_records(found)}
     if saturations:
-        records["load"] = ranking.saturation_records(saturations)
+        records["load"] = ranking_tables.saturation_records(saturations)
     write(markdown(tables), log.folder / "ranking.md")
     for name, rows in records.items():
         write(comma_separated(rows), log.folder / f"{name}.csv")

@@ -72,8 +72,7 @@ class RecordPublisher:
             while not reports:
                 self._producer.poll(0.1)
                 if not reports:
-                    self._config["error_cb"].check()
-                    self._probe.check(self._config)
+                    self._check_brokers()
         except BaseException:
             self._purge()
             raise
@@ -120,8 +119,7 @@ class RecordPublisher:
                             f"{self._servers} keeps up, or send from fewer threads"
                         ) from error
                     self._producer.poll(0.1)
-                    self._config["error_cb"].check()
-                    self._probe.check(self._config)
+                    self._check_brokers()
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
                     raise PayloadTooLargeError(
@@ -131,6 +129,11 @@ class RecordPublisher:
                 raise SendError(f"can't send to topic {topic}: {error.args[0].str()}") from error
             else:
                 return
+
+    def _check_brokers(self) -> None:
+        """Raise if it is of no use to wait: nobody is there, or the credentials are refused."""
+        self._config["error_cb"].check()
+        self._probe.check(self._config)
 
     def _undelivered(self, failure: Any, topic: str, size: int) -> SendError:
         """Explain a delivery report's error to the sender of one image."""

@@ -1,0 +1,223 @@
+"""The tables and records that show a ranking, and latency against load."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from otel_kfs.analysis.paths.segment import path_order
+from otel_kfs.analysis.statistics import summary
+from otel_kfs.experiment.ranking import Ranked, Ranking
+from otel_kfs.experiment.saturation import FEW, SUSTAINED, Saturation, knee
+from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes
+from otel_kfs.report.segment_names import segment_name
+
+Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
+
+_RANKING = (
+    Column("#", "count"),
+    Column("Cell", "text"),
+    Column("n", "count"),
+    Column("p50", "milliseconds"),
+    Column("95 % interval", "milliseconds"),
+    Column("x faster", "text"),
+    Column("", "text"),
+    Column("saved most", "text"),
+)
+_RANKING_NOTES = (
+    "x faster: the baseline's p50 divided by the cell's; faster, slower: if all cells were equal, at most 5 of 100 "
+    "experiments would call any of them so (Mann-Whitney, corrected by Holm)",
+    INTERVAL,
+)
+_SATURATION = (
+    Column("Rate /s", "text"),
+    Column("due /s", "text"),
+    Column("achieved /s", "text"),
+    Column("n", "count"),
+    Column("p50", "milliseconds"),
+    Column("p95", "milliseconds"),
+    Column("max", "milliseconds"),
+    Column("backlog", "count"),
+    Column("failed", "count"),
+    Column("not begun", "count"),
+    Column("", "text"),
+)
+_SATURATION_NOTES = (
+    "an image's latency counts from when it was due, not from when a thread was free to send it",
+    "backlog: images unanswered when the last one of a stage was due, in the worst stage",
+    f"keeps up: {SUSTAINED:.0%} or more of the rate that was due is achieved, or the backlog is {FEW} at most; and no "
+    "image failed or was given up",
+)
+
+
+def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -> list[Table]:
+    """Make two tables of each ranking: a row a cell, and what each segment takes more or less."""
+    tables = []
+    failed = Counter[tuple[str, str]]()
+    for (transport, label, _), count in (failures or {}).items():
+        failed[transport, label] += count
+    for ranking in found:
+        if ranking.rate is not None and len(ranking.ranked) + len(ranking.missing) == 1:
+            continue  # latency against load has it
+        where = ranking.size + (f", {ranking.rate:g}/s" if ranking.rate is not None else "")
+        rows = tuple(_row(number, ranked) for number, ranked in enumerate(ranking.ranked, 1))
+        notes = [f"no image was measured: {cell.name}" for cell in ranking.missing]
+        notes += [
+            f"{cell.name}: {count} images of all sizes failed or were not sent"
+            for cell in (*(ranked.cell for ranked in ranking.ranked), *ranking.missing)
+            if (count := failed[cell.transport, cell.label])
+        ]
+        notes += dict.fromkeys(
+            note for ranked in ranking.ranked if ranked.against for note in clock_notes(ranked.against.two_clocks)
+        )
+        tables.append(Table(f"{where}: 4-1 by cell, milliseconds", _RANKING, rows, (*notes, *_RANKING_NOTES)))
+        if len(ranking.ranked) > 1:
+            tables.append(_segments(ranking, where))
+    return tables
+
+
+def saturation_tables(found: Sequence[Sequence[Saturation]]) -> list[Table]:
+    """Make a table for each cell and size, with a row a rate, and where the knee is."""
+    tables = []
+    for rates in found:
+        size = next(one.series.size for one in rates if one.series is not None)
+        cell = rates[0].cell
+        title = f"{cell.name.removesuffix(f' {cell.rate:g}/s')}, {size}: latency against load"
+        tables.append(Table(title, _SATURATION, tuple(map(_saturation_row, rates)), (knee(rates), *_SATURATION_NOTES)))
+    return tables
+
+
+def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
+    """Make a record for each cell, size and rate; lengths in ns."""
+    records = []
+    for ranking in found:
+        for number, ranked in enumerate(ranking.ranked, 1):
+            total = ranked.against.total if ranked.against else None
+            most = ranked.saved_most()
+            cell = ranked.cell
+            records.append(
+                {
+                    "size": ranking.size,
+                    "rate": ranking.rate,
+                    "rank": number,
+                    "transport": cell.transport,
+                    "cell": cell.label,
+                    "n": len(ranked.series),
+                    "p50_ns": ranked.p50,
+                    "p50_low_ns": ranked.interval.low if ranked.interval else None,
+                    "p50_high_ns": ranked.interval.high if ranked.interval else None,
+                    "baseline": ranked.baseline,
+                    "times_faster": round(ranked.times_faster, 4),
+                    "difference_ns": total.difference if total else None,
+                    "difference_low_ns": total.interval.low if total and total.interval else None,
+                    "difference_high_ns": total.interval.high if total and total.interval else None,
+                    "p": ranked.p,
+                    "verdict": ranked.verdict,
+                    "saved_most": segment_name(most.segment) if most else None,
+                    "saved_most_ns": -most.difference if most else None,
+                }
+            )
+    return records
+
+
+def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
+    """Make a record for each segment of each cell, size and rate, against the baseline; lengths in ns."""
+    return [
+        {
+            "size": ranking.size,
+            "rate": ranking.rate,
+            "transport": ranked.cell.transport,
+            "cell": ranked.cell.label,
+            "segment": segment_name(one.segment),
+            "baseline_p50_ns": one.p50_a,
+            "p50_ns": one.p50_b,
+            "difference_ns": one.difference,
+            "low_ns": one.interval.low if one.interval else None,
+            "high_ns": one.interval.high if one.interval else None,
+        }
+        for ranking in found
+        for ranked in ranking.ranked
+        if ranked.against is not None
+        for one in (*ranked.against.segments, ranked.against.total)
+    ]
+
+
+def saturation_records(found: Sequence[Sequence[Saturation]]) -> list[dict[str, Any]]:
+    """Make a record for each rate of each cell and size; rates are images a second, lengths ns."""
+    return [
+        {
+            "size": next((other.series.size for other in rates if other.series is not None), None),
+            "transport": one.cell.transport,
+            "cell": one.cell.base_label,
+            "rate": one.cell.rate,
+            "offered_rate": one.offered,
+            "achieved_rate": one.achieved,
+            "n": len(one.series) if one.series is not None else 0,
+            "p50_ns": figures.p50 if figures else None,
+            "p95_ns": figures.p95 if figures else None,
+            "max_ns": figures.max if figures else None,
+            "backlog": one.backlog,
+            "failed": one.failed,
+            "unsent": one.unsent,
+            "sustained": one.sustained,
+        }
+        for rates in found
+        for one in rates
+        for figures in (summary(one.series.totals()) if one.series is not None else None,)
+    ]
+
+
+def _row(number: int, ranked: Ranked) -> tuple[Any, ...]:
+    most = ranked.saved_most()
+    return (
+        number,
+        ranked.cell.name,
+        len(ranked.series),
+        ranked.p50,
+        ranked.interval,
+        f"{ranked.times_faster:.2f}",
+        ranked.verdict,
+        f"{segment_name(most.segment)} {-most.difference / 1e6:.1f}" if most else None,
+    )
+
+
+def _segments(ranking: Ranking, where: str) -> Table:
+    """Make a table of segments by row, and by column the baseline's p50 and each cell's difference, by rank."""
+    others = [(number, ranked) for number, ranked in enumerate(ranking.ranked, 1) if ranked.against is not None]
+    baseline = next(ranked for ranked in ranking.ranked if ranked.baseline)
+    differences = [
+        {one.segment: one for one in (*ranked.against.segments, ranked.against.total)}
+        for _, ranked in others
+        if ranked.against is not None
+    ]
+    rows = []
+    for stretch in sorted({one for of in differences for one in of}, key=path_order):
+        of_cells = [of.get(stretch) for of in differences]
+        base = next(one.p50_a for one in of_cells if one is not None)
+        figures = (None if one is None else bounded(one.difference, one.bound) for one in of_cells)
+        rows.append((segment_name(stretch), base, *figures))
+    columns = [Column("Segment", "text"), Column("baseline", "milliseconds")]
+    columns += [Column(f"#{number}", "milliseconds") for number, _ in others]
+    notes = (
+        f"baseline: p50 by {baseline.cell.name}; #: by how much longer (or, with -, shorter) it takes by that cell",
+        "each is a difference of medians, so that a column adds up to its 4-1 only roughly; -: neither has the segment",
+    )
+    return Table(f"{where}: segments, milliseconds", tuple(columns), tuple(rows), notes)
+
+
+def _saturation_row(one: Saturation) -> tuple[Any, ...]:
+    figures = summary(one.series.totals()) if one.series is not None else None
+    return (
+        f"{one.cell.rate:g}",
+        None if one.offered is None else f"{one.offered:.2f}",
+        None if one.achieved is None else f"{one.achieved:.2f}",
+        figures.n if figures else 0,
+        figures.p50 if figures else None,
+        figures.p95 if figures else None,
+        figures.max if figures else None,
+        one.backlog,
+        one.failed,
+        one.unsent,
+        "keeps up" if one.sustained else "does not keep up",
+    )

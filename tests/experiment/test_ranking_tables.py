@@ -1,0 +1,79 @@
+"""The tables and records of a ranking: a row a cell, a row a segment, what is missing below."""
+
+import pytest
+from ranking_support import SEGMENTS, TEXT, image, images, ranked
+from traces_builder import MS
+
+from otel_kfs.experiment import ranking_tables
+from otel_kfs.report.rows import Column
+
+pytestmark = pytest.mark.analysis
+
+
+def test_a_cell_without_images_and_one_with_failures_are_named_below_the_table():
+    found = ranked(images("json"), images("raw"))
+    first, _ = ranking_tables.ranking_tables(found, {("kafka", "json", "a.jpg"): 3, ("http", "raw", "a.jpg"): 1})
+    assert first.notes[:4] == (
+        "no image was measured: Kafka, json",
+        "no image was measured: Kafka, raw",
+        *(
+            f"{name}: {count} images of all sizes failed or were not sent"
+            for name, count in [("HTTP, raw", 1), ("Kafka, json", 3)]
+        ),
+    )
+
+
+def test_the_tables_have_a_row_a_cell_and_a_row_a_segment():
+    exact = {name: [image(name, lengths)] * 10 for name, lengths in (("json", SEGMENTS), ("raw", {"encode": 10}))}
+    found = ranked(*exact.values(), text=TEXT.replace(', "kafka"', ""))
+    cells, segments = ranking_tables.ranking_tables(found)
+    assert cells.title == "1.1MB: 4-1 by cell, milliseconds"
+    assert cells.rows == (
+        (1, "HTTP, raw", 10, 10 * MS, (10 * MS, 10 * MS), "16.00", "faster", "transformer decode 100.0"),
+        (2, "HTTP, json", 10, 160 * MS, (160 * MS, 160 * MS), "1.00", "baseline", None),
+    )
+    assert segments.columns == (
+        Column("Segment", "text"),
+        Column("baseline", "milliseconds"),
+        Column("#1", "milliseconds"),
+    )
+    assert segments.rows == (
+        ("encode", 40 * MS, -30 * MS),
+        ("transformer decode", 100 * MS, -100 * MS),
+        ("predictor predict", 20 * MS, -20 * MS),
+        ("4-1", 160 * MS, -150 * MS),
+    )
+
+
+def test_the_records_have_the_same_figures():
+    exact = {name: [image(name, lengths)] * 10 for name, lengths in (("json", SEGMENTS), ("raw", {"encode": 10}))}
+    found = ranked(*exact.values(), text=TEXT.replace(', "kafka"', ""))
+    first, second = ranking_tables.ranking_records(found)
+    assert first == {
+        "size": "1.1MB",
+        "rate": None,
+        "rank": 1,
+        "transport": "http",
+        "cell": "raw",
+        "n": 10,
+        "p50_ns": 10 * MS,
+        "p50_low_ns": 10 * MS,
+        "p50_high_ns": 10 * MS,
+        "baseline": False,
+        "times_faster": 16.0,
+        "difference_ns": -150 * MS,
+        "difference_low_ns": -150 * MS,
+        "difference_high_ns": -150 * MS,
+        "p": first["p"],
+        "verdict": "faster",
+        "saved_most": "transformer decode",
+        "saved_most_ns": 100 * MS,
+    }
+    assert first["p"] < 0.001
+    assert (second["rank"], second["baseline"], second["difference_ns"], second["saved_most"]) == (2, True, None, None)
+    assert [(one["segment"], one["difference_ns"]) for one in ranking_tables.segment_records(found)] == [
+        ("encode", -30 * MS),
+        ("transformer decode", -100 * MS),
+        ("predictor predict", -20 * MS),
+        ("4-1", -150 * MS),
+    ]
