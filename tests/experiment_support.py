@@ -8,8 +8,8 @@ from pathlib import Path
 
 from support import JPG
 
-from otel_kfs.experiment.config import ExperimentConfig
-from otel_kfs.experiment.config_file import load
+from otel_kfs.experiment.config.config_file import load
+from otel_kfs.experiment.config.experiment_config import ExperimentConfig
 
 OWN = '[servers]\nurl = "http://127.0.0.1:1"\nmodel = "mobilenet"\n'
 EMBEDDED = "[servers]\nembedded = true\nserving = 'kfserving'\n"

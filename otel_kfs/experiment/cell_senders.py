@@ -15,7 +15,7 @@ from otel_kfs.client.grpc_sender import GrpcSender
 from otel_kfs.client.http_sender import HttpSender
 from otel_kfs.client.kafka_sender import KafkaSender
 from otel_kfs.client.sender import Sender
-from otel_kfs.experiment.config import Cell, Endpoints, ExperimentConfig
+from otel_kfs.experiment.config.experiment_config import Cell, Endpoints, ExperimentConfig
 from otel_kfs.experiment.servers import RunningServers, WayServers
 
 if TYPE_CHECKING:

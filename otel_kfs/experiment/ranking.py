@@ -10,7 +10,7 @@ from otel_kfs.analysis.comparison import FALSE_ALARMS, Comparison, Difference, c
 from otel_kfs.analysis.measurement import Series, size_label
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import Interval, median_interval, summary
-from otel_kfs.experiment.config import Cell, ExperimentConfig
+from otel_kfs.experiment.config.experiment_config import Cell, ExperimentConfig
 from otel_kfs.experiment.saturation import Saturation, measure_saturation
 from otel_kfs.experiment.trial_log import TrialResult
 

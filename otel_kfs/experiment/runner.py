@@ -12,7 +12,7 @@ from otel_kfs.demo.processes import export_to
 from otel_kfs.errors import OtelKfsError, SendError
 from otel_kfs.experiment import schedule
 from otel_kfs.experiment.cell_senders import CellSenders, open_senders, try_settings
-from otel_kfs.experiment.config import Cell, ExperimentConfig
+from otel_kfs.experiment.config.experiment_config import Cell, ExperimentConfig
 from otel_kfs.experiment.schedule import Trial
 from otel_kfs.experiment.servers import RunningServers, start_servers
 from otel_kfs.experiment.trial_log import TRACES, TrialLog

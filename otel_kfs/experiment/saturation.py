@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from otel_kfs.analysis.measurement import Series
-from otel_kfs.experiment.config import Cell
+from otel_kfs.experiment.config.experiment_config import Cell
 from otel_kfs.experiment.trial_log import TrialResult
 
 SUSTAINED = 0.95

@@ -17,7 +17,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from otel_kfs.experiment.config import Arrivals, Cell, ExperimentConfig
+from otel_kfs.experiment.config.experiment_config import Arrivals, Cell, ExperimentConfig
 
 
 class Trial(NamedTuple):

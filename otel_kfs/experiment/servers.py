@@ -16,7 +16,7 @@ from otel_kfs.demo.bridge_process import BridgeProcess
 from otel_kfs.demo.model_servers import MODEL, settle, start_serving
 from otel_kfs.demo.processes import Processes, free_port
 from otel_kfs.errors import DemoError
-from otel_kfs.experiment.config import PICTURES, Endpoints, ExperimentConfig
+from otel_kfs.experiment.config.experiment_config import PICTURES, Endpoints, ExperimentConfig
 from otel_kfs.experiment.trial_log import TRACES
 
 _PORT_SECONDS = 30.0  # for a server that answers over HTTP to open its gRPC port

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.config import ExperimentConfig
+from otel_kfs.experiment.config.experiment_config import ExperimentConfig
 from otel_kfs.experiment.schedule import Trial
 
 # No ending that a folder's traces have, so that the folder itself is a trace query.

@@ -11,7 +11,7 @@ from pathlib import Path
 from otel_kfs.client.sender import Sender
 from otel_kfs.errors import SendError
 from otel_kfs.experiment.cell_senders import CellSenders
-from otel_kfs.experiment.config import Arrivals, ExperimentConfig
+from otel_kfs.experiment.config.experiment_config import Arrivals, ExperimentConfig
 from otel_kfs.experiment.schedule import Trial, due_times
 from otel_kfs.experiment.trial_log import TrialResult
 

@@ -16,7 +16,7 @@ from otel_kfs import GrpcSender
 from otel_kfs.client.model_access import ModelAccess
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, SendError
-from otel_kfs.experiment.config_file import load
+from otel_kfs.experiment.config.config_file import load
 from otel_kfs.experiment.runner import run
 
 ANSWER = {"model_name": "m", "outputs": []}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from traces_builder import EPOCH, MS, critical_path
 
 from otel_kfs.analysis.measurement import measured
-from otel_kfs.experiment.config import Arrivals, Cell
+from otel_kfs.experiment.config.experiment_config import Arrivals, Cell
 from otel_kfs.experiment.saturation import Saturation, knee, measure_saturation
 from otel_kfs.experiment.schedule import due_times
 from otel_kfs.experiment.trial_log import TrialResult

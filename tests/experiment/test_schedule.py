@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_kfs.experiment import schedule
-from otel_kfs.experiment.config import Arrivals
+from otel_kfs.experiment.config.experiment_config import Arrivals
 from otel_kfs.experiment.schedule import due_times
 
 TEXT = f'images = ["a.jpg"]\nrepeat = 6\n{OWN}[matrix]\nencoding = ["json", "raw", "v2"]\nresize = ["none", 9]'

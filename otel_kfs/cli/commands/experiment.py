@@ -16,7 +16,7 @@ from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
 from otel_kfs.report.render import FORMATS, Format, comma_separated, markdown
 
 if TYPE_CHECKING:
-    from otel_kfs.experiment.config import ExperimentConfig
+    from otel_kfs.experiment.config.experiment_config import ExperimentConfig
     from otel_kfs.experiment.trial_log import TrialLog
 
 
@@ -58,8 +58,8 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
     """
     quiet_grpc()
     from otel_kfs.analysis.statistics import intervals_available
-    from otel_kfs.experiment import config_file
     from otel_kfs.experiment.cell_senders import try_settings
+    from otel_kfs.experiment.config import config_file
     from otel_kfs.experiment.runner import run
 
     config = config_file.load(file)

@@ -13,8 +13,18 @@ from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.encodings.compression import CODECS
 from otel_kfs.client.grpc_sender import is_encrypted
 from otel_kfs.demo import example
-from otel_kfs.experiment.config import Cell, ServersConfig
-from otel_kfs.experiment.validation import Rule, Validator, anything, excerpt, flag, number, one_of, or_none, setting
+from otel_kfs.experiment.config.experiment_config import Cell, ServersConfig
+from otel_kfs.experiment.config.validation import (
+    Rule,
+    Validator,
+    anything,
+    excerpt,
+    flag,
+    number,
+    one_of,
+    or_none,
+    setting,
+)
 
 TRANSPORTS = (semconv.HTTP, semconv.KAFKA, semconv.GRPC)
 ENCODINGS = (*encodings.NAMES, CLAIM_CHECK)

@@ -11,7 +11,7 @@ from typing import Any
 
 from otel_kfs.demo import example
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.config import (
+from otel_kfs.experiment.config.experiment_config import (
     EMBEDDED_WAYS,
     PATTERNS,
     PICTURES,
@@ -20,8 +20,16 @@ from otel_kfs.experiment.config import (
     ExperimentConfig,
     ServersConfig,
 )
-from otel_kfs.experiment.matrix import AXES, THREADS, baselines, combinations, label_cells, make_cell, why_impossible
-from otel_kfs.experiment.validation import Rule, Validator, anything, flag, number, one_of, rates, text, texts
+from otel_kfs.experiment.config.matrix import (
+    AXES,
+    THREADS,
+    baselines,
+    combinations,
+    label_cells,
+    make_cell,
+    why_impossible,
+)
+from otel_kfs.experiment.config.validation import Rule, Validator, anything, flag, number, one_of, rates, text, texts
 
 if sys.version_info >= (3, 11):
     import tomllib

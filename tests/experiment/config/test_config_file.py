@@ -7,10 +7,10 @@ import pytest
 from experiment_support import EMBEDDED, KSERVE, OWN, configured, written
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.config import Arrivals, Cell, Endpoints, ExperimentConfig, ServersConfig
-from otel_kfs.experiment.config_file import load
+from otel_kfs.experiment.config.config_file import load
+from otel_kfs.experiment.config.experiment_config import Arrivals, Cell, Endpoints, ExperimentConfig, ServersConfig
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "experiments"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "experiments"
 IMAGES = 'images = ["a.jpg"]\n'
 
 
@@ -129,11 +129,11 @@ def test_embedded_servers_bring_their_pictures():
         ),
         (f"images = ['1.1MB']\n{OWN}", "images: 1.1MB: only embedded servers have these pictures; give files"),
         (OWN, "images: it is missing"),
-        (IMAGES, "servers: it is missing: say embedded = true, or url, bootstrap_servers"),
+        (IMAGES, "servers: it is missing: set embedded = true, or url, bootstrap_servers"),
         (f"{IMAGES}servers = 1", "servers: it is not a table of keys and values"),
         (f"{IMAGES}[servers]\nurl = 1", "servers.url: 1 is not allowed; give text"),
         (f"{IMAGES}[servers]\nurI = 'x'", "servers.urI: unknown key; the keys are url, model, host"),
-        (f"{IMAGES}[servers]\nserving = 'kserve'\nurl = 'u'", "servers.serving: it is of the embedded servers alone"),
+        (f"{IMAGES}[servers]\nserving = 'kserve'\nurl = 'u'", "servers.serving: only embedded servers have it"),
         (
             "[servers]\nembedded = true\nserving = 'triton'",
             "servers.serving: 'triton' is not allowed; choose kfserving",

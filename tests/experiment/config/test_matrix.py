@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.experiment.config_file import load
+from otel_kfs.experiment.config.config_file import load
 
 HEAD = f'images = ["a.jpg"]\n{OWN}bootstrap_servers = "127.0.0.1:1"\n'
 

@@ -1,0 +1,1 @@
+"""What an experiment's TOML file may hold, and the configuration that it becomes."""
