@@ -177,6 +177,14 @@ class Process:
             ):
                 pass
 
+    def least(self, tracer: Any, records: int) -> None:
+        """Run the least that goes on with the record's trace."""
+        for _ in range(records):
+            headers = {key: value.decode() for key, value in self.record.headers()}
+            context = propagate.extract(headers, Context())
+            with tracer.start_as_current_span("process t", context=context, kind=SpanKind.CONSUMER, attributes=PROCESS):
+                pass
+
     def ours(self, records: int) -> None:
         """Run ours."""
         for _ in range(records):
@@ -238,7 +246,11 @@ def main() -> None:
 
     def processes(name: str, sampled: bool) -> Row:
         of, tracer = Process(sampled), on.get_tracer("bare")
-        cases: dict[str, Run] = {"bare": lambda records: of.bare(tracer, records), "ours": of.ours}
+        cases: dict[str, Run] = {
+            "bare": lambda records: of.bare(tracer, records),
+            "least": lambda records: of.least(tracer, records),
+            "ours": of.ours,
+        }
         return Row(f"process, {name}", cases, client_telemetry.ClientTelemetry(on))
 
     rows = [
