@@ -3,7 +3,8 @@
     python benchmarks/read_scale.py [--spans 1000000] [--rounds 5] [--folder FOLDER] [--form FORM] [--sketch]
 
 Makes the traces (scaled_traces.py) unless FOLDER has them, and reads each form of them, or that of --form alone: a file
-a process, one file of the Collector, and a file a process of images that differ more; with --sketch a second time
+a process, one file of the Collector, a file a process of images that differ more, and of a tenth of the spans one
+document of Jaeger's and Tempo's answers, a line each; with --sketch a second time
 as `otel-kfs tables --sketch` does. In each round the programs run one after the other, in an order drawn anew,
 each in a process of its own, with the files in the page cache. A figure is the median over the rounds, with the
 quartiles in brackets; a ratio is the median of the rounds' own ratios. `CPU` adds up all
@@ -44,7 +45,7 @@ if __name__ == "__main__":
     found = getattr(pipeline, sys.argv[3])(query.open_store(sys.argv[1]), processes=int(sys.argv[2]) or None)
     print(found.coverage.measured)
 """
-FORMS = ("processes", "collector", "jittered")
+FORMS = ("processes", "collector", "jittered", "jaeger", "tempo")
 
 
 class Run(NamedTuple):
@@ -103,7 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        if not (folder / "jittered").exists():
+        if not (folder / FORMS[-1]).exists():
             write(folder, options.spans)
         programs = [Path(temporary) / name for name in ("orjson_alone.py", "read.py")]
         for program, text in zip(programs, (ORJSON, OURS), strict=True):

@@ -7,6 +7,9 @@ scope. FOLDER/collector gets one file for all of them, as the Collector's batch 
 exporter do. The pattern is tests/data/traces; each image's times are stretched by a random factor, and its size is
 one of four.
 
+FOLDER/jaeger gets a tenth of them as one document of Jaeger's UI and older API, FOLDER/tempo a tenth as Tempo's answers
+for one trace each, a line an answer.
+
 FOLDER/jittered, a file a process, has images that differ more: each span has a length of its own, a hundredth of the
 spans is missing, and one image in five has a span of another program somewhere in it.
 """
@@ -14,6 +17,7 @@ spans is missing, and one image in five has a span of another program somewhere 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import random
 from collections.abc import Iterable, Iterator
@@ -203,6 +207,7 @@ def _foreign(
 
 def write(folder: Path, total: int) -> None:
     """Write all forms."""
+    _write_answers(folder, spans(total // 10))
     _write(folder / "processes", folder / "collector", spans(total))
     _write(folder / "jittered", None, spans(total, jitter=True))
 
@@ -248,6 +253,100 @@ def _write(of_processes: Path, of_collector: Path | None, made: Iterable[tuple[s
     flush()
     for file in filter(None, (*files.values(), collector)):
         file.close()
+
+
+def _write_answers(folder: Path, made: Iterable[tuple[str, str, str]]) -> None:
+    """The same spans as Jaeger and Tempo would answer them, trace by trace."""
+    resources = {process: json.loads(resource) for process, resource in patterns()[0].items()}
+    traces: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    for process, scope, text in made:
+        span = json.loads(text)
+        traces.setdefault(span["traceId"], []).append((process, scope, span))
+    for form in ("jaeger", "tempo"):
+        (folder / form).mkdir(parents=True, exist_ok=True)
+    of_jaeger = {"data": [_of_jaeger(trace_id, found, resources) for trace_id, found in traces.items()]}
+    (folder / "jaeger/traces.json").write_text(_json(of_jaeger))
+    with (folder / "tempo/traces.jsonl").open("w") as lines:
+        lines.writelines(_json(_of_tempo(found, resources)) + "\n" for found in traces.values())
+
+
+_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
+
+
+def _of_jaeger(
+    trace_id: str, found: list[tuple[str, str, dict[str, Any]]], resources: dict[str, Any]
+) -> dict[str, Any]:
+    numbers = {process: f"p{number}" for number, process in enumerate(dict.fromkeys(one[0] for one in found), 1)}
+
+    def tags(attributes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        types = {"stringValue": "string", "intValue": "int64", "boolValue": "bool", "doubleValue": "float64"}
+        made = []
+        for attribute in attributes:
+            [(kind, value)] = attribute["value"].items()
+            tag = {"key": attribute["key"], "type": types.get(kind, "string")}
+            made.append({**tag, "value": int(value) if kind == "intValue" else value})
+        return made
+
+    def of_span(process: str, scope: str, span: dict[str, Any]) -> dict[str, Any]:
+        start, end = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
+        references = [
+            {"refType": "FOLLOWS_FROM", "traceID": one["traceId"], "spanID": one["spanId"]}
+            for one in span.get("links", ())
+        ]
+        if span.get("parentSpanId"):
+            references.insert(0, {"refType": "CHILD_OF", "traceID": trace_id, "spanID": span["parentSpanId"]})
+        more = [
+            {"key": "otel.scope.name", "type": "string", "value": json.loads(scope)["name"]},
+            {"key": "span.kind", "type": "string", "value": _KINDS[span.get("kind", 0)]},
+        ]
+        return {
+            "traceID": trace_id,
+            "spanID": span["spanId"],
+            "operationName": span["name"],
+            "references": references,
+            "startTime": start // 1000,
+            "duration": (end - start) // 1000,
+            "tags": [*more, *tags(span.get("attributes", ()))],
+            "logs": [],
+            "processID": numbers[process],
+            "warnings": None,
+        }
+
+    processes = {}
+    for process, number in numbers.items():
+        attributes = resources[process]["attributes"]
+        service = next(one["value"]["stringValue"] for one in attributes if one["key"] == "service.name")
+        processes[number] = {
+            "serviceName": service,
+            "tags": tags(one for one in attributes if one["key"] != "service.name"),
+        }
+    return {"traceID": trace_id, "spans": [of_span(*one) for one in found], "processes": processes, "warnings": None}
+
+
+def _of_tempo(found: list[tuple[str, str, dict[str, Any]]], resources: dict[str, Any]) -> dict[str, Any]:
+    def in_base64(key: str, value: Any) -> Any:
+        return (
+            base64.b64encode(bytes.fromhex(value)).decode() if key in {"traceId", "spanId", "parentSpanId"} else value
+        )
+
+    by_process: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for process, scope, span in found:
+        written = {key: in_base64(key, value) for key, value in span.items()}
+        written["kind"] = f"SPAN_KIND_{_KINDS[span.get('kind', 0)].upper()}"
+        if "links" in span:
+            written["links"] = [{key: in_base64(key, value) for key, value in one.items()} for one in span["links"]]
+        by_process.setdefault(process, {}).setdefault(scope, []).append(written)
+    return {
+        "trace": {
+            "resourceSpans": [
+                {
+                    "resource": resources[process],
+                    "scopeSpans": [{"scope": json.loads(scope), "spans": written} for scope, written in scopes.items()],
+                }
+                for process, scopes in by_process.items()
+            ]
+        }
+    }
 
 
 def main() -> None:

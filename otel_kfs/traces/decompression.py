@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sys
 import zlib
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ if TYPE_CHECKING or sys.version_info < (3, 14):
 else:
     from compression import zstd
 
-LONGEST = 64 * 2**20  # bytes of a line, a message, or a document over several lines
+LONGEST = 256 * 2**20  # bytes of a line, a message, or a document over several lines: they are in memory as a whole
+ENV_LONGEST = "OTEL_KFS_MAX_DOCUMENT_MIB"  # another limit than that
 
 # What reading a compressed file raises when its bytes are not what they should be.
 CORRUPT = (zlib.error, gzip.BadGzipFile, zstd.ZstdError)
@@ -56,7 +58,8 @@ def is_compressed(head: bytes) -> bool:
 def is_framed(head: bytes) -> bool:
     """Whether a file that begins so holds messages, each behind its length."""
     length, first = head[:_LENGTH], head[_LENGTH:]
-    return int.from_bytes(length, "big") <= LONGEST and (first == _ZSTD or first.startswith(_PROTOBUF))
+    # Lengths up to 144 MiB; text begins with a tab, a line end or something above.
+    return length < b"\t" and (first == _ZSTD or first.startswith(_PROTOBUF))
 
 
 def messages(raw: BinaryIO) -> Iterator[bytes]:
@@ -68,7 +71,7 @@ def messages(raw: BinaryIO) -> Iterator[bytes]:
     """
     while length := raw.read(_LENGTH):
         wanted = int.from_bytes(length, "big")
-        if wanted > LONGEST:
+        if wanted > longest():
             raise TraceQueryError(too_long("a message"))
         message = raw.read(wanted)
         if len(length) < _LENGTH or len(message) < wanted:
@@ -86,15 +89,29 @@ def check_density(inside: int, raw: int) -> None:
         raise TraceQueryError(f"it grows to more than {_MOST_DENSE} times its size, which no traces do")
 
 
+def longest() -> int:
+    """Return how many bytes a line, message or document may have.
+
+    Raises:
+        TraceQueryError: the environment's limit is no number.
+    """
+    limit = os.environ.get(ENV_LONGEST)
+    if not limit:
+        return LONGEST
+    if not limit.isascii() or not limit.isdigit() or not 0 < len(limit) < 9 or int(limit) == 0:
+        raise TraceQueryError(f"{ENV_LONGEST} is not a number of MiB, as in {ENV_LONGEST}=1024")
+    return int(limit) * 2**20
+
+
 def too_long(what: str) -> str:
-    """The complaint about a line, message or document over the limit."""
-    return f"{what} is longer than {LONGEST >> 20} MiB; write one export a line, as OpenTelemetry's file exporters do"
+    """Return the complaint about a line, message or document over the limit."""
+    return f"{what} is longer than {longest() >> 20} MiB; {ENV_LONGEST} allows more, if there is memory for it"
 
 
 def _inflated(message: bytes) -> bytes:
     decompressor = zstd.ZstdDecompressor()
-    inside = decompressor.decompress(message, max_length=LONGEST + 1)
-    if len(inside) > LONGEST:
+    inside = decompressor.decompress(message, max_length=longest() + 1)
+    if len(inside) > longest():
         raise TraceQueryError(too_long("a message"))
     if not decompressor.eof:
         raise EOFError("a message ends in the middle of its compressed data")

@@ -14,8 +14,8 @@ import orjson
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import decompression
 from otel_kfs.traces.batch import chunks, trimmed
-from otel_kfs.traces.decompression import CORRUPT, LONGEST
-from otel_kfs.traces.formats import detect, otlp, otlp_protobuf
+from otel_kfs.traces.decompression import CORRUPT
+from otel_kfs.traces.formats import detect, otlp_protobuf
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, ReadProgress, ReadWarnings, printable
 
@@ -100,19 +100,25 @@ class FileReader:
                 continue
             if self._wanted is not None and not self._wanted(line) and line.endswith(b"\n") and not first:
                 continue
-            if self._for_tables and (spans := otlp.read_line(line)) is not None:
-                yield spans
-            else:
-                yield from self._document(line, lines if first else iter(()))
+            yield from self._document(line, lines if first else iter(()))
             first = False
 
     def _document(self, line: bytes, further: Iterator[bytes]) -> Iterator[list[Span]]:
         """Yield the spans of a line; what is no JSON by itself may be the beginning of what follows."""
+        if (batches := self._with_types(line)) is not None:
+            with self._complaints():
+                yield from batches
+            return
         try:
             document = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             begin = self._position.number
-            yield from self._several(self._rest(line, further), begin, error)
+            text = self._rest(line, further)
+            if text != line and (batches := self._with_types(text)) is not None:
+                with self._complaints():
+                    yield from batches
+            else:
+                yield from self._several(text, begin, error)
         else:
             yield from self._spans(document)
 
@@ -137,12 +143,13 @@ class FileReader:
         for message in decompression.messages(raw):
             self._position.number += 1
             if message[:1] in {b"{", b"["}:
-                with self._complaints():
-                    document = orjson.loads(message)
-                yield from self._spans(document)
+                yield from self._document(message, iter(()))
             else:
                 with self._complaints():
                     yield from self._chunks(otlp_protobuf.spans_of(message, self._warnings, self._position))
+
+    def _with_types(self, text: bytes) -> Iterator[list[Span]] | None:
+        return detect.read_with_types(text, self._warnings, self._position) if self._for_tables else None
 
     def _spans(self, document: Any) -> Iterator[list[Span]]:
         with self._complaints():
@@ -162,13 +169,14 @@ class FileReader:
 
     def _lines(self, inside: BinaryIO, meter: Callable[[int], None]) -> Iterator[bytes]:
         done = seen = 0
+        longest = decompression.longest()
         while self._end is None or done < self._end - self._begin:
-            line = inside.readline(LONGEST + 1)
+            line = inside.readline(longest + 1)
             if not line:
                 return
             self._position.number += 1
             done += len(line)
-            if len(line) > LONGEST:
+            if len(line) > longest:
                 raise TraceQueryError(f"{self._position}: {decompression.too_long('the line')}")
             if done - seen > _METER:
                 seen = done
@@ -180,7 +188,7 @@ class FileReader:
         number = self._position.number
         for more in lines:
             text += more
-            if len(text) > LONGEST:
+            if len(text) > decompression.longest():
                 self._position.number = number
                 raise TraceQueryError(
                     f"{self._position}: not JSON; if the whole file is one document, {decompression.too_long('it')}"

@@ -21,7 +21,6 @@ import msgspec
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import decompression
-from otel_kfs.traces.decompression import LONGEST
 from otel_kfs.traces.file_reader import BOM, File, FileReader
 from otel_kfs.traces.query_url import STDIN, QueryUrl
 from otel_kfs.traces.span import Span
@@ -167,17 +166,13 @@ def _ranges(file: File) -> Iterator[tuple[int, int | None]]:
             return
         with open(file.path, "rb") as raw:
             head = raw.peek(8)[:8]
-            if (
-                decompression.is_compressed(head)
-                or decompression.is_framed(head)
-                or not _is_json(raw.readline(LONGEST))
-            ):
+            if decompression.is_compressed(head) or decompression.is_framed(head) or not _is_json(raw.readline(PIECE)):
                 yield 0, None
                 return
             begin = 0
             while begin + PIECE < size:
                 raw.seek(begin + PIECE)
-                raw.readline(LONGEST)
+                raw.readline(decompression.longest())
                 yield begin, (end := raw.tell())
                 begin = end
             yield begin, None

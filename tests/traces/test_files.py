@@ -76,7 +76,6 @@ def file(tmp_path):
 @pytest.fixture
 def few_bytes(monkeypatch):
     """Limits that a small file reaches."""
-    monkeypatch.setattr(file_reader, "LONGEST", 2000)
     monkeypatch.setattr(decompression, "LONGEST", 2000)
     monkeypatch.setattr(files, "PIECE", 5000)
 
@@ -260,6 +259,16 @@ def test_a_file_that_is_compressed_twice_is_no_json(file):
 def test_a_line_that_is_too_long_is_refused(file, few_bytes):
     file.write_bytes(line("a") + b"\n" + b"[" * 3000 + b"\n")
     assert refusal(file).startswith(f"{file}, line 2: the line is longer than ")
+
+
+@pytest.mark.parametrize("limit", ["1", "many", "0", "-1"])
+def test_the_environment_sets_another_limit(file, monkeypatch, limit):
+    file.write_bytes(line("a") + b"\n" + b" " * 2**20 + line("b"))
+    assert names_of(file) == ["a", "b"]
+    monkeypatch.setenv("OTEL_KFS_MAX_DOCUMENT_MIB", limit)
+    too_long = "the line is longer than 1 MiB; OTEL_KFS_MAX_DOCUMENT_MIB allows more, if there is memory for it"
+    no_limit = "OTEL_KFS_MAX_DOCUMENT_MIB is not a number of MiB, as in OTEL_KFS_MAX_DOCUMENT_MIB=1024"
+    assert refusal(file) == (f"{file}, line 2: {too_long}" if limit == "1" else no_limit)
 
 
 def test_a_document_over_many_lines_that_is_too_long_is_refused(file, few_bytes):

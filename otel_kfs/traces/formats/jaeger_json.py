@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from otel_kfs import semconv
+from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.span import Kind, Span
 
 _KINDS = {kind.name.lower(): kind for kind in Kind}
@@ -37,9 +40,9 @@ def _span(span: dict[str, Any], processes: Processes) -> Span:
     links = [reference for reference in references if reference["spanID"] != parent]
     start = _whole(span["startTime"]) * 1000
     return Span(
-        trace_id=span["traceID"].lower().rjust(32, "0"),
-        span_id=span["spanID"].lower().rjust(16, "0"),
-        parent_id=parent and parent.lower().rjust(16, "0"),
+        trace_id=_padded(span["traceID"], 32),
+        span_id=_padded(span["spanID"], 16),
+        parent_id=parent and _padded(parent, 16),
         name=span["operationName"],
         kind=_KINDS.get(str(attributes.pop("span.kind", "")), Kind.INTERNAL),
         start=start,
@@ -48,8 +51,8 @@ def _span(span: dict[str, Any], processes: Processes) -> Span:
         host=host,
         failed=attributes.pop("otel.status_code", None) == "ERROR" or attributes.pop("error", None) is True,
         attributes=attributes,
-        links=tuple(link["spanID"].lower().rjust(16, "0") for link in links),
-        linked_traces=tuple(link["traceID"].lower().rjust(32, "0") for link in links),
+        links=tuple(_padded(link["spanID"], 16) for link in links),
+        linked_traces=tuple(_padded(link["traceID"], 32) for link in links),
     )
 
 
@@ -61,3 +64,113 @@ def _whole(number: Any) -> int:
 
 def _tags(tags: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
     return {tag["key"]: tag["value"] for tag in tags or ()}
+
+
+# --- the same with types, for tables ---
+
+
+class _Tag(msgspec.Struct, gc=False):
+    key: str
+    value: Any
+
+
+class _Reference(msgspec.Struct, gc=False):
+    refType: str
+    traceID: str
+    spanID: str
+
+
+class _SpanOf(msgspec.Struct, gc=False):
+    traceID: str
+    spanID: str
+    operationName: str
+    startTime: int
+    duration: int
+    processID: str = ""
+    references: list[_Reference] | None = None
+    tags: list[_Tag] | None = None
+
+
+class _Process(msgspec.Struct, gc=False):
+    serviceName: str = ""
+    tags: list[_Tag] | None = None
+
+
+class _Trace(msgspec.Struct, gc=False):
+    spans: list[_SpanOf] | None
+    processes: dict[str, _Process] | None = None
+
+
+class _Answer(msgspec.Struct):
+    data: list[msgspec.Raw] | None
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_TRACE = msgspec.json.Decoder(_Trace)
+
+
+def traces_in(text: bytes) -> list[msgspec.Raw] | None:
+    """Return each trace of an answer (`{"data": [...]}`) as the bytes that it is; None if it is no such answer."""
+    try:
+        return _ANSWER.decode(text).data or []
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_trace(trace: msgspec.Raw) -> list[Span] | None:
+    """Return the spans of a trace with the attributes that tables are made of.
+
+    None, if anything in it is not as it should be: then it has to be looked at span by span.
+    """
+    try:
+        found = _TRACE.decode(trace)
+    except (ValueError, RecursionError):
+        return None
+    processes = {
+        key: (process.serviceName, _host(process.tags or ())) for key, process in (found.processes or {}).items()
+    }
+    return [_typed(span, *processes.get(span.processID, ("", ""))) for span in found.spans or ()]
+
+
+def _host(tags: Sequence[_Tag]) -> str:
+    return next((str(tag.value) for tag in reversed(tags) if tag.key == semconv.HOST_NAME), "")
+
+
+def _typed(span: _SpanOf, service: str, host: str) -> Span:
+    kind, status, error, attributes = Kind.INTERNAL, None, None, {}
+    for tag in span.tags or ():
+        if tag.key in semconv.READ:
+            attributes[tag.key] = tag.value
+        elif tag.key == "span.kind":
+            kind = _KINDS.get(str(tag.value), Kind.INTERNAL)
+        elif tag.key == "otel.status_code":
+            status = tag.value
+        elif tag.key == "error":
+            error = tag.value
+    parent, links = None, []
+    for reference in span.references or ():
+        if parent is None and reference.refType == "CHILD_OF" and reference.traceID == span.traceID:
+            parent = reference.spanID
+        else:
+            links.append(reference)
+    start = span.startTime * 1000
+    found = Span(
+        _padded(span.traceID, 32),
+        _padded(span.spanID, 16),
+        parent and _padded(parent, 16),
+        span.operationName,
+        kind,
+        start,
+        start + span.duration * 1000,
+        service,
+        host,
+        status == "ERROR" or error is True,
+        attributes,
+        tuple([_padded(link.spanID, 16) for link in links if link.spanID != parent]),
+        tuple([_padded(link.traceID, 32) for link in links if link.spanID != parent]),
+    )
+    return trimmed(found) if attributes else found
+
+
+def _padded(text: str, digits: int) -> str:
+    return text.lower().rjust(digits, "0")

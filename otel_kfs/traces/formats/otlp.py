@@ -34,7 +34,7 @@ def read_line(line: bytes) -> list[Span] | None:
         export = _DECODER.decode(line)
         return [
             span
-            for resource_spans in export.resourceSpans or ()
+            for resource_spans in export.resources()
             for scope_spans in resource_spans.scopeSpans or ()
             if scope_spans.spans
             for span in _spans(scope_spans.spans, *_service_and_host(resource_spans.resource))
@@ -145,7 +145,29 @@ class _ResourceSpans(msgspec.Struct, gc=False):
 
 
 class _Export(msgspec.Struct, gc=False):
-    resourceSpans: list[_ResourceSpans] | None
+    """An export, or an answer of a store: of Jaeger (`result`) or Tempo (`batches` of its v1 API, `trace` of v2)."""
+
+    resourceSpans: list[_ResourceSpans] | msgspec.UnsetType | None = msgspec.UNSET
+    result: _Export | msgspec.UnsetType = msgspec.UNSET
+    batches: list[_ResourceSpans] | msgspec.UnsetType | None = msgspec.UNSET
+    trace: _Export | msgspec.UnsetType = msgspec.UNSET
+    status: str | msgspec.UnsetType = msgspec.UNSET
+
+    def resources(self) -> list[_ResourceSpans]:
+        """Return what it has of each resource.
+
+        Raises:
+            KeyError: it is no whole answer.
+        """
+        if self.resourceSpans is not msgspec.UNSET:
+            return self.resourceSpans or []
+        if self.result is not msgspec.UNSET:
+            return self.result.resources()
+        if self.batches is not msgspec.UNSET:
+            return self.batches or []
+        if self.trace is not msgspec.UNSET and self.status != "PARTIAL":
+            return [] if self.trace.resourceSpans is msgspec.UNSET else self.trace.resourceSpans or []
+        raise KeyError("resourceSpans")
 
 
 # Not strict: 64-bit integers are strings, or numbers where a program follows other rules.
