@@ -5,7 +5,6 @@ A record that is under way stands in its client's `undelivered`; whoever takes i
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import threading
@@ -25,6 +24,7 @@ from otel_kfs.kafka.headers import inject
 from otel_kfs.kafka.metrics import Metrics
 from otel_kfs.telemetry.provider import report_failure
 from otel_kfs.telemetry.safe_tracer import mark_failed
+from otel_kfs.telemetry.sigterm import at_end
 
 DeliveryCallback = Callable[[Any, Any], None]  # (KafkaError | None, Message)
 Failure = tuple[str, str]  # error.type and a description
@@ -237,7 +237,7 @@ _telemetries: weakref.WeakSet[ProducerTelemetry] = weakref.WeakSet()
 @functools.cache
 def _register_exit() -> None:
     """Register for the end with the first record: a provider that was set up before it then shuts down after us."""
-    atexit.register(_abandon_all)
+    at_end(_abandon_all)
     os.register_at_fork(after_in_child=_forget_all)
 
 

@@ -1,7 +1,7 @@
 """KFServing's server at SIGTERM: it takes no new connection, answers the requests that it has, and ends then.
 
 By itself it would end in the middle of a request, whose client gets no answer and whose spans are lost. This is done
-only where `configure` has seen to it that SIGTERM ends the process with its exit hooks.
+only where `configure` has seen to it that the last spans leave on SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 from weakref import WeakSet
 
 from otel_kfs.serving.server_errors import never_raises
 from otel_kfs.telemetry.patches import Patches
-from otel_kfs.telemetry.provider import exit_at_sigterm
+from otel_kfs.telemetry.sigterm import end_by_sigterm, is_ended_by_sigterm
 
 _LIMIT_SECONDS = 10.0  # for the requests that have no answer yet
 _CHECK_SECONDS = 0.02
@@ -57,7 +57,7 @@ def _create_application(original: Callable[..., Any], server: Any, args: Any, kw
 @never_raises("the end of a server")
 def _handle_sigterm(server: Any) -> None:
     is_main = threading.current_thread() is threading.main_thread()
-    if is_main and signal.getsignal(signal.SIGTERM) is exit_at_sigterm:
+    if is_main and is_ended_by_sigterm():
         signal.signal(signal.SIGTERM, _Shutdown(server).handle)
 
 
@@ -73,9 +73,10 @@ class _Shutdown:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            exit_at_sigterm()
+            self._end()
+            return
         if self._limit is not None:
-            self._exit()
+            self._end()
         # A second one of our own, since a model that blocks the loop lets nothing else there look at the clock.
         self._limit = threading.Timer(_LIMIT_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
         self._limit.daemon = True
@@ -90,10 +91,10 @@ class _Shutdown:
         for handler in list(_unanswered):
             handler.set_header("Connection", "close")  # so that its client sends no further request here
         if not _unanswered and not any(stream.writing() for stream in _streams):
-            self._exit()
+            self._end()
         loop.call_later(_CHECK_SECONDS, self._check, loop)
 
-    def _exit(self) -> NoReturn:
+    def _end(self) -> None:
         if self._limit is not None:
             self._limit.cancel()
-        exit_at_sigterm()
+        end_by_sigterm()

@@ -8,26 +8,24 @@ what it finds.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import functools
 import io
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn, cast
+from typing import IO, TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from opentelemetry import trace
 
 from otel_kfs import __version__, semconv
 from otel_kfs.errors import ConfigError
+from otel_kfs.telemetry import sigterm
 from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator, report_failure
 
 if TYPE_CHECKING:
@@ -69,8 +67,9 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
     both, spans go both ways. Calls by `requests` are traced too.
 
     Spans still in memory are written when the interpreter exits and on SIGTERM (unless the program handles SIGTERM
-    itself), in 10 s at most; how many could not be exported is logged then, in one line. A process that is forked
-    afterwards does the same for its own spans. Where a provider is already set, that provider stays.
+    itself), in 10 s at most; how many could not be exported is logged then, in one line. SIGTERM then ends the process
+    as it does without this. A process that is forked afterwards does the same for its own spans. Where a provider is
+    already set, that provider stays.
 
     Raises:
         ConfigError: an exporter is not known, or the file can't be written.
@@ -85,9 +84,9 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
         trace.set_tracer_provider(provider)
         configured = service_name, None if traces_file is None else os.path.abspath(traces_file)
         # Registered by us, so that the exporter's own exit hooks, registered earlier, run after it.
-        atexit.register(_end, provider)
+        sigterm.at_end(provider.shutdown)
         os.register_at_fork(after_in_child=functools.partial(_forked, provider))
-        _exit_on_sigterm()
+        sigterm.handle_sigterm(provider.force_flush)
     instrument_requests()
 
 
@@ -132,18 +131,13 @@ def _provider(service_name: str | None, traces_file: str | os.PathLike[str] | No
     return provider
 
 
-def _end(provider: TracerProvider) -> None:
-    """Export what is left; whoever asks again for the end (Ctrl-C, SIGTERM) does not want to wait for that."""
-    with suppress(KeyboardInterrupt, SystemExit):
-        provider.shutdown()
-
-
 def _forked(provider: TracerProvider) -> None:
     """Have the last spans of a child of multiprocessing leave: it ends without the interpreter's exit hooks."""
     try:
         if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
+            last = functools.partial(sigterm.finish, [provider.shutdown])
             multiprocessing.register_after_fork(
-                provider, lambda _: multiprocessing.Finalize(None, _end, [provider], exitpriority=-100)
+                provider, lambda _: multiprocessing.Finalize(None, last, exitpriority=-100)
             )
     except Exception:  # noqa: BLE001 - the child goes on
         report_failure("a forked process")
@@ -215,16 +209,3 @@ def _otlp_endpoint(is_grpc: bool) -> str:
     if not is_grpc and not os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
         path = path.rstrip("/") + "/v1/traces"
     return f"{scheme}{separator}{parts.netloc.rpartition('@')[2]}{path}"
-
-
-def _exit_on_sigterm() -> None:
-    """SIGTERM ends a Python process without its exit hooks, and with them the spans of its last moments."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, exit_at_sigterm)
-
-
-def exit_at_sigterm(*_: object) -> NoReturn:
-    """End the process with its exit hooks, and with what a shell reports for one that SIGTERM ended."""
-    sys.exit(143)

@@ -1,5 +1,7 @@
 """Programs that end with records under way: each span ends once, and says what is known."""
 
+import signal
+
 from support import ERROR, read_traces, run_python
 
 START = """
@@ -24,7 +26,7 @@ def test_records_without_a_report_are_abandoned_at_the_end(tmp_path):
 
 def test_so_they_are_after_sigterm(tmp_path):
     script = START + "import os, signal; producer.produce('t', b'1'); os.kill(os.getpid(), signal.SIGTERM); input()"
-    assert run_python(script).returncode == 143
+    assert run_python(script).returncode == -signal.SIGTERM
     assert ended(tmp_path) == [("send t", ERROR, "abandoned")]
 
 

@@ -50,8 +50,8 @@ def test_spans_are_in_the_file_after_an_uncaught_exception(tmp_path):
     assert written(tmp_path) == [("a-service", "work")]
 
 
-def test_spans_are_in_the_file_after_sigterm_and_the_exit_code_is_143(tmp_path):
-    assert end_by(signal.SIGTERM, WORK + WAIT) == 143
+def test_spans_are_in_the_file_after_sigterm_and_the_exit_code_is_the_signal_s(tmp_path):
+    assert end_by(signal.SIGTERM, WORK + WAIT) == -signal.SIGTERM
     assert written(tmp_path) == [("a-service", "work")]
 
 
