@@ -44,11 +44,11 @@ def drawn(way, **more):
     return replace(critical_path(0, 0, 0, 0, sections=found, **more), stamps=(at(0), at(0), at(0), found[-1].end))
 
 
-def cells(*paths):
+def all_series(*paths):
     return measured(paths).all_series()
 
 
 def compared(a, b):
-    """The comparison of two cells, of one size and way each."""
-    (found,) = comparison.compare(cells(*a), cells(*b)).of_sizes
+    """The comparison of two series, of one size and labels each."""
+    (found,) = comparison.compare(all_series(*a), all_series(*b)).of_sizes
     return found

@@ -36,12 +36,12 @@ def comparison_tables(found: Comparisons) -> list[Table]:
     tables = []
     for of in found.of_sizes:
         a, b = of.labels_a.label, of.labels_b.label
-        way = a if of.labels_a == of.labels_b else f"A: {a}, B: {b}"
+        sides = a if of.labels_a == of.labels_b else f"A: {a}, B: {b}"
         rows = [_row(difference, of.total.difference if of.total.differs else None) for difference in of.segments]
         rows.append(_row(of.total, None))
         tables.append(
             Table(
-                f"{way}, {of.size} (n = {of.n_a} and {of.n_b}): milliseconds",
+                f"{sides}, {of.size} (n = {of.n_a} and {of.n_b}): milliseconds",
                 _COLUMNS,
                 tuple(rows),
                 tuple(clock_notes(of.two_clocks)),

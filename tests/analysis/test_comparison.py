@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from comparison_support import MB, cells, compared, drawn, images
+from comparison_support import MB, all_series, compared, drawn, images
 from hypothesis import given
 from hypothesis import strategies as st
 from traces_builder import MS, segment
@@ -36,7 +36,7 @@ def test_as_many_images_as_are_asked_for_do():
 
 
 def test_a_difference_within_the_doubt_about_clocks_is_none():
-    a, b = cells(*[drawn("transformer request 10!")] * 15), cells(*[drawn("transformer request 30!")] * 15)
+    a, b = all_series(*[drawn("transformer request 10!")] * 15), all_series(*[drawn("transformer request 30!")] * 15)
     key = (Labels("http"), "1.1MB", segment("transformer request"))
     found = [room.compare(a, b, {key: 6 * MS}, {key: doubt}).of_sizes[0].segments[0] for doubt in (13 * MS, 14 * MS)]
     assert [(one.bound, one.differs) for one in found] == [(19 * MS, True), (20 * MS, False)]
@@ -70,7 +70,7 @@ def test_the_rank_test_is_a_probability_and_the_same_from_either_side(a, b):
 
 
 def ways_of(a, b):
-    return [(of.labels_a, of.labels_b, of.size) for of in room.compare(cells(*a), cells(*b)).of_sizes]
+    return [(of.labels_a, of.labels_b, of.size) for of in room.compare(all_series(*a), all_series(*b)).of_sizes]
 
 
 def test_sizes_and_ways_are_matched():
@@ -89,7 +89,7 @@ def test_what_all_of_a_side_have_in_common_is_not_matched():
 def test_what_only_one_side_has_is_told():
     a = [drawn("client 1"), drawn("client 1", image_size=3 * MB)]
     b = [drawn("client 1"), drawn("client 1", transport="kafka")]
-    assert room.compare(cells(*a), cells(*b)).unmatched == (
+    assert room.compare(all_series(*a), all_series(*b)).unmatched == (
         "only A has HTTP, 3.0MB (n = 1)",
         "only B has Kafka, 1.1MB (n = 1)",
     )
@@ -97,14 +97,16 @@ def test_what_only_one_side_has_is_told():
 
 def test_sides_without_a_common_size_are_an_error_that_lists_both():
     with pytest.raises(ConfigError) as raised:
-        room.compare(cells(drawn("client 1")), cells(drawn("client 1", image_size=2 * MB)))
+        room.compare(all_series(drawn("client 1")), all_series(drawn("client 1", image_size=2 * MB)))
     assert str(raised.value) == (
         "A and B have no size and way in common: A has HTTP, 1.1MB (n = 1); B has HTTP, 2.0MB (n = 1)"
     )
 
 
-def test_cells_are_chosen_by_all_that_is_wanted():
-    drawn_ = cells(*[drawn("client 1", transport=t, image_size=s) for t in ("http", "kafka") for s in (MB, 2 * MB)])
+def test_series_are_chosen_by_all_that_is_wanted():
+    drawn_ = all_series(
+        *[drawn("client 1", transport=t, image_size=s) for t in ("http", "kafka") for s in (MB, 2 * MB)]
+    )
     assert room.select(drawn_, {"transport": "kafka", "size": "2.0MB"}) == [drawn_[3]]
 
 
@@ -118,11 +120,11 @@ def test_cells_are_chosen_by_all_that_is_wanted():
 )
 def test_a_choice_that_leaves_nothing_says_what_there_is(where, message):
     with pytest.raises(ConfigError) as raised:
-        room.select(cells(drawn("client 1"), drawn("client 1", transport="kafka")), where)
+        room.select(all_series(drawn("client 1"), drawn("client 1", transport="kafka")), where)
     assert str(raised.value) == message
 
 
 def test_without_scipy_comparing_is_answered_with_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(MissingExtra, match=r"scipy is not installed; run: pip install 'otel-kfs\[analysis\]'"):
-        room.compare(cells(drawn("client 1")), cells(drawn("client 1")))
+        room.compare(all_series(drawn("client 1")), all_series(drawn("client 1")))

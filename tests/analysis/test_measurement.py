@@ -1,4 +1,4 @@
-"""Images by way and size, as columns of numbers: the order of cells, labels, the median image, segments."""
+"""Images by labels and size, as columns of numbers: the order of series, labels, the median image, segments."""
 
 import pytest
 from traces_builder import MS, critical_path, critical_path_of
@@ -14,28 +14,28 @@ def long(milliseconds, **more):
     return critical_path(0, 1, 2, milliseconds, **more)
 
 
-def cell(*paths):
-    """The one cell that they are in."""
+def series(*paths):
+    """The one series that they are in."""
     (found,) = measured(paths).all_series()
     return found
 
 
-# --- cells ---
+# --- all_series ---
 
 
-def test_cells_are_http_first_then_small_first():
+def test_series_are_http_first_then_small_first():
     drawn = [
         critical_path(0, 1, 2, 3, transport=transport, image_size=size)
         for transport in ("kafka", "http")
         for size in (10_200_000, 1_100_000, 3_300_000)
     ]
-    assert [(cell.labels, cell.size) for cell in measured(drawn).all_series()] == [
+    assert [(series.labels, series.size) for series in measured(drawn).all_series()] == [
         (way, size) for way in (HTTP, KAFKA) for size in ("1.1MB", "3.3MB", "10.2MB")
     ]
 
 
-def test_images_that_round_to_one_size_share_a_cell_in_their_order():
-    found = cell(long(5, image_size=1_112_057, trace_id="one"), long(6, image_size=1_130_000, trace_id="two"))
+def test_images_that_round_to_one_size_share_a_series_in_their_order():
+    found = series(long(5, image_size=1_112_057, trace_id="one"), long(6, image_size=1_130_000, trace_id="two"))
     assert (found.labels, found.size, found.trace_ids, found.totals()) == (
         HTTP,
         "1.1MB",
@@ -44,7 +44,7 @@ def test_images_that_round_to_one_size_share_a_cell_in_their_order():
     )
 
 
-def test_ways_come_once_each_in_the_order_of_their_cells():
+def test_series_are_grouped_by_labels_in_their_order():
     drawn = [long(1, encoding=encoding, image_size=size) for encoding in ("raw", "") for size in (1_000_000, 2_000_000)]
     assert list(by_labels(measured(drawn).all_series())) == [HTTP, Labels("http", "raw")]
 
@@ -87,7 +87,7 @@ def test_a_size_s_label(image_size, payload_size, label):
 
 @pytest.mark.parametrize(("totals", "median"), [([9], 9), ([30, 10, 20], 20), ([40, 10, 30, 20], 20)])
 def test_the_median_is_a_real_image(totals, median):
-    assert cell(*map(long, totals)).median() == totals.index(median)
+    assert series(*map(long, totals)).median() == totals.index(median)
 
 
 # --- runs and linked traces ---
@@ -116,7 +116,7 @@ def test_two_images_of_one_trace_share_its_linked_traces():
     assert measured([*drawn, long(1, trace_id="e")]).linked == {"a": ("b", "c", "d")}
 
 
-# --- segments of a cell ---
+# --- segments of a series ---
 
 
 def lengths_in(found):
@@ -128,7 +128,7 @@ def lengths_in(found):
 
 
 def test_segments_come_in_the_order_of_the_path_with_unknown_ones_last():
-    found = cell(critical_path_of("other 1, predictor predict 2, client 3, client (no encode span) 4"))
+    found = series(critical_path_of("other 1, predictor predict 2, client 3, client (no encode span) 4"))
     assert [segment_name(one) for one in found.ordered_segments()] == [
         "client",
         "client (no encode span)",
@@ -138,7 +138,9 @@ def test_segments_come_in_the_order_of_the_path_with_unknown_ones_last():
 
 
 def test_a_segment_that_occurs_twice_on_a_path_adds_up_there():
-    found = cell(critical_path_of("client 10, encode 5, client 30"), critical_path_of("client 20, encode 7, client 40"))
+    found = series(
+        critical_path_of("client 10, encode 5, client 30"), critical_path_of("client 20, encode 7, client 40")
+    )
     assert lengths_in(found) == {
         "client": ([0, 1], [40 * MS, 60 * MS]),
         "encode": ([0, 1], [5 * MS, 7 * MS]),
@@ -146,7 +148,7 @@ def test_a_segment_that_occurs_twice_on_a_path_adds_up_there():
 
 
 def test_an_empty_segment_counts_as_nothing_rather_than_not_at_all():
-    found = cell(critical_path_of("broker 0"), critical_path_of("client 1"), critical_path_of("broker 5"))
+    found = series(critical_path_of("broker 0"), critical_path_of("client 1"), critical_path_of("broker 5"))
     assert lengths_in(found)["broker"] == ([0, 2], [0, 5 * MS])
 
 

@@ -34,7 +34,7 @@ class Store:
 
 
 def as_a_whole(drawn):
-    """What the spans are when all of them are in one forest."""
+    """What the spans are when all of them are in one graph."""
     measurement = measured(*critical_paths(SpanGraph(drawn)))
     measurement.sort()
     return measurement

@@ -60,6 +60,6 @@ def test_the_segments_costs_add_up_to_those_of_the_whole():
 
 
 def test_images_of_unknown_size_are_left_out():
-    cells = [cell.series for cell in contents_of(measurement_of_both_ways()).by_labels[0].series]
-    cells[0].image_size = None
-    assert fits(cells).total.n == 6
+    all_series = [series.series for series in contents_of(measurement_of_both_ways()).by_labels[0].series]
+    all_series[0].image_size = None
+    assert fits(all_series).total.n == 6

@@ -41,14 +41,14 @@ def few(monkeypatch):
     monkeypatch.setattr(group_by_trace, "FEW", 10)
 
 
-def figures(cells, bounds, fields=EXACT):
-    """Of each column of each cell, these figures."""
+def figures(all_series, bounds, fields=EXACT):
+    """Of each column of each series, these figures."""
     return {
-        (cell.labels, cell.size, name): [
-            getattr(summary(column, bounds.get((cell.labels, cell.size, name))), f) for f in fields
+        (series.labels, series.size, name): [
+            getattr(summary(column, bounds.get((series.labels, series.size, name))), f) for f in fields
         ]
-        for cell in cells
-        for name, column in cell.columns().items()
+        for series in all_series
+        for name, column in series.columns().items()
     }
 
 
@@ -61,15 +61,15 @@ def apart(one, other):
 
 def assert_same(sketches, measurement):
     """What tables show of the two is the same, but for percentiles."""
-    cells, bounds = correct_skew(measurement)
+    all_series, bounds = correct_skew(measurement)
     bounds = {key: bound for key, bound in bounds.items() if key[-1] not in {"2-1", "4-3"}}  # of stamps alone
     found, found_bounds = sketches.correct_skew()
-    assert (figures(found, found_bounds), found_bounds) == (figures(cells, bounds), bounds)
+    assert (figures(found, found_bounds), found_bounds) == (figures(all_series, bounds), bounds)
     assert sketches.coverage == measurement.coverage
     assert offsets(sketches) == offsets(measurement)
-    assert [cell.between_hosts() for cell in found] == [cell.between_hosts() for cell in cells]
-    assert charts(found, found_bounds) == charts(cells, bounds)
-    exact, near = figures(cells, bounds, PERCENTILES), figures(found, found_bounds, PERCENTILES)
+    assert [series.between_hosts() for series in found] == [series.between_hosts() for series in all_series]
+    assert charts(found, found_bounds) == charts(all_series, bounds)
+    exact, near = figures(all_series, bounds, PERCENTILES), figures(found, found_bounds, PERCENTILES)
     off = {key: [apart(*two) for two in zip(exact[key], near[key], strict=True)] for key in exact}
     assert {key: by for key, by in off.items() if None in by or max(by) > 1.01 * ACCURACY} == {}
 
@@ -164,9 +164,9 @@ def test_processes_side_by_side_make_the_same_sketches(few):
     assert_same(two, pipeline.read(Store(MANY), processes=1))
 
 
-def test_the_segments_of_a_cell_add_up_to_the_whole_to_the_nanosecond(few):
-    cells, _ = pipeline.read_sketches(parts(7), processes=1).correct_skew()
-    sums = [[column.total for column in cell.columns().values()] for cell in cells]
+def test_the_segments_of_a_series_add_up_to_the_whole_to_the_nanosecond(few):
+    all_series, _ = pipeline.read_sketches(parts(7), processes=1).correct_skew()
+    sums = [[column.total for column in series.columns().values()] for series in all_series]
     assert len(sums) == 2  # HTTP and Kafka
     assert [sum(segments) for *segments, _ in sums] == [whole for *_, whole in sums]
 
@@ -218,9 +218,9 @@ def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_oth
         host = "other" if one.host == "transformer" and number >= 60 else one.host
         drawn.append(replace(one if number < 90 else two, host=host))
     sketches = pipeline.read_sketches(parts(3, drawn), processes=1)
-    cells, bounds = sketches.correct_skew()
+    all_series, bounds = sketches.correct_skew()
     assert {one for *_, one in bounds if isinstance(one, Segment) and one.place.name == "transformer"} == set()
-    assert rows.clock_notes(two_clocks(cells, bounds)) == [rows.BOUND, rows.CLOCKS]
+    assert rows.clock_notes(two_clocks(all_series, bounds)) == [rows.BOUND, rows.CLOCKS]
     assert_same(sketches, pipeline.read(Store(drawn), processes=1))
 
 

@@ -89,27 +89,27 @@ def test_the_true_lengths_lie_in_the_bounds_for_any_offset_and_drift(by_host, se
             images.append(image(drawing, f"{len(images):032x}", at := at + pause + number, factor))
             at += round(factor * SECOND)
     true, found = measure([one for spans_ in images for one in spans_]), measure(seen(images, by_host))
-    cells, bounds = correct_skew(found)
+    all_series, bounds = correct_skew(found)
 
     def by(host, start, end):
         return by_host[host].shows(end) - by_host[host].shows(start)
 
-    for cell, of_truth in zip(cells, true.all_series(), strict=True):
+    for series, of_truth in zip(all_series, true.all_series(), strict=True):
         crossing = {name for name, lengths in of_truth.segments.items() if max(lengths.pair) >= 0}
         # A hop through the topic goes one way, but sender and bridge both ask the transformer.
         assert {name for _, _, name in bounds} >= crossing
         for name in crossing:
-            lengths, bound = of_truth.segments[name], bounds[cell.labels, cell.size, name]
+            lengths, bound = of_truth.segments[name], bounds[series.labels, series.size, name]
             for length, end, pair, now in zip(
-                lengths.lengths, lengths.ends, lengths.pair, cell.segments[name].lengths, strict=True
+                lengths.lengths, lengths.ends, lengths.pair, series.segments[name].lengths, strict=True
             ):
                 # A length between two hosts is that by the first one's clock.
                 assert abs(now - by(true.pairs[pair][0], end - length, end)) <= bound + 2
         for name, first, last in (("2-1", 0, 1), ("4-3", 2, 3), ("4-1", 0, 3)):
-            bound = bounds.get((cell.labels, cell.size, name), 0)
-            for number in range(len(cell)):
+            bound = bounds.get((series.labels, series.size, name), 0)
+            for number in range(len(series)):
                 truth = by("host", of_truth.stamps[first][number], of_truth.stamps[last][number])
-                now = cell.stamps[last][number] - cell.stamps[first][number]
+                now = series.stamps[last][number] - series.stamps[first][number]
                 # Stamp 3 is moved as far as stamp 2, though the clock ran on at its own rate between them.
                 ran = of_truth.stamps[2][number] - of_truth.stamps[1][number]
                 rates = abs(by_host["transformer"].drift) + abs(by_host["host"].drift)
@@ -125,11 +125,11 @@ def test_on_one_host_nothing_is_changed():
 def test_a_clock_that_is_five_seconds_fast_is_taken_off():
     images = run(ON_HOSTS["http"], [0, 5 * SECOND, 10 * SECOND])
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock(-3 * SECOND)}
-    cells, bounds = correct_skew(measure(seen(images, by_host)))
+    all_series, bounds = correct_skew(measure(seen(images, by_host)))
     # Between the drawn 20 ms of the request and the 30 ms of its answer.
-    assert list(cells[0].segments[TO_TRANSFORMER].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
-    assert bounds[cells[0].labels, cells[0].size, TO_TRANSFORMER] == pytest.approx(25 * MS, abs=5 * MS)
-    assert [row[1:] for row in rows.seed_tables(cells, bounds)[1].rows] == [
+    assert list(all_series[0].segments[TO_TRANSFORMER].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
+    assert bounds[all_series[0].labels, all_series[0].size, TO_TRANSFORMER] == pytest.approx(25 * MS, abs=5 * MS)
+    assert [row[1:] for row in rows.seed_tables(all_series, bounds)[1].rows] == [
         (
             rows.Bounded(pytest.approx(205 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
             200 * MS,
@@ -160,18 +160,18 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
         for one in seen([spans_], {"host": Clock(), "transformer": clock, "predictor": clock})
     ]
     measurement = measure(drawn)
-    cells, bounds = correct_skew(measurement)
-    assert cells[0].segments[TO_TRANSFORMER] == measurement.all_series()[0].segments[TO_TRANSFORMER]
+    all_series, bounds = correct_skew(measurement)
+    assert all_series[0].segments[TO_TRANSFORMER] == measurement.all_series()[0].segments[TO_TRANSFORMER]
     assert {one for _, _, one in bounds} == {segment("predictor request"), segment("predictor response")}
-    assert rows.seed_tables(cells, bounds)[1].notes[-1] == rows.CLOCKS
+    assert rows.seed_tables(all_series, bounds)[1].notes[-1] == rows.CLOCKS
     assert rows.clock_lines(offsets(measurement))[0].startswith("clocks: no steady rate fits host and transformer")
 
 
 def test_records_say_how_far_a_stamp_may_be_off():
     images = run(ON_HOSTS["http"], [0, 5 * SECOND])
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock()}
-    cells, bounds = correct_skew(measure(seen(images, by_host)))
-    (record,) = rows.seed_records(cells, bounds)
+    all_series, bounds = correct_skew(measure(seen(images, by_host)))
+    (record,) = rows.seed_records(all_series, bounds)
     assert (float(record["clock_bound_2-1"]), float(record["clock_bound_4-3"]), record["clock_bound_4-1"]) == (
         pytest.approx(0.025, abs=0.005),
         pytest.approx(0.025, abs=0.005),

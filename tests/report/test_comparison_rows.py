@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from comparison_support import SEGMENTS, cells, compared, drawn, images
+from comparison_support import SEGMENTS, all_series, compared, drawn, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_builder import MS
@@ -80,7 +80,9 @@ def test_too_few_images_are_said_to_be_too_few_and_how_many_would_do():
 
 
 def test_rows_are_segments_and_the_sentences_come_last():
-    found = room.compare(cells(*[drawn("client 10, encode 50")] * 15), cells(*[drawn("client 10, encode 90")] * 15))
+    found = room.compare(
+        all_series(*[drawn("client 10, encode 50")] * 15), all_series(*[drawn("client 10, encode 90")] * 15)
+    )
     table, words = comparison_rows.comparison_tables(found)
     same = room.Interval(0, 0)
     more = room.Interval(40 * MS, 40 * MS)
@@ -97,7 +99,7 @@ def test_rows_are_segments_and_the_sentences_come_last():
 
 def test_records_have_both_sides():
     found = room.compare(
-        cells(*[drawn("client 10")] * 15), cells(*[drawn("client 10, broker 5", transport="kafka")] * 15)
+        all_series(*[drawn("client 10")] * 15), all_series(*[drawn("client 10, broker 5", transport="kafka")] * 15)
     )
     records = comparison_rows.comparison_records(found)
     assert [(r["transport_a"], r["transport_b"], r["size"], r["segment"], r["images_a"]) for r in records] == [

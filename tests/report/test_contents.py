@@ -13,8 +13,8 @@ def found():
     return contents_of(measurement_of_both_ways())
 
 
-def test_a_way_has_its_sizes_in_order(found):
-    assert [[cell.title for cell in group.series] for group in found.by_labels] == [
+def test_labels_have_their_sizes_in_order(found):
+    assert [[series.title for series in group.series] for group in found.by_labels] == [
         ["HTTP, 1.1MB", "HTTP, 3.3MB", "HTTP, 10.2MB"],
         ["Kafka, 1.1MB", "Kafka, 3.3MB", "Kafka, 10.2MB"],
     ]
@@ -31,8 +31,8 @@ def test_a_row_sums_its_lengths_up(found):
     assert (row.summary.n, row.summary.p50, row.summary.max) == (3, 32 * MS, 42 * MS)
 
 
-def test_the_shares_of_a_cell_add_up_to_the_whole(found):
-    assert [round(sum(row.share for row in cell.rows), 12) for cell in found.series] == [1.0] * 6
+def test_the_shares_of_a_series_add_up_to_the_whole(found):
+    assert [round(sum(row.share for row in series.rows), 12) for series in found.series] == [1.0] * 6
 
 
 def test_the_largest_segments_come_first(found):
@@ -43,7 +43,7 @@ def test_the_largest_segments_come_first(found):
     ]
 
 
-def test_every_cell_has_the_spans_of_its_median_image(found):
+def test_every_series_has_the_spans_of_its_median_image(found):
     assert [walk.root.trace_id for walk in found.walks] == [f"{way}{size}n001" for way in "hk" for size in SIZES]
 
 
@@ -74,10 +74,10 @@ def linked_images(n=3):
 
 
 def test_an_image_s_trace_comes_with_the_linked_one_in_which_it_went_on():
-    cell = contents_of(linked_images(), link=lambda trace_id: f"https://jaeger.example/{trace_id}").series[0]
+    series = contents_of(linked_images(), link=lambda trace_id: f"https://jaeger.example/{trace_id}").series[0]
     page = "https://jaeger.example/"
-    assert cell.median == Trace("k1", f"{page}k1", (Trace("c1", f"{page}c1"),))
-    assert cell.rows[0].slowest == Trace("k2", f"{page}k2", (Trace("c2", f"{page}c2"),))
+    assert series.median == Trace("k1", f"{page}k1", (Trace("c1", f"{page}c1"),))
+    assert series.rows[0].slowest == Trace("k2", f"{page}k2", (Trace("c2", f"{page}c2"),))
 
 
 def test_a_median_image_in_two_traces_is_walked_through_both():
@@ -107,9 +107,9 @@ WITH = {"k1": (Trace("c1"),), "c1": ()}  # a trace, and those that are linked to
 
 def test_a_segment_between_two_hosts_bears_what_their_clocks_leave_open():
     crossing = with_options(HTTP, "POST /v1/models", "@elsewhere")
-    cell = contents_of([image("a", drawing=crossing)]).series[0]
+    series = contents_of([image("a", drawing=crossing)]).series[0]
     # The request takes 20 ms and its answer 30: the clocks may be 50 ms apart, or a little more, for they may drift.
-    bounds = {row.name: row.summary.bound for row in cell.rows if row.two_clocks}
+    bounds = {row.name: row.summary.bound for row in series.rows if row.two_clocks}
     assert {name: round(bound / 1e6) for name, bound in bounds.items()} == {
         "transformer request": 25,
         "transformer response": 25,

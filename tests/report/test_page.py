@@ -70,7 +70,7 @@ def test_the_head_says_what_was_measured_and_how_it_was_made(parsed):
     assert "otel-kfs 1.2.3, 2026-01-31 12:00 UTC" in parsed.text
 
 
-def test_the_tables_of_2020_are_there_for_each_way(parsed):
+def test_the_tables_of_2020_are_there_for_each_set_of_labels(parsed):
     # The median image of 1.1 MB is 0.32 times as long as drawn.
     assert parsed.tables["table 1"][:2] == [
         ["Size", "1", "2", "3", "4"],
@@ -79,7 +79,7 @@ def test_the_tables_of_2020_are_there_for_each_way(parsed):
     assert parsed.tables["table 4"][0] == ["Size", "2-1", "3-2", "4-3", "4-1"]
 
 
-def test_each_segment_of_each_cell_is_a_row(parsed):
+def test_each_segment_of_each_series_is_a_row(parsed):
     rows = [dict(zip(parsed.tables["all"][0], row, strict=True)) for row in parsed.tables["all"][1:]]
     assert rows[1] == {
         "Way": "HTTP",
@@ -104,7 +104,7 @@ def test_costs_stand_in_a_table(parsed):
     assert parsed.tables["costs"][1][4] == "200.00"
 
 
-def test_every_cell_has_a_waterfall_and_every_segment_a_distribution(parsed):
+def test_every_series_has_a_waterfall_and_every_segment_a_distribution(parsed):
     ids = parsed.values("id")
     assert sum(one.startswith("walk-") for one in ids) == 6
     assert sum(one.startswith("spread-") for one in ids) == 1 + len(contents_of(measurement_of_both_ways()).segments)
@@ -282,7 +282,7 @@ def test_images_of_unknown_size_are_still_a_report():
     assert Parsed(page(contents(corrected(found), ORIGIN))).tables["all"][1][:3] == ["HTTP", "?", "client"]
 
 
-def test_ten_cells_of_a_thousand_images_are_less_than_two_megabytes():
+def test_ten_series_of_a_thousand_images_are_less_than_two_megabytes():
     chance = random.Random(1)
     of_way = (
         "client {}, encode {}, transformer receive {}, transformer decode {}, transformer preprocess {}, predictor {}"

@@ -1,4 +1,4 @@
-"""From cells to stacked bars: what is named, what is the rest, and that no character and no time is lost."""
+"""From series to stacked bars: what is named, what is the rest, and that no character and no time is lost."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def test_an_image_that_lacks_a_segment_spent_no_time_in_it():
     assert chart.bars == (Bar("1.1MB (n=2)", 25 * MS, (10 * MS, 15 * MS, 0)),)
 
 
-def test_a_letter_and_a_length_mean_the_same_in_all_ways():
+def test_a_letter_and_a_length_mean_the_same_in_all_charts():
     found = charts(measured([drawn("client 10"), drawn("broker 90, client 10", transport="kafka")]).all_series())
     assert [(chart.segments, chart.longest) for chart in found] == [
         ((("A", "client"), ("B", "broker"), (".", "the rest")), 100 * MS)
@@ -68,7 +68,7 @@ def test_what_two_clocks_leave_open_stands_below():
     assert chart.notes[1:] == (f"{CROSSING}transformer request \u00b11.3 ms, 4-1 \u00b11.0 ms",)
 
 
-def test_no_cells_are_no_charts():
+def test_no_series_are_no_charts():
     assert charts([]) == []
 
 

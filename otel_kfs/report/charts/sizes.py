@@ -39,18 +39,18 @@ def sizes(contents: Contents) -> Element:
 def draw(parent: Element, contents: Contents) -> None:
     """Draw the large chart from the top left corner of `parent`."""
     left, right, top, bottom = 52, WIDTH - 190, 24, HEIGHT - 40
-    cells = [report for report in contents.series if report.series.image_size is not None]
-    x = axis([_megabytes(report) for report in cells], left, right)
+    sized = [report for report in contents.series if report.series.image_size is not None]
+    x = axis([_megabytes(report) for report in sized], left, right)
     lines = [group.fits.total for group in contents.by_labels if group.fits.total is not None]
     ends = [line.at(size * MEGABYTE) for line in lines for size in (0, x.high)]
-    lengths = [value for report in cells for value in (min(report.series.totals()), report.total.summary.max)]
+    lengths = [value for report in sized for value in (min(report.series.totals()), report.total.summary.max)]
     y = axis([value / MS for value in ends + lengths], bottom, top)
     _grid(parent, x, y, 6)
     svg.add(parent, "text", "4-1, ms", x=0, y=12, font_size=11, class_="muted")
     svg.add(parent, "text", "image, MB", x=right, y=HEIGHT - 4, font_size=11, text_anchor="end", class_="muted")
     count = len(contents.by_labels)
     for group in contents.by_labels:
-        # Ways stand side by side, so that none hides another; images of one size are spread a little.
+        # Labels stand side by side, so that none hides another; images of one size are spread a little.
         aside = (group.number - (count - 1) / 2) * min(11.0, 34 / count)
         for report in group.series:
             if report.series.image_size is None:

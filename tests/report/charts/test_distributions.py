@@ -69,7 +69,7 @@ def test_the_tail_is_never_thinned():
     assert len({x for x, _ in steps(curve)}) == 11
 
 
-def test_each_size_has_a_chart_with_a_curve_a_way():
+def test_each_size_has_a_chart_with_a_curve_for_each_series():
     charts = distributions(contents_of(measurement_of_both_ways()))
     assert [(texts(chart)[0], len(list(chart.iter("path")))) for chart in charts] == [
         ("1.1MB", 2),

@@ -34,7 +34,7 @@ def test_text_on_a_segment_can_be_read(found, theme):
 
 @pytest.mark.parametrize("theme", [0, 1])
 @pytest.mark.parametrize("number", range(8))
-def test_what_is_written_in_a_ways_colour_can_be_read(number, theme):
+def test_what_is_written_in_the_colour_of_labels_can_be_read(number, theme):
     assert contrast(fills(theme)[palette.labels_class(number)], palette.INK["page"][theme]) >= 4.5
 
 

@@ -31,7 +31,7 @@ def test_segments_follow_one_another_from_zero():
     assert (lefts[0], len(lefts)) == (84, 18)
 
 
-def test_every_way_and_size_has_a_bar_and_its_figures():
+def test_every_series_has_a_bar_and_its_figures():
     shown = texts(stacked_bars(contents_of(measurement_of_both_ways())))
     assert [t for t in shown if t in {"HTTP", "Kafka"}] == ["HTTP", "Kafka", "Kafka"]  # the last is the legend's
     assert [t for t in shown if t.endswith("MB")] == ["1.1MB", "3.3MB", "10.2MB"] * 2

@@ -1,0 +1,50 @@
+"""From a measurement to the tables, records or document of the layouts that are asked for."""
+
+import pytest
+from traces_builder import critical_path_of
+
+from otel_kfs.analysis.measure import CorrectedMeasurement, corrected
+from otel_kfs.analysis.measurement import Measurement, measured
+from otel_kfs.analysis.paths.coverage import Coverage
+from otel_kfs.analysis.sketch import Sketches
+from otel_kfs.report import layouts
+
+
+def measurement_of(*paths: str) -> Measurement:
+    return measured(map(critical_path_of, paths), Coverage(measured=len(paths), left_out={"warm-up": 2}))
+
+
+FOUND = corrected(measurement_of("client 10, encode 20", "client 30, encode 40"))
+
+
+def test_tables_and_bars_come_in_the_order_in_which_they_are_asked_for():
+    titles = [block.title for block in layouts.blocks(FOUND, ("bars", "segments", "seed"))]
+    assert titles == [
+        "HTTP: where the time goes",
+        "HTTP: segments, milliseconds",
+        "HTTP: unix time",
+        "HTTP: seconds",
+    ]
+
+
+def test_records_are_of_stamps_or_of_segments():
+    assert [record["n"] for record in layouts.records(FOUND, "seed")] == [2]
+    assert [record["segment"] for record in layouts.records(FOUND, "statistics")] == ["client", "encode", "4-1"]
+
+
+def test_a_document_has_each_layout_and_what_became_of_the_images():
+    document = layouts.document(FOUND, ("seed", "segments"))
+    assert document == {
+        "seed": layouts.records(FOUND, "seed"),
+        "segments": layouts.records(FOUND, "segments"),
+        "account": {"measured": 2, "left_out": {"warm-up": 2}, "retried": 0, "redelivered": 0},
+        "clocks": [],
+    }
+
+
+@pytest.mark.sketch
+def test_a_document_of_sketches_says_how_exact_percentiles_are():
+    sketches = Sketches()
+    sketches.take(measurement_of("client 10"), None)
+    found = CorrectedMeasurement(*sketches.correct_skew(), {}, Coverage(measured=1))
+    assert layouts.document(found, ("segments",))["percentiles_within"] == 0.01
