@@ -67,6 +67,7 @@ def exit_codes():
     return {
         "stopped by Ctrl-C": group.SIGINT_EXIT,
         "stopped by SIGTERM": group.SIGTERM_EXIT,
+        "nobody reads": group.SIGPIPE_EXIT,
         "check: wrong columns": check.WRONG_EXIT,
         "check: unreadable": check.UNREADABLE_EXIT,
         "compare: slower": compare.SLOWER_EXIT,

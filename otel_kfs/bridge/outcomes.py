@@ -56,7 +56,7 @@ class RunStats:
         with self._lock:
             self._outcomes[answer.outcome] += 1
             self._redelivered += answer.attempt > 1
-            self._retries += answer.requests - 1
+            self._retries += max(0, answer.requests - 1)  # a record may be refused before any request
 
     def add_returned(self, records: int = 1) -> None:
         """Count records that were given back uncommitted."""

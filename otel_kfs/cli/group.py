@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -18,10 +19,25 @@ from otel_kfs.report.render import printable
 
 SIGINT_EXIT = 130  # what a shell reports for a program that Ctrl-C ended
 SIGTERM_EXIT = 143  # and SIGTERM
+SIGPIPE_EXIT = 141  # and one that wrote to a pipe without a reader, such as `cat`
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+class _NoReader(Exception):
+    """Whoever read standard output (`| head`) has gone."""
 
 
 class Group(click.Group):
-    """Print our errors in one line and exit with 1; exit with 130 on Ctrl-C and with 143 on SIGTERM."""
+    """Print our errors in one line and exit with 1; exit with 130 on Ctrl-C, 143 on SIGTERM, 141 without a reader."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # here, where a failure is told, and not while the interpreter shuts down
+        except BrokenPipeError as error:
+            raise _NoReader from error  # click would exit with 1
+        return result
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit."""
@@ -44,13 +60,23 @@ class Group(click.Group):
         except _Stopped:
             say("stopped by SIGTERM")
             code = SIGTERM_EXIT
-        except BrokenPipeError:
-            # The reader (`| head`) has gone; keep the interpreter from complaining about that when it exits.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except _NoReader:
+            _discard_output()
+            code = SIGPIPE_EXIT
+        except OSError as error:
+            if error.errno not in _NO_ROOM or error.filename is not None:
+                raise
+            _discard_output()
+            say(f"Error: can't write to standard output: {error.strerror}")
             code = 1
         # Only here are the error and its traceback gone, and with them the Kafka clients that they held: a client
         # that is closed while the interpreter shuts down calls back into what no longer exists, and crashes.
         sys.exit(code)
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from complaining, when it exits, about what standard output does not take."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -37,6 +36,10 @@ _SIGNATURES = {
 }
 
 
+_BEGINNING = 64  # bytes that tell what a file is
+_LARGEST = 500_000_000  # bytes; KFServing's servers take 100 MB unless they are told otherwise
+
+
 class SentImage:
     """The image that a `send image` span is about: it is encoded here, in that span."""
 
@@ -55,7 +58,7 @@ class SentImage:
             InputError: the file can't be read, or is not an image.
         """
         with provider.tracer().start_as_current_span(semconv.ENCODE):
-            content = image if isinstance(image, bytes) else _read(image)
+            content = image if isinstance(image, bytes) else _read(image, _media_type)
             media_type = _media_type(content)
             if media_type is None:
                 what = "these bytes are" if isinstance(image, bytes) else f"{os.fspath(image)} is"
@@ -77,7 +80,7 @@ class SentImage:
             InputError: the file can't be read, or is not JSON.
         """
         with provider.tracer().start_as_current_span(semconv.ENCODE):
-            content = payload if isinstance(payload, bytes) else _read(payload)
+            content = payload if isinstance(payload, bytes) else _read(payload, _begins_as_json)
             try:
                 orjson.loads(content)
             except orjson.JSONDecodeError as error:
@@ -183,8 +186,25 @@ def _media_type(content: bytes) -> str | None:
     return next((media for signature, media in _SIGNATURES.items() if content.startswith(signature)), None)
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
+def _begins_as_json(content: bytes) -> bool:
+    beginning = content.lstrip(b" \t\r\n")
+    return not beginning or beginning[:1] in b'{["-0123456789tfn'
+
+
+def _read(path: str | os.PathLike[str], looks_right: Callable[[bytes], object]) -> bytes:
+    """Read a whole file; of one whose beginning does not look right, which may have no end, the beginning alone.
+
+    Raises:
+        InputError: it can't be read, or is larger than any server takes.
+    """
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            content = file.read(_BEGINNING)
+            if not looks_right(content):
+                return content
+            content += file.read(_LARGEST - len(content) + 1)
     except OSError as error:
         raise InputError(f"can't read {os.fspath(path)}: {error.strerror}") from error
+    if len(content) > _LARGEST:
+        raise InputError(f"{os.fspath(path)} has more than {_LARGEST // 1_000_000} MB: no model's server takes that")
+    return content

@@ -451,7 +451,17 @@ def test_a_reader_that_has_gone_is_no_reason_to_complain(traces, format_):
         found = process("tables", "--trace-query", traces, "--format", format_, stdout=writer)
     finally:
         os.close(writer)
-    assert (found.returncode, found.stderr) == (1, "")
+    assert (found.returncode, found.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("format_", ["text", "md", "csv", "json"])
+def test_a_full_disk_behind_standard_output_is_one_line(traces, format_):
+    with open("/dev/full", "w") as full:
+        found = process("-q", "tables", "--trace-query", traces, *SEED, "--format", format_, stdout=full)
+    assert (found.returncode, found.stderr) == (
+        1,
+        "Error: can't write to standard output: No space left on device\n",
+    )
 
 
 def test_figures_are_not_cut_on_a_narrow_terminal(traces):

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 from support import JPG, PHOTO, HttpServer
 
 import otel_kfs
-from otel_kfs.errors import ConfigError
+from otel_kfs.errors import ConfigError, InputError
 
 
 @pytest.fixture
@@ -233,3 +233,19 @@ def test_an_unknown_encoding_makes_no_span(spans):
     with pytest.raises(ConfigError), otel_kfs.image_span(encoding="protobuf"):
         pass
     assert spans.get_finished_spans() == ()
+
+
+@pytest.mark.parametrize("method", ["encode", "encoded"])
+def test_what_has_no_end_is_refused_by_its_beginning(spans, method):
+    with otel_kfs.image_span() as image, pytest.raises(InputError, match=r"^/dev/zero is not (an image|JSON)"):
+        getattr(image, method)("/dev/zero")
+
+
+@pytest.mark.parametrize(("method", "beginning"), [("encode", b"\xff\xd8\xff"), ("encoded", b"[")])
+def test_a_file_beyond_any_server_s_limit_is_refused(spans, tmp_path, monkeypatch, method, beginning):
+    monkeypatch.setattr("otel_kfs.client.image_span._LARGEST", 1_000_000)
+    file = tmp_path / "large"
+    file.write_bytes(beginning + bytes(1_000_000))
+    with otel_kfs.image_span() as image, pytest.raises(InputError) as raised:
+        getattr(image, method)(file)
+    assert str(raised.value) == f"{file} has more than 1 MB: no model's server takes that"
