@@ -82,7 +82,7 @@ class KafkaInstrumentor(PatchingInstrumentor):
         derived = [(cls, original, ours) for original, ours in _OURS.items() for cls in _derived(original)]
         if untraced := [cls for cls, old, new in derived if not (imported and _rebase(cls, old, new, patches))]:
             _log.warning(
-                "derived before instrument() from confluent_kafka's classes: %s; what is made of these stays untraced; "
+                "derived before instrument() from confluent_kafka's classes: %s; their instances stay untraced; "
                 "call instrument() first, or derive from otel_kfs.kafka's classes",
                 ", ".join(sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in untraced)),
             )

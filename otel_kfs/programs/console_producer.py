@@ -137,7 +137,7 @@ class _Records:
         taken = taken and self._pipe.write(rest) and self._pipe.wait_taken()
         ended = time.time_ns()
         if not taken:
-            mark_failed(send, "program_ended", "it ended before it took the record")
+            mark_failed(send, "program_ended", "it ended before it read the record")
         send.end(ended)
         self._last = (root, ended)
         return taken

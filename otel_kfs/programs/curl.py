@@ -131,7 +131,7 @@ def _write(to: int, text: bytes) -> None:
         while view:
             view = view[os.write(to, view) :]
     except OSError:
-        _log.debug("nobody reads curl's standard error any more")
+        _log.debug("curl's standard error is no longer read")
 
 
 def _timings(reports: list[bytes]) -> dict[str, Any] | None:

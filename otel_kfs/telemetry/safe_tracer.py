@@ -41,7 +41,7 @@ def report_failure(what: str) -> None:
     """
     place = _place(sys.exc_info()[2])
     if what not in _failed and place not in _failed:
-        _log.exception("telemetry failed (%s); what it watches goes on, and this is logged once", what)
+        _log.exception("telemetry failed (%s); the program continues, and this is logged only once", what)
     _failed.update((what, place))
 
 

@@ -86,7 +86,7 @@ def check_density(inside: int, raw: int) -> None:
         TraceQueryError: that is more than traces can become.
     """
     if inside > _NOT_BEFORE and inside > _MOST_DENSE * max(raw, 1):
-        raise TraceQueryError(f"it grows to more than {_MOST_DENSE} times its size, which no traces do")
+        raise TraceQueryError(f"it grows to more than {_MOST_DENSE} times its size, as no traces do")
 
 
 def longest() -> int:

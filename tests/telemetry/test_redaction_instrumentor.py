@@ -108,7 +108,7 @@ def test_a_span_beyond_redaction_is_lost_rather_than_told_and_said_once(provider
     assert [exporter.export(["no span"]), exporter.export(spans=["no span"])] == [SpanExportResult.FAILURE] * 2
     assert exporter.got == []
     assert [record.getMessage() for record in caplog.records] == [
-        "telemetry failed (taking secrets out of spans); what it watches goes on, and this is logged once"
+        "telemetry failed (taking secrets out of spans); the program continues, and this is logged only once"
     ]
 
 

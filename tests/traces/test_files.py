@@ -140,7 +140,7 @@ def test_exports_of_other_signals_are_passed_over_and_counted(file, caplog):
     file.write_bytes(b'{"resourceMetrics":[]}\n' + line("a") + b'\n{"resourceLogs":[]}\n')
     assert names_of(file) == ["a"]
     assert caplog.messages == [
-        f"exports of logs, metrics or profiles passed over: 2, the first: {file}, line 1",
+        f"exports of logs, metrics or profiles skipped: 2, the first: {file}, line 1",
     ]
 
 
@@ -298,7 +298,7 @@ def test_a_bomb_is_refused_before_it_has_grown(file, pack):
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
     )
     error, grown = run_python(script).stdout.splitlines()
-    assert error == "t.jsonl: it grows to more than 500 times its size, which no traces do"
+    assert error == "t.jsonl: it grows to more than 500 times its size, as no traces do"
     assert int(grown) < 20  # MiB
 
 

@@ -23,7 +23,7 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 
 MALFORMED = "spans left out that can't be read"
 INCOMPLETE = "traces of which Tempo had only a part"
-OTHER_SIGNALS = "exports of logs, metrics or profiles passed over"
+OTHER_SIGNALS = "exports of logs, metrics or profiles skipped"
 
 _SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
 _OF_RESOURCE = {semconv.SERVICE_NAME, semconv.HOST_NAME}
