@@ -95,7 +95,7 @@ def verdict(of: Comparison) -> str:
         return f"{where}: {b} is {_by(total.difference)} than {a} ({more}): {_explained(of)}"
     if not of.enough:
         return (
-            f"{where}: too few images ({more}) to tell a difference from noise, {of.needed} each would do; "
+            f"{where}: too few images ({more}) to tell a difference from noise, it takes {of.needed} each; "
             f"4-1 differs by {_amount(total.difference)}"
         )
     changed = _largest_first(difference for difference in of.segments if difference.differs)
@@ -125,7 +125,7 @@ def _explained(of: Comparison) -> str:
     same = [difference for difference in changed if (difference.difference > 0) == (whole > 0)]
     against = sum(difference.difference for difference in changed if difference not in same)
     if not same:
-        return "no segment alone stands out of the noise"
+        return "no single segment exceeds the noise"
     named: list[Difference] = []
     explained = 0.0
     for difference in same[:_NAMED_AT_MOST]:

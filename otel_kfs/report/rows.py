@@ -28,15 +28,15 @@ Layout = Literal["seed", "segments", "statistics", "bars"]
 LAYOUTS: tuple[Layout, ...] = ("seed", "segments", "statistics", "bars")
 DEFAULT_LAYOUTS: tuple[Layout, ...] = ("seed", "segments")
 
-CLOCKS = "some segments lie between two hosts, and hold the difference of their clocks"
+CLOCKS = "some segments lie between two hosts, and contain the difference between their clocks"
 BOUND = (
-    "\u00b1: what the clocks of two hosts leave open; all lengths of that segment and size, so its other figures, too, "
-    "are off by so much at most, all one way"
+    "\u00b1: the uncertainty of the two hosts' clocks; all durations of that segment and size, and so its other "
+    "figures, are off by at most that much, in the same direction"
 )
-ONE_CLOCK = "all stamps are given by the clock of stamp 1's host, as far (\u00b1) as that of the others is known"
+ONE_CLOCK = "all stamps are by the clock of stamp 1's host; \u00b1 is the uncertainty of the other clocks"
 INTERVAL = (
-    "95 % interval: what encloses the median that ever more images would show, in 95 of 100 such measurements; "
-    "it knows the noise between these images, not what another start of the servers changes"
+    "95 % interval: in 95 of 100 such measurements it contains the median that unlimited images would show; "
+    "it covers the noise between these images, not what changes when servers are restarted"
 )
 SKETCHED = f"percentiles within {100 * ACCURACY:g} %, from sketches"
 NO_INTERVAL = "intervals of the medians need scipy: pip install 'otel-kfs[analysis]'"
@@ -86,7 +86,7 @@ def seed_tables(all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> lis
             seconds.append((series.size, *(bounded(length, of_series[name]) for name, length in differences.items())))
         counts = sorted({len(series) for series in of_labels})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded by itself"]
+        notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded separately"]
         notes += stamp_notes(two_clocks_of_stamps(of_labels, bounds))
         tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
         tables.append(
@@ -119,7 +119,7 @@ def segment_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) 
             (segment_name(one), *_p50_and_tail(of_labels, [segments.get(one) for segments in by_size]))
             for one in _stretches(by_size)
         ]
-        notes = [f"fewer than {P95_NEEDS} images can't support a p95: the largest value stands there"] if few else []
+        notes = [f"fewer than {P95_NEEDS} images can't support a p95: the maximum is shown instead"] if few else []
         notes += _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds))
         tables.append(Table(f"{labels.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
     return tables
@@ -241,12 +241,12 @@ def clock_records(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list
 
 def _stood(one: str, other: str, offset: ClockOffset | None) -> str:
     if offset is None:
-        return f"nothing bounds how far {one} and {other} are apart"
+        return f"nothing bounds the skew between {one} and {other}"
     if offset.bound is None:
-        return f"no steady rate fits {one} and {other}: one was set meanwhile, or events are out of order"
+        return f"no constant drift fits {one} and {other}: a clock was set meanwhile, or events are out of order"
     middle, half = sum(offset.bound) / 2e6, math.ceil(offset.half_width / 1e5) / 10
     ahead = f"{other} is {middle:.1f} \u00b1{half:.1f} ms ahead of {one}"
-    return ahead if offset.steady else f"{ahead} in the middle of the time, and drifts by {offset.drift / 1000:.0f} ppm"
+    return ahead if offset.steady else f"{ahead} half-way through, and drifts by {offset.drift / 1000:.0f} ppm"
 
 
 def seconds(nanoseconds: int) -> str:

@@ -67,9 +67,9 @@ def charts(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[
     for labels, of_labels in by_labels(all_series).items():
         notes = [f"a bar is the mean image; {REST} is all segments below {_NAMED:.0%} together"]
         if any(mean < 0 for series in of_labels for name, mean in _means(series).items() if name != TOTAL):
-            notes.append("a segment that is negative by the difference of two hosts' clocks is not drawn")
+            notes.append("segments that are negative because of clock skew are not drawn")
         if crossing := _crossing(of_labels, bounds):
-            notes.append(f"between two hosts, and off by as much as their clocks leave open: {', '.join(crossing)}")
+            notes.append(f"between two hosts, and off by at most their clocks' uncertainty: {', '.join(crossing)}")
         of_bars = tuple(bars[labels, series.size] for series in of_labels)
         found.append(Chart(f"{labels.label}: where the time goes", segments, of_bars, longest, tuple(notes)))
     return found
@@ -101,7 +101,7 @@ def _bound(widths: Sequence[int | None]) -> str:
     known = [width for width in widths if width is not None]
     # Rounded up, as in tables: it must not promise more than it holds.
     if len(known) < len(widths):
-        return "(nothing says how much)"
+        return "(unknown)"
     return f"\u00b1{math.ceil(max(known) / 1e5) / 10:.1f} ms"
 
 

@@ -18,9 +18,9 @@ def beside_table(of: Beside) -> Table:
         "by hand: the difference of the stamps themselves, whatever the columns say; traced: the median image of n"
     ]
     if of.transport is None:
-        notes.append("nothing says whether this is HTTP or Kafka: the traced images are of either")
+        notes.append("nothing says whether this is HTTP or Kafka: the traced images may be either")
     if unmatched := [row.label for row in of.rows if row.n is None]:
-        notes.append(f"no traced image is of this size: {', '.join(unmatched)}")
+        notes.append(f"no traced image has this size: {', '.join(unmatched)}")
     notes += stamp_notes(of.two_clocks)
     rows = tuple(
         (

@@ -15,7 +15,7 @@ from otel_kfs.analysis.skew_correction import TwoClocks
 from otel_kfs.errors import InputError
 
 SEED = (Path(__file__).parents[1] / "data" / "seed-tables.md").read_text()
-ONE = "each row is one image (n = 1): nothing says how far the next would be off"
+ONE = "each row is one image (n = 1): nothing shows how much the next would differ"
 T = 1_600_000_000
 
 
@@ -42,9 +42,9 @@ def table(*rows):
 
 def test_what_does_not_follow_in_the_tables_of_2020():
     assert wrong(SEED) == [
-        "the column '3-2' follows from no two stamps: 0.007 to 0.054 s, about 3.5 ms a MB (r = 0.984); "
+        "the column '3-2' does not follow from any two stamps: 0.007 to 0.054 s, about 3.5 ms a MB (r = 0.984); "
         "some other event must have been stamped",
-        "the column '4-3' is stamp 3 minus stamp 2 in all 8 rows, not what it is headed",
+        "the column '4-3' is stamp 3 minus stamp 2 in all 8 rows, not what its heading says",
         "2-1 + 3-2 + 4-3 is not 4-1 in all 8 rows: 0.211 to 0.301 s are missing",
         "Kafka, row 1: labelled 1.5MB with the stamps, 1.1MB with the lengths",
     ]
@@ -153,13 +153,13 @@ def test_more_than_rounding_is_a_mistake(off, digits):
     digit = Decimal(1).scaleb(-digits)
     rows = [("Size", "1", "2", "2-1 (s)")]
     rows += [(f"{n}MB", T, T + 5 * digit, (5 + off) * digit) for n in (1, 2)]
-    assert wrong(table(*rows))[0].startswith("the column '2-1' follows from no two stamps")
+    assert wrong(table(*rows))[0].startswith("the column '2-1' does not follow from any two stamps")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "there is no table: neither Markdown's, nor CSV, nor columns with two blanks between them"),
+        ("", "there is no table: neither Markdown, nor CSV, nor columns separated by two spaces"),
         ("Dear all,\nit was slow.\n", "no table has two columns of stamps: unix times in s, ms, us or ns"),
         (table(("Size", "2-1"), ("1MB", 0.5)), "no table has two columns of stamps: unix times in s, ms, us or ns"),
         (
@@ -216,5 +216,5 @@ def test_labels_of_images_and_of_payloads_find_their_images_in_one_table():
 
 
 def test_other_than_four_stamps_can_t_stand_beside_traces():
-    with pytest.raises(InputError, match="only rows of four stamps can stand beside traces"):
+    with pytest.raises(InputError, match="only rows with four stamps can be compared with traces"):
         room.beside(room.blocks(table(*GOOD)), measured([critical_path(0, 1, 2, 3)]).all_series())

@@ -164,7 +164,7 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
     assert all_series[0].segments[TO_TRANSFORMER] == measurement.all_series()[0].segments[TO_TRANSFORMER]
     assert {one for _, _, one in bounds} == {segment("predictor request"), segment("predictor response")}
     assert rows.seed_tables(all_series, bounds)[1].notes[-1] == rows.CLOCKS
-    assert rows.clock_lines(offsets(measurement))[0].startswith("clocks: no steady rate fits host and transformer")
+    assert rows.clock_lines(offsets(measurement))[0].startswith("clocks: no constant drift fits host and transformer")
 
 
 def test_records_say_how_far_a_stamp_may_be_off():

@@ -18,7 +18,7 @@ SECOND = 1_000_000_000  # ns
 FOLLOWS = """\
 All columns follow from the stamps
 the column '2-1' is stamp 2 minus stamp 1 in all 1 rows
-each row is one image (n = 1): nothing says how far the next would be off
+each row is one image (n = 1): nothing shows how much the next would differ
 
 """
 
@@ -48,7 +48,7 @@ def test_what_does_not_follow_ends_with_1_and_comes_first():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "there is no table: neither Markdown's, nor CSV, nor columns with two blanks between them"),
+        (b"", "there is no table: neither Markdown, nor CSV, nor columns separated by two spaces"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"x" * 10_000_001, "more than 10 MB: too large for a table stamped by hand"),
     ],
@@ -77,7 +77,7 @@ def test_markdown_is_written_to_a_file(tmp_path):
     file = tmp_path / "findings.md"
     assert check(SEED, "--format", "md", "-o", file) == (1, "", "")
     assert file.read_text().startswith(
-        "### Does not follow from the stamps\n\nthe column '3-2' follows from no two stamps"
+        "### Does not follow from the stamps\n\nthe column '3-2' does not follow from any two stamps"
     )
 
 

@@ -26,7 +26,7 @@ Size                1               2               3               4
 HTTP: seconds
 Size     2-1    3-2    4-3    4-1
 1.1MB  0.200  0.200  0.600  1.000
-a row is one image, the one with the median 4-1 of n = 1; each figure is rounded by itself
+a row is one image, the one with the median 4-1 of n = 1; each figure is rounded separately
 
 """
 SEED_MARKDOWN = """\
@@ -42,7 +42,7 @@ SEED_MARKDOWN = """\
 |:--|--:|--:|--:|--:|
 | 1.1MB | 0.200 | 0.200 | 0.600 | 1.000 |
 
-a row is one image, the one with the median 4-1 of n = 1; each figure is rounded by itself
+a row is one image, the one with the median 4-1 of n = 1; each figure is rounded separately
 """
 SEED_RECORD = {
     "transport": "http",
@@ -206,7 +206,7 @@ def test_the_segments_layout_prints_every_segment(traces):
         "| transformer response | 30.0 | 30.0 |\n"
         "| 4-1 | 1000.0 | 1000.0 |\n"
         "\n"
-        "fewer than 20 images can't support a p95: the largest value stands there\n"
+        "fewer than 20 images can't support a p95: the maximum is shown instead\n"
     )
 
 

@@ -74,7 +74,7 @@ def test_too_few_images_are_said_to_be_too_few_and_how_many_would_do():
     of = compared([drawn("client 10")] * 3, [drawn("client 500")] * 3)
     assert (of.enough, comparison_rows.verdict(of)) == (
         False,
-        "HTTP, 1.1MB: too few images (n = 3 and 3) to tell a difference from noise, 5 each would do; "
+        "HTTP, 1.1MB: too few images (n = 3 and 3) to tell a difference from noise, it takes 5 each; "
         "4-1 differs by +490.0 ms",
     )
 

@@ -253,7 +253,7 @@ def test_a_linked_trace_is_named_and_led_to_wherever_the_image_s_is():
     assert {"k1 c1", "k2 c2"} <= set(found.values("data-copy"))
     links = Counter(link for link in found.values("href") if not link.startswith("#"))
     assert links["https://jaeger.example/k1"] == links["https://jaeger.example/c1"] > 1
-    assert "the upright line beside the names goes as far as that does" in found.text
+    assert "the vertical line beside the names shows how far it goes" in found.text
 
 
 def test_without_linked_traces_none_is_spoken_of(parsed):
@@ -273,8 +273,8 @@ def test_an_image_whose_linked_trace_is_gone_is_named_with_it():
 def test_a_consumer_s_trace_that_was_not_asked_for_is_thought_of():
     sent = [span for span in image("k", consumer="c") if span.trace_id == "k"]
     text = Parsed(page(contents_of([image("h"), sent]))).text
-    assert "1 for \u201cdelivered, but not processed\u201d. An image counts as " in text
-    assert "in a linked trace that the query did not find: Jaeger has to be asked" in text
+    assert "1 for \u201cdelivered, but not processed\u201d. An image also counts as " in text
+    assert "has a linked trace that the query did not find: ask Jaeger" in text
 
 
 def test_images_of_unknown_size_are_still_a_report():

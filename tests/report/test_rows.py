@@ -17,9 +17,9 @@ from otel_kfs.report import render, rows
 from otel_kfs.report.rows import Bounded, Column, Table
 
 MB = 1_000_000
-FEW = "fewer than 20 images can't support a p95: the largest value stands there"
+FEW = "fewer than 20 images can't support a p95: the maximum is shown instead"
 WAY = {"transport": "http", "encoding": "", "compression": "", "cell": ""}
-CLOCKS = "some segments lie between two hosts, and hold the difference of their clocks"
+CLOCKS = "some segments lie between two hosts, and contain the difference between their clocks"
 
 
 def long(milliseconds, **more):
@@ -59,14 +59,14 @@ def test_the_two_tables_of_each_transport():
                 ("1.1MB", 45 * MS, 145 * MS, 233 * MS, 423 * MS),
                 ("3.0MB", 134 * MS, 289 * MS, 230 * MS, 653 * MS),
             ),
-            ("a row is one image, the one with the median 4-1 of n = 1 to 3; each figure is rounded by itself",),
+            ("a row is one image, the one with the median 4-1 of n = 1 to 3; each figure is rounded separately",),
         ),
         Table("Kafka: unix time", stamps, (("1.1MB", at(0), at(1548), at(1680), at(1988)),)),
         Table(
             "Kafka: seconds",
             differences,
             (("1.1MB", 1548 * MS, 132 * MS, 308 * MS, 1988 * MS),),
-            ("a row is one image, the one with the median 4-1 of n = 1; each figure is rounded by itself",),
+            ("a row is one image, the one with the median 4-1 of n = 1; each figure is rounded separately",),
         ),
     ]
 
@@ -159,8 +159,8 @@ def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
     drawn = cells([critical_path_of("client 10, transformer request 5!")])
     (table,) = rows.statistics_tables(drawn, {(Labels("http"), "1.1MB", segment("transformer request")): 2 * MS})
     assert table.notes[-1] == (
-        "\u00b1: what the clocks of two hosts leave open; all lengths of that segment and size, so its other figures, "
-        "too, are off by so much at most, all one way"
+        "\u00b1: the uncertainty of the two hosts' clocks; all durations of that segment and size, and so its other "
+        "figures, are off by at most that much, in the same direction"
     )
 
 

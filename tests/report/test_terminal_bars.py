@@ -10,7 +10,7 @@ from otel_kfs.analysis.measurement import Labels, measured
 from otel_kfs.report.terminal_bars import Bar, Chart, charts, run_lengths
 
 MB = 1_000_000
-CROSSING = "between two hosts, and off by as much as their clocks leave open: "
+CROSSING = "between two hosts, and off by at most their clocks' uncertainty: "
 NOTE = "a bar is the mean image; . is all segments below 2% together"
 
 
@@ -51,8 +51,8 @@ def test_what_is_negative_by_two_clocks_is_not_drawn_and_said_so():
         (30 * MS, 0),
         (
             NOTE,
-            "a segment that is negative by the difference of two hosts' clocks is not drawn",
-            f"{CROSSING}transformer request (nothing says how much), 4-1 (nothing says how much)",
+            "segments that are negative because of clock skew are not drawn",
+            f"{CROSSING}transformer request (unknown), 4-1 (unknown)",
         ),
     )
 

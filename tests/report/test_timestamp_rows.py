@@ -23,7 +23,7 @@ def test_a_row_without_a_traced_image_is_named_below():
     table = beside_table(Beside("Kafka", "kafka", (ROW, row), TwoClocks.NOTHING))
     assert (table.rows[1], table.notes[1:]) == (
         ("9MB", 0, None, 0, None, 0, None, 0, None, None),
-        ("no traced image is of this size: 9MB",),
+        ("no traced image has this size: 9MB",),
     )
 
 
@@ -33,5 +33,5 @@ def test_what_the_clocks_of_two_hosts_leave_open_stands_behind_a_length():
     assert (table.title, table.rows[0][2], table.notes[1:]) == (
         "Stamps: seconds, by hand and traced",
         Bounded(2 * MS, 3 * MS),
-        ("nothing says whether this is HTTP or Kafka: the traced images are of either", ONE_CLOCK),
+        ("nothing says whether this is HTTP or Kafka: the traced images may be either", ONE_CLOCK),
     )

@@ -60,7 +60,7 @@ def beside(found: Sequence[Block], all_series: Sequence[Series], bounds: Bounds 
     """
     four = [block for block in found if len(block.headings) == 4]
     if not four:
-        raise InputError("only rows of four stamps can stand beside traces, whose stamps are four")
+        raise InputError("only rows with four stamps can be compared with traces, which have four")
     return [_beside(block, all_series, bounds) for block in four]
 
 

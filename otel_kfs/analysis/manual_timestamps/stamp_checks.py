@@ -33,7 +33,7 @@ def check(found: Sequence[Block]) -> list[Finding]:
     for block in found:
         findings += _labels_agree(block)
     if all(len(set(block.labels)) == len(block.labels) for block in found):
-        findings.append(Finding("each row is one image (n = 1): nothing says how far the next would be off", False))
+        findings.append(Finding("each row is one image (n = 1): nothing shows how much the next would differ", False))
     return findings
 
 
@@ -98,7 +98,7 @@ def _columns(alike: Sequence[Block]) -> list[Finding]:
             values = [value for _, _, value in rows]
             findings.append(
                 Finding(
-                    f"the column '{heading}' follows from no two stamps: {_range(values)}{_growth(rows)}; "
+                    f"the column '{heading}' does not follow from any two stamps: {_range(values)}{_growth(rows)}; "
                     "some other event must have been stamped",
                     True,
                 )
@@ -109,7 +109,7 @@ def _columns(alike: Sequence[Block]) -> list[Finding]:
         follows = len(rows) - len(found.exceptions)
         where = f"in all {len(rows)} rows" if not found.exceptions else f"in {follows} of {len(rows)} rows"
         other = said is not None and said != (found.later, found.earlier)
-        also = "" if not other else ", not what it is headed"
+        also = "" if not other else ", not what its heading says"
         findings.append(Finding(f"the column '{heading}' is {is_} {where}{also}", other or bool(found.exceptions)))
         for block, row in found.exceptions:
             difference = block.between(row, found.later, found.earlier)
@@ -211,6 +211,6 @@ def _growth(rows: Sequence[tuple[Block, int, Decimal]]) -> str:
         return ""
     correlation = statistics.correlation(sizes, values)
     if correlation < 0.9:
-        return f", and hardly goes with the size (r = {correlation:.2f})"
+        return f", and hardly depends on the size (r = {correlation:.2f})"
     slope = statistics.linear_regression(sizes, values).slope
     return f", about {slope * 1000:.1f} ms a MB (r = {correlation:.3f})"

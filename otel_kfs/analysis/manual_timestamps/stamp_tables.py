@@ -83,7 +83,7 @@ def blocks(text: str) -> list[Block]:
     """
     grids = list(_grids(text))
     if not grids:
-        raise InputError("there is no table: neither Markdown's, nor CSV, nor columns with two blanks between them")
+        raise InputError("there is no table: neither Markdown, nor CSV, nor columns separated by two spaces")
     found: list[tuple[int, Block]] = []
     for number, grid in enumerate(grids):
         if (block := _stamps(grid)) is not None:
