@@ -59,9 +59,17 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+class _Terminal(Console):
+    """A console that leaves it to the caller what becomes of a reader that has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error that is being handled, where Rich would exit with 1."""
+        raise  # noqa: PLE0704
+
+
 def terminal(blocks: Sequence[Table | Chart], console: Console | None = None) -> None:
     """Print tables and bars on the terminal."""
-    console = console or Console(highlight=False)
+    console = console or _Terminal(highlight=False)
     show = _shown(console.encoding)
     width = console.width  # of the bars: they fit into any
     # Cut to a terminal's width a table would lose figures; a line that is too long is only ugly.
