@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from requests.utils import should_bypass_proxies
+
 from otel_kfs import semconv
 from otel_kfs.client import tls
 from otel_kfs.client.encodings import Encoding, v2
@@ -24,6 +26,8 @@ _TLS_SCHEMES = ("https://", "grpcs://")
 _HTTPS_PORT = 443
 _HANDSHAKE_FAILED = "Tls handshake failed"  # in what gRPC's core says of its own connection
 _ROOTS = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"  # gRPC's own variable, of the authorities that it trusts
+
+_PROXIES, _NO_PROXY = ("grpc_proxy", "https_proxy", "http_proxy"), "no_grpc_proxy"  # its own, too; else no_proxy
 
 
 class GrpcSender(Sender[dict[str, Any]]):
@@ -124,13 +128,20 @@ class GrpcSender(Sender[dict[str, Any]]):
     def _tls_problem(self, details: str) -> str | None:
         """Return what is wrong with the TLS connection, if that is why there is none."""
         why = None
-        if self._probed is not None:
+        if self._probed is not None and not _is_behind_proxy(self._probed[0]):
             ca, identity = (self._access.ca, self._access.identity) if self._access else (None, None)
             why = tls.probe(*self._probed, ca=ca or os.environ.get(_ROOTS), identity=identity, http2=True)
         # What a proxy says of its own connection to the model is not about ours.
         if why is None and _HANDSHAKE_FAILED in details:
             why = tls.refusal(details) or tls.alert(details)
         return why
+
+
+def _is_behind_proxy(host: str) -> bool:
+    """Return whether gRPC reaches a host through a proxy, which a probe of our own would go around."""
+    if not any(map(os.environ.get, _PROXIES)):
+        return False
+    return not should_bypass_proxies(f"https://{host}", no_proxy=os.environ.get(_NO_PROXY))
 
 
 def is_encrypted(target: str) -> bool:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
+from requests.utils import select_proxy
 
 from otel_kfs.client import tls
 from otel_kfs.client.model_request.answer_limits import DeadlineAdapter
@@ -136,10 +137,13 @@ class _Adapter(DeadlineAdapter):
             kwargs["cert"] = self._identity
         try:
             return super().send(request, *args, **kwargs)
+        except requests.exceptions.ProxyError:  # what a proxy says is not about the server, and may pass
+            raise
         except requests.ConnectionError as error:
             parts = urlsplit(request.url or "")
             why = tls.cause(error)
-            if why is None and not isinstance(error, requests.ConnectTimeout) and parts.hostname:
+            is_direct = not select_proxy(request.url or "", kwargs.get("proxies"))  # a probe would go around a proxy
+            if why is None and is_direct and not isinstance(error, requests.ConnectTimeout) and parts.hostname:
                 why = tls.probe(parts.hostname, parts.port or 443, ca=self._ca, identity=self._identity)
             if why is None:
                 raise

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_support import Servicer, run_cli, server_credentials
-from support import JPG
+from support import JPG, connect_proxy
 
 from otel_kfs import GrpcSender
 from otel_kfs.client.model_access import ModelAccess
@@ -285,3 +285,12 @@ def test_an_experiment_ends_at_a_certificate_that_it_can_not_trust(secured, span
     with pytest.raises(ConfigError) as raised:
         run(experiment(secured), Path("run"), say=lambda _: None, progress=no_progress)
     assert str(raised.value) == f"no TLS connection to {secured}: {UNKNOWN}; {CHECK}"
+
+
+def test_a_proxy_that_does_not_let_a_call_through_is_no_fault_of_the_server_s_certificate(
+    certificates, secured, monkeypatch
+):
+    with connect_proxy(refusals=1000) as url:
+        monkeypatch.setenv("https_proxy", url)
+        with pytest.raises(SendError, match="can't reach"):
+            send(secured, ca=certificates.other_ca)

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import JPG, HttpServer, start, wait_until
+from support import JPG, HttpServer, connect_proxy, start, wait_until
 
 from otel_kfs import HttpSender
 from otel_kfs.client.model_access import model_session
-from otel_kfs.errors import ConfigError
+from otel_kfs.errors import ConfigError, SendError
 
 ANSWER = {"predictions": [1]}
 TOKEN = "c2VjcmV0LW1vZGVsLXRva2Vu"
@@ -97,6 +97,24 @@ def test_what_is_wrong_with_a_certificate_is_named(certificates, https, server, 
 def test_a_server_without_tls_is_named(certificates, plain):
     plain.url = plain.url.replace("http:", "https:")
     assert ": the server does not speak TLS on this port; " in failure(plain, ca=certificates.ca)
+
+
+@pytest.mark.parametrize("authority", ["ca", "other_ca"])
+def test_a_proxy_that_does_not_let_a_request_through_is_no_fault_of_the_server_s_certificate(
+    certificates, secured, monkeypatch, authority
+):
+    # Not even where the server's could not be trusted: that was not seen.
+    with connect_proxy(refusals=1) as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        access = {"ca": getattr(certificates, authority)}
+        with pytest.raises(
+            SendError, match="does not let the request through: Tunnel connection failed: 503 Busy; check"
+        ):
+            send(secured, **access)
+        if authority == "ca":
+            assert send(secured, **access) == ANSWER
+        else:
+            assert "signed by no authority" in failure(secured, **access)
 
 
 def test_a_client_certificate_and_its_key_in_one_file(certificates, mutual):

@@ -187,6 +187,11 @@ class ModelClient:
     def _transport_error(self, error: Exception, size: int) -> SendError:
         url = redact_url(self.url)
         text = str(error)
+        if isinstance(error, requests.exceptions.ProxyError):
+            return SendError(
+                f"the proxy before {url} does not let the request through: {_innermost(error)}; check the proxy, and "
+                "HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+            )
         if isinstance(error, requests.exceptions.SSLError):
             return SendError(f"no TLS connection to {url}: check the scheme and the server's certificate")
         # A connect time-out is both a ConnectionError and a Timeout: the server was never there.
@@ -213,6 +218,14 @@ class ModelClient:
             )
         hint = "; check the model's name" if status == 404 else ""
         return SendError(f"{url} answered {status} {response.reason}: {_excerpt(response)}{hint}", status)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return what went wrong, below what urllib3 has wrapped around it."""
+    for inner in (getattr(error, "reason", None), *reversed(error.args)):
+        if isinstance(inner, BaseException):
+            return _innermost(inner)
+    return error
 
 
 def _joined(url: str, location: str) -> SplitResult | None:
