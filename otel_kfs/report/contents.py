@@ -89,7 +89,7 @@ class LabelsReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class MedianPath:
     """A series' median image: the spans that were read of it, and its path through them."""
 
     of: SeriesReport
@@ -123,7 +123,7 @@ class Contents:
     origin: Origin
     measurement: CorrectedMeasurement[Series]
     by_labels: tuple[LabelsReport, ...]
-    walks: tuple[Walk, ...] = ()
+    median_paths: tuple[MedianPath, ...] = ()
     undrawn: tuple[Undrawn, ...] = ()
 
     @property
@@ -186,13 +186,13 @@ def contents(
     found = [report for group in groups for report in group.series]
     ids = dict.fromkeys(trace.trace_id for report in found for trace in report.median.whole)
     spans = store.traces([*ids]) if store is not None and draws_paths else ()
-    walked = list(_walks(found, spans))
+    once_more = list(_median_paths(found, spans))
     return Contents(
         origin,
         measurement,
         tuple(groups),
-        tuple(one for one in walked if isinstance(one, Walk)),
-        tuple(one for one in walked if isinstance(one, Undrawn)),
+        tuple(one for one in once_more if isinstance(one, MedianPath)),
+        tuple(one for one in once_more if isinstance(one, Undrawn)),
     )
 
 
@@ -225,7 +225,7 @@ def _report(series: Series, number: int, trace: Callable[[str], Trace], bounds: 
     return SeriesReport(series, number, whole, tuple(rows), trace(ids[series.median()]))
 
 
-def _walks(reports: Sequence[SeriesReport], spans: Iterable[Span]) -> Iterable[Walk | Undrawn]:
+def _median_paths(reports: Sequence[SeriesReport], spans: Iterable[Span]) -> Iterable[MedianPath | Undrawn]:
     graph = SpanGraph(spans)
     there = {span.trace_id for span in graph}
     found, _ = critical_paths(graph)
@@ -237,7 +237,7 @@ def _walks(reports: Sequence[SeriesReport], spans: Iterable[Span]) -> Iterable[W
         if missing or trace_id not in paths:
             yield Undrawn(report, missing)
         else:
-            yield Walk(report, graph, roots[trace_id], paths[trace_id])
+            yield MedianPath(report, graph, roots[trace_id], paths[trace_id])
 
 
 def _web_page(link: str | None) -> str | None:

@@ -94,7 +94,7 @@ def page(contents: Contents) -> str:
         ],
         large=_drawn(sizes.sizes(contents)) if sized else None,
         small=[_drawn(chart) for chart in sizes.small(contents, sizes.that_matter(contents))] if sized else [],
-        walks=[(walk, _drawn(waterfall.waterfall(walk))) for walk in contents.walks],
+        median_paths=[(one, _drawn(waterfall.waterfall(one))) for one in contents.median_paths],
         segment_class=palette.segment_class,
         cell=render.cell,
         ms=milliseconds,

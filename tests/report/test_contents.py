@@ -44,7 +44,9 @@ def test_the_largest_segments_come_first(found):
 
 
 def test_every_series_has_the_spans_of_its_median_image(found):
-    assert [walk.root.trace_id for walk in found.walks] == [f"{way}{size}n001" for way in "hk" for size in SIZES]
+    assert [drawn.root.trace_id for drawn in found.median_paths] == [
+        f"{way}{size}n001" for way in "hk" for size in SIZES
+    ]
 
 
 def test_only_the_median_images_are_asked_for():
@@ -80,7 +82,7 @@ def test_an_image_s_trace_comes_with_the_linked_one_in_which_it_went_on():
     assert series.rows[0].slowest == Trace("k2", f"{page}k2", (Trace("c2", f"{page}c2"),))
 
 
-def test_a_median_image_in_two_traces_is_walked_through_both():
+def test_a_median_image_in_two_traces_has_its_path_through_both():
     images, asked = linked_images(), []
 
     def spans(ids):
@@ -88,10 +90,10 @@ def test_a_median_image_in_two_traces_is_walked_through_both():
         return [span for spans in images for span in spans if span.trace_id in ids]
 
     found = contents_of(images, spans=spans)
-    (walk,) = found.walks
+    (drawn,) = found.median_paths
     assert asked == ["k1", "c1"]
-    assert walk.path.stamps[3] - walk.path.stamps[0] == found.series[0].total.summary.p50
-    assert {section.segment for section in walk.path.sections} == {row.segment for row in found.series[0].rows}
+    assert drawn.path.stamps[3] - drawn.path.stamps[0] == found.series[0].total.summary.p50
+    assert {section.segment for section in drawn.path.sections} == {row.segment for row in found.series[0].rows}
 
 
 @pytest.mark.parametrize("gone", ["k1", "c1"])
@@ -99,7 +101,7 @@ def test_a_way_of_which_a_trace_is_gone_is_not_drawn_and_that_trace_is_named(gon
     images = linked_images()
     found = contents_of(images, spans=lambda _: [s for spans in images for s in spans if s.trace_id != gone])
     (undrawn,) = found.undrawn
-    assert (found.walks, undrawn.of, undrawn.missing) == ((), found.series[0], (Trace(gone, linked=WITH[gone]),))
+    assert (found.median_paths, undrawn.of, undrawn.missing) == ((), found.series[0], (Trace(gone, linked=WITH[gone]),))
 
 
 WITH = {"k1": (Trace("c1"),), "c1": ()}  # a trace, and those that are linked to it

@@ -10,7 +10,7 @@ from otel_kfs import semconv
 from otel_kfs.analysis.paths.segment import DELIVER, ENCODE, Place, Segment
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
-from otel_kfs.report.contents import Walk
+from otel_kfs.report.contents import MedianPath
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import Kind, Span, SpanGraph
 
@@ -53,14 +53,14 @@ def span_rows(graph: SpanGraph, root: Span) -> list[SpanRow]:
     return found
 
 
-def waterfall(walk: Walk) -> Element:
+def waterfall(drawn: MedianPath) -> Element:
     """Draw the chart."""
-    rows = span_rows(walk.graph, walk.root)
+    rows = span_rows(drawn.graph, drawn.root)
     shown = rows[:MOST]
-    first = walk.root.start
+    first = drawn.root.start
     scale = axis(
         [(moment - first) / MS for row in shown for moment in (row.span.start, row.span.end)]
-        + [(walk.path.stamps[3] - first) / MS],
+        + [(drawn.path.stamps[3] - first) / MS],
         _LEFT,
         WIDTH - _RIGHT,
     )
@@ -71,9 +71,9 @@ def waterfall(walk: Walk) -> Element:
     chart = svg.drawing(
         WIDTH,
         bottom + 20 + (16 if left_out else 0),
-        f"Spans of the median image: {walk.of.title}",
-        f"Trace {' and linked trace '.join(trace.trace_id for trace in walk.of.median.whole)}: "
-        f"{len(rows)} spans over {milliseconds(walk.path.stamps[3] - first)} ms.",
+        f"Spans of the median image: {drawn.of.title}",
+        f"Trace {' and linked trace '.join(trace.trace_id for trace in drawn.of.median.whole)}: "
+        f"{len(rows)} spans over {milliseconds(drawn.path.stamps[3] - first)} ms.",
     )
     for value in scale.ticks(6):
         x = scale(value)
@@ -81,7 +81,7 @@ def waterfall(walk: Walk) -> Element:
         svg.add(chart, "text", tick(value), x=x, y=bottom + 14, font_size=10.5, text_anchor="middle", class_="muted")
     svg.add(chart, "text", "ms", x=WIDTH - _RIGHT + 8, y=bottom + 14, font_size=10.5, class_="muted")
     svg.add(chart, "text", "segments", x=0, y=31, font_size=11, class_="muted")
-    for section in walk.path.sections:
+    for section in drawn.path.sections:
         x, end = scale((section.start - first) / MS), scale((section.end - first) / MS)
         if end - x >= 0.2:
             svg.mark(
@@ -94,7 +94,7 @@ def waterfall(walk: Walk) -> Element:
                 height=15,
                 class_=palette.segment_class(section.segment),
             )
-    _stamps(chart, [scale((stamp - first) / MS) for stamp in walk.path.stamps], bottom)
+    _stamps(chart, [scale((stamp - first) / MS) for stamp in drawn.path.stamps], bottom)
     hosts = {row.span.host for row in rows}
     colours = _service_classes(rows)
     above = ""
@@ -103,7 +103,7 @@ def waterfall(walk: Walk) -> Element:
         y = end - _ROW
         if row.links_to is not None:
             _beginning(chart, row.span, row.links_to, y - _ROW)
-        if row.span.trace_id != walk.root.trace_id:
+        if row.span.trace_id != drawn.root.trace_id:
             svg.add(chart, "line", x1=_TRACE, x2=_TRACE, y1=end - row.height, y2=end, class_="ink")
         if at != above:
             svg.add(chart, "text", svg.fitted(at, 128, 11), x=0, y=y + 13, font_size=11, class_="muted")

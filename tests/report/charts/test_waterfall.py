@@ -9,7 +9,7 @@ from otel_kfs.traces.span import SpanGraph
 
 
 def chart_of(*images):
-    return waterfall(contents_of(images).walks[0])
+    return waterfall(contents_of(images).median_paths[0])
 
 
 def test_spans_stand_below_their_parents_by_their_starts():
