@@ -31,7 +31,7 @@ def looked_up(pinned: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def summed_up(name: str, document: dict[str, Any] | None, why: str = "") -> Found:
-    """What a document says of the packages in the file of this name."""
+    """Return what a document says about the packages in the file of this name."""
     if document is None:
         return [f"{name}: NOT AUDITED: {why}"], False, False
     packages = document["dependencies"]

@@ -44,7 +44,7 @@ class Pattern(NamedTuple):
 
 
 def patterns() -> tuple[dict[str, str], list[list[Pattern]]]:
-    """The processes' resources as JSON, and for each measured image of the pattern its spans, by their end."""
+    """Return the processes' resources as JSON, and the spans of each measured image of the pattern, by their end."""
     resources: dict[str, str] = {}
     found: list[tuple[str, str, dict[str, Any]]] = []
     for file in sorted(PATTERN.glob("*.jsonl")):
@@ -125,7 +125,7 @@ def jittered(pattern: list[Pattern], random_: random.Random) -> Times:
         return int(length * random_.lognormvariate(0, 0.2))
 
     def place(span: Pattern, start: int, above: list[Pattern]) -> list[Pattern]:
-        """Returns all that is below it, and itself."""
+        """Return it and all its descendants."""
         times[span.id] = start, start + stretched(span.end - span.start)
         below: list[Pattern] = []
         placed: list[Pattern] = []
@@ -189,7 +189,7 @@ def spans(total: int, seed: int = 1, *, jitter: bool = False) -> Iterator[tuple[
 def _foreign(
     above: Pattern, pattern: list[Pattern], ids: dict[str, str], start: int, random_: random.Random
 ) -> tuple[str, str, str]:
-    """A span of another program, somewhere in the image."""
+    """Return a span of another program, somewhere in the image."""
     trace = next(value for kind, value in above.values if kind == "trace")
     one, two = sorted(start + random_.randrange(max(span.end for span in pattern)) for _ in range(2))
     span = {
@@ -213,7 +213,7 @@ def write(folder: Path, total: int) -> None:
 
 
 def _write(of_processes: Path, of_collector: Path | None, made: Iterable[tuple[str, str, str]]) -> None:
-    """The same spans as each process would write them, and as the Collector would."""
+    """Write the same spans as each process would, and as the Collector would."""
     resources, _ = patterns()
     for form in filter(None, (of_processes, of_collector)):
         form.mkdir(parents=True, exist_ok=True)
@@ -256,7 +256,7 @@ def _write(of_processes: Path, of_collector: Path | None, made: Iterable[tuple[s
 
 
 def _write_answers(folder: Path, made: Iterable[tuple[str, str, str]]) -> None:
-    """The same spans as Jaeger and Tempo would answer them, trace by trace."""
+    """Write the same spans as Jaeger and Tempo would return them, trace by trace."""
     resources = {process: json.loads(resource) for process, resource in patterns()[0].items()}
     traces: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     for process, scope, text in made:

@@ -89,7 +89,7 @@ def bare_requests(tracer: trace.Tracer, requests: int) -> None:
 
 
 def bare_uncurrent_requests(tracer: trace.Tracer, requests: int) -> None:
-    """The least that four spans can cost: none of them is current."""
+    """Create four spans at the least cost: none of them is current."""
     for _ in range(requests):
         tracer.start_span("decode", start_time=1).end()
         for name in STEPS:

@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def _run(soak: Soak, rate: float | None) -> tuple[str, int]:
-    """The report, and the exit code."""
+    """Return the report and the exit code."""
     highest, interrupted = None, False
     try:
         soak.set_up()
@@ -108,7 +108,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def positive(text: str) -> float:
-    """A number above 0; argparse names this function in its refusal."""
+    """Parse a number above 0; argparse names this function in its error."""
     number = float(text)
     if not 0 < number < math.inf:
         raise ValueError

@@ -80,7 +80,7 @@ def reconcile(
 
 
 def _became(lines: list[Mapping[str, Any]], parked: bool) -> str | None:
-    """The best of what the bridges said of one record."""
+    """Return the best outcome that the bridges reported for a record."""
     said = {line["outcome"] for line in lines}
     for outcome in ("answered", "dead-lettered", "refused", "skipped"):
         if outcome in said:
@@ -100,5 +100,5 @@ def _mistake(sent: Mapping[str, Any], line: Mapping[str, Any], classes: Mapping[
 
 
 def _kind(error: str) -> str:
-    """An error's line without what differs from one to the next."""
+    """Return an error's line without what differs from one to the next."""
     return "".join("N" if letter.isdigit() else letter for letter in error)[:110].replace("NN", "N").replace("NN", "N")

@@ -48,7 +48,7 @@ class Child:
             self.process.stdin.flush()
 
     def news(self) -> list[dict[str, Any]]:
-        """The whole lines of JSON that it has printed since the last call; a killed one's last may be cut off."""
+        """Return the complete JSON lines printed since the last call; a killed process's last may be cut off."""
         with self.output.open("rb") as file:
             file.seek(self._read)
             whole, newline, _ = file.read().rpartition(b"\n")
@@ -63,7 +63,7 @@ class Child:
             self.samples.append((time.monotonic(), pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files))
 
     def between(self, begin: float, end: float) -> tuple[float, int] | None:
-        """The median memory in MB, and the most open files, between two moments; None if it did not live then."""
+        """Return the median memory in MB and the most open files between two moments; None if it was not running."""
         found = [(memory, files) for at, memory, files in self.samples if begin <= at <= end]
         if not found:
             return None

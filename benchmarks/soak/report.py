@@ -29,7 +29,7 @@ _NOT_EXPORTED = re.compile(r"(\d+) of (\d+) spans were not exported to http")
 
 
 def report(soak: Any, account: Account, highest: float | None, *, interrupted: bool) -> tuple[str, bool]:
-    """The text, and whether every promise was kept."""
+    """Return the text, and whether every promise was kept."""
     took = soak.end - soak.begin
     parts = [
         f"{took / 60:.1f} minutes at {soak.rate:.1f} images/s"
@@ -126,7 +126,7 @@ def _span_ids(folder: Path) -> dict[int, set[str]]:
 
 
 def _tables(soak: Any, account: Account, problems: list[str]) -> list[str]:
-    """What our own read side makes of the files: every image is measured, or left out for a reason."""
+    """Return what our own read side makes of the files: every image is measured, or left out for a reason."""
     command = [sys.executable, "-m", "otel_kfs.cli", "tables", "--trace-query", str(soak.traces), "--format", "json"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:

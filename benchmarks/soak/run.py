@@ -173,7 +173,7 @@ class Soak:
         self.wait_until("the first answers", lambda: self.told and self.sent["HTTP"])
 
     def ramp(self) -> float:
-        """The highest rate that was held, in images a second."""
+        """Return the highest rate that was sustained, in images a second."""
         held = RATES[0] / 2
         for rate in RATES:
             # What the step before left behind is none of this one's.
@@ -209,7 +209,7 @@ class Soak:
         self.wait_until("the backlog", lambda: len(self.told) >= self.delivered(), DRAIN_SECONDS)
 
     def delivered(self) -> int:
-        """Records that the senders through Kafka were told are delivered."""
+        """Return the records that Kafka senders were told are delivered."""
         return sum(line["outcome"] == "delivered" for line in self.sent["Kafka"])
 
     def under_load(self) -> None:
@@ -326,7 +326,7 @@ class Soak:
             self.problems.append(f"{child.name} did not end within {seconds:g} s after the {child.ended_by}")
 
     def living(self, prefix: str, *, ended: bool = False) -> list[Child]:
-        """The last lives of the processes whose names begin so."""
+        """Return the last lives of the processes whose names begin so."""
         return [
             child
             for name, child in self._live.items()
@@ -336,7 +336,7 @@ class Soak:
     # --- what is found ---
 
     def account(self, *, interrupted: bool) -> Account:
-        """What became of every image; after an interruption, without the topics, for their broker may be down."""
+        """Return what became of every image; after an interruption without the topics, as their broker may be down."""
         topic, parked = ({}, []) if interrupted else topics.contents(self.kafka.bootstrap_servers)
         classes = _classes(self.folder / "pictures")
         account = reconcile(self.sent, self.told, topic, parked, classes)
@@ -357,7 +357,7 @@ def _pictures(folder: Path) -> None:
 
 
 def _classes(folder: Path) -> dict[str, int]:
-    """What the model itself says of each picture."""
+    """Return what the model itself says about each image."""
     import numpy as np
     from mobilenet import MobileNet, fast_tensor
 

@@ -32,7 +32,7 @@ def length(servers: str) -> int:
 
 
 def contents(servers: str) -> tuple[dict[Place, str], list[Place]]:
-    """The trace of each record of the topic by its place, and the first places of the dead letters."""
+    """Return each record's trace by its place in the topic, and the first places of the dead letters."""
     found = {
         (record.partition(), record.offset()): dict(record.headers() or ()).get("traceparent", b"").decode()[3:35]
         for record in _records(servers, TOPIC, PARTITIONS)
