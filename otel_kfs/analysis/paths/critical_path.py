@@ -34,7 +34,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from otel_kfs import semconv
-from otel_kfs.analysis.paths import segment as s
 from otel_kfs.analysis.paths.coverage import NOT_PROCESSED, Coverage, LeftOut
 from otel_kfs.analysis.paths.model_calls import (
     ModelCall,
@@ -46,7 +45,23 @@ from otel_kfs.analysis.paths.model_calls import (
     is_store,
 )
 from otel_kfs.analysis.paths.path_builder import HappensBefore, PathBuilder, Section
-from otel_kfs.analysis.paths.segment import BRIDGE, CLIENT, Place, Segment, segment_at
+from otel_kfs.analysis.paths.segment import (
+    BRIDGE,
+    BROKER,
+    CLIENT,
+    DELIVER,
+    DELIVER_AND_BROKER,
+    EVENT_SOURCE,
+    HAND_OVER,
+    LATE_START,
+    OBJECT_STORE,
+    PROGRAM_START,
+    REDELIVERIES,
+    RETRIES,
+    Place,
+    Segment,
+    segment_at,
+)
 from otel_kfs.traces.span import Kind, Span, SpanGraph
 
 
@@ -160,7 +175,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
             # An event source (Knative's) posted the record: nobody waits for the answer, so it is back when it is sent.
             if last.failed:
                 raise LeftOut("the request failed")
-            served = _through_servers(path, calls.route_from(last), last, calls, arrival=s.EVENT_SOURCE)
+            served = _through_servers(path, calls.route_from(last), last, calls, arrival=EVENT_SOURCE)
         else:
             requests = calls.requests(last)
             call = calls.answered_call(requests)
@@ -188,7 +203,7 @@ def _through_sender(path: PathBuilder, root: Span, call: ModelCall | None, graph
     """Go through what comes before the request or the record."""
     steps = graph.children(root)
     if (late := first_named(steps, semconv.LATE_START)) is not None:
-        path.to(s.LATE_START, late.end, late)
+        path.to(LATE_START, late.end, late)
     if semconv.PROCESS_EXECUTABLE_NAME not in root.attributes:
         path.over(CLIENT, semconv.ENCODE, first_named(steps, semconv.ENCODE))
         return
@@ -199,7 +214,7 @@ def _through_sender(path: PathBuilder, root: Span, call: ModelCall | None, graph
         if receive is not None and receive.host == root.host:
             path.latest = max(root.start, receive.start)
     if (start := first_named(steps, semconv.START_PROGRAM)) is not None:
-        path.through(segment_at(CLIENT), s.PROGRAM_START, start)
+        path.through(segment_at(CLIENT), PROGRAM_START, start)
 
 
 def _through_request(
@@ -212,10 +227,10 @@ def _through_request(
     _through_stores(path, requests, first.start, caller)
     path.to(segment_at(caller), first.start, first)
     if answered is not first:
-        path.to(s.RETRIES, answered.start, answered)
+        path.to(RETRIES, answered.start, answered)
     uploads = _uploads(answered, calls.graph)
     if len(uploads) > 1:
-        path.to(s.RETRIES, uploads[-1].start, uploads[-1])
+        path.to(RETRIES, uploads[-1].start, uploads[-1])
     if answered.failed or last.failed:
         raise LeftOut("the request failed")
     served = _through_servers(path, call.route, answered, calls)
@@ -232,7 +247,7 @@ def _through_stores(path: PathBuilder, requests: Sequence[Span], until: int, cal
     """Go over the requests to an object store that came before the model was asked."""
     for request in requests:
         if is_store(request) and request.host == path.host and path.at <= request.start and request.end <= until:
-            path.through(segment_at(caller), s.OBJECT_STORE, request)
+            path.through(segment_at(caller), OBJECT_STORE, request)
 
 
 def _through_topic(path: PathBuilder, producer: Span, graph: SpanGraph) -> tuple[list[Span], int]:
@@ -266,11 +281,11 @@ def _through_topic(path: PathBuilder, producer: Span, graph: SpanGraph) -> tuple
             acknowledged = min(acknowledged, receive.start)
     # Where the acknowledgement can't be seen, the span ends when the program that sends has the record.
     seen = producer.attributes.get(semconv.ACKNOWLEDGED, True)
-    path.to(s.DELIVER if seen else s.HAND_OVER, acknowledged, producer)
+    path.to(DELIVER if seen else HAND_OVER, acknowledged, producer)
     if first.kind is Kind.CONSUMER:
-        path.to(s.BROKER if seen else s.DELIVER_AND_BROKER, first.start, first)
+        path.to(BROKER if seen else DELIVER_AND_BROKER, first.start, first)
         if last is not first:
-            path.to(s.REDELIVERIES, last.start, last)
+            path.to(REDELIVERIES, last.start, last)
     return consumers, max(len(consumers), known)
 
 
