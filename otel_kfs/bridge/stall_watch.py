@@ -53,7 +53,7 @@ class StallWatch:
         elif polled:
             why = f"offsets can't be committed, and {polled} wait for that"
         elif waiting := self._waiting():
-            why = f"{sum(waiting.values())} are waiting in {', '.join(waiting)}; restart the bridge if this goes on"
+            why = f"{sum(waiting.values())} are waiting in {', '.join(waiting)}; restart the bridge if this continues"
         else:
             return
         self._warned = True

@@ -84,7 +84,7 @@ max_answer_size = click.option(
     show_default=True,
     metavar="MB",
     callback=lambda _, __, megabytes: round(megabytes * 1_000_000),
-    help="HTTP: the largest answer to accept, in MB once decompressed.",
+    help="HTTP: the largest answer to accept, in MB after decompression.",
 )
 
 

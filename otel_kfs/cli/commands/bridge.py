@@ -56,7 +56,7 @@ Exit code: 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; 0 when --redri
 @click.option("--model", help="The model's name.")
 @click.option("--host-header", "host", help="The Host header that an ingress routes by.")
 @model_access
-@click.option("--timeout", type=_POSITIVE, default=600.0, show_default=True, help="Seconds for one request, all of it.")
+@click.option("--timeout", type=_POSITIVE, default=600.0, show_default=True, help="Seconds for one whole request.")
 @max_answer_size
 @click.option(
     "--concurrency",
