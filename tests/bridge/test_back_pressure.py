@@ -79,8 +79,8 @@ END = KafkaError(KafkaError._PARTITION_EOF)
 @pytest.mark.parametrize(
     ("polled", "in_hand", "held", "why"),
     [
-        ([], 0, 0, "8 are waiting in t[0], t[1]; restart the bridge if this goes on"),
-        ([Polled(0, 3), Polled(1, 7, END)], 1, 0, "1 are waiting in t[0]; restart the bridge if this goes on"),
+        ([], 0, 0, "8 are waiting in t[0], t[1]; restart the bridge if this continues"),
+        ([Polled(0, 3), Polled(1, 7, END)], 1, 0, "1 are waiting in t[0]; restart the bridge if this continues"),
         ([Polled(0, 4), Polled(1, 7, END)], 1, 0, None),
         ([], 0, 3, "offsets can't be committed, and 3 wait for that"),
         ([], 2, 0, "the model has answered none of the 2 in hand"),
