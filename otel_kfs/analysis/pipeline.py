@@ -89,7 +89,7 @@ def _cores() -> int:
 
 @contextmanager
 def _grouped(parts: Sequence[Part], processes: int | None, say: Progress) -> Iterator[_Few | _Many]:
-    """The spans of all parts, grouped by trace; as long as they are needed."""
+    """Group the spans of all parts by trace, for as long as they are needed."""
     count = _cores() if processes is None else max(1, processes)
     with SpanTable() as table:
         done = 0

@@ -15,7 +15,7 @@ import click
 
 from otel_kfs.cli.messages import say
 from otel_kfs.errors import ConfigErrors, OtelKfsError
-from otel_kfs.report.render import printable
+from otel_kfs.traces.printable import printable
 
 SIGINT_EXIT = 130  # what a shell reports for a program that Ctrl-C ended
 SIGTERM_EXIT = 143  # and SIGTERM

@@ -56,8 +56,8 @@ def covered(coverage: Coverage, trace_query: str) -> str:
     Raises:
         OtelKfsError: no image was measured.
     """
-    from otel_kfs.report.render import printable
     from otel_kfs.report.rows import coverage_line
+    from otel_kfs.traces.printable import printable
 
     if not coverage.measured:
         raise OtelKfsError(f"no image was measured in {trace_query}: {_why_none(trace_query, coverage)}")

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from otel_kfs.report.render import printable
+from otel_kfs.traces.printable import printable
 
 
 def say(text: str, *, err: bool = True) -> None:

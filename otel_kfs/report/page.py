@@ -23,6 +23,7 @@ from otel_kfs.report.charts.axis import MS, milliseconds
 from otel_kfs.report.contents import Contents
 from otel_kfs.report.rows import clock_lines, coverage_line, seed_tables
 from otel_kfs.report.segment_names import segment_name
+from otel_kfs.traces.printable import printable
 
 _HERE = Path(__file__).parent
 _LINKS = ("#1b5faa", "#82b7f2")
@@ -53,7 +54,7 @@ def page(contents: Contents) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["plain"] = lambda text: render.printable(str(text))
+    environment.filters["plain"] = lambda text: printable(str(text))
     environment.filters["segment_name"] = segment_name
     style, script = _style(), (_HERE / "page.js").read_text(encoding="utf-8")
     start, end = contents.time_range

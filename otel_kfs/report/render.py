@@ -18,6 +18,7 @@ from rich.text import Text
 from otel_kfs.analysis.statistics import Interval
 from otel_kfs.report.rows import Bounded, Column, Table, Unit
 from otel_kfs.report.terminal_bars import Chart, run_lengths
+from otel_kfs.traces.printable import printable
 
 Format = Literal["text", "md", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("text", "md", "csv", "json")
@@ -52,11 +53,6 @@ def cell(value: Any, unit: Unit) -> str:
 def _scaled(value: int, unit: Unit, rounding: str) -> str:
     scale, digit = _SCALES[unit]
     return str((Decimal(value) / scale).quantize(digit, rounding) + 0)  # + 0: never -0.0
-
-
-def printable(text: str) -> str:
-    """Return text without line ends and control sequences, whatever a span was named."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 class _Terminal(Console):

@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE) -> Iterator[Result]:
-    """The results of `work` on each item, in their order, with so many under way; what it raises is raised here."""
+    """Yield the result of `work` for each item, in their order, with `at_once` under way; an error is raised here."""
     rest = iter(items)
     running = deque(_started(work, item) for item in islice(rest, at_once))
     while running:
@@ -29,7 +29,7 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once:
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """The result of `work`, or what it raises.
+    """Return the result of `work`, or what it raises.
 
     Raises:
         TimeoutError: it takes longer than that.

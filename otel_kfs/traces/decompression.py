@@ -38,7 +38,7 @@ _MOST_DENSE, _NOT_BEFORE = 500, 2**20
 
 @contextmanager
 def decompressed(raw: io.BufferedReader) -> Iterator[BinaryIO]:
-    """What is in a file, whether it is compressed or not."""
+    """Open what is in a file, whether it is compressed or not."""
     head = raw.peek(_HEAD)[:_HEAD]
     if head.startswith(_GZIP):
         with gzip.open(raw, "rb") as inside:
@@ -63,7 +63,7 @@ def is_framed(head: bytes) -> bool:
 
 
 def messages(raw: BinaryIO) -> Iterator[bytes]:
-    """The messages of a framed file, decompressed.
+    """Yield the messages of a framed file, decompressed.
 
     Raises:
         EOFError: the last one is cut short.

@@ -16,8 +16,9 @@ from otel_kfs.traces import decompression
 from otel_kfs.traces.batch import chunks, trimmed
 from otel_kfs.traces.decompression import CORRUPT
 from otel_kfs.traces.formats import detect, otlp_protobuf
+from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import NOT_TRACES, ReadProgress, ReadWarnings, printable
+from otel_kfs.traces.store import NOT_TRACES, ReadProgress, ReadWarnings
 
 BOM = b"\xef\xbb\xbf"
 
@@ -33,7 +34,7 @@ class File(NamedTuple):
     name: str = ""
 
     def __str__(self) -> str:
-        return printable(self.name or self.path)
+        return excerpt(self.name or self.path)
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ class FileReader:
         except EOFError:
             self._warnings.add(_CUT, self._file)
         except CORRUPT as error:
-            raise TraceQueryError(f"{self._file} is damaged: {printable(str(error))}") from error
+            raise TraceQueryError(f"{self._file} is damaged: {excerpt(str(error))}") from error
         except OSError as error:
             raise TraceQueryError(f"can't read {self._file}: {error.strerror or error}") from error
 
@@ -135,7 +136,7 @@ class FileReader:
                 self._warnings.add(_CUT, self._position)
                 return
             raise TraceQueryError(
-                f"{self._position}: not JSON ({printable(no.reason or error.msg)}); if its writer was stopped in "
+                f"{self._position}: not JSON ({excerpt(no.reason or error.msg)}); if its writer was stopped in "
                 "mid-line, remove that line"
             ) from error
 
@@ -164,7 +165,7 @@ class FileReader:
             yield
         except NOT_TRACES as error:
             raise TraceQueryError(
-                f"{self._position}: JSON, but not traces ({printable(f'{type(error).__name__}: {error}')})"
+                f"{self._position}: JSON, but not traces ({excerpt(f'{type(error).__name__}: {error}')})"
             ) from error
 
     def _lines(self, inside: BinaryIO, meter: Callable[[int], None]) -> Iterator[bytes]:

@@ -22,9 +22,10 @@ import msgspec
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import decompression
 from otel_kfs.traces.file_reader import BOM, File, FileReader
+from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import STDIN, QueryUrl
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import ReadProgress, ReadWarnings, printable
+from otel_kfs.traces.store import ReadProgress, ReadWarnings
 
 ENDINGS = tuple(f".{kind}{packed}" for packed in ("", ".gz", ".zst") for kind in ("json", "jsonl"))
 PIECE = 16 * 2**20  # bytes of a plain file that are one part
@@ -38,24 +39,24 @@ _NO_SUCH = (
 )
 
 
-def opened(location: QueryUrl, progress: ReadProgress) -> Files:
-    """The files of a query that is a path, a pattern, or `-`."""
-    location.only(common={"run"})
-    if location.place == STDIN:
+def opened(query_url: QueryUrl, progress: ReadProgress) -> Files:
+    """Return the files of a query that is a path, a pattern, or `-`."""
+    query_url.only(common={"run"})
+    if query_url.place == STDIN:
         return _spooled(sys.stdin.buffer, "standard input", progress)
     try:
-        path = Path(location.place)
+        path = Path(query_url.place)
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
             with path.open("rb") as pipe:
-                return _spooled(pipe, location.place, progress)
-        files = _files(location.place)
+                return _spooled(pipe, query_url.place, progress)
+        files = _files(query_url.place)
         if _log.isEnabledFor(logging.INFO):
             for file in files:
-                _log.info("reading %s, %d bytes", printable(str(file)), file.stat().st_size)
+                _log.info("reading %s, %d bytes", excerpt(str(file)), file.stat().st_size)
         return Files([File(str(path)) for path in files], progress)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise TraceQueryError(f"can't read {printable(location.place)}: {reason}") from error
+        raise TraceQueryError(f"can't read {excerpt(query_url.place)}: {reason}") from error
 
 
 class Files:
@@ -69,7 +70,7 @@ class Files:
         return self._read_all(None)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """The spans of these traces alone."""
+        """Return the spans of these traces alone."""
         wanted = set(ids)
         return (span for span in self._read_all(_may_hold(wanted)) if span.trace_id in wanted)
 
@@ -104,24 +105,24 @@ def _files(query: str) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.name.endswith(ENDINGS) and file.is_file())
         if not found:
-            raise TraceQueryError(f"no trace files ({', '.join(ENDINGS)}) in the folder {printable(query)}")
+            raise TraceQueryError(f"no trace files ({', '.join(ENDINGS)}) in the folder {excerpt(query)}")
         return found
     if path.exists():
-        raise TraceQueryError(f"{printable(query)} is neither a file nor a folder")
+        raise TraceQueryError(f"{excerpt(query)} is neither a file nor a folder")
     if glob.has_magic(query):
         found = sorted(Path(match) for match in glob.glob(query, recursive=True) if Path(match).is_file())
         if not found:
             raise TraceQueryError(
-                f"no file matches {printable(query)}; quote the pattern so that the shell leaves it alone"
+                f"no file matches {excerpt(query)}; quote the pattern so that the shell leaves it alone"
             )
         return found
-    raise TraceQueryError(f"no file or folder {printable(query)}; {_NO_SUCH}")
+    raise TraceQueryError(f"no file or folder {excerpt(query)}; {_NO_SUCH}")
 
 
 def _spooled(stream: BinaryIO, name: str, progress: ReadProgress) -> Files:
-    """What comes from a stream, kept in a temporary file as long as the store is in use: it can be read again."""
+    """Copy a stream to a temporary file, so that it can be read again; the file lives as long as the store."""
     progress(f"reading {name}")
-    _log.info("reading %s to its end", printable(name))
+    _log.info("reading %s to its end", excerpt(name))
     # Not mkstemp: Ctrl-C between the file's making and its return would leave the file.
     path = os.path.join(tempfile.gettempdir(), f"otel-kfs-traces-{uuid.uuid4().hex}")
     try:
@@ -133,7 +134,7 @@ def _spooled(stream: BinaryIO, name: str, progress: ReadProgress) -> Files:
     except BaseException as error:
         Path(path).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise TraceQueryError(f"can't keep {printable(name)} in a temporary file: {error.strerror}") from error
+            raise TraceQueryError(f"can't keep {excerpt(name)} in a temporary file: {error.strerror}") from error
         raise
     return store
 

@@ -33,11 +33,11 @@ class RunFilter:
         yield from (span for span in (self._store.spans() if spans is None else spans) if span.trace_id in ids)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """The spans of these traces alone."""
+        """Return the spans of these traces alone."""
         return self._store.traces(ids)
 
     def link(self, trace_id: str) -> str | None:
-        """The store's own."""
+        """Return the store's own."""
         return self._store.link(trace_id)
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
@@ -67,11 +67,11 @@ class WaitForImages:
         yield from self._store.spans()
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """The spans of these traces alone."""
+        """Return the spans of these traces alone."""
         return self._store.traces(ids)
 
     def link(self, trace_id: str) -> str | None:
-        """The store's own."""
+        """Return the store's own."""
         return self._store.link(trace_id)
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
@@ -97,7 +97,7 @@ class WaitForImages:
 
 
 def expected(text: str) -> int:
-    """The number of images that a query expects.
+    """Return the number of images that a query expects.
 
     Raises:
         TraceQueryError: it is none.

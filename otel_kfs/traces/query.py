@@ -19,14 +19,14 @@ _OWN_RUN = {"clickhouse"}  # stores that see to `run` themselves
 
 
 def spans(query: str) -> Iterator[Span]:
-    """The spans that a query asks for: see `open_store`."""
+    """Yield the spans that a query asks for: see `open_store`."""
     # The store lives as long as its spans are read: with it goes the copy of standard input.
     store = open_store(query)
     yield from store.spans()
 
 
 def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceStore:
-    """The store that a query names; `say` is told in a few words what it is doing.
+    """Return the store that a query names; `say` is told in a few words what it is doing.
 
     - a path: a file, a folder with trace files in it (at any depth), or a pattern with `*`; `-` is standard input
     - `jaeger:http://host:16686?service=image-sender&lookback=1h`; `service` may be given many times
@@ -44,18 +44,18 @@ def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceSto
     progress = ReadProgress(say)
     scheme, _, rest = query.partition(":")
     if scheme in _STORES:
-        location = split(scheme, rest)
-        store: TraceStore = importlib.import_module(f"otel_kfs.traces.stores.{scheme}").opened(location, progress)
+        query_url = split(scheme, rest)
+        store: TraceStore = importlib.import_module(f"otel_kfs.traces.stores.{scheme}").opened(query_url, progress)
     else:
-        location = split_path(query)
-        store = files.opened(location, progress)
-    return _chosen(store, location, progress)
+        query_url = split_path(query)
+        store = files.opened(query_url, progress)
+    return _chosen(store, query_url, progress)
 
 
-def _chosen(store: TraceStore, location: QueryUrl, progress: ReadProgress) -> TraceStore:
-    options = location.single()
-    if "run" in options and location.scheme not in _OWN_RUN:
-        store = RunFilter(store, options["run"], keep=location.scheme in _STORES)
+def _chosen(store: TraceStore, query_url: QueryUrl, progress: ReadProgress) -> TraceStore:
+    options = query_url.single()
+    if "run" in options and query_url.scheme not in _OWN_RUN:
+        store = RunFilter(store, options["run"], keep=query_url.scheme in _STORES)
     if "expect" in options:
         store = WaitForImages(
             store, expected(options["expect"]), duration("wait", options.get("wait", "30s")), progress

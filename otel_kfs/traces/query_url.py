@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.store import printable
+from otel_kfs.traces.printable import excerpt
 
 # What each option is; a store takes those that it knows, and all take COMMON.
 OPTIONS = {
@@ -56,7 +56,7 @@ class QueryUrl:
         return self
 
     def url(self) -> str:
-        """The place as the URL of a server.
+        """Return the place as the URL of a server.
 
         Raises:
             TraceQueryError: it is none, or has a user's name or password in it.
@@ -64,12 +64,12 @@ class QueryUrl:
         return server_url(self.scheme, self.place)
 
     def single(self) -> dict[str, str]:
-        """The options that are given once, by name."""
+        """Return the options that are given once, by name."""
         return {key: values[0] for key, values in self.options.items() if key not in _MANY}
 
 
 def split(scheme: str, rest: str) -> QueryUrl:
-    """The place and the options of what follows a store's scheme in a query."""
+    """Return the place and the options of what follows a store's scheme in a query."""
     place, _, text = rest.partition("?")
     options: dict[str, list[str]] = {}
     try:
@@ -77,17 +77,17 @@ def split(scheme: str, rest: str) -> QueryUrl:
     except ValueError as error:
         raise TraceQueryError(f"{scheme}: its options can't be read: {error}") from error
     for key, value in pairs:
-        options.setdefault(printable(key, 40), []).append(value)
+        options.setdefault(excerpt(key, 40), []).append(value)
     return QueryUrl(scheme, place, options)
 
 
 def split_path(query: str) -> QueryUrl:
-    """The path of a query without a scheme, and its options: `?` begins them only before names that are ours."""
+    """Return the path of a query without a scheme, and its options: `?` begins them only before names that are ours."""
     match = _TAIL.fullmatch(query)
     if match is not None:
-        location = split("files", f"x?{match['options']}")
-        if location.options and location.options.keys() <= OPTIONS.keys():
-            return QueryUrl("files", match["place"], location.options)
+        query_url = split("files", f"x?{match['options']}")
+        if query_url.options and query_url.options.keys() <= OPTIONS.keys():
+            return QueryUrl("files", match["place"], query_url.options)
     return QueryUrl("files", query, {})
 
 
@@ -97,7 +97,7 @@ def is_stdin(query: str) -> bool:
 
 
 def server_url(name: str, text: str) -> str:
-    """The URL of a server, without a slash at its end.
+    """Return the URL of a server, without a slash at its end.
 
     Raises:
         TraceQueryError: it is none, or has a user's name or password in it; the message does not show those.
@@ -118,14 +118,14 @@ def server_url(name: str, text: str) -> str:
 
 
 def options_of(query: str) -> Mapping[str, Sequence[str]]:
-    """The options in a query."""
+    """Return the options in a query."""
     scheme, colon, rest = query.partition(":")
     is_store = bool(colon) and re.fullmatch("[a-z]+", scheme) is not None and rest.startswith(("http:", "https:"))
     return (split(scheme, rest) if is_store else split_path(query)).options
 
 
 def joined(query: str, given: Mapping[str, Sequence[str]]) -> str:
-    """A query with further options.
+    """Return a query with further options.
 
     Raises:
         TraceQueryError: one of them has another value in the query.
@@ -138,7 +138,7 @@ def joined(query: str, given: Mapping[str, Sequence[str]]) -> str:
             added += [f"{key}={quote(value, safe=':/')}" for value in values]
         elif list(there) != list(values):
             raise TraceQueryError(
-                f"{key} is {printable(', '.join(there))} in the trace query and {printable(', '.join(values))} beside "
+                f"{key} is {excerpt(', '.join(there))} in the trace query and {excerpt(', '.join(values))} beside "
                 "it; give it once"
             )
     if not added:

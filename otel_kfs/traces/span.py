@@ -70,11 +70,11 @@ class SpanGraph:
         return len(self._spans)
 
     def children(self, span: Span) -> list[Span]:
-        """The span's children, by their start."""
+        """Return the span's children, by their start."""
         return self._children.get(span.span_id, [])
 
     def nearest_descendants(self, span: Span, wanted: Callable[[Span], bool]) -> list[Span]:
-        """The descendants that are wanted and have no wanted one above them, by their start."""
+        """Return the descendants that are wanted and have no wanted one above them, by their start."""
         found = []
         seen = {span.span_id}
         waiting = list(self.children(span))

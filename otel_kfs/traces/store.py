@@ -1,4 +1,4 @@
-"""What every trace store shares: what it offers, the window of time to ask for, and remarks on what was passed over."""
+"""What every trace store shares: its protocol, the window of time to ask for, warnings about what was passed over."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.concurrent import side_by_side
+from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.span import Span
 
 SEARCHES = 4  # at once; each answer may have hundreds of traces
@@ -44,11 +45,11 @@ class TraceStore(Protocol):
         ...
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """The spans of these traces alone (ids in hex); ids that the store does not know give none."""
+        """Return the spans of these traces alone (ids in hex); ids that the store does not know give none."""
         ...
 
     def link(self, trace_id: str) -> str | None:
-        """The URL at which a person looks at a trace, if there is one."""
+        """Return the URL at which a person looks at a trace, if there is one."""
         ...
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
@@ -60,7 +61,7 @@ class TraceStore(Protocol):
 
 
 class ReadProgress:
-    """Says in a few words what a store is doing; after a journey to another process, to nobody."""
+    """Says in a few words what a store is doing; in another process, to nobody."""
 
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
         self._say = say
@@ -68,7 +69,7 @@ class ReadProgress:
     def __call__(self, what: str) -> None:
         """Say what is done now."""
         if self._say is not None:
-            self._say(printable(what))
+            self._say(excerpt(what))
 
     def __reduce__(self) -> tuple[type[ReadProgress], tuple[()]]:
         return ReadProgress, ()
@@ -86,7 +87,7 @@ class ReadWarnings:
         """Count one; `where` (its `str`) and `detail` are kept of the first of a kind."""
         with self._lock:
             if what not in self._first:
-                self._first[what] = printable(f"{where}{detail and f' ({detail})'}")
+                self._first[what] = excerpt(f"{where}{detail and f' ({detail})'}")
             self.counts[what] += 1
 
     def say(self) -> None:
@@ -96,23 +97,17 @@ class ReadWarnings:
             _log.warning("%s: %d, %s", what, count, first if count == 1 else f"the first: {first}")
 
 
-def printable(text: str, longest: int = 300) -> str:
-    """What a store or a file says as part of one line, without its line ends and control sequences."""
-    shown = "".join(character if character.isprintable() else " " for character in text[: longest + 1])
-    return shown if len(text) <= longest else f"{shown[:longest]}..."
-
-
-def sound(spans: Iterable[Span], remarks: ReadWarnings, where: object) -> Iterator[Span]:
-    """The spans that can be used; the others are counted."""
+def sound(spans: Iterable[Span], warnings: ReadWarnings, where: object) -> Iterator[Span]:
+    """Yield the spans that can be used; the others are counted."""
     for span in spans:
         if _IDS.fullmatch(span.trace_id + span.span_id) is None or len(span.trace_id) != 32:
-            remarks.add("spans left out for an invalid id", where)
+            warnings.add("spans left out for an invalid id", where)
         elif span.parent_id is not None and _ID.fullmatch(span.parent_id) is None:
-            remarks.add("spans left out for an invalid parent id", where)
+            warnings.add("spans left out for an invalid parent id", where)
         elif span.start not in _TIMES or span.end not in _TIMES:
-            remarks.add("spans left out for an invalid time", where)
+            warnings.add("spans left out for an invalid time", where)
         elif type(span.name) is not str:
-            remarks.add("spans left out for a name that is not text", where)
+            warnings.add("spans left out for a name that is not text", where)
         else:
             yield span
 
@@ -125,7 +120,7 @@ class Window:
     end: datetime
 
     def halves(self) -> tuple[Window, Window]:
-        """The earlier and the later half."""
+        """Return the earlier and the later half."""
         middle = self.start + (self.end - self.start) / 2
         return Window(self.start, middle), Window(middle, self.end)
 
@@ -134,7 +129,7 @@ class Window:
 
 
 def window(options: Mapping[str, str], now: datetime | None = None) -> Window:
-    """The window that `lookback` (`90s`, `30m`, `1h`, `7d`), or `start` and `end` (ISO 8601), ask for; default 1h.
+    """Return the window of `lookback` (`90s`, `30m`, `1h`, `7d`), or of `start` and `end` (ISO 8601); default 1h.
 
     Raises:
         TraceQueryError: one of them can't be understood.
@@ -149,14 +144,14 @@ def window(options: Mapping[str, str], now: datetime | None = None) -> Window:
 
 
 def duration(name: str, text: str) -> timedelta:
-    """The length of time that an option gives (`90s`, `30m`, `1h`, `7d`).
+    """Return the length of time that an option gives (`90s`, `30m`, `1h`, `7d`).
 
     Raises:
         TraceQueryError: it can't be understood.
     """
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if match is None:
-        raise TraceQueryError(f"{name}={printable(text)} is not a time like 90s, 30m, 1h or 7d")
+        raise TraceQueryError(f"{name}={excerpt(text)} is not a time like 90s, 30m, 1h or 7d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -226,4 +221,4 @@ def _time(name: str, text: str) -> datetime:
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))
         return time.astimezone(timezone.utc) if time.tzinfo else time.replace(tzinfo=timezone.utc)
     except (ValueError, OverflowError) as error:
-        raise TraceQueryError(f"{name}={printable(text)} is not a time like 2026-01-31T12:00:00Z") from error
+        raise TraceQueryError(f"{name}={excerpt(text)} is not a time like 2026-01-31T12:00:00Z") from error

@@ -134,12 +134,12 @@ def test_jaegers_older_api_gives_the_same_spans_to_two_microseconds(run: Run, st
 
 def test_an_images_trace_is_one_tree_over_all_services(run: Run, store: str):
     wait_until("the store has all traces", lambda: images(store) == images(str(run.traces)))
-    forest = SpanGraph(query.spans(store))
-    roots = [span for span in forest if span.name == "send image"]
+    graph = SpanGraph(query.spans(store))
+    roots = [span for span in graph if span.name == "send image"]
     assert Counter(span.trace_id for span in roots) == Counter({span.trace_id for span in roots})
     for root in roots:
-        below = descendants(forest, root)
-        of_trace = {span.span_id for span in forest if span.trace_id == root.trace_id}
+        below = descendants(graph, root)
+        of_trace = {span.span_id for span in graph if span.trace_id == root.trace_id}
         assert {span.span_id for span in below} | {root.span_id} == of_trace
         through_kafka = root.attributes["otel_kfs.transport"] == "kafka"
         assert {span.service for span in below} == (SERVICES if through_kafka else SERVICES - {"kafka-bridge"})
@@ -175,8 +175,8 @@ def without_v3(url: str) -> Iterator[str]:
         server.shutdown()
 
 
-def descendants(forest: SpanGraph, span: Span) -> list[Span]:
+def descendants(graph: SpanGraph, span: Span) -> list[Span]:
     found: list[Span] = []
-    for child in forest.children(span):
-        found += [child, *descendants(forest, child)]
+    for child in graph.children(span):
+        found += [child, *descendants(graph, child)]
     return found

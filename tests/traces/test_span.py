@@ -1,4 +1,4 @@
-"""Forest: who is whose child, and which descendants are the nearest of a kind."""
+"""SpanGraph: who is whose child, and which descendants are the nearest of a kind."""
 
 import pytest
 from msgspec.structs import replace
@@ -40,8 +40,8 @@ def test_a_child_is_found_when_it_was_read_before_its_parent():
 
 def test_a_span_that_was_read_twice_counts_once():
     family = spans(FAMILY)
-    forest = SpanGraph(family + family)
-    assert (len(forest), list(forest), names_of(forest.children(family[0]))) == (5, family, ["early", "late"])
+    graph = SpanGraph(family + family)
+    assert (len(graph), list(graph), names_of(graph.children(family[0]))) == (5, family, ["early", "late"])
 
 
 def test_the_same_span_id_in_another_trace_is_another_span():
@@ -58,15 +58,15 @@ def test_a_consumer_without_a_parent_is_the_child_of_what_it_links_to():
 def test_a_consumer_that_links_to_two_producers_is_a_child_of_both():
     one, two = spans("send images  PRODUCER  0  10  id=one\nsend images  PRODUCER  0  10  id=two")
     (processed,) = spans("process images  CONSUMER  20  30  links=one,two", trace="b")
-    forest = SpanGraph([one, two, processed])
-    assert (forest.children(one), forest.children(two)) == ([processed], [processed])
+    graph = SpanGraph([one, two, processed])
+    assert (graph.children(one), graph.children(two)) == ([processed], [processed])
 
 
 def test_a_consumer_with_a_parent_and_a_link_is_its_parents_child_alone():
     parent, child = spans("send images  PRODUCER  0  10\n  process images  CONSUMER  20  30  links=other")
     (other,) = spans("send images  PRODUCER  0  10  id=other", trace="b")
-    forest = SpanGraph([parent, child, other])
-    assert (forest.children(parent), forest.children(other)) == ([child], [])
+    graph = SpanGraph([parent, child, other])
+    assert (graph.children(parent), graph.children(other)) == ([child], [])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.CONSUMER])

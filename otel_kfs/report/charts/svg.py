@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from otel_kfs.report.render import printable
+from otel_kfs.traces.printable import printable
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Source Sans Pro', Arial, sans-serif"
 _NARROW = frozenset("iljtfr.,:;'|!()[] -1I")

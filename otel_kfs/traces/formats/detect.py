@@ -38,7 +38,7 @@ class NotJson(ValueError):
 
 
 def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
-    """The spans of one document, or of an array of such.
+    """Yield the spans of one document, or of an array of such.
 
     - `{"resourceSpans": [...]}`: OTLP-JSON
     - `{"result": {...}}`: an answer of Jaeger's v3 API
@@ -90,7 +90,7 @@ def _older_trace(trace: msgspec.Raw, warnings: ReadWarnings, where: object) -> l
 
 
 def otlp_spans(export: dict[str, Any], warnings: ReadWarnings, where: object) -> Iterator[Span]:
-    """The spans of an OTLP export in JSON.
+    """Return the spans of an OTLP export in JSON.
 
     Raises:
         NOT_TRACES: it is none.
@@ -103,7 +103,7 @@ def otlp_spans(export: dict[str, Any], warnings: ReadWarnings, where: object) ->
 
 
 def older_spans(trace: dict[str, Any], warnings: ReadWarnings, where: object) -> Iterator[Span]:
-    """The spans of one trace in Jaeger's older JSON.
+    """Return the spans of one trace in Jaeger's older JSON.
 
     Raises:
         NOT_TRACES: it is none.
@@ -112,7 +112,7 @@ def older_spans(trace: dict[str, Any], warnings: ReadWarnings, where: object) ->
 
 
 def documents(text: bytes) -> Iterator[tuple[Any, int]]:
-    """The JSON documents that stand in a text one after the other, each with the number of the line it begins in.
+    """Yield the JSON documents that stand in a text one after the other, each with the number of the line it begins in.
 
     Raises:
         NotJson: what follows the last of them is no JSON.

@@ -44,7 +44,7 @@ def read_line(line: bytes) -> list[Span] | None:
 
 
 def read_export(export: dict[str, Any]) -> Iterator[Span]:
-    """The spans of one export request (`{"resourceSpans": [...]}`).
+    """Yield the spans of one export request (`{"resourceSpans": [...]}`).
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: it is none.
@@ -74,7 +74,7 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
 
 
 def _id(text: str, digits: int) -> str:
-    """An id as lower-case hex; Tempo writes protobuf's own JSON, whose bytes are base64."""
+    """Return an id as lower-case hex; Tempo writes protobuf's own JSON, whose bytes are base64."""
     return text.lower() if len(text) in {0, digits} else base64.b64decode(text, validate=True).hex()
 
 

@@ -31,7 +31,7 @@ class TempoAnswer(NamedTuple):
 
 
 def tempo_answer(content: bytes) -> TempoAnswer:
-    """A `tempopb.TraceByIDResponse`, its trace still unread.
+    """Return a `tempopb.TraceByIDResponse`, its trace still unread.
 
     Raises:
         ValueError: it is none.
@@ -45,8 +45,8 @@ def tempo_answer(content: bytes) -> TempoAnswer:
     return TempoAnswer(answer.trace, answer.status == _PARTIAL, answer.message)
 
 
-def spans_of(content: bytes, remarks: ReadWarnings, where: object) -> Iterator[Span]:
-    """The spans of a TracesData, or of an ExportTraceServiceRequest, which is the same in bytes.
+def spans_of(content: bytes, warnings: ReadWarnings, where: object) -> Iterator[Span]:
+    """Return the spans of a TracesData, or of an ExportTraceServiceRequest, which is the same in bytes.
 
     Raises:
         ValueError: it is none.
@@ -58,10 +58,10 @@ def spans_of(content: bytes, remarks: ReadWarnings, where: object) -> Iterator[S
         data = TracesData.FromString(content)
     except DecodeError as error:
         raise ValueError(str(error)) from error
-    return sound(_read(data, remarks, where), remarks, where)
+    return sound(_read(data, warnings, where), warnings, where)
 
 
-def _read(data: Any, remarks: ReadWarnings, where: object) -> Iterator[Span]:
+def _read(data: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
     for resource_spans in data.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
         service = str(resource.get(semconv.SERVICE_NAME, ""))
@@ -85,7 +85,7 @@ def _read(data: Any, remarks: ReadWarnings, where: object) -> Iterator[Span]:
                         linked_traces=tuple(link.trace_id.hex() for link in span.links),
                     )
                 except (ValueError, RecursionError) as error:
-                    remarks.add(MALFORMED, where, f"{type(error).__name__}: {error}")
+                    warnings.add(MALFORMED, where, f"{type(error).__name__}: {error}")
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
 
 
 def _value(value: AnyValue) -> Any:
-    """A value as OTLP-JSON has it: bytes in base64."""
+    """Return a value as OTLP-JSON has it: bytes in base64."""
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [_value(item) for item in value.array_value.values]
@@ -104,7 +104,7 @@ def _value(value: AnyValue) -> Any:
 
 @cache
 def _trace_by_id_response() -> Any:
-    """The message's class; the trace in it is declared as bytes, which protobuf writes in the same way."""
+    """Return the message's class; the trace in it is declared as bytes, which protobuf writes alike."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     field = descriptor_pb2.FieldDescriptorProto

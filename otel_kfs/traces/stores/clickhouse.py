@@ -14,9 +14,10 @@ from typing import Any
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import batched
+from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import QueryUrl
 from otel_kfs.traces.span import Kind, Span
-from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, printable, sound, window
+from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, sound, window
 from otel_kfs.traces.stores import clickhouse_sql as sql
 from otel_kfs.traces.stores.clickhouse_http import ClickHouseClient
 
@@ -60,11 +61,11 @@ _INTEGER = re.compile("-?[0-9]{1,19}")
 _KEYS = sorted(value for name, value in vars(semconv).items() if name.isupper() and type(value) is str and "." in value)
 
 
-def opened(location: QueryUrl, progress: ReadProgress) -> ClickHouse:
-    """The ClickHouse of a query `clickhouse:URL?database=otel&table=otel_traces&lookback=...`."""
-    options = location.only("database", "table", "lookback", "start", "end").single()
+def opened(query_url: QueryUrl, progress: ReadProgress) -> ClickHouse:
+    """Return the ClickHouse of a query `clickhouse:URL?database=otel&table=otel_traces&lookback=...`."""
+    options = query_url.only("database", "table", "lookback", "start", "end").single()
     return ClickHouse(
-        location.url(),
+        query_url.url(),
         options.get("database", "default"),
         options.get("table", "otel_traces"),
         window(options),
@@ -95,7 +96,7 @@ class ClickHouse:
         for what, name in (("database", database), ("table", table)):
             if _NAME.fullmatch(name) is None:
                 raise TraceQueryError(
-                    f"{what}={printable(name, 40)} is not a name in ClickHouse: use letters, digits and _"
+                    f"{what}={excerpt(name, 40)} is not a name in ClickHouse: use letters, digits and _"
                 )
         self._http = ClickHouseClient(url)
         self._table = f"{database}.{table}"
@@ -117,7 +118,7 @@ class ClickHouse:
         yield from self._part(1, 0)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """The spans of these traces alone, as far as they lie within a day of the window."""
+        """Yield the spans of these traces alone, as far as they lie within a day of the window."""
         hexadecimal = [one for one in ids if re.fullmatch("[0-9a-f]{32}", one)]
         for first in range(0, len(hexadecimal), _IDS_AT_ONCE):
             yield from self._spans(sql.SPANS_OF, ids=hexadecimal[first : first + _IDS_AT_ONCE])
@@ -138,12 +139,12 @@ class ClickHouse:
         yield from self._spans(sql.SPANS, parts=parts, part=part)
 
     def _spans(self, question: str, **parameters: int | Sequence[str]) -> Iterator[Span]:
-        remarks = ReadWarnings()
+        warnings = ReadWarnings()
         for trace_id, span in self._http.rows(question, {**self._parameters, **parameters}):
             with self._http.understood():
-                found = list(sound([_span(trace_id, span)], remarks, f"trace {trace_id}"))
+                found = list(sound([_span(trace_id, span)], warnings, f"trace {trace_id}"))
             yield from found
-        remarks.say()
+        warnings.say()
 
     def _check(self) -> None:
         """Look whether the table is one of the exporter's."""
@@ -155,7 +156,7 @@ class ClickHouse:
             )
         if not columns["SpanAttributes"].startswith("Map("):
             raise TraceQueryError(
-                f"{self._table} has attributes of the type {printable(columns['SpanAttributes'], 40)}; only the "
+                f"{self._table} has attributes of the type {excerpt(columns['SpanAttributes'], 40)}; only the "
                 "exporter's Map can be read: let it write without `json: true`"
             )
 

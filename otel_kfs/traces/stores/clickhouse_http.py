@@ -16,7 +16,7 @@ import orjson
 import requests
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.store import printable
+from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.stores.store_client import ENV_HEADERS, LARGEST, StoreClient, raise_busy, sound_header
 
 ENV_USER, ENV_PASSWORD = "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"  # those of ClickHouse's own client
@@ -55,7 +55,7 @@ class ClickHouseClient(StoreClient):
         return credentials
 
     def rows(self, sql: str, parameters: Mapping[str, str | int | Sequence[str]]) -> Iterator[list[Any]]:
-        """The rows of an answer; 64-bit integers may be text.
+        """Yield the rows of an answer; 64-bit integers may be text.
 
         Raises:
             TraceQueryError: the store was not reached, or could not answer, be it after some rows.
@@ -103,7 +103,7 @@ class ClickHouseClient(StoreClient):
             raise self._error(200, rest)
 
     def _error(self, status: int, body: bytes) -> TraceQueryError:
-        """What an answer that is not rows says, in one line."""
+        """Return what an answer that is not rows says, in one line."""
         text = self.said(body, 4000)
         code = _CODE.search(text)
         number = int(code[1]) if code else 0
@@ -114,17 +114,17 @@ class ClickHouseClient(StoreClient):
             )
         if code is not None:
             said = text[code.end() :].partition(" (version ")[0].rstrip(". ")
-            return TraceQueryError(f"{self}: {printable(said, 200)}{_MORE.get(number, '')}")
+            return TraceQueryError(f"{self}: {excerpt(said, 200)}{_MORE.get(number, '')}")
         if status != 200:
             return TraceQueryError(
-                f"{self} answered {status}: {printable(text, 200)}; is it the URL of ClickHouse's HTTP interface, "
-                f"as http://{printable(urlsplit(self._base).hostname or 'host')}:8123?"
+                f"{self} answered {status}: {excerpt(text, 200)}; is it the URL of ClickHouse's HTTP interface, "
+                f"as http://{excerpt(urlsplit(self._base).hostname or 'host')}:8123?"
             )
-        return TraceQueryError(f"{self} did not answer with rows: {printable(text, 100)}")
+        return TraceQueryError(f"{self} did not answer with rows: {excerpt(text, 100)}")
 
 
 def _text(value: str | int | Sequence[str]) -> str:
-    """A parameter's value as ClickHouse reads it."""
+    """Return a parameter's value as ClickHouse reads it."""
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):

@@ -21,12 +21,12 @@ from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, in_slices,
 from otel_kfs.traces.stores.store_client import StoreClient
 
 
-def opened(location: QueryUrl, progress: ReadProgress) -> Jaeger:
-    """The Jaeger of a query `jaeger:URL?service=...`."""
-    location = location.only("service", "tenant", "lookback", "start", "end")
-    options = location.single()
-    services = location.options.get("service", ["image-sender"])
-    return Jaeger(location.url(), services, window(options), options.get("tenant"), options.get("run"), progress)
+def opened(query_url: QueryUrl, progress: ReadProgress) -> Jaeger:
+    """Return the Jaeger of a query `jaeger:URL?service=...`."""
+    query_url = query_url.only("service", "tenant", "lookback", "start", "end")
+    options = query_url.single()
+    services = query_url.options.get("service", ["image-sender"])
+    return Jaeger(query_url.url(), services, window(options), options.get("tenant"), options.get("run"), progress)
 
 
 class Jaeger:
@@ -50,33 +50,33 @@ class Jaeger:
 
     def spans(self) -> Iterator[Span]:
         """All spans of the traces in which one of the services takes part."""
-        remarks, seen = ReadWarnings(), set[str]()
-        searches = [partial(self._search, service, remarks=remarks) for service in self._services]
+        warnings, seen = ReadWarnings(), set[str]()
+        searches = [partial(self._search, service, warnings=warnings) for service in self._services]
         for trace in in_slices(self._window, searches):
             # A trace counts as long as one of its spans lies in a slice, so it may come with several; and by services.
             if trace[0].trace_id not in seen:
                 seen.add(trace[0].trace_id)
                 yield from trace
-        remarks.say()
+        warnings.say()
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """The spans of these traces alone."""
-        remarks = ReadWarnings()
-        for number, trace in enumerate(side_by_side(lambda one: self._trace(one, remarks), ids), 1):
+        """Yield the spans of these traces alone."""
+        warnings = ReadWarnings()
+        for number, trace in enumerate(side_by_side(lambda one: self._trace(one, warnings), ids), 1):
             self._progress(f"Jaeger: {number} of {len(ids)} traces")
             yield from trace
-        remarks.say()
+        warnings.say()
 
     def link(self, trace_id: str) -> str | None:
-        """The trace's page in Jaeger's own UI."""
+        """Return the trace's page in Jaeger's own UI."""
         return f"{self._url}/trace/{trace_id}"
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
         """One piece."""
         return [partial(batched, self.spans)]
 
-    def _search(self, service: str, window: Window, depth: int, remarks: ReadWarnings) -> list[list[Span]]:
-        """The traces of one window, at most `depth`."""
+    def _search(self, service: str, window: Window, depth: int, warnings: ReadWarnings) -> list[list[Span]]:
+        """Return the traces of one window, at most `depth`."""
         self._progress(f"Jaeger: asking for {service}, {window}")
         start, end = (time.isoformat().replace("+00:00", "Z") for time in (window.start, window.end))
         params = {
@@ -97,14 +97,14 @@ class Jaeger:
             params["query.attributes"] = orjson.dumps({semconv.RUN_ID: self._run}).decode()
         content = self._v3("/api/v3/traces", params)
         if content is None:
-            return self._search_older(service, window, depth, remarks)
+            return self._search_older(service, window, depth, warnings)
         by_trace: dict[str, list[Span]] = {}
         with self._http.understood():
-            for span in self._read_v3(content, remarks):
+            for span in self._read_v3(content, warnings):
                 by_trace.setdefault(span.trace_id, []).append(span)
         return list(by_trace.values())
 
-    def _search_older(self, service: str, window: Window, depth: int, remarks: ReadWarnings) -> list[list[Span]]:
+    def _search_older(self, service: str, window: Window, depth: int, warnings: ReadWarnings) -> list[list[Span]]:
         params = {
             "service": service,
             "start": int(window.start.timestamp() * 1e6),
@@ -117,23 +117,23 @@ class Jaeger:
         answer = self._http.get("/api/traces", params)
         with self._http.understood():
             traces = orjson.loads(answer.content)["data"] or ()
-            found = [list(detect.older_spans(trace, remarks, self._http)) for trace in traces]
+            found = [list(detect.older_spans(trace, warnings, self._http)) for trace in traces]
         return [trace for trace in found if trace]
 
-    def _trace(self, trace_id: str, remarks: ReadWarnings) -> list[Span]:
+    def _trace(self, trace_id: str, warnings: ReadWarnings) -> list[Span]:
         name = quote(trace_id, safe="")
         content = self._v3(f"/api/v3/traces/{name}", {"rawTraces": "true", "raw_traces": "true"})
         if content is not None:
             with self._http.understood():
-                return list(self._read_v3(content, remarks))
+                return list(self._read_v3(content, warnings))
         answer = self._http.get(f"/api/traces/{name}", {"raw": "true"}, allowed=(404,))
         if answer.status == 404:
             return []
         with self._http.understood():
-            return list(detect.spans_of(orjson.loads(answer.content), remarks, self._http))
+            return list(detect.spans_of(orjson.loads(answer.content), warnings, self._http))
 
     def _v3(self, path: str, params: dict[str, object]) -> bytes | None:
-        """The body of the v3 API's answer, empty if it has no such traces; None where there is no such API."""
+        """Return the body of the v3 API's answer, empty if it has no such traces; None where there is no such API."""
         answer = self._http.get(path, params, allowed=(404,))
         if answer.status == 404:
             # The same status says "no such traces", in JSON, and "no such route".
@@ -141,10 +141,10 @@ class Jaeger:
         # A Jaeger without that route may answer with its UI's page instead.
         return None if answer.content.lstrip().startswith(b"<") else answer.content
 
-    def _read_v3(self, content: bytes, remarks: ReadWarnings) -> Iterator[Span]:
-        """The spans of a body: one JSON object, an array of them, or one after the other, as a stream sends them."""
+    def _read_v3(self, content: bytes, warnings: ReadWarnings) -> Iterator[Span]:
+        """Yield the spans of a body: a JSON object, an array of them, or one after another, as a stream sends them."""
         for document in _documents(content):
-            yield from detect.spans_of(document, remarks, self._http)
+            yield from detect.spans_of(document, warnings, self._http)
 
 
 def _documents(content: bytes) -> Iterator[object]:

@@ -24,7 +24,8 @@ from urllib3.util import Retry
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.concurrent import AT_ONCE, within
-from otel_kfs.traces.store import NOT_TRACES, AnswerTooLarge, printable
+from otel_kfs.traces.printable import excerpt
+from otel_kfs.traces.store import NOT_TRACES, AnswerTooLarge
 
 ENV_HEADERS = "OTEL_KFS_TRACE_STORE_HEADERS"  # key=value,key=value: credentials, kept out of command lines
 ENV_HEADERS_FILE = "OTEL_KFS_TRACE_STORE_HEADERS_FILE"  # a file with key=value lines, read again when they are refused
@@ -74,7 +75,7 @@ class StoreClient:
         return {**self.__dict__, "_session": None}
 
     def __str__(self) -> str:
-        return printable(f"{self._kind} at {self._base}")
+        return excerpt(f"{self._kind} at {self._base}")
 
     def get(
         self,
@@ -83,7 +84,7 @@ class StoreClient:
         allowed: tuple[int, ...] = (),
         accept: str = "application/json",
     ) -> Answer:
-        """The answer to a GET.
+        """Return the answer to a GET.
 
         Raises:
             TraceQueryError: the store was not reached, or answered with a status that is neither 2xx nor `allowed`.
@@ -108,14 +109,14 @@ class StoreClient:
         _log.info("%s %s%s: %d, %d bytes in %.3f s", method, url, more, response.status_code, size, seconds)
 
     def said(self, what: str | bytes, longest: int = 200) -> str:
-        """What the store says as part of one line, without the credentials that it may send back."""
+        """Return what the store says as part of one line, without the credentials that it may send back."""
         text = what[: 2**16].decode(errors="replace") if isinstance(what, bytes) else what
         for secret in self._secrets():
             text = text.replace(secret, _REDACTED)
-        return " ".join(printable(_SCHEMES.sub(rf"\1 {_REDACTED}", text), longest).split())
+        return " ".join(excerpt(_SCHEMES.sub(rf"\1 {_REDACTED}", text), longest).split())
 
     def _secrets(self) -> list[str]:
-        """What nobody may see of the headers that are sent, the longest first."""
+        """Return what nobody may see of the headers that are sent, the longest first."""
         found = set()
         for key, value in self._credentials.items():
             if key.lower() not in self._shown:
@@ -154,7 +155,7 @@ class StoreClient:
             raise TraceQueryError(f"can't reach {self}: {_reason(error)}; check the URL") from error
 
     def again(self, ask: Callable[[], Result], limit: float = math.inf) -> Result:
-        """What `ask` returns; asked again where that can help, a little later each time, but not after `limit`."""
+        """Call `ask`, and again where that can help, a little later each time, but not after `limit`."""
         tries = 1
         while True:
             try:
@@ -169,7 +170,7 @@ class StoreClient:
                 tries += 1
 
     def session(self) -> requests.Session:
-        """The session with the store; it takes no credentials from elsewhere."""
+        """Return the session with the store; it takes no credentials from elsewhere."""
         if self._session is None:
             session = requests.Session()
             for scheme in ("http://", "https://"):
@@ -187,7 +188,7 @@ class StoreClient:
         return True
 
     def _given(self) -> dict[str, str]:
-        """The credentials in the environment, and in the file that it names."""
+        """Return the credentials in the environment, and in the file that it names."""
         return _credentials()
 
     def _get(self, path: str, params: Mapping[str, Any] | None, accept: str) -> Answer:
@@ -222,7 +223,7 @@ class StoreClient:
                     return Answer(response.status_code, response.headers.get("Content-Type", ""), body)
                 target = urljoin(response.url, response.headers["Location"])
             if not _same_place(url, target):
-                elsewhere = printable(urlsplit(target).netloc.rpartition("@")[2], 100)
+                elsewhere = excerpt(urlsplit(target).netloc.rpartition("@")[2], 100)
                 raise TraceQueryError(
                     f"{self} sends its readers to {elsewhere}, perhaps to log in, and credentials do not go there: "
                     f"give that URL if it is the store's, or credentials in {ENV_HEADERS}"
@@ -273,7 +274,7 @@ def _body(response: requests.Response, limit: float) -> bytes:
         body += chunk
         if len(body) > LARGEST:
             raise AnswerTooLarge(
-                f"{printable(urlsplit(response.url).netloc)} answered with more than {LARGEST >> 20} MiB at once; "
+                f"{excerpt(urlsplit(response.url).netloc)} answered with more than {LARGEST >> 20} MiB at once; "
                 "ask for a shorter window"
             )
         if time.monotonic() > limit:
@@ -316,15 +317,15 @@ def _credentials() -> dict[str, str]:
         try:
             lines = Path(file).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeError) as error:
-            raise TraceQueryError(f"can't read {printable(file)}, which {ENV_HEADERS_FILE} names: {error}") from error
+            raise TraceQueryError(f"can't read {excerpt(file)}, which {ENV_HEADERS_FILE} names: {error}") from error
         for line in lines:
             if line.strip() and not line.startswith("#"):
-                _add_header(headers, line, printable(file), "lines of key=value")
+                _add_header(headers, line, excerpt(file), "lines of key=value")
     return headers
 
 
 def _decoded(text: str) -> str:
-    """The user and password of basic authentication."""
+    """Return the user and password of basic authentication."""
     try:
         return base64.b64decode(text).decode(errors="replace")
     except ValueError:

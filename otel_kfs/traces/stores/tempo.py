@@ -28,16 +28,16 @@ _LONGEST, _SHORTEST = timedelta(days=7) - timedelta(seconds=2), timedelta(second
 _NOT_THERE = "traces that Tempo found, but has no spans of (yet)"
 
 
-def opened(location: QueryUrl, progress: ReadProgress) -> Tempo:
-    """The Tempo of a query `tempo:URL?lookback=...`."""
-    options = location.only("q", "tenant", "lookback", "start", "end", "grafana", "datasource").single()
+def opened(query_url: QueryUrl, progress: ReadProgress) -> Tempo:
+    """Return the Tempo of a query `tempo:URL?lookback=...`."""
+    options = query_url.only("q", "tenant", "lookback", "start", "end", "grafana", "datasource").single()
     traceql = options.get("q") or f"{{ {_IMAGES} }}"
     if "run" in options and "q" not in options:
         # JSON's string is TraceQL's, too.
         traceql = f"{{ {_IMAGES} && span.{semconv.RUN_ID} = {orjson.dumps(options['run']).decode()} }}"
     grafana = server_url("grafana", options["grafana"]) if "grafana" in options else None
     return Tempo(
-        location.url(),
+        query_url.url(),
         traceql,
         window(options),
         options.get("tenant"),
@@ -72,11 +72,11 @@ class Tempo:
         yield from self._look_up(dict.fromkeys(found), _NOT_THERE)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """The spans of these traces alone."""
+        """Yield the spans of these traces alone."""
         yield from self._look_up(ids, None)
 
     def link(self, trace_id: str) -> str | None:
-        """The trace in Grafana's Explore, if the query names a Grafana."""
+        """Return the trace in Grafana's Explore, if the query names a Grafana."""
         if self._grafana is None:
             return None
         datasource = {"type": "tempo", "uid": self._datasource}
@@ -113,16 +113,16 @@ class Tempo:
             return [found["traceID"].rjust(32, "0") for found in orjson.loads(answer.content).get("traces") or ()]
 
     def _look_up(self, ids: Collection[str], missing: str | None) -> Iterator[Span]:
-        """The spans of each trace; `missing` is the remark on one that has none."""
-        remarks = ReadWarnings()
-        for number, (trace_id, trace) in enumerate(side_by_side(lambda one: self._trace(one, remarks), ids), 1):
+        """Yield the spans of each trace; `missing` is the warning on one that has none."""
+        warnings = ReadWarnings()
+        for number, (trace_id, trace) in enumerate(side_by_side(lambda one: self._trace(one, warnings), ids), 1):
             self._progress(f"Tempo: {number} of {len(ids)} traces")
             if missing and not trace:
-                remarks.add(missing, trace_id)
+                warnings.add(missing, trace_id)
             yield from trace
-        remarks.say()
+        warnings.say()
 
-    def _trace(self, trace_id: str, remarks: ReadWarnings) -> tuple[str, list[Span]]:
+    def _trace(self, trace_id: str, warnings: ReadWarnings) -> tuple[str, list[Span]]:
         where, name = f"trace {trace_id}", quote(trace_id, safe="")
         answer = self._http.get(f"/api/v2/traces/{name}", allowed=(404,), accept=_PROTOBUF)
         if answer.status == 404:
@@ -132,8 +132,8 @@ class Tempo:
                 return trace_id, []
         with self._http.understood():
             if not answer.content_type.startswith(_PROTOBUF):
-                return trace_id, list(detect.spans_of(orjson.loads(answer.content), remarks, where))
+                return trace_id, list(detect.spans_of(orjson.loads(answer.content), warnings, where))
             found = otlp_protobuf.tempo_answer(answer.content)
             if found.partial:
-                remarks.add(detect.INCOMPLETE, where, self._http.said(found.message))
-            return trace_id, list(otlp_protobuf.spans_of(found.trace, remarks, where))
+                warnings.add(detect.INCOMPLETE, where, self._http.said(found.message))
+            return trace_id, list(otlp_protobuf.spans_of(found.trace, warnings, where))

@@ -99,7 +99,7 @@ def tempo_protobuf(answer: dict[str, Any]) -> bytes:
     return b"\x0a" + encoder._VarintBytes(len(data)) + data
 
 
-def _ways(trace_query: str) -> list[critical_path.CriticalPath]:
+def _paths(trace_query: str) -> list[critical_path.CriticalPath]:
     return critical_path.critical_paths(SpanGraph(query.spans(trace_query)))[0]
 
 
@@ -155,14 +155,14 @@ def test_a_store_gives_the_very_spans_of_the_files(
     assert _spans(f"{scheme}:{store.url}") == from_files
 
 
-def test_an_older_jaeger_gives_the_same_ways_to_two_microseconds(store: Store) -> None:
+def test_an_older_jaeger_gives_the_same_paths_to_two_microseconds(store: Store) -> None:
     store.replay("jaeger-older.json")
-    ways = _ways(f"jaeger:{store.url}")
-    from_files = _ways(str(DATA / "traces"))
-    assert [way.trace_id for way in ways] == [way.trace_id for way in from_files]
-    for way, true in zip(ways, from_files, strict=True):
-        for stamp, true_stamp in zip(way.stamps, true.stamps, strict=True):
-            assert abs(stamp - true_stamp) < 2000  # start and duration are each cut to whole ones
+    paths = _paths(f"jaeger:{store.url}")
+    from_files = _paths(str(DATA / "traces"))
+    assert [path.trace_id for path in paths] == [path.trace_id for path in from_files]
+    for path, expected in zip(paths, from_files, strict=True):
+        for stamp, expected_stamp in zip(path.stamps, expected.stamps, strict=True):
+            assert abs(stamp - expected_stamp) < 2000  # start and duration are each cut to whole ones
     assert [path for path, _, _ in store.asked] == ["/api/v3/traces", "/api/traces"]
 
 
@@ -255,7 +255,7 @@ def test_jaegers_answer_may_be_several_objects(
     body = json.dumps(json.loads((DATA / "stores" / "jaeger-v3.json").read_text())[0]["body"]).encode()
     store.answer = lambda *_: (200, wrap(body))
     assert _spans(f"jaeger:{store.url}") == sorted(from_files * 2, key=lambda span: span.span_id)
-    assert len(_ways(f"jaeger:{store.url}")) == len(_ways(str(DATA / "traces")))
+    assert len(_paths(f"jaeger:{store.url}")) == len(_paths(str(DATA / "traces")))
 
 
 def test_tempo_is_asked_for_images_by_default_and_for_whole_seconds(store: Store) -> None:
@@ -448,7 +448,7 @@ def test_a_jaeger_that_answers_with_its_page_where_it_has_no_v3_is_asked_for_the
     store.replay("jaeger-older.json")
     recorded = store.answer
     store.answer = lambda path, params: (200, b"<!doctype html>") if "v3" in path else recorded(path, params)
-    assert len(_ways(f"jaeger:{store.url}")) == 2
+    assert len(_paths(f"jaeger:{store.url}")) == 2
 
 
 def test_jaeger_gives_single_traces_by_their_ids(store: Store, from_files: list[Span]) -> None:
