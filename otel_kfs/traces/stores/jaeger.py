@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from urllib.parse import quote
 
 import orjson
 
 from otel_kfs import semconv
-from otel_kfs.traces.batch import batched
+from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.concurrent import side_by_side
 from otel_kfs.traces.formats import detect
 from otel_kfs.traces.query_url import QueryUrl
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, in_slices, window
 from otel_kfs.traces.stores.store_client import StoreClient
+
+_NONE = b'{"resourceSpans": []}'
 
 
 def opened(query_url: QueryUrl, progress: ReadProgress) -> Jaeger:
@@ -49,15 +52,9 @@ class Jaeger:
         self._progress = progress or ReadProgress()
 
     def spans(self) -> Iterator[Span]:
-        """All spans of the traces in which one of the services takes part."""
-        warnings, seen = ReadWarnings(), set[str]()
-        searches = [partial(self._search, service, warnings=warnings) for service in self._services]
-        for trace in in_slices(self._window, searches):
-            # A trace counts as long as one of its spans lies in a slice, so it may come with several; and by services.
-            if trace[0].trace_id not in seen:
-                seen.add(trace[0].trace_id)
-                yield from trace
-        warnings.say()
+        """Yield all spans of the traces in which one of the services takes part."""
+        for trace in self._all(for_tables=False):
+            yield from trace
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
         """Yield the spans of these traces alone."""
@@ -72,10 +69,25 @@ class Jaeger:
         return f"{self._url}/trace/{trace_id}"
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
-        """One piece."""
-        return [partial(batched, self.spans)]
+        """Return a single part."""
+        return [partial(self._all, for_tables=True)]
 
-    def _search(self, service: str, window: Window, depth: int, warnings: ReadWarnings) -> list[list[Span]]:
+    def _all(self, *, for_tables: bool) -> Iterator[list[Span]]:
+        """Yield the spans of each trace; `for_tables`: with the attributes that tables are made of alone."""
+        warnings, seen = ReadWarnings(), set[str]()
+        searches = [
+            partial(self._search, service, warnings=warnings, for_tables=for_tables) for service in self._services
+        ]
+        for trace in in_slices(self._window, searches):
+            # A trace counts as long as one of its spans lies in a slice, so it may come with several; and by services.
+            if trace[0].trace_id not in seen:
+                seen.add(trace[0].trace_id)
+                yield trace
+        warnings.say()
+
+    def _search(
+        self, service: str, window: Window, depth: int, warnings: ReadWarnings, *, for_tables: bool
+    ) -> list[list[Span]]:
         """Return the traces of one window, at most `depth`."""
         self._progress(f"Jaeger: asking for {service}, {window}")
         start, end = (time.isoformat().replace("+00:00", "Z") for time in (window.start, window.end))
@@ -97,14 +109,14 @@ class Jaeger:
             params["query.attributes"] = orjson.dumps({semconv.RUN_ID: self._run}).decode()
         content = self._v3("/api/v3/traces", params)
         if content is None:
-            return self._search_older(service, window, depth, warnings)
+            content = self._search_older(service, window, depth)
         by_trace: dict[str, list[Span]] = {}
         with self._http.understood():
-            for span in self._read_v3(content, warnings):
+            for span in self._read(content, warnings, for_tables=for_tables):
                 by_trace.setdefault(span.trace_id, []).append(span)
         return list(by_trace.values())
 
-    def _search_older(self, service: str, window: Window, depth: int, warnings: ReadWarnings) -> list[list[Span]]:
+    def _search_older(self, service: str, window: Window, depth: int) -> bytes:
         params = {
             "service": service,
             "start": int(window.start.timestamp() * 1e6),
@@ -114,18 +126,14 @@ class Jaeger:
         }
         if self._run is not None:
             params["tags"] = orjson.dumps({semconv.RUN_ID: self._run}).decode()
-        answer = self._http.get("/api/traces", params)
-        with self._http.understood():
-            traces = orjson.loads(answer.content)["data"] or ()
-            found = [list(detect.older_spans(trace, warnings, self._http)) for trace in traces]
-        return [trace for trace in found if trace]
+        return self._http.get("/api/traces", params).content
 
     def _trace(self, trace_id: str, warnings: ReadWarnings) -> list[Span]:
         name = quote(trace_id, safe="")
         content = self._v3(f"/api/v3/traces/{name}", {"rawTraces": "true", "raw_traces": "true"})
         if content is not None:
             with self._http.understood():
-                return list(self._read_v3(content, warnings))
+                return list(self._read(content, warnings))
         answer = self._http.get(f"/api/traces/{name}", {"raw": "true"}, allowed=(404,))
         if answer.status == 404:
             return []
@@ -133,23 +141,25 @@ class Jaeger:
             return list(detect.spans_of(orjson.loads(answer.content), warnings, self._http))
 
     def _v3(self, path: str, params: dict[str, object]) -> bytes | None:
-        """Return the body of the v3 API's answer, empty if it has no such traces; None where there is no such API."""
+        """Return the body of the v3 API's answer; None where there is no such API."""
         answer = self._http.get(path, params, allowed=(404,))
         if answer.status == 404:
             # The same status says "no such traces", in JSON, and "no such route".
-            return b"" if b"No traces found" in answer.content else None
+            return _NONE if b"No traces found" in answer.content else None
         # A Jaeger without that route may answer with its UI's page instead.
         return None if answer.content.lstrip().startswith(b"<") else answer.content
 
-    def _read_v3(self, content: bytes, warnings: ReadWarnings) -> Iterator[Span]:
+    def _read(self, content: bytes, warnings: ReadWarnings, *, for_tables: bool = False) -> Iterator[Span]:
         """Yield the spans of a body: a JSON object, an array of them, or one after another, as a stream sends them."""
+        if for_tables and (traces := detect.read_with_types(content, warnings, self._http)) is not None:
+            yield from chain.from_iterable(traces)
+            return
         for document in _documents(content):
-            yield from detect.spans_of(document, warnings, self._http)
+            spans = detect.spans_of(document, warnings, self._http)
+            yield from map(trimmed, spans) if for_tables else spans
 
 
 def _documents(content: bytes) -> Iterator[object]:
-    if not content:
-        return
     try:
         yield orjson.loads(content)
     except orjson.JSONDecodeError:
