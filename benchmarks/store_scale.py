@@ -35,7 +35,7 @@ WINDOW = "start=2026-01-01T00:00:00Z&end=2027-01-01T00:00:00Z"
 
 
 def exports(total: int) -> Iterator[bytes]:
-    """The spans as OTLP-JSON, a process at a time."""
+    """Yield the spans as OTLP-JSON, a process at a time."""
     resources = {process: json.loads(resource) for process, resource in patterns()[0].items()}
     made = spans(total)
     while batch := list(islice(made, EXPORT)):
