@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
@@ -69,6 +70,13 @@ class BridgeOptions:
     def consumed_topics(self) -> list[str]:
         """The topics to subscribe to."""
         return [self.dead_letter_topic] if self.redrive and self.dead_letter_topic else list(self.topics)
+
+    def excluded_topics(self) -> dict[str, str]:
+        """Return the consumer's setting by which no pattern among the topics takes in the dead-letter topic."""
+        if self.dead_letter_topic is None or self.redrive:
+            return {}
+        others = (self.config or {}).get("topic.blacklist", "")
+        return {"topic.blacklist": ",".join(filter(None, [f"^{re.escape(self.dead_letter_topic)}$", others]))}
 
     @property
     def in_flight_limit(self) -> int:

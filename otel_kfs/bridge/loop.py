@@ -19,6 +19,7 @@ from otel_kfs.bridge.redrive import Redrive
 from otel_kfs.bridge.stall_watch import StallWatch
 from otel_kfs.client.kafka_access.kafka_security import Refusals, config_errors
 from otel_kfs.client.kafka_access.kafka_settings import consumer_config
+from otel_kfs.errors import ConfigError
 from otel_kfs.kafka.consumer import Consumer
 from otel_kfs.telemetry import provider
 
@@ -50,12 +51,14 @@ class Bridge:
         self._dead_letters = _dead_letters(self._options)
         self._offsets = OffsetTracker()
         self._broker_errors = BrokerErrors(bootstrap_servers, self._options.consumed_topics)
-        # What goes wrong with connections comes by this callback alone; librdkafka would also log it, at each try.
+        config = self._options.config or {}
         settings = {
-            "error_cb": self._connection_error,
-            "on_commit": self._offsets.commit_reported,
+            # What goes wrong with connections comes by error_cb alone; librdkafka would also log it, at each try.
             "log_level": 2,
-            **(self._options.config or {}),
+            **config,
+            **self._options.excluded_topics(),
+            "error_cb": _in_turn(self._connection_error, config.get("error_cb")),
+            "on_commit": _in_turn(self._offsets.commit_reported, config.get("on_commit")),
             "enable.partition.eof": True,  # which tells a redrive that it is done, and what a stall is
         }
         with config_errors("the consumer's settings"):
@@ -89,6 +92,18 @@ class Bridge:
         self._broker_errors.check(self._offsets.commit_refusal)
 
 
+def _in_turn(ours: Callable[..., None], users: Callable[..., None] | None) -> Callable[..., None]:
+    """Return a callback of the consumer that calls the bridge's own, and then the user's."""
+    if users is None:
+        return ours
+
+    def both(*arguments: Any) -> None:
+        ours(*arguments)
+        users(*arguments)
+
+    return both
+
+
 def _dead_letters(options: BridgeOptions) -> DeadLetters | None:
     if options.dead_letter_topic is None:
         return None
@@ -114,6 +129,7 @@ class _PollLoop:
         broker_errors: BrokerErrors,
     ) -> None:
         self._topics = options.consumed_topics
+        self._dead_letter_topic = options.dead_letter_topic
         self._limit = options.in_flight_limit
         self._consumer = consumer
         self._offsets = offsets
@@ -189,6 +205,12 @@ class _PollLoop:
         return True
 
     def _assigned(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
+        if self._redrive is None and any(at.topic == self._dead_letter_topic for at in partitions):
+            # With group.protocol=consumer the broker matches patterns, and knows nothing of what is excluded here.
+            raise ConfigError(
+                f"the dead-letter topic {self._dead_letter_topic} matches --topic {', '.join(self._topics)}, and would "
+                "be read again: name topics or a pattern without it"
+            )
         self._offsets.assign(partitions)
         self._stall_watch.assign(partitions)
         if self._redrive is not None:

@@ -76,8 +76,17 @@ def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
     return translate(settings, where)
 
 
-def producer_config(bootstrap_servers: str, timeout: float, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a sender's settings: `config` over defaults that let image records pass within `timeout` seconds."""
+def producer_config(
+    bootstrap_servers: str, timeout: float, config: Mapping[str, Any], *, where: str = "the producer's settings"
+) -> dict[str, Any]:
+    """Return a sender's settings: `config` over defaults that let image records pass within `timeout` seconds.
+
+    Raises:
+        ConfigError: `config` contradicts the servers, or keeps delivery reports back.
+    """
+    _check_servers(config, bootstrap_servers, where)
+    if not _is_false(config.get("delivery.report.only.error", False)):
+        raise ConfigError(f"{where}: delivery.report.only.error would leave every record waiting for its report")
     settings = {
         "bootstrap.servers": bootstrap_servers,
         "message.max.bytes": MAX_RECORD_BYTES,
@@ -90,7 +99,17 @@ def producer_config(bootstrap_servers: str, timeout: float, config: Mapping[str,
 
 
 def consumer_config(bootstrap_servers: str, group: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a bridge's settings: `config` over defaults that let image records pass and never commit."""
+    """Return a bridge's settings: `config` over defaults that let image records pass and never commit.
+
+    Raises:
+        ConfigError: `config` contradicts the servers or the group, or commits by itself.
+    """
+    where = "the consumer's settings"
+    _check_servers(config, bootstrap_servers, where)
+    if config.get("group.id", group) != group:
+        raise ConfigError(f"{where}: group.id={config['group.id']} contradicts the group {group}: leave it out")
+    if not _is_false(config.get("enable.auto.commit", False)):
+        raise ConfigError(f"{where}: enable.auto.commit would commit records that nobody has answered: leave it out")
     settings = {
         "bootstrap.servers": bootstrap_servers,
         "group.id": group,
@@ -107,3 +126,18 @@ def consumer_config(bootstrap_servers: str, group: str, config: Mapping[str, Any
         **config,
     }
     return {**settings, "error_cb": Refusals(settings, settings.get("error_cb"))}
+
+
+def _check_servers(config: Mapping[str, Any], bootstrap_servers: str, where: str) -> None:
+    for key in ("bootstrap.servers", "metadata.broker.list"):
+        if key in config and _names(config[key]) != _names(bootstrap_servers):
+            raise ConfigError(f"{where}: {key}={config[key]} contradicts the servers {bootstrap_servers}: leave it out")
+
+
+def _names(servers: Any) -> set[str]:
+    return {name.strip() for name in str(servers).split(",")}
+
+
+def _is_false(setting: Any) -> bool:
+    """Read a switch as librdkafka does."""
+    return str(setting).strip().lower() in {"false", "f", "0"}

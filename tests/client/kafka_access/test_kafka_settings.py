@@ -97,4 +97,55 @@ def test_a_bridge_s_consumer_may_share_a_file_with_producers_of_large_records():
     ],
 )
 def test_the_user_s_settings_go_before_the_defaults(config):
-    assert config({"bootstrap.servers": "other:2"})["bootstrap.servers"] == "other:2"
+    assert config({"message.max.bytes": "2000"})["message.max.bytes"] == "2000"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"bootstrap.servers": "other:2"},
+            "bootstrap.servers=other:2 contradicts the servers a:1,b:1: leave it out",
+        ),
+        (
+            {"metadata.broker.list": "a:1"},
+            "metadata.broker.list=a:1 contradicts the servers a:1,b:1: leave it out",
+        ),
+        ({"group.id": "theirs"}, "group.id=theirs contradicts the group ours: leave it out"),
+        *(
+            (
+                {"enable.auto.commit": value},
+                "enable.auto.commit would commit records that nobody has answered: leave it out",
+            )
+            for value in ("true", "True", "1", True)
+        ),
+    ],
+)
+def test_what_contradicts_an_option_of_a_bridge_or_what_it_promises_is_an_error(config, message):
+    with pytest.raises(ConfigError) as raised:
+        consumer_config("a:1,b:1", "ours", config)
+    assert str(raised.value) == f"the consumer's settings: {message}"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"bootstrap.servers": "other:2"},
+            "bootstrap.servers=other:2 contradicts the servers a:1,b:1: leave it out",
+        ),
+        (
+            {"delivery.report.only.error": "true"},
+            "delivery.report.only.error would leave every record waiting for its report",
+        ),
+    ],
+)
+def test_what_contradicts_an_option_of_a_sender_or_what_it_promises_is_an_error(config, message):
+    with pytest.raises(ConfigError) as raised:
+        producer_config("a:1,b:1", 1.0, config)
+    assert str(raised.value) == f"the producer's settings: {message}"
+
+
+def test_what_says_the_same_as_an_option_is_accepted():
+    consumer_config("a:1,b:1", "ours", {"bootstrap.servers": "b:1, a:1", "group.id": "ours", "enable.auto.commit": "f"})
+    producer_config("a:1,b:1", 1.0, {"bootstrap.servers": "b:1,a:1", "delivery.report.only.error": False})
