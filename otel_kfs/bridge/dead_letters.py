@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind
 from otel_kfs import semconv
 from otel_kfs.client.kafka_access.kafka_security import Refusals, config_errors
 from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES, producer_config
-from otel_kfs.errors import DeadLetterError, SendError
+from otel_kfs.errors import ConfigError, DeadLetterError, SendError
 from otel_kfs.kafka.headers import creation_context, headers_of, inject
 from otel_kfs.kafka.producer import Producer
 from otel_kfs.telemetry import provider
@@ -108,7 +108,11 @@ class DeadLetters:
         self.topic = topic
         self._group = group
         shared = {key: value for key, value in consumer_settings.items() if key.startswith(_SHARED)}
-        with config_errors("settings for the dead-letter topic"):
+        settings = shared if settings is None else settings
+        where = "settings for the dead-letter topic"
+        if "0" in {str(settings.get(key)) for key in ("acks", "request.required.acks")}:
+            raise ConfigError(f"{where}: acks=0 would pass records over whose dead letters no broker has: leave it out")
+        with config_errors(where):
             config = producer_config(
                 bootstrap_servers,
                 _DELIVERY_SECONDS,
@@ -118,8 +122,9 @@ class DeadLetters:
                     "enable.idempotence": True,
                     "error_cb": lambda error: _log.debug("dead-letter producer: %s", error.str()),
                     "log_level": 2,
-                    **(shared if settings is None else settings),
+                    **settings,
                 },
+                where=where,
             )
             self._producer = Producer(config)
         self._refusals: Refusals = config["error_cb"]
@@ -198,4 +203,5 @@ class DeadLetters:
             STATUS: error.status,
             ATTEMPTS: attempt,
         }
-        return own + [(key, str(value).encode()) for key, value in added.items() if value is not None]
+        # A server's words may hold half a surrogate pair, which no encoding takes.
+        return own + [(key, str(value).encode(errors="replace")) for key, value in added.items() if value is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from otel_kfs.bridge.bridge_options import BridgeOptions
 from otel_kfs.bridge.dead_letters import DeadLetters
@@ -21,7 +21,10 @@ _log = logging.getLogger(__name__)
 
 
 class RecordWorkers:
-    """Threads that handle records. Whatever fails in one, fails the run: `failure` keeps it, and nothing begins."""
+    """Threads that handle records, each with one outcome: it is reported, or given back. None is reported after `stop`.
+
+    Whatever fails in one, fails the run: `failure` keeps it, and nothing begins any more.
+    """
 
     def __init__(
         self,
@@ -37,7 +40,8 @@ class RecordWorkers:
         self._stats = stats
         self._dead_letters = dead_letters
         self._on_answer = on_answer
-        self._reporting = threading.Lock()
+        self._reporting = threading.Lock()  # held while one record's outcome is reported
+        self._in_hand: set[Task] = set()  # without an outcome, and not given back
         self._stopping = threading.Event()  # no further try of a request
         outages = OutageLog(_log, "the model does not answer")
         self._models = [ModelConnection(options, outages) for _ in range(options.concurrency)]
@@ -45,6 +49,8 @@ class RecordWorkers:
 
     def submit(self, task: Task) -> None:
         """Hand a record to the worker of its key."""
+        with self._reporting:
+            self._in_hand.add(task)
         self._pool.submit(task, task.record.key())
 
     def wait_for_fewer(self, records: int, seconds: float) -> int:
@@ -52,17 +58,17 @@ class RecordWorkers:
         return self._pool.wait_for_fewer(records, seconds)
 
     def cancel(self, partitions: Collection[PartitionOffsets]) -> None:
-        """Give back the records of these partitions that no worker has begun."""
-        self._cancel(lambda task: task.partition in partitions)
+        """Give back all records of these partitions, and wait for none."""
+        self._finish(lambda task: task.partition in partitions, 0.0)
 
     def finish(self, partitions: Collection[PartitionOffsets]) -> None:
         """Give back the records of these that no worker has begun; wait for the others, within the grace."""
-        self._finish(lambda task: task.partition in partitions)
+        self._warn_of(self._finish(lambda task: task.partition in partitions, self._options.grace))
 
     def stop(self) -> None:
         """Finish all records like that, and try none again."""
         self._stopping.set()
-        self._finish(lambda _: True)
+        self._warn_of(self._finish(lambda _: True, self._options.grace))
 
     def close(self) -> None:
         """Let the workers end after what they are at."""
@@ -70,31 +76,40 @@ class RecordWorkers:
         for model in self._models:
             model.close()
 
-    def _cancel(self, wanted: Callable[[Task], bool]) -> None:
-        self._stats.add_returned(len(self._pool.cancel(wanted)))
+    def _finish(self, wanted: Callable[[Task], bool], seconds: float) -> list[Task]:
+        """Return those that were given back though a worker had begun them: they took too long."""
+        self._give_back(self._pool.cancel(wanted))
+        self._pool.wait_for_running(wanted, time.monotonic() + seconds)
+        with self._reporting:
+            late = [task for task in self._in_hand if wanted(task)]
+        return self._give_back(late)
 
-    def _finish(self, wanted: Callable[[Task], bool]) -> None:
-        self._cancel(wanted)
-        grace = self._options.grace
-        late = self._pool.wait_for_running(wanted, time.monotonic() + grace)
+    def _warn_of(self, late: Collection[Task]) -> None:
         if late:
-            self._stats.add_returned(len(late))
+            grace = self._options.grace
             _log.warning("records not answered within the grace of %g s, to be delivered again: %d", grace, len(late))
+
+    def _give_back(self, tasks: Iterable[Task]) -> list[Task]:
+        """Take records for given back, whatever their workers still hear of them; return those that were in hand."""
+        with self._reporting:
+            given_back = [task for task in tasks if task in self._in_hand]
+            self._in_hand.difference_update(given_back)
+        self._stats.add_returned(len(given_back))
+        return given_back
 
     def _work(self, number: int, task: Task) -> None:
         if self.failure is not None or task.partition.revoked.is_set():
-            self._stats.add_returned()
+            self._give_back([task])
             return
         self._offsets.start(task.partition, task.record.offset())
         try:
-            answer = handle(task, self._models[number], self._options, self._dead_letters, self._stopping)
-            with self._reporting:
-                self._stats.add_answer(answer)
-                self._on_answer(answer)
+            self._report(task, handle(task, self._models[number], self._options, self._dead_letters, self._stopping))
         except Abandoned as error:
             _log.info("%s: %s", task.place, error)
-            self._stats.add_returned()
+            self._give_back([task])
         except BaseException as failure:
+            with self._reporting:
+                self._in_hand.discard(task)
             if isinstance(failure, SendError | DeadLetterError):
                 failure.args = (
                     f"{task.place} stays uncommitted and will be delivered again: {failure}",
@@ -102,5 +117,14 @@ class RecordWorkers:
                 )
             # The first one counts: what follows it may be its consequence.
             self.failure = self.failure or failure
-        else:
+
+    def _report(self, task: Task, answer: Answer) -> None:
+        """Tell the caller what became of a record, and let it be committed; not if it was given back meanwhile."""
+        with self._reporting:
+            if task not in self._in_hand:
+                _log.info("%s: %s too late; it will be delivered again", task.place, answer.outcome)
+                return
+            self._in_hand.remove(task)
+            self._stats.add_answer(answer)
+            self._on_answer(answer)
             self._offsets.complete(task.partition, task.record.offset())

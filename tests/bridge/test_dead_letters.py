@@ -1,15 +1,21 @@
 """Records without an answer are parked with their reason and origin, and handed over again by a redrive."""
 
+import threading
 import uuid
 
 import pytest
 import traces_builder
 from bridge_support import SOON_JOINED, run_until, spans_of
+from confluent_kafka import Consumer as PlainConsumer
 from confluent_kafka import Producer as PlainProducer
+from confluent_kafka import TopicPartition
 from msgspec.structs import replace
 
 from otel_kfs.analysis.paths.critical_path import critical_paths
-from otel_kfs.errors import ConfigError, DeadLetterError
+from otel_kfs.bridge.bridge_options import BridgeOptions
+from otel_kfs.bridge.dead_letters import DeadLetters, own_origin
+from otel_kfs.demo.embedded_broker import create_topic
+from otel_kfs.errors import ConfigError, DeadLetterError, SendError
 from otel_kfs.kafka import Bridge
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import SpanGraph
@@ -160,6 +166,17 @@ def test_a_redrive_can_be_told_to_stop_at_what_fails_again(bridge, redrive, serv
     assert [one.outcome for one in to_its_end(redrive())] == ["answered"]
 
 
+def test_words_of_a_server_that_can_t_be_encoded_are_no_obstacle(broker, group, dead, fetch, send, topic):
+    send(b"1")
+    consumer = PlainConsumer({"bootstrap.servers": broker, "group.id": group, "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    record = consumer.poll(30)
+    letters = DeadLetters(broker, dead, group, {}, None)
+    assert letters.publish(record, own_origin(record), SendError("\ud83d is half a pair", 400), 1) == f"{dead}[0]@0"
+    consumer.close()
+    assert dict(fetch(dead)[0].headers())["__connect.errors.exception.message"] == b"? is half a pair"
+
+
 def test_the_redrive_of_an_empty_topic_ends(redrive):
     assert to_its_end(redrive()) == []
 
@@ -204,6 +221,63 @@ def test_a_login_that_the_dead_letter_topic_s_broker_refuses_stops_it_with_the_r
             bridge(server.url, dead_letter_topic=dead, dead_letter_config={**login, "sasl.password": "secret"}), 1
         )
     assert committed().offset <= 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"bootstrap.servers": "other:2"},
+            "bootstrap.servers=other:2 contradicts the servers here:1: leave it out",
+        ),
+        (
+            {"enable.idempotence": "false", "acks": "0"},
+            "acks=0 would pass records over whose dead letters no broker has: leave it out",
+        ),
+    ],
+)
+def test_settings_that_would_lose_dead_letters_are_a_configuration_error(settings, message):
+    with pytest.raises(ConfigError) as raised:
+        Bridge("here:1", ["t"], "http://127.0.0.1", dead_letter_topic="d", dead_letter_config=settings)
+    assert str(raised.value) == f"settings for the dead-letter topic: {message}"
+
+
+@pytest.fixture
+def dead_beside(broker, topic):
+    """A dead-letter topic that a pattern for the test's topic matches, too."""
+    name = f"{topic}.dead-letters"
+    create_topic(broker, name)
+    return name
+
+
+def test_a_pattern_takes_in_topics_but_never_the_dead_letter_topic(
+    broker, group, server, send, fetch, topic, dead_beside
+):
+    server.answers(400)
+    send(b"1")
+    options = {"group": group, "config": SOON_JOINED, "dead_letter_topic": dead_beside}
+    bridge, assigned, stop = Bridge(broker, [f"^{topic}"], server.url, **options), [], threading.Event()
+
+    def on_answer(answer):
+        assigned.extend((answer.topic, at.topic) for at in bridge._consumer.assignment())
+        stop.set()
+
+    bridge.run(on_answer, stop)
+    assert assigned == [(topic, topic)]
+    assert [record.value() for record in fetch(dead_beside)] == [b"1"]
+
+
+def test_a_dead_letter_topic_that_the_broker_assigns_all_the_same_is_a_configuration_error(
+    broker, group, server, send, topic, dead_beside, monkeypatch
+):
+    monkeypatch.setattr(BridgeOptions, "excluded_topics", lambda _: {})
+    options = {"group": group, "config": SOON_JOINED, "dead_letter_topic": dead_beside}
+    with pytest.raises(ConfigError) as raised:
+        Bridge(broker, [f"^{topic}"], server.url, **options).run(print)
+    assert str(raised.value) == (
+        f"the dead-letter topic {dead_beside} matches --topic ^{topic}, and would be read again: name topics or a "
+        "pattern without it"
+    )
 
 
 def test_settings_that_the_producer_does_not_take_are_a_configuration_error(broker, server):

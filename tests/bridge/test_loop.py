@@ -182,6 +182,23 @@ def test_a_record_that_outlasts_the_grace_comes_again(bridge, server, send, comm
     assert [answer.offset for answer in run_until(bridge(server.url), 1)] == [0]
 
 
+def test_a_record_that_is_answered_after_the_end_is_given_back_and_not_reported(bridge, server, send, committed):
+    asked, may_answer, stop, answers = threading.Event(), threading.Event(), threading.Event(), []
+    server.answer = lambda *_: asked.set() or (may_answer.wait(30) and (200, b"{}"))
+    send(b"1")
+    running = bridge(server.url, grace=0)
+    thread = threading.Thread(target=running.run, args=(answers.append, stop), daemon=True)
+    thread.start()
+    assert asked.wait(30)
+    worker = next(one for one in threading.enumerate() if one.name == "bridge-0")
+    stop.set()
+    thread.join(30)
+    may_answer.set()
+    worker.join(30)
+    assert not worker.is_alive()
+    assert (answers, str(running.stats), committed().offset) == ([], "0 records: 1 given back", 0)
+
+
 def test_a_retry_that_waits_at_the_end_is_given_up(bridge, server, send, committed, spans, topic):
     stop, answers = threading.Event(), []
     server.answers(503)
@@ -312,6 +329,15 @@ def assert_said_and_still_running(bridge: Bridge, caplog, message: str) -> None:
     finally:
         stop.set()
         thread.join(30)
+
+
+def test_the_user_s_callbacks_are_called_beside_the_bridge_s_own(bridge, server, send, committed):
+    commits = []
+    send(b"1", b"2", b"3")
+    config = {**SOON_JOINED, "on_commit": lambda error, partitions: commits.append((error, len(partitions)))}
+    run_until(bridge(server.url, config=config), 3)
+    assert committed().offset == 3
+    assert set(commits) == {(None, 1)}
 
 
 def test_a_setting_that_librdkafka_does_not_know_is_a_configuration_error(broker):

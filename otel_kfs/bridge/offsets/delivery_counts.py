@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 _METADATA_KEY = "otel_kfs.handed_out"
@@ -18,13 +20,14 @@ class DeliveryCounts:
 
     def of(self, offset: int) -> int:
         """Return how often a record was delivered: what the first step beyond it says."""
-        return next((times for end, times in self.steps if offset < end), 0)
+        place = bisect_right(self.steps, offset, key=itemgetter(0))
+        return self.steps[place][1] if place < len(self.steps) else 0
 
     def with_delivery(self, end: int) -> DeliveryCounts:
         """Count one more delivery of all records below `end`."""
         ends = sorted({*(known for known, _ in self.steps), end})
         counts = ((known, self.of(known - 1) + (known <= end)) for known in ends)
-        return DeliveryCounts(tuple((known, times) for known, times in counts if times))
+        return DeliveryCounts(tuple((known, times) for known, times in counts if known and times))
 
     def merge(self, other: DeliveryCounts) -> DeliveryCounts:
         """Take for each record the greater number that either says."""

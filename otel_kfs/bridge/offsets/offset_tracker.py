@@ -100,7 +100,8 @@ class OffsetTracker:
                 # What was dispatched as the broker died may be known here alone.
                 committed = DeliveryCounts.from_metadata(getattr(at, "metadata", None))
                 counts = committed.merge(self._released.pop(key, DeliveryCounts()))
-                self._partitions[key] = PartitionOffsets(*key, counts)
+                # What is committed does not come again: its counts would only grow, by a step per assignment.
+                self._partitions[key] = PartitionOffsets(*key, counts.beyond(at.offset))
 
     def dispatch(self, records: Sequence[Any]) -> list[tuple[PartitionOffsets, int]]:
         """Return for each record its partition and which delivery it is, after sending the commit that says so.

@@ -326,3 +326,16 @@ def test_records_are_not_dispatched_while_a_part_of_the_commit_that_is_waited_fo
     offsets.connection_lost()
     monkeypatch.setattr(broker, "commit", lambda **_: [SimpleNamespace(error=None), SimpleNamespace(error=AWAY)])
     assert dispatched(offsets, 4) == []
+
+
+def test_what_is_committed_is_no_longer_counted_however_often_a_partition_comes_back(broker):
+    offsets = broker.offsets
+    for number in range(300):
+        assert dispatched(offsets, number) == [1]
+        broker.reported()
+        ((partition, _),) = offsets.dispatch([Record("t", number)])
+        offsets.complete(partition, number)
+        offsets.release(PARTITIONS)
+        offsets.assign(PARTITIONS)
+    ((partition, _),) = offsets.dispatch([Record("t", 300)])
+    assert partition.started_counts().steps == ()
