@@ -229,7 +229,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _joined(url: str, location: str) -> SplitResult | None:
-    """Return where a redirect leads to; None where that is no URL."""
+    """Return where a redirect leads to; None where that is not a URL."""
     try:
         target = urlsplit(urljoin(url, location))
         sound = bool(location) and target.scheme in _DEFAULT_PORTS and bool(target.hostname)

@@ -189,11 +189,11 @@ def _spans(spans: list[_Span], service: str, host: str) -> Iterator[Span]:
         span.traceId, span.spanId = _id(span.traceId, 32), _id(span.spanId, 16)
         span.parentSpanId = _id(span.parentSpanId or "", 16)
     if not _are_ids(spans):
-        raise ValueError("a wrong id")
+        raise ValueError("an invalid id")
     for span in spans:
         start, end, links, status = span.startTimeUnixNano or 0, span.endTimeUnixNano or 0, span.links, span.status
         if not (0 <= start < _END_OF_TIME and 0 <= end < _END_OF_TIME):
-            raise ValueError("a time that is none")
+            raise ValueError("an invalid time")
         yield Span(
             span.traceId,
             span.spanId,
