@@ -24,7 +24,8 @@ otel_kfs.configure("a-service")
 with trace.get_tracer("a test").start_as_current_span("work"):
     pass
 """
-WAIT = "import signal; print('ready', flush=True); signal.pause()"
+# Not signal.pause(): a signal just before it would be waited for, for ever.
+WAIT = "import time; print('ready', flush=True)\nwhile True: time.sleep(0.05)"
 
 
 def written(tmp_path):
