@@ -86,13 +86,13 @@ def report(
     if output.parent != Path() and not output.parent.is_dir():
         raise ConfigError(f"can't write {output}: there is no folder {output.parent}")
     try:
-        account = _write(trace_query, output, format_, charts or CHARTS, trace_link, quiet=obj["quiet"])
+        line = _write(trace_query, output, format_, charts or CHARTS, trace_link, quiet=obj["quiet"])
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
         raise MissingExtra(_EXTRA[error.name], "report") from error
     if not obj["quiet"]:
-        say(f"{output}: {account}")
+        say(f"{output}: {line}")
 
 
 def _write(
