@@ -73,9 +73,7 @@ def _each(
                 raise done.error
             yield done.result
     except BrokenProcessPool as error:
-        raise OtelKfsError(
-            "a process that reads traces was killed; if memory is short, let fewer processes read"
-        ) from error
+        raise OtelKfsError("a process that reads traces died; if memory is short, let fewer processes read") from error
 
 
 # --- in the other process ---

@@ -327,7 +327,7 @@ def test_a_process_that_is_killed_is_an_error(few, folder):
     with pytest.raises(OtelKfsError) as raised:
         pipeline.read(With(kill), processes=2)
     assert (str(raised.value), list(folder.iterdir())) == (
-        "a process that reads traces was killed; if memory is short, let fewer processes read",
+        "a process that reads traces died; if memory is short, let fewer processes read",
         [],
     )
 
