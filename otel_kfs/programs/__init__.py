@@ -3,8 +3,9 @@
     curl.py, curl_arguments.py                   one HTTP request of curl; its own timings become spans
     console_producer.py, console_arguments.py    Kafka's console producer; each line it reads is a record and a trace
 
-`run` finds out which of the two a command is. What both share: foreground.py starts the program and forwards signals,
-program_span.py has a span's context sent out before the span's start is known.
+`run` finds out which of the two a command is. What both share: foreground.py runs a program as if it stood in our
+place, program_span.py has a span's context sent out before the span's start is known, descriptors.py says what is the
+program's alone to read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ RUNS = "curl, kafka-console-producer.sh, or java ... org.apache.kafka.tools.Cons
 def run(command: Sequence[str], *, run_id: str | None = None) -> int:
     """Run a command to its end, traced, on this process's own standard streams; return its exit code.
 
-    A program that a signal ended gives 128 and the signal's number, as in a shell.
+    A program that a signal ended gives minus the signal's number: `foreground.end_by` ends us in the same way.
 
     Raises:
         ConfigError: it is not a program that can be traced, can't be started, or its arguments leave no room for the

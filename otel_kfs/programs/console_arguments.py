@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from otel_kfs.errors import ConfigError
+from otel_kfs.programs.descriptors import is_regular_file
 
 _SCRIPTS = {"kafka-console-producer.sh", "kafka-console-producer"}
 _CLASSES = {"org.apache.kafka.tools.ConsoleProducer", "kafka.tools.ConsoleProducer"}
@@ -34,6 +35,12 @@ class Arguments:
     def value(self, *names: str) -> str | None:
         """Return the last value of an option."""
         return next((value for name, value in reversed(self.options) if name in names), None)
+
+    @property
+    def unknown_format(self) -> str | None:
+        """A --reader-config that the console producer alone can read, because it is a pipe; None if there is none."""
+        files = [value for name, value in self.options if name == "reader-config"]
+        return next((file for file in files if os.path.exists(file) and not is_regular_file(file)), None)
 
     @property
     def topic(self) -> str | None:
@@ -206,10 +213,10 @@ class Lines:
                 if text in where:
                     raise ConfigError(f"the header {key} holds {text!r}: choose another {name} by --property")
 
-    def put(self, line: bytes, headers: Mapping[str, str], fields: set[str]) -> tuple[bytes, int]:
+    def put(self, line: bytes, headers: Mapping[str, str]) -> tuple[bytes, int]:
         """Put headers in front of a line's own; return the line, and how many bytes of it are the record's value.
 
-        Headers of its own that are among the propagator's `fields` are replaced. A line that the console producer will
+        Headers of its own that have the same names are replaced. A line that the console producer will
         refuse for lack of a delimiter stays as it is.
         """
         ours = self.separator.join(f"{key}{self.header_separator}{value}" for key, value in headers.items()).encode()
@@ -224,7 +231,7 @@ class Lines:
                 own = b""
             pairs = own.split(self.separator.encode()) if own else []
             key_end = self.header_separator.encode()
-            kept = [pair for pair in pairs if pair.partition(key_end)[0].decode(errors="replace") not in fields]
+            kept = [pair for pair in pairs if pair.partition(key_end)[0].decode(errors="replace") not in headers]
             own = self.separator.encode().join(kept)
         value = rest.rstrip(b"\r\n")
         if self.parses_key:
@@ -236,6 +243,8 @@ class Lines:
 
 def _reader_config(path: str) -> dict[str, str]:
     """Read a Java properties file, as far as separators need it."""
+    if not is_regular_file(path):
+        return {}
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:

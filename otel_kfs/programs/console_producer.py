@@ -28,14 +28,15 @@ import stat
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from opentelemetry import propagate
 from opentelemetry.trace import Span, SpanKind
 
 from otel_kfs import semconv
 from otel_kfs.programs import console_arguments
 from otel_kfs.programs.console_arguments import Arguments, Lines
-from otel_kfs.programs.foreground import exit_code, run_untraced, running
+from otel_kfs.programs.descriptors import inherited
+from otel_kfs.programs.foreground import run_untraced, running, shell_code
 from otel_kfs.programs.program_span import ProgramSpans, headers
 from otel_kfs.telemetry.safe_tracer import mark_failed
 
@@ -48,7 +49,7 @@ _LOOK_AGAIN_SECONDS = 0.0002
 
 
 def run(command: Sequence[str], run_id: str | None = None) -> int:
-    """Run the console producer on our standard input and trace its records; return its exit code.
+    """Run the console producer on our standard input and trace its records; return its exit code as `curl.run` does.
 
     Raises:
         ConfigError: it can't be started, is too old to send headers, or its lines' format can't hold the context.
@@ -58,22 +59,34 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
     lines = Lines.of(arguments)
     spans = ProgramSpans()
     example = spans.example_headers()
-    if arguments.topic is None or not example:
+    if arguments.topic is None or not example or not inherited(_STDIN):
+        return run_untraced(command)
+    if file := arguments.unknown_format:
+        _log.warning("no traces: --reader-config %s is no regular file, so the console producer alone reads it", file)
         return run_untraced(command)
     lines.check(example)
     traced = console_arguments.with_headers(arguments)
 
+    began_at = os.lseek(_STDIN, 0, os.SEEK_CUR) if _is_file(_STDIN) else None
     with _Pipe() as pipe:
         records = _Records(spans, arguments, lines, pipe, run_id or uuid.uuid4().hex)
-        with running(traced, stdin=pipe.read_end) as child:
+        with running(traced, {_STDIN: pipe.read_end}) as program:
             pipe.close_read_end()
-            for line, came in pipe.lines(_STDIN):
-                if not records.send(line, came):
-                    break
-            pipe.close()
-            code = exit_code(child)
-        records.end(time.time_ns(), code)
+            code, _ = program.wait_during(partial(_feed, pipe, records))
+            records.end(time.time_ns(), shell_code(code))
+    if began_at is not None and not records.any_taken:
+        os.lseek(_STDIN, began_at, os.SEEK_SET)  # whoever reads after it finds what it left
     return code
+
+
+def _feed(pipe: _Pipe, records: _Records) -> None:
+    """Hand the program our standard input, until it or the program ends."""
+    try:
+        for line, came in pipe.lines(_STDIN):
+            if not records.send(line, came):
+                break
+    finally:
+        pipe.close()
 
 
 class _Records:
@@ -86,8 +99,8 @@ class _Records:
         self._run_id = run_id
         self._started = time.time_ns()
         self._topic = arguments.topic or ""
-        self._fields = propagate.get_global_textmap().fields
         self._count = 0
+        self.any_taken = False
         # The last record's trace stays open: the program's exit ends it.
         self._last: tuple[Span, int] | None = None
 
@@ -102,11 +115,12 @@ class _Records:
             begin = self._started if _is_file(_STDIN) else max(self._started, came)
         root = self._spans.root(begin, semconv.KAFKA, "kafka-console-producer", self._run_id, self._count)
         promised = self._spans.promise(root)
-        line, size = self._lines.put(line, headers(promised), self._fields)
+        line, size = self._lines.put(line, headers(promised))
         root.set_attribute(semconv.PAYLOAD_SIZE, size)
         self._count += 1
 
         taken = self._pipe.write(line[:1]) and self._pipe.wait_taken() if first else True
+        self.any_taken |= taken
         ready = time.time_ns() if first else begin
         if first and self._pipe.tells_taken:
             start = self._spans.child(

@@ -13,6 +13,9 @@
 curl gives its times as durations since a start that it does not tell. They are placed by their end: curl reports right
 after its transfer, so the time at which its report arrives here is the end of time_total, late by the delay of a pipe.
 
+From 8.3 on curl writes its report into a pipe of ours, and its streams are none of our business. Older ones can report
+on standard error alone, which then comes by us, without the report; they don't report where that would show.
+
 curls before 8.10 say neither when an upload ended nor, where the body went out after the headers, when the answer began
 (their time_starttransfer is then the upload's start): one span, `upload and wait`, holds all of it. After redirects,
 which curl adds up, the time up to the last one is a span `redirects`, and the last request's is not divided.
@@ -23,31 +26,32 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import time
 import uuid
 from collections.abc import Sequence
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from opentelemetry import propagate
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
 from otel_kfs import semconv
 from otel_kfs.client.model_request.model_client import redact_url
 from otel_kfs.programs import curl_arguments
-from otel_kfs.programs.curl_arguments import Arguments
-from otel_kfs.programs.foreground import exit_code, run_untraced, running
+from otel_kfs.programs.curl_arguments import Arguments, Curl
+from otel_kfs.programs.descriptors import inherited
+from otel_kfs.programs.foreground import run_untraced, running, shell_code
 from otel_kfs.programs.program_span import ProgramSpans, headers
 from otel_kfs.telemetry.safe_tracer import mark_failed
 
 _log = logging.getLogger(__name__)
 
-_STDERR = 2
+_STDOUT, _STDERR = 1, 2
+_OWN_DESCRIPTORS = Path("/proc/self/fd")  # where there is none, nobody else can open a pipe of ours
 
 
 def run(command: Sequence[str], run_id: str | None = None) -> int:
-    """Run curl and trace its request; return its exit code.
+    """Run curl and trace its request; return its exit code, or minus the signal that ended it.
 
     Raises:
         ConfigError: it can't be started, or its arguments mean more than one HTTP request.
@@ -58,47 +62,122 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
     sends = arguments.urls or arguments.has("config")
     if not sends or arguments.has("help", "version", "manual"):
         return run_untraced(command)
-    curl_arguments.check(arguments, propagate.get_global_textmap().fields)
-    if reason := curl_arguments.untimed(arguments, curl):
-        _log.warning("curl's request is one span without parts: %s", reason)
-
     spans = ProgramSpans()
-    mark = None if reason else f"otel-kfs-{uuid.uuid4().hex}:"
-    start = time.time_ns()
-    root = spans.root(start, semconv.HTTP, "curl", run_id or uuid.uuid4().hex, 0)
-    promised = spans.promise(root)
-    traced = curl_arguments.with_headers(arguments, headers(promised), mark)
-    reports: list[bytes] = []
-    arrived = 0
-    with running(traced, stderr=subprocess.PIPE if mark else None) as child:
-        if mark and child.stderr is not None:
-            reports, arrived = relay(child.stderr, _STDERR, mark.encode())
-        code = exit_code(child)
-    end = time.time_ns()
+    curl_arguments.check(arguments, spans.example_headers())
+    with _Reports(curl, arguments) as reports:
+        start = time.time_ns()
+        root = spans.root(start, semconv.HTTP, "curl", run_id or uuid.uuid4().hex, 0)
+        promised = spans.promise(root)
+        traced = curl_arguments.with_headers(arguments, headers(promised), reports.beginning, reports.end)
+        with running(traced, reports.streams) as program:
+            reports.started()
+            code, (texts, arrived) = program.wait_during(reports.read, reports.ended)
+            end = time.time_ns()
 
-    timings = _timings(reports)
-    if mark and timings is None:
-        _log.warning("curl's request is one span without parts: curl reported %d requests' timings", len(reports))
-    answered = arrived if timings else end
-    request = _request(spans, root, promised, arguments, timings, (start, answered))
-    root.set_attribute(semconv.PROCESS_EXIT_CODE, code)
-    if timings and "size_upload" in timings:
-        root.set_attribute(semconv.PAYLOAD_SIZE, int(timings["size_upload"]))
-    _mark_failures(root, request, code, timings or {})
-    request.end(answered)
-    root.end(end)
+            timings = _timings(texts)
+            if reports.mark and timings is None:
+                _warn_without_parts(f"curl reported {len(texts)} requests' timings")
+            answered = arrived if timings else end
+            request = _request(spans, root, promised, arguments, timings, (start, answered))
+            root.set_attribute(semconv.PROCESS_EXIT_CODE, shell_code(code))
+            if timings and "size_upload" in timings:
+                root.set_attribute(semconv.PAYLOAD_SIZE, int(timings["size_upload"]))
+            _mark_failures(root, request, shell_code(code), timings or {})
+            request.end(answered)
+            root.end(end)
     return code
 
 
-def relay(source: IO[bytes], to: int, mark: bytes) -> tuple[list[bytes], int]:
-    """Copy a stream to a file descriptor as it comes, without the reports, which stand between two marks each.
+class _Reports:
+    """The pipe by which curl's reports of its timings come, if they do: each stands between two marks."""
+
+    def __init__(self, curl: Curl, arguments: Arguments) -> None:
+        self._direct = curl.writes_reports_to_files and _OWN_DESCRIPTORS.is_dir()
+        reason = curl_arguments.untimed(arguments, curl, self._direct)
+        if not reason and not self._direct:
+            reason = _stderr_is_needed(arguments)
+        if reason:
+            _warn_without_parts(reason)
+        self.mark = "" if reason else f"otel-kfs-{uuid.uuid4().hex}:"
+        self._read, self._write = os.pipe()
+
+    def __enter__(self) -> _Reports:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended()
+        os.close(self._read)
+
+    @property
+    def beginning(self) -> str:
+        """What leads to a report in curl's --write-out format, up to the report."""
+        if not self.mark:
+            return ""
+        # curl opens a pipe of ours by its path, so it has no descriptor more than without us.
+        into = f"%output{{/proc/{os.getpid()}/fd/{self._write}}}" if self._direct else ""
+        return f"%{{stderr}}{into}{self.mark}"
+
+    @property
+    def end(self) -> str:
+        """What follows a report there."""
+        return f"{self.mark}%{{stdout}}" if self.mark else ""
+
+    @property
+    def streams(self) -> dict[int, int]:
+        """The streams of curl's that are ours."""
+        return {_STDERR: self._write} if self.mark and not self._direct else {}
+
+    def started(self) -> None:
+        """Leave the writing end to curl alone, so that its end can be noticed."""
+        if self.streams:
+            self.ended()
+
+    def read(self) -> tuple[list[bytes], int]:
+        """Return the reports and when the last one came; pass on what is curl's own."""
+        return relay(self._read, _STDERR, self.mark.encode()) if self.mark else ([], 0)
+
+    def ended(self) -> None:
+        """Let `read` end, once curl has ended."""
+        if self._write >= 0:
+            os.close(self._write)
+            self._write = -1
+
+
+def _stderr_is_needed(arguments: Arguments) -> str | None:
+    """Say why curl's standard error can't come by us; None if it can."""
+    older = "curl before 8.3 reports its timings on standard error alone"
+    if not inherited(_STDERR):
+        return f"{older}, which is closed"
+    if _stdout_is_stderr():
+        return f"{older}, which is its standard output, too: redirect one of them to have its parts"
+    if any("/dev/stderr" in word or "/fd/2" in word for word in arguments.command):
+        return f"{older}, which its arguments name"
+    return None
+
+
+def _stdout_is_stderr() -> bool:
+    """Return whether both go to the same place, where their order can be seen."""
+    if not inherited(_STDOUT) or not inherited(_STDERR):
+        return False
+    out, err = os.fstat(_STDOUT), os.fstat(_STDERR)
+    return os.path.samestat(out, err) and not os.path.samestat(out, os.stat(os.devnull))
+
+
+def _warn_without_parts(reason: str) -> None:
+    """Warn, unless that would land amidst curl's answer, where somebody may want to parse it."""
+    level = logging.INFO if _stdout_is_stderr() and not os.isatty(_STDERR) else logging.WARNING
+    _log.log(level, "curl's request is one span without parts: %s", reason)
+
+
+def relay(source: int, to: int, mark: bytes) -> tuple[list[bytes], int]:
+    """Copy one file descriptor to another as it comes, without the reports, which stand between two marks each.
 
     Return the reports, and when (ns since the epoch) the first byte of the last one's first mark came: curl writes
     single bytes there, each of which may wake us.
     """
     reports: list[bytes] = []
     arrived, began, inside, held = 0, 0, False, b""
-    while chunk := os.read(source.fileno(), 1 << 16):
+    while chunk := os.read(source, 1 << 16):
         now = time.time_ns()
         began = began if held else now
         held += chunk

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
 from otel_kfs.errors import ConfigError
+from otel_kfs.programs.descriptors import is_regular_file
 
 _JSON_SINCE = (7, 70)  # the first curl whose --write-out knows %{json}
-
-# Their timings are not those of one request, or would not reach us.
-_UNTIMED = {
-    "retry": "with --retry the attempts can't be told apart",
-    "stderr": "with --stderr the timings would land in its file",
-}
+_OUTPUT_SINCE = (8, 3)  # and %output{FILE}
 _UNTIMED_LINE = re.compile(r"^\s*-{0,2}(write-out|w|stderr|retry)\b", re.MULTILINE)
 _GLOB = re.compile(r"\{|\[[^\]:]*\]")  # [::1] is an address, not a range
 _WITH_BODY = {"data", "data-ascii", "data-binary", "data-raw", "data-urlencode", "form", "form-string", "json"}
@@ -31,6 +27,11 @@ class Curl:
     version: tuple[int, int]
     shorts: Mapping[str, str]
     takes_value: Mapping[str, bool]
+
+    @property
+    def writes_reports_to_files(self) -> bool:
+        """Whether its --write-out can name a file."""
+        return self.version >= _OUTPUT_SINCE
 
     def long_name(self, word: str) -> str:
         """Return an option's full name; curl accepts any beginning of it that means one option only."""
@@ -92,11 +93,12 @@ def ask(program: str) -> Curl:
 
     """
     try:
-        version = _output(program, "--version")
+        # With -q, so that what .curlrc asks for is not done here as well.
+        version = _output(program, "-q", "--version")
         # `--help all` came with 7.73; before, `--help` alone listed everything.
-        usage = _output(program, "--help", "all")
+        usage = _output(program, "-q", "--help", "all")
         if "--write-out" not in usage:
-            usage = _output(program, "--help")
+            usage = _output(program, "-q", "--help")
     except OSError as error:
         raise ConfigError(f"can't start {program}: {error.strerror}; check its name and PATH") from error
     found = re.match(r"curl (\d+)\.(\d+)", version)
@@ -148,11 +150,11 @@ def read(command: Sequence[str], curl: Curl) -> Arguments:
     return Arguments(tuple(command), tuple(options), tuple(urls))
 
 
-def check(arguments: Arguments, fields: set[str]) -> None:
-    """Refuse what can't be traced as one request; `fields` are the propagator's headers.
+def check(arguments: Arguments, names: Iterable[str]) -> None:
+    """Refuse what can't be traced as one request; `names` are those of the headers that are added.
 
     Raises:
-        ConfigError: several requests, another protocol than HTTP, or a header of the propagator is set already.
+        ConfigError: several requests, another protocol than HTTP, or one of these headers is set already.
 
     """
     several = "exec traces one request of curl at a time"
@@ -164,24 +166,42 @@ def check(arguments: Arguments, fields: set[str]) -> None:
         if "://" in url and urlsplit(url).scheme.lower() not in {"http", "https"}:
             raise ConfigError("exec traces curl's HTTP requests only: give an http or https URL")
     for header in arguments.values("header"):
-        name = header.partition(":")[0].strip().lower()
-        if name in {field.lower() for field in fields}:
+        name = re.split("[:;]", header, maxsplit=1)[0].strip().lower()
+        if name in {added.lower() for added in names}:
             raise ConfigError(f"curl's arguments set the header {name}, which exec sets: leave it out")
 
 
-def untimed(arguments: Arguments, curl: Curl) -> str | None:
-    """Say why these arguments leave no room for curl's timings; None if they do."""
+def untimed(arguments: Arguments, curl: Curl, direct: bool = False) -> str | None:
+    """Say why curl's timings can't be had, `direct`ly or by its standard error; None if they can.
+
+    What can't be read without taking it from curl, as a pipe, is not looked into.
+    """
     if curl.version < _JSON_SINCE:
         return "this curl is older than 7.70"
-    for option, reason in _UNTIMED.items():
-        if arguments.has(option):
-            return reason
-    formats = arguments.values("write-out")
-    if formats and formats[-1] == "@-":
+    if arguments.has("retry"):
+        return "with --retry the attempts can't be told apart"
+    if arguments.has("stderr") and not direct:
+        return "with --stderr the timings would land in its file"
+    return _unreadable_format(arguments) or _configured(arguments)
+
+
+def _unreadable_format(arguments: Arguments) -> str | None:
+    """Say why the --write-out format can't be read here; None if it can, or there is none."""
+    last = (arguments.values("write-out") or [""])[-1]
+    if last == "@-":
         return "the --write-out format comes from standard input"
+    if last.startswith("@") and not is_regular_file(last[1:]):
+        return f"the --write-out format {last[1:]} is no regular file, so curl alone reads it"
+    return None
+
+
+def _configured(arguments: Arguments) -> str | None:
+    """Say which configuration file keeps curl's timings from us; None if none does."""
     for file in _configurations(arguments):
         if file == "-":
             return "curl's --config comes from standard input"
+        if os.path.exists(file) and not is_regular_file(file) and not os.path.samefile(file, os.devnull):
+            return f"curl's --config {file} is no regular file, so curl alone reads it"
         try:
             text = Path(file).read_text(errors="replace")
         except OSError:
@@ -191,8 +211,8 @@ def untimed(arguments: Arguments, curl: Curl) -> str | None:
     return None
 
 
-def with_headers(arguments: Arguments, headers: Mapping[str, str], report: str | None) -> list[str]:
-    """Add headers to the command and, with a `report` mark, curl's timings on standard error between two marks.
+def with_headers(arguments: Arguments, headers: Mapping[str, str], beginning: str = "", end: str = "") -> list[str]:
+    """Add headers to the command and, where `beginning` says where to, a report of curl's timings up to `end`.
 
     Raises:
         ConfigError: the user's --write-out format lies in a file that can't be read.
@@ -204,10 +224,10 @@ def with_headers(arguments: Arguments, headers: Mapping[str, str], report: str |
         # Only as the first of all does it keep curl from reading its configuration file.
         at = max(option.last for option in arguments.options if option.first == 1) + 1
     command = list(arguments.command)
-    if report:
+    if beginning:
         formats = [option for option in arguments.options if option.name == "write-out"]
         # Ours goes first: after the user's %{onerror} it would be shown for errors only.
-        merged = f"%{{stderr}}{report}%{{json}}{report}%{{stdout}}{_format(formats[-1].value) if formats else ''}"
+        merged = f"{beginning}%{{json}}{end}{_format(formats[-1].value) if formats else ''}"
         # The last format given is the one that counts.
         after = formats[-1].last + 1 if formats else at
         command[after:after] = ["--write-out", merged]

@@ -1,5 +1,7 @@
 """Reading the console producer's command line and putting headers into its lines: pure functions."""
 
+import os
+
 import pytest
 
 from otel_kfs.errors import ConfigError
@@ -8,7 +10,6 @@ from otel_kfs.programs.console_arguments import Lines
 
 SCRIPT = "kafka-console-producer.sh"
 CLASS = "org.apache.kafka.tools.ConsoleProducer"
-FIELDS = {"traceparent", "tracestate"}
 HEADERS = {"traceparent": "00-1-2-03"}
 
 
@@ -58,6 +59,13 @@ def test_a_reader_configuration_gives_way_to_properties(tmp_path):
     file.write_text("# lines\nparse.key = true\nkey.separator=\\t\nheaders.separator=;\n")
     arguments = console_arguments.read([SCRIPT, "--property", "headers.separator=|", "--reader-config", str(file)])
     assert arguments.properties == {"parse.key": "true", "key.separator": "\t", "headers.separator": "|"}
+
+
+def test_a_reader_configuration_that_is_a_pipe_is_left_to_the_console_producer(tmp_path):
+    pipe = tmp_path / "reader.properties"
+    os.mkfifo(pipe)
+    arguments = console_arguments.read([SCRIPT, "--reader-config", str(pipe)])
+    assert (arguments.properties, arguments.unknown_format) == ({}, str(pipe))
 
 
 def test_another_line_reader_is_refused():
@@ -141,6 +149,11 @@ def test_a_version_that_nobody_tells_is_an_error(tmp_path):
         ),
         (Lines(parses_headers=True), b"a:1,b:2\tv\n", (b"traceparent:00-1-2-03,a:1,b:2\tv\n", 1)),
         (Lines(parses_headers=True), b"a:1,traceparent:old\tv\n", (b"traceparent:00-1-2-03,a:1\tv\n", 1)),
+        (
+            Lines(parses_headers=True),
+            b"baggage:a=1,tracestate:v=1\tv\n",
+            (b"traceparent:00-1-2-03,baggage:a=1,tracestate:v=1\tv\n", 1),
+        ),
         (Lines(parses_headers=True), b"\tv\n", (b"traceparent:00-1-2-03\tv\n", 1)),
         (Lines(parses_headers=True, null_marker="NULL"), b"NULL\tv\n", (b"traceparent:00-1-2-03\tv\n", 1)),
         (Lines(parses_headers=True), b"no delimiter\n", (b"no delimiter\n", 12)),
@@ -157,7 +170,7 @@ def test_a_version_that_nobody_tells_is_an_error(tmp_path):
     ],
 )
 def test_headers_go_in_front_of_a_line_and_leave_the_rest_as_it_is(lines, line, expected):
-    assert lines.put(line, HEADERS, FIELDS) == expected
+    assert lines.put(line, HEADERS) == expected
 
 
 @pytest.mark.parametrize(("given", "separator"), [(None, ","), (";", ";"), ("\\|", "|"), ("::", "::")])

@@ -1,5 +1,7 @@
 """Reading curl's command line, and what is added to it: pure functions."""
 
+import os
+
 import pytest
 
 from otel_kfs.errors import ConfigError
@@ -35,6 +37,7 @@ USAGE = """Usage: curl [options...] <url>
 CURL = curl_arguments.describe(USAGE, (7, 88))
 URL = "http://ingress/v1/models/m:predict"
 FIELDS = {"traceparent", "tracestate", "baggage"}
+MARKS = ("%{stderr}MARK", "MARK%{stdout}")
 REPORT = "%{stderr}MARK%{json}MARK%{stdout}"
 
 
@@ -113,11 +116,11 @@ def test_the_method_follows_from_the_options(words, method):
     ],
 )
 def test_headers_and_report_are_added_and_nothing_is_taken_away(words, expected):
-    assert curl_arguments.with_headers(read(*words), {"a": "1", "b": "2"}, "MARK") == ["curl", *expected]
+    assert curl_arguments.with_headers(read(*words), {"a": "1", "b": "2"}, *MARKS) == ["curl", *expected]
 
 
 def test_without_a_report_only_headers_are_added():
-    assert curl_arguments.with_headers(read("-w", "x", URL), {"a": "1"}, None) == [
+    assert curl_arguments.with_headers(read("-w", "x", URL), {"a": "1"}) == [
         "curl",
         "--header",
         "a: 1",
@@ -129,13 +132,13 @@ def test_without_a_report_only_headers_are_added():
 
 def test_a_format_in_a_file_is_read_as_curl_does(tmp_path):
     (tmp_path / "format").write_bytes(b"%{url}\r\n\\n\n")
-    added = curl_arguments.with_headers(read("-w", f"@{tmp_path}/format", URL), {}, "MARK")
+    added = curl_arguments.with_headers(read("-w", f"@{tmp_path}/format", URL), {}, *MARKS)
     assert added[3:5] == ["--write-out", f"{REPORT}%{{url}}\\n"]
 
 
 def test_a_format_in_a_missing_file_is_an_error_of_one_line():
     with pytest.raises(ConfigError, match=r"^can't read curl's --write-out format nowhere: No such file or directory$"):
-        curl_arguments.with_headers(read("-w", "@nowhere", URL), {}, "MARK")
+        curl_arguments.with_headers(read("-w", "@nowhere", URL), {}, *MARKS)
 
 
 @pytest.mark.parametrize("url", [URL, "ingress/x", "http://[::1]:80/", "HTTPS://a/b"])
@@ -153,6 +156,7 @@ def test_one_http_request_can_be_traced(url):
         (["http://a/[1-9]"], "one request"),
         (["ftp://a/b"], "HTTP requests only"),
         (["-H", "traceparent: x", URL], "set the header traceparent"),
+        (["-H", "traceparent;", URL], "set the header traceparent"),
         (["-HBAGGAGE:x", URL], "set the header baggage"),
     ],
 )
@@ -173,16 +177,37 @@ def test_braces_are_plain_text_without_globbing():
         (["--retry", "3", URL], "with --retry the attempts can't be told apart"),
         (["--stderr", "f", URL], "with --stderr the timings would land in its file"),
         (["-w", "@-", URL], "the --write-out format comes from standard input"),
+        (["-w", "@other", URL], None),
+        (["-w", "@missing", URL], "the --write-out format missing is no regular file, so curl alone reads it"),
+        (["-w", "@pipe", URL], "the --write-out format pipe is no regular file, so curl alone reads it"),
+        (["-w", "@pipe", "-w", "x", URL], None),
+        (["-K", "pipe", URL], "curl's --config pipe is no regular file, so curl alone reads it"),
+        (["-K", "/dev/null", URL], None),
         (["-K", "-", URL], "curl's --config comes from standard input"),
         (["-K", "settings", URL], "settings sets retry"),
         (["-K", "other", URL], None),
         (["-K", "missing", URL], None),
     ],
 )
-def test_why_timings_can_not_be_had(words, reason, tmp_path):
+def test_why_timings_can_not_be_had(words, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
     (tmp_path / "settings").write_text("silent\n--retry 3\n")
     (tmp_path / "other").write_text("silent\nuser-agent = w\n")
     assert curl_arguments.untimed(read(*words), CURL) == reason
+
+
+def test_a_curl_that_reports_into_a_file_has_timings_beside_its_errors_in_another():
+    assert curl_arguments.untimed(read("--stderr", "f", URL), CURL, direct=True) is None
+
+
+@pytest.mark.parametrize(("version", "expected"), [((7, 88), False), ((8, 2), False), ((8, 3), True), ((9, 0), True)])
+def test_curl_reports_into_files_from_8_3_on(version, expected):
+    assert curl_arguments.describe(USAGE, version).writes_reports_to_files == expected
+
+
+def test_headers_that_are_not_added_are_the_users_own():
+    curl_arguments.check(read("-H", "baggage: a=1", "-H", "tracestate: v=1", URL), {"traceparent"})
 
 
 def test_an_old_curl_has_no_timings():

@@ -28,11 +28,16 @@ Examples:
 def exec_program(run_id: str | None, traces_file: str | None, command: tuple[str, ...]) -> None:
     """Run the real curl, or Kafka's console producer, and trace what it sends.
 
-    The program keeps its arguments, streams and exit code; exec adds the trace context to the headers that it sends.
-    curl's own timings become spans, and so does the start of the console producer's JVM. curl: one URL at a time.
-    Console producer: Kafka 3.2 or newer; each line of its standard input is a trace.
+    The program keeps its arguments, streams, signals and exit code; exec adds the trace context to the headers that
+    it sends. curl's own timings become spans, and so does the start of the console producer's JVM. curl: one URL at
+    a time. Console producer: Kafka 3.2 or newer; each line of its standard input is a trace.
     """
     from otel_kfs import programs
+    from otel_kfs.programs import foreground
 
-    otel_kfs.configure("image-sender", traces_file=traces_file)
-    sys.exit(programs.run(command, run_id=run_id))
+    with foreground.signals_for_main_thread():
+        otel_kfs.configure("image-sender", traces_file=traces_file)
+    code = programs.run(command, run_id=run_id)
+    if code < 0:
+        foreground.end_by(-code)
+    sys.exit(code)
