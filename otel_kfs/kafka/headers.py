@@ -14,6 +14,10 @@ from opentelemetry import propagate
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, get_current_span
 
+# A longer one is no context: W3C's own limit of a baggage is this, of a tracestate less. What reads it would take it
+# apart, which can cost many times its size in memory.
+_LONGEST_FIELD = 8192
+
 HeaderValue = str | bytes | None
 Headers = Mapping[str, HeaderValue] | Iterable[tuple[str, HeaderValue]]
 
@@ -52,14 +56,14 @@ def inject(headers: Headers | None, context: Context | None = None) -> list[tupl
 def extract(headers: Iterable[tuple[str, HeaderValue]] | None, context: Context | None = None) -> Context:
     """Return what a record's headers carry, on top of `context` (default: an empty one).
 
-    Header bytes that aren't text are passed over. Where a key stands more than once, the last one counts: it was
-    written last.
+    Header bytes that aren't text, or are too long for a context, are passed over. Where a key stands more than once,
+    the last one counts: it was written last.
     """
     propagator = propagate.get_global_textmap()
     fields = propagator.fields
     carrier: dict[str, str] = {}
     for key, value in headers or ():
-        if key in fields and value is not None:
+        if key in fields and value is not None and len(value) <= _LONGEST_FIELD:
             try:
                 carrier[key] = value if isinstance(value, str) else value.decode()
             except UnicodeDecodeError:

@@ -1,5 +1,7 @@
 """Which headers of a record reach the model, whose trace context is believed, and what hostile ones can do."""
 
+import tracemalloc
+
 import pytest
 from bridge_support import SOON_JOINED, run_until, spans_of
 from hypothesis import given
@@ -70,6 +72,17 @@ def test_more_headers_than_a_server_takes_are_a_refusal(bridge, server, send):
     (answer,) = run_until(bridge(server.url), 1)
     assert (answer.outcome, answer.requests, server.requests) == ("refused", 0, [])
     assert "more than a server takes" in answer.refused
+
+
+def test_a_header_that_no_server_takes_is_refused_before_it_is_copied():
+    huge = b"\xc3\xa9" * 15_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(SendError, match="30000011 bytes, more than a server takes"):
+            request_headers.http_headers([("ce_type", huge)])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.lists(st.tuples(st.text(max_size=30), st.none() | st.binary(max_size=50) | st.text(max_size=50))))

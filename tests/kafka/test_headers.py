@@ -1,6 +1,7 @@
 """Trace context in a record's headers: one context, the newest, whatever was there before."""
 
 import copy
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,18 @@ def test_bytes_that_are_no_text_do_not_hide_a_context():
         TRACE,
         SPAN,
     )
+
+
+def test_a_header_too_long_for_a_context_is_not_taken_apart():
+    members = b",".join(b"k%d=v" % number for number in range(1_000_000))
+    tracemalloc.start()
+    try:
+        found = extract([("traceparent", TRACEPARENT.encode()), ("tracestate", members), ("baggage", members)])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert ids(found) == (TRACE, SPAN)
+    assert baggage.get_all(found) == {}
 
 
 def test_the_current_context_is_not_taken_for_a_record_s():

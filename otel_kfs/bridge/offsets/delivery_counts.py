@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
 _METADATA_KEY = "otel_kfs.handed_out"
+_END_OF_OFFSETS, _MANY = 2**63, 2**31
 _MOST_STEPS = 50  # in the metadata: 1 kB, of which a broker takes 4 (offset.metadata.max.bytes)
 
 
@@ -46,7 +48,13 @@ class DeliveryCounts:
     def from_metadata(cls, metadata: Any) -> DeliveryCounts:
         """Read a commit's metadata; no deliveries where somebody else wrote it."""
         try:
-            steps = json.loads(metadata)[_METADATA_KEY]
-            return cls(tuple((int(end), int(times)) for end, times in steps))
+            steps = tuple((end, times) for end, times in json.loads(metadata)[_METADATA_KEY])
         except (TypeError, ValueError, KeyError, RecursionError):
             return cls()
+        ends = [0, *(end for end, _ in steps)]
+        is_ours = (
+            all(type(number) is int for step in steps for number in step)
+            and all(before < end < _END_OF_OFFSETS for before, end in pairwise(ends))
+            and all(0 < times < _MANY for _, times in steps)
+        )
+        return cls(steps[:_MOST_STEPS]) if is_ours else cls()

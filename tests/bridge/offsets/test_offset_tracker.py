@@ -1,5 +1,6 @@
 """What is committed is the end of the contiguous part that is done; the metadata tells what else was dispatched."""
 
+import json
 from types import SimpleNamespace
 
 import confluent_kafka
@@ -82,6 +83,20 @@ def test_at_an_orderly_end_what_no_worker_began_was_not_dispatched():
     assert Life(life.offsets.committable(last=True)).dispatch(4) == [2, 1, 1, 1]
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+)
+
+
+@given(st.text() | st.builds(lambda steps: json.dumps({"otel_kfs.handed_out": steps}), JSON))
+def test_whatever_the_metadata_says_the_next_delivery_can_be_counted(metadata):
+    life = Life(TopicPartition("t", 0, 0, metadata))
+    (delivery,) = life.dispatch(1)
+    assert 1 <= delivery < 2**31
+    assert len(life.offsets.committable().metadata) < 4096
+
+
 @given(st.lists(st.tuples(st.integers(1, 9), st.lists(st.integers(0, 30))), max_size=12))
 def test_however_often_it_dies_each_record_s_deliveries_are_counted(lives):
     counted = dict.fromkeys(range(200), 0)
@@ -97,7 +112,38 @@ def test_however_often_it_dies_each_record_s_deliveries_are_counted(lives):
 
 
 @pytest.mark.parametrize(
-    "metadata", [None, "", "kept by another program", "{}", "[]", '{"otel_kfs.handed_out": 1}', "[" * 100_000]
+    "metadata",
+    [
+        None,
+        "",
+        "kept by another program",
+        "{}",
+        "[]",
+        "[" * 100_000,
+        *(
+            f'{{"otel_kfs.handed_out": {steps}}}'
+            for steps in (
+                1,
+                "[[Infinity,1]]",
+                "[[1e999,1]]",
+                "[[NaN,1]]",
+                '[["5","1"]]',
+                "[[5.5,1]]",
+                "[[5,true]]",
+                "[[5]]",
+                "[[5,1,1]]",
+                "[[-5,1]]",
+                "[[5,-1]]",
+                "[[5,0]]",
+                f"[[5,{2**80}]]",
+                f"[[{2**80},1]]",
+                "[[5,1],[3,1]]",
+                "[[5,1],[5,1]]",
+                "{}",
+                '{"55": 1}',
+            )
+        ),
+    ],
 )
 def test_metadata_that_somebody_else_wrote_is_passed_over(metadata):
     life = Life()
