@@ -7,6 +7,7 @@ out of a pickle, computes with what it holds itself.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
@@ -132,6 +133,19 @@ def untrace_all() -> None:
     _models.clear()
 
 
+class _TracedMethod(wrapt.FunctionWrapper[Any, Any]):
+    """A model's method with a span around it; what is copied or pickled is the model's own."""
+
+    def __copy__(self) -> Any:
+        return copy.copy(self.__wrapped__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.__wrapped__, memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__wrapped__.__reduce_ex__(protocol)
+
+
 class _TracedStep:
     """One step in a class of models: what is looked up is what the model had before, traced where the model is.
 
@@ -159,7 +173,7 @@ class _TracedStep:
         if model is None or not is_traced(model) or not callable(method) or self._is_overridden(type(model)):
             return method
         call = self._call_async if inspect.iscoroutinefunction(method) else self._call
-        return wrapt.FunctionWrapper(method, functools.partial(call, model))
+        return _TracedMethod(method, functools.partial(call, model))
 
     def __set__(self, model: Any, value: Any) -> None:
         vars(model)[self._name] = value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from listening_support import addresses_of_port
 from support import CLIENT, ERROR, SERVER, Written, read_traces, wait_until
 
@@ -165,9 +169,55 @@ def status_of(span: Written) -> int:
     return int(span.attributes.get("http.response.status_code") or span.attributes["http.status_code"])
 
 
-STEPS = ["server", "receive", "decode", "preprocess", "predict", "postprocess"]
-
 TENSORS = {"id": "1", "inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]}]}
+
+TRACE = "40c76596ec5e1c132dd6f13f10f09ca1"
+
+REQUESTS = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from(["POST", "POST", "POST", "GET", "PUT", "HEAD", "OPTIONS"]),
+        "path": st.sampled_from(
+            [
+                *(f"/v1/models/{name}:predict" for name in ("sync", "async", "length", "refuses", "fails", "none")),
+                *("/v1/models/explains:explain", "/v2/models/echo/infer", "/v1/models/sync", "/metrics", "/", "/none"),
+            ]
+        ),
+        "headers": st.fixed_dictionaries(
+            {},
+            optional={
+                "Content-Type": st.sampled_from(["application/json", "text/plain", "application/octet-stream", ""]),
+                "Expect": st.just("something"),
+                **{
+                    name: st.sampled_from([traceparent(TRACE), "", "00-zz", "\xe9", "\x7f" * 300])
+                    for name in ("traceparent", "ce-traceparent", "ce-kafkaheadertraceparent", "tracestate", "baggage")
+                },
+                "ce-specversion": st.sampled_from(["1.0", "2.0"]),
+            },
+        ),
+        "body": st.one_of(
+            st.sampled_from([b'{"instances": [1]}', b'{"instances": 3}', b'{"inputs": []}', b"", b"{", b"null", b"[]"]),
+            st.binary(max_size=20),
+            st.just(json.dumps(TENSORS).encode()),
+        ),
+    }
+)
+
+
+def whole_answer(server: Server, request: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers and body, without what differs from one answer to the next."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    headers = {**request["headers"], "Host": "a-model"}
+    connection.request(request["method"], request["path"], request["body"], headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    if request["path"] == "/metrics":  # of a server's own past
+        return answer.status, [], b""
+    fixed = [(name, value) for name, value in answer.getheaders() if name.lower() not in {"date", "etag"}]
+    return answer.status, fixed, re.sub(rb'"id": ?"[0-9a-f-]{36}"', b"", body)
+
+
+STEPS = ["server", "receive", "decode", "preprocess", "predict", "postprocess"]
 
 
 def shape(spans: list[Written]) -> list[str]:
@@ -245,6 +295,12 @@ class Contract:
         (departure,) = [span for span in of(spans, "transformer") if span.kind == SERVER]
         assert (hop.service, hop.parent_id, arrival.parent_id) == ("transformer", predict.span_id, hop.span_id)
         assert (departure.parent_id, predict.parent_id) == ("00000000000000a1", departure.span_id)
+
+    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
+    @given(request=REQUESTS)
+    def test_whatever_is_asked_is_answered_as_by_the_untraced_server(self, servers, request):
+        answers = [whole_answer(server, request) for server in (servers.plain, servers.predictor)]
+        assert answers[0] == answers[1]
 
     def test_an_answer_is_what_the_untraced_server_answers(self, servers):
         plain = servers.plain.predict("sync")

@@ -338,6 +338,19 @@ def test_a_copy_of_a_model_with_a_function_of_its_own_calls_that_function(spans,
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("copied", COPIES, ids=["copy", "deepcopy", "pickle"])
+def test_a_step_itself_is_copied_and_pickled_as_without_tracing(spans, copied):
+    results = []
+    for traced in (False, True):
+        model = Weighted("a", 2)
+        if traced:
+            trace_steps(model, lambda _: "predictor")
+        step = copied(model.preprocess)
+        model.weight = 3
+        results.append((step([1]), step.__self__ is model))
+    assert results[0] == results[1]
+
+
 def outcome(call):
     try:
         result = call()
