@@ -22,7 +22,7 @@ from otel_kfs.kafka.headers import extract, headers_of
 from otel_kfs.kafka.send_span import of_record
 from otel_kfs.kafka.types import M, Polled, PolledAsync, Record
 from otel_kfs.telemetry.provider import report_failure
-from otel_kfs.telemetry.safe_tracer import mark_failed
+from otel_kfs.telemetry.safe_tracer import describe, mark_failed, record_exception
 
 _ATTACHED = otel_context.create_key("otel_kfs_process")  # in a context: the innermost `process` span's _Attached
 
@@ -186,8 +186,8 @@ class _Process:
             record_error = self._record.error()
             failure = None
             if error is not None:
-                self._span.record_exception(error)
-                failure = (type(error).__qualname__, f"{type(error).__name__}: {error}")
+                record_exception(self._span, error)
+                failure = (type(error).__qualname__, describe(error))
             elif record_error is not None:
                 failure = (record_error.name(), record_error.str())
             if self._span.is_recording():

@@ -6,14 +6,13 @@ their spans from this `SafeTracerProvider`.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_kfs import semconv
 from otel_kfs.telemetry import safe_tracer
-from otel_kfs.telemetry.safe_tracer import guard_end, guard_propagator, never_raises
+from otel_kfs.telemetry.safe_tracer import describe, guard_propagator, make_safe, never_raises, record_exception
 
 __all__ = [
     "SafeTracerProvider",
@@ -31,8 +30,7 @@ def mark_failed(span: Span, error: BaseException) -> None:
     """Give a span an error's status, and the exception itself as an event if no span of the trace has it."""
     if span.is_recording():
         span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
-        name = type(error).__name__
-        span.set_status(Status(StatusCode.ERROR, f"{name}: {error}" if has_text(error) else name))
+        span.set_status(Status(StatusCode.ERROR, describe(error)))
         record_event(span, error)
 
 
@@ -43,19 +41,12 @@ def record_event(span: Span, error: BaseException, *args: Any, **kwargs: Any) ->
         error = error.__context__ or error
     if not span.is_recording() or not isinstance(error, Exception) or not _claim(error, span):
         return
-    try:
-        type(span).record_exception(span, error, *args, **kwargs)
-    except Exception:  # its text can't be had
-        span.add_event("exception", {"exception.type": type(error).__qualname__})
+    record_exception(span, error, *args, **kwargs)
 
 
 def has_text(error: BaseException) -> bool:
     """Return whether an exception can be written as text."""
-    try:
-        str(error)
-    except Exception:
-        return False
-    return True
+    return describe(error) != type(error).__name__
 
 
 def _claim(exception: BaseException, span: Span) -> bool:
@@ -86,12 +77,10 @@ def _is_answer(exception: BaseException) -> bool:
 
 def record_exceptions_once(span: Any) -> None:
     """Let a span that somebody else ends take an exception only if no span below has it, and end without raising."""
-    if span.is_recording() and "end" not in vars(span):
-        span.record_exception = functools.partial(record_event, span)
-        guard_end(span)
+    make_safe(span, record_event)
 
 
 class SafeTracerProvider(safe_tracer.SafeTracerProvider):
     """The same for a server's spans, of which only the innermost takes an exception."""
 
-    guard = staticmethod(record_exceptions_once)
+    make_safe = staticmethod(record_exceptions_once)

@@ -75,18 +75,36 @@ def mark_failed(span: Span, kind: str, description: str) -> None:
     span.set_status(Status(StatusCode.ERROR, description))
 
 
-# Functions that guards put before a span's own methods; they refer to the span as it does to them, until it ends.
-_GUARDS = ("end", "record_exception")
+def describe(error: BaseException) -> str:
+    """Return an exception's type and text; the type alone where the text can't be had."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except Exception:
+        return name
 
 
-def guard_end(span: Any) -> None:
-    """Let a span end without raising, whoever ends it."""
+def record_exception(span: Span, error: BaseException, *args: Any, **kwargs: Any) -> None:
+    """Let a span take an exception as an event, of which its type is all where its text can't be had."""
+    try:
+        type(span).record_exception(span, error, *args, **kwargs)
+    except Exception:
+        span.add_event("exception", {"exception.type": type(error).__qualname__})
+
+
+# What `make_safe` puts before a span's own methods; it refers to the span as the span does to it, until it ends.
+_SAFE_METHODS = ("end", "record_exception")
+
+
+def make_safe(span: Any, record: Callable[..., None] = record_exception) -> None:
+    """Let a span end and take an exception without raising, whoever does it; `record` is how it takes one."""
     if span.is_recording() and "end" not in vars(span):
         span.end = functools.partial(_end, span)
+        span.record_exception = functools.partial(record, span)
 
 
 def _end(span: Any, *args: Any, **kwargs: Any) -> None:
-    for name in _GUARDS:
+    for name in _SAFE_METHODS:
         vars(span).pop(name, None)
     try:
         span.end(*args, **kwargs)
@@ -97,18 +115,16 @@ def _end(span: Any, *args: Any, **kwargs: Any) -> None:
 @never_raises("the exception on a span")
 def _mark(span: Span, error: Exception, record_exception: bool, set_status_on_exception: bool) -> None:
     """Do with an exception what OpenTelemetry's own `use_span` does."""
-    if not span.is_recording():
-        return
     if record_exception:
         span.record_exception(error)
-    if set_status_on_exception:
-        span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    if set_status_on_exception and span.is_recording():
+        span.set_status(Status(StatusCode.ERROR, describe(error)))
 
 
 class SafeTracerProvider(TracerProvider):
     """The provider given, or the global one, whose tracers never raise."""
 
-    guard: Callable[[Any], None] = staticmethod(guard_end)  # what every span gets
+    make_safe: Callable[[Any], None] = staticmethod(make_safe)  # what every span goes through
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self._provider = provider
@@ -116,15 +132,15 @@ class SafeTracerProvider(TracerProvider):
     def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
         """Return a tracer that never raises."""
         provider = self._provider or trace.get_tracer_provider()
-        return SafeTracer(provider.get_tracer(*args, **kwargs), self.guard)
+        return SafeTracer(provider.get_tracer(*args, **kwargs), self.make_safe)
 
 
 class SafeTracer(Tracer):
     """A tracer whose span, where none can be made, is one that records nothing and leads to the same trace."""
 
-    def __init__(self, tracer: Tracer, guard: Callable[[Any], None] = guard_end) -> None:
+    def __init__(self, tracer: Tracer, make_safe: Callable[[Any], None] = make_safe) -> None:
         self._tracer = tracer
-        self._guard = guard
+        self._make_safe = make_safe
 
     def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> Span:
         """Start a span, not current."""
@@ -134,9 +150,9 @@ class SafeTracer(Tracer):
             report_failure("the start of a span")
             return NonRecordingSpan(trace.get_current_span(context).get_span_context())
         try:
-            self._guard(span)
+            self._make_safe(span)
         except Exception:  # a class of somebody else's, with slots
-            report_failure("the guard of a span")
+            report_failure("making a span safe")
         return span
 
     @contextmanager

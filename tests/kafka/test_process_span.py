@@ -290,3 +290,18 @@ def test_delivery_callbacks_run_in_the_context_of_whoever_flushes():
         with TRACER.start_as_current_span("flushing") as flushing:
             producer.flush()
         assert seen.pop() is flushing
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def test_a_span_ends_though_the_exception_of_its_body_can_t_be_described(spans, open_consumer, filled):
+    record = open_consumer(filled).poll(10)
+    with pytest.raises(Unprintable), process(record):
+        raise Unprintable
+    (span,) = named(spans, f"process {filled}")
+    events = [(event.name, dict(event.attributes)) for event in span.events]
+    assert (span.status.description, span.attributes["error.type"]) == ("Unprintable", "Unprintable")
+    assert events == [("exception", {"exception.type": "Unprintable"})]

@@ -69,17 +69,21 @@ sys.stdin.read() or time.sleep(1); print('went on', flush=True)
 """,
     "forks a child that catches everything": """
 import multiprocessing
+processes = multiprocessing.get_context("fork")
+is_up = processes.Event()
 def child():
     work()
-    print('ready', flush=True)
+    is_up.set()
     while True:
         try:
             time.sleep(600)
         except BaseException:
             pass
-started = multiprocessing.get_context("fork").Process(target=child)
+started = processes.Process(target=child)
 started.start()
+is_up.wait()
 signal.signal(signal.SIGTERM, lambda *_: (started.terminate(), started.join(), sys.exit(-started.exitcode)))
+print('ready', flush=True)
 time.sleep(600)
 """,
 }
