@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from traces_builder import EPOCH, HTTP, KAFKA, linked, spans
 
 from otel_kfs import semconv
-from otel_kfs.analysis.measure import corrected
+from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.report.contents import Contents, Origin, contents

@@ -58,7 +58,7 @@ HOMES = {
     "opentelemetry.instrumentation.fastapi": {"otel_kfs.serving.kserve"},
     "opentelemetry.instrumentation.httpx": {"otel_kfs.serving.kserve"},
     "boto3": {"otel_kfs.client.claim_check"},
-    "ddsketch": {"otel_kfs.analysis.sketch"},
+    "ddsketch": {"otel_kfs.analysis.duration_sketch"},
     "jinja2": {"otel_kfs.report.page"},
     "resvg_py": {"otel_kfs.report.charts.figure"},
     "tritonclient": {"otel_kfs.client.grpc_sender"},

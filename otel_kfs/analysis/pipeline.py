@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from otel_kfs.analysis import group_by_trace
 from otel_kfs.analysis.clock_skew import Clocks
+from otel_kfs.analysis.duration_sketch import Sketches, needed
 from otel_kfs.analysis.group_by_trace import PARTITIONS, Links, SpanTable
 from otel_kfs.analysis.measurement import Measurement
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.process_pool import Each, process_pool
-from otel_kfs.analysis.sketch import Sketches, needed
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import TraceStore
 

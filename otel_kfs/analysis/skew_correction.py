@@ -20,7 +20,7 @@ from otel_kfs.analysis.measurement import Labels, Measurement, Series
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch
 
 if TYPE_CHECKING:
-    from otel_kfs.analysis.sketch import AnySeries
+    from otel_kfs.analysis.duration_sketch import AnySeries
 
 # A segment (or 2-1, 4-3, 4-1) of one series' labels and size, and how far off its lengths may be either way, ns.
 Bounds = Mapping[tuple[Labels, str, Stretch], int]

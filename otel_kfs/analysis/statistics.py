@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from otel_kfs.analysis.sketch import Sketch
+from otel_kfs.analysis.duration_sketch import Sketch
 from otel_kfs.errors import MissingExtra
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from otel_kfs import semconv
-from otel_kfs.analysis.measure import CorrectedMeasurement
+from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.measurement import Labels, Series, by_labels
 from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from otel_kfs.analysis.measure import CorrectedMeasurement
+from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
+from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.analysis.measurement import Series
-from otel_kfs.analysis.sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.report import rows
 from otel_kfs.report.rows import Layout, Table
 from otel_kfs.report.terminal_bars import Chart, charts

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from otel_kfs.analysis.clock_skew import ClockOffset
+from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.analysis.measurement import Series, by_labels
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
-from otel_kfs.analysis.sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks, two_clocks_of_stamps
 from otel_kfs.analysis.statistics import (
     INTERVAL_NEEDS,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_letters
 
+from otel_kfs.analysis.duration_sketch import AnySeries, Sketch
 from otel_kfs.analysis.measurement import by_labels
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
-from otel_kfs.analysis.sketch import AnySeries, Sketch
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.report.segment_names import segment_name
 

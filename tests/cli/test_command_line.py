@@ -373,7 +373,7 @@ def test_an_interrupt_is_one_word_on_a_line_of_its_own_and_the_shell_s_exit_code
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("otel_kfs.analysis.measure.open_store", interrupt)
+    monkeypatch.setattr("otel_kfs.analysis.corrected_measurement.open_store", interrupt)
     assert tables(traces)[::2] == (130, "\nstopped\n")
 
 

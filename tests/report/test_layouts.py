@@ -3,10 +3,10 @@
 import pytest
 from traces_builder import critical_path_of
 
-from otel_kfs.analysis.measure import CorrectedMeasurement, corrected
+from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement, corrected
+from otel_kfs.analysis.duration_sketch import Sketches
 from otel_kfs.analysis.measurement import Measurement, measured
 from otel_kfs.analysis.paths.coverage import Coverage
-from otel_kfs.analysis.sketch import Sketches
 from otel_kfs.report import layouts
 
 

@@ -13,7 +13,7 @@ from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measureme
 from traces_builder import HTTP, MS, critical_path, sections, with_options
 
 from otel_kfs import semconv
-from otel_kfs.analysis.measure import corrected
+from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.contents import contents
 from otel_kfs.report.page import page

@@ -2,7 +2,7 @@
 
 from traces_builder import MS
 
-from otel_kfs.analysis.manual_timestamps.beside import Beside, BesideRow, Length
+from otel_kfs.analysis.manual_timestamps.traced_comparison import Beside, BesideRow, Length
 from otel_kfs.analysis.skew_correction import TwoClocks
 from otel_kfs.report.rows import ONE_CLOCK, Bounded
 from otel_kfs.report.timestamp_rows import beside_table

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from otel_kfs.cli.measured import print_blocks, print_records, read_measurement
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import result_options
+from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import optional_trace_options
 from otel_kfs.errors import InputError, OtelKfsError
 from otel_kfs.report.render import Format

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from otel_kfs.cli.measured import print_blocks, print_records, read_measurement
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch, result_options
+from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import Parts, trace_parts
 from otel_kfs.errors import ConfigError
 from otel_kfs.report.render import Format

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from otel_kfs.cli.measured import print_blocks, print_records, read_measurement
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import quiet_grpc
 from otel_kfs.cli.output import progress, write
+from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
 from otel_kfs.report.render import FORMATS, Format, comma_separated, markdown
 

@@ -12,10 +12,10 @@ from urllib.parse import quote
 import click
 
 import otel_kfs
-from otel_kfs.cli.measured import covered
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.output import write
+from otel_kfs.cli.read_traces import covered
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.errors import ConfigError, MissingExtra
 
@@ -101,7 +101,7 @@ def _write(
     """Read the traces and write the file; return one line on what was measured and left out."""
     # First, so that a missing library is reported before minutes of reading.
     draw = _drawer(format_, charts)
-    from otel_kfs.analysis.measure import read
+    from otel_kfs.analysis.corrected_measurement import read
     from otel_kfs.report import contents as room
 
     command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output)]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from otel_kfs.cli.measured import print_blocks, read_measurement, read_sketches
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import result_options
 from otel_kfs.cli.output import write
+from otel_kfs.cli.read_traces import print_blocks, read_measurement, read_sketches
 from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
 from otel_kfs.report.render import Format

@@ -7,7 +7,7 @@ import pytest
 from report_support import contents_of, image, measurement_of_both_ways, texts, tips
 from traces_builder import critical_path
 
-from otel_kfs.analysis.measure import corrected
+from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.segment import BROKER, RETRIES
 from otel_kfs.report.charts.distributions import distributions

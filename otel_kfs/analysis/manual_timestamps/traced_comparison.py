@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from otel_kfs import semconv
-from otel_kfs.analysis.manual_timestamps.stamp_tables import Block, megabytes, words_of
+from otel_kfs.analysis.manual_timestamps.timestamp_tables import Block, megabytes, words_of
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks_of_stamps
 from otel_kfs.errors import InputError

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 
 from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.clock_skew import ClockOffset
+from otel_kfs.analysis.duration_sketch import AnySeries, SketchedSeries, Sketches
 from otel_kfs.analysis.measurement import Measurement, Runs, Series
 from otel_kfs.analysis.paths.coverage import Coverage
-from otel_kfs.analysis.sketch import AnySeries, SketchedSeries, Sketches
 from otel_kfs.analysis.skew_correction import Bounds, correct_skew, offsets
 from otel_kfs.traces.query import open_store
 from otel_kfs.traces.store import TraceStore

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from traces_builder import HTTP, MS, otlp_line, segment, spans, with_options
 
-from otel_kfs.analysis.measure import read, read_sketches
+from otel_kfs.analysis.corrected_measurement import read, read_sketches
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.errors import TraceQueryError
 

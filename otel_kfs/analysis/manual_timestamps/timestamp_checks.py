@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from otel_kfs.analysis.manual_timestamps.stamp_tables import Block, megabytes
+from otel_kfs.analysis.manual_timestamps.timestamp_tables import Block, megabytes
 
 
 class Finding(NamedTuple):

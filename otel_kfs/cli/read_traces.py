@@ -13,10 +13,10 @@ from otel_kfs.errors import OtelKfsError
 from otel_kfs.report.render import Format
 
 if TYPE_CHECKING:
-    from otel_kfs.analysis.measure import CorrectedMeasurement
+    from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
+    from otel_kfs.analysis.duration_sketch import SketchedSeries
     from otel_kfs.analysis.measurement import Series
     from otel_kfs.analysis.paths.coverage import Coverage
-    from otel_kfs.analysis.sketch import SketchedSeries
     from otel_kfs.report.rows import Table
     from otel_kfs.report.terminal_bars import Chart
 
@@ -28,7 +28,7 @@ def read_measurement(trace_query: str, *, quiet: bool) -> tuple[CorrectedMeasure
         OtelKfsError: there is no image.
         TraceQueryError: the query can't be understood or answered.
     """
-    from otel_kfs.analysis.measure import read
+    from otel_kfs.analysis.corrected_measurement import read
 
     with reading(quiet=quiet) as say:
         found = read(trace_query, progress=say)
@@ -43,7 +43,7 @@ def read_sketches(trace_query: str, *, quiet: bool) -> tuple[CorrectedMeasuremen
         OtelKfsError: there is no image.
         TraceQueryError: the query can't be understood or answered.
     """
-    from otel_kfs.analysis.measure import read_sketches
+    from otel_kfs.analysis.corrected_measurement import read_sketches
 
     with reading(quiet=quiet) as say:
         found = read_sketches(trace_query, progress=say)
