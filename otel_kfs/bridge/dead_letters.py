@@ -10,15 +10,18 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
+from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind
 
 from otel_kfs import semconv
+from otel_kfs.bridge.request_headers import is_for_model
 from otel_kfs.client.kafka_access.kafka_security import Refusals, config_errors
 from otel_kfs.client.kafka_access.kafka_settings import MAX_RECORD_BYTES, producer_config
 from otel_kfs.errors import ConfigError, DeadLetterError, SendError
@@ -39,6 +42,7 @@ STATUS: Final = "otel_kfs.errors.status"  # the server's last one; absent where 
 ATTEMPTS: Final = "otel_kfs.errors.attempts"  # deliveries so far
 
 _OURS = ("__connect.errors.", "otel_kfs.errors.")
+_ORIGIN = {TOPIC, PARTITION, OFFSET, TIMESTAMP, ATTEMPTS}  # what a redrive reads
 _DELIVERY_SECONDS = 60.0
 _MOST_MESSAGE_CHARACTERS = 1000
 _TOPIC = re.compile(rb"[A-Za-z0-9._-]{1,249}")  # as Kafka allows them
@@ -132,6 +136,8 @@ class DeadLetters:
     def publish(self, record: Any, origin: Origin, error: SendError, attempt: int) -> str:
         """Write one record there and wait for the acknowledgement; return `topic[partition]@offset`.
 
+        Where the record is so large that not all headers fit, it is written with fewer.
+
         `origin` is where it was first, `attempt` how often it has been delivered.
 
         Raises:
@@ -149,7 +155,7 @@ class DeadLetters:
                 semconv.MESSAGING_DESTINATION_NAME: self.topic,
             },
         ) as span:
-            letter = self._deliver(record, headers)
+            letter = self._deliver_within_limit(record, headers)
             span.set_attributes(
                 {
                     semconv.MESSAGING_DESTINATION_PARTITION_ID: str(letter.partition()),
@@ -158,7 +164,30 @@ class DeadLetters:
             )
         return f"{letter.topic()}[{letter.partition()}]@{letter.offset()}"
 
-    def _deliver(self, record: Any, headers: Headers) -> Any:
+    def _deliver_within_limit(self, record: Any, headers: Headers) -> Any:
+        """Write a record with as many headers as fit, in the end those alone without which a model can't read it."""
+        context = propagate.get_global_textmap().fields
+        for kept in (
+            headers,
+            [(key, value) for key, value in headers if not key.startswith(_OURS) or key in _ORIGIN],
+            [(key, value) for key, value in headers if key in _ORIGIN or key in context or is_for_model(key)],
+            [(key, value) for key, value in headers if is_for_model(key)],
+        ):
+            failure, letter = self._deliver(record, kept)
+            if failure is None:
+                if kept is not headers:
+                    _log.warning(
+                        "%s[%d]@%d is so large that %d of its %d headers were left out in the dead-letter topic %s",
+                        *(record.topic(), record.partition(), record.offset()),
+                        *(len(headers) - len(kept), len(headers), self.topic),
+                    )
+                return letter
+            if failure.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise self._error(failure.str())
+        raise self._error("Broker: Message size too large: raise the topic's max.message.bytes")
+
+    def _deliver(self, record: Any, headers: Headers) -> tuple[KafkaError | None, Any]:
+        """Write a record once; return the report."""
         reports: list[tuple[KafkaError | None, Any]] = []
         reported = threading.Event()
 
@@ -166,23 +195,26 @@ class DeadLetters:
             reports.append((error, letter))
             reported.set()
 
-        try:
-            # The record's trace context is to stay, so the producer's own must not take its place.
-            with suppress_instrumentation():
-                self._producer.produce(
-                    self.topic, record.value(), record.key(), headers=headers, on_delivery=on_delivery
-                )
-        except (KafkaException, BufferError) as error:
-            raise self._error(error.args[0].str() if isinstance(error, KafkaException) else str(error)) from error
+        until = time.monotonic() + _DELIVERY_SECONDS
+        while True:
+            try:
+                # The record's trace context is to stay, so the producer's own must not take its place.
+                with suppress_instrumentation():
+                    self._producer.produce(
+                        self.topic, record.value(), record.key(), headers=headers, on_delivery=on_delivery
+                    )
+                break
+            except KafkaException as error:
+                return error.args[0], None
+            except BufferError as error:  # the queue is full of other workers' letters
+                if time.monotonic() > until:
+                    raise self._error(str(error)) from error
+                self._producer.poll(0.05)
         # Any thread may get the report of any record; it comes by itself once message.timeout.ms is over.
         while not reported.is_set():
             self._producer.poll(0.05)
             self._refusals.check()
-        failure, letter = reports[0]
-        if failure is not None:
-            hint = ": raise the topic's max.message.bytes" if failure.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""
-            raise self._error(failure.str() + hint)
-        return letter
+        return reports[0]
 
     def _error(self, why: str) -> DeadLetterError:
         return DeadLetterError(f"the record was not written to the dead-letter topic {self.topic}: {why}")

@@ -33,7 +33,7 @@ def http_headers(headers: Iterable[tuple[str, bytes | str | None]] | None) -> di
     Raises:
         SendError: they are larger than a server would take.
     """
-    wanted = [(key, value) for key, value in headers or () if value is not None and _is_wanted(key)]
+    wanted = [(key, value) for key, value in headers or () if value is not None and is_for_model(key)]
     # Before any of it is copied: percent-encoded it is three times as large.
     _check_size(sum(len(key) + len(value) + _SEPARATORS for key, value in wanted))
     found: dict[str, str] = {}
@@ -50,7 +50,8 @@ def http_headers(headers: Iterable[tuple[str, bytes | str | None]] | None) -> di
     return found
 
 
-def _is_wanted(key: str) -> bool:
+def is_for_model(key: str) -> bool:
+    """Tell whether a record's header is for the model's server."""
     return key.lower() in _UNCHANGED or _EVENT.fullmatch(key) is not None
 
 

@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException
 
 from otel_kfs import semconv
 from otel_kfs.kafka import client_telemetry
@@ -67,9 +68,16 @@ class Producer(confluent_kafka.Producer):
             callback = self._kfs_on_delivery
         if callback is not None and self._kfs_only_errors:
             callback = _only_errors(callback)
-        report, headers = client.start(topic, value, key, headers, callback)
+        report, carrying = client.start(topic, value, key, headers, callback)
         try:
-            super().produce(topic, value, key, partition, report, None, timestamp, headers)  # type: ignore[arg-type]
+            try:
+                super().produce(topic, value, key, partition, report, None, timestamp, carrying)
+            except KafkaException as error:
+                # No record is refused for its trace context: without that, it may be small enough.
+                if carrying is headers or error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise
+                super().produce(topic, value, key, partition, report, None, timestamp, headers)  # type: ignore[arg-type]
+                client.left_without_context(topic)
         except BaseException as error:
             if isinstance(report, PendingRecord):
                 report.refused(error)

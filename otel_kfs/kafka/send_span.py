@@ -6,6 +6,7 @@ A record that is under way stands in its client's `undelivered`; whoever takes i
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import threading
 import time
@@ -31,6 +32,8 @@ Failure = tuple[str, str]  # error.type and a description
 
 # Failures of records that never left this client: the conventions count only what was sent.
 _NOT_SENT = {"_PURGE_QUEUE"}
+
+_log = logging.getLogger(__name__)
 
 
 class Measured(NamedTuple):
@@ -161,6 +164,7 @@ class ProducerTelemetry:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.operation = send_operation(config)
         self.undelivered: set[PendingRecord] = set()
+        self._has_said_so = False
         _telemetries.add(self)
 
     def start(
@@ -191,6 +195,16 @@ class ProducerTelemetry:
         except Exception:
             report_failure("Kafka's send")
         return report, headers
+
+    def left_without_context(self, topic: str) -> None:
+        """Say once that records are so large that no context fits."""
+        if not self._has_said_so:
+            self._has_said_so = True
+            _log.warning(
+                "a record for topic %s reaches message.max.bytes without trace context, and was sent without: its "
+                "consumers' spans begin a trace of their own",
+                topic,
+            )
 
     def start_without_headers(self, kind: type[S], topic: str, attributes: Mapping[str, Any]) -> S | None:
         """Follow records that can carry no context: their span is a CLIENT's, not a PRODUCER's. Never raises."""

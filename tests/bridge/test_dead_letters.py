@@ -166,6 +166,34 @@ def test_a_redrive_can_be_told_to_stop_at_what_fails_again(bridge, redrive, serv
     assert [one.outcome for one in to_its_end(redrive())] == ["answered"]
 
 
+@pytest.mark.parametrize(
+    ("size", "left_out"),
+    [
+        (300, []),
+        (600, ["__connect.errors.connector.name", "__connect.errors.exception.class.name"]),
+        (690, ["x-custom", "__connect.errors.connector.name"]),
+        (920, ["x-custom", "traceparent", "__connect.errors.topic", "otel_kfs.errors.attempts"]),
+    ],
+)
+def test_a_dead_letter_near_the_limit_is_written_with_fewer_headers(
+    bridge, server, send, topic, dead, fetch, committed, caplog, size, left_out
+):
+    server.answers(400, b"no picture")
+    send(bytes(size), headers={"content-type": b"image/jpeg", "x-custom": b"x" * 50})
+    settings = {"message.max.bytes": 1000}
+    (answer,) = run_until(bridge(server.url, dead_letter_topic=dead, dead_letter_config=settings), 1)
+    assert (answer.outcome, committed().offset) == ("dead-lettered", 1)
+    (letter,) = fetch(dead)
+    headers = dict(letter.headers())
+    assert (len(letter.value()), headers["content-type"]) == (size, b"image/jpeg")
+    assert [name for name in left_out if name in headers] == []
+    kept = {"x-custom", "traceparent", "__connect.errors.topic", "otel_kfs.errors.attempts"} - {*left_out}
+    assert kept <= headers.keys()
+    assert len([record for record in caplog.records if "were left out in the dead-letter topic" in record.message]) == (
+        1 if left_out else 0
+    )
+
+
 def test_words_of_a_server_that_can_t_be_encoded_are_no_obstacle(broker, group, dead, fetch, send, topic):
     send(b"1")
     consumer = PlainConsumer({"bootstrap.servers": broker, "group.id": group, "auto.offset.reset": "earliest"})

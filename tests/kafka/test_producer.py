@@ -213,6 +213,26 @@ def test_a_dropped_producer_ends_its_spans_as_errors(spans):
     ] * 2
 
 
+@pytest.mark.parametrize("headers", [None, [("a", b"1")], {"a": b"1"}], ids=["none", "list", "dict"])
+def test_a_record_that_is_too_large_with_trace_context_leaves_without_it_and_that_is_said_once(
+    spans, broker, topic, fetch, caplog, headers
+):
+    limit = 1000
+    value = bytes(limit - 100)
+    with Producer({"bootstrap.servers": broker, "message.max.bytes": limit}) as producer:
+        for _ in range(2):
+            producer.produce(topic, value, headers=headers)
+        producer.flush()
+    assert [(record.value(), record.headers()) for record in fetch(topic, 2)] == [
+        (value, [("a", b"1")] if headers else None)
+    ] * 2
+    assert [span.status.status_code for span in spans.get_finished_spans()] == [StatusCode.UNSET] * 2
+    assert [record.message for record in caplog.records] == [
+        f"a record for topic {topic} reaches message.max.bytes without trace context, and was sent without: its "
+        "consumers' spans begin a trace of their own"
+    ]
+
+
 # --- callbacks ---
 
 
