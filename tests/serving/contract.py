@@ -289,11 +289,11 @@ class Contract:
     def test_the_context_reaches_the_predictor_through_the_transformer_s_predict(self, servers, trace_id, model):
         assert servers.transformer.predict(model, trace_id)[0] == 200
         spans = servers.trace(trace_id)
-        (hop,) = [span for span in spans if span.kind == CLIENT]
+        (call,) = [span for span in spans if span.kind == CLIENT]
         (predict,) = [span for span in of(spans, "transformer") if span.name == "predict"]
         (arrival,) = [span for span in of(spans, "predictor") if span.kind == SERVER]
         (departure,) = [span for span in of(spans, "transformer") if span.kind == SERVER]
-        assert (hop.service, hop.parent_id, arrival.parent_id) == ("transformer", predict.span_id, hop.span_id)
+        assert (call.service, call.parent_id, arrival.parent_id) == ("transformer", predict.span_id, call.span_id)
         assert (departure.parent_id, predict.parent_id) == ("00000000000000a1", departure.span_id)
 
     @settings(max_examples=150, suppress_health_check=list(HealthCheck))

@@ -1,4 +1,4 @@
-"""KServe over gRPC: the server's span, and the hop from transformer to predictor; and binary tensors over HTTP."""
+"""KServe over gRPC: the server's span, and the call from transformer to predictor; and binary tensors over HTTP."""
 
 import uuid
 from contextlib import contextmanager
@@ -159,10 +159,10 @@ def test_receive_ends_where_decode_starts_and_tells_the_message_s_size(servers, 
 def test_the_context_reaches_the_predictor_over_grpc(servers, infer, trace_id):
     assert infer("transformer", "sync", trace_id) == [2.0, 4.0]
     spans = trace_of(servers, trace_id, {"transformer", "predictor"})
-    (hop,) = [span for span in spans if span.kind == CLIENT]
+    (call,) = [span for span in spans if span.kind == CLIENT]
     (predict,) = [span for span in spans if span.name == "predict" and span.service == "transformer"]
     (arrival,) = [span for span in spans if span.service == "predictor" and span.kind == SERVER]
-    assert (hop.service, hop.parent_id, arrival.parent_id) == ("transformer", predict.span_id, hop.span_id)
+    assert (call.service, call.parent_id, arrival.parent_id) == ("transformer", predict.span_id, call.span_id)
 
 
 @pytest.mark.parametrize("service", ["predictor", "transformer"])

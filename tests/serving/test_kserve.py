@@ -1,5 +1,7 @@
 """The contract of traced servers, held by KServe's ModelServer."""
 
+import http.client
+
 import pytest
 from contract import EXPORT, INSTRUMENTED, Contract, running, traceparent
 from support import SERVER
@@ -100,6 +102,26 @@ class TestKServe(Contract):
         ]
         assert answers[0] == answers[1]
         assert answers[0][0] == 200
+
+    def test_of_two_traceparents_the_first_counts_and_if_it_is_none_the_cloudevent_s_is_the_parent(
+        self, servers, trace_id
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", servers.predictor.port, timeout=60)
+        connection.putrequest("POST", "/v1/models/sync:predict")
+        body = b'{"instances": [1]}'
+        for name, value in [
+            ("traceparent", "00-zz"),
+            ("traceparent", traceparent("ab" * 16)),
+            ("ce-traceparent", traceparent(trace_id)),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+        ]:
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        assert connection.getresponse().status == 200
+        connection.close()
+        (server,) = [span for span in servers.trace(trace_id) if span.kind == SERVER]
+        assert server.parent_id == "00000000000000a1"
 
     def test_an_event_of_what_is_no_v2_request_quotes_nothing_of_its_body(self, servers, trace_id):
         body = b'{"inputs": "a secret"}'

@@ -149,8 +149,8 @@ def test_sender_proxies_transformer_and_predictor_are_one_trace(spans):
 
 def test_each_process_has_one_server_span_below_the_client_span_of_the_one_before(spans):
     by_id = {span.span_id: span for span in spans}
-    way = [(by_id[span.parent_id].service, span.service) for span in spans if span.kind == SERVER]
-    assert way == [
+    callers = [(by_id[span.parent_id].service, span.service) for span in spans if span.kind == SERVER]
+    assert callers == [
         ("sender", "ingress"),
         ("ingress", "transformer"),
         ("transformer", "mesh"),
@@ -165,8 +165,8 @@ def test_the_steps_are_those_without_proxies(spans):
 
 
 def test_the_segments_pass_the_proxies(mesh, spans):
-    found, account = critical_paths(SpanGraph(query.spans(str(mesh.folder / "traces"))))
-    assert (account.measured, account.left_out) == (1, {})
+    found, coverage = critical_paths(SpanGraph(query.spans(str(mesh.folder / "traces"))))
+    assert (coverage.measured, coverage.left_out) == (1, {})
     (path,) = found
     parts = [segment_name(section.segment) for section in path.sections]
     assert "no " not in " ".join(parts)

@@ -196,7 +196,8 @@ def _is_health(scope: Scope) -> bool:
 @never_raises("the parent of a request")
 def _note_arrival(scope: Scope, around: Context) -> None:
     came = scope["headers"]
-    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in came}
+    # Of several with one name, the instrumentation reads the first.
+    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in reversed(came)}
     parent, links = propagation.parent_and_links(headers)
     scope[_ARRIVAL] = _Arrival(around, came, links)
     if parent:
