@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent import futures
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 from support import HttpServer
 
 
@@ -33,23 +42,67 @@ class Collector(HttpServer):
 
     def spans(self) -> list[Exported]:
         """Every span of every request, the refused ones', too, in the order they came."""
-        found = []
-        for request in self.requests:
-            assert request.path == "/v1/traces"
-            for resource in ExportTraceServiceRequest.FromString(request.body).resource_spans:
-                of = {pair.key: pair.value for pair in resource.resource.attributes}
-                for scope in resource.scope_spans:
-                    found += [
-                        Exported(
-                            of["service.name"].string_value,
-                            of["process.pid"].int_value,
-                            span.name,
-                            span.trace_id.hex(),
-                            span.span_id.hex(),
-                        )
-                        for span in scope.spans
-                    ]
-        return found
+        assert all(request.path == "/v1/traces" for request in self.requests)
+        return [
+            span for request in self.requests for span in exported(ExportTraceServiceRequest.FromString(request.body))
+        ]
+
+    def sizes(self) -> list[int]:
+        """How many bytes each request had."""
+        return [len(request.body) for request in self.requests]
+
+
+def exported(request: ExportTraceServiceRequest) -> list[Exported]:
+    """Every span of a request."""
+    found = []
+    for resource in request.resource_spans:
+        of = {pair.key: pair.value for pair in resource.resource.attributes}
+        for scope in resource.scope_spans:
+            found += [
+                Exported(
+                    of["service.name"].string_value,
+                    of["process.pid"].int_value,
+                    span.name,
+                    span.trace_id.hex(),
+                    span.span_id.hex(),
+                )
+                for span in scope.spans
+            ]
+    return found
+
+
+class GrpcCollector(TraceServiceServicer):
+    """OTLP over gRPC at `url`, with gRPC's own limit of 4 MB a request."""
+
+    def __init__(self) -> None:
+        self.requests: list[ExportTraceServiceRequest] = []
+        self.url = ""
+
+    def Export(self, request: ExportTraceServiceRequest, context: object) -> ExportTraceServiceResponse:
+        """Take what comes."""
+        self.requests.append(request)
+        return ExportTraceServiceResponse()
+
+    def spans(self) -> list[Exported]:
+        """Every span, in the order they came."""
+        return [span for request in self.requests for span in exported(request)]
+
+    def sizes(self) -> list[int]:
+        """How many bytes each request had."""
+        return [request.ByteSize() for request in self.requests]
+
+
+@contextmanager
+def collecting_by_grpc() -> Iterator[GrpcCollector]:
+    """A collector that answers until the end of the `with`."""
+    collector, server = GrpcCollector(), grpc.server(futures.ThreadPoolExecutor(2))
+    add_TraceServiceServicer_to_server(collector, server)
+    collector.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield collector
+    finally:
+        server.stop(None).wait()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from opentelemetry.sdk.resources import Resource
@@ -18,6 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from otel_kfs import semconv
+from otel_kfs.telemetry.exportable import encoded_bytes, exportable, limits_of_environment, may_be_large
 from otel_kfs.telemetry.redaction import text, without_secrets
 from otel_kfs.telemetry.safe_tracer import report_failure
 
@@ -25,6 +27,16 @@ _log = logging.getLogger(__name__)
 
 # What a process's last spans may take at its end: an orchestrator kills after 30 s, and the program ends work, too.
 EXIT_SECONDS = 10.0
+
+# What one request may hold: gRPC servers refuse more than 4 MB, unless they are told otherwise.
+_REQUEST_BYTES = 3_000_000
+# A failure of less than this was not for its size: the smallest limit in use is 1 MB, nginx's.
+_SMALL_BYTES = 512_000
+
+_LARGE_BYTES = 100_000
+
+# Redaction sees more of a text than leaves, so that what is cut off is not what shows that a secret begins before it.
+_SEEN = 2
 
 _TOO_FAST = "they ended faster than they could be exported"
 _TOO_LATE = "they had not left when the process ended"
@@ -40,6 +52,7 @@ class CountingExporter(SpanExporter):
     def __init__(self, make: Callable[[], SpanExporter], where: str = "") -> None:
         """`make` is called once a process; `where` the spans go is for people (left out: the exporter's class)."""
         self._make = make
+        self.limits = limits_of_environment()
         self._exporter = make()
         self.where = where or type(self._exporter).__name__
         # Exporters return that they failed; the reason they tell their own log alone.
@@ -61,32 +74,68 @@ class CountingExporter(SpanExporter):
         self._forked = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export one batch."""
+        """Export one batch; where that fails for one span or for the batch's size, all of it that can be."""
+        before = self.exported
         try:
-            result = SpanExportResult.FAILURE if self._given_up else self._try(spans)
+            if not self._given_up:
+                self._try(spans)
         except Exception:  # noqa: BLE001 - whatever it is, it is counted and said
-            result = SpanExportResult.FAILURE
             report_failure("exporting spans")
-        if result is SpanExportResult.SUCCESS:
-            self.exported += len(spans)
-            if self.failing:
-                _log.info("spans are exported to %s again", self.where)
-            self.failing = False
-        else:
-            self.failed += len(spans)
-            if not self.failing and not self.ending:
-                _log.warning("spans are not exported to %s: %s", self.where, self.why)
-            self.failing = True
-        return result
+        exported = self.exported - before
+        self.failed += len(spans) - exported
+        if exported and self.failing:
+            _log.info("spans are exported to %s again", self.where)
+        elif not exported and not self.failing and not self.ending:
+            _log.warning("spans are not exported to %s: %s", self.where, self.why)
+        self.failing = not exported
+        return SpanExportResult.SUCCESS if exported == len(spans) else SpanExportResult.FAILURE
 
-    def _try(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def _try(self, spans: Sequence[ReadableSpan]) -> None:
         if self._forked:
             self._parents.append(self._exporter)
             self._exporter = self._make()
             self._forked = False
         # All of a provider's spans have one resource.
         resource = spans[0].resource.merge(self._process) if self._process is not None else None
-        return self._exporter.export([without_secrets(span, resource) for span in spans])
+        self._export_parts([ready for span in spans if (ready := self._prepared(span, resource)) is not None])
+
+    def _export_parts(self, spans: list[ReadableSpan]) -> None:
+        """Export spans in as many requests as they need, without those that can't be encoded."""
+        parts, size = _requests(spans), sum(map(encoded_bytes, spans))
+        in_doubt = False  # whether anybody is there
+        while parts and not self._given_up:
+            part = parts.popleft()
+            if in_doubt and len(part) > 1:
+                smallest, *rest = sorted(part, key=encoded_bytes)
+                parts.appendleft(rest)
+                part = [smallest]
+            try:
+                succeeded = self._exporter.export(part) is SpanExportResult.SUCCESS
+                is_content = False
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and said
+                report_failure("exporting spans")
+                succeeded, is_content = False, not isinstance(error, OSError)
+            if succeeded:
+                self.exported += len(part)
+                in_doubt = False
+            elif len(encodable := list(filter(_is_encodable, part))) < len(part):
+                parts.extendleft([encodable] if encodable else [])
+            elif is_content:
+                parts.extendleft([span] for span in reversed(part) if len(part) > 1)
+            elif in_doubt or size < _SMALL_BYTES:
+                break
+            else:  # perhaps refused for its size
+                in_doubt = True
+                half = len(part) // 2
+                parts.extendleft(filter(None, (part[half:], part[:half])) if half else ())
+
+    def _prepared(self, span: ReadableSpan, resource: Resource | None) -> ReadableSpan | None:
+        try:
+            seen = exportable(span, self.limits.times(_SEEN))
+            return exportable(without_secrets(seen, resource), self.limits)
+        except Exception:  # noqa: BLE001 - the others leave
+            report_failure("preparing a span")
+            return None
 
     def shutdown(self) -> None:
         """Give up what is being tried, and try no more."""
@@ -132,9 +181,14 @@ class CountingBatchProcessor(BatchSpanProcessor):
         self._end_reached.set()
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span that is sampled."""
+        """Queue a span that is sampled, without most of a very long text: the queue holds 2048 spans."""
         if span.context and span.context.trace_flags.sampled:
             next(self._ended)
+            try:
+                if may_be_large(span) and encoded_bytes(span) > _LARGE_BYTES:
+                    span = exportable(span, self._export.limits.times(_SEEN))
+            except Exception:  # noqa: BLE001 - the exporter will see
+                report_failure("the size of a span")
         super().on_end(span)
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
@@ -158,6 +212,30 @@ class CountingBatchProcessor(BatchSpanProcessor):
             if lost := ended - self._export.exported:
                 why = self._export.why if self._export.failed else _TOO_FAST if in_time else _TOO_LATE
                 _log.error("%d of %d spans were not exported to %s: %s", lost, ended, self._export.where, why)
+
+
+def _requests(spans: Sequence[ReadableSpan]) -> deque[list[ReadableSpan]]:
+    """Return the spans in as many lists as they need requests."""
+    requests: deque[list[ReadableSpan]] = deque()
+    room = 0
+    for span in spans:
+        size = encoded_bytes(span)
+        if size > room:
+            requests.append([])
+            room = _REQUEST_BYTES
+        requests[-1].append(span)
+        room -= size
+    return requests
+
+
+def _is_encodable(span: ReadableSpan) -> bool:
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
+    try:
+        encode_spans([span]).SerializePartialToString()
+    except Exception:  # noqa: BLE001 - the exporter said why
+        return False
+    return True
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:
