@@ -60,17 +60,19 @@ def main() -> None:
             )
             answer.raise_for_status()
         parameters = {
-            "query.serviceName": "image-sender",
-            "query.startTimeMin": "2026-01-01T00:00:00Z",
-            "query.startTimeMax": "2027-01-01T00:00:00Z",
-            "query.searchDepth": 10_000_000,
-            "query.rawTraces": "true",
+            "query.service_name": "image-sender",
+            "query.start_time_min": "2026-01-01T00:00:00Z",
+            "query.start_time_max": "2027-01-01T00:00:00Z",
+            "query.num_traces": options.spans,  # more than there are traces
+            "query.raw_traces": "true",
         }
         times: dict[str, list[float]] = {"request": [], "orjson": [], "read": []}
         size = measured = 0
         for _ in range(options.rounds):
             start = time.perf_counter()
-            content = session.get(f"{jaeger.query_url}/api/v3/traces", params=parameters).content
+            answer = session.get(f"{jaeger.query_url}/api/v3/traces", params=parameters)
+            answer.raise_for_status()
+            content = answer.content
             times["request"].append(time.perf_counter() - start)
             start = time.perf_counter()
             orjson.loads(content)
