@@ -152,7 +152,7 @@ def test_a_file_of_torch_s_old_format_is_read():
         [0.0] * 8,
         None,
     ],
-    ids=repr,
+    ids=["a pointer", "objects", "text", "negative", "too large", "a word", "no dtype", "a list", "nothing"],
 )
 def test_what_is_no_storage_of_plain_numbers_is_refused(storage):
     with pytest.raises(pickle.UnpicklingError, match=r"^refused: "):
