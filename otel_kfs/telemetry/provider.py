@@ -8,9 +8,7 @@ what it finds.
 
 from __future__ import annotations
 
-import errno
 import functools
-import io
 import logging
 import os
 import sys
@@ -147,33 +145,12 @@ def _file_export(path: Path) -> CountingExporter:
     from opentelemetry.exporter.otlp.json.file import FileSpanExporter
 
     from otel_kfs.telemetry.exporter import CountingExporter
+    from otel_kfs.telemetry.traces_file import TracesFile
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return CountingExporter(lambda: FileSpanExporter(stream=cast("IO[str]", _WholeLines(path))), str(path))
+        return CountingExporter(lambda: FileSpanExporter(stream=cast("IO[str]", TracesFile(path))), str(path))
     except OSError as error:
         raise ConfigError(f"can't write traces to {path}: {error.strerror}; choose another --traces-file") from error
-
-
-class _WholeLines(io.TextIOBase):
-    """A file to append lines to, each by one call of the system, so that those of several processes don't mix.
-
-    (On a network's file system they may: give each process a file of its own there.)
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
-        self._broken = False
-
-    def write(self, text: str) -> int:
-        """Append one line; what a full disk had cut off before it ends first."""
-        line = ("\n" * self._broken + text).encode()
-        self._broken = False
-        written = self._file.write(line)
-        if written is None or written < len(line):
-            self._broken = True
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return len(text)
 
 
 def _environment_exports() -> list[CountingExporter]:
