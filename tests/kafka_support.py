@@ -39,3 +39,32 @@ def produce_with_header(servers: str, topic: str, key: bytes, value: bytes = b"{
     )
     assert (refused, library.rd_kafka_flush(producer, 10_000)) == (0, 0)
     library.rd_kafka_destroy(producer)
+
+
+class MockCluster:
+    """librdkafka's own broker, for several clients, which refuses records as it is told to."""
+
+    PRODUCE = 0  # the protocol's number of a produce request
+
+    def __init__(self) -> None:
+        """Start it."""
+        self._library = library = ctypes.CDLL(cimpl.__file__)  # its symbols are looked for in librdkafka, too
+        pointers = ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_mock_cluster_new")
+        for function in pointers:
+            getattr(library, function).restype = ctypes.c_void_p
+        library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
+        config, why = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(200)
+        self._client = ctypes.c_void_p(library.rd_kafka_new(0, config, why, ctypes.c_size_t(200)))
+        self._cluster = ctypes.c_void_p(library.rd_kafka_mock_cluster_new(self._client, 1))
+        self.servers = library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+
+    def refuse(self, *codes: int) -> None:
+        """Answer the next produce requests with these errors, one each."""
+        errors = (ctypes.c_int * len(codes))(*codes)
+        push = self._library.rd_kafka_mock_push_request_errors_array
+        push(self._cluster, ctypes.c_int16(self.PRODUCE), ctypes.c_size_t(len(codes)), errors)
+
+    def close(self) -> None:
+        """End it."""
+        self._library.rd_kafka_mock_cluster_destroy(self._cluster)
+        self._library.rd_kafka_destroy(self._client)

@@ -6,13 +6,20 @@ import weakref
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
 from otel_kfs import semconv
 from otel_kfs.kafka import client_telemetry
 from otel_kfs.kafka.attributes import configuration
 from otel_kfs.kafka.headers import Headers
-from otel_kfs.kafka.send_span import DeliveryCallback, PendingBatch, PendingRecord, ProducerTelemetry, abandon
+from otel_kfs.kafka.send_span import (
+    TOO_LARGE,
+    DeliveryCallback,
+    PendingBatch,
+    PendingRecord,
+    ProducerTelemetry,
+    abandon,
+)
 from otel_kfs.kafka.types import K, V
 
 _ONLY_ERRORS = "delivery.report.only.error"
@@ -24,6 +31,8 @@ class Producer(confluent_kafka.Producer):
     Each record's headers carry the context of its own `send {topic}` span, a child of the current one. The span ends
     when the delivery report arrives (in the caller's `poll()` or `flush()`), with the partition and offset, or with the
     error; if the producer is dropped or the program ends before, it ends then, as an error.
+
+    What this client or the broker refuses for its size is sent with its own headers alone, which may be small enough.
     """
 
     _kfs: ProducerTelemetry | None = None  # None: this producer makes no spans
@@ -43,7 +52,7 @@ class Producer(confluent_kafka.Producer):
         # A record's own callback takes the place of the configuration's, and each of our records has one.
         self._kfs_on_delivery = config.get("on_delivery")
         self._kfs_only_errors = only_errors
-        self._kfs = ProducerTelemetry(config)
+        self._kfs = ProducerTelemetry(config, weakref.WeakMethod(self._kfs_produce_again))
         weakref.finalize(self, abandon, self._kfs.undelivered).atexit = False
 
     def produce(
@@ -68,20 +77,29 @@ class Producer(confluent_kafka.Producer):
             callback = self._kfs_on_delivery
         if callback is not None and self._kfs_only_errors:
             callback = _only_errors(callback)
-        report, carrying = client.start(topic, value, key, headers, callback)
+        report, carrying = client.start(topic, value, key, headers, callback, timestamp)
         try:
             try:
                 super().produce(topic, value, key, partition, report, None, timestamp, carrying)
             except KafkaException as error:
                 # No record is refused for its trace context: without that, it may be small enough.
-                if carrying is headers or error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                if carrying is headers or error.args[0].code() not in TOO_LARGE:
                     raise
+                if isinstance(report, PendingRecord):
+                    report.without_context = None
                 super().produce(topic, value, key, partition, report, None, timestamp, headers)  # type: ignore[arg-type]
                 client.left_without_context(topic)
         except BaseException as error:
             if isinstance(report, PendingRecord):
                 report.refused(error)
             raise
+
+    def _kfs_produce_again(
+        self, record: confluent_kafka.Message, headers: Any, timestamp: int, report: DeliveryCallback
+    ) -> None:
+        """Produce the record of a delivery report once more, to the partition that it had."""
+        where = (record.topic(), record.value(), record.key(), record.partition())
+        super().produce(*where, report, None, timestamp, headers)  # type: ignore[arg-type]
 
     def produce_batch(
         self,

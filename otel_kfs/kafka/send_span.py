@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from confluent_kafka import KafkaError
 from opentelemetry.context import get_current
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
@@ -29,9 +30,16 @@ from otel_kfs.telemetry.sigterm import at_end
 
 DeliveryCallback = Callable[[Any, Any], None]  # (KafkaError | None, Message)
 Failure = tuple[str, str]  # error.type and a description
+ProduceAgain = Callable[[Any, Any, int, DeliveryCallback], None]  # (Message, headers, timestamp, callback)
 
 # Failures of records that never left this client: the conventions count only what was sent.
 _NOT_SENT = {"_PURGE_QUEUE"}
+
+# Why a client or a broker refuses a record that without trace context may be small enough: for its own size, or for
+# that of its batch, which trace context in each of its records makes larger, too.
+TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+
+_SMALL = 1000  # bytes: far below any limit of a broker's
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +55,7 @@ class Measured(NamedTuple):
 class PendingRecord:
     """One record between `produce()` and its delivery report; as the client's callback, it takes the report."""
 
-    __slots__ = ("_callback", "_client", "_measured", "_span")
+    __slots__ = ("_callback", "_client", "_measured", "_span", "without_context")
 
     def __init__(
         self, client: ProducerTelemetry, span: Span, measured: Measured | None, callback: DeliveryCallback | None = None
@@ -56,16 +64,33 @@ class PendingRecord:
         self._span = span
         self._measured = measured
         self._callback = callback
+        # Of a record with context in its headers: the user's own headers, and its timestamp, which reports don't have.
+        self.without_context: tuple[Any, int] | None = None
         _register_exit()
         client.undelivered.add(self)
 
     def __call__(self, error: Any, record: Any) -> None:
         """Take the delivery report: `error` is a KafkaError, or None."""
+        if error is not None and error.code() in TOO_LARGE and self._leaves_again(record):
+            return
         self.end(None if error is None else (error.name(), error.str()), record)
         callback = self._callback
         if callback is not None:
             # Last, so that the user's exceptions pass through as those of any callback do.
             callback(error, record)
+
+    def _leaves_again(self, record: Any) -> bool:
+        """Send what the broker refused for its size again, without context; tell whether it is on its way."""
+        again, self.without_context = self.without_context, None
+        produce = self._client.produce_again and self._client.produce_again()
+        if again is None or produce is None:
+            return False
+        try:
+            produce(record, *again, self)
+        except Exception:  # the queue is full, or the transaction over: what the broker said stays the last word
+            return False
+        self._client.left_without_context(record.topic())
+        return True
 
     def end(self, failure: Failure | None = None, record: Any = None, sent: bool = True) -> None:
         """End the span now, if nobody did before; `sent` is False for what never left the client. Never raises."""
@@ -161,21 +186,31 @@ S = TypeVar("S", bound=PendingRecord)
 class ProducerTelemetry:
     """What a producer's telemetry knows: its configuration, and which of its records have had no report yet."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], produce_again: Callable[[], ProduceAgain | None] | None = None
+    ) -> None:
+        """Read a configuration; `produce_again` sends a reported record once more, with other headers."""
         self.operation = send_operation(config)
+        self.produce_again = produce_again
         self.undelivered: set[PendingRecord] = set()
         self._has_said_so = False
         _telemetries.add(self)
 
     def start(
-        self, topic: str, value: Any, key: Any, headers: Any, callback: DeliveryCallback | None
+        self,
+        topic: str,
+        value: Any,
+        key: Any,
+        headers: Any,
+        callback: DeliveryCallback | None,
+        timestamp: int = 0,
     ) -> tuple[DeliveryCallback | None, Any]:
         """Return the delivery callback and the headers that one record is to leave with.
 
         The callback is a PendingRecord where the record is followed, and calls `callback`; else it is `callback`. Never
         raises: where telemetry fails, the record leaves with the user's own headers.
         """
-        report = callback
+        report: DeliveryCallback | None = callback
         try:
             # (An empty context suppresses nothing.)
             if get_current() and not is_instrumentation_enabled():
@@ -187,22 +222,24 @@ class ProducerTelemetry:
             )
             metrics = telemetry.metrics
             measured = Measured(metrics, metric_attributes, time.time_ns()) if metrics.enabled else None
-            if measured is not None or span.is_recording():
+            if measured is not None or span.is_recording() or _may_be_too_large(value):
                 report = PendingRecord(self, span, measured, callback)
             # Headers that the client does not take stay as they are, for the client to refuse.
             if headers is None or isinstance(headers, list | dict):
-                headers = inject(headers, set_span_in_context(span))
+                own, headers = headers, inject(headers, set_span_in_context(span))
+                if isinstance(report, PendingRecord):
+                    report.without_context = (own and own.copy(), timestamp)
         except Exception:
             report_failure("Kafka's send")
         return report, headers
 
     def left_without_context(self, topic: str) -> None:
-        """Say once that records are so large that no context fits."""
+        """Say once that no context fits into a record."""
         if not self._has_said_so:
             self._has_said_so = True
             _log.warning(
-                "a record for topic %s reaches message.max.bytes without trace context, and was sent without: its "
-                "consumers' spans begin a trace of their own",
+                "a record for topic %s is too large with trace context, and was sent without: its consumers' spans "
+                "begin a trace of their own; later ones are sent so without a word",
                 topic,
             )
 
@@ -221,6 +258,10 @@ class ProducerTelemetry:
         except Exception:
             report_failure("Kafka's send")
         return None
+
+
+def _may_be_too_large(value: Any) -> bool:
+    return isinstance(value, bytes | str) and len(value) > _SMALL
 
 
 def abandon(undelivered: set[PendingRecord], why: str = "the producer was dropped") -> None:

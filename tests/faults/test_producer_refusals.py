@@ -3,14 +3,17 @@
 import subprocess
 import sys
 
+import confluent_kafka
 import pytest
 import services
-from faults_producer_support import leaders
+from faults_producer_support import leaders, values
 from opentelemetry.trace import StatusCode
 from support import JPG, new_topic, read_traces, wait_until
 
 from otel_kfs import KafkaSender
-from otel_kfs.errors import ConfigError
+from otel_kfs.bridge.dead_letters import DeadLetters, own_origin
+from otel_kfs.errors import ConfigError, SendError
+from otel_kfs.kafka import Producer
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 
@@ -59,6 +62,40 @@ def test_a_record_over_the_topic_s_limit(strict, send):
         "Error: the broker refused a record of 0.2 MB: raise the topic's max.message.bytes or the broker's "
         "message.max.bytes (and replica.fetch.max.bytes)\n"
     )
+
+
+def largest(servers, topic):
+    """The largest value that the topic takes of confluent_kafka's own producer."""
+    producer, low, high = confluent_kafka.Producer({"bootstrap.servers": servers, "linger.ms": 0}), 0, 100_000
+    while high - low > 1:
+        middle, taken = (low + high) // 2, []
+        producer.produce(topic, bytes(middle), on_delivery=lambda error, _, to=taken: to.append(error is None))
+        producer.flush()
+        low, high = (middle, high) if taken == [True] else (low, middle)
+    return low
+
+
+def test_a_record_that_fits_into_the_topic_without_trace_context_is_sent_without(spans, strict):
+    servers = strict.bootstrap_servers
+    topic = new_topic(servers, **{"max.message.bytes": "10000"})
+    size = largest(servers, topic)
+    reports = []
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 0})
+    for more in (0, 1):
+        producer.produce(topic, bytes(size + more), on_delivery=lambda error, _: reports.append(error and error.name()))
+        producer.flush()
+    assert reports == [None, "MSG_SIZE_TOO_LARGE"]
+    assert [span.status.status_code for span in spans.get_finished_spans()] == [StatusCode.UNSET, StatusCode.ERROR]
+
+
+def test_a_dead_letter_that_fits_into_its_topic_with_fewer_headers_is_written_with_fewer(strict):
+    servers = strict.bootstrap_servers
+    topic = new_topic(servers, **{"max.message.bytes": "10000"})
+    value = bytes(largest(servers, topic))
+    record = confluent_kafka.Message(topic="t", partition=0, offset=7, value=value, headers=[("x", b"y")])
+    letters = DeadLetters(servers, topic, "g", {}, None)
+    letters.publish(record, own_origin(record), SendError("no picture", 400), 1)
+    assert values(servers, topic)[-1] == value
 
 
 def test_a_topic_that_does_not_exist(strict, send):

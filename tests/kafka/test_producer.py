@@ -228,8 +228,8 @@ def test_a_record_that_is_too_large_with_trace_context_leaves_without_it_and_tha
     ] * 2
     assert [span.status.status_code for span in spans.get_finished_spans()] == [StatusCode.UNSET] * 2
     assert [record.message for record in caplog.records] == [
-        f"a record for topic {topic} reaches message.max.bytes without trace context, and was sent without: its "
-        "consumers' spans begin a trace of their own"
+        f"a record for topic {topic} is too large with trace context, and was sent without: its consumers' spans "
+        "begin a trace of their own; later ones are sent so without a word"
     ]
 
 
