@@ -24,6 +24,7 @@ from otel_kfs.bridge.offsets.delivery_counts import DeliveryCounts
 _log = logging.getLogger(__name__)
 
 _COMMITTED_SECONDS = 10.0  # to ask for the committed offsets
+_PAUSE_SECONDS = 0.1  # before they are asked for once more
 _COMMIT_SECONDS = 10.0  # after which a commit without a report is taken for lost
 
 
@@ -89,11 +90,7 @@ class OffsetTracker:
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Begin with these: learn how far the bridge before had come."""
-        try:
-            found = self._consumer.committed(list(partitions), timeout=_COMMITTED_SECONDS)
-        except KafkaException as error:
-            _log.warning("can't tell which records are redeliveries: %s", error.args[0].str())
-            found = partitions
+        found = self._committed(partitions)
         with self._lock:
             for at in found:
                 key = (at.topic, at.partition)
@@ -169,6 +166,22 @@ class OffsetTracker:
             last = [at for partition in released if (at := partition.committable(last=True)) is not None]
         if last and commit and (error := self._send(last, wait=True)) is not None:
             _log.warning("the last offsets were not committed; those records will be delivered again: %s", error.str())
+
+    def _committed(self, partitions: Sequence[TopicPartition]) -> Sequence[TopicPartition]:
+        """Return what is committed, with its metadata; for some time, ask again where that fails."""
+        until = time.monotonic() + _COMMITTED_SECONDS
+        while True:
+            try:
+                found: Sequence[TopicPartition] = self._consumer.committed(list(partitions), timeout=_COMMITTED_SECONDS)
+            except KafkaException as raised:
+                error = raised.args[0]
+            else:
+                if (error := _error_in(found)) is None:
+                    return found
+            if time.monotonic() > until or is_permanent(error):
+                _log.warning("can't tell which records are second deliveries: %s", error.str())
+                return partitions
+            time.sleep(_PAUSE_SECONDS)
 
     def _keys(self, partitions: Sequence[TopicPartition] | None) -> list[tuple[str, int]]:
         if partitions is None:

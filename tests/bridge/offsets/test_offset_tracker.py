@@ -385,3 +385,20 @@ def test_what_is_committed_is_no_longer_counted_however_often_a_partition_comes_
         offsets.assign(PARTITIONS)
     ((partition, _),) = offsets.dispatch([Record("t", 300)])
     assert partition.started_counts().steps == ()
+
+
+def test_second_deliveries_are_known_though_the_first_question_for_what_is_committed_fails(broker, monkeypatch):
+    assert dispatched(broker.offsets, 4) == [1]
+    broker.reported()
+    failures, committed = [AWAY], broker.committed
+
+    def answer(partitions, timeout):
+        if failures:
+            raise KafkaException(failures.pop())
+        return committed(partitions, timeout)
+
+    after = Broker(OffsetTracker())
+    after.stored = broker.stored
+    monkeypatch.setattr(after, "committed", answer)
+    after.offsets.assign(PARTITIONS)
+    assert dispatched(after.offsets, 4) == [2]
