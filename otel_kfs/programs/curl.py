@@ -75,7 +75,7 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
             end = time.time_ns()
 
             timings = _timings(texts)
-            if reports.mark and timings is None:
+            if reports.mark and timings is None and code >= 0:
                 _warn_without_parts(f"curl reported {len(texts)} requests' timings")
             answered = arrived if timings else end
             request = _request(spans, root, promised, arguments, timings, (start, answered))

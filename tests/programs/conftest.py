@@ -32,7 +32,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {key.lower(): value for key, value in self.headers.items()}
         self.server.requests.append((self.command, self.path, headers, body))
         status = 302 if self.path == "/moved" else 503 if self.path == "/broken" else 200
-        answer = b'{"answer": "\xc3\xa9"}\n'
+        answer = b'{"answer": "\xc3\xa9"}\n' * (100_000 if self.path == "/large" else 1)
         self.send_response(status)
         if status == 302:
             self.send_header("Location", "/here")

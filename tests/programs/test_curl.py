@@ -7,7 +7,7 @@ import socket
 import subprocess
 
 import pytest
-from programs_support import EXEC
+from programs_support import EXEC, comparable
 
 from otel_kfs.programs import curl_arguments
 from otel_kfs.programs.curl import relay, steps
@@ -91,23 +91,17 @@ def test_streams_files_and_exit_code_are_curls_own(execute, server, tmp_path, ar
 
     def files():
         kept = {name: (tmp_path / name) for name in ("out", "messages")}
-        return {name: _comparable(file.read_bytes()) for name, file in kept.items() if file.is_file()}
+        return {name: comparable(file.read_bytes()) for name, file in kept.items() if file.is_file()}
 
     plain = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL)
     files_plain = files()
     ran = execute(*command)
     warning = b"".join(line for line in ran.stderr.splitlines(keepends=True) if line.startswith(b"WARNING otel_kfs"))
-    assert (ran.code, _comparable(ran.stdout)) == (plain.returncode, _comparable(plain.stdout))
-    assert _comparable(ran.stderr.replace(warning, b"")) == _comparable(plain.stderr)
+    assert (ran.code, comparable(ran.stdout)) == (plain.returncode, comparable(plain.stdout))
+    assert comparable(ran.stderr.replace(warning, b"")) == comparable(plain.stderr)
     assert files() == files_plain
     without_parts = {"--retry", "--nonsense"} | (set() if REPORTS_INTO_FILES else {"--stderr", "/dev/stderr"})
     assert bool(warning) == bool(without_parts.intersection(arguments))
-
-
-def _comparable(output):
-    """Without what differs from run to run: the date, the local port, and the header that exec adds."""
-    lines = output.splitlines(keepends=True)
-    return [line for line in lines if not line.lower().startswith((b"date:", b"< date:", b"> traceparent:"))]
 
 
 def test_a_refused_connection_is_curls_exit_code_7_and_a_failed_trace(execute):
