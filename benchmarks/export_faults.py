@@ -71,7 +71,11 @@ class Sender:
     """One sending process."""
 
     def __init__(self, port: int, collector: str) -> None:
-        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        settings = {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+        }
         if not collector:
             settings = {"OTEL_TRACES_EXPORTER": "none"}
         self.process = subprocess.Popen(

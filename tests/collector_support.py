@@ -19,6 +19,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 from support import HttpServer
 
 
+def otlp_over_http(url: str) -> dict[str, str]:
+    """What makes a process export over HTTP, whose protocol no other port than 4318 tells."""
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+
+
 class Exported(NamedTuple):
     """One span, and of which process."""
 
@@ -35,6 +40,11 @@ class Collector(HttpServer):
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
         self.accept()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What makes a process export here."""
+        return otlp_over_http(self.url)
 
     def accept(self) -> None:
         """From now on, take what comes."""
@@ -82,6 +92,11 @@ class GrpcCollector(TraceServiceServicer):
         """Take what comes."""
         self.requests.append(request)
         return ExportTraceServiceResponse()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What makes a process export here."""
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.url}
 
     def spans(self) -> list[Exported]:
         """Every span, in the order they came."""

@@ -111,6 +111,7 @@ class Soak:
         env = {
             "OTEL_KFS_TRACES_FILE": str(self.traces / f"{name.replace(' ', '-')}-{len(self.children.all)}.jsonl"),
             "OTEL_TRACES_EXPORTER": "otlp",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.ports['collector']}",
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
             "PYTHONUNBUFFERED": "1",

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from opentelemetry import propagate
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, get_current_span
+
+from otel_kfs.telemetry.propagators import propagate
 
 # A longer one is no context: W3C's own limit of a baggage is this, of a tracestate less. What reads it would take it
 # apart, which can cost many times its size in memory.
@@ -41,7 +42,7 @@ def inject(headers: Headers | None, context: Context | None = None) -> list[tupl
     A record that is sent on (a consumer's `headers()` given to `produce()`) thus leaves with this context, not its old
     one.
     """
-    propagator = propagate.get_global_textmap()
+    propagator = propagate().get_global_textmap()
     carrier: dict[str, str] = {}
     propagator.inject(carrier, context)
     written: list[tuple[str, HeaderValue]] = [(key, value.encode()) for key, value in carrier.items()]
@@ -59,7 +60,7 @@ def extract(headers: Iterable[tuple[str, HeaderValue]] | None, context: Context 
     Header bytes that aren't text, or are too long for a context, are passed over. Where a key stands more than once,
     the last one counts: it was written last.
     """
-    propagator = propagate.get_global_textmap()
+    propagator = propagate().get_global_textmap()
     fields = propagator.fields
     carrier: dict[str, str] = {}
     for key, value in headers or ():
@@ -68,7 +69,8 @@ def extract(headers: Iterable[tuple[str, HeaderValue]] | None, context: Context 
                 carrier[key] = value if isinstance(value, str) else value.decode()
             except UnicodeDecodeError:
                 continue
-    return propagator.extract(carrier, Context() if context is None else context)
+    extracted: Context = propagator.extract(carrier, Context() if context is None else context)
+    return extracted
 
 
 def creation_context(record: Any) -> SpanContext:

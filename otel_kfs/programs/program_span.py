@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 
 from otel_kfs import __version__, semconv
+from otel_kfs.telemetry.propagators import propagate
 from otel_kfs.telemetry.provider import SCHEMA_URL
 from otel_kfs.telemetry.safe_tracer import SafePropagator, SafeTracer
 
@@ -97,7 +98,7 @@ class ProgramSpans:
 def headers(context: SpanContext) -> dict[str, str]:
     """Return the headers in which the configured propagator sends a span's context."""
     carrier: dict[str, str] = {}
-    SafePropagator(propagate.get_global_textmap()).inject(
+    SafePropagator(propagate().get_global_textmap()).inject(
         carrier, trace.set_span_in_context(NonRecordingSpan(context), Context())
     )
     return carrier

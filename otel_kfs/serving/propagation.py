@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext
+
+from otel_kfs.telemetry.propagators import propagate
 
 _PREFIXES = ("", "ce-", "ce-kafkaheader")  # the first that holds a trace is the parent, the others become links
 
@@ -25,7 +27,7 @@ def parent_and_links(headers: Mapping[str, str]) -> tuple[dict[str, str], list[S
     `headers` has lower-case keys. The headers returned are for reading the parent alone: a request reaches its model
     with those that it came with. They are empty where the request's own headers name the parent, or nothing does.
     """
-    propagator = propagate.get_global_textmap()
+    propagator = propagate().get_global_textmap()
     parent: dict[str, str] = {}
     found: list[SpanContext] = []
     for prefix in _PREFIXES:

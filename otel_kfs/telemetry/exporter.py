@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -148,7 +149,8 @@ class CountingExporter(SpanExporter):
 class CountingBatchProcessor(BatchSpanProcessor):
     """OpenTelemetry's batch processor over one exporter; it ends within `EXIT_SECONDS` and says what was lost."""
 
-    def __init__(self, export: CountingExporter, schedule_delay_millis: float | None = None) -> None:
+    def __init__(self, export: CountingExporter, **settings: float) -> None:
+        """Take the settings of the base class; those that are left out come from the environment."""
         self._export = export
         self._ended = itertools.count()  # as many as were asked for: unlike +=, exact from several threads
         weak = weakref.WeakMethod(self._after_fork)
@@ -159,7 +161,7 @@ class CountingBatchProcessor(BatchSpanProcessor):
 
         # Before the base class's, which starts the child's thread.
         os.register_at_fork(after_in_child=after_fork)
-        super().__init__(export, schedule_delay_millis=schedule_delay_millis)
+        super().__init__(export, **settings)  # type: ignore[arg-type]
         self._prepare_end()
 
     def _after_fork(self) -> None:
@@ -173,6 +175,7 @@ class CountingBatchProcessor(BatchSpanProcessor):
         Now, because an interpreter that ends starts no threads any more.
         """
         self._end_asked, self._end_reached = threading.Event(), threading.Event()
+        self._is_reported = False
         threading.Thread(target=self._end, name="otel_kfs_last_export", daemon=True).start()
 
     def _end(self) -> None:
@@ -196,22 +199,31 @@ class CountingBatchProcessor(BatchSpanProcessor):
         failed = self._export.failed
         return super().force_flush(timeout_millis) and self._export.failed == failed
 
+    def begin_end(self) -> None:
+        """Start to export what is queued; `shutdown` waits for it, from here on for `EXIT_SECONDS` at most."""
+        if not self._export.ending:
+            self._export.ending = True
+            self._end_limit = time.monotonic() + EXIT_SECONDS
+            self._end_asked.set()
+
     def shutdown(self) -> None:
         """Export what is queued, for `EXIT_SECONDS` at most; log in one line what was never exported, and why."""
-        if self._export.ending:
-            return
-        self._export.ending = True
-        in_time = False
-        self._end_asked.set()
+        self.begin_end()
         try:
-            in_time = self._end_reached.wait(EXIT_SECONDS)
-            if not in_time:
+            if not self._end_reached.wait(max(0.0, self._end_limit - time.monotonic())):
                 self._export.shutdown()
         finally:
-            ended = next(self._ended)
-            if lost := ended - self._export.exported:
-                why = self._export.why if self._export.failed else _TOO_FAST if in_time else _TOO_LATE
-                _log.error("%d of %d spans were not exported to %s: %s", lost, ended, self._export.where, why)
+            self.report_lost()
+
+    def report_lost(self) -> None:
+        """Log in one line what was never exported, and why."""
+        if self._is_reported:
+            return
+        self._is_reported = True
+        ended = next(self._ended)
+        if lost := ended - self._export.exported:
+            why = self._export.why if self._export.failed else _TOO_FAST if self._end_reached.is_set() else _TOO_LATE
+            _log.error("%d of %d spans were not exported to %s: %s", lost, ended, self._export.where, why)
 
 
 def _requests(spans: Sequence[ReadableSpan]) -> deque[list[ReadableSpan]]:

@@ -14,22 +14,21 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
-from urllib.parse import urlsplit
 
 from opentelemetry import trace
 
 from otel_kfs import __version__, semconv
 from otel_kfs.errors import ConfigError
-from otel_kfs.telemetry import sigterm
+from otel_kfs.telemetry import otel_settings, sigterm
+from otel_kfs.telemetry.propagators import propagate
 from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator, report_failure
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from otel_kfs.telemetry.exporter import CountingExporter
+    from otel_kfs.telemetry.exporter import CountingBatchProcessor, CountingExporter
 
 __all__ = ["SCHEMA_URL", "configure", "flush", "instrument_requests", "report_failure", "tracer", "tracer_of"]
 
@@ -72,20 +71,38 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
     Raises:
         ConfigError: an exporter is not known, or the file can't be written.
     """
+    try:
+        _configure(service_name, traces_file)
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the SDK's own, of a setting that it can't use
+        raise ConfigError(f"OpenTelemetry can't be set up as OTEL_* say: {_one_line(error)}") from None
+
+
+def _configure(service_name: str | None, traces_file: str | os.PathLike[str] | None) -> None:
+    global configured  # noqa: PLW0603 - a process is set up once
+    otel_settings.check_names()
+    propagate()
+
     from opentelemetry.sdk.trace import TracerProvider
 
-    global configured  # noqa: PLW0603 - a process is set up once
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         _log.debug("a tracer provider is already set: leaving it as it is")
-    else:
-        provider = _provider(service_name, traces_file or os.environ.get(semconv.ENV_TRACES_FILE))
-        trace.set_tracer_provider(provider)
-        configured = service_name, None if traces_file is None else os.path.abspath(traces_file)
-        # Registered by us, so that the exporter's own exit hooks, registered earlier, run after it.
-        sigterm.at_end(provider.shutdown)
-        os.register_at_fork(after_in_child=functools.partial(_forked, provider))
-        sigterm.handle_sigterm(provider.force_flush)
+        instrument_requests()
+        return
+    provider, processors = _provider(service_name, traces_file or os.environ.get(semconv.ENV_TRACES_FILE))
+    end = functools.partial(_end, provider, processors)
+    trace.set_tracer_provider(provider)
+    configured = service_name, None if traces_file is None else os.path.abspath(traces_file)
+    # Registered by us, so that the exporter's own exit hooks, registered earlier, run after it.
+    sigterm.at_end(end)
+    os.register_at_fork(after_in_child=functools.partial(_forked, end))
+    sigterm.handle_sigterm(provider.force_flush)
     instrument_requests()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())
 
 
 def flush(timeout_seconds: float = 10.0) -> bool:
@@ -111,32 +128,48 @@ def instrument_requests() -> None:
         instrumentor.instrument(tracer_provider=SafeTracerProvider())
 
 
-def _provider(service_name: str | None, traces_file: str | os.PathLike[str] | None) -> TracerProvider:
+def _provider(
+    service_name: str | None, traces_file: str | os.PathLike[str] | None
+) -> tuple[TracerProvider, list[CountingBatchProcessor]]:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    from otel_kfs.telemetry.exporter import CountingBatchProcessor
+    from otel_kfs.telemetry.exporter import CountingBatchProcessor, CountingExporter
 
     attributes: dict[str, str | int] = {semconv.HOST_NAME: os.uname().nodename, semconv.PROCESS_PID: os.getpid()}
     if service_name and not os.environ.get("OTEL_SERVICE_NAME"):
         attributes[semconv.SERVICE_NAME] = service_name
     provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
+    batches = otel_settings.batch_settings()
+    processors = []
     if traces_file:
-        provider.add_span_processor(CountingBatchProcessor(_file_export(Path(traces_file)), _FILE_DELAY_MILLIS))
+        of_file = {**batches, "schedule_delay_millis": _FILE_DELAY_MILLIS}
+        processors.append(CountingBatchProcessor(_file_export(Path(traces_file)), **of_file))
     if not traces_file or os.environ.get("OTEL_TRACES_EXPORTER"):
-        for export in _environment_exports():
-            provider.add_span_processor(CountingBatchProcessor(export))
-    return provider
+        for choice in otel_settings.exporter_choices():
+            processors.append(CountingBatchProcessor(CountingExporter(choice.make, choice.where), **batches))
+    for processor in processors:
+        provider.add_span_processor(processor)
+    return provider, processors
 
 
-def _forked(provider: TracerProvider) -> None:
+def _end(provider: TracerProvider, processors: list[CountingBatchProcessor]) -> None:
+    """Let the last spans leave by all ways at the same time."""
+    for processor in processors:
+        processor.begin_end()
+    try:
+        provider.shutdown()
+    finally:  # cut off, perhaps
+        for processor in processors:
+            processor.report_lost()
+
+
+def _forked(end: Callable[[], None]) -> None:
     """Have the last spans of a child of multiprocessing leave: it ends without the interpreter's exit hooks."""
     try:
         if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
-            last = functools.partial(sigterm.finish, [provider.shutdown])
-            multiprocessing.register_after_fork(
-                provider, lambda _: multiprocessing.Finalize(None, last, exitpriority=-100)
-            )
+            last = functools.partial(sigterm.finish, [end])
+            multiprocessing.register_after_fork(end, lambda _: multiprocessing.Finalize(None, last, exitpriority=-100))
     except Exception:  # noqa: BLE001 - the child goes on
         report_failure("a forked process")
 
@@ -151,38 +184,3 @@ def _file_export(path: Path) -> CountingExporter:
         return CountingExporter(lambda: FileSpanExporter(stream=cast("IO[str]", TracesFile(path))), str(path))
     except OSError as error:
         raise ConfigError(f"can't write traces to {path}: {error.strerror}; choose another --traces-file") from error
-
-
-def _environment_exports() -> list[CountingExporter]:
-    """Return the exporters that OTEL_TRACES_EXPORTER names, as the SDK's own auto-configuration chooses them."""
-    from otel_kfs.telemetry.exporter import CountingExporter
-
-    exports = []
-    for name in filter(None, map(str.strip, os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(","))):
-        if name == "none":
-            continue
-        entry, where = name, ""
-        if name == "otlp":
-            is_grpc = (_otlp_setting("PROTOCOL") or "http/protobuf") == "grpc"
-            entry = "otlp_proto_grpc" if is_grpc else "otlp_proto_http"
-            where = _otlp_endpoint(is_grpc)
-        found = list(entry_points(group="opentelemetry_traces_exporter", name=entry))
-        if not found:
-            raise ConfigError(f"OTEL_TRACES_EXPORTER={name!r} is not known here; use otlp, console or none")
-        exports.append(CountingExporter(found[0].load(), where))
-    return exports
-
-
-def _otlp_setting(name: str) -> str | None:
-    return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
-
-
-def _otlp_endpoint(is_grpc: bool) -> str:
-    """Return where spans go by the standard variables, for people: without the credentials that a URL may hold."""
-    endpoint = _otlp_setting("ENDPOINT") or f"http://localhost:{4317 if is_grpc else 4318}"
-    scheme, separator, rest = endpoint.rpartition("://")
-    parts = urlsplit("//" + rest)
-    path = parts.path
-    if not is_grpc and not os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
-        path = path.rstrip("/") + "/v1/traces"
-    return f"{scheme}{separator}{parts.netloc.rpartition('@')[2]}{path}"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import (
     DefaultGetter,
@@ -26,6 +26,7 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.trace import NonRecordingSpan, Span, Status, StatusCode, Tracer, TracerProvider
 
 from otel_kfs import semconv
+from otel_kfs.telemetry.propagators import propagate
 
 R = TypeVar("R")
 
@@ -131,8 +132,12 @@ class SafeTracerProvider(TracerProvider):
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
         """Return a tracer that never raises."""
-        provider = self._provider or trace.get_tracer_provider()
-        return SafeTracer(provider.get_tracer(*args, **kwargs), self.make_safe)
+        try:
+            tracer = (self._provider or trace.get_tracer_provider()).get_tracer(*args, **kwargs)
+        except Exception:  # OTEL_PYTHON_TRACER_PROVIDER names one that is not there, for example
+            report_failure("a tracer")
+            tracer = trace.NoOpTracer()
+        return SafeTracer(tracer, self.make_safe)
 
 
 class SafeTracer(Tracer):
@@ -220,14 +225,14 @@ class SafePropagator(TextMapPropagator):
 
 def guard_propagator() -> Callable[[], None]:
     """Put a SafePropagator before the global one, unless one is there; returns what takes it away again."""
-    before = propagate.get_global_textmap()
+    before = propagate().get_global_textmap()
     if isinstance(before, SafePropagator):
         return lambda: None
     safe = SafePropagator(before)
-    propagate.set_global_textmap(safe)
+    propagate().set_global_textmap(safe)
 
     def undo() -> None:
-        if propagate.get_global_textmap() is safe:
-            propagate.set_global_textmap(before)
+        if propagate().get_global_textmap() is safe:
+            propagate().set_global_textmap(before)
 
     return undo

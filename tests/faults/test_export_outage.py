@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from collector_support import collecting
+from collector_support import collecting, otlp_over_http
 from support import PHOTO, HttpServer, run_python, start_python, wait_until
 
 from otel_kfs.demo.processes import free_port
@@ -35,7 +35,7 @@ FAILED = "the exporter failed (see the log of opentelemetry.exporter.otlp.proto.
 
 
 def otlp(url, **more):
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, **more}
+    return {**otlp_over_http(url), **more}
 
 
 def test_nobody_there_is_said_at_the_end_below_the_exporter_s_own_log():

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 from click.testing import CliRunner
+from collector_support import otlp_over_http
 from grpc_support import Servicer, run_cli
 from support import JPG, HttpServer, read_traces, run_python, start
 
@@ -194,7 +195,7 @@ otel_kfs.HttpSender({with_secrets(model.url)!r}).send({JPG!r})
 """
     with HttpServer().running() as receiver:
         receiver.answers(200)
-        done = run_python(script, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, **OTLP_ENVIRONMENT)
+        done = run_python(script, **otlp_over_http(receiver.url), **OTLP_ENVIRONMENT)
         bodies = "".join(request.body.decode("latin-1") for request in receiver.requests)
     assert (done.returncode, done.stderr) == (0, "")
     assert "send image" in bodies
@@ -204,7 +205,7 @@ otel_kfs.HttpSender({with_secrets(model.url)!r}).send({JPG!r})
 def test_an_otlp_receiver_that_is_not_there(model):
     script = f"import otel_kfs; otel_kfs.configure('s'); otel_kfs.HttpSender({model.url!r}).send({JPG!r})"
     nobody = f"http://{URL_USER}:{URL_PASSWORD}@127.0.0.1:{free_port()}/?token={URL_QUERY}"
-    done = run_python(script, OTEL_EXPORTER_OTLP_ENDPOINT=nobody, OTEL_EXPORTER_OTLP_TIMEOUT="1", **OTLP_ENVIRONMENT)
+    done = run_python(script, **otlp_over_http(nobody), OTEL_EXPORTER_OTLP_TIMEOUT="1", **OTLP_ENVIRONMENT)
     assert "spans were not exported" in done.stderr
     assert leaks(done.stdout, done.stderr) == {}
 

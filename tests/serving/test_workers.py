@@ -119,7 +119,7 @@ def check(collector, answered):
 @pytest.mark.kfserving
 def test_kfserving_s_forked_workers_are_traced(tmp_path):
     with collecting() as collector:
-        with serving(KFSERVING, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as (port, _):
+        with serving(KFSERVING, tmp_path, **collector.settings) as (port, _):
             answered = ask_both(port)
         wait_until("the last spans of both", lambda: {span.trace_id for span in collector.spans()} >= set(answered))
         check(collector, answered)
@@ -128,7 +128,7 @@ def test_kfserving_s_forked_workers_are_traced(tmp_path):
 @pytest.mark.kserve
 def test_kserve_s_spawned_workers_are_traced(tmp_path):
     with collecting() as collector:
-        with serving(KSERVE, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as (port, _):
+        with serving(KSERVE, tmp_path, **collector.settings) as (port, _):
             answered = ask_both(port)
         check(collector, answered)
 

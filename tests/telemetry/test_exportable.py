@@ -148,8 +148,7 @@ def test_lone_surrogates_cost_no_span(how):
     with collecting_by_grpc() if how == "grpc" else collecting() as collector:
         ended = run_python(
             SURROGATES,
-            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
-            OTEL_EXPORTER_OTLP_PROTOCOL=how,
+            **collector.settings,
             OTEL_RESOURCE_ATTRIBUTES="place=%ED%A0%BD",
         )
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -189,7 +188,7 @@ tracer.start_span("early", start_time=2**70).end()
 @pytest.mark.parametrize("how", ["http/protobuf", "grpc"])
 def test_spans_beyond_encoding_are_counted_alone(how):
     with collecting_by_grpc() if how == "grpc" else collecting() as collector:
-        ended = run_python(BAD, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_EXPORTER_OTLP_PROTOCOL=how)
+        ended = run_python(BAD, **collector.settings)
     assert {span.name for span in collector.spans()} == {f"span {number}" for number in range(120)}
     assert "2 of 122 spans were not exported to " in ended.stderr.splitlines()[-1]
 
@@ -230,7 +229,7 @@ for _ in range(5):
 @pytest.mark.parametrize("how", ["http/protobuf", "grpc"])
 def test_exceptions_that_quote_megabytes_cost_no_span(how):
     with collecting_by_grpc() if how == "grpc" else collecting() as collector:
-        ended = run_python(LARGE, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_EXPORTER_OTLP_PROTOCOL=how)
+        ended = run_python(LARGE, **collector.settings)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert len(collector.spans()) == 245
     assert sum(collector.sizes()) < 1_000_000
@@ -263,7 +262,7 @@ for number in range(200):
 @pytest.mark.parametrize("how", ["http/protobuf", "grpc"])
 def test_a_batch_larger_than_what_servers_accept_leaves_in_several_requests(how):
     with collecting_by_grpc() if how == "grpc" else collecting() as collector:
-        ended = run_python(MANY_LARGE, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_EXPORTER_OTLP_PROTOCOL=how)
+        ended = run_python(MANY_LARGE, **collector.settings)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert {span.name for span in collector.spans()} == {f"span {number}" for number in range(200)}
     assert max(collector.sizes()) <= 4 * 1024 * 1024
@@ -273,7 +272,7 @@ def test_what_is_refused_for_its_size_is_split():
     with collecting() as collector:
         refused = lambda request, _: (413, b"") if len(request.body) > 1_000_000 else (200, b"")  # noqa: E731
         collector.answer = refused
-        ended = run_python(MANY_LARGE, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+        ended = run_python(MANY_LARGE, **collector.settings)
         collector.requests = [one for one in collector.requests if len(one.body) <= 1_000_000]
     assert ended.returncode == 0
     assert sorted(span.name for span in collector.spans()) == sorted(f"span {number}" for number in range(200))

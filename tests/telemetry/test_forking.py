@@ -42,7 +42,7 @@ def collector():
 
 
 def otlp(collector):
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    return collector.settings
 
 
 def by_process(exported, output):

@@ -4,6 +4,7 @@ import signal
 import threading
 
 import pytest
+from collector_support import collecting
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
@@ -111,8 +112,8 @@ def test_an_unknown_exporter_is_answered_in_one_line():
 
 
 def test_otlp_is_posted_as_protobuf_to_v1_traces():
-    with HttpServer().running() as collector:
-        ended = run_python(WORK, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    with collecting() as collector:
+        ended = run_python(WORK, **collector.settings)
     assert (ended.returncode, ended.stderr) == (0, "")
     (request,) = collector.requests
     assert (request.path, request.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")

@@ -136,7 +136,7 @@ def test_a_collector_that_never_answers_is_waited_for_within_the_promised_time_a
         script = (
             CONFIGURE.replace(', traces_file="traces.jsonl"', "") + "\nimport time\nwork(); print('ready', flush=True)"
         )
-        with start_python(script + "\ntime.sleep(600)", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as process:
+        with start_python(script + "\ntime.sleep(600)", **collector.settings) as process:
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=60)
@@ -149,7 +149,7 @@ def test_a_sigterm_while_the_program_ends_by_itself_ends_it_by_that_signal():
     with collecting() as collector:
         collector.hangs()
         script = CONFIGURE.replace(', traces_file="traces.jsonl"', "") + "\nwork()"
-        with start_python(script, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as process:
+        with start_python(script, **collector.settings) as process:
             wait_until("the last export", lambda: collector.requests)
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=5)  # alone, it takes 10 s

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import wrapt
 from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
@@ -22,6 +22,7 @@ from otel_kfs import semconv
 from otel_kfs.serving.model_spans import CurrentSpan, record_receive, tracer
 from otel_kfs.serving.server_errors import never_raises, record_event, record_exceptions_once
 from otel_kfs.telemetry.patches import Patches, bound_arguments
+from otel_kfs.telemetry.propagators import propagate
 from otel_kfs.telemetry.provider import report_failure
 
 METHOD = "inference.GRPCInferenceService/ModelInfer"
@@ -127,7 +128,7 @@ class _ServerSpan:
         try:
             metadata = self._details.invocation_metadata or ()
             carrier = {key: value for key, value in metadata if isinstance(value, str)}
-            parent = propagate.extract(carrier, Context())
+            parent = propagate().extract(carrier, Context())
             self._token = otel_context.attach(parent)
             self._span = tracer().start_span(METHOD, parent, SpanKind.SERVER, ATTRIBUTES, None, self._headers_seen)
             otel_context.attach(trace.set_span_in_context(self._span))
@@ -188,7 +189,7 @@ def _with_context(headers: Any) -> Any:
     """Return the metadata with the current context among them, in the place of one that was there before."""
     carrier: dict[str, str] = {}
     try:
-        propagate.inject(carrier)
+        propagate().inject(carrier)
         return (*((key, value) for key, value in headers or () if key not in carrier), *carrier.items())
     except Exception:
         report_failure("the metadata of a gRPC call")
