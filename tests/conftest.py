@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import ssl
 import sys
 import uuid
@@ -80,6 +81,9 @@ def missing(marker: str) -> str:
 
 
 def pytest_configure() -> None:
+    # A shell's background ignores Ctrl-C, and so would every program that is started here.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Told here, once, and not by each of several workers, of which each would only die of it.
     for marker in REQUIRED:
         missing(marker)
