@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from threading import Lock
 from typing import Protocol, TypeVar
 
@@ -17,16 +18,17 @@ from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.span import Span
 
 SEARCHES = 4  # at once; each answer may have hundreds of traces
-DEPTH = 500  # traces that one search may bring; a window with more is cut in halves
+DEPTH = 2000  # traces that one search may bring; a window with more is cut
 
 # What reading a document raises when it is not what it should be.
 NOT_TRACES = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
-_DEEPEST = 20 * DEPTH  # the same, in a window that can't be cut further
+_DEEPEST = 10_000  # the same, in a window that can't be cut further
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _IDS = re.compile("[0-9a-f]{48}")  # a trace's id and a span's
 _ID = re.compile("[0-9a-f]{16}")
 _TIMES = range(2**64)  # OTLP's times are unsigned 64-bit integers
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 _log = logging.getLogger(__name__)
 
@@ -119,10 +121,31 @@ class Window:
     start: datetime
     end: datetime
 
-    def halves(self) -> tuple[Window, Window]:
+    def halves(self) -> list[Window]:
         """Return the earlier and the later half."""
         middle = self.start + (self.end - self.start) / 2
-        return Window(self.start, middle), Window(middle, self.end)
+        return [Window(self.start, middle), Window(middle, self.end)]
+
+    def around(self, times: Iterable[int], shortest: timedelta) -> list[Window]:
+        """Return it in slices, the latest first, of which two hold these times (ns since the epoch).
+
+        Those two are of one length, but not below `shortest`. On both sides of them each slice is as long as all from
+        there to the two, so that hours in which as much happens come in few slices, and a year without anything, too.
+        No slice is longer than half of the window, or `shortest` if that is more.
+        """
+        inside = [min(max(_EPOCH + timedelta(microseconds=time // 1000), self.start), self.end) for time in times]
+        first, last = min(inside), max(inside)
+        step = max((last - first) / 2, shortest)
+        cuts = {self.start, first, last, self.end}
+        if step < self.end - first:
+            cuts.add(first + step)
+        while step < self.end - self.start:
+            if step < first - self.start:
+                cuts.add(first - step)
+            if step < self.end - last:
+                cuts.add(last + step)
+            step *= 2
+        return [Window(start, end) for end, start in pairwise(sorted(cuts, reverse=True))]
 
     def __str__(self) -> str:
         return f"{self.start.isoformat(timespec='seconds')} to {self.end.isoformat(timespec='seconds')}"
@@ -165,32 +188,35 @@ Search = Callable[["Window", int], list[Found]]  # what is in a window, of which
 def in_slices(
     whole: Window,
     searches: Iterable[Search[Found]],
+    start: Callable[[Found], int],
     longest: timedelta = timedelta.max,
     shortest: timedelta = timedelta(milliseconds=2),
 ) -> Iterator[Found]:
     """All that some searches find in a window, though each finds at most a given number at a time.
 
-    A window that is full, or whose answer is too large, is cut in halves; one is neither longer than `longest` nor cut
-    when it is no longer than `shortest`. What lies in two slices is found twice. All slices of one length are searched
-    side by side, SEARCHES at once.
+    A window that is full is cut around what was found in it, which began at `start` (ns since the epoch): stores mostly
+    answer with the latest, so this tells where the rest may be, and how dense. It is only a guess, and nothing depends
+    on it but how often a store is asked: each slice is asked for until it is not full. A window whose answer is too
+    large, or that is longer than `longest`, is cut in halves. One that is no longer than `shortest` is not cut. What
+    lies in two slices, or in a full one, is found more than once. Slices are searched side by side, SEARCHES at once.
     """
     waiting = [(search, whole) for search in searches]
     while waiting:
-        halves = []
-        found_in = side_by_side(lambda one: _found(*one, longest, shortest), waiting, SEARCHES)
-        for (search, window), found in zip(waiting, found_in, strict=True):
-            if found is None:
-                halves += [(search, half) for half in window.halves()]
-            else:
-                yield from found
-        waiting = halves
+        slices = []
+        found_in = side_by_side(lambda one: _found(*one, start, longest, shortest), waiting, SEARCHES)
+        for (search, _), (found, rest) in zip(waiting, found_in, strict=True):
+            yield from found
+            slices += [(search, window) for window in rest]
+        waiting = slices
 
 
-def _found(search: Search[Found], window: Window, longest: timedelta, shortest: timedelta) -> list[Found] | None:
-    """All that is in a window; None if it has to be cut."""
+def _found(
+    search: Search[Found], window: Window, start: Callable[[Found], int], longest: timedelta, shortest: timedelta
+) -> tuple[list[Found], Sequence[Window]]:
+    """Return what is found in a window, and the slices of it in which there may be more."""
     length = window.end - window.start
     if length > longest:
-        return None
+        return [], window.halves()
     last = length <= shortest
     depth = _DEEPEST if last else DEPTH
     try:
@@ -198,13 +224,13 @@ def _found(search: Search[Found], window: Window, longest: timedelta, shortest: 
     except AnswerTooLarge:
         if last:
             raise
-        return None
+        return [], window.halves()
     if len(found) < depth:
-        return found
+        return found, ()
     if not last:
-        return None
+        return found, window.around(map(start, found), shortest)
     _log.warning("more than %d traces from %s: some are missing", depth, window)
-    return found
+    return found, ()
 
 
 def _before(end: datetime, lookback: str) -> datetime:

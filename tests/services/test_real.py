@@ -113,7 +113,9 @@ def test_a_small_search_depth_loses_no_trace_of_a_store(run: Run, store: str, mo
     expected = sorted(query.spans(store), key=lambda span: span.span_id)
     windows = []
     monkeypatch.setattr("otel_kfs.traces.store.DEPTH", 2)  # so that time is cut into slices
-    monkeypatch.setattr(Window, "halves", lambda window, halves=Window.halves: windows.append(window) or halves(window))
+    monkeypatch.setattr(
+        Window, "around", lambda window, *found, around=Window.around: windows.append(window) or around(window, *found)
+    )
     assert sorted(query.spans(store), key=lambda span: span.span_id) == expected
     assert len(windows) > 1
 

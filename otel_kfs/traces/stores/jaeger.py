@@ -78,7 +78,7 @@ class Jaeger:
         searches = [
             partial(self._search, service, warnings=warnings, for_tables=for_tables) for service in self._services
         ]
-        for trace in in_slices(self._window, searches):
+        for trace in in_slices(self._window, searches, _start):
             # A trace counts as long as one of its spans lies in a slice, so it may come with several; and by services.
             if trace[0].trace_id not in seen:
                 seen.add(trace[0].trace_id)
@@ -157,6 +157,10 @@ class Jaeger:
         for document in _documents(content):
             spans = detect.spans_of(document, warnings, self._http)
             yield from map(trimmed, spans) if for_tables else spans
+
+
+def _start(trace: list[Span]) -> int:
+    return min(span.start for span in trace)
 
 
 def _documents(content: bytes) -> Iterator[object]:

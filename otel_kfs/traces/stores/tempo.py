@@ -68,8 +68,8 @@ class Tempo:
 
     def spans(self) -> Iterator[Span]:
         """All spans of the traces that match."""
-        found = in_slices(self._window, [self._search], _LONGEST, _SHORTEST)
-        yield from self._look_up(dict.fromkeys(found), _NOT_THERE)
+        found = in_slices(self._window, [self._search], lambda one: one[1], _LONGEST, _SHORTEST)
+        yield from self._look_up(dict.fromkeys(trace_id for trace_id, _ in found), _NOT_THERE)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
         """Yield the spans of these traces alone."""
@@ -95,7 +95,8 @@ class Tempo:
         """One piece."""
         return [partial(batched, self.spans)]
 
-    def _search(self, window: Window, depth: int) -> list[str]:
+    def _search(self, window: Window, depth: int) -> list[tuple[str, int]]:
+        """Return the ids of a window's traces, at most `depth`, each with the time at which the trace begins."""
         self._progress(f"Tempo: searching {window}")
         answer = self._http.get(
             "/api/search",
@@ -110,7 +111,10 @@ class Tempo:
         )
         with self._http.understood():
             # Ids come without their leading zeros.
-            return [found["traceID"].rjust(32, "0") for found in orjson.loads(answer.content).get("traces") or ()]
+            return [
+                (found["traceID"].rjust(32, "0"), int(found.get("startTimeUnixNano") or 0))
+                for found in orjson.loads(answer.content).get("traces") or ()
+            ]
 
     def _look_up(self, ids: Collection[str], missing: str | None) -> Iterator[Span]:
         """Yield the spans of each trace; `missing` is the warning on one that has none."""

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -121,14 +122,28 @@ def from_recorded(trace_id: str) -> list[Any]:
     return resources
 
 
-def numbered(resources: list[Any], number: int) -> list[Any]:
-    """One span of the resources, in a trace of that number."""
+def recorded_id() -> str:
+    """The id of the first trace in Jaeger's recorded answer."""
+    resources = json.loads((DATA / "stores" / "jaeger-v3.json").read_text())[0]["body"]["result"]["resourceSpans"]
+    return str(resources[0]["scopeSpans"][0]["spans"][0]["traceId"])
+
+
+def numbered(resources: list[Any], number: int, start: datetime | None = None) -> list[Any]:
+    """One span of the resources, in a trace of that number, which starts then."""
     for resource in resources:
         for scope in resource["scopeSpans"]:
             if scope["spans"]:
                 span = {**scope["spans"][0], "traceId": f"{number:032x}"}
+                if start is not None:
+                    moment = nanoseconds(start)
+                    span |= {"startTimeUnixNano": str(moment), "endTimeUnixNano": str(moment + 1)}
                 return [{**resource, "scopeSpans": [{**scope, "spans": [span]}]}]
     return []
+
+
+def nanoseconds(time: datetime) -> int:
+    """The time since the epoch."""
+    return int(time.timestamp()) * 10**9 + time.microsecond * 1000
 
 
 def export(resources: list[Any]) -> bytes:
@@ -223,21 +238,48 @@ def test_no_more_searches_than_so_many_are_under_way(store: Store) -> None:
 def test_a_trace_that_several_services_and_slices_have_comes_once(store: Store, from_files: list[Span]) -> None:
     ids = sorted({span.trace_id for span in from_files})
     whole, one = [export(from_recorded(trace_id)) for trace_id in ids], threading.Lock()
-    full: dict[str, int] = {}
+    asked: dict[str, int] = {}
 
     def answer(_: str, params: dict[str, str]) -> Answer:
-        # The window is full, both halves of it have all traces.
+        # The window is full, and each slice of it has all traces.
         service = params["query.serviceName"]
         with one:
-            full[service] = full.get(service, 0) + 1
-            if full[service] == 1:
+            asked[service] = asked.get(service, 0) + 1
+            if asked[service] == 1:
                 return 200, b"".join(crowd)
         return 200, b"".join(whole)
 
     crowd = [export(numbered(from_recorded(ids[0]), number)) for number in range(DEPTH)]
     store.answer = answer
-    assert _spans(f"jaeger:{store.url}?service=image-sender&service=kafka-bridge") == from_files
-    assert full == {"image-sender": 3, "kafka-bridge": 3}
+    spans = _spans(f"jaeger:{store.url}?service=image-sender&service=kafka-bridge")
+    assert [span for span in spans if span.trace_id in ids] == from_files
+    assert sorted(span.trace_id for span in spans if span.trace_id not in ids) == [f"{n:032x}" for n in range(DEPTH)]
+    assert asked["image-sender"] == asked["kafka-bridge"] > 3
+
+
+@pytest.mark.parametrize("order", ["latest first", "earliest first", "by id"])
+@pytest.mark.parametrize("depth", [2, 7, 40])
+def test_no_trace_is_lost_in_whichever_order_jaeger_answers(
+    store: Store, monkeypatch: pytest.MonkeyPatch, order: str, depth: int
+) -> None:
+    monkeypatch.setattr("otel_kfs.traces.store.DEPTH", depth)
+    random = Random(depth)
+    # Bursts, quiet hours, and traces that begin at one moment.
+    starts = [NOW + timedelta(seconds=second) for second in (*range(30), 500, 501, *([4000] * 5), 80_000)]
+    kept = [(start, random.getrandbits(128) | 1) for start in starts]
+    kept.sort(key=lambda one: one[1] if order == "by id" else one[0], reverse=order == "latest first")
+    bodies = {number: export(numbered(from_recorded(recorded_id()), number, start)) for start, number in kept}
+
+    def answer(_: str, params: dict[str, str]) -> Answer:
+        first, last = (
+            datetime.fromisoformat(params[f"query.startTime{end}"][:-1] + "+00:00") for end in ("Min", "Max")
+        )
+        found = [number for start, number in kept if first <= start <= last][: int(params["query.searchDepth"])]
+        return 200, b"".join(bodies[number] for number in found) or export([])
+
+    store.answer = answer
+    spans = _spans(f"jaeger:{store.url}?start=2026-01-01T00:00:00Z&end=2026-12-31T00:00:00Z")
+    assert sorted(span.trace_id for span in spans) == sorted(f"{number:032x}" for _, number in kept)
 
 
 @pytest.mark.parametrize(
@@ -337,13 +379,36 @@ def test_a_trace_that_tempo_has_only_in_part_is_said_so(store: Store, caplog: py
     assert f"traces of which Tempo had only a part: 1, trace {'1'.rjust(32, '0')} (too big)" in caplog.messages
 
 
-def test_a_full_window_is_cut_until_its_parts_are_not_full() -> None:
+def test_a_full_window_is_cut_until_its_slices_are_not_full() -> None:
     moments = [NOW + timedelta(seconds=number) for number in range(3 * DEPTH)]
     found = in_slices(
         Window(NOW, NOW + timedelta(days=1)),
         [lambda part, depth: [moment for moment in moments if part.start <= moment < part.end][:depth]],
+        nanoseconds,
     )
-    assert sorted(found) == moments
+    assert sorted(set(found)) == moments
+
+
+def test_a_window_is_cut_around_what_was_found_in_it() -> None:
+    def at(hour: float) -> datetime:
+        return NOW + timedelta(hours=hour)
+
+    found = [nanoseconds(at(hour)) for hour in (19, 18, 20)]
+    slices = Window(at(0), at(24)).around(found, timedelta(seconds=1))
+    assert [part.start for part in slices] == [at(hour) for hour in (22, 21, 20, 19, 18, 17, 16, 14, 10, 2, 0)]
+    assert [part.end for part in slices] == [at(24), *(part.start for part in slices[:-1])]
+
+
+@pytest.mark.parametrize("whole", [timedelta(milliseconds=3), timedelta(days=365)])
+def test_no_slice_is_longer_than_half_of_its_window(whole: timedelta) -> None:
+    random, shortest = Random(1), timedelta(milliseconds=2)
+    for spread in (timedelta(), whole / 100, 2 * whole):
+        for _ in range(100):
+            first = NOW - whole / 2 + random.random() * 2 * whole
+            slices = Window(NOW, NOW + whole).around([nanoseconds(first), nanoseconds(first + spread)], shortest)
+            assert max(part.end - part.start for part in slices) <= max(whole / 2, shortest)
+            assert (slices[-1].start, slices[0].end) == (NOW, NOW + whole)
+            assert [part.start for part in slices[:-1]] == [part.end for part in slices[1:]]
 
 
 def test_a_window_whose_answer_is_too_large_is_cut_too() -> None:
@@ -352,13 +417,13 @@ def test_a_window_whose_answer_is_too_large_is_cut_too() -> None:
             raise AnswerTooLarge("too large")
         return [part]
 
-    found = list(in_slices(Window(NOW, NOW + timedelta(days=1)), [search]))
+    found = list(in_slices(Window(NOW, NOW + timedelta(days=1)), [search], lambda part: nanoseconds(part.start)))
     assert [part.end - part.start for part in found] == [timedelta(hours=6)] * 4
 
 
 def test_a_moment_with_more_traces_than_can_be_asked_for_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
     second = Window(NOW, NOW + timedelta(seconds=1))
-    found = list(in_slices(second, [lambda _, depth: [1] * depth], shortest=timedelta(seconds=1)))
+    found = list(in_slices(second, [lambda _, depth: [1] * depth], int, shortest=timedelta(seconds=1)))
     assert len(found) > DEPTH
     assert caplog.messages == [f"more than {len(found)} traces from {second}: some are missing"]
 
@@ -366,7 +431,7 @@ def test_a_moment_with_more_traces_than_can_be_asked_for_is_said_so(caplog: pyte
 def test_a_window_is_not_longer_than_a_store_allows() -> None:
     asked: list[Window] = []
     whole = Window(NOW - timedelta(days=20), NOW)
-    list(in_slices(whole, [lambda part, _: asked.append(part) or []], longest=timedelta(days=7)))
+    list(in_slices(whole, [lambda part, _: asked.append(part) or []], int, longest=timedelta(days=7)))
     assert max(part.end - part.start for part in asked) <= timedelta(days=7)
     assert (min(part.start for part in asked), max(part.end for part in asked)) == (NOW - timedelta(days=20), NOW)
 
