@@ -21,6 +21,10 @@ _KINDS: dict[int | str | None, Kind] = {
     **{int(kind): kind for kind in Kind},
     **{f"SPAN_KIND_{kind.name}": kind for kind in Kind},
 }
+# The second is what the first was called before OTLP 0.15; Grafana's download still has it.
+_SCOPES = ("scopeSpans", "instrumentationLibrarySpans")
+_KEYS_OF_RESOURCE_SPANS = frozenset({"resource", "schemaUrl", *_SCOPES})
+_KEYS_OF_SCOPE_SPANS = frozenset({"scope", "instrumentationLibrary", "spans", "schemaUrl"})
 _END_OF_TIME = 2**64  # OTLP's times are unsigned 64-bit integers
 
 
@@ -35,7 +39,7 @@ def read_line(line: bytes) -> list[Span] | None:
         return [
             span
             for resource_spans in export.resources()
-            for scope_spans in resource_spans.scopeSpans or ()
+            for scope_spans in (*(resource_spans.scopeSpans or ()), *(resource_spans.instrumentationLibrarySpans or ()))
             if scope_spans.spans
             for span in _spans(scope_spans.spans, *_service_and_host(resource_spans.resource))
         ]
@@ -53,7 +57,7 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
         resource = _attributes((resource_spans.get("resource") or {}).get("attributes"))
         service = str(resource.get(semconv.SERVICE_NAME, ""))
         host = str(resource.get(semconv.HOST_NAME, ""))
-        for scope_spans in resource_spans.get("scopeSpans") or ():
+        for scope_spans in scopes_of(resource_spans):
             for span in scope_spans.get("spans") or ():
                 links = span.get("links") or ()
                 yield Span(
@@ -71,6 +75,24 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
                     links=tuple(_id(link["spanId"], 16) for link in links),
                     linked_traces=tuple(_id(link.get("traceId") or "", 32) for link in links),
                 )
+
+
+def scopes_of(resource_spans: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what an export has of each scope of a resource."""
+    for key in _SCOPES:
+        yield from resource_spans.get(key) or ()
+
+
+def unknown_keys(export: dict[str, Any]) -> Iterator[str]:
+    """Yield the keys of an export around its spans that OTLP does not have, and under which there is something.
+
+    Raises:
+        KeyError, TypeError, AttributeError: it is none.
+    """
+    for resource_spans in export["resourceSpans"] or ():
+        yield from (key for key in resource_spans.keys() - _KEYS_OF_RESOURCE_SPANS if resource_spans[key])
+        for scope_spans in scopes_of(resource_spans):
+            yield from (key for key in scope_spans.keys() - _KEYS_OF_SCOPE_SPANS if scope_spans[key])
 
 
 def _id(text: str, digits: int) -> str:
@@ -131,20 +153,30 @@ class _Span(msgspec.Struct, gc=False):
     status: _Status | None = None
 
 
-class _ScopeSpans(msgspec.Struct, gc=False):
+_SKIPPED = msgspec.Raw(b"")
+
+# Around the spans, an unknown key makes a line one that has to be looked at by parts.
+
+
+class _ScopeSpans(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     spans: list[_Span] | None = None
+    scope: msgspec.Raw = _SKIPPED
+    instrumentationLibrary: msgspec.Raw = _SKIPPED
+    schemaUrl: msgspec.Raw = _SKIPPED
 
 
 class _Resource(msgspec.Struct, gc=False):
     attributes: list[_Pair] | None = None
 
 
-class _ResourceSpans(msgspec.Struct, gc=False):
+class _ResourceSpans(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     resource: _Resource | None = None
     scopeSpans: list[_ScopeSpans] | None = None
+    instrumentationLibrarySpans: list[_ScopeSpans] | None = None
+    schemaUrl: msgspec.Raw = _SKIPPED
 
 
-class _Export(msgspec.Struct, gc=False):
+class _Export(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """An export, or an answer of a store: of Jaeger (`result`) or Tempo (`batches` of its v1 API, `trace` of v2)."""
 
     resourceSpans: list[_ResourceSpans] | msgspec.UnsetType | None = msgspec.UNSET
@@ -152,13 +184,17 @@ class _Export(msgspec.Struct, gc=False):
     batches: list[_ResourceSpans] | msgspec.UnsetType | None = msgspec.UNSET
     trace: _Export | msgspec.UnsetType = msgspec.UNSET
     status: str | msgspec.UnsetType = msgspec.UNSET
+    message: msgspec.Raw = _SKIPPED
+    metrics: msgspec.Raw = _SKIPPED
 
     def resources(self) -> list[_ResourceSpans]:
         """Return what it has of each resource.
 
         Raises:
-            KeyError: it is no whole answer.
+            KeyError: it is no whole answer, or has spans in several places.
         """
+        if sum(one is not msgspec.UNSET for one in (self.resourceSpans, self.result, self.batches, self.trace)) != 1:
+            raise KeyError("resourceSpans")
         if self.resourceSpans is not msgspec.UNSET:
             return self.resourceSpans or []
         if self.result is not msgspec.UNSET:
