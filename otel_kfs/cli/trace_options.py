@@ -40,6 +40,7 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "table": ("--table", {"metavar": "NAME", "help": "ClickHouse: the table there.  [default: otel_traces]"}),
     "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (see send's --run-id)."}),
+    "strict": ("--strict", {"is_flag": True, "help": "Files: fail if anything can't be read, instead of warning."}),
     "expect": ("--expect", {"metavar": "N", "help": "Ask the store again until it has N images."}),
     "wait": ("--wait", {"metavar": "TIME", "help": "With --expect: how long to wait.  [default: 30s]"}),
     "grafana": ("--grafana", {"metavar": "URL", "help": "Tempo: the Grafana to link traces to."}),
@@ -62,7 +63,7 @@ def trace_parts(command: Callable[..., Any]) -> Callable[..., Any]:
         for key in _PARTS:
             value = options.pop(f"trace_{key}")
             if value:
-                parts[key] = list(value) if isinstance(value, tuple) else [value]
+                parts[key] = list(value) if isinstance(value, tuple) else ["1" if value is True else value]
         return command(*args, parts=parts, **options)
 
     for key, (flag, settings) in reversed(_PARTS.items()):

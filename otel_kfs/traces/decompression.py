@@ -63,7 +63,7 @@ def is_framed(head: bytes) -> bool:
 
 
 def messages(raw: BinaryIO) -> Iterator[bytes]:
-    """Yield the messages of a framed file, decompressed.
+    """Yield the messages of a framed file, each to be `inflated`.
 
     Raises:
         EOFError: the last one is cut short.
@@ -76,7 +76,7 @@ def messages(raw: BinaryIO) -> Iterator[bytes]:
         message = raw.read(wanted)
         if len(length) < _LENGTH or len(message) < wanted:
             raise EOFError("it ends in the middle of a message")
-        yield _inflated(message) if message.startswith(_ZSTD) else message
+        yield message
 
 
 def check_density(inside: int, raw: int) -> None:
@@ -108,7 +108,15 @@ def too_long(what: str) -> str:
     return f"{what} is longer than {longest() >> 20} MiB; {ENV_LONGEST} allows more, if there is memory for it"
 
 
-def _inflated(message: bytes) -> bytes:
+def inflated(message: bytes) -> bytes:
+    """Return what is in a message, whether it is compressed or not.
+
+    Raises:
+        CORRUPT, EOFError: it is damaged.
+        TraceQueryError: it becomes too long.
+    """
+    if not message.startswith(_ZSTD):
+        return message
     decompressor = zstd.ZstdDecompressor()
     inside = decompressor.decompress(message, max_length=longest() + 1)
     if len(inside) > longest():

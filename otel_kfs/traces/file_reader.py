@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
@@ -15,14 +14,21 @@ from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import decompression
 from otel_kfs.traces.batch import chunks, trimmed
 from otel_kfs.traces.decompression import CORRUPT
-from otel_kfs.traces.formats import detect, otlp_protobuf
+from otel_kfs.traces.formats import detect, other_formats, otlp_protobuf
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, ReadProgress, ReadWarnings
 
 BOM = b"\xef\xbb\xbf"
 
+BROKEN = "broken lines or messages passed over"
+OTHER = "lines or messages passed over that are not traces"
+
 _CUT = "files that end in the middle of a line or message, as if still being written; read up to there"
+_EXPORT = b'{"resourceSpans"'  # how a line of a traces file begins; within a string its quotes would be escaped
+_BEGINNINGS = frozenset({b"{", b"["})
+_INSIDE = {bytes([one]) for one in b'"{}[],:-0123456789tfn'}  # what a further line of a JSON document may begin with
+_UNFINISHED = frozenset({b",", b"[", b":"})  # after these a value follows
 _METER = 2**20  # bytes between two looks at how far a file is read
 _BUFFER = 2**20  # lines are long: put together from Python's 8 kB, they take five times as long to read
 
@@ -44,9 +50,46 @@ class _Position:
     file: File
     begin: int  # byte of the file at which the reading began
     number: int = 0  # of the line or message, from there
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.number + _line_ends_before(self.file.path, self.begin)}"
+        return f"{self.file}, {self.unit} {self.number + _line_ends_before(self.file.path, self.begin)}"
+
+
+class _Lines:
+    """Lines, of which the next one can be looked at."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
+        self._ahead: bytes | None = None
+        self.number = 0  # of the line that was read last
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        line, self._ahead = self.peek(), None
+        if not line:
+            raise StopIteration
+        self.number += 1
+        return line
+
+    def peek(self) -> bytes:
+        """Return the next line; nothing at the end."""
+        if self._ahead is None:
+            self._ahead = next(self._lines, b"")
+        return self._ahead
+
+
+def begins_document(before: bytes, line: bytes) -> bool:
+    """Whether no document that `before` is a line of, which is not blank, can go on in the next line.
+
+    In JSON a brace or a bracket opens only after a comma, a colon or a bracket, or where a document begins.
+    """
+    ending, beginning = before.rstrip()[-1:], line.lstrip()[:1]
+    if beginning in _BEGINNINGS:
+        return bool(ending) and ending not in _UNFINISHED
+    return not line or (bool(beginning) and beginning not in _INSIDE)
 
 
 class FileReader:
@@ -68,133 +111,180 @@ class FileReader:
         self._begin, self._end = begin, end
         self._wanted, self._for_tables = wanted, for_tables
         self._position = _Position(file, begin)
+        self._has_read = False  # anything that is traces, or another signal of OpenTelemetry
+        self._first_complaint: str | None = None
 
     def read(self) -> Iterator[list[Span]]:
-        """Yield all spans.
+        """Yield all spans; what is no traces among them is passed over and counted.
 
         Raises:
-            TraceQueryError: the file can't be read, or something in it is neither JSON nor traces; it names file and
-                line.
+            TraceQueryError: the file can't be read, or there is something in it, but nothing that is traces.
         """
         try:
             raw: io.BufferedReader = io.BufferedReader(io.FileIO(self._file.path), _BUFFER)
             with raw:
                 if decompression.is_framed(raw.peek(8)[:8]):
                     yield from self._messages(raw)
-                    return
-                raw.seek(self._begin)
-                with decompression.decompressed(raw) as inside:
-                    yield from self._documents(self._lines(inside, self._meter(raw)))
+                else:
+                    raw.seek(self._begin)
+                    with decompression.decompressed(raw) as inside:
+                        yield from self._documents(_Lines(self._lines(inside, self._meter(raw))))
         except EOFError:
             self._warnings.add(_CUT, self._file)
         except CORRUPT as error:
             raise TraceQueryError(f"{self._file} is damaged: {excerpt(str(error))}") from error
         except OSError as error:
             raise TraceQueryError(f"can't read {self._file}: {error.strerror or error}") from error
+        is_all = self._begin == 0 and self._end is None and self._wanted is None
+        if self._first_complaint is not None and is_all and not self._has_read:
+            raise TraceQueryError(self._first_complaint)
 
-    def _documents(self, lines: Iterator[bytes]) -> Iterator[list[Span]]:
-        first = self._begin == 0
+    def _documents(self, lines: _Lines) -> Iterator[list[Span]]:
         for line in lines:
-            if first:
+            self._position.number = lines.number
+            if self._begin == 0 and lines.number == 1:
                 line = line.removeprefix(BOM)  # noqa: PLW2901
             if line.isspace() or not line:
                 continue
-            if self._wanted is not None and not self._wanted(line) and line.endswith(b"\n") and not first:
+            if self._wanted is not None and not self._wanted(line) and detect.is_json(line):
                 continue
-            yield from self._document(line, lines if first else iter(()))
-            first = False
+            yield from self._document(line, lines)
 
-    def _document(self, line: bytes, further: Iterator[bytes]) -> Iterator[list[Span]]:
+    def _document(self, line: bytes, lines: _Lines) -> Iterator[list[Span]]:
         """Yield the spans of a line; what is no JSON by itself may be the beginning of what follows."""
         if (batches := self._with_types(line)) is not None:
-            with self._complaints():
-                yield from batches
+            yield from self._read(batches)
             return
         try:
             document = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            begin = self._position.number
-            text = self._rest(line, further)
+            text = self._whole_document(line, lines)
             if text != line and (batches := self._with_types(text)) is not None:
-                with self._complaints():
-                    yield from batches
+                yield from self._read(batches)
             else:
-                yield from self._several(text, begin, error)
+                yield from self._several(text, error)
         else:
             yield from self._spans(document)
 
-    def _several(self, text: bytes, begin: int, error: orjson.JSONDecodeError) -> Iterator[list[Span]]:
-        """Yield the spans of what is no JSON document, and begins in line `begin`: perhaps it is several."""
+    def _whole_document(self, line: bytes, lines: _Lines) -> bytes:
+        """Return a line with those behind it, up to where another document begins."""
+        if line.lstrip()[:1] not in _BEGINNINGS:
+            return line
+        text = bytearray(line)
+        last = line  # that is not blank
+        while (more := lines.peek()) and not begins_document(last, more):
+            text += next(lines)
+            last = last if more.isspace() else more
+            if len(text) > decompression.longest():
+                raise TraceQueryError(
+                    f"{self._position}: not JSON; if the whole file is one document, {decompression.too_long('it')}"
+                )
+        return bytes(text)
+
+    def _several(self, text: bytes, error: orjson.JSONDecodeError) -> Iterator[list[Span]]:
+        """Yield the spans of what is no JSON document, and begins where the reader is: perhaps it is several."""
+        begin = self._position.number
         try:
             for document, line in detect.documents(text):
                 self._position.number = begin + line - 1
                 yield from self._spans(document)
         except detect.NotJson as no:
-            rest = text[no.at :]
             self._position.number = begin + text.count(b"\n", 0, no.at)
-            if rest.startswith((b"{", b"[")) and b"\n" not in rest:
-                self._warnings.add(_CUT, self._position)
-                return
-            raise TraceQueryError(
-                f"{self._position}: not JSON ({excerpt(no.reason or error.msg)}); if its writer was stopped in "
-                "mid-line, remove that line"
-            ) from error
+            yield from self._broken(text[no.at :], no.reason or error.msg)
+
+    def _broken(self, text: bytes, reason: str) -> Iterator[list[Span]]:
+        """Count what is no JSON; yield the spans of whole documents that are swallowed in it.
+
+        They stand behind what a writer left unfinished that was stopped: on its line, or on a line of their own.
+        """
+        swallowed = text.rfind(_EXPORT, 1)
+        if text[:1] in _BEGINNINGS and b"\n" not in text and swallowed < 0:
+            self._warnings.add(_CUT, self._position)
+            return
+        name = other_formats.name_of_text(text)
+        self._complain(BROKEN, f"not traces, but {name}" if name else f"not JSON ({excerpt(reason)})")
+        begin = self._position.number
+        for number, line in enumerate(io.BytesIO(text)):
+            self._position.number = begin + number
+            last = line.rfind(_EXPORT)
+            for at in ([0] if number else []) + ([last] if last > 0 else []):
+                document = detect.parsed(line[at:].rstrip(b", \t\r\n"))
+                if detect.is_known(document):
+                    yield from self._spans(document)
+                    break
 
     def _messages(self, raw: BinaryIO) -> Iterator[list[Span]]:
-        for message in decompression.messages(raw):
+        self._position.unit = "message"
+        for packed in decompression.messages(raw):
             self._position.number += 1
-            if message[:1] in {b"{", b"["}:
-                yield from self._document(message, iter(()))
+            try:
+                message = decompression.inflated(packed)
+            except (EOFError, *CORRUPT) as error:
+                self._complain(BROKEN, f"damaged ({excerpt(str(error))})")
+                continue
+            if message[:1] in _BEGINNINGS:
+                yield from self._document(message, _Lines(iter(())))
+                continue
+            try:
+                spans = otlp_protobuf.spans_of(message, self._warnings, self._position)
+            except ValueError as error:
+                self._complain(BROKEN, f"neither JSON nor traces in protobuf ({excerpt(str(error))})")
             else:
-                with self._complaints():
-                    yield from self._chunks(otlp_protobuf.spans_of(message, self._warnings, self._position))
+                yield from self._read(self._chunks(spans))
 
     def _with_types(self, text: bytes) -> Iterator[list[Span]] | None:
         return detect.read_with_types(text, self._warnings, self._position) if self._for_tables else None
 
     def _spans(self, document: Any) -> Iterator[list[Span]]:
-        with self._complaints():
-            yield from self._chunks(detect.spans_of(document, self._warnings, self._position))
+        """Yield the spans of a document, or of an array of such, each for itself."""
+        if isinstance(document, list) and not any(map(detect.is_known, document)):
+            document = [document] if document else []
+        for one in document if isinstance(document, list) else (document,):
+            yield from self._read(self._chunks(detect.spans_of(one, self._warnings, self._position)))
+
+    def _read(self, batches: Iterable[list[Span]]) -> Iterator[list[Span]]:
+        """Yield batches, and stop where a document is not what it should be."""
+        try:
+            for batch in batches:
+                self._has_read = True
+                yield batch
+            self._has_read = True
+        except detect.UnknownFormatError as error:
+            self._complain(OTHER, f"{error}")
+        except NOT_TRACES as error:
+            self._complain(OTHER, f"JSON, but not traces ({excerpt(f'{type(error).__name__}: {error}')})")
+
+    def _complain(self, what: str, reason: str) -> None:
+        """Count what is passed over here; should nothing else be in the file, it is why."""
+        complaint = f"{self._position}: {reason}"
+        if self._warnings.strict:
+            raise TraceQueryError(complaint)
+        self._first_complaint = self._first_complaint or complaint
+        self._warnings.add(what, self._position, reason)
 
     def _chunks(self, spans: Iterator[Span]) -> Iterator[list[Span]]:
         return chunks(map(trimmed, spans) if self._for_tables else spans)
 
-    @contextmanager
-    def _complaints(self) -> Iterator[None]:
-        try:
-            yield
-        except NOT_TRACES as error:
-            raise TraceQueryError(
-                f"{self._position}: JSON, but not traces ({excerpt(f'{type(error).__name__}: {error}')})"
-            ) from error
-
     def _lines(self, inside: BinaryIO, meter: Callable[[int], None]) -> Iterator[bytes]:
-        done = seen = 0
+        done = seen = number = 0
         longest = decompression.longest()
         while self._end is None or done < self._end - self._begin:
-            line = inside.readline(longest + 1)
+            try:
+                line = inside.readline(longest + 1)
+            except EOFError:
+                self._warnings.add(_CUT, self._file)
+                return
             if not line:
                 return
-            self._position.number += 1
+            number += 1
             done += len(line)
             if len(line) > longest:
+                self._position.number = number
                 raise TraceQueryError(f"{self._position}: {decompression.too_long('the line')}")
             if done - seen > _METER:
                 seen = done
                 meter(done)
             yield line
-
-    def _rest(self, line: bytes, lines: Iterator[bytes]) -> bytes:
-        text = bytearray(line)
-        number = self._position.number
-        for more in lines:
-            text += more
-            if len(text) > decompression.longest():
-                self._position.number = number
-                raise TraceQueryError(
-                    f"{self._position}: not JSON; if the whole file is one document, {decompression.too_long('it')}"
-                )
-        return bytes(text)
 
     def _meter(self, raw: io.BufferedReader) -> Callable[[int], None]:
         """Return what to call with the number of bytes that were read, decompressed."""

@@ -17,11 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import decompression
-from otel_kfs.traces.file_reader import BOM, File, FileReader
+from otel_kfs.traces.file_reader import BOM, File, FileReader, begins_document
+from otel_kfs.traces.formats import detect
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import STDIN, QueryUrl
 from otel_kfs.traces.span import Span
@@ -41,19 +40,20 @@ _NO_SUCH = (
 
 def opened(query_url: QueryUrl, progress: ReadProgress) -> Files:
     """Return the files of a query that is a path, a pattern, or `-`."""
-    query_url.only(common={"run"})
+    options = query_url.only(common={"run", "strict"}).single()
+    strict = _is_on("strict", options.get("strict", "0"))
     if query_url.place == STDIN:
-        return _spooled(sys.stdin.buffer, "standard input", progress)
+        return _spooled(sys.stdin.buffer, "standard input", progress, strict=strict)
     try:
         path = Path(query_url.place)
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
             with path.open("rb") as pipe:
-                return _spooled(pipe, query_url.place, progress)
+                return _spooled(pipe, query_url.place, progress, strict=strict)
         files = _files(query_url.place)
         if _log.isEnabledFor(logging.INFO):
             for file in files:
                 _log.info("reading %s, %d bytes", excerpt(str(file)), file.stat().st_size)
-        return Files([File(str(path)) for path in files], progress)
+        return Files([File(str(path)) for path in files], progress, strict=strict)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise TraceQueryError(f"can't read {excerpt(query_url.place)}: {reason}") from error
@@ -62,8 +62,9 @@ def opened(query_url: QueryUrl, progress: ReadProgress) -> Files:
 class Files:
     """The spans in some files."""
 
-    def __init__(self, files: list[File], progress: ReadProgress | None = None) -> None:
-        self._files, self._progress = files, progress or ReadProgress()
+    def __init__(self, files: list[File], progress: ReadProgress | None = None, *, strict: bool = False) -> None:
+        """`strict`: what can't be read is an error, not a warning."""
+        self._files, self._progress, self._strict = files, progress or ReadProgress(), strict
 
     def spans(self) -> Iterator[Span]:
         """All spans, in the files' order."""
@@ -79,18 +80,18 @@ class Files:
         return None
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
-        """Byte ranges of plain files of JSON lines, cut at line ends; any other file is one piece."""
+        """Byte ranges of plain files of JSON lines, cut where a document begins; any other file is one piece."""
         return [partial(self._part, file, begin, end) for file in self._files for begin, end in _ranges(file)]
 
     def _read_all(self, wanted: Callable[[bytes], bool] | None) -> Iterator[Span]:
-        warnings = ReadWarnings()
+        warnings = ReadWarnings(strict=self._strict)
         for file in self._files:
             for batch in FileReader(file, warnings, self._progress, wanted=wanted).read():
                 yield from batch
         warnings.say()
 
     def _part(self, file: File, begin: int, end: int | None) -> Iterator[list[Span]]:
-        warnings = ReadWarnings()
+        warnings = ReadWarnings(strict=self._strict)
         yield from FileReader(file, warnings, self._progress, begin, end, for_tables=True).read()
         warnings.say()
 
@@ -119,7 +120,7 @@ def _files(query: str) -> list[Path]:
     raise TraceQueryError(f"no file or folder {excerpt(query)}; {_NO_SUCH}")
 
 
-def _spooled(stream: BinaryIO, name: str, progress: ReadProgress) -> Files:
+def _spooled(stream: BinaryIO, name: str, progress: ReadProgress, *, strict: bool) -> Files:
     """Copy a stream to a temporary file, so that it can be read again; the file lives as long as the store."""
     progress(f"reading {name}")
     _log.info("reading %s to its end", excerpt(name))
@@ -128,7 +129,7 @@ def _spooled(stream: BinaryIO, name: str, progress: ReadProgress) -> Files:
     try:
         with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as copy:
             shutil.copyfileobj(stream, copy, _COPIED)
-        store = Files([File(path, name)], progress)
+        store = Files([File(path, name)], progress, strict=strict)
         # Also at the interpreter's end, and after Ctrl-C; a process that was forked from this one leaves it alone.
         weakref.finalize(store, _remove, path, os.getpid())
     except BaseException as error:
@@ -137,6 +138,12 @@ def _spooled(stream: BinaryIO, name: str, progress: ReadProgress) -> Files:
             raise TraceQueryError(f"can't keep {excerpt(name)} in a temporary file: {error.strerror}") from error
         raise
     return store
+
+
+def _is_on(name: str, value: str) -> bool:
+    if value not in {"0", "1"}:
+        raise TraceQueryError(f"{name}={excerpt(value)} is neither 1 nor 0")
+    return value == "1"
 
 
 def _remove(path: str, owner: int) -> None:
@@ -167,23 +174,20 @@ def _ranges(file: File) -> Iterator[tuple[int, int | None]]:
             return
         with open(file.path, "rb") as raw:
             head = raw.peek(8)[:8]
-            if decompression.is_compressed(head) or decompression.is_framed(head) or not _is_json(raw.readline(PIECE)):
+            # Of a file in which nothing can be read only its one reader can tell.
+            packed = decompression.is_compressed(head) or decompression.is_framed(head)
+            if packed or not detect.is_known(detect.parsed(raw.readline(PIECE).removeprefix(BOM))):
                 yield 0, None
                 return
             begin = 0
             while begin + PIECE < size:
                 raw.seek(begin + PIECE)
-                raw.readline(decompression.longest())
+                line = raw.readline(decompression.longest())
+                while not begins_document(line, raw.peek(1)):
+                    line = raw.readline(decompression.longest())
                 yield begin, (end := raw.tell())
                 begin = end
-            yield begin, None
+            if begin < size:
+                yield begin, None
     except OSError as error:
         raise TraceQueryError(f"can't read {file}: {error.strerror}") from error
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        msgspec.json.decode(line.removeprefix(BOM), type=msgspec.Raw)  # which makes nothing of it
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True

@@ -23,6 +23,7 @@ OPTIONS = {
     "grafana": "Grafana's URL, for links to traces",
     "datasource": "the uid of the store's data source in Grafana",
     "run": "the run id of one measurement",
+    "strict": "1: what can't be read is an error",
     "expect": "how many images there should be; the store is asked until they are there",
     "wait": "how long to wait for them, as 30s",
 }

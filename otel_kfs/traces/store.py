@@ -80,13 +80,25 @@ class ReadProgress:
 class ReadWarnings:
     """What a reader passed over, counted by reason; said as warnings when the reading ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool = False) -> None:
+        """`strict`: whatever could not be read is an error instead."""
+        self.strict = strict
         self.counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
         self._lock = Lock()  # look-ups run side by side
 
     def add(self, what: str, where: object, detail: str = "") -> None:
-        """Count one; `where` (its `str`) and `detail` are kept of the first of a kind."""
+        """Count one that could not be read; `where` (its `str`) and `detail` are kept of the first of a kind.
+
+        Raises:
+            TraceQueryError: the reading is strict.
+        """
+        if self.strict:
+            raise TraceQueryError(f"{where}: {what}{detail and f' ({excerpt(detail)})'}")
+        self.note(what, where, detail)
+
+    def note(self, what: str, where: object, detail: str = "") -> None:
+        """Count one that is as it should be, but is not read, or looks odd; no error, however strict the reading."""
         with self._lock:
             if what not in self._first:
                 self._first[what] = excerpt(f"{where}{detail and f' ({detail})'}")

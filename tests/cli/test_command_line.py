@@ -266,10 +266,15 @@ def test_half_a_last_line_is_that_of_a_process_which_still_writes(traces):
     assert tables(traces) == whole
 
 
-def test_half_a_line_in_the_middle_is_an_error(traces):
+def test_half_a_line_in_the_middle_is_passed_over_with_a_warning_and_an_error_where_reading_is_strict(traces, caplog):
+    code, whole, _ = tables(traces)
     with traces.open("a") as file:
         file.write('{"resourceSpans": [\n{"resourceSpans": []}\n')
-    assert one_error(tables(traces)).startswith(f"{traces}, line 3: not JSON (")
+    found = tables(traces)
+    assert (code, found[:2]) == (0, (0, whole))
+    (warning,) = caplog.messages
+    assert warning.startswith(f"broken lines or messages passed over: 1, {traces}, line 3 (not JSON (")
+    assert one_error(tables(traces, "--strict")).startswith(f"{traces}, line 3: not JSON (")
 
 
 def test_json_that_is_not_traces(tmp_path):

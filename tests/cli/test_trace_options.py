@@ -47,6 +47,7 @@ def run(*arguments):
         ),
         (["t.jsonl", "--run", "1"], "t.jsonl?run=1"),
         (["-", "--run", "1"], "-?run=1"),
+        (["traces/?run=1", "--strict"], "traces/?run=1&strict=1"),
     ],
 )
 def test_query_and_options_become_one_query(arguments, whole):
@@ -66,16 +67,19 @@ def test_every_option_of_a_query_is_an_option_of_every_command_that_reads_traces
     assert {f"trace_{key}" for key in OPTIONS} - there == set()
 
 
-def test_every_option_of_a_store_is_known(monkeypatch):
+def test_every_option_of_a_store_is_known(monkeypatch, tmp_path):
     taken, only = set(COMMON), QueryUrl.only
+    traces = tmp_path / "t.jsonl"
+    traces.touch()
 
-    def noted(location, *known, **more):
-        taken.update(known)
-        return only(location, *known, **more)
+    def noted(location, *known, common=COMMON):
+        taken.update(known, common)
+        return only(location, *known, common=common)
 
     monkeypatch.setattr(QueryUrl, "only", noted)
     for scheme in ("jaeger", "tempo", "clickhouse"):
         query.open_store(f"{scheme}:http://h")
+    query.open_store(str(traces))
     assert taken == set(OPTIONS)
 
 

@@ -8,11 +8,15 @@ import json
 import os
 import pickle
 import sys
+import tempfile
 import threading
+import zlib
 from pathlib import Path
 
 import pytest
 from backports import zstd
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from support import run_python
@@ -166,45 +170,163 @@ def test_a_file_that_is_still_being_written_is_read_up_to_there(file, caplog, cu
     assert [message.split(": ")[0] for message in caplog.messages] == [CUT]
 
 
+BROKEN = "broken lines or messages passed over"
+OTHER = "lines or messages passed over that are not traces"
+
+
+@pytest.mark.parametrize(
+    ("content", "number", "read"),
+    [
+        (line("a") + b"\ngarbage\n" + line("b") + b"\n", 2, "ab"),
+        (line("a") + b"\n\n" + line("b")[:50] + b"\n" + line("b") + b"\n", 3, "ab"),
+        (line("a") + b"\n" + line("b")[:50] + line("b") + b"\n" + line("c"), 2, "abc"),
+        (line("a") + b"\n" + line("b")[:50] + line("b"), 2, "ab"),
+        (line("a") + b"\n" + line("b")[:-1] + b",\n" + line("b") + b"\n" + line("c") + b"\n", 2, "abc"),
+        (line("a") + b"\n\x00\xff\x1b\n\xfe" + line("b") + b"\n", 2, "ab"),
+        (line("a") + b"\n2026-01-01 INFO started\n" + line("b") + b"\n", 2, "ab"),
+        (line("a") + b"\ngarbage", 2, "a"),
+        (line("a") + b"\n" + line("b") + b" garbage\n", 2, "ab"),
+        (b"garbage\n" + line("a"), 1, "a"),
+        (b"\n\n" + line("a")[:50] + b"\n" + line("a") + b"\n", 3, "a"),
+        (b"[\n" + line("a") + b",\n" + line("b")[:50] + b",\n" + line("c") + b"\n]\n", 1, "ac"),
+        (json.dumps(export(span()), indent=1).encode() + b"\n]\n" + line("b"), 20, "ab"),
+        (json.dumps(export(span()), indent=1).encode()[:-9] + b"\n" + line("b"), 1, "b"),
+    ],
+)
+def test_a_broken_line_is_passed_over_and_counted_and_all_others_are_read(file, caplog, content, number, read):
+    file.write_bytes(content)
+    assert names_of(file) == list(read)
+    assert [one.split(" (")[0] for one in caplog.messages if one.startswith(BROKEN)] in (
+        [f"{BROKEN}: 1, {file}, line {number}"],
+        [f"{BROKEN}: 2, the first: {file}, line {number}"],
+    )
+    with pytest.raises(TraceQueryError, match=f"^{file}, line {number}: not JSON \\("):
+        list(query.spans(f"{file}?strict=1"))
+
+
 @pytest.mark.parametrize(
     ("content", "number"),
     [
-        (line("a") + b"\ngarbage\n" + line("b") + b"\n", 2),
-        (line("a") + b"\n\n" + line("b")[:50] + b"\n" + line("b") + b"\n", 3),
-        (line("a") + b"\ngarbage", 2),
-        (line("a") + b"\n" + line("b") + b" garbage\n", 2),
-        (b"garbage\n" + line("a"), 1),
-        (b"\n\n" + line("a")[:50] + b"\n" + line("a") + b"\n", 3),
-        (json.dumps(export(span()), indent=1).encode() + b"\n]", 20),
+        (b"garbage\n", 1),
+        (b"\n\ngarbage\nmore\n", 3),
+        (line("a")[:50] + b"\n", 1),
         (b"[" * 5000 + b"]" * 5000 + b"\n", 1),
         (b'{"resourceSpans": NaN}\n', 1),
         (line("a").replace(b'"a"', b'"\\ud800"') + b"\n", 1),
         (line("a").replace(b'"a"', b'"\xff"') + b"\n", 1),
-        (b"\xff\xfe" + line("a").decode().encode("utf-16-le"), 1),
         (b"\x00" * 100 + b"\n", 1),
     ],
 )
-def test_what_is_no_json_is_an_error_that_names_file_and_line(file, content, number):
+def test_a_file_that_is_no_json_at_all_is_an_error_that_names_file_and_line(file, content, number):
     file.write_bytes(content)
     assert refusal(file).startswith(f"{file}, line {number}: not JSON (")
 
 
 @pytest.mark.parametrize(
-    ("document", "reason"),
+    ("content", "name"),
     [
-        ({}, "KeyError: 'resourceSpans'"),
-        ([[1]], "KeyError: 'resourceSpans'"),
-        ([3], "TypeError: argument of type 'int' is not iterable"),
-        (3, "TypeError: argument of type 'int' is not iterable"),
-        ({"resourceSpans": 3}, "TypeError: 'int' object is not iterable"),
-        ({"resourceSpans": [{"scopeSpans": [3]}]}, "AttributeError: 'int' object has no attribute 'get'"),
-        ({"data": [{"spans": 3}]}, "TypeError: 'int' object is not iterable"),
-        ({"trace": None}, "TypeError: 'NoneType' object is not a mapping"),
+        (b"PK\x03\x04" + bytes(90), "a zip archive: unpack it first"),
+        (b"BZh91AY&SY" + bytes(90), "compressed with bzip2: unpack it first"),
+        (bytes(257) + b"ustar" + bytes(90), "a tar archive: unpack it first"),
+        (b"\xff\xfe" + line("a").decode().encode("utf-16-le"), "text in UTF-16: convert it to UTF-8 first"),
+        (gzip.compress(gzip.compress(PLAIN)), "compressed twice: unpack it first"),
+        (b"<!DOCTYPE html>\n<html>", "a web page or XML"),
     ],
 )
-def test_json_that_is_no_traces_is_an_error_that_names_file_and_line(file, document, reason):
-    file.write_bytes(line("a") + b"\n" + json.dumps(document).encode() + b"\n")
-    assert refusal(file) == f"{file}, line 2: JSON, but not traces ({reason})"
+def test_a_file_of_another_kind_is_called_by_its_name(file, content, name):
+    file.write_bytes(content)
+    assert refusal(file) == f"{file}, line 1: not traces, but {name}"
+
+
+NOT_TRACES = [
+    ({}, "an empty object"),
+    ([[1]], "JSON's int"),
+    ([3], "JSON's int"),
+    (3, "JSON's int"),
+    (None, "JSON's null"),
+    ({"a": 1, "b": 2}, "an object with the keys a, b"),
+    ({"resourceSpans": 3}, "TypeError: 'int' object is not iterable"),
+    ({"resourceSpans": [{"scopeSpans": [3]}]}, "AttributeError: 'int' object has no attribute 'keys'"),
+    ({"data": [{"spans": 3}]}, "TypeError: 'int' object is not iterable"),
+    ({"trace": None}, "TypeError: 'NoneType' object is not a mapping"),
+    ([{"traceId": "a", "id": "b", "timestamp": 1}] * 3, "Zipkin's JSON"),
+    (
+        {"name": "a", "context": {"trace_id": "0x1"}, "start_time": "2026"},
+        "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP",
+    ),
+    ({"hits": {"hits": []}, "_shards": {}}, "an answer of Elasticsearch"),
+    ({"level": "info", "msg": "started"}, "a log"),
+]
+
+
+@pytest.mark.parametrize(("document", "what"), NOT_TRACES)
+def test_json_that_is_no_traces_is_passed_over_and_counted(file, caplog, document, what):
+    file.write_bytes(line("a") + b"\n" + json.dumps(document).encode() + b"\n" + line("b") + b"\n")
+    assert names_of(file) == ["a", "b"]
+    assert caplog.messages == [f"{OTHER}: 1, {file}, line 2 (JSON, but not traces ({what}))"]
+    assert refusal(f"{file}?strict=1") == f"{file}, line 2: JSON, but not traces ({what})"
+
+
+@pytest.mark.parametrize(("document", "what"), NOT_TRACES)
+def test_a_file_of_json_that_is_no_traces_is_an_error_that_names_what_it_is(file, document, what):
+    file.write_bytes(json.dumps(document, indent=1).encode())
+    assert refusal(file) == f"{file}, line 1: JSON, but not traces ({what})"
+
+
+def test_of_an_array_all_documents_are_read_that_are_traces(file, caplog):
+    file.write_bytes(b"[" + line("a") + b', {"b": 1}, ' + line("c") + b"]")
+    assert names_of(file) == ["a", "c"]
+    assert caplog.messages == [
+        f"{OTHER}: 1, {file}, line 1 (JSON, but not traces (an object with the keys b))",
+    ]
+
+
+def protobuf(name):
+    data = TracesData()
+    one = data.resource_spans.add().scope_spans.add().spans.add()
+    one.trace_id, one.span_id, one.name = b"\xaa" * 16, b"\xbb" * 8, name
+    return data.SerializeToString()
+
+
+def test_a_broken_message_is_passed_over_and_counted(file, caplog):
+    broken = zstd.compress(os.urandom(500))
+    packed = [zstd.compress(protobuf("a")), broken[:300] + bytes(9) + broken[309:-3], protobuf("b")[:-3], protobuf("c")]
+    file.write_bytes(framed(packed, bytes))
+    assert names_of(file) == ["a", "c"]
+    assert [one.split(" (")[0] for one in caplog.messages] == [f"{BROKEN}: 2, the first: {file}, message 2"]
+    assert refusal(f"{file}?strict=1").startswith(f"{file}, message 2: damaged (")
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_happens_to_some_bytes_each_whole_line_is_read(data):
+    lines = [line(f"{number}") for number in range(8)]
+    content = bytearray(b"".join(one + b"\n" for one in lines))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(9, len(content)))
+        until = data.draw(st.integers(at, min(len(content), at + 300)))
+        inserted = data.draw(st.binary(max_size=20) | st.text('{}[]",:\n 1a', max_size=20).map(str.encode))
+        content[at:until] = data.draw(st.sampled_from([inserted, b"", bytes(content[at:until][::-1])]))
+    whole = {str(number) for number, one in enumerate(lines) if one in bytes(content).split(b"\n")}
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "PIECE", 500)
+        (Path(folder) / "t.jsonl").write_bytes(content)
+        try:
+            read = [span.name for span in query.spans(folder)]
+        except TraceQueryError:
+            read = []
+        assert whole <= set(read)
+        if read:  # for tables a line is read that is damaged only where nothing of it is needed
+            assert set(read) <= {span.name for span in spans_in(query.open_store(folder).parts())}
+
+
+@pytest.mark.parametrize("at", [100, 700, 1500])
+def test_a_compressed_file_that_breaks_off_is_read_as_far_as_it_goes(file, at):
+    lines = [line(os.urandom(99).hex()) + b"\n" for _ in range(20)]
+    packed = gzip.compress(b"".join(lines))[:at]
+    file.write_bytes(packed)
+    there = zlib.decompressobj(31).decompress(packed).count(b"\n")
+    assert len(names_of(file)) == there
 
 
 @pytest.mark.parametrize(
@@ -246,11 +368,6 @@ def test_damaged_compressed_data_is_an_error_that_names_the_file(file, pack):
     packed[len(packed) // 2] ^= 0xFF
     file.write_bytes(packed)
     assert str(file) in refusal(file)
-
-
-def test_a_file_that_is_compressed_twice_is_no_json(file):
-    file.write_bytes(gzip.compress(gzip.compress(PLAIN)))
-    assert refusal(file).startswith(f"{file}, line 1: not JSON (")
 
 
 # --- hostile sizes ---
@@ -332,7 +449,7 @@ def test_a_file_that_can_not_be_cut_is_one_part(file, monkeypatch, content):
 def test_an_error_in_a_part_names_the_line_of_the_file(file, few_bytes):
     file.write_bytes((line("a") + b"\n") * 100 + b"garbage\n")
     with pytest.raises(TraceQueryError, match="line 101: not JSON"):
-        spans_in(query.open_store(str(file)).parts())
+        spans_in(query.open_store(f"{file}?strict=1").parts())
 
 
 # --- single traces ---
@@ -397,7 +514,7 @@ def test_the_copy_of_standard_input_goes_with_the_store(monkeypatch, tmp_path):
 
 def test_standard_input_is_named_in_an_error(monkeypatch):
     monkeypatch.setattr(sys, "stdin", _Stdin(line("a") + b"\ngarbage\n"))
-    assert refusal("-").startswith("standard input, line 2: not JSON (")
+    assert refusal("-?strict=1").startswith("standard input, line 2: not JSON (")
 
 
 def test_ctrl_c_takes_the_copy_of_standard_input_along(tmp_path):
@@ -431,10 +548,11 @@ def test_a_device_is_refused():
 # --- options ---
 
 
-def test_a_path_takes_a_run_and_nothing_else(file):
+def test_a_path_takes_a_run_and_strict_and_nothing_else(file):
     file.write_bytes(line("a"))
     assert names_of(f"{file}?run=1") == []
-    assert refusal(f"{file}?lookback=1h") == "files: does not know 'lookback'; it takes run"
+    assert refusal(f"{file}?lookback=1h") == "files: does not know 'lookback'; it takes run, strict"
+    assert refusal(f"{file}?strict=yes") == "strict=yes is neither 1 nor 0"
 
 
 def test_a_question_mark_in_a_pattern_is_still_one(file):

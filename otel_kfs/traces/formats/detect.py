@@ -15,7 +15,7 @@ import orjson
 
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
-from otel_kfs.traces.formats import jaeger_json, otlp
+from otel_kfs.traces.formats import jaeger_json, other_formats, otlp
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, sound
 
@@ -25,8 +25,27 @@ MALFORMED = "spans left out that can't be read"
 INCOMPLETE = "traces of which Tempo had only a part"
 OTHER_SIGNALS = "exports of logs, metrics or profiles skipped"
 
+UNREAD = "keys that are not read"
+
 _SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
 _OF_RESOURCE = {semconv.SERVICE_NAME, semconv.HOST_NAME}
+
+
+# What a document of each shape has besides its spans.
+_CONTAINERS = {
+    "resourceSpans": (),
+    "result": (),
+    "batches": (),
+    "trace": ("status", "message", "metrics"),
+    "data": ("total", "limit", "offset", "errors", "structuredErrors"),
+}
+
+
+class UnknownFormatError(ValueError):
+    """A JSON document that is no traces: what it is."""
+
+    def __init__(self, document: Any) -> None:
+        super().__init__(f"JSON, but not traces ({other_formats.described(document)})")
 
 
 class NotJson(ValueError):
@@ -46,9 +65,13 @@ def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[S
     - `{"trace": {...}}`, `{"batches": [...]}`: answers of Tempo's v2 and v1 API
 
     Raises:
-        NOT_TRACES: it is none of these.
+        UnknownFormatError: it is none of these.
+        NOT_TRACES: it is damaged.
     """
     for one in document if isinstance(document, list) else (document,):
+        if not is_known(one):
+            raise UnknownFormatError(one)
+        _note_unread(one, warnings, where)
         if "resourceSpans" in one:
             yield from otlp_spans(one, warnings, where)
         elif "result" in one:
@@ -62,12 +85,47 @@ def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[S
         elif "data" in one:
             for trace in one["data"] or ():
                 yield from older_spans(trace, warnings, where)
-        elif "spans" in one and "processes" in one:
+        elif "spans" in one:
             yield from older_spans(one, warnings, where)
-        elif any(signal in one for signal in _SIGNALS):
-            warnings.add(OTHER_SIGNALS, where)
-        else:
-            raise KeyError("resourceSpans")
+
+
+def is_known(document: Any) -> bool:
+    """Whether a parsed document is a JSON object of a shape that is read, or another signal of OpenTelemetry."""
+    if not isinstance(document, dict):
+        return False
+    return (
+        not document.keys().isdisjoint(_CONTAINERS)
+        or ("spans" in document and "processes" in document)
+        or not document.keys().isdisjoint(_SIGNALS)
+    )
+
+
+def parsed(text: bytes) -> Any:
+    """Return a JSON document; None if it is none."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def is_json(text: bytes) -> bool:
+    """Whether a text is a JSON document, of which nothing is made."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _note_unread(document: dict[str, Any], warnings: ReadWarnings, where: object) -> None:
+    """Count what a document has that nobody reads."""
+    shape = next((key for key in _CONTAINERS if key in document), None)
+    known = {shape, *_CONTAINERS[shape]} if shape else {"traceID", "spans", "processes", "warnings"}
+    for key in document.keys() - known:
+        if key in _SIGNALS:
+            warnings.note(OTHER_SIGNALS, where)
+        elif document[key]:
+            warnings.add(UNREAD, where, key)
 
 
 def read_with_types(text: bytes, warnings: ReadWarnings, where: object) -> Iterator[list[Span]] | None:
@@ -95,6 +153,8 @@ def otlp_spans(export: dict[str, Any], warnings: ReadWarnings, where: object) ->
     Raises:
         NOT_TRACES: it is none.
     """
+    for key in otlp.unknown_keys(export):
+        warnings.add(UNREAD, where, key)
     try:
         spans: Iterable[Span] = list(otlp.read_export(export))
     except NOT_TRACES:
@@ -121,6 +181,8 @@ def documents(text: bytes) -> Iterator[tuple[Any, int]]:
     decoder, letters = json.JSONDecoder(), text.decode("latin-1")
     line, counted, at = 1, 0, 0
     while (begin := _BLANKS.match(letters, at).end()) < len(letters):  # type: ignore[union-attr]
+        if letters[begin] not in "{[":
+            raise NotJson("Expecting value", begin)  # a log's line may well begin with a number
         try:
             _, at = decoder.raw_decode(letters, begin)
             document = orjson.loads(text[begin:at])  # the stricter one: text is UTF-8, and there is no NaN
@@ -146,7 +208,7 @@ def _single_exports(export: dict[str, Any]) -> Iterator[Callable[[], Span]]:
         resource = resource_spans.get("resource") or {}
         # Each span brings its resource along, so that must be small.
         wanted = [pair for pair in resource.get("attributes") or () if pair.get("key") in _OF_RESOURCE]
-        for scope_spans in resource_spans.get("scopeSpans") or ():
+        for scope_spans in otlp.scopes_of(resource_spans):
             for span in scope_spans.get("spans") or ():
                 one = {"resource": {"attributes": wanted}, "scopeSpans": [{"spans": [span]}]}
                 yield lambda one=one: next(otlp.read_export({"resourceSpans": [one]}))  # type: ignore[misc]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from backports import zstd
 from click.testing import CliRunner
 
 from otel_kfs import cli
+from otel_kfs.traces.formats import detect
+from otel_kfs.traces.store import ReadWarnings
 from otel_kfs.traces.stores.store_client import Answer, StoreClient
 
 DATA = Path(__file__).parents[2] / "data"
@@ -74,6 +77,13 @@ SAVED: dict[str, Callable[[], bytes]] = {
     "Tempo's v1 answers": lambda: json.dumps(
         [{"batches": body["trace"]["resourceSpans"]} for body in TEMPO.values()]
     ).encode(),
+    "what Grafana downloads": lambda: b"\n".join(
+        json.dumps({"batches": body["trace"]["resourceSpans"]})
+        .replace('"scopeSpans"', '"instrumentationLibrarySpans"')
+        .replace('"scope"', '"instrumentationLibrary"')
+        .encode()
+        for body in TEMPO.values()
+    ),
     "some of each": lambda: b"\n".join(
         [*LINES, json.dumps(JAEGER).encode(), json.dumps(list(TEMPO.values())).encode()]
     ),
@@ -138,3 +148,53 @@ def test_a_run_gives_the_same_tables_from_files_and_stores(monkeypatch: pytest.M
         StoreClient, "_get", lambda _, path, *__: Answer(200, "application/json", json.dumps(answers[path]).encode())
     )
     assert tables(f"jaeger:http://127.0.0.1:1?run={run}") == expected
+
+
+def keys_passed_over(document: Any, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What both readers, which have to agree, say of a document's keys."""
+    said = []
+    for read in (detect.read_with_types, lambda *_: None):
+        warnings, text = ReadWarnings(), json.dumps(document).encode()
+        caplog.clear()
+        batches = read(text, warnings, "t.json")
+        found = list(detect.spans_of(document, warnings, "t.json")) if batches is None else [*chain(*batches)]
+        warnings.say()
+        said.append(([span.name for span in found], caplog.messages))
+    assert said[0] == said[1]
+    assert said[0][0] == ["a"]
+    return caplog.messages
+
+
+SPAN = {"traceId": "a" * 32, "spanId": "b" * 16, "name": "a", "startTimeUnixNano": "1", "endTimeUnixNano": "2"}
+
+
+@pytest.mark.parametrize(
+    ("resource_spans", "document", "key"),
+    [
+        ({}, {}, None),
+        ({"schemaUrl": "http://s", "resource": {}}, {}, None),
+        ({"scope_spans": []}, {}, None),
+        ({"scope_spans": [{"spans": [SPAN]}]}, {}, "scope_spans"),
+        ({}, {"batches": [{"scopeSpans": []}]}, "batches"),
+        ({}, {"resource_spans": [1]}, "resource_spans"),
+    ],
+)
+def test_a_key_around_the_spans_that_nobody_reads_is_counted(
+    caplog: pytest.LogCaptureFixture, resource_spans: Any, document: Any, key: str | None
+) -> None:
+    whole = {"resourceSpans": [{"scopeSpans": [{"spans": [SPAN], "scope": {"name": "x"}}], **resource_spans}]}
+    expected = [] if key is None else [f"keys that are not read: 1, t.json ({key})"]
+    assert keys_passed_over({**whole, **document}, caplog) == expected
+
+
+def test_spans_of_scopes_and_of_libraries_are_read_beside_each_other() -> None:
+    document = {
+        "resourceSpans": [
+            {"scopeSpans": [{"spans": [SPAN]}], "instrumentationLibrarySpans": [{"spans": [SPAN | {"name": "b"}]}]}
+        ]
+    }
+    warnings = ReadWarnings(strict=True)
+    batches = detect.read_with_types(json.dumps(document).encode(), warnings, "t.json")
+    assert batches is not None
+    assert [[span.name for span in batch] for batch in batches] == [["a", "b"]]
+    assert [span.name for span in detect.spans_of(document, warnings, "t.json")] == ["a", "b"]

@@ -1,0 +1,67 @@
+"""What is no traces that can be read, called by its name: other programs' JSON, logs, archives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# How files begin: the formats' own magic numbers.
+_MAGIC = {
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"BZh": "compressed with bzip2: unpack it first",
+    b"\xfd7zXZ\x00": "compressed with xz: unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive: unpack it first",
+    b"\x04\x22\x4d\x18": "compressed with lz4: unpack it first",
+    b"\x1f\x8b": "compressed twice: unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed twice: unpack it first",
+    b"\xff\xfe": "text in UTF-16: convert it to UTF-8 first",
+    b"\xfe\xff": "text in UTF-16: convert it to UTF-8 first",
+    b"PAR1": "a Parquet file",
+    b"SQLite format 3\x00": "an SQLite database",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"%PDF": "a PDF",
+    b"<!": "a web page or XML",
+    b"<html": "a web page or XML",
+    b"<?xml": "a web page or XML",
+}
+_TAR_AT = slice(257, 262)  # POSIX: where a tar archive has its magic number
+_SHOWN = 8  # keys
+
+# Keys that a JSON object of another program has, all of them.
+_OBJECTS = {
+    ("context", "name", "start_time"): "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP",
+    ("traceId", "id", "localEndpoint"): "Zipkin's JSON",
+    ("traceId", "id", "timestamp"): "Zipkin's JSON",
+    ("traceId", "id", "annotations"): "Zipkin's JSON",
+    ("hits", "_shards"): "an answer of Elasticsearch",
+    ("_index", "_source"): "documents of Elasticsearch",
+    ("traceID", "spanID", "operationName"): "single spans of Jaeger, as its Elasticsearch store has them",
+    ("traceEvents",): "Chrome's trace events",
+    ("trace_id", "span_id", "meta"): "Datadog's JSON",
+    ("status", "errorType"): "the answer of a server that could not do what it was asked for",
+    ("level", "msg"): "a log",
+    ("level", "message"): "a log",
+    ("log", "stream", "time"): "a container's log",
+}
+
+
+def name_of_text(text: bytes) -> str | None:
+    """Return what bytes that are no JSON are, if their beginning tells."""
+    if text[_TAR_AT] == b"ustar":
+        return "a tar archive: unpack it first"
+    return next((name for magic, name in _MAGIC.items() if text.startswith(magic)), None)
+
+
+def described(document: Any) -> str:
+    """Return what a JSON document is that is no traces: its name, or else its keys."""
+    if isinstance(document, list):
+        return described(document[0]) if document else "an empty array"
+    if not isinstance(document, dict):
+        return f"JSON's {'null' if document is None else type(document).__name__}"
+    for keys, name in _OBJECTS.items():
+        if all(key in document for key in keys):
+            return name
+    if not document:
+        return "an empty object"
+    shown = ", ".join(map(str, list(document)[:_SHOWN]))
+    return f"an object with the keys {shown}{', ...' if len(document) > _SHOWN else ''}"
