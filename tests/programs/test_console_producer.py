@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
+import re
 import shlex
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from otel_kfs.traces.span import Kind
 
 pytestmark = pytest.mark.services
 
+DATES = re.compile(rb"\d+-\d+-\d+ \d+:\d+:\d+,\d+|/dev/fd/\d+")
 CLASS = "org.apache.kafka.tools.ConsoleProducer"
 
 
@@ -174,7 +177,67 @@ def test_no_lines_are_no_traces(execute, kafka, topic):
     assert execute(*producer(kafka, topic)) == (0, b"", b"", [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def in_shell(script, folder):
+    """What becomes of a shell's script: exit code, standard output, standard error."""
+    folder.mkdir()
+    done = subprocess.run(
+        ["bash", "-c", script],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_arrives_is_what_arrives_untraced_but_for_the_header_that_exec_adds(kafka, tmp_path, seed):
+    """With settings that come from a pipe, which the console producer alone can read, and the user's own headers."""
+    drawn = random.Random(seed)
+    own = ["baggage:user=1", "tracestate:vendor=1", "other:x", "empty:", "traceparents:y"]
+    lines = []
+    for number in range(6):
+        headers = ",".join(drawn.sample(own, drawn.randrange(1, 4)))
+        value = "".join(chr(drawn.choice([*range(33, 127), *range(192, 1024)])) for _ in range(drawn.randrange(50)))
+        lines.append(f"{headers}\tkey {number}={value}")
+    (tmp_path / "lines").write_text("\n".join([*lines, f"other:x\tkey=too long {'-' * 3000}"]), encoding="utf-8")
+    options = ["--reader-property", "parse.headers=true", "--reader-property", "parse.key=true"]
+    options += ["--reader-property", "key.separator==", "--command-config"]
+    results = {}
+    for side, exec_ in (("untraced", []), ("exec", EXEC)):
+        topic = new_topic(kafka.bootstrap_servers)
+        command = shlex.join([*exec_, *producer(kafka, topic, *options)])
+        script = f"{command} <(echo max.request.size=2000) < ../lines"
+        code, out, errors = in_shell(script, tmp_path / side)
+        arrived = records(kafka, topic, 6)
+        assert ["traceparent" in headers for _, _, headers in arrived] == [side == "exec"] * 6
+        for _, _, headers in arrived:
+            headers.pop("traceparent", None)
+        results[side] = code, out, b"RecordTooLargeException" in errors, arrived
+    assert results["exec"] == results["untraced"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "{ $PRODUCER --nonsense; cat; } < ../lines",
+        "$PRODUCER --command-config /nowhere < ../lines",
+        "$PRODUCER <&-",
+        "$PRODUCER --reader-config <(echo parse.key=nonsense) < /dev/null",
+    ],
+)
+def test_what_a_script_sees_of_it_is_what_it_sees_untraced(kafka, topic, tmp_path, script):
+    (tmp_path / "lines").write_text("one\ntwo\n")
+    command = producer(kafka, topic)
+    untraced, traced = (
+        in_shell(script.replace("$PRODUCER", shlex.join([*exec_, *command])), tmp_path / side)
+        for side, exec_ in (("untraced", []), ("exec", EXEC))
+    )
+    errors = [line for line in traced[2].splitlines(keepends=True) if not line.startswith(b"WARNING otel_kfs")]
+    assert (*traced[:2], DATES.sub(b"", b"".join(errors))) == (*untraced[:2], DATES.sub(b"", untraced[2]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_program_that_waits_for_lines(kafka, topic, tmp_path, number):
     command = [*EXEC, *producer(kafka, topic)]
     with subprocess.Popen(
