@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import confluent_kafka.aio
 
-from otel_kfs.kafka import client_telemetry
+from otel_kfs.kafka import client_telemetry, real_classes
 from otel_kfs.kafka.attributes import error_type
-from otel_kfs.kafka.consumer import ConsumerTelemetry
+from otel_kfs.kafka.consumer import Consumer, ConsumerTelemetry
 from otel_kfs.kafka.send_span import PendingRecord, ProducerTelemetry, abandon, of_record
 from otel_kfs.kafka.types import K, V
 
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 # The methods that ours replace, also in the real classes themselves while an instrumentor is active.
-_Producer, _Consumer = confluent_kafka.aio.AIOProducer, confluent_kafka.aio.AIOConsumer
+_Producer, _Consumer = real_classes.AIOProducer, real_classes.AIOConsumer
 _init_producer, _produce = _Producer.__init__, _Producer.produce
-_init_consumer, _poll, _consume = _Consumer.__init__, _Consumer.poll, _Consumer.consume
+_init_consumer = _Consumer.__init__
+_READS: dict[str, tuple[Any, Any]] = {
+    "poll": (_Consumer.poll, real_classes.Consumer.poll),
+    "consume": (_Consumer.consume, real_classes.Consumer.consume),
+}
 
 
 @contextmanager
@@ -40,7 +44,7 @@ def _outer_client() -> Iterator[None]:
         client_telemetry.inner_client.reset(token)
 
 
-class AIOProducer(confluent_kafka.aio.AIOProducer):
+class AIOProducer(real_classes.AIOProducer):
     """A `confluent_kafka.aio.AIOProducer` in every way: only `produce` does more."""
 
     def __init__(self, producer_conf: dict[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -72,7 +76,7 @@ class AIOProducer(confluent_kafka.aio.AIOProducer):
         return future
 
 
-class AIOConsumer(confluent_kafka.aio.AIOConsumer):
+class AIOConsumer(real_classes.AIOConsumer):
     """A `confluent_kafka.aio.AIOConsumer` in every way: only `poll` and `consume` do more."""
 
     group: str | None
@@ -82,18 +86,18 @@ class AIOConsumer(confluent_kafka.aio.AIOConsumer):
             _init_consumer(self, consumer_conf, *args, **kwargs)
         _follow_consumer(self, consumer_conf)
 
-    async def poll(self, timeout: float = -1) -> confluent_kafka.Message | None:
+    async def poll(self, *args: Any, **kwargs: Any) -> confluent_kafka.Message | None:
         """Like `confluent_kafka.aio.AIOConsumer.poll`."""
         start = time.time_ns()
-        record: confluent_kafka.Message | None = await _poll(self, timeout)
+        record: confluent_kafka.Message | None = await _read(self, "poll", *args, **kwargs)
         if record is not None:
             _received(self, [record], start)
         return record
 
-    async def consume(self, num_messages: int = 1, timeout: float = -1) -> list[confluent_kafka.Message]:
+    async def consume(self, *args: Any, **kwargs: Any) -> list[confluent_kafka.Message]:
         """Like `confluent_kafka.aio.AIOConsumer.consume`."""
         start = time.time_ns()
-        records: list[confluent_kafka.Message] = await _consume(self, num_messages, timeout)
+        records: list[confluent_kafka.Message] = await _read(self, "consume", *args, **kwargs)
         if records:
             _received(self, records, start)
         return records
@@ -148,6 +152,18 @@ def _follow_producer(producer: Any, config: Any) -> None:
 def _follow_consumer(consumer: Any, config: Any) -> None:
     consumer.group = config.get("group.id")
     consumer._kfs = ConsumerTelemetry(config)
+
+
+async def _read(consumer: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+    """Poll or consume as the real class does, but without another instrumentation's spans.
+
+    The real class makes its blocking consumer by the name that such an instrumentation replaces.
+    """
+    asynchronous, blocking = _READS[method]
+    inner = consumer._consumer
+    if type(inner) in {real_classes.Consumer, Consumer} or not isinstance(inner, real_classes.Consumer):
+        return await asynchronous(consumer, *args, **kwargs)
+    return await consumer._call(functools.partial(blocking, inner), *args, **kwargs)
 
 
 def _received(consumer: Any, records: Any, start: int) -> None:

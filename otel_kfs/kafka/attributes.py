@@ -62,8 +62,14 @@ def process_operation(config: Mapping[str, Any]) -> Operation:
 
 
 def configuration(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a client was made with: a dict, keywords, or both, of which keywords win."""
-    return {**(args[0] if args and isinstance(args[0], dict) else {}), **kwargs}
+    """Return the settings that a client was made with: a dict, keywords, or both, of which keywords win.
+
+    As in the client, those of `default.topic.config` win over both.
+    """
+    config = {**(args[0] if args and isinstance(args[0], dict) else {}), **kwargs}
+    if isinstance(config.get("default.topic.config"), dict):
+        config.update(config.pop("default.topic.config"))
+    return config
 
 
 def client_attributes(config: Mapping[str, Any]) -> dict[str, Any]:

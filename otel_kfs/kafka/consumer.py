@@ -11,16 +11,17 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Link, SpanKind
 
 from otel_kfs import semconv
-from otel_kfs.kafka import client_telemetry
+from otel_kfs.kafka import client_telemetry, real_classes
 from otel_kfs.kafka.attributes import configuration, poll_operation, process_operation
 from otel_kfs.kafka.headers import creation_context
+from otel_kfs.kafka.real_classes import refused_by
 from otel_kfs.kafka.send_span import Failure
 from otel_kfs.kafka.types import K, V
 from otel_kfs.telemetry.provider import report_failure
 from otel_kfs.telemetry.safe_tracer import mark_failed
 
 
-class Consumer(confluent_kafka.Consumer):
+class Consumer(real_classes.Consumer):
     """A `confluent_kafka.Consumer` in every way: only `poll` and `consume` do more.
 
     A call that brings records leaves one `poll {topic}` span per topic, from the call to its return, linked to the
@@ -32,12 +33,16 @@ class Consumer(confluent_kafka.Consumer):
     _kfs: ConsumerTelemetry | None = None  # None: this consumer makes no spans
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        if kwargs:
+            super().__init__(*args, **kwargs)
+        else:  # the real class refuses to be made with nothing, and takes an empty dict of keywords for something
+            super().__init__(*args)
         config = configuration(args, kwargs)
         self.group = config.get("group.id")
         if not client_telemetry.inner_client.get():
             self._kfs = ConsumerTelemetry(config)
 
+    @refused_by(real_classes.Consumer.poll)
     def poll(self, timeout: float = -1) -> confluent_kafka.Message | None:
         """Like `confluent_kafka.Consumer.poll`."""
         start = time.time_ns()
@@ -46,6 +51,7 @@ class Consumer(confluent_kafka.Consumer):
             self._kfs.received([record], start)
         return record
 
+    @refused_by(real_classes.Consumer.consume)
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[confluent_kafka.Message]:
         """Like `confluent_kafka.Consumer.consume`."""
         start = time.time_ns()
@@ -55,7 +61,7 @@ class Consumer(confluent_kafka.Consumer):
         return records
 
 
-class DeserializingConsumer(confluent_kafka.DeserializingConsumer[K, V], Consumer):  # type: ignore[misc]
+class DeserializingConsumer(real_classes.DeserializingConsumer[K, V], Consumer):  # type: ignore[misc]
     """A `confluent_kafka.DeserializingConsumer` in every way, whose polls have spans.
 
     A span ends before key and value are deserialised, where the real class gets the record from its base class.

@@ -49,9 +49,16 @@ def inject(headers: Headers | None, context: Context | None = None) -> list[tupl
     if not headers:
         return written
     fields = propagator.fields
-    # The clients take any keys in a dict, as text, and text alone in a list.
-    pairs = [(str(key), value) for key, value in headers.items()] if isinstance(headers, Mapping) else headers
-    return [(key, value) for key, value in pairs if key not in fields] + written
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return [pair for pair in pairs if not _is_context(pair, fields)] + written
+
+
+def _is_context(pair: Any, fields: set[str]) -> bool:
+    """Tell whether this is a header that trace context replaces; what the clients refuse is left for them to refuse."""
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        return False
+    key, value = pair
+    return str(key) in fields and (value is None or isinstance(value, str | bytes))
 
 
 def extract(headers: Iterable[tuple[str, HeaderValue]] | None, context: Context | None = None) -> Context:

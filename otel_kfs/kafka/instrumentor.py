@@ -16,7 +16,7 @@ import confluent_kafka.aio
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from otel_kfs.kafka import aio, client_telemetry
+from otel_kfs.kafka import aio, client_telemetry, real_classes
 from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer
 from otel_kfs.kafka.producer import Producer, SerializingProducer
 from otel_kfs.telemetry.patches import Patches, PatchingInstrumentor
@@ -24,12 +24,12 @@ from otel_kfs.telemetry.patches import Patches, PatchingInstrumentor
 _log = logging.getLogger(__name__)
 
 # In C: nothing can be changed in these classes themselves, so whoever holds one from before holds the untraced one.
-_IN_C: dict[type[Any], type[Any]] = {confluent_kafka.Producer: Producer, confluent_kafka.Consumer: Consumer}
+_IN_C: dict[type[Any], type[Any]] = {real_classes.Producer: Producer, real_classes.Consumer: Consumer}
 
 # In Python, derived from those: what is made by calling one is ours, whenever the caller got hold of the class.
 _DERIVED: dict[type[Any], type[Any]] = {
-    confluent_kafka.SerializingProducer: SerializingProducer,
-    confluent_kafka.DeserializingConsumer: DeserializingConsumer,
+    real_classes.SerializingProducer: SerializingProducer,
+    real_classes.DeserializingConsumer: DeserializingConsumer,
 }
 
 _OURS = {**_IN_C, **_DERIVED}
@@ -39,8 +39,8 @@ _LIBRARIES = {"confluent_kafka", "cimpl", "otel_kfs", "opentelemetry"}
 
 # In Python throughout: these methods become ours in the class itself, and with it in all that derive from it.
 _METHODS: list[tuple[type[Any], type[Any], tuple[str, ...]]] = [
-    (confluent_kafka.aio.AIOProducer, aio.AIOProducer, ("__init__", "produce")),
-    (confluent_kafka.aio.AIOConsumer, aio.AIOConsumer, ("__init__", "poll", "consume")),
+    (real_classes.AIOProducer, aio.AIOProducer, ("__init__", "produce")),
+    (real_classes.AIOConsumer, aio.AIOConsumer, ("__init__", "poll", "consume")),
 ]
 
 

@@ -9,9 +9,10 @@ import confluent_kafka
 from confluent_kafka import KafkaException
 
 from otel_kfs import semconv
-from otel_kfs.kafka import client_telemetry
+from otel_kfs.kafka import client_telemetry, real_classes
 from otel_kfs.kafka.attributes import configuration
 from otel_kfs.kafka.headers import Headers
+from otel_kfs.kafka.real_classes import refused_by
 from otel_kfs.kafka.send_span import (
     TOO_LARGE,
     DeliveryCallback,
@@ -25,7 +26,7 @@ from otel_kfs.kafka.types import K, V
 _ONLY_ERRORS = "delivery.report.only.error"
 
 
-class Producer(confluent_kafka.Producer):
+class Producer(real_classes.Producer):
     """A `confluent_kafka.Producer` in every way: only `produce` and `produce_batch` do more.
 
     Each record's headers carry the context of its own `send {topic}` span, a child of the current one. The span ends
@@ -40,21 +41,25 @@ class Producer(confluent_kafka.Producer):
     _kfs_only_errors = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if client_telemetry.inner_client.get():
-            super().__init__(*args, **kwargs)
-            return
         config = configuration(args, kwargs)
-        only_errors = _is_true(config.get(_ONLY_ERRORS))
+        is_inner = client_telemetry.inner_client.get()
+        only_errors = not is_inner and config.get(_ONLY_ERRORS) is True
         if only_errors:
             # Spans end with reports, so all of them must come; the user's callbacks still hear of errors only.
-            kwargs[_ONLY_ERRORS] = False
-        super().__init__(*args, **kwargs)
+            super().__init__({**config, _ONLY_ERRORS: False})
+        elif kwargs:
+            super().__init__(*args, **kwargs)
+        else:  # the real class refuses to be made with nothing, and takes an empty dict of keywords for something
+            super().__init__(*args)
+        if is_inner:
+            return
         # A record's own callback takes the place of the configuration's, and each of our records has one.
         self._kfs_on_delivery = config.get("on_delivery")
         self._kfs_only_errors = only_errors
         self._kfs = ProducerTelemetry(config, weakref.WeakMethod(self._kfs_produce_again))
         weakref.finalize(self, abandon, self._kfs.undelivered).atexit = False
 
+    @refused_by(real_classes.Producer.produce)
     def produce(
         self,
         topic: str,
@@ -70,7 +75,7 @@ class Producer(confluent_kafka.Producer):
         if callback is None:
             callback = on_delivery
         client = self._kfs
-        if client is None:
+        if client is None or not isinstance(topic, str):
             super().produce(topic, value, key, partition, callback, None, timestamp, headers)  # type: ignore[arg-type]
             return
         if callback is None:
@@ -101,6 +106,7 @@ class Producer(confluent_kafka.Producer):
         where = (record.topic(), record.value(), record.key(), record.partition())
         super().produce(*where, report, None, timestamp, headers)  # type: ignore[arg-type]
 
+    @refused_by(real_classes.Producer.produce_batch)
     def produce_batch(
         self,
         topic: str,
@@ -117,7 +123,7 @@ class Producer(confluent_kafka.Producer):
         client = self._kfs
         if callback is None:
             callback = on_delivery
-        if client is None or not isinstance(messages, list) or not messages:
+        if client is None or not (isinstance(topic, str) and isinstance(messages, list) and messages):
             return int(super().produce_batch(topic, messages, partition, callback))
         if callback is None:
             callback = self._kfs_on_delivery
@@ -154,7 +160,7 @@ class Producer(confluent_kafka.Producer):
         return callback if batch is None else batch.report_to(callback)
 
 
-class SerializingProducer(confluent_kafka.SerializingProducer[K, V], Producer):  # type: ignore[misc]
+class SerializingProducer(real_classes.SerializingProducer[K, V], Producer):  # type: ignore[misc]
     """A `confluent_kafka.SerializingProducer` in every way, whose records have `send` spans.
 
     A span starts once key and value are serialised, where the real class hands the record to its base class.
@@ -167,7 +173,3 @@ def _only_errors(callback: DeliveryCallback) -> DeliveryCallback:
             callback(error, record)
 
     return report
-
-
-def _is_true(setting: Any) -> bool:
-    return str(setting).lower() in {"true", "t", "1"}
