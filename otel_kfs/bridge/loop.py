@@ -57,7 +57,7 @@ class Bridge:
             "log_level": 2,
             **config,
             **self._options.excluded_topics(),
-            "error_cb": _in_turn(self._connection_error, config.get("error_cb")),
+            "error_cb": _in_turn(self._broker_errors.of_connection, config.get("error_cb")),
             "on_commit": _in_turn(self._offsets.commit_reported, config.get("on_commit")),
             "enable.partition.eof": True,  # which tells a redrive that it is done, and what a stall is
         }
@@ -81,10 +81,6 @@ class Bridge:
         workers = RecordWorkers(self._options, self._offsets, self.stats, self._dead_letters, on_answer)
         loop = _PollLoop(self._options, self._consumer, self._offsets, workers, self._check, self._broker_errors)
         loop.run(stop or threading.Event())
-
-    def _connection_error(self, error: KafkaError) -> None:
-        self._offsets.connection_lost()
-        self._broker_errors.of_connection(error)
 
     def _check(self) -> None:
         """Raise what the broker refused since the last poll."""

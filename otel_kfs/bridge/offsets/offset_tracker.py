@@ -2,10 +2,8 @@
 
 What is committed is the end of the contiguous part that is done. Its metadata says how far records had been dispatched
 beyond it, so that the bridge that comes next knows which of them may be second deliveries. So a commit goes before
-records are dispatched. It is not waited for where it is the only one under way, for then it is with the broker before
-any record is with the model; behind others it is, or a bridge that is killed would take those with it. It is waited
-for, too, when the broker seems to be away, and records are not dispatched while nobody can be told of it. What this
-bridge dispatched it also remembers itself, for the partitions that it gets back.
+records are dispatched, and is waited for: one that is only on its way is refused if the group is rebalanced meanwhile,
+or is lost with the broker. What this bridge dispatched it also remembers itself, for the partitions that it gets back.
 """
 
 from __future__ import annotations
@@ -80,7 +78,6 @@ class OffsetTracker:
         self._changed: set[tuple[str, int]] = set()
         self._released: dict[tuple[str, int], DeliveryCounts] = {}  # of partitions that this process no longer has
         self._unreported = 0  # commits without a report
-        self._doubtful = False  # whether commits reach the broker: the last one did not, or a connection broke
         self._last_sent = 0.0
         self._consumer: Any = None
 
@@ -101,9 +98,9 @@ class OffsetTracker:
                 self._partitions[key] = PartitionOffsets(*key, counts.beyond(at.offset))
 
     def dispatch(self, records: Sequence[Any]) -> list[tuple[PartitionOffsets, int]]:
-        """Return for each record its partition and which delivery it is, after sending the commit that says so.
+        """Return for each record its partition and which delivery it is, after the commit that says so.
 
-        Nothing, if that failed while it was waited for: these records have to be polled again.
+        Nothing, if that failed: nobody could tell that these records are delivered again.
         """
         with self._lock:
             dispatched = []
@@ -114,11 +111,7 @@ class OffsetTracker:
                 partition = self._partitions[key]
                 dispatched.append((partition, partition.dispatch(record.offset())))
                 self._changed.add(key)
-        return dispatched if self._commit(wait=self._unreported > 0 or self._doubtful) else []
-
-    def connection_lost(self) -> None:
-        """Wait for the next commit: it may not reach the broker."""
-        self._doubtful = True
+        return dispatched if self._commit(wait=True) else []
 
     def start(self, partition: PartitionOffsets, offset: int) -> None:
         """Note that a worker begins with a record."""
@@ -138,8 +131,6 @@ class OffsetTracker:
         error = error or _error_in(partitions)
         if error is not None:
             self._commit_failed(error)
-        else:
-            self._doubtful = False
 
     def commit(self) -> None:
         """Commit what is done since the last time; not while a commit is under way, unless that seems lost."""
@@ -199,9 +190,7 @@ class OffsetTracker:
         if (error := self._send(offsets, wait=wait)) is not None:
             self._commit_failed(error)
             return False
-        if wait:
-            self._doubtful = False
-        else:
+        if not wait:
             self._unreported += 1
         return True
 
@@ -215,7 +204,6 @@ class OffsetTracker:
 
     def _commit_failed(self, error: KafkaError) -> None:
         _log.info("offsets were not committed: %s", error.str())
-        self._doubtful = True
         if is_permanent(error):
             self.commit_refusal = error.str()
         with self._lock:
