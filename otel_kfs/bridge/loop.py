@@ -135,6 +135,7 @@ class _PollLoop:
         self._redrive = Redrive(consumer, self._topics[0], options.bootstrap_servers) if options.redrive else None
         self._stall_watch = StallWatch(consumer, self._limit)
         self._polled: list[Any] = []  # not dispatched yet
+        self._closing = False
 
     def run(self, stop: threading.Event) -> None:
         """Poll until `stop` is set, a worker fails, or a redrive has come to its end; then finish and close."""
@@ -156,6 +157,7 @@ class _PollLoop:
                 self._workers.stop()
                 self._offsets.release()
         finally:
+            self._closing = True
             self._workers.close()
             self._consumer.close()
         if self._workers.failure is not None:
@@ -201,6 +203,8 @@ class _PollLoop:
         return True
 
     def _assigned(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
+        if self._closing:
+            return  # nobody polled for them: asking the broker about them could keep `close` from ending
         if self._redrive is None and any(at.topic == self._dead_letter_topic for at in partitions):
             # With group.protocol=consumer the broker matches patterns, and knows nothing of what is excluded here.
             raise ConfigError(

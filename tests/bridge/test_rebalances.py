@@ -197,3 +197,12 @@ def test_a_redrive_is_not_over_while_the_dispatch_of_its_last_record_can_t_be_co
     monkeypatch.setattr(redrive.Redrive, "find_ends", lambda of: of._ends.update({0: 2}))
     options = {"topics": [], "dead_letter_topic": "t", "redrive": True}
     assert run(9, assigned, Record(0), Record(1), End(2), refuse, **options) == [(0, 1), (1, 1)]
+
+
+def test_partitions_that_come_while_the_consumer_is_closed_are_not_asked_about(run, monkeypatch):
+    def close(consumer):
+        monkeypatch.setattr(Scripted, "committed", lambda *_, **__: pytest.fail("asked the broker"))
+        assigned(consumer)
+
+    monkeypatch.setattr(Scripted, "close", close)
+    assert run(1, assigned, Record(0)) == [(0, 1)]
