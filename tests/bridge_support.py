@@ -1,7 +1,10 @@
-"""What the bridge's tests share: running one until it has reported so many records."""
+"""What the bridge's tests share: running one until it has reported so many records, and a model that may be ill."""
 
 import threading
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from support import HttpServer
 
 from otel_kfs.bridge.loop import Answer
 from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
@@ -29,3 +32,50 @@ def spans_of(spans: Any, name: str) -> list[Any]:
     """The finished spans of that name, by their start."""
     found = [span for span in spans.get_finished_spans() if span.name == name]
     return sorted(found, key=lambda span: span.start_time)
+
+
+def unmarked_repeats(deliveries: Mapping[int, list[tuple[int, int]]], requested: Mapping[int, int]) -> set[int]:
+    """The records that were delivered again, though each of their deliveries poses as the first.
+
+    `deliveries` are those that bridges reported, as (attempt, requests); the model was also asked by those that ended
+    before they could report, and they come first.
+    """
+    found = set()
+    for record, reported in deliveries.items():
+        firsts = [requests for attempt, requests in reported if attempt == 1]
+        if len(firsts) > 1 or (len(firsts) == len(reported) and requested[record] > sum(firsts)):
+            found.add(record)
+    return found
+
+
+class UnreliableModel:
+    """A model whose health a test chooses; records are numbers, and its answer repeats the record's."""
+
+    HEALTH: ClassVar[list[str]] = ["well", "slow", "mixed", "broken", "refusing", "hanging", "closing"]
+
+    def __init__(self, server: HttpServer) -> None:
+        self.url = server.url
+        self.received: list[int] = []
+        self._health = "well"
+        self._changed = threading.Event()  # since the health that a request met
+        server.answer = self._answer
+
+    def is_now(self, health: str) -> None:
+        """Choose its health; requests that hang end."""
+        before, self._changed, self._health = self._changed, threading.Event(), health
+        before.set()
+
+    def _answer(self, request: Any, handler: Any) -> tuple[int, bytes] | None:
+        health, changed = self._health, self._changed
+        if not request.body:
+            return None  # half a request, of a bridge that was killed
+        self.received.append(int(request.body))
+        if health == "mixed":
+            health = ["well", "broken", "refusing"][len(self.received) % 3]
+        if health in {"slow", "hanging"}:
+            changed.wait(0.1 if health == "slow" else 20)
+        if health in {"hanging", "closing"}:
+            handler.close_connection = True
+            return None
+        status = {"broken": 500, "refusing": 400}.get(health)
+        return (status, b"no") if status else (200, b'{"number": %s}' % request.body)
