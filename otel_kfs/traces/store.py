@@ -208,9 +208,10 @@ def in_slices(
 
     A window that is full is cut around what was found in it, which began at `start` (ns since the epoch): stores mostly
     answer with the latest, so this tells where the rest may be, and how dense. It is only a guess, and nothing depends
-    on it but how often a store is asked: each slice is asked for until it is not full. A window whose answer is too
-    large, or that is longer than `longest`, is cut in halves. One that is no longer than `shortest` is not cut. What
-    lies in two slices, or in a full one, is found more than once. Slices are searched side by side, SEARCHES at once.
+    on it but how often a store is asked: each slice is asked for until it is not full. Where an answer is too large, a
+    few are asked for; if that is too large, too, or a window is longer than `longest`, it is cut in halves. One that is
+    no longer than `shortest` is not cut. What lies in two slices, or in a full one, is found more than once. Slices are
+    searched side by side, SEARCHES at once.
     """
     waiting = [(search, whole) for search in searches]
     while waiting:
@@ -236,7 +237,12 @@ def _found(
     except AnswerTooLarge:
         if last:
             raise
-        return [], window.halves()
+        # A few of them show where to cut.
+        depth = max(DEPTH // 16, 1)
+        try:
+            found = search(window, depth)
+        except AnswerTooLarge:
+            return [], window.halves()
     if len(found) < depth:
         return found, ()
     if not last:

@@ -421,6 +421,22 @@ def test_a_window_whose_answer_is_too_large_is_cut_too() -> None:
     assert [part.end - part.start for part in found] == [timedelta(hours=6)] * 4
 
 
+def test_a_few_traces_show_where_to_cut_a_window_whose_answer_is_too_large() -> None:
+    moments = [NOW + timedelta(seconds=number) for number in range(3 * DEPTH)]
+    too_large: list[Window] = []
+
+    def search(part: Window, depth: int) -> list[datetime]:
+        found = [moment for moment in reversed(moments) if part.start <= moment < part.end][:depth]
+        if len(found) > DEPTH // 2:
+            too_large.append(part)
+            raise AnswerTooLarge("too large")
+        return found
+
+    found = in_slices(Window(NOW, NOW + timedelta(days=365)), [search], nanoseconds)
+    assert sorted(set(found)) == moments
+    assert len(too_large) < 10
+
+
 def test_a_moment_with_more_traces_than_can_be_asked_for_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
     second = Window(NOW, NOW + timedelta(seconds=1))
     found = list(in_slices(second, [lambda _, depth: [1] * depth], int, shortest=timedelta(seconds=1)))
