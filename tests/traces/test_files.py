@@ -246,7 +246,7 @@ NOT_TRACES = [
     (None, "JSON's null"),
     ({"a": 1, "b": 2}, "an object with the keys a, b"),
     ({"resourceSpans": 3}, "TypeError: 'int' object is not iterable"),
-    ({"resourceSpans": [{"scopeSpans": [3]}]}, "AttributeError: 'int' object has no attribute 'keys'"),
+    ({"resourceSpans": [{"scopeSpans": [3]}]}, "AttributeError: 'int' object has no attribute 'get'"),
     ({"data": [{"spans": 3}]}, "TypeError: 'int' object is not iterable"),
     ({"trace": None}, "TypeError: 'NoneType' object is not a mapping"),
     ([{"traceId": "a", "id": "b", "timestamp": 1}] * 3, "Zipkin's JSON"),
@@ -286,6 +286,20 @@ def protobuf(name):
     one = data.resource_spans.add().scope_spans.add().spans.add()
     one.trace_id, one.span_id, one.name = b"\xaa" * 16, b"\xbb" * 8, name
     return data.SerializeToString()
+
+
+def test_spans_by_library_in_protobuf_are_read_and_any_other_unknown_field_is_counted(file, caplog):
+    def fields(number, content):
+        tag = number << 3 | 2
+        return bytes([tag & 127 | 128, tag >> 7, len(content)]) + content
+
+    scope_spans = TracesData.FromString(protobuf("a")).resource_spans[0].scope_spans[0].SerializeToString()
+    resource_spans = fields(1000, scope_spans) + fields(1001, b"other")
+    file.write_bytes(framed([b"\x0a" + bytes([len(resource_spans)]) + resource_spans], bytes))
+    assert names_of(file) == ["a"]
+    assert caplog.messages == [
+        f"keys that are not read: 1, {file}, message 1 (field 1001 of a resource's spans)",
+    ]
 
 
 def test_a_broken_message_is_passed_over_and_counted(file, caplog):

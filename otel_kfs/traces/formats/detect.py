@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -153,7 +154,7 @@ def otlp_spans(export: dict[str, Any], warnings: ReadWarnings, where: object) ->
     Raises:
         NOT_TRACES: it is none.
     """
-    for key in otlp.unknown_keys(export):
+    for key in _unknown(otlp.unknown_keys(export)):
         warnings.add(UNREAD, where, key)
     try:
         spans: Iterable[Span] = list(otlp.read_export(export))
@@ -168,7 +169,16 @@ def older_spans(trace: dict[str, Any], warnings: ReadWarnings, where: object) ->
     Raises:
         NOT_TRACES: it is none.
     """
-    return sound(_one_by_one(jaeger_json.readers(trace), warnings, where), warnings, where)
+    readers = list(jaeger_json.readers(trace))
+    for key in _unknown(jaeger_json.unknown_keys(trace)):
+        warnings.add(UNREAD, where, key)
+    return sound(_one_by_one(readers, warnings, where), warnings, where)
+
+
+def _unknown(keys: Iterator[str]) -> Iterator[str]:
+    """Yield keys, as far as what they stand in is what it should be; whoever reads that says where it is not."""
+    with suppress(*NOT_TRACES):
+        yield from keys
 
 
 def documents(text: bytes) -> Iterator[tuple[Any, int]]:

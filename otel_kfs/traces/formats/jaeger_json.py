@@ -30,6 +30,17 @@ def readers(trace: dict[str, Any]) -> Iterator[Callable[[], Span]]:
         yield partial(_span, span, processes)
 
 
+def unknown_keys(trace: dict[str, Any]) -> Iterator[str]:
+    """Yield the keys of a trace that Jaeger's JSON does not have, and under which there is something."""
+    for known, found in (
+        (_Trace, [trace]),
+        (_Process, (trace.get("processes") or {}).values()),
+        (_SpanOf, trace["spans"] or ()),
+    ):
+        for one in found:
+            yield from (key for key in one.keys() - set(known.__struct_fields__) if one[key])
+
+
 def _span(span: dict[str, Any], processes: Processes) -> Span:
     attributes = _tags(span.get("tags"))
     service, host = processes.get(span.get("processID", ""), ("", ""))
@@ -80,7 +91,12 @@ class _Reference(msgspec.Struct, gc=False):
     spanID: str
 
 
-class _SpanOf(msgspec.Struct, gc=False):
+_SKIPPED = msgspec.Raw(b"")
+
+# An unknown key makes a trace one that has to be looked at by parts.
+
+
+class _SpanOf(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     traceID: str
     spanID: str
     operationName: str
@@ -89,20 +105,30 @@ class _SpanOf(msgspec.Struct, gc=False):
     processID: str = ""
     references: list[_Reference] | None = None
     tags: list[_Tag] | None = None
+    logs: msgspec.Raw = _SKIPPED
+    warnings: msgspec.Raw = _SKIPPED
+    flags: msgspec.Raw = _SKIPPED
 
 
-class _Process(msgspec.Struct, gc=False):
+class _Process(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     serviceName: str = ""
     tags: list[_Tag] | None = None
 
 
-class _Trace(msgspec.Struct, gc=False):
+class _Trace(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     spans: list[_SpanOf] | None
     processes: dict[str, _Process] | None = None
+    traceID: msgspec.Raw = _SKIPPED
+    warnings: msgspec.Raw = _SKIPPED
 
 
-class _Answer(msgspec.Struct):
+class _Answer(msgspec.Struct, forbid_unknown_fields=True):
     data: list[msgspec.Raw] | None
+    total: msgspec.Raw = _SKIPPED
+    limit: msgspec.Raw = _SKIPPED
+    offset: msgspec.Raw = _SKIPPED
+    errors: msgspec.Raw = _SKIPPED
+    structuredErrors: msgspec.Raw = _SKIPPED
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)

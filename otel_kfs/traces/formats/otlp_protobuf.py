@@ -11,13 +11,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_kfs import semconv
-from otel_kfs.traces.formats.detect import MALFORMED
+from otel_kfs.traces.formats.detect import MALFORMED, UNREAD
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import ReadWarnings, sound
 
 if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+    from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
+# Of ResourceSpans: opentelemetry-proto 0.15 to 0.19, for what had been field 2 until then.
+_LIBRARY_SPANS = 1000
 _PARTIAL = 1  # tempopb.PartialStatus
 _STATUS_ERROR = 2
 
@@ -66,7 +69,7 @@ def _read(data: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
         resource = _attributes(resource_spans.resource.attributes)
         service = str(resource.get(semconv.SERVICE_NAME, ""))
         host = str(resource.get(semconv.HOST_NAME, ""))
-        for scope_spans in resource_spans.scope_spans:
+        for scope_spans in (*resource_spans.scope_spans, *_libraries(resource_spans, warnings, where)):
             for span in scope_spans.spans:
                 try:
                     yield Span(
@@ -86,6 +89,22 @@ def _read(data: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
                     )
                 except (ValueError, RecursionError) as error:
                     warnings.add(MALFORMED, where, f"{type(error).__name__}: {error}")
+
+
+def _libraries(resource_spans: ResourceSpans, warnings: ReadWarnings, where: object) -> Iterator[ScopeSpans]:
+    """Yield what this version of OTLP has no name for: spans by library, as exporters of 2021 and 2022 wrote them."""
+    from google.protobuf.message import DecodeError
+    from google.protobuf.unknown_fields import UnknownFieldSet
+    from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
+
+    for field in UnknownFieldSet(resource_spans):
+        if field.field_number != _LIBRARY_SPANS:
+            warnings.add(UNREAD, where, f"field {field.field_number} of a resource's spans")
+            continue
+        try:
+            yield ScopeSpans.FromString(field.data)
+        except (DecodeError, TypeError) as error:
+            warnings.add(MALFORMED, where, str(error))
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:

@@ -198,3 +198,25 @@ def test_spans_of_scopes_and_of_libraries_are_read_beside_each_other() -> None:
     assert batches is not None
     assert [[span.name for span in batch] for batch in batches] == [["a", "b"]]
     assert [span.name for span in detect.spans_of(document, warnings, "t.json")] == ["a", "b"]
+
+
+JAEGERS = {"traceID": "a" * 32, "spanID": "b" * 16, "operationName": "a", "startTime": 1, "duration": 1}
+
+
+@pytest.mark.parametrize(
+    ("span", "trace", "document", "key"),
+    [
+        ({"flags": 1, "logs": [{"timestamp": 1}], "warnings": ["w"]}, {"traceID": "a"}, {"total": 1}, None),
+        ({"parentSpanID": "c" * 16}, {}, {}, "parentSpanID"),
+        ({"process": {"serviceName": "s"}}, {}, {}, "process"),
+        ({}, {"more": 1}, {}, "more"),
+        ({}, {"processes": {"p1": {"serviceName": "s", "tags": [], "more": 1}}}, {}, "more"),
+        ({}, {}, {"more": 1}, "more"),
+    ],
+)
+def test_a_key_of_jaegers_that_nobody_reads_is_counted(
+    caplog: pytest.LogCaptureFixture, span: Any, trace: Any, document: Any, key: str | None
+) -> None:
+    whole = {"data": [{"spans": [{**JAEGERS, **span}], "processes": {}, **trace}], **document}
+    expected = [] if key is None else [f"keys that are not read: 1, t.json ({key})"]
+    assert keys_passed_over(whole, caplog) == expected
