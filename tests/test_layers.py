@@ -34,7 +34,7 @@ READ_SIDE = {
 ABOVE_BOTH = {
     "demo": {"telemetry", "serving", "client"},
     "experiment": {"telemetry", "client", "analysis", "report", "demo"},
-    "cli": {"client", "bridge", "programs", "traces", "analysis", "report", "demo", "experiment"},
+    "cli": {"telemetry", "client", "bridge", "programs", "traces", "analysis", "report", "demo", "experiment"},
 }
 FOLDERS = WRITE_SIDE | READ_SIDE | ABOVE_BOTH
 A_DOZEN_OR_SO = 13

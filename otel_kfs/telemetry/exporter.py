@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 # What a process's last spans may take at its end: an orchestrator kills after 30 s, and the program ends work, too.
 EXIT_SECONDS = 10.0
+EXPLAIN_SECONDS = 3.0  # of these, to look for the reason of failures
 
 # What one request may hold: gRPC servers refuse more than 4 MB, unless they are told otherwise.
 _REQUEST_BYTES = 3_000_000
@@ -50,9 +51,13 @@ class CountingExporter(SpanExporter):
     wait for ever for a lock that a thread of its parent held. Its spans get its own process id.
     """
 
-    def __init__(self, make: Callable[[], SpanExporter], where: str = "") -> None:
-        """`make` is called once a process; `where` the spans go is for people (left out: the exporter's class)."""
-        self._make = make
+    def __init__(self, make: Callable[[], SpanExporter], where: str = "", explain: Callable[[], str] = str) -> None:
+        """`make` is called once a process; `where` the spans go is for people (left out: the exporter's class).
+
+        `explain` says in a few words why exporting fails, where it can tell, within 3 s.
+        """
+        self._make, self._explain = make, explain
+        self._pid = os.getpid()
         self.limits = limits_of_environment()
         self._exporter = make()
         self.where = where or type(self._exporter).__name__
@@ -61,6 +66,7 @@ class CountingExporter(SpanExporter):
         for cls in type(self._exporter).__mro__:
             if cls.__module__.startswith("opentelemetry.exporter."):
                 logging.getLogger(cls.__module__).addFilter(_without_secrets)
+        self.reason = ""
         self.exported = self.failed = 0
         self.failing = self.ending = self._given_up = False
         self._process: Resource | None = None  # what a forked child's spans have of its own
@@ -87,6 +93,7 @@ class CountingExporter(SpanExporter):
         if exported and self.failing:
             _log.info("spans are exported to %s again", self.where)
         elif not exported and not self.failing and not self.ending:
+            self.look_for_reason()
             _log.warning("spans are not exported to %s: %s", self.where, self.why)
         self.failing = not exported
         return SpanExportResult.SUCCESS if exported == len(spans) else SpanExportResult.FAILURE
@@ -97,7 +104,9 @@ class CountingExporter(SpanExporter):
             self._exporter = self._make()
             self._forked = False
         # All of a provider's spans have one resource.
-        resource = spans[0].resource.merge(self._process) if self._process is not None else None
+        resource = spans[0].resource
+        if self._process is not None and resource.attributes.get(semconv.PROCESS_PID) == self._pid:
+            resource = resource.merge(self._process)
         self._export_parts([ready for span in spans if (ready := self._prepared(span, resource)) is not None])
 
     def _export_parts(self, spans: list[ReadableSpan]) -> None:
@@ -130,7 +139,13 @@ class CountingExporter(SpanExporter):
                 half = len(part) // 2
                 parts.extendleft(filter(None, (part[half:], part[:half])) if half else ())
 
-    def _prepared(self, span: ReadableSpan, resource: Resource | None) -> ReadableSpan | None:
+    def look_for_reason(self) -> None:
+        """Find out why nothing was ever exported, if it can be told."""
+        if not self.exported and not self.reason:
+            self.reason = self._explain()
+            self.why = self.reason or self.why
+
+    def _prepared(self, span: ReadableSpan, resource: Resource) -> ReadableSpan | None:
         try:
             seen = exportable(span, self.limits.times(_SEEN))
             return exportable(without_secrets(seen, resource), self.limits)
@@ -210,10 +225,18 @@ class CountingBatchProcessor(BatchSpanProcessor):
         """Export what is queued, for `EXIT_SECONDS` at most; log in one line what was never exported, and why."""
         self.begin_end()
         try:
-            if not self._end_reached.wait(max(0.0, self._end_limit - time.monotonic())):
-                self._export.shutdown()
+            if not self._ends_within(EXPLAIN_SECONDS):
+                self._export.look_for_reason()
+                if not self._ends_within(0.0):
+                    self._export.shutdown()
+            elif self._export.failed:
+                self._export.look_for_reason()
         finally:
             self.report_lost()
+
+    def _ends_within(self, reserve: float) -> bool:
+        """Wait for the end, but for the last `reserve` seconds."""
+        return self._end_reached.wait(max(0.0, self._end_limit - time.monotonic() - reserve))
 
     def report_lost(self) -> None:
         """Log in one line what was never exported, and why."""
@@ -222,7 +245,8 @@ class CountingBatchProcessor(BatchSpanProcessor):
         self._is_reported = True
         ended = next(self._ended)
         if lost := ended - self._export.exported:
-            why = self._export.why if self._export.failed else _TOO_FAST if self._end_reached.is_set() else _TOO_LATE
+            known = self._export.failed or self._export.reason
+            why = self._export.why if known else _TOO_FAST if self._end_reached.is_set() else _TOO_LATE
             _log.error("%d of %d spans were not exported to %s: %s", lost, ended, self._export.where, why)
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from otel_kfs.errors import ConfigError
+from otel_kfs.telemetry.protocol_probe import says_of_grpc, says_of_http
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
 GRPC, HTTP = "grpc", "http/protobuf"
+_DEFAULT_ENDPOINTS = {GRPC: "http://localhost:4317", HTTP: "http://localhost:4318"}
 _ENTRIES = {GRPC: "otlp_proto_grpc", HTTP: "otlp_proto_http"}
 
 
@@ -23,7 +25,7 @@ class ExporterChoice(NamedTuple):
 
     make: Callable[[], SpanExporter]
     where: str = ""  # where it exports to, for people: without the credentials that a URL may hold
-    protocol: str = ""  # OTLP's, where it is OTLP
+    explain: Callable[[], str] = str  # why it fails, where that can be told, or nothing
 
 
 def exporter_choices() -> Iterator[ExporterChoice]:
@@ -44,7 +46,9 @@ def exporter_choices() -> Iterator[ExporterChoice]:
         protocol = {entry: protocol for protocol, entry in _ENTRIES.items()}.get(entry, "")
         if protocol:
             make = functools.partial(found.load(), **_otlp_arguments(protocol))
-            yield ExporterChoice(make, _endpoint(protocol), protocol)
+            endpoint = _otlp("ENDPOINT") or _DEFAULT_ENDPOINTS[protocol]
+            explain = functools.partial(says_of_grpc if protocol == GRPC else says_of_http, endpoint)
+            yield ExporterChoice(make, _endpoint(protocol), explain)
         else:
             yield ExporterChoice(found.load())
 
@@ -126,7 +130,7 @@ def _otlp_arguments(protocol: str) -> dict[str, Any]:
 
     is_gzip = _otlp("COMPRESSION").lower() == "gzip"
     return {
-        "endpoint": _otlp("ENDPOINT") or "http://localhost:4317",
+        "endpoint": _otlp("ENDPOINT") or _DEFAULT_ENDPOINTS[GRPC],
         "timeout": timeout,
         "compression": grpc.Compression.Gzip if is_gzip else grpc.Compression.NoCompression,
     }
@@ -144,7 +148,7 @@ def _seconds(name: str, given: str) -> float:
 
 def _check_otlp(protocol: str) -> None:
     endpoint = _otlp("ENDPOINT")
-    if endpoint and not _split(endpoint)[0]:
+    if urlsplit(endpoint).scheme in {"http", "https"} and not _split(endpoint)[0]:
         raise ConfigError("OTEL_EXPORTER_OTLP_ENDPOINT names no host")
     if endpoint and protocol == HTTP and urlsplit(endpoint).scheme not in {"http", "https"}:
         raise ConfigError("OTEL_EXPORTER_OTLP_ENDPOINT is no URL; write http://host:port")
@@ -160,7 +164,7 @@ def _check_otlp(protocol: str) -> None:
 
 
 def _endpoint(protocol: str) -> str:
-    endpoint = _otlp("ENDPOINT") or f"http://localhost:{4317 if protocol == GRPC else 4318}"
+    endpoint = _otlp("ENDPOINT") or _DEFAULT_ENDPOINTS[protocol]
     scheme, separator, rest = endpoint.rpartition("://")
     parts = urlsplit("//" + rest)
     path = parts.path

@@ -58,10 +58,12 @@ def tracer_of(provider: trace.TracerProvider | None) -> trace.Tracer:
 def configure(service_name: str | None = None, *, traces_file: str | os.PathLike[str] | None = None) -> None:
     """Make this process export its spans; call it once, at its start.
 
-    `service_name` is the name to search for in Jaeger; `OTEL_SERVICE_NAME` goes before it. With `traces_file` (or
-    `OTEL_KFS_TRACES_FILE`) spans are appended to that file as OTLP-JSON lines, also by several processes at a time;
-    without, the exporter is what the standard `OTEL_TRACES_EXPORTER` and `OTEL_EXPORTER_OTLP_*` variables say; with
-    both, spans go both ways. Calls by `requests` are traced too.
+    `service_name` is the name to search for in Jaeger; `OTEL_SERVICE_NAME` goes before it, and it goes before the
+    `service.name` of `OTEL_RESOURCE_ATTRIBUTES`, whose other attributes go before what is found out here.
+
+    With `traces_file` (or `OTEL_KFS_TRACES_FILE`) spans are appended to that file as OTLP-JSON lines, also by several
+    processes at a time; without, the exporter is what the standard `OTEL_TRACES_EXPORTER` and `OTEL_EXPORTER_OTLP_*`
+    variables say; with both, spans go both ways. Calls by `requests` are traced too.
 
     Spans still in memory are written when the interpreter exits and on SIGTERM (unless the program handles SIGTERM
     itself), in 10 s at most; how many could not be exported is logged then, in one line. SIGTERM then ends the process
@@ -69,17 +71,26 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
     already set, that provider stays.
 
     Raises:
-        ConfigError: an exporter is not known, or the file can't be written.
+        ConfigError: a setting in the environment can't be used, or the file can't be written.
     """
+    _set_up(service_name, traces_file)
+
+
+def configure_command(name: str, *, traces_file: str | os.PathLike[str] | None = None) -> None:
+    """Do the same for a command of ours, whose name is a guess: `service.name` in the environment goes before it."""
+    _set_up(name, traces_file, is_guess=True)
+
+
+def _set_up(service_name: str | None, traces_file: str | os.PathLike[str] | None, *, is_guess: bool = False) -> None:
     try:
-        _configure(service_name, traces_file)
+        _configure(service_name, traces_file, is_guess)
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001 - the SDK's own, of a setting that it can't use
         raise ConfigError(f"OpenTelemetry can't be set up as OTEL_* say: {_one_line(error)}") from None
 
 
-def _configure(service_name: str | None, traces_file: str | os.PathLike[str] | None) -> None:
+def _configure(service_name: str | None, traces_file: str | os.PathLike[str] | None, is_guess: bool) -> None:
     global configured  # noqa: PLW0603 - a process is set up once
     otel_settings.check_names()
     propagate()
@@ -90,7 +101,7 @@ def _configure(service_name: str | None, traces_file: str | os.PathLike[str] | N
         _log.debug("a tracer provider is already set: leaving it as it is")
         instrument_requests()
         return
-    provider, processors = _provider(service_name, traces_file or os.environ.get(semconv.ENV_TRACES_FILE))
+    provider, processors = _provider(service_name, traces_file or os.environ.get(semconv.ENV_TRACES_FILE), is_guess)
     end = functools.partial(_end, provider, processors)
     trace.set_tracer_provider(provider)
     configured = service_name, None if traces_file is None else os.path.abspath(traces_file)
@@ -129,17 +140,17 @@ def instrument_requests() -> None:
 
 
 def _provider(
-    service_name: str | None, traces_file: str | os.PathLike[str] | None
+    service_name: str | None, traces_file: str | os.PathLike[str] | None, is_guess: bool = False
 ) -> tuple[TracerProvider, list[CountingBatchProcessor]]:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
     from otel_kfs.telemetry.exporter import CountingBatchProcessor, CountingExporter
 
-    attributes: dict[str, str | int] = {semconv.HOST_NAME: os.uname().nodename, semconv.PROCESS_PID: os.getpid()}
-    if service_name and not os.environ.get("OTEL_SERVICE_NAME"):
-        attributes[semconv.SERVICE_NAME] = service_name
-    provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
+    guesses = Resource({semconv.HOST_NAME: os.uname().nodename, semconv.PROCESS_PID: os.getpid()})
+    is_named = not service_name or os.environ.get("OTEL_SERVICE_NAME") or (is_guess and _is_named())
+    said = Resource.create({} if is_named else {semconv.SERVICE_NAME: service_name})
+    provider = TracerProvider(resource=guesses.merge(said), shutdown_on_exit=False)
     batches = otel_settings.batch_settings()
     processors = []
     if traces_file:
@@ -147,10 +158,17 @@ def _provider(
         processors.append(CountingBatchProcessor(_file_export(Path(traces_file)), **of_file))
     if not traces_file or os.environ.get("OTEL_TRACES_EXPORTER"):
         for choice in otel_settings.exporter_choices():
-            processors.append(CountingBatchProcessor(CountingExporter(choice.make, choice.where), **batches))
+            processors.append(CountingBatchProcessor(CountingExporter(*choice), **batches))
     for processor in processors:
         provider.add_span_processor(processor)
     return provider, processors
+
+
+def _is_named() -> bool:
+    """Return whether OTEL_RESOURCE_ATTRIBUTES names the service."""
+    from opentelemetry.sdk.resources import OTELResourceDetector
+
+    return semconv.SERVICE_NAME in OTELResourceDetector().detect().attributes
 
 
 def _end(provider: TracerProvider, processors: list[CountingBatchProcessor]) -> None:

@@ -128,7 +128,7 @@ def test_each_of_two_exporters_says_what_it_lost(tmp_path):
     os.mkfifo(tmp_path / "fifo")  # that nobody reads
     with collecting() as collector:
         collector.hangs()
-        ended = run_python(WORK, **collector.settings, **TWO)
+        ended = run_python(WORK, **collector.settings, **TWO, OTEL_EXPORTER_OTLP_TIMEOUT="60")
     late = "they had not left when the process ended"
     assert ended.stderr.splitlines() == [
         f"1 of 1 spans were not exported to fifo: {late}",

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import otel_kfs
 from otel_kfs import semconv
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import max_answer_size, model_access, properties
@@ -145,7 +144,9 @@ def bridge(
             say(f"{answer.outcome}: {place}: {answer.refused}")
 
     with _signals(options["grace"] + _CLOSE_SECONDS) as signals:
-        otel_kfs.configure("kafka-bridge", traces_file=traces_file)
+        from otel_kfs.telemetry import provider
+
+        provider.configure_command("kafka-bridge", traces_file=traces_file)
         running = Bridge(
             url=predict_url(url, model),
             config=properties(consumer_config),

@@ -6,8 +6,6 @@ import sys
 
 import click
 
-import otel_kfs
-
 
 @click.command(
     "exec",
@@ -36,7 +34,9 @@ def exec_program(run_id: str | None, traces_file: str | None, command: tuple[str
     from otel_kfs.programs import foreground
 
     with foreground.signals_for_main_thread():
-        otel_kfs.configure("image-sender", traces_file=traces_file)
+        from otel_kfs.telemetry import provider
+
+        provider.configure_command("image-sender", traces_file=traces_file)
     code = programs.run(command, run_id=run_id)
     if code < 0:
         foreground.end_by(-code)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import otel_kfs
 from otel_kfs.cli.group import SIGTERM_EXIT
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import (
@@ -156,7 +155,9 @@ def send(  # noqa: PLR0912 - a branch a transport
     if payloads:
         _without("--json", encoding=encoding, resize=resize)
 
-    otel_kfs.configure("image-sender", traces_file=traces_file)
+    from otel_kfs.telemetry import provider
+
+    provider.configure_command("image-sender", traces_file=traces_file)
     if transport != "grpc":
         payload["encoding"] = ClaimStore(bucket, endpoint_url=store_url).encoding if bucket else encoding or "json"
     sender_options: dict[str, Any] = {"timeout": timeout, "run_id": run_id, **payload}
