@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Generic, overload
 
@@ -23,6 +24,8 @@ from otel_kfs.kafka.send_span import of_record
 from otel_kfs.kafka.types import M, Polled, PolledAsync, Record
 from otel_kfs.telemetry.provider import report_failure
 from otel_kfs.telemetry.safe_tracer import describe, mark_failed, record_exception
+
+_log = logging.getLogger(__name__)
 
 _ATTACHED = otel_context.create_key("otel_kfs_process")  # in a context: the innermost `process` span's _Attached
 
@@ -46,7 +49,12 @@ def process(
 
     With `trusted=False` the record's headers come from somebody who is not believed: a new trace, as with `links`,
     whose span and link are marked with `otel_kfs.context.trusted`, and which the record's baggage does not enter.
+
+    What is no record (a list of them, None) leaves no span; that is logged.
     """
+    if not hasattr(record, "topic"):
+        _say_no_record(type(record).__name__)
+        return nullcontext(INVALID_SPAN)
     client = None if consumer is None else getattr(consumer, "_kfs", None)
     return _Process(record, _of_group(group) if client is None else client.process, links, trusted)
 
@@ -239,6 +247,15 @@ def _attributes(record: Any, shared: dict[str, Any], start: int) -> dict[str, An
         attributes[semconv.RECORD_TIMESTAMP_TYPE] = _TIMESTAMP_TYPES[kind]
         attributes[semconv.QUEUE_TIME] = start // 1_000_000 - timestamp
     return attributes
+
+
+@functools.lru_cache(100)
+def _say_no_record(kind: str) -> None:
+    _log.warning(
+        "process() takes one record, not %s, and leaves no span here: call it for each record that consume() returns, "
+        "and only when poll() has returned one (logged once)",
+        kind,
+    )
 
 
 @functools.lru_cache(100)

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
-from otel_kfs.kafka import Producer, process, processing
+from otel_kfs.kafka import Producer, process, process_span, processing
 
 pytestmark = pytest.mark.kafka
 
@@ -216,6 +216,23 @@ def test_keys_that_are_no_text_are_taken_as_the_client_takes_them(broker, topic,
         producer.flush()
     plain, ours = (record.headers()[0] for record in fetch(topic, 2))
     assert plain == ours == ("1", b"1")
+
+
+@pytest.mark.parametrize(("no_record", "kind"), [([confluent_kafka.Message("t")], "list"), (None, "NoneType")])
+def test_what_is_no_record_is_processed_without_a_span_and_that_is_said_once(spans, caplog, no_record, kind):
+    process_span._say_no_record.cache_clear()
+    done = []
+    for _ in range(2):
+        with process(no_record) as span:
+            span.set_attribute("a", 1)
+            done.append(no_record)
+    with pytest.raises(ValueError, match="the user's own"), process(no_record):
+        raise ValueError("the user's own")
+    assert (done, spans.get_finished_spans()) == ([no_record] * 2, ())
+    assert ours(caplog) == [
+        f"process() takes one record, not {kind}, and leaves no span here: call it for each record that consume() "
+        "returns, and only when poll() has returned one (logged once)"
+    ]
 
 
 def test_hostile_configuration_is_the_client_s_to_judge():
