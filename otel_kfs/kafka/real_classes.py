@@ -47,20 +47,25 @@ def refused_by(real: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[
         parameters = list(inspect.signature(method).parameters.values())[1:]
         names = [parameter.name for parameter in parameters]
         required = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
-        # By how many arguments are given by place: which ones may, and which ones must be given by name.
-        may = [frozenset(names[count:]) for count in range(len(names) + 1)]
-        must = [required & by_name for by_name in may]
         alias = names.index("on_delivery") if "on_delivery" in names else len(names)
+
+        @functools.lru_cache(1000)
+        def look(by_place: int, *by_name: str) -> tuple[bool, bool]:
+            """Return whether such a call fits, and whether it gives an `on_delivery` that does not count."""
+            fits = by_place <= len(names) and required - {*names[:by_place]} <= {*by_name} <= {*names[by_place:]}
+            given = by_place > alias or "on_delivery" in by_name
+            return fits, given and (by_place >= alias or "callback" in by_name)
 
         @functools.wraps(method)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            by_place, by_name = len(args), kwargs.keys()
-            if by_place > len(names) or not must[by_place] <= by_name <= may[by_place]:
-                return real(self, *args, **kwargs)
-            if by_place > alias:
-                args = (*args[:alias], None, *args[alias + 1 :])
-            elif "on_delivery" in kwargs and ("callback" in kwargs or by_place == alias):
-                del kwargs["on_delivery"]
+            by_place = len(args)
+            if kwargs or not len(required) <= by_place <= alias:  # else it fits: asking would cost as much as the call
+                fits, is_idle = look(by_place, *kwargs)
+                if not fits:
+                    return real(self, *args, **kwargs)
+                if is_idle:
+                    args = (*args[:alias], None, *args[alias + 1 :]) if by_place > alias else args
+                    kwargs.pop("on_delivery", None)
             return method(self, *args, **kwargs)
 
         return call  # type: ignore[return-value]
