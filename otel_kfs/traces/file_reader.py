@@ -25,6 +25,13 @@ BROKEN = "broken lines or messages passed over"
 OTHER = "lines or messages passed over that are not traces"
 
 _CUT = "files that end in the middle of a line or message, as if still being written; read up to there"
+_OF_1970 = "lines or messages with times in {unit} where nanoseconds belong, which become times in 1970"
+# What the years 2001 to 2103 are in other units.
+_OTHER_UNITS = {
+    "seconds": range(10**9, 42 * 10**8),
+    "milliseconds": range(10**12, 42 * 10**11),
+    "microseconds": range(10**15, 42 * 10**14),
+}
 _EXPORT = b'{"resourceSpans"'  # how a line of a traces file begins; within a string its quotes would be escaped
 _BEGINNINGS = frozenset({b"{", b"["})
 _INSIDE = {bytes([one]) for one in b'"{}[],:-0123456789tfn'}  # what a further line of a JSON document may begin with
@@ -247,12 +254,19 @@ class FileReader:
         try:
             for batch in batches:
                 self._has_read = True
+                self._look_at_times(batch)
                 yield batch
             self._has_read = True
         except detect.UnknownFormatError as error:
             self._complain(OTHER, f"{error}")
         except NOT_TRACES as error:
             self._complain(OTHER, f"JSON, but not traces ({excerpt(f'{type(error).__name__}: {error}')})")
+
+    def _look_at_times(self, batch: list[Span]) -> None:
+        earliest = min((span.start for span in batch), default=0)
+        for unit, years in _OTHER_UNITS.items():
+            if earliest in years:
+                self._warnings.note(_OF_1970.format(unit=unit), self._position)
 
     def _complain(self, what: str, reason: str) -> None:
         """Count what is passed over here; should nothing else be in the file, it is why."""

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import decompression
 from otel_kfs.traces.file_reader import BOM, File, FileReader, begins_document
-from otel_kfs.traces.formats import detect
+from otel_kfs.traces.formats import detect, otlp_protobuf
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import STDIN, QueryUrl
 from otel_kfs.traces.span import Span
@@ -31,6 +31,7 @@ PIECE = 16 * 2**20  # bytes of a plain file that are one part
 
 _log = logging.getLogger(__name__)
 
+_HEAD = 4096  # bytes that tell what a file is
 _FEW = 16  # ids for which a line is searched before it is parsed
 _COPIED = 2**20  # bytes of a stream that are copied at a time
 _NO_SUCH = (
@@ -104,10 +105,7 @@ def _files(query: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.name.endswith(ENDINGS) and file.is_file())
-        if not found:
-            raise TraceQueryError(f"no trace files ({', '.join(ENDINGS)}) in the folder {excerpt(query)}")
-        return found
+        return _in_folder(path)
     if path.exists():
         raise TraceQueryError(f"{excerpt(query)} is neither a file nor a folder")
     if glob.has_magic(query):
@@ -118,6 +116,41 @@ def _files(query: str) -> list[Path]:
             )
         return found
     raise TraceQueryError(f"no file or folder {excerpt(query)}; {_NO_SUCH}")
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Return the trace files in a folder; by their content, if their names do not say that they are such."""
+    found: list[Path] = []
+    others: list[Path] = []
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            is_one = file.name.endswith(ENDINGS) or _is_certain(file)
+            (found if is_one else others).append(file)
+    others = [file for file in others if not file.name.startswith(".") and file.stat().st_size]
+    if not found:
+        there = f"; {excerpt(str(others[0]))} is there: name a file to have it read" if others else ""
+        raise TraceQueryError(f"no trace files ({', '.join(ENDINGS)}) in the folder {excerpt(str(folder))}{there}")
+    if others:
+        _log.warning(
+            "files passed over that are not traces by name (%s) or content: %d, the first: %s; to read one, name it",
+            ", ".join(ENDINGS),
+            len(others),
+            excerpt(str(others[0])),
+        )
+    return found
+
+
+def _is_certain(file: Path) -> bool:
+    """Whether the beginning of a file leaves no doubt that it holds traces."""
+    try:
+        with file.open("rb") as raw:
+            if decompression.is_framed(raw.peek(8)[:8]):
+                message = decompression.inflated(next(decompression.messages(raw)))
+                return detect.begins_like_traces(message) or otlp_protobuf.is_traces(message)
+            with decompression.decompressed(raw) as inside:
+                return detect.begins_like_traces(inside.read(_HEAD))
+    except (OSError, EOFError, TraceQueryError, *decompression.CORRUPT):
+        return False
 
 
 def _spooled(stream: BinaryIO, name: str, progress: ReadProgress, *, strict: bool) -> Files:

@@ -370,6 +370,15 @@ def test_a_span_that_is_none_is_left_out_and_counted(file, caplog, wrong, what):
     assert [message.split(" (")[0] for message in caplog.messages] == [f"{what}: 1, {file}, line 2"]
 
 
+@pytest.mark.parametrize(("digits", "unit"), [(10, "seconds"), (13, "milliseconds"), (16, "microseconds"), (19, None)])
+def test_times_in_another_unit_are_counted_and_read_as_they_are(file, caplog, digits, unit):
+    now = "1790000000123456789"[:digits]
+    file.write_text((json.dumps(export(span(startTimeUnixNano=now, endTimeUnixNano=now))) + "\n") * 2)
+    assert [one.start for one in query.spans(f"{file}?strict=1")] == [int(now)] * 2
+    what = f"lines or messages with times in {unit} where nanoseconds belong, which become times in 1970"
+    assert caplog.messages == ([f"{what}: 2, the first: {file}, line 1"] if unit else [])
+
+
 def test_a_remark_has_no_control_characters(file, caplog):
     file.write_text(json.dumps(export(span(startTimeUnixNano="\x1b[2J\nsoon"))))
     assert names_of(file) == []

@@ -4,6 +4,7 @@ import gzip
 import json
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query
@@ -45,6 +46,42 @@ def test_a_folder_is_read_at_any_depth_by_its_files_endings(traces):
     assert names_of(traces) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize("name", ["a.ndjson", "a.log", "a.jsonl.1", "a.jsonl.2.gz", "a.txt", "a.pb"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        line("a").encode(),
+        b"\xef\xbb\xbf" + line("a").encode(),
+        json.dumps(json.loads(line("a")), indent=2).encode(),
+        gzip.compress(b"[" + line("a").encode() + b"]"),
+    ],
+)
+def test_of_a_folder_a_file_of_another_name_is_read_if_it_begins_with_traces(tmp_path, caplog, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert names_of(tmp_path) == ["a"]
+    assert caplog.messages == []
+
+
+def test_of_a_folder_the_collectors_protobuf_is_read(tmp_path):
+    span = Span(trace_id=b"\xaa" * 16, span_id=b"\xbb" * 8, name="a")
+    message = TracesData(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[span])])]).SerializeToString()
+    (tmp_path / "a.pb").write_bytes(len(message).to_bytes(4, "big") + message)
+    (tmp_path / "b.bin").write_bytes(len(message).to_bytes(4, "big") + message[:-1] + b"\xff")
+    assert names_of(tmp_path) == ["a"]
+
+
+def test_of_a_folder_files_that_are_passed_over_are_counted(traces, caplog):
+    (traces / "run" / "page.html").write_text("<html>")
+    (traces / ".hidden").write_text("hidden")
+    (traces / "empty.log").touch()
+    assert names_of(traces) == ["a", "b", "c", "d"]
+    endings = ".json, .jsonl, .json.gz, .jsonl.gz, .json.zst, .jsonl.zst"
+    assert caplog.messages == [
+        f"files passed over that are not traces by name ({endings}) or content: 2, the first: {traces / 'bridge.log'}; "
+        "to read one, name it"
+    ]
+
+
 def test_a_folder_inside_that_is_named_like_a_file_is_no_file(traces):
     (traces / "old.jsonl").mkdir()
     assert names_of(traces) == ["a", "b", "c", "d"]
@@ -76,7 +113,10 @@ def test_nothing_at_the_path_is_an_error_that_names_it(tmp_path):
 def test_a_folder_without_trace_files_is_an_error_that_names_the_endings(tmp_path):
     (tmp_path / "bridge.log").write_text("no spans here")
     endings = ".json, .jsonl, .json.gz, .jsonl.gz, .json.zst, .jsonl.zst"
-    assert refusal(tmp_path) == f"no trace files ({endings}) in the folder {tmp_path}"
+    assert refusal(tmp_path) == (
+        f"no trace files ({endings}) in the folder {tmp_path}; {tmp_path / 'bridge.log'} is there: name a file to have "
+        "it read"
+    )
 
 
 def test_a_pattern_that_nothing_matches_is_an_error_that_hints_at_quotes(traces):

@@ -28,6 +28,12 @@ OTHER_SIGNALS = "exports of logs, metrics or profiles skipped"
 
 UNREAD = "keys that are not read"
 
+# How traces begin that are certainly such, whatever their file is called.
+_BEGINNING = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*\[?\s*\{\s*"(?:resourceSpans"|result"\s*:\s*\{\s*"resourceSpans"'
+    rb'|(?:batches"|trace"\s*:\s*\{\s*"(?:resourceSpans|batches)")\s*:\s*\[\s*\{\s*"(?:resource|scopeSpans)"'
+    rb'|data"\s*:\s*\[\s*\{\s*"traceID")'
+)
 _SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
 _OF_RESOURCE = {semconv.SERVICE_NAME, semconv.HOST_NAME}
 
@@ -99,6 +105,11 @@ def is_known(document: Any) -> bool:
         or ("spans" in document and "processes" in document)
         or not document.keys().isdisjoint(_SIGNALS)
     )
+
+
+def begins_like_traces(text: bytes) -> bool:
+    """Whether a text that begins so is certainly traces in JSON."""
+    return _BEGINNING.match(text) is not None
 
 
 def parsed(text: bytes) -> Any:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_kfs import semconv
+from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.formats.detect import MALFORMED, UNREAD
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import ReadWarnings, sound
@@ -62,6 +64,14 @@ def spans_of(content: bytes, warnings: ReadWarnings, where: object) -> Iterator[
     except DecodeError as error:
         raise ValueError(str(error)) from error
     return sound(_read(data, warnings, where), warnings, where)
+
+
+def is_traces(content: bytes) -> bool:
+    """Whether bytes are certainly a TracesData: they have spans, all with ids of the right length."""
+    spans = []
+    with suppress(ValueError, TraceQueryError):
+        spans = list(spans_of(content, ReadWarnings(strict=True), ""))
+    return bool(spans)
 
 
 def _read(data: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
