@@ -30,6 +30,9 @@ _log = logging.getLogger(__name__)
 EXIT_SECONDS = 10.0
 EXPLAIN_SECONDS = 3.0  # of these, to look for the reason of failures
 
+# A forked child's spans leave so long after they ended, and then not again for so long.
+_SOON_SECONDS, _PAUSE_SECONDS = 0.01, 0.5
+
 # What one request may hold: gRPC servers refuse more than 4 MB, unless they are told otherwise.
 _REQUEST_BYTES = 3_000_000
 # A failure of less than this was not for its size: the smallest limit in use is 1 MB, nginx's.
@@ -168,6 +171,7 @@ class CountingBatchProcessor(BatchSpanProcessor):
         """Take the settings of the base class; those that are left out come from the environment."""
         self._export = export
         self._ended = itertools.count()  # as many as were asked for: unlike +=, exact from several threads
+        self._has_spans: threading.Event | None = None  # in a forked child alone
         weak = weakref.WeakMethod(self._after_fork)
 
         def after_fork() -> None:
@@ -183,6 +187,18 @@ class CountingBatchProcessor(BatchSpanProcessor):
         self._ended = itertools.count()
         self._export.forked()
         self._prepare_end()
+        self._has_spans = threading.Event()
+        flush = threading.Thread(target=self._flush_soon, args=[self._has_spans], name="otel_kfs_soon", daemon=True)
+        flush.start()
+
+    def _flush_soon(self, has_spans: threading.Event) -> None:
+        """Export a forked child's spans soon after they ended: its parent may kill it once its work is done."""
+        while True:
+            has_spans.wait()
+            time.sleep(_SOON_SECONDS)
+            has_spans.clear()
+            super().force_flush()
+            time.sleep(_PAUSE_SECONDS)
 
     def _prepare_end(self) -> None:
         """Start the thread that ends the base class, which may take longer than we give it.
@@ -208,6 +224,8 @@ class CountingBatchProcessor(BatchSpanProcessor):
             except Exception:  # noqa: BLE001 - the exporter will see
                 report_failure("the size of a span")
         super().on_end(span)
+        if self._has_spans is not None:
+            self._has_spans.set()
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """Export what is queued now; False if any of it failed. Like the base class's, it does not look at the time."""

@@ -11,19 +11,19 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from opentelemetry import trace
 
 from otel_kfs import __version__, semconv
 from otel_kfs.errors import ConfigError
 from otel_kfs.telemetry import otel_settings, sigterm
+from otel_kfs.telemetry.patches import Patches
 from otel_kfs.telemetry.propagators import propagate
-from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator, report_failure
+from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator, never_raises, report_failure
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 _FILE_DELAY_MILLIS = 200
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"  # the conventions that our spans' attributes follow
+
+_os_exit = os._exit
+_OS_EXIT_SECONDS = 11.0  # exporters take 10 s at most, and then say what they lost
 
 # What `configure` was called with, for worker processes that begin with nothing but what they are handed.
 configured: tuple[str | None, str | None] | None = None
@@ -183,13 +186,21 @@ def _end(provider: TracerProvider, processors: list[CountingBatchProcessor]) -> 
 
 
 def _forked(end: Callable[[], None]) -> None:
-    """Have the last spans of a child of multiprocessing leave: it ends without the interpreter's exit hooks."""
-    try:
-        if (multiprocessing := sys.modules.get("multiprocessing.util")) is not None:
-            last = functools.partial(sigterm.finish, [end])
-            multiprocessing.register_after_fork(end, lambda _: multiprocessing.Finalize(None, last, exitpriority=-100))
-    except Exception:  # noqa: BLE001 - the child goes on
-        report_failure("a forked process")
+    """Have the last spans of a child leave where it ends without the interpreter's exit hooks.
+
+    Pools (multiprocessing's, billiard's, which is Celery's) end their children by `os._exit`.
+    """
+
+    def exit_after_last_spans(*args: Any, **kwargs: Any) -> None:
+        try:
+            # In a thread of its own: this one may hold what logging needs, and a watchdog's must end the process.
+            last = threading.Thread(target=never_raises("the last spans")(end), daemon=True)
+            last.start()
+            last.join(_OS_EXIT_SECONDS)
+        finally:
+            _os_exit(*args, **kwargs)
+
+    Patches().set(os, "_exit", exit_after_last_spans)
 
 
 def _file_export(path: Path) -> CountingExporter:

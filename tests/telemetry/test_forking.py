@@ -1,6 +1,8 @@
 """Processes forked after `configure`: each exports its own spans, once, as itself, and waits for nobody's lock."""
 
 import json
+import os
+import signal
 import sys
 from collections import Counter
 
@@ -185,3 +187,98 @@ print(os.getpid(), child)
     ended = run_python(script, **otlp(collector))
     assert ended.stderr == ""
     assert by_process(collector.spans(), ended.stdout) == [["send t"], ["in the child"]]
+
+
+def test_a_child_that_ends_by_os_exit_exports_at_its_end(collector):
+    script = (
+        START
+        + """
+child = os.fork()
+if child == 0:
+    span("in the child")
+    grandchild = os.fork()
+    if grandchild == 0:
+        span("in the grandchild")
+        os._exit(0)
+    wait(grandchild)
+    print(os.getppid(), os.getpid(), grandchild, flush=True)
+    os._exit(7)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 7
+"""
+    )
+    ended = run_python(script, **otlp(collector))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert by_process(collector.spans(), ended.stdout) == [[], ["in the child"], ["in the grandchild"]]
+
+
+def test_a_pool_whose_children_serve_once_loses_no_span(collector):
+    script = (
+        START
+        + """
+import multiprocessing
+with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
+    pool.map(span, [f"task {number}" for number in range(10)], chunksize=1)
+    pool.close(); pool.join()
+"""
+    )
+    ended = run_python(script, **otlp(collector))
+    assert ended.stderr == ""
+    assert sorted(span.name for span in collector.spans()) == [f"task {number}" for number in range(10)]
+
+
+def test_billiard_s_pool_loses_no_span(collector):
+    pytest.importorskip("billiard")
+    script = (
+        START
+        + """
+from billiard.pool import Pool
+pool = Pool(2, maxtasksperchild=1)
+pool.map(span, [f"task {number}" for number in range(10)], chunksize=1)
+pool.close(); pool.join()
+"""
+    )
+    ended = run_python(script, **otlp(collector))
+    assert sorted(span.name for span in collector.spans()) == [f"task {number}" for number in range(10)]
+    assert ended.returncode == 0
+
+
+def test_a_child_s_spans_leave_before_it_can_be_killed(collector):
+    script = (
+        START
+        + """
+import signal
+child = os.fork()
+if child == 0:
+    span("in the child")
+    signal.pause()
+print(child, flush=True)
+signal.pause()
+"""
+    )
+    with start_python(script, OTEL_BSP_SCHEDULE_DELAY="600000", **otlp(collector)) as process:
+        child = int(process.stdout.readline())
+        wait_until("the child's span", collector.spans)
+        os.kill(child, signal.SIGKILL)
+        process.kill()
+    assert [(span.name, span.pid) for span in collector.spans()] == [("in the child", child)]
+
+
+def test_a_watchdog_ends_a_child_that_is_stuck(collector):
+    script = (
+        START
+        + """
+import logging, threading
+child = os.fork()
+if child == 0:
+    span("in the child")
+    logging.root.addHandler(logging.StreamHandler())
+    logging.root.handlers[0].acquire()  # and never let go
+    threading.Thread(target=os._exit, args=[3]).start()
+    threading.Event().wait()
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+    )
+    collector.answers(400)
+    assert run_python(script, **otlp(collector)).stdout == "3\n"
