@@ -34,7 +34,7 @@ _PAUSE_AFTER_SECONDS = 1.0
 class Bridge:
     """Consumes topics and posts each record's value to a model.
 
-    A record's offset is committed after it was dealt with: answered, parked in the dead-letter topic, or passed over
+    A record's offset is committed after it was dealt with: answered, written to the dead-letter topic, or passed over
     because the user's policy says so. So every record is delivered at least once, and again where a bridge died
     before the commit. Records with the same key go one after another, in their order.
     """
@@ -166,8 +166,8 @@ class _PollLoop:
     def _is_redriven(self) -> bool:
         return (
             self._redrive is not None
-            and self._redrive.is_finished()
             and not self._polled
+            and self._redrive.is_finished()
             and self._workers.wait_for_fewer(1, _POLL_SECONDS) == 0
         )
 
@@ -192,7 +192,7 @@ class _PollLoop:
         self._check()
 
     def _dispatch(self) -> bool:
-        """Give what was polled to the workers; False if nobody can be told of it now, so that it has to wait."""
+        """Give what was polled to the workers; return False where the commit before that fails: it has to wait."""
         dispatched = self._offsets.dispatch(self._polled)
         if not dispatched:
             return False

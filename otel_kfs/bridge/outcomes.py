@@ -32,8 +32,8 @@ class Answer:
     outcome: Outcome
     answer: dict[str, Any] | None = None
     refused: str | None = None  # why there is no answer, in one line
-    dead_letter: str | None = None  # where the record was parked: topic[partition]@offset
-    attempt: int = 1  # which delivery of this record it was; more than 1: it may have been handed over before
+    dead_letter: str | None = None  # where the record was written to: topic[partition]@offset
+    attempt: int = 1  # which delivery of this record it was; more than 1: it may have been delivered before
     requests: int = 1  # how many requests that delivery took
     duration: float = 0.0  # seconds in the bridge's hands
 

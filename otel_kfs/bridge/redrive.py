@@ -33,6 +33,7 @@ class Redrive:
         self._ends: dict[int, int] = {}  # of the partitions that are not empty
         self._unread: set[int] = set()  # assigned, their end not reached
         self._read: set[int] = set()  # assigned, their end reached
+        self._has_joined = False
         self._asked = -math.inf
         self._has_waited = False
 
@@ -68,6 +69,7 @@ class Redrive:
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Add these to this redrive's part: all of it, or, of an incremental assignor, what is new."""
+        self._has_joined = True
         self._unread |= {at.partition for at in partitions}
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> None:
@@ -91,7 +93,8 @@ class Redrive:
 
     def is_finished(self) -> bool:
         """Tell whether all of the topic has been read: this redrive's part by itself, the others' by their commits."""
-        if self._unread:
+        # Before it is a member, what is committed may be what is left of a topic of that name that was deleted.
+        if self._unread or not self._has_joined:
             return False
         others = [TopicPartition(self._topic, partition) for partition in self._ends.keys() - self._read]
         if not others:

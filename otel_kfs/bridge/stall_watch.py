@@ -14,6 +14,7 @@ _log = logging.getLogger(__name__)
 
 _STALL_SECONDS = 60.0
 _ASK_SECONDS = 1.0
+_ASK_LIMIT_SECONDS = 5.0  # for all partitions together
 
 
 class StallWatch:
@@ -63,7 +64,10 @@ class StallWatch:
         """Return how many records there are beyond those that were polled, by partition, as far as the broker says."""
         waiting: dict[str, int] = {}
         with suppress(KafkaException):  # that no broker answers is said elsewhere
+            until = time.monotonic() + _ASK_LIMIT_SECONDS
             for at in self._consumer.assignment():
+                if time.monotonic() > until:
+                    break
                 low, high = self._consumer.get_watermark_offsets(at, timeout=_ASK_SECONDS)
                 position = self._positions.get((at.topic, at.partition))
                 if position is None:

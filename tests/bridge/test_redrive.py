@@ -108,11 +108,22 @@ def test_without_a_part_it_waits_for_the_others(redrive, topic):
     assert redrive.is_finished()
 
 
+def test_before_it_has_joined_the_group_nothing_that_is_committed_counts(redrive, topic):
+    """Offsets outlive a topic that is deleted and made again."""
+    topic.handled = {0, 1, 2}
+    assert not redrive.is_finished()
+    redrive.assign(at(0, 1, 2))
+    assert not redrive.is_finished()
+    reach(redrive, 0, 1, 2)
+    assert redrive.is_finished()
+
+
 def test_while_the_broker_does_not_say_what_others_have_done_it_waits(redrive, monkeypatch):
     def away(*_, **__):
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     monkeypatch.setattr(Topic, "committed", away)
+    redrive.assign([])
     assert not redrive.is_finished()
 
 
