@@ -228,7 +228,6 @@ with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
 
 
 def test_billiard_s_pool_loses_no_span(collector):
-    pytest.importorskip("billiard")
     script = (
         START
         + """
