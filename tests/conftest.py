@@ -81,9 +81,10 @@ def missing(marker: str) -> str:
 
 
 def pytest_configure() -> None:
-    # A shell's background ignores Ctrl-C, and so would every program that is started here.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell's background ignores Ctrl-C and Ctrl-\\, and so would every program that is started here.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     # Told here, once, and not by each of several workers, of which each would only die of it.
     for marker in REQUIRED:
         missing(marker)

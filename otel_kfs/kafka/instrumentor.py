@@ -19,7 +19,8 @@ from opentelemetry.trace import TracerProvider
 from otel_kfs.kafka import aio, client_telemetry, real_classes
 from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer
 from otel_kfs.kafka.producer import Producer, SerializingProducer
-from otel_kfs.telemetry.patches import Patches, PatchingInstrumentor
+from otel_kfs.telemetry.patches import Patches
+from otel_kfs.telemetry.patching_instrumentor import PatchingInstrumentor
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from opentelemetry.trace import TracerProvider
 
 from otel_kfs.serving.model_spans import untrace_all
 from otel_kfs.serving.server_errors import never_raises
-from otel_kfs.telemetry.patches import Patches, PatchingInstrumentor
+from otel_kfs.telemetry.patches import Patches
+from otel_kfs.telemetry.patching_instrumentor import PatchingInstrumentor
 
 
 class ServerInstrumentor(PatchingInstrumentor):

@@ -1,14 +1,12 @@
-"""Changes to a library's classes that can all be taken back, and the base of the instrumentors that make them."""
+"""Changes to a library's classes that can all be taken back."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from inspect import BoundArguments, signature
 from typing import Any
 
 import wrapt
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 # Called with the function, what it is bound to, its positional and its keyword arguments.
 Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -74,27 +72,3 @@ def bound_arguments(function: Callable[..., Any], args: tuple[Any, ...], kwargs:
     except TypeError:
         function(*args, **kwargs)
         raise
-
-
-class PatchingInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """An instrumentor that changes a library through `Patches`, which `uninstrument()` takes back.
-
-    A subclass says which `dependencies` it traces, as in requirements.txt, and what it changes, in `patch`.
-    """
-
-    dependencies: Collection[str] = ()
-
-    @abstractmethod
-    def patch(self, patches: Patches, **kwargs: Any) -> None:
-        """Change the library; `kwargs` are those of `instrument()`."""
-
-    def instrumentation_dependencies(self) -> Collection[str]:
-        """Return the libraries that have to be there."""
-        return self.dependencies
-
-    def _instrument(self, **kwargs: Any) -> None:
-        self._patches = Patches()
-        self.patch(self._patches, **kwargs)
-
-    def _uninstrument(self, **_: Any) -> None:
-        self._patches.undo()

@@ -16,7 +16,8 @@ from opentelemetry.instrumentation.utils import unwrap
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_kfs.telemetry.patches import Patches, PatchingInstrumentor
+from otel_kfs.telemetry.patches import Patches
+from otel_kfs.telemetry.patching_instrumentor import PatchingInstrumentor
 from otel_kfs.telemetry.provider import report_failure
 from otel_kfs.telemetry.redaction import without_secrets
 

@@ -142,7 +142,6 @@ SCRIPTS = [
     "$CURL -s $URL -o >(cat > file; echo done > ended); read -t 60 < <(tail -F ended 2> /dev/null)",
     "$CURL -K <(echo silent; echo 'data = \"x\"') $URL",
     "mkfifo settings; (echo silent > settings &); $CURL -K settings $URL",
-    "mkfifo .curlrc; (echo silent > .curlrc &); HOME=$PWD $CURL $URL",
     "$CURL -s -w @<(printf '%%{http_code}') $URL",
     "$CURL -s -w @missing $URL",
     "$CURL -s -K missing $URL",

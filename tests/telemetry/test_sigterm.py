@@ -52,7 +52,11 @@ try:
 finally:
     print('finally', flush=True)
 """,
-    "has text in a buffer": "print('ready', flush=True); print('buffered', end=''); time.sleep(600)",
+    "has text in a buffer": """
+own = open(1, "w", closefd=False)  # whose buffer PYTHONUNBUFFERED leaves alone
+own.write('buffered')
+print('ready', flush=True); time.sleep(600)
+""",
     "runs a loop": """
 async def main():
     print('ready', flush=True); await asyncio.sleep(600)
