@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.telemetry.protocol_probe import says_of_grpc, says_of_http
+from otel_kfs.telemetry.export.protocol_probe import says_of_grpc, says_of_http
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

@@ -28,7 +28,7 @@ from otel_kfs.telemetry.safe_tracer import SafeTracerProvider, guard_propagator,
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from otel_kfs.telemetry.exporter import CountingBatchProcessor, CountingExporter
+    from otel_kfs.telemetry.export.exporter import CountingBatchProcessor, CountingExporter
 
 __all__ = ["SCHEMA_URL", "configure", "flush", "instrument_requests", "report_failure", "tracer", "tracer_of"]
 
@@ -148,7 +148,7 @@ def _provider(
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    from otel_kfs.telemetry.exporter import CountingBatchProcessor, CountingExporter
+    from otel_kfs.telemetry.export.exporter import CountingBatchProcessor, CountingExporter
 
     guesses = Resource({semconv.HOST_NAME: os.uname().nodename, semconv.PROCESS_PID: os.getpid()})
     is_named = not service_name or os.environ.get("OTEL_SERVICE_NAME") or (is_guess and _is_named())
@@ -206,8 +206,8 @@ def _forked(end: Callable[[], None]) -> None:
 def _file_export(path: Path) -> CountingExporter:
     from opentelemetry.exporter.otlp.json.file import FileSpanExporter
 
-    from otel_kfs.telemetry.exporter import CountingExporter
-    from otel_kfs.telemetry.traces_file import TracesFile
+    from otel_kfs.telemetry.export.exporter import CountingExporter
+    from otel_kfs.telemetry.export.traces_file import TracesFile
 
     try:
         return CountingExporter(lambda: FileSpanExporter(stream=cast("IO[str]", TracesFile(path))), str(path))

@@ -65,7 +65,7 @@ def test_a_child_exports_with_an_exporter_of_its_own():
 import os, sys
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from otel_kfs.telemetry.exporter import CountingBatchProcessor, CountingExporter
+from otel_kfs.telemetry.export.exporter import CountingBatchProcessor, CountingExporter
 
 made = []
 

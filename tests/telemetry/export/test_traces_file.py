@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import PHOTO, HttpServer, read_traces, run_python, start_python
 
-from otel_kfs.telemetry.traces_file import TracesFile
+from otel_kfs.telemetry.export.traces_file import TracesFile
 
 WORK = """
 import otel_kfs

@@ -19,8 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 from support import PHOTO, HttpServer, read_traces, run_python
 
-from otel_kfs.telemetry.exportable import TextLimits, encoded_bytes, exportable
-from otel_kfs.telemetry.exporter import CountingBatchProcessor, CountingExporter
+from otel_kfs.telemetry.export.exportable import TextLimits, encoded_bytes, exportable
+from otel_kfs.telemetry.export.exporter import CountingBatchProcessor, CountingExporter
 
 LIMITS = TextLimits(100, 40)
 

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from otel_kfs import semconv
-from otel_kfs.telemetry.exportable import encoded_bytes, exportable, limits_of_environment, may_be_large
+from otel_kfs.telemetry.export.exportable import encoded_bytes, exportable, limits_of_environment, may_be_large
 from otel_kfs.telemetry.redaction import text, without_secrets
 from otel_kfs.telemetry.safe_tracer import report_failure
 
