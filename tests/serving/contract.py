@@ -55,6 +55,28 @@ def traceparent(trace_id: str, span_id: str = "00000000000000a1") -> str:
     return f"00-{trace_id}-{span_id}-01"
 
 
+def answered(
+    port: int, method: str, path: str, body: bytes | None, headers: dict[str, str]
+) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers and body of an answer.
+
+    A server that answers before it has read the body closes the connection with the rest unread, and the reset may
+    overtake its answer: then it is asked again.
+    """
+    for attempt in range(10):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        except (ConnectionResetError, BrokenPipeError):
+            if attempt == 9:
+                raise
+        finally:
+            connection.close()
+    raise AssertionError("it was answered or raised")
+
+
 @dataclass
 class Server:
     """One server process on 127.0.0.1."""
@@ -71,15 +93,11 @@ class Server:
         headers: dict[str, str] | None = None,
     ) -> tuple[int, bytes]:
         """Status and body of an answer; `requests` may be instrumented here, so it is not what asks."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"Content-Type": "application/json", **(headers or {})}
         if trace_id:
             headers["traceparent"] = traceparent(trace_id)
-        connection.request(method, path, body, headers)
-        answer = connection.getresponse()
-        result = answer.status, answer.read()
-        connection.close()
-        return result
+        status, _, answer = answered(self.port, method, path, body, headers)
+        return status, answer
 
     def predict(
         self, model: str, trace_id: str | None = None, body: bytes = b'{"instances": [1]}'
@@ -205,16 +223,12 @@ REQUESTS = st.fixed_dictionaries(
 
 def whole_answer(server: Server, request: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
     """Status, headers and body, without what differs from one answer to the next."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    headers = {**request["headers"], "Host": "a-model"}
-    connection.request(request["method"], request["path"], request["body"], headers)
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
+    sent = {**request["headers"], "Host": "a-model"}
+    status, headers, body = answered(server.port, request["method"], request["path"], request["body"], sent)
     if request["path"] == "/metrics":  # of a server's own past
-        return answer.status, [], b""
-    fixed = [(name, value) for name, value in answer.getheaders() if name.lower() not in {"date", "etag"}]
-    return answer.status, fixed, re.sub(rb'"id": ?"[0-9a-f-]{36}"', b"", body)
+        return status, [], b""
+    fixed = [(name, value) for name, value in headers if name.lower() not in {"date", "etag"}]
+    return status, fixed, re.sub(rb'"id": ?"[0-9a-f-]{36}"', b"", body)
 
 
 STEPS = ["server", "receive", "decode", "preprocess", "predict", "postprocess"]
