@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from otel_kfs.bridge.bridge_options import BridgeOptions
 from otel_kfs.bridge.broker_errors import BrokerErrors
@@ -29,6 +30,12 @@ _POLL_SECONDS = 0.05  # how soon an answer is committed, and a request to stop i
 # With no room for another record, so long until the partitions are paused: what librdkafka has fetched already is
 # thrown away by that, and fetched again.
 _PAUSE_AFTER_SECONDS = 1.0
+
+# Where a partition without a committed offset begins, by `auto.offset.reset`; other values are left to librdkafka.
+_RESET_OFFSETS = {
+    **dict.fromkeys(("smallest", "earliest", "beginning"), OFFSET_BEGINNING),
+    **dict.fromkeys(("largest", "latest", "end"), OFFSET_END),
+}
 
 
 class Bridge:
@@ -136,6 +143,11 @@ class _PollLoop:
         self._stall_watch = StallWatch(consumer, self._limit)
         self._polled: list[Any] = []  # not dispatched yet
         self._closing = False
+        config = options.config or {}
+        self._is_incremental = config.get("group.protocol", "").lower() == "consumer" or "cooperative" in config.get(
+            "partition.assignment.strategy", ""
+        )
+        self._reset_offset = _RESET_OFFSETS.get(config.get("auto.offset.reset", "earliest"), OFFSET_INVALID)
 
     def run(self, stop: threading.Event) -> None:
         """Poll until `stop` is set, a worker fails, or a redrive has come to its end; then finish and close."""
@@ -211,10 +223,24 @@ class _PollLoop:
                 f"the dead-letter topic {self._dead_letter_topic} matches --topic {', '.join(self._topics)}, and would "
                 "be read again: name topics or a pattern without it"
             )
-        self._offsets.assign(partitions)
+        if (committed := self._offsets.assign(partitions)) is not None:
+            self._begin(committed)
         self._stall_watch.assign(partitions)
         if self._redrive is not None:
             self._redrive.assign(partitions)
+
+    def _begin(self, partitions: Sequence[TopicPartition]) -> None:
+        """Let the consumer read these from their committed offsets.
+
+        Without an offset, librdkafka asks for the committed one itself, only once, and reads nothing if the broker
+        that it asks no longer coordinates the group: https://github.com/confluentinc/librdkafka/issues/5586.
+        """
+        for at in partitions:
+            if at.offset == OFFSET_INVALID:
+                at.offset = self._reset_offset
+        # Where that is refused, confluent_kafka assigns the partitions as if this had not been tried.
+        with suppress(KafkaException):
+            (self._consumer.incremental_assign if self._is_incremental else self._consumer.assign)(list(partitions))
 
     def _revoked(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
         """Finish what is posted from these, commit it, and give back the rest: another bridge gets them."""

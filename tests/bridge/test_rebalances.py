@@ -4,7 +4,15 @@ import threading
 from typing import Any, ClassVar
 
 import pytest
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_INVALID,
+    TIMESTAMP_NOT_AVAILABLE,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from otel_kfs.bridge import loop as module
 from otel_kfs.bridge import redrive
@@ -73,6 +81,12 @@ class Scripted:
 
     def committed(self, partitions, timeout):
         return partitions
+
+    def assign(self, partitions):
+        self.begun = [("assign", at.partition, at.offset) for at in partitions]
+
+    def incremental_assign(self, partitions):
+        self.begun = [("incremental_assign", at.partition, at.offset) for at in partitions]
 
     def commit(self, offsets, asynchronous):
         refusal, self.refusal = self.refusal, None
@@ -206,3 +220,34 @@ def test_partitions_that_come_while_the_consumer_is_closed_are_not_asked_about(r
 
     monkeypatch.setattr(Scripted, "close", close)
     assert run(1, assigned, Record(0)) == [(0, 1)]
+
+
+def test_while_nobody_says_what_is_committed_librdkafka_decides_where_a_partition_begins(run, monkeypatch):
+    def refuse(*_, **__):
+        raise KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+
+    monkeypatch.setattr(Scripted, "committed", refuse)
+    monkeypatch.setattr(Scripted, "assign", lambda *_: pytest.fail("assigned"))
+    assert run(1, assigned, Record(0)) == [(0, 1)]
+
+
+BEGIN = {
+    "committed": ({}, 7, ("assign", 0, 7)),
+    "not committed": ({}, OFFSET_INVALID, ("assign", 0, OFFSET_BEGINNING)),
+    "latest": ({"auto.offset.reset": "latest"}, OFFSET_INVALID, ("assign", 0, OFFSET_END)),
+    "no reset": ({"auto.offset.reset": "error"}, OFFSET_INVALID, ("assign", 0, OFFSET_INVALID)),
+    "cooperative": ({"partition.assignment.strategy": "cooperative-sticky"}, 7, ("incremental_assign", 0, 7)),
+    "consumer protocol": ({"group.protocol": "consumer"}, 7, ("incremental_assign", 0, 7)),
+}
+
+
+@pytest.mark.parametrize(("config", "committed", "begun"), BEGIN.values(), ids=BEGIN)
+def test_a_partition_is_read_from_what_is_committed_without_a_second_question(
+    run, monkeypatch, config, committed, begun
+):
+    """The question that librdkafka would ask may be answered with an error, which it takes for no answer for ever."""
+    monkeypatch.setattr(Scripted, "committed", lambda *_, **__: [TopicPartition("t", 0, committed)])
+    found = []
+    script = (assigned, lambda consumer: found.extend(consumer.begun), Record(7))
+    assert run(1, *script, config=config) == [(7, 1)]
+    assert found == [begun]

@@ -85,17 +85,18 @@ class OffsetTracker:
         """Commit by this consumer, which was made with `commit_reported` as its `on_commit`."""
         self._consumer = consumer
 
-    def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        """Begin with these: learn how far the bridge before had come."""
+    def assign(self, partitions: Sequence[TopicPartition]) -> Sequence[TopicPartition] | None:
+        """Begin with these: learn how far the bridge before had come. Return what is committed, None if nobody says."""
         found = self._committed(partitions)
         with self._lock:
-            for at in found:
+            for at in partitions if found is None else found:
                 key = (at.topic, at.partition)
                 # What was dispatched as the broker died may be known here alone.
                 committed = DeliveryCounts.from_metadata(getattr(at, "metadata", None))
                 counts = committed.merge(self._released.pop(key, DeliveryCounts()))
                 # What is committed does not come again: its counts would only grow, by a step per assignment.
                 self._partitions[key] = PartitionOffsets(*key, counts.beyond(at.offset))
+        return found
 
     def dispatch(self, records: Sequence[Any]) -> list[tuple[PartitionOffsets, int]]:
         """Return for each record its partition and which delivery it is, after the commit that says so.
@@ -158,8 +159,8 @@ class OffsetTracker:
         if last and commit and (error := self._send(last, wait=True)) is not None:
             _log.warning("the last offsets were not committed; those records will be delivered again: %s", error.str())
 
-    def _committed(self, partitions: Sequence[TopicPartition]) -> Sequence[TopicPartition]:
-        """Return what is committed, with its metadata; for some time, ask again where that fails."""
+    def _committed(self, partitions: Sequence[TopicPartition]) -> Sequence[TopicPartition] | None:
+        """Return what is committed, with its metadata; for some time, ask again where that fails. None: it did."""
         until = time.monotonic() + _COMMITTED_SECONDS
         while True:
             try:
@@ -171,7 +172,7 @@ class OffsetTracker:
                     return found
             if time.monotonic() > until or is_permanent(error):
                 _log.warning("can't tell which records are second deliveries: %s", error.str())
-                return partitions
+                return None
             time.sleep(_PAUSE_SECONDS)
 
     def _keys(self, partitions: Sequence[TopicPartition] | None) -> list[tuple[str, int]]:
