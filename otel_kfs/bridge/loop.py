@@ -56,16 +56,15 @@ class Bridge:
         self._options = BridgeOptions(bootstrap_servers, topics, url, **options)
         provider.instrument_requests()
         self._dead_letters = _dead_letters(self._options)
-        self._offsets = OffsetTracker()
         self._broker_errors = BrokerErrors(bootstrap_servers, self._options.consumed_topics)
         config = self._options.config or {}
+        self._offsets = OffsetTracker(config.get("on_commit"))
         settings = {
             # What goes wrong with connections comes by error_cb alone; librdkafka would also log it, at each try.
             "log_level": 2,
             **config,
             **self._options.excluded_topics(),
             "error_cb": _in_turn(self._broker_errors.of_connection, config.get("error_cb")),
-            "on_commit": _in_turn(self._offsets.commit_reported, config.get("on_commit")),
             "enable.partition.eof": True,  # which tells a redrive that it is done, and what a stall is
         }
         with config_errors("the consumer's settings"):
@@ -160,9 +159,10 @@ class _PollLoop:
                 )
                 while not (stop.is_set() or self._workers.failure or self._is_redriven()):
                     in_hand = self._workers.wait_for_fewer(self._limit, _PAUSE_AFTER_SECONDS)
-                    self._offsets.commit()
                     self._poll(0 if self._polled else self._limit - in_hand)
-                    if self._polled and not self._dispatch():
+                    if not self._polled:
+                        self._offsets.commit()
+                    elif not self._dispatch():
                         stop.wait(_POLL_SECONDS)
                     self._stall_watch.check(in_hand, len(self._polled))
             finally:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -23,7 +23,6 @@ _log = logging.getLogger(__name__)
 
 _COMMITTED_SECONDS = 10.0  # to ask for the committed offsets
 _PAUSE_SECONDS = 0.1  # before they are asked for once more
-_COMMIT_SECONDS = 10.0  # after which a commit without a report is taken for lost
 
 
 class PartitionOffsets:
@@ -71,18 +70,18 @@ class OffsetTracker:
     (Only that thread commits: a commit from another one waits for it, and it may wait for that one in a callback.)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_commit: Callable[[KafkaError | None, Any], None] | None = None) -> None:
+        """Make one that tells `on_commit` of its commits: librdkafka does not, of those that are waited for."""
+        self._on_commit = on_commit
         self._lock = threading.Lock()
         self.commit_refusal = ""  # why the broker never takes a commit
         self._partitions: dict[tuple[str, int], PartitionOffsets] = {}
         self._changed: set[tuple[str, int]] = set()
         self._released: dict[tuple[str, int], DeliveryCounts] = {}  # of partitions that this process no longer has
-        self._unreported = 0  # commits without a report
-        self._last_sent = 0.0
         self._consumer: Any = None
 
     def attach(self, consumer: Any) -> None:
-        """Commit by this consumer, which was made with `commit_reported` as its `on_commit`."""
+        """Commit by this consumer."""
         self._consumer = consumer
 
     def assign(self, partitions: Sequence[TopicPartition]) -> Sequence[TopicPartition] | None:
@@ -112,7 +111,7 @@ class OffsetTracker:
                 partition = self._partitions[key]
                 dispatched.append((partition, partition.dispatch(record.offset())))
                 self._changed.add(key)
-        return dispatched if self._commit(wait=True) else []
+        return dispatched if self._commit() else []
 
     def start(self, partition: PartitionOffsets, offset: int) -> None:
         """Note that a worker begins with a record."""
@@ -126,16 +125,9 @@ class OffsetTracker:
             if not partition.revoked.is_set():
                 self._changed.add((partition.topic, partition.partition))
 
-    def commit_reported(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
-        """Take a commit's report, as the consumer's `on_commit`; what it could not say, the next one says."""
-        self._unreported = max(0, self._unreported - 1)
-        error = error or _error_in(partitions)
-        if error is not None:
-            self._commit_failed(error)
-
     def commit(self) -> None:
-        """Commit what is done since the last time; not while a commit is under way, unless that seems lost."""
-        if self._changed and (not self._unreported or time.monotonic() - self._last_sent > _COMMIT_SECONDS):
+        """Commit what is done since the last time; what could not be committed, the next commit says."""
+        if self._changed:
             self._commit()
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> list[PartitionOffsets]:
@@ -156,7 +148,7 @@ class OffsetTracker:
                 self._changed.discard(key)
                 self._released[key] = partition.started_counts()
             last = [at for partition in released if (at := partition.committable(last=True)) is not None]
-        if last and commit and (error := self._send(last, wait=True)) is not None:
+        if last and commit and (error := self._send(last)) is not None:
             _log.warning("the last offsets were not committed; those records will be delivered again: %s", error.str())
 
     def _committed(self, partitions: Sequence[TopicPartition]) -> Sequence[TopicPartition] | None:
@@ -180,28 +172,29 @@ class OffsetTracker:
             return list(self._partitions)
         return [key for at in partitions if (key := (at.topic, at.partition)) in self._partitions]
 
-    def _commit(self, *, wait: bool = False) -> bool:
-        """Commit what has changed. False: it failed at once, or while it was waited for."""
+    def _commit(self) -> bool:
+        """Commit what has changed; tell whether that succeeded."""
         with self._lock:
             offsets = [at for key in self._changed if (at := self._partitions[key].committable()) is not None]
             self._changed.clear()
-        if not offsets:
-            return True
-        self._last_sent = time.monotonic()
-        if (error := self._send(offsets, wait=wait)) is not None:
+        if offsets and (error := self._send(offsets)) is not None:
             self._commit_failed(error)
             return False
-        if not wait:
-            self._unreported += 1
         return True
 
-    def _send(self, offsets: list[TopicPartition], *, wait: bool) -> KafkaError | None:
-        """Send a commit; return why it failed at once, or while it was waited for."""
+    def _send(self, offsets: list[TopicPartition]) -> KafkaError | None:
+        """Commit, and wait for that; return why it failed.
+
+        librdkafka repeats some commits that fail: one that nobody waits for could undo the next one.
+        """
+        failure, result = None, offsets
         try:
-            result = self._consumer.commit(offsets=offsets, asynchronous=not wait)
+            result = self._consumer.commit(offsets=offsets, asynchronous=False) or offsets
         except KafkaException as error:
-            return error.args[0]  # type: ignore[no-any-return]
-        return _error_in(result or ())
+            failure = error.args[0]
+        if self._on_commit is not None:
+            self._on_commit(failure, result)
+        return failure or _error_in(result)
 
     def _commit_failed(self, error: KafkaError) -> None:
         _log.info("offsets were not committed: %s", error.str())

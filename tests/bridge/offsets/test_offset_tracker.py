@@ -178,7 +178,6 @@ def consumer():
         "group.id": "g",
         "enable.auto.commit": False,
         "allow.auto.create.topics": True,
-        "on_commit": offsets.commit_reported,
     }
     settings.pop("linger.ms")
     made = confluent_kafka.Consumer(settings)
@@ -321,14 +320,16 @@ def test_why_a_broker_never_takes_a_commit_is_kept(broker):
     assert broker.offsets.commit_refusal == broker.away.str()
 
 
-def test_a_partition_whose_offset_was_not_taken_is_committed_again_though_the_others_were(broker):
+def test_a_partition_whose_offset_was_not_taken_is_committed_again_though_the_others_were(broker, monkeypatch):
     offsets = broker.offsets
-    refused = SimpleNamespace(topic="t", partition=0, error=AWAY)
-    dispatched(offsets, 4)
-    offsets.commit_reported(None, [SimpleNamespace(topic="t", partition=1, error=None), refused])
+    ((partition, _),) = offsets.dispatch([Record("t", 4)])
+    offsets.complete(partition, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(broker, "commit", lambda **_: [SimpleNamespace(error=None), SimpleNamespace(error=AWAY)])
+        offsets.commit()
     broker.stored.clear()
     offsets.commit()
-    assert list(broker.stored) == [("t", 0)]
+    assert broker.stored["t", 0].offset == 5
 
 
 def test_records_are_not_dispatched_while_a_part_of_the_commit_that_is_waited_for_fails(broker, monkeypatch):
