@@ -89,7 +89,9 @@ def test_any_span_can_be_encoded_whole(name, attributes, events, links, descript
     ],
 )
 def test_the_value_of_an_attribute(before, after):
-    assert dict(exportable(span_of(attributes={"key": before}), LIMITS).attributes) == {"key": after}
+    span = span_of(attributes={"key": before})
+    kept = "key" in span.attributes  # before 1.45 the SDK itself took no collections of several types
+    assert dict(exportable(span, LIMITS).attributes) == ({"key": after} if kept else {})
 
 
 def test_integers_of_many_digits_are_written_down_in_linear_time():
