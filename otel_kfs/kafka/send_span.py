@@ -55,7 +55,7 @@ class Measured(NamedTuple):
 class PendingRecord:
     """One record between `produce()` and its delivery report; as the client's callback, it takes the report."""
 
-    __slots__ = ("_callback", "_client", "_measured", "_span", "without_context")
+    __slots__ = ("_callback", "_client", "_measured", "_sent_again", "_span", "without_context")
 
     def __init__(
         self, client: ProducerTelemetry, span: Span, measured: Measured | None, callback: DeliveryCallback | None = None
@@ -66,6 +66,7 @@ class PendingRecord:
         self._callback = callback
         # Of a record with context in its headers: the user's own headers, and its timestamp, which reports don't have.
         self.without_context: tuple[Any, int] | None = None
+        self._sent_again = False
         _register_exit()
         client.undelivered.add(self)
 
@@ -73,6 +74,8 @@ class PendingRecord:
         """Take the delivery report: `error` is a KafkaError, or None."""
         if error is not None and error.code() in TOO_LARGE and self._leaves_again(record):
             return
+        if error is None and self._sent_again:
+            self._client.left_without_context(record.topic())
         self.end(None if error is None else (error.name(), error.str()), record)
         callback = self._callback
         if callback is not None:
@@ -89,7 +92,7 @@ class PendingRecord:
             produce(record, *again, self)
         except Exception:  # the queue is full, or the transaction over: what the broker said stays the last word
             return False
-        self._client.left_without_context(record.topic())
+        self._sent_again = True
         return True
 
     def end(self, failure: Failure | None = None, record: Any = None, sent: bool = True) -> None:
