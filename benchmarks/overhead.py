@@ -93,7 +93,8 @@ import otel_kfs
 from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
 from otel_kfs.kafka import Consumer, process
 from otel_kfs.client.kafka_access.kafka_settings import consumer_config
-from otel_kfs.client.model_request.model_client import ModelClient, predict_url
+from otel_kfs.client.model_request.model_client import ModelClient
+from otel_kfs.client.model_request.model_url import predict_url
 servers, url, traced, plain = sys.argv[1:]
 otel_kfs.configure("kafka-bridge")
 otel_kfs.telemetry.provider.instrument_requests()

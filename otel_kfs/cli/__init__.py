@@ -8,21 +8,27 @@ import sys
 import click
 
 import otel_kfs
-from otel_kfs.cli.commands.bridge import bridge
-from otel_kfs.cli.commands.check import check
-from otel_kfs.cli.commands.compare import compare
-from otel_kfs.cli.commands.demo import demo
-from otel_kfs.cli.commands.exec_program import exec_program
-from otel_kfs.cli.commands.experiment import experiment
-from otel_kfs.cli.commands.report import report
-from otel_kfs.cli.commands.send import send
-from otel_kfs.cli.commands.tables import tables
-from otel_kfs.cli.group import Group
+from otel_kfs.cli.group import Group, LazyCommands
 from otel_kfs.cli.messages import OneLine
+
+_COMMANDS = LazyCommands(
+    {
+        "bridge": "otel_kfs.cli.commands.bridge:bridge",
+        "check": "otel_kfs.cli.commands.check:check",
+        "compare": "otel_kfs.cli.commands.compare:compare",
+        "demo": "otel_kfs.cli.commands.demo:demo",
+        "exec": "otel_kfs.cli.commands.exec_program:exec_program",
+        "experiment": "otel_kfs.cli.commands.experiment:experiment",
+        "report": "otel_kfs.cli.commands.report:report",
+        "send": "otel_kfs.cli.commands.send:send",
+        "tables": "otel_kfs.cli.commands.tables:tables",
+    }
+)
 
 
 @click.group(
     cls=Group,
+    commands=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Each command's --help has examples.",
 )
@@ -42,7 +48,3 @@ def main(context: click.Context, verbose: bool, quiet: bool) -> None:
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)
         # The same for urllib3, whose warnings contain whole URLs.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
-
-
-for _command in (tables, compare, check, report, send, experiment, exec_program, bridge, demo):
-    main.add_command(_command)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections import UserDict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -25,6 +27,37 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 class _NoReader(Exception):
     """Whoever read standard output (`| head`) has gone."""
+
+
+class LazyCommands(UserDict[str, click.Command]):
+    """A group's commands, by name; a command's module is imported when that command is asked for.
+
+    Each imports much that the others don't need, and `exec` stands in scripts that run it for every image.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        """Keep where the commands are: `module:attribute`, by name."""
+        super().__init__()
+        self._places = places
+
+    def __getitem__(self, name: str) -> click.Command:
+        """Import a command."""
+        if name not in self.data:
+            module, _, attribute = self._places[name].partition(":")
+            self.data[name] = getattr(importlib.import_module(module), attribute)
+        return self.data[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is such a command."""
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        """Name the commands."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """Count the commands."""
+        return len(self._places)
 
 
 class Group(click.Group):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from otel_kfs import semconv
 from otel_kfs.client.model_request.answer_limits import DEFAULT_ANSWER_SIZE
-from otel_kfs.client.model_request.model_client import ModelClient, predict_url
+from otel_kfs.client.model_request.model_client import ModelClient
+from otel_kfs.client.model_request.model_url import predict_url
 from otel_kfs.client.sender import Sender
 from otel_kfs.errors import SendError
 from otel_kfs.telemetry import provider

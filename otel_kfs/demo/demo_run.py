@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from otel_kfs.client.http_sender import HttpSender
 from otel_kfs.client.kafka_sender import KafkaSender
-from otel_kfs.client.model_request.model_client import redact_url
+from otel_kfs.client.model_request.model_url import redact_url
 from otel_kfs.demo import embedded_broker, example
 from otel_kfs.demo.bridge_process import BridgeProcess
 from otel_kfs.demo.example import Variant

@@ -36,7 +36,7 @@ from urllib.parse import urlsplit
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
 from otel_kfs import semconv
-from otel_kfs.client.model_request.model_client import redact_url
+from otel_kfs.client.model_request.model_url import redact_url
 from otel_kfs.programs import curl_arguments
 from otel_kfs.programs.curl_arguments import Arguments, Curl
 from otel_kfs.programs.descriptors import inherited

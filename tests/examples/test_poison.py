@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from otel_kfs.client.model_request.model_client import ModelClient, predict_url
+from otel_kfs.client.model_request.model_client import ModelClient
+from otel_kfs.client.model_request.model_url import predict_url
 from otel_kfs.errors import SendError
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(120)]

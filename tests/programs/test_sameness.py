@@ -14,7 +14,7 @@ import signal
 import socket
 import stat
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from programs_support import EXEC, comparable
@@ -269,11 +269,9 @@ def test_a_signal_that_was_ignored_before_does_not_end_curl(tmp_path, name):
 def test_a_timer_that_was_set_before_the_start_ends_curl(tmp_path):
     """As `perl -e 'alarm shift; exec @ARGV'` does: the timer stays with the process, whatever it runs."""
 
-    def ended(side):
-        with waiting(side, tmp_path, lambda: signal.alarm(10)) as (running, _):
-            return running.wait(SECONDS)
-
-    assert [ended(side) for side in SIDES] == [-signal.SIGALRM, -signal.SIGALRM]
+    with ExitStack() as both:
+        started = [both.enter_context(waiting(side, tmp_path, lambda: signal.alarm(10)))[0] for side in SIDES]
+        assert [running.wait(SECONDS) for running in started] == [-signal.SIGALRM, -signal.SIGALRM]
 
 
 @pytest.mark.parametrize("name", ["SIGTSTP", "SIGSTOP"])

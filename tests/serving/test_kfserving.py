@@ -3,7 +3,8 @@
 import pytest
 from contract import EXPORT, INSTRUMENTED, Contract, running
 
-from otel_kfs.client.model_request.model_client import ModelClient, predict_url
+from otel_kfs.client.model_request.model_client import ModelClient
+from otel_kfs.client.model_request.model_url import predict_url
 from otel_kfs.errors import PayloadTooLargeError
 
 pytestmark = pytest.mark.kfserving

@@ -130,7 +130,7 @@ def bridge(
     """
     from otel_kfs.bridge.loop import Answer, Bridge
     from otel_kfs.bridge.outcomes import as_json
-    from otel_kfs.client.model_request.model_client import predict_url
+    from otel_kfs.client.model_request.model_url import predict_url
 
     if options["redrive"] and (options["topics"] or not options["dead_letter_topic"]):
         raise click.UsageError("--redrive reads the --dead-letter-topic: give that, and no --topic")

@@ -6,7 +6,7 @@ import http.client
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 import urllib3
@@ -20,8 +20,9 @@ from otel_kfs.client.model_request.answer_limits import (
     RequestTimeoutError,
     new_session,
 )
+from otel_kfs.client.model_request.model_url import redact_url
 from otel_kfs.client.model_request.request_body import RequestBody
-from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
+from otel_kfs.errors import PayloadTooLargeError, SendError
 
 # What the servers on the way to a model say of their limits, and the settings that raise them.
 _BODY_LIMITS = (
@@ -40,32 +41,6 @@ _TRANSPORT_ERRORS = (
     OSError,
     ValueError,
 )
-
-
-def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
-    """Return the predict URL of `model` at the server or ingress `url`; without a model, `url` as it is.
-
-    Source: KFServing and KServe data plane, V1 protocol, `/v1/models/<model_name>:predict`, and V2 protocol (Open
-    Inference Protocol), `/v2/models/<model_name>/infer`.
-
-    Raises:
-        ConfigError: `url` is not an http or https URL.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        # What is no URL can't be parsed: user and query, which may be secrets, are cut off at their marks.
-        bare = url.partition("?")[0].rpartition("@")[2]
-        raise ConfigError(f"{bare!r} is not a URL of a model server; write it as http://host:port")
-    if not model:
-        return url
-    path = f"v2/models/{model}/infer" if protocol == "v2" else f"v1/models/{model}:predict"
-    return f"{url.rstrip('/')}/{path}"
-
-
-def redact_url(url: str) -> str:
-    """Return `url` without user-info, query and fragment, fit for a message."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 class ModelClient:

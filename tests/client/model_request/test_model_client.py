@@ -6,7 +6,8 @@ from requests.adapters import HTTPAdapter
 from support import HttpServer, closing_server
 from urllib3.util import Retry
 
-from otel_kfs.client.model_request.model_client import ModelClient, megabytes, predict_url, redact_url
+from otel_kfs.client.model_request.model_client import ModelClient, megabytes
+from otel_kfs.client.model_request.model_url import predict_url, redact_url
 from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
 from otel_kfs.telemetry import provider
