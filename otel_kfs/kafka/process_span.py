@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
 
 from otel_kfs import semconv
 from otel_kfs.kafka import client_telemetry
@@ -22,12 +22,10 @@ from otel_kfs.kafka.attributes import Operation, process_operation
 from otel_kfs.kafka.headers import extract, headers_of
 from otel_kfs.kafka.send_span import of_record
 from otel_kfs.kafka.types import M, Polled, PolledAsync, Record
-from otel_kfs.telemetry.provider import report_failure
+from otel_kfs.telemetry.current_span import CurrentSpan
 from otel_kfs.telemetry.safe_tracer import describe, mark_failed, record_exception
 
 _log = logging.getLogger(__name__)
-
-_ATTACHED = otel_context.create_key("otel_kfs_process")  # in a context: the innermost `process` span's _Attached
 
 _TIMESTAMP_TYPES = {
     confluent_kafka.TIMESTAMP_CREATE_TIME: "CreateTime",
@@ -130,39 +128,24 @@ class Processing(Generic[M]):
         return record
 
 
-class _Attached:
-    """A `process` span that is current, and the context that was current before it."""
+class _Process(CurrentSpan):
+    """One record's processing."""
 
-    __slots__ = ("before", "span")
-
-    def __init__(self, span: Span, before: Context) -> None:
-        self.span = span
-        self.before = before
-
-
-class _Process:
-    """One record's processing; written out as a class because a generator costs twice as much."""
-
-    __slots__ = ("_attached", "_links", "_operation", "_record", "_span", "_start", "_trusted")
+    __slots__ = ("_links", "_operation", "_record", "_started", "_trusted")
+    what = "Kafka's process"
 
     def __init__(self, record: Any, operation: Operation, links: bool, trusted: bool = True) -> None:
+        super().__init__()
         self._record = record
         self._operation = operation
         self._links = links or not trusted
         self._trusted = trusted
-        self._span: Span = INVALID_SPAN
-        self._attached: _Attached | None = None
 
-    def __enter__(self) -> Span:
-        self._start = time.time_ns()
-        try:
-            if is_instrumentation_enabled():
-                self._begin()
-        except Exception:
-            report_failure("Kafka's process")
-        return self._span
-
-    def _begin(self) -> None:
+    def start(self) -> tuple[Span, Context] | None:
+        """Start the span, with the record's context around what is done inside."""
+        self._started = time.time_ns()
+        if not is_instrumentation_enabled():
+            return None
         before = otel_context.get_current()
         # The record's baggage joins the caller's, for the calls made inside; the caller's span is no parent there.
         below = trace.set_span_in_context(INVALID_SPAN, before) if self._trusted else Context()
@@ -170,41 +153,31 @@ class _Process:
         creation = trace.get_current_span(carried).get_span_context()
         mark = {} if self._trusted else {semconv.CONTEXT_TRUSTED: False}
         name, shared, _ = self._operation[self._record.topic()]
-        self._span = client_telemetry.current.tracer.start_span(
+        span = client_telemetry.current.tracer.start_span(
             name,
             Context() if self._links else carried,
             SpanKind.CONSUMER,
-            {**_attributes(self._record, shared, self._start), **mark},
-            start_time=self._start,
+            {**_attributes(self._record, shared, self._started), **mark},
+            start_time=self._started,
             links=[Link(creation, mark)] if self._links and creation.is_valid else None,
         )
-        if self._span is INVALID_SPAN:  # shared by all who have none: this one has to be told from theirs
-            self._span = NonRecordingSpan(INVALID_SPAN_CONTEXT)
-        self._attached = _Attached(self._span, before)
-        inside = otel_context.set_value(_ATTACHED, self._attached, carried if self._trusted else before)
-        otel_context.attach(trace.set_span_in_context(self._span, inside))
+        return span, carried if self._trusted else before
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if self._attached is not None:
-                _detach(self._attached)
-            ended = time.time_ns()
-            record_error = self._record.error()
-            failure = None
-            if error is not None:
-                record_exception(self._span, error)
-                failure = (type(error).__qualname__, describe(error))
-            elif record_error is not None:
-                failure = (record_error.name(), record_error.str())
-            if self._span.is_recording():
-                if failure is not None:
-                    mark_failed(self._span, *failure)
-                self._span.end(ended)
-            self._count(ended, failure)
-        except Exception:
-            report_failure("Kafka's process")
+    def finish(self, span: Span, error: BaseException | None) -> None:
+        """End the span, failed where the body raised or the record itself is an error, and count the record."""
+        ended = time.time_ns()
+        record_error = self._record.error()
+        failure = None
+        if error is not None:
+            record_exception(span, error)
+            failure = (type(error).__qualname__, describe(error))
+        elif record_error is not None:
+            failure = (record_error.name(), record_error.str())
+        if span.is_recording():
+            if failure is not None:
+                mark_failed(span, *failure)
+            span.end(ended)
+        self._count(ended, failure)
 
     def _count(self, ended: int, failure: tuple[str, str] | None) -> None:
         metrics = client_telemetry.current.metrics
@@ -214,27 +187,7 @@ class _Process:
         attributes[semconv.MESSAGING_DESTINATION_PARTITION_ID] = str(self._record.partition())
         if failure is not None:
             attributes[semconv.ERROR_TYPE] = failure[0]
-        metrics.process(ended - self._start, attributes)
-
-
-def _detach(ended: _Attached) -> None:
-    """Let a `process` span be current no more, whether it is the innermost or lies below others that go on.
-
-    Two loops over records may take turns, so the spans need not end in the reverse order of their starts: a token of
-    contextvars would put a span back that has ended. Where the span is not current at all (in another thread or task,
-    below a span of the user's own), there is nothing to do.
-    """
-    context, above = otel_context.get_current(), None
-    while isinstance(attached := otel_context.get_value(_ATTACHED, context), _Attached):
-        if trace.get_current_span(context) is not attached.span:
-            return
-        if attached is ended:
-            if above is None:
-                otel_context.attach(ended.before)
-            else:
-                above.before = ended.before
-            return
-        context, above = attached.before, attached
+        metrics.process(ended - self._started, attributes)
 
 
 def _attributes(record: Any, shared: dict[str, Any], start: int) -> dict[str, Any]:

@@ -11,18 +11,19 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakValueDictionary
 
 import wrapt
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, Tracer, TracerProvider, get_tracer, set_span_in_context
+from opentelemetry.trace import Span, Tracer, TracerProvider, get_tracer
 
 from otel_kfs import __version__, semconv
-from otel_kfs.serving.server_errors import mark_failed, never_raises
-from otel_kfs.telemetry.provider import SCHEMA_URL, report_failure
+from otel_kfs.serving.server_errors import fail, never_raises
+from otel_kfs.telemetry.current_span import CurrentSpan
+from otel_kfs.telemetry.provider import SCHEMA_URL
 
 # When the body of the request that is being served was complete (ns since the epoch): where `decode` starts.
 _body_complete: ContextVar[int | None] = ContextVar("otel_kfs_body_complete", default=None)
@@ -71,37 +72,27 @@ def record_decode() -> None:
         tracer().start_span(semconv.DECODE, start_time=start).end()
 
 
-class CurrentSpan:
-    """A span that is current inside the `with`, and that an exception from there marks as failed.
+class StepSpan(CurrentSpan):
+    """A span that is current inside the `with`; an exception from there is an event of it if of no span below."""
 
-    Whatever fails in it is logged, and the body of the `with` runs all the same.
-    """
-
-    __slots__ = ("_args", "_span", "_start", "_token")
+    __slots__ = ("_args", "_start")
+    what = "a step"
 
     def __init__(self, start: Callable[..., Span], *args: Any) -> None:
+        """Start the span by calling `start` with `args`."""
+        super().__init__()
         self._start = start
         self._args = args
-        self._span: Span = INVALID_SPAN
-        self._token: Token[Context] | None = None
 
-    def __enter__(self) -> Span:
-        try:
-            self._span = self._start(*self._args)
-            self._token = otel_context.attach(set_span_in_context(self._span))
-        except Exception:
-            report_failure("the start of a step")
-        return self._span
+    def start(self) -> tuple[Span, Context]:
+        """Start the span in the current context."""
+        return self._start(*self._args), otel_context.get_current()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._token is not None:
-            otel_context.detach(self._token)
+    def finish(self, span: Span, error: BaseException | None) -> None:
+        """Mark the span with what the step raised, and end it."""
         if error is not None:
-            mark_failed(self._span, error)
-        try:
-            self._span.end()
-        except Exception:
-            report_failure("the end of a step")
+            fail(span, error)
+        span.end()
 
 
 def trace_steps(model: Any, role_of_model: Callable[[Any], str], role: str | None = None) -> None:
@@ -197,7 +188,7 @@ class _TracedStep:
     def _call(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         if self._name == semconv.PREPROCESS:
             record_decode()
-        with CurrentSpan(self._start, model):
+        with StepSpan(self._start, model):
             return method(*args, **kwargs)
 
     def _call_async(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
@@ -206,7 +197,7 @@ class _TracedStep:
     async def _finish(self, model: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if self._name == semconv.PREPROCESS:
             record_decode()
-        with CurrentSpan(self._start, model):
+        with StepSpan(self._start, model):
             return await coroutine
 
     def _start(self, model: Any) -> Span:

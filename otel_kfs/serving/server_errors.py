@@ -8,17 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import Span
 
-from otel_kfs import semconv
 from otel_kfs.telemetry import safe_tracer
-from otel_kfs.telemetry.safe_tracer import describe, guard_propagator, make_safe, never_raises, record_exception
+from otel_kfs.telemetry.safe_tracer import (
+    describe,
+    guard_propagator,
+    make_safe,
+    mark_failed,
+    never_raises,
+    record_exception,
+)
 
 __all__ = [
     "SafeTracerProvider",
+    "fail",
     "guard_propagator",
     "has_text",
-    "mark_failed",
     "never_raises",
     "record_event",
     "record_exceptions_once",
@@ -26,11 +32,10 @@ __all__ = [
 
 
 @never_raises("the exception of a step")
-def mark_failed(span: Span, error: BaseException) -> None:
+def fail(span: Span, error: BaseException) -> None:
     """Give a span an error's status, and the exception itself as an event if no span of the trace has it."""
     if span.is_recording():
-        span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
-        span.set_status(Status(StatusCode.ERROR, describe(error)))
+        mark_failed(span, type(error).__qualname__, describe(error))
         record_event(span, error)
 
 

@@ -255,6 +255,50 @@ def test_a_task_started_for_a_record_keeps_its_span_when_the_loop_goes_on(spans)
     assert [span.parent.span_id for span in named(spans, "work")] == done
 
 
+async def left_early(records):
+    """Take the first record of an asynchronous generator, and let the event loop close it."""
+    async for _ in records:
+        break
+
+
+async def yields_of_processing():
+    async for record in processing(AsyncRecords("t"), 1):
+        yield record
+
+
+async def yields_inside_process():
+    for record in Records("t").records:
+        with process(record):
+            yield record
+
+
+@pytest.mark.parametrize("generator", [yields_of_processing, yields_inside_process])
+def test_a_generator_that_is_left_early_leaves_no_ended_span_current(spans, generator):
+    async def main():
+        await left_early(generator())
+        gc.collect()
+        while not named(spans, "process t"):  # until the task in which the loop closes it has run
+            await asyncio.sleep(0)
+        with TRACER.start_as_current_span("the next job"):
+            pass
+        return trace.get_current_span()
+
+    assert asyncio.run(main()) is trace.INVALID_SPAN
+    assert [(span.name, span.parent) for span in spans.get_finished_spans()] == [
+        ("process t", None),
+        ("the next job", None),
+    ]
+
+
+def test_a_span_that_is_left_in_another_thread_is_current_in_neither():
+    opened = process(record_of("t"))
+    opened.__enter__()
+    thread = threading.Thread(target=opened.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
 def test_what_the_caller_attached_holds_inside_and_after(attached):
     attached(otel_context.set_value("tenant", "a"))
     before = otel_context.get_current()

@@ -19,7 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from otel_kfs import semconv
-from otel_kfs.serving.model_spans import CurrentSpan, record_receive, tracer
+from otel_kfs.serving.model_spans import StepSpan, record_receive, tracer
 from otel_kfs.serving.server_errors import never_raises, record_event, record_exceptions_once
 from otel_kfs.telemetry.patches import Patches, bound_arguments
 from otel_kfs.telemetry.propagators import propagate
@@ -174,7 +174,7 @@ def _infer(original: Callable[..., Awaitable[Any]], _: Any, args: Any, kwargs: A
 
 
 async def _traced_infer(original: Callable[..., Awaitable[Any]], given: BoundArguments) -> Any:
-    with CurrentSpan(lambda: tracer().start_span(METHOD, None, SpanKind.CLIENT, ATTRIBUTES)) as span:
+    with StepSpan(lambda: tracer().start_span(METHOD, None, SpanKind.CLIENT, ATTRIBUTES)) as span:
         given.arguments["headers"] = _with_context(given.arguments.get("headers"))
         try:
             answer = await original(*given.args, **given.kwargs)

@@ -21,8 +21,8 @@ from otel_kfs.serving import propagation
 from otel_kfs.serving.model_spans import record_receive
 from otel_kfs.serving.server_errors import (
     SafeTracerProvider,
+    fail,
     has_text,
-    mark_failed,
     never_raises,
     record_event,
     record_exceptions_once,
@@ -255,7 +255,7 @@ class RequestWatch:
 def _keep_from_instrumentation(error: Exception) -> None:
     """Let the instrumentation find no span for an exception whose text can't be had: it asks for it, and so fails."""
     if not has_text(error):
-        mark_failed(trace.get_current_span(), error)
+        fail(trace.get_current_span(), error)
         attach(Context())  # what is around it goes back to its own context
 
 
