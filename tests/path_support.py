@@ -80,7 +80,7 @@ def linked():
     *sender, process = [line for line in KAFKA.splitlines() if line.strip()][:4]
     bridge = [process, *[line for line in KAFKA.splitlines() if line.strip()][4:]]
     sent = spans(with_options("\n".join(sender), "send images", "id=sent"), "a")
-    return sent, spans(with_options("\n".join(line[4:] for line in bridge), "process images", "links=sent"), "b")
+    return sent, spans(with_options("\n".join(line[4:] for line in bridge), "process images", "links=a/sent"), "b")
 
 
 def below(drawing, name, span):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 
 class Kind(IntEnum):
@@ -19,6 +20,9 @@ class Kind(IntEnum):
     CLIENT = 3
     PRODUCER = 4
     CONSUMER = 5
+
+
+Key = tuple[str, str]  # a trace's id and a span's
 
 
 class Span(msgspec.Struct, array_like=True, gc=False):
@@ -39,6 +43,11 @@ class Span(msgspec.Struct, array_like=True, gc=False):
     linked_traces: tuple[str, ...] = ()  # the traces in which those spans are
 
     @property
+    def key(self) -> Key:
+        """What tells it from all other spans of a graph: its own id is unique within its trace only."""
+        return self.trace_id, self.span_id
+
+    @property
     def part_of(self) -> tuple[str, ...]:
         """The other traces that its own is part of: a consumer without a parent belongs to what it links to."""
         if not self.linked_traces or self.kind is not Kind.CONSUMER or self.parent_id is not None:
@@ -47,21 +56,27 @@ class Span(msgspec.Struct, array_like=True, gc=False):
 
 
 class SpanGraph:
-    """Spans by their kinship; a consumer that links to a producer instead of being its child counts as a child."""
+    """Spans by their kinship; a consumer that links to a producer instead of being its child counts as a child.
+
+    A client's and a server's span may have one id, as Zipkin's libraries and Envoy write them. Both are in the graph:
+    the server's is the client's child, and has an id of its own here.
+    """
 
     def __init__(self, spans: Iterable[Span]) -> None:
-        # A span that was read twice counts once.
-        self._spans = {(span.trace_id, span.span_id): span for span in spans}
-        self._children: dict[str, list[Span]] = {}
+        read = list(spans)
+        self._spans = {(span.trace_id, span.span_id): span for span in read}
+        if len(self._spans) < len(read):
+            self._spans = {span.key: span for span in _told_apart(read)}
+        self._children: dict[Key, list[Span]] = {}
         for span in self._spans.values():
             if span.parent_id is not None:
-                self._children.setdefault(span.parent_id, []).append(span)
+                self._children.setdefault((span.trace_id, span.parent_id), []).append(span)
             elif span.kind is Kind.CONSUMER:
-                for link in span.links:
-                    self._children.setdefault(link, []).append(span)
+                for key in dict.fromkeys(_linked(span)):
+                    self._children.setdefault(key, []).append(span)
         for children in self._children.values():
             if len(children) > 1:
-                children.sort(key=_start)
+                children.sort(key=_by_start)
 
     def __iter__(self) -> Iterator[Span]:
         return iter(self._spans.values())
@@ -69,26 +84,84 @@ class SpanGraph:
     def __len__(self) -> int:
         return len(self._spans)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._spans
+
     def children(self, span: Span) -> list[Span]:
         """Return the span's children, by their start."""
-        return self._children.get(span.span_id, [])
+        return self._children.get(span.key, [])
 
     def nearest_descendants(self, span: Span, wanted: Callable[[Span], bool]) -> list[Span]:
         """Return the descendants that are wanted and have no wanted one above them, by their start."""
-        found = []
-        seen = {span.span_id}
+        nearest = []
+        seen = {span.key}
         waiting = list(self.children(span))
         for candidate in waiting:  # which grows meanwhile
-            if candidate.span_id in seen:  # parents in a circle
+            key = (candidate.trace_id, candidate.span_id)
+            if key in seen:  # parents in a circle
                 continue
-            seen.add(candidate.span_id)
+            seen.add(key)
             if wanted(candidate):
-                found.append(candidate)
-            elif below := self._children.get(candidate.span_id):
+                nearest.append(candidate)
+            elif below := self._children.get(key):
                 waiting += below
-        if len(found) > 1:
-            found.sort(key=_start)
-        return found
+        if len(nearest) > 1:
+            nearest.sort(key=_by_start)
+        return nearest
 
 
-_start = attrgetter("start")
+# Those that start together are in the same order whichever was read first.
+_by_start = attrgetter("start", "end", "trace_id", "span_id")
+_OUTGOING = frozenset({Kind.CLIENT, Kind.PRODUCER})
+
+
+def _linked(span: Span) -> Iterator[Key]:
+    """Yield what a span links to; a link that names no trace stays in the span's own."""
+    return ((trace or span.trace_id, link) for trace, link in zip(span.linked_traces, span.links, strict=False))
+
+
+def _told_apart(spans: Iterable[Span]) -> list[Span]:
+    """Return each span once, with an id that no other one of its trace has.
+
+    Those of one id, kind and process are one span that was read several times. Others share the id of the request that
+    they are about: each is the child of the one before it on the request's way.
+    """
+    by_key: dict[Key, dict[tuple[Kind, str, str], Span]] = {}
+    for span in spans:
+        sharing = by_key.setdefault(span.key, {})
+        known = sharing.setdefault((span.kind, span.service, span.host), span)
+        if known != span:
+            sharing[span.kind, span.service, span.host] = max(known, span, key=_latest)
+    shared = {key: _one_below_another(sharing.values()) for key, sharing in by_key.items() if len(sharing) > 1}
+    found: list[Span] = []
+    for key, sharing in by_key.items():
+        outermost, *others = shared.get(key) or sharing.values()
+        found += [_with_kin(outermost, shared) if shared else outermost, *others]
+    return found
+
+
+def _one_below_another(sharing: Iterable[Span]) -> list[Span]:
+    """Return the spans of one id, outermost first: who asks comes before who is asked."""
+    outermost, *others = sorted(sharing, key=lambda span: (span.kind not in _OUTGOING, _by_start(span), span.service))
+    ordered = [outermost]
+    for number, span in enumerate(others, 2):
+        ordered.append(replace(span, span_id=f"{span.span_id}/{number}", parent_id=ordered[-1].span_id))
+    return ordered
+
+
+def _with_kin(span: Span, shared: Mapping[Key, Sequence[Span]]) -> Span:
+    """Return a span with the ids that its parent and what it links to have now."""
+    parent = span.parent_id and _meant(span, (span.trace_id, span.parent_id), shared)
+    links = tuple(_meant(span, key, shared) for key in _linked(span))
+    return span if (parent, links) == (span.parent_id, span.links) else replace(span, parent_id=parent, links=links)
+
+
+def _meant(span: Span, key: Key, shared: Mapping[Key, Sequence[Span]]) -> str:
+    """Return the id of the parent, or linked span: of those that share one the own process's, else the innermost."""
+    holders = [one for one in shared.get(key, ()) if one is not span]
+    own = [one for one in holders if (one.service, one.host) == (span.service, span.host)]
+    return (own or holders)[-1].span_id if holders else key[1]
+
+
+def _latest(span: Span) -> tuple[int, int, str]:
+    return span.end, len(span.attributes), repr(span)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from support import start, wait_until
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, with_options
 
@@ -20,7 +21,7 @@ from otel_kfs.analysis.measurement import Runs, measured
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.errors import OtelKfsError, TraceQueryError
 from otel_kfs.traces.batch import batched
-from otel_kfs.traces.span import SpanGraph
+from otel_kfs.traces.span import Kind, SpanGraph
 
 
 class Store:
@@ -97,6 +98,58 @@ def test_no_order_of_the_spans_makes_a_difference(random, parts):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(group_by_trace, "FEW", 10)
         assert pipeline.read(Store(*(drawn[n::parts] for n in range(parts))), processes=1) == as_a_whole(drawn)
+
+
+def with_ids_of(drawn, known):
+    """Spans whose ids are numbers that begin anew in each trace; `known` has the number of each."""
+
+    def renamed(trace_id, span_id):
+        numbers = known.setdefault(trace_id, {})
+        return f"n{numbers.setdefault(span_id, len(numbers))}"
+
+    return [
+        replace(
+            span,
+            span_id=renamed(span.trace_id, span.span_id),
+            parent_id=span.parent_id and renamed(span.trace_id, span.parent_id),
+            links=tuple(map(renamed, span.linked_traces, span.links)),
+        )
+        for span in drawn
+    ]
+
+
+def test_span_ids_that_are_those_of_other_traces_too_make_no_difference():
+    assert as_a_whole(with_ids_of(MANY, {})) == as_a_whole(MANY)
+    assert pipeline.read(Store(with_ids_of(MANY, {})), processes=1) == as_a_whole(MANY)
+
+
+SERVICES = {"image-sender", "transformer", "predictor"}
+BY_SERVICE = (
+    HTTP.replace("image=1100000", "image=1100000 service=image-sender", 1)
+    .replace("200  970", "200  970  service=transformer")
+    .replace("540  910", "540  910  service=predictor")
+)
+
+
+@settings(max_examples=30)
+@given(st.randoms(use_true_random=False))
+def test_a_request_s_two_spans_may_share_an_id_whatever_is_read_first(random):
+    drawn = spans(BY_SERVICE)
+    assert {span.service for span in drawn} == SERVICES
+    client_of = {span.span_id: span.parent_id for span in drawn if span.kind is Kind.SERVER}
+    parents = {span.span_id: span.parent_id for span in drawn}
+    shared = [
+        replace(
+            span,
+            span_id=client_of.get(span.span_id, span.span_id),
+            parent_id=parents[client_of[span.span_id]]
+            if span.span_id in client_of
+            else client_of.get(span.parent_id, span.parent_id),
+        )
+        for span in drawn
+    ]
+    random.shuffle(shared)
+    assert critical_paths(SpanGraph(shared)) == critical_paths(SpanGraph(drawn))
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -1,5 +1,7 @@
 """SpanGraph: who is whose child, and which descendants are the nearest of a kind."""
 
+import itertools
+
 import pytest
 from msgspec.structs import replace
 from traces_builder import at, spans
@@ -51,19 +53,19 @@ def test_the_same_span_id_in_another_trace_is_another_span():
 
 def test_a_consumer_without_a_parent_is_the_child_of_what_it_links_to():
     (sent,) = spans("send images  PRODUCER  0  10  id=sent")
-    (processed,) = spans("process images  CONSUMER  20  30  links=sent", trace="b")
+    (processed,) = spans("process images  CONSUMER  20  30  links=a/sent", trace="b")
     assert SpanGraph([sent, processed]).children(sent) == [processed]
 
 
 def test_a_consumer_that_links_to_two_producers_is_a_child_of_both():
     one, two = spans("send images  PRODUCER  0  10  id=one\nsend images  PRODUCER  0  10  id=two")
-    (processed,) = spans("process images  CONSUMER  20  30  links=one,two", trace="b")
+    (processed,) = spans("process images  CONSUMER  20  30  links=a/one,a/two", trace="b")
     graph = SpanGraph([one, two, processed])
     assert (graph.children(one), graph.children(two)) == ([processed], [processed])
 
 
 def test_a_consumer_with_a_parent_and_a_link_is_its_parents_child_alone():
-    parent, child = spans("send images  PRODUCER  0  10\n  process images  CONSUMER  20  30  links=other")
+    parent, child = spans("send images  PRODUCER  0  10\n  process images  CONSUMER  20  30  links=b/other")
     (other,) = spans("send images  PRODUCER  0  10  id=other", trace="b")
     graph = SpanGraph([parent, child, other])
     assert (graph.children(parent), graph.children(other)) == ([child], [])
@@ -72,7 +74,7 @@ def test_a_consumer_with_a_parent_and_a_link_is_its_parents_child_alone():
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.CONSUMER])
 def test_the_link_of_any_other_kind_makes_no_kinship(kind):
     (sent,) = spans("send images  PRODUCER  0  10  id=sent")
-    (linking,) = spans(f"poll images  {kind.name}  20  30  links=sent", trace="b")
+    (linking,) = spans(f"poll images  {kind.name}  20  30  links=a/sent", trace="b")
     assert SpanGraph([sent, linking]).children(sent) == []
 
 
@@ -106,7 +108,7 @@ def test_a_span_below_two_linked_producers_is_found_once():
     root, one, two = spans(
         "root  INTERNAL  0  50\n  send images  PRODUCER  0  10  id=one\n  send images  PRODUCER  5  10  id=two"
     )
-    (processed,) = spans("process images  CONSUMER  20  30  links=one,two", trace="b")
+    (processed,) = spans("process images  CONSUMER  20  30  links=a/one,a/two", trace="b")
     found = SpanGraph([root, one, two, processed]).nearest_descendants(root, lambda span: span.kind is Kind.CONSUMER)
     assert found == [processed]
 
@@ -118,3 +120,85 @@ def test_a_forest_of_nothing_is_empty():
 def test_the_builder_draws_whole_milliseconds():
     root, *_ = spans(FAMILY)
     assert (root.start, root.end) == (at(0), at(100))
+
+
+# --- ids that are not unique ---
+
+
+def test_traces_with_the_same_span_ids_have_no_kin_in_one_another():
+    mine, theirs = spans(FAMILY, "a"), [replace(span, trace_id="b") for span in spans(FAMILY, "a")]
+    graph = SpanGraph([*mine, *theirs])
+    assert (graph.children(mine[0]), graph.children(theirs[0])) == ([mine[3], mine[1]], [theirs[3], theirs[1]])
+    assert graph.nearest_descendants(theirs[0], clients) == [theirs[4], theirs[1]]
+
+
+def test_a_link_leads_to_the_span_of_that_id_in_the_trace_that_it_names():
+    sent, other = (spans("send images  PRODUCER  0  10  id=sent", trace)[0] for trace in "ab")
+    (processed,) = spans("process images  CONSUMER  20  30  links=b/sent", trace="c")
+    graph = SpanGraph([sent, other, processed])
+    assert (graph.children(sent), graph.children(other)) == ([], [processed])
+
+
+SHARED = """
+root             INTERNAL    0  100  id=root service=app
+  POST           CLIENT     10   90  id=shared
+    upload       INTERNAL   11   20  id=upload
+    /predict     SERVER     25   80  id=shared service=model
+      receive    INTERNAL   25   30  id=receive
+      GET        CLIENT     40   50  id=further
+"""
+
+
+def family_of(graph):
+    """Every span's name with those of its children."""
+    return {span.name: names_of(graph.children(span)) for span in graph if graph.children(span)}
+
+
+def test_a_client_and_a_server_of_one_id_are_two_spans_whichever_is_read_first():
+    expected = {"root": ["POST"], "POST": ["upload", "/predict"], "/predict": ["receive", "GET"]}
+    for order in itertools.permutations(spans(SHARED)):
+        assert family_of(SpanGraph(order)) == expected
+
+
+def test_a_server_that_names_its_client_s_parent_as_its_own_is_below_the_client_all_the_same():
+    root, client, upload, server, *others = spans(SHARED)
+    zipkins = replace(server, parent_id=root.span_id)
+    assert family_of(SpanGraph([zipkins, root, client, upload, *others]))["POST"] == ["upload", "/predict"]
+
+
+def test_a_proxy_and_a_server_that_both_join_their_client_s_span_are_one_below_the_other():
+    drawn = spans("""
+POST           CLIENT      0  100  id=shared service=app
+  ingress      SERVER     10   90  id=shared service=envoy
+    /predict   SERVER     20   80  id=shared service=model
+      decode   INTERNAL   30   40  id=decode
+""")
+    expected = {"POST": ["ingress"], "ingress": ["/predict"], "/predict": ["decode"]}
+    assert [family_of(SpanGraph(order)) for order in itertools.permutations(drawn)] == [expected] * 24
+
+
+def test_a_link_to_a_shared_id_leads_to_the_innermost_span_or_that_of_the_same_process():
+    client, server = spans("POST  CLIENT  0  90  id=x service=app\n  put  SERVER  10  80  id=x service=rest")
+    elsewhere, own = (
+        spans(f"process images  CONSUMER  50  60  links=a/x service={service}", service)[0]
+        for service in ("bridge", "app")
+    )
+    assert family_of(SpanGraph([elsewhere, server, own, client])) == {
+        "POST": ["put", "process images"],
+        "put": ["process images"],
+    }
+
+
+def test_a_shared_id_that_was_read_twice_is_two_spans():
+    assert len(SpanGraph(spans(SHARED) * 2)) == 6
+
+
+def test_of_a_span_that_was_read_twice_and_differs_the_longer_counts_whichever_is_read_first():
+    (half,) = spans("POST  CLIENT  0  10  id=x")
+    whole = replace(half, end=at(20))
+    assert list(SpanGraph([half, whole])) == list(SpanGraph([whole, half])) == [whole]
+
+
+def test_siblings_that_start_together_come_in_one_order_whichever_is_read_first():
+    root, *twins = spans("root  INTERNAL  0  9\n  a  CLIENT  1  5\n  b  CLIENT  1  5")
+    assert SpanGraph([root, *twins]).children(root) == SpanGraph([*reversed(twins), root]).children(root) == twins

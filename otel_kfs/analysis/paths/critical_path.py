@@ -117,12 +117,10 @@ def _without_root(graph: SpanGraph, with_root: set[str]) -> int:
     if not orphans:
         return 0
     # A process span in a trace of its own belongs to its producer's image, even if of that trace nothing is left.
-    trace_of = {span.span_id: span.trace_id for span in graph}
     producers: dict[str, set[str]] = {}
     for span in graph:
         if span.kind is Kind.CONSUMER and span.parent_id is None and span.links:
-            linked = {*span.linked_traces, *(trace_of[link] for link in span.links if link in trace_of)}
-            producers.setdefault(span.trace_id, set()).update(linked - {"", span.trace_id})
+            producers.setdefault(span.trace_id, set()).update({*span.linked_traces} - {"", span.trace_id})
     lost: set[str] = set()
     for trace_id in orphans:
         images = _first_of(trace_id, producers)

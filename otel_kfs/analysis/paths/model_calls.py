@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.segment import ACTIVATOR, INGRESS, PROXY, QUEUE_PROXY
-from otel_kfs.traces.span import Kind, Span, SpanGraph
+from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 _OUTGOING = frozenset({Kind.CLIENT, Kind.PRODUCER})
 _HIDES = frozenset({semconv.ENCODE, semconv.START_PROGRAM})
@@ -70,7 +70,7 @@ class ModelCalls:
 
     def __init__(self, graph: SpanGraph) -> None:
         self.graph = graph
-        self._routes: dict[str, Route] = {}
+        self._routes: dict[Key, Route] = {}
 
     def outgoing_calls(self, below: Span) -> list[Span]:
         """Return the requests and records that left the process below a span, but for those that are part of a step.
@@ -108,8 +108,8 @@ class ModelCalls:
 
         Those that reached no model server are left out if others did; failed ones are attempts of the next.
         """
-        routes = {request.span_id: self.route(request) for request in requests}
-        targets = [one for one in requests if routes[one.span_id].server is not None]
+        routes = {request.key: self.route(request) for request in requests}
+        targets = [one for one in requests if routes[one.key].server is not None]
         targets = targets or [one for one in requests if not is_store(one)][-1:]
         blocking: list[Span] = []
         for request in sorted(requests, key=lambda request: request.end, reverse=True):
@@ -121,17 +121,17 @@ class ModelCalls:
         for request in reversed(blocking):
             attempts.append(request)
             if not request.failed or request is blocking[0]:
-                calls.append(ModelCall(attempts, routes[request.span_id]))
+                calls.append(ModelCall(attempts, routes[request.key]))
                 attempts = []
         return calls
 
     def route(self, caller: Span) -> Route:
         """Return the route from a span to the model server below it: the first one, rather one that did not fail."""
         # Links can lead to one span from many, and by more routes than can be followed.
-        found = self._routes.get(caller.span_id)
+        found = self._routes.get(caller.key)
         if found is None:
-            self._routes[caller.span_id] = Route()  # a span that is below itself leads nowhere
-            found = self._routes[caller.span_id] = self._first(self.graph.nearest_descendants(caller, _is_hop))
+            self._routes[caller.key] = Route()  # a span that is below itself leads nowhere
+            found = self._routes[caller.key] = self._first(self.graph.nearest_descendants(caller, _is_hop))
         return found
 
     def route_from(self, server: Span) -> Route:

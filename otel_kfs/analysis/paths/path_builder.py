@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from otel_kfs.analysis.paths.coverage import LeftOut
 from otel_kfs.analysis.paths.segment import Place, Segment, segment_at
-from otel_kfs.traces.span import Span
+from otel_kfs.traces.span import Key, Span
 
 
 class Section(NamedTuple):
@@ -38,7 +38,7 @@ class PathBuilder:
         self._crossed = False  # from one host to another
         self._missing: list[str] = []
         self._met: dict[Place, int] = {}
-        self._entered: set[str] = set()
+        self._entered: set[Key] = set()
 
     def to(self, segment: Segment, at: int, span: Span) -> None:
         """Go on to an edge of `span`; the time since the last point is `segment`."""
@@ -76,9 +76,9 @@ class PathBuilder:
 
     def enter(self, server: Span) -> None:
         """Go into a server; spans that are linked to several requests could lead into one again and again."""
-        if server.span_id in self._entered:
+        if server.key in self._entered:
             raise LeftOut(f"`{server.name}` is out of order")
-        self._entered.add(server.span_id)
+        self._entered.add(server.key)
 
     def certain(self, host: str, at: int, other: str, later: int) -> None:
         """Note that what happened at `at` by one host's clock came before what happened at `later` by the other's."""

@@ -12,7 +12,7 @@ from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
 from otel_kfs.report.contents import MedianPath
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.traces.span import Kind, Span, SpanGraph
+from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 WIDTH = 960
 MOST = 150  # spans drawn of one trace
@@ -38,13 +38,13 @@ class SpanRow:
 def span_rows(graph: SpanGraph, root: Span) -> list[SpanRow]:
     """Return the root and all below it, each below its parent, by their starts."""
     found: list[SpanRow] = []
-    seen: set[str] = set()
+    seen: set[Key] = set()
     waiting = [SpanRow(0, root)]
     while waiting:
         row = waiting.pop()
-        if row.span.span_id in seen:  # parents in a circle
+        if row.span.key in seen:  # parents in a circle
             continue
-        seen.add(row.span.span_id)
+        seen.add(row.span.key)
         found.append(row)
         waiting += [
             SpanRow(row.depth + 1, child, row.span if child.trace_id != row.span.trace_id else None)

@@ -5,7 +5,7 @@ Source: Jaeger's `model/json`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
-from otel_kfs.traces.span import Kind, Span
+from otel_kfs.traces.span import Key, Kind, Span
 
 _KINDS = {kind.name.lower(): kind for kind in Kind}
 
@@ -45,15 +45,13 @@ def _span(span: dict[str, Any], processes: Processes) -> Span:
     attributes = _tags(span.get("tags"))
     service, host = processes.get(span.get("processID", ""), ("", ""))
     references = span.get("references") or ()
-    parent = next(
-        (r["spanID"] for r in references if r["refType"] == "CHILD_OF" and r["traceID"] == span["traceID"]), None
-    )
-    links = [reference for reference in references if reference["spanID"] != parent]
+    trace = _padded(span["traceID"], 32)
+    parent, links = _parent_and_links(trace, ((r["refType"], r["traceID"], r["spanID"]) for r in references))
     start = _whole(span["startTime"]) * 1000
     return Span(
-        trace_id=_padded(span["traceID"], 32),
+        trace_id=trace,
         span_id=_padded(span["spanID"], 16),
-        parent_id=parent and _padded(parent, 16),
+        parent_id=parent,
         name=span["operationName"],
         kind=_KINDS.get(str(attributes.pop("span.kind", "")), Kind.INTERNAL),
         start=start,
@@ -62,9 +60,22 @@ def _span(span: dict[str, Any], processes: Processes) -> Span:
         host=host,
         failed=attributes.pop("otel.status_code", None) == "ERROR" or attributes.pop("error", None) is True,
         attributes=attributes,
-        links=tuple(_padded(link["spanID"], 16) for link in links),
-        linked_traces=tuple(_padded(link["traceID"], 32) for link in links),
+        links=tuple(link for _, link in links),
+        linked_traces=tuple(linked for linked, _ in links),
     )
+
+
+def _parent_and_links(trace: str, references: Iterable[tuple[str, str, str]]) -> tuple[str | None, list[Key]]:
+    """Return the parent's id, and what else a span refers to; a reference is its type, a trace's id and a span's."""
+    parent: Key | None = None
+    links: list[Key] = []
+    for kind, trace_id, span_id in references:
+        to = _padded(trace_id, 32), _padded(span_id, 16)
+        if parent is None and kind == "CHILD_OF" and to[0] == trace:
+            parent = to
+        else:
+            links.append(to)
+    return parent and parent[1], [link for link in links if link != parent]
 
 
 def _whole(number: Any) -> int:
@@ -173,17 +184,14 @@ def _typed(span: _SpanOf, service: str, host: str) -> Span:
             status = tag.value
         elif tag.key == "error":
             error = tag.value
-    parent, links = None, []
-    for reference in span.references or ():
-        if parent is None and reference.refType == "CHILD_OF" and reference.traceID == span.traceID:
-            parent = reference.spanID
-        else:
-            links.append(reference)
+    parent, links = _parent_and_links(
+        trace := _padded(span.traceID, 32), ((r.refType, r.traceID, r.spanID) for r in span.references or ())
+    )
     start = span.startTime * 1000
     found = Span(
-        _padded(span.traceID, 32),
+        trace,
         _padded(span.spanID, 16),
-        parent and _padded(parent, 16),
+        parent,
         span.operationName,
         kind,
         start,
@@ -192,8 +200,8 @@ def _typed(span: _SpanOf, service: str, host: str) -> Span:
         host,
         status == "ERROR" or error is True,
         attributes,
-        tuple([_padded(link.spanID, 16) for link in links if link.spanID != parent]),
-        tuple([_padded(link.traceID, 32) for link in links if link.spanID != parent]),
+        tuple([link for _, link in links]),
+        tuple([linked for linked, _ in links]),
     )
     return trimmed(found) if attributes else found
 

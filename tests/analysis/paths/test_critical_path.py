@@ -251,19 +251,19 @@ def test_a_link_in_another_trace_does_as_well_as_a_parent():
 
 def test_every_delivery_in_a_trace_of_its_own_is_linked():
     sent, processed = linked()
-    before = spans("process images  CONSUMER  300  320  failed links=sent", "c")
+    before = spans("process images  CONSUMER  300  320  failed links=a/sent", "c")
     assert one(*sent, *processed, *before).linked == ("c", "b")
 
 
 def test_another_group_s_trace_is_not_on_the_path():
     sent, processed = linked()
-    other = spans("process images  CONSUMER  300  320  group=archive links=sent", "c")
+    other = spans("process images  CONSUMER  300  320  group=archive links=a/sent", "c")
     assert one(*sent, *processed, *other).linked == ("b",)
 
 
 def test_polls_are_on_nobody_s_path():
     sent, processed = linked()
-    (poll,) = spans("poll images  CLIENT  300  325  links=sent", "c")
+    (poll,) = spans("poll images  CLIENT  300  325  links=a/sent", "c")
     assert one(*sent, *processed, poll) == one(*sent, *processed)
 
 
@@ -324,15 +324,19 @@ def test_more_servers_in_a_row_than_can_be_followed_leave_their_image_out():
     assert reasons(root, request, *row) == {"too many servers, one behind the other": 1}
 
 
+def linking(span, others):
+    return replace(span, links=tuple(o.span_id for o in others), linked_traces=tuple(o.trace_id for o in others))
+
+
 def test_requests_that_are_linked_layer_upon_layer_are_followed_once_each():
     # 2^200 routes lead from the first request to the last layer.
     root, *others = spans("send image  INTERNAL  0  9\n  POST  CLIENT  1  8")
     layer = "process images  CONSUMER  2  7\n  POST  CLIENT  3  4  id=one{0}\n  POST  CLIENT  5  6  id=two{0}"
-    drawn, above = [root, *others], [others[0].span_id]
+    drawn, above = [root, *others], others
     for number in range(200):
         process, *requests = spans(layer.format(number), f"layer{number}-")
-        drawn += [replace(process, links=tuple(above)), *requests]
-        above = [span.span_id for span in requests]
+        drawn += [linking(process, above), *requests]
+        above = requests
     found, coverage = critical_paths(SpanGraph(drawn))
     assert (found, coverage.left_out["no server span"]) == ([], 1)
 
@@ -349,11 +353,11 @@ process images      CONSUMER  1  90  @host{0}
       POST          CLIENT    8  9   id=two{0}
 """
     drawn = spans("send image  INTERNAL  0  99\n  POST  CLIENT  1  98")
-    above = [drawn[-1].span_id]
+    above = drawn[-1:]
     for number in range(40):
         process, *others = spans(layer.format(number), f"layer{number}-")
-        drawn += [replace(process, links=tuple(above)), *others]
-        above = [span.span_id for span in others[-2:]]
+        drawn += [linking(process, above), *others]
+        above = others[-2:]
     found, coverage = critical_paths(SpanGraph(drawn))
     assert (found, coverage.left_out["`POST /v1/models` is out of order"]) == ([], 1)
 

@@ -127,3 +127,18 @@ def test_a_trace_of_which_anything_is_not_as_it_should_be_is_left_to_be_looked_a
 @pytest.mark.parametrize("text", [b"", b"3", b"[]", b"{}", b'{"data": 1}', b'{"data": [', b"[" * 100_000])
 def test_what_is_no_answer_is_left_to_others(text: bytes) -> None:
     assert jaeger_json.traces_in(text) is None
+
+
+def test_a_link_to_a_span_of_another_trace_with_the_parent_s_id_is_kept() -> None:
+    both = [
+        {"refType": "CHILD_OF", "traceID": TRACE, "spanID": "aa"},
+        {"refType": "FOLLOWS_FROM", "traceID": "d", "spanID": "aa"},
+    ]
+    trace = {"spans": [WHOLE | {"references": both}], "processes": PROCESSES}
+    (span,) = thoroughly(trace)
+    assert (span.parent_id, span.links, span.linked_traces) == (
+        "aa".rjust(16, "0"),
+        ("aa".rjust(16, "0"),),
+        ("d".rjust(32, "0"),),
+    )
+    assert with_types(trace) == [span]
