@@ -82,6 +82,11 @@ RPC_METHOD: Final = "rpc.method"
 RPC_RESPONSE_STATUS_CODE: Final = "rpc.response.status_code"  # by gRPC's name: "OK", "INVALID_ARGUMENT"
 SERVICE_NAME: Final = "service.name"
 HOST_NAME: Final = "host.name"
+HOST_ID: Final = "host.id"
+K8S_NODE_NAME: Final = "k8s.node.name"
+K8S_POD_NAME: Final = "k8s.pod.name"
+CONTAINER_ID: Final = "container.id"
+SERVICE_INSTANCE_ID: Final = "service.instance.id"
 PROCESS_PID: Final = "process.pid"
 
 # --- ours ---

@@ -17,6 +17,7 @@ import orjson
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.formats import jaeger_json, other_formats, otlp
+from otel_kfs.traces.host_identity import IDENTITY
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, sound
 
@@ -35,7 +36,7 @@ _BEGINNING = re.compile(
     rb'|data"\s*:\s*\[\s*\{\s*"traceID")'
 )
 _SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
-_OF_RESOURCE = {semconv.SERVICE_NAME, semconv.HOST_NAME}
+_OF_RESOURCE = {semconv.SERVICE_NAME, *IDENTITY}
 
 
 # What a document of each shape has besides its spans.

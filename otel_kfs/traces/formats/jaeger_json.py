@@ -13,6 +13,7 @@ import msgspec
 
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
+from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Key, Kind, Span
 
 _KINDS = {kind.name.lower(): kind for kind in Kind}
@@ -23,7 +24,7 @@ Processes = Mapping[str, tuple[str, str]]  # an id, the service and the host
 def readers(trace: dict[str, Any]) -> Iterator[Callable[[], Span]]:
     """For each span of one trace, what reads it."""
     processes = {
-        key: (str(process.get("serviceName", "")), str(_tags(process.get("tags")).get(semconv.HOST_NAME, "")))
+        key: _service_and_host(str(process.get("serviceName", "")), _tags(process.get("tags")))
         for key, process in (trace.get("processes") or {}).items()
     }
     for span in trace["spans"] or ():
@@ -164,13 +165,14 @@ def read_trace(trace: msgspec.Raw) -> list[Span] | None:
     except (ValueError, RecursionError):
         return None
     processes = {
-        key: (process.serviceName, _host(process.tags or ())) for key, process in (found.processes or {}).items()
+        key: _service_and_host(process.serviceName, {tag.key: tag.value for tag in process.tags or ()})
+        for key, process in (found.processes or {}).items()
     }
     return [_typed(span, *processes.get(span.processID, ("", ""))) for span in found.spans or ()]
 
 
-def _host(tags: Sequence[_Tag]) -> str:
-    return next((str(tag.value) for tag in reversed(tags) if tag.key == semconv.HOST_NAME), "")
+def _service_and_host(service: str, tags: Mapping[str, Any]) -> tuple[str, str]:
+    return service, host_of(tags, service)
 
 
 def _typed(span: _SpanOf, service: str, host: str) -> Span:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from otel_kfs import semconv
+from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Kind, Span
 
 _STATUS_ERROR = (2, "STATUS_CODE_ERROR")
@@ -56,7 +57,7 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
     for resource_spans in export["resourceSpans"] or ():
         resource = _attributes((resource_spans.get("resource") or {}).get("attributes"))
         service = str(resource.get(semconv.SERVICE_NAME, ""))
-        host = str(resource.get(semconv.HOST_NAME, ""))
+        host = host_of(resource, service)
         for scope_spans in scopes_of(resource_spans):
             for span in scope_spans.get("spans") or ():
                 links = span.get("links") or ()
@@ -212,7 +213,8 @@ _DECODER = msgspec.json.Decoder(_Export, strict=False)
 
 def _service_and_host(resource: _Resource | None) -> tuple[str, str]:
     found = {pair.key: _plain(pair.value) for pair in (resource and resource.attributes) or ()}
-    return str(found.get(semconv.SERVICE_NAME) or ""), str(found.get(semconv.HOST_NAME) or "")
+    service = str(found.get(semconv.SERVICE_NAME) or "")
+    return service, host_of(found, service)
 
 
 def _spans(spans: list[_Span], service: str, host: str) -> Iterator[Span]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.formats.detect import MALFORMED, UNREAD
+from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import ReadWarnings, sound
 
@@ -78,7 +79,7 @@ def _read(data: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
     for resource_spans in data.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
         service = str(resource.get(semconv.SERVICE_NAME, ""))
-        host = str(resource.get(semconv.HOST_NAME, ""))
+        host = host_of(resource, service)
         for scope_spans in (*resource_spans.scope_spans, *_libraries(resource_spans, warnings, where)):
             for span in scope_spans.spans:
                 try:

@@ -14,6 +14,7 @@ from typing import Any
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import batched
+from otel_kfs.traces.host_identity import named_host
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import QueryUrl
 from otel_kfs.traces.span import Kind, Span
@@ -177,7 +178,7 @@ def _span(trace_id: str, fields: Sequence[Any]) -> Span:
         start,
         (start + int(duration)) % 2**64,  # an end before the start is a duration that the exporter let overflow
         service,
-        host,
+        named_host(host, service),
         bool(failed),
         _attributes(attributes),
         tuple(links),

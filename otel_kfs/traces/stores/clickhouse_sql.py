@@ -9,6 +9,7 @@ query parameters, `{name:Type}`; text that is put into the SQL itself is from he
 from __future__ import annotations
 
 from otel_kfs import semconv
+from otel_kfs.traces.host_identity import IDENTITY
 
 _TABLE = "{database:Identifier}.{table:Identifier}"
 # Spans of an image may lie outside the window that it was sent in: a record waits, a clock is wrong.
@@ -18,6 +19,8 @@ _IN_WINDOW = "Timestamp >= fromUnixTimestamp64Nano({from:Int64}) AND Timestamp <
 # Older exporters wrote SPAN_KIND_SERVER and STATUS_CODE_ERROR.
 _KIND = "lower(replaceOne(toString(SpanKind), 'SPAN_KIND_', ''))"
 _FAILED = "StatusCode IN ('Error', 'STATUS_CODE_ERROR')"
+
+_HOST = f"""arrayFirst(name -> name != '', [{", ".join(f"ResourceAttributes['{key}']" for key in IDENTITY)}])"""
 
 _STEPS = (semconv.RECEIVE, semconv.DECODE, semconv.PREPROCESS, semconv.PREDICT, semconv.POSTPROCESS)
 _ALL_STEPS = ", ".join(f"'{name}'" for name in (*_STEPS, semconv.EXPLAIN))
@@ -51,7 +54,7 @@ _WANTED = f"""
 # A span as `clickhouse.py` makes one of it.
 _SPAN = f"""(
         SpanId, ParentSpanId, toString(SpanName), {_KIND}, toUnixTimestamp64Nano(Timestamp), toUInt64(Duration),
-        toString(ServiceName), ResourceAttributes['{semconv.HOST_NAME}'], toUInt8({_FAILED}),
+        toString(ServiceName), {_HOST}, toUInt8({_FAILED}),
         CAST(mapFilter((key, value) -> key IN {{keys:Array(String)}}, SpanAttributes), 'Map(String, String)'),
         `Links.SpanId`, `Links.TraceId`
     )"""

@@ -202,7 +202,7 @@ def test_each_resource_gives_its_own_spans_their_service_and_host():
     assert otlp.read_line(json.dumps(exports).encode()) == list(map(trimmed, otlp.read_export(exports)))
     assert [(span.service, span.host) for span in otlp.read_export(exports)] == [
         ("image-sender", "one"),
-        ("bridge", ""),
+        ("bridge", "bridge's host"),
     ]
 
 
