@@ -13,6 +13,8 @@ from otel_kfs.analysis.measurement import Measurement, Runs, Series
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.skew_correction import Bounds, correct_skew, offsets
 from otel_kfs.traces.query import open_store
+from otel_kfs.traces.query_url import run_of
+from otel_kfs.traces.span import Key
 from otel_kfs.traces.store import TraceStore
 
 SomeSeries_co = TypeVar("SomeSeries_co", bound=AnySeries, covariant=True)
@@ -31,7 +33,7 @@ class CorrectedMeasurement(Generic[SomeSeries_co]):
     offsets: Mapping[tuple[str, str], ClockOffset | None]
     coverage: Coverage
     runs: Runs = field(default_factory=Runs)
-    linked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by trace, those that its image went on in
+    linked: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)  # by image, the other traces that it went on in
     store: TraceStore | None = None  # where it was read from, and single traces can be read again
 
     @property
@@ -54,7 +56,7 @@ def read(
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
     store = open_store(query, progress)
-    return corrected(pipeline.read(store, processes=processes, progress=progress), store)
+    return corrected(pipeline.read(store, run_of(query), processes=processes, progress=progress), store)
 
 
 def read_sketches(
@@ -68,7 +70,7 @@ def read_sketches(
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
     store = open_store(query, progress)
-    sketches: Sketches = pipeline.read_sketches(store, processes=processes, progress=progress)
+    sketches: Sketches = pipeline.read_sketches(store, run_of(query), processes=processes, progress=progress)
     series, bounds = sketches.correct_skew()
     return CorrectedMeasurement(series, bounds, offsets(sketches), sketches.coverage, store=store)
 

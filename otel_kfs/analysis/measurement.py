@@ -15,6 +15,7 @@ from otel_kfs.analysis.clock_skew import Clocks
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import CriticalPath
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
+from otel_kfs.traces.span import Key
 
 MOST_RUNS = 1000  # ids that are kept
 
@@ -96,7 +97,9 @@ class Durations:
 
 @dataclass(slots=True)
 class Series:
-    """All images of one size with the same labels; image number i is `trace_ids[i]`.
+    """All images of one size with the same labels; image number i is in the trace `trace_ids[i]`.
+
+    A trace may have several images: the span id `root_ids[i]` tells them apart.
 
     `stamps[0..3][i]` are its stamps, ns since the epoch.
     """
@@ -106,6 +109,7 @@ class Series:
     image_size: int | None = None  # bytes, of the smallest
     payload_size: int | None = None
     trace_ids: list[str] = field(default_factory=list)
+    root_ids: list[str] = field(default_factory=list)
     stamps: tuple[array[int], array[int], array[int], array[int]] = field(
         default_factory=lambda: (array("q"), array("q"), array("q"), array("q"))
     )
@@ -116,6 +120,10 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.trace_ids)
+
+    def key(self, image: int) -> Key:
+        """Return what tells an image from all others: its trace's id and its root's."""
+        return self.trace_ids[image], self.root_ids[image]
 
     def totals(self) -> list[int]:
         """Return 4-1 of every image, ns."""
@@ -149,6 +157,7 @@ class Series:
         return replace(
             self,
             trace_ids=[self.trace_ids[image] for image in images],
+            root_ids=[self.root_ids[image] for image in images],
             stamps=(one, two, three, four),
             segments={segment: lengths for segment, lengths in segments.items() if len(lengths)},
             second_pair=_in_order(self.second_pair, images),
@@ -159,6 +168,7 @@ class Series:
         """Append one image; `pair_of` gives the number of a pair of hosts."""
         image = len(self)
         self.trace_ids.append(path.trace_id)
+        self.root_ids.append(path.root_id)
         self._sizes(path.image_size, path.payload_size)
         for column, at in zip(self.stamps, path.stamps, strict=True):
             column.append(at)
@@ -174,6 +184,7 @@ class Series:
         images = len(self)
         self._sizes(other.image_size, other.payload_size)
         self.trace_ids += other.trace_ids
+        self.root_ids += other.root_ids
         for column, more in zip(self.stamps, other.stamps, strict=True):
             column.extend(more)
         self.second_pair.extend(_renumbered(other.second_pair, pairs))
@@ -189,11 +200,14 @@ class Series:
             self.payload_size = payload_size if self.payload_size is None else min(self.payload_size, payload_size)
 
     def _sort(self) -> None:
-        ids, numbers = self.trace_ids, range(len(self))
-        order = [image for _, _, image in sorted(zip(self.stamps[0], ids, numbers, strict=True))]
+        numbers = range(len(self))
+        order = [
+            number for *_, number in sorted(zip(self.stamps[0], self.trace_ids, self.root_ids, numbers, strict=True))
+        ]
         if order == [*numbers]:
             return
-        self.trace_ids = [ids[image] for image in order]
+        self.trace_ids = [self.trace_ids[image] for image in order]
+        self.root_ids = [self.root_ids[image] for image in order]
         one, two, three, four = (_in_order(column, order) for column in self.stamps)
         self.stamps = (one, two, three, four)
         self.second_pair, self.fourth_pair = _in_order(self.second_pair, order), _in_order(self.fourth_pair, order)
@@ -232,7 +246,7 @@ class Measurement:
     by_key: dict[tuple[Labels, str], Series] = field(default_factory=dict)
     clocks: Clocks = field(default_factory=Clocks)
     runs: Runs = field(default_factory=Runs)
-    linked: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by trace, those that its image went on in
+    linked: dict[Key, tuple[str, ...]] = field(default_factory=dict)  # by image, the other traces that it went on in
 
     def add(self, path: CriticalPath) -> None:
         """Count one image in."""
@@ -246,8 +260,7 @@ class Measurement:
         for host, at, other, later in path.before:
             self.clocks.before(host, at, other, later)
         if path.linked:
-            known = self.linked.get(path.trace_id, ())  # of another image in the same trace
-            self.linked[path.trace_id] = tuple(dict.fromkeys(known + path.linked))
+            self.linked[path.key] = path.linked
 
     def merge(self, other: Measurement) -> None:
         """Count in all that another measured; `sort` then makes the order the same, whatever was merged first."""
@@ -260,7 +273,7 @@ class Measurement:
             self.by_key.setdefault(key, Series(series.labels, series.size))._extend(series, pairs)
 
     def sort(self) -> None:
-        """Put the images in the order of sending (stamp 1, then trace id), and the pairs of hosts in that of names."""
+        """Put the images in the order of sending (stamp 1, then ids), and the pairs of hosts in that of names."""
         for series in self.by_key.values():
             series._sort()
         order = sorted(range(len(self.pairs)), key=self.pairs.__getitem__)

@@ -33,8 +33,10 @@ Progress = Callable[[str], None]
 Result = TypeVar("Result")
 
 
-def read(store: TraceStore, *, processes: int | None = None, progress: Progress | None = None) -> Measurement:
-    """Return the measurement of all images in a store.
+def read(
+    store: TraceStore, run: str | None = None, *, processes: int | None = None, progress: Progress | None = None
+) -> Measurement:
+    """Return the measurement of all images in a store, or of those of one run.
 
     At most `processes` read side by side (default: one for each core that this one may use); `progress` is told in a
     few words what is done. New processes import the main module, as ever in Python: a script that calls this does so
@@ -46,13 +48,15 @@ def read(store: TraceStore, *, processes: int | None = None, progress: Progress 
     """
     measurement = Measurement()
     with _grouped(store.parts(), processes, progress or _nobody) as grouped:
-        for found in grouped.each(_measured):
+        for found in grouped.each(_measured, run):
             measurement.merge(found)
     measurement.sort()
     return measurement
 
 
-def read_sketches(store: TraceStore, *, processes: int | None = None, progress: Progress | None = None) -> Sketches:
+def read_sketches(
+    store: TraceStore, run: str | None = None, *, processes: int | None = None, progress: Progress | None = None
+) -> Sketches:
     """Return the same as sketches, so that memory does not grow with the number of images.
 
     How far apart two hosts' clocks were is known when all was read. So where there are several hosts, images are
@@ -66,11 +70,11 @@ def read_sketches(store: TraceStore, *, processes: int | None = None, progress: 
     needed()
     sketches = Sketches()
     with _grouped(store.parts(), processes, progress or _nobody) as grouped:
-        for found in grouped.each(_sketched, None):
+        for found in grouped.each(_sketched, None, run):
             sketches.merge(found)
         if sketches.pairs:
             corrected = Sketches()
-            for found in grouped.each(_sketched, sketches.clocks):
+            for found in grouped.each(_sketched, sketches.clocks, run):
                 corrected.merge(found)
             sketches.correct(corrected)
     return sketches
@@ -156,20 +160,20 @@ def _of_partitions(
 # --- traces into a measurement ---
 
 
-def _measured(traces: Traces) -> Measurement:
+def _measured(traces: Traces, run: str | None) -> Measurement:
     measurement = Measurement()
     for spans in traces:
-        paths, coverage = critical_paths(SpanGraph(spans))
+        paths, coverage = critical_paths(SpanGraph(spans), run)
         measurement.coverage.merge(coverage)
         for path in paths:
             measurement.add(path)
     return measurement
 
 
-def _sketched(traces: Traces, clocks: Clocks | None) -> Sketches:
+def _sketched(traces: Traces, clocks: Clocks | None, run: str | None) -> Sketches:
     sketches, rest = Sketches(), iter(traces)
     for first in rest:
-        measurement = _measured(chain([first], islice(rest, _AT_ONCE - 1)))
+        measurement = _measured(chain([first], islice(rest, _AT_ONCE - 1)), run)
         sketches.take(measurement, clocks)
         sketches.close(measurement)
     return sketches

@@ -67,12 +67,12 @@ def covered(coverage: Coverage, trace_query: str) -> str:
 def _why_none(trace_query: str, coverage: Coverage) -> str:
     """Say why no image was measured."""
     from otel_kfs.report.rows import coverage_line
-    from otel_kfs.traces.query_url import options_of
+    from otel_kfs.traces.query_url import run_of
 
     if coverage.left_out:
         return coverage_line(coverage)
-    run = options_of(trace_query).get("run")
-    return f"there is no image of run {run[0]}" if run else f"there is no `{semconv.SEND_IMAGE}` span"
+    run = run_of(trace_query)
+    return f"there is no image of run {run}" if run else f"there is no `{semconv.SEND_IMAGE}` span"
 
 
 def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path | None) -> None:

@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from otel_kfs import semconv
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.measurement import Labels, Series, by_labels
 from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
@@ -18,7 +17,7 @@ from otel_kfs.analysis.size_fit import Fits, fits
 from otel_kfs.analysis.skew_correction import Bounds
 from otel_kfs.analysis.statistics import P95_NEEDS, Summary, summary
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.traces.span import Span, SpanGraph
+from otel_kfs.traces.span import Key, Span, SpanGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +174,8 @@ def contents(
     if link is None:
         link = store.link if store is not None else lambda _: None
 
-    def trace(trace_id: str) -> Trace:
-        linked = measurement.linked.get(trace_id, ())
+    def trace(image: Key) -> Trace:
+        trace_id, linked = image[0], measurement.linked.get(image, ())
         return Trace(trace_id, _web_page(link(trace_id)), tuple(Trace(one, _web_page(link(one))) for one in linked))
 
     groups = []
@@ -201,8 +200,7 @@ def without_credentials(text: str) -> str:
     return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)
 
 
-def _report(series: Series, number: int, trace: Callable[[str], Trace], bounds: Bounds) -> SeriesReport:
-    ids = series.trace_ids
+def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: Bounds) -> SeriesReport:
     totals = series.totals()
     time = sum(totals) or 1
 
@@ -212,8 +210,8 @@ def _report(series: Series, number: int, trace: Callable[[str], Trace], bounds: 
             stretch,
             summary(lengths, bounds.get((series.labels, series.size, stretch)), interval=True),
             sum(lengths) / time,
-            trace(ids[images[order[(len(order) - 1) // 2]]]),
-            trace(ids[images[order[-1]]]),
+            trace(series.key(images[order[(len(order) - 1) // 2]])),
+            trace(series.key(images[order[-1]])),
             two_clocks,
         )
 
@@ -222,22 +220,22 @@ def _report(series: Series, number: int, trace: Callable[[str], Trace], bounds: 
         durations = series.segments[segment]
         rows.append(row(segment, durations.lengths, durations.images, two_clocks=max(durations.pair) >= 0))
     whole = row(TOTAL, totals, range(len(series)))
-    return SeriesReport(series, number, whole, tuple(rows), trace(ids[series.median()]))
+    return SeriesReport(series, number, whole, tuple(rows), trace(series.key(series.median())))
 
 
 def _median_paths(reports: Sequence[SeriesReport], spans: Iterable[Span]) -> Iterable[MedianPath | Undrawn]:
     graph = SpanGraph(spans)
     there = {span.trace_id for span in graph}
     found, _ = critical_paths(graph)
-    paths = {path.trace_id: path for path in found}
-    roots = {span.trace_id: span for span in graph if span.name == semconv.SEND_IMAGE}
+    paths = {path.key: path for path in found}
     for report in reports:
-        trace_id = report.median.trace_id
+        image = report.series.key(report.series.median())
+        path, root = paths.get(image), graph.get(image)
         missing = tuple(trace for trace in report.median.whole if trace.trace_id not in there)
-        if missing or trace_id not in paths:
+        if missing or path is None or root is None:
             yield Undrawn(report, missing)
         else:
-            yield MedianPath(report, graph, roots[trace_id], paths[trace_id])
+            yield MedianPath(report, graph, root, path)
 
 
 def _web_page(link: str | None) -> str | None:

@@ -125,6 +125,12 @@ def options_of(query: str) -> Mapping[str, Sequence[str]]:
     return (split(scheme, rest) if is_store else split_path(query)).options
 
 
+def run_of(query: str) -> str | None:
+    """Return the run whose images alone a query asks for; None if it asks for all."""
+    runs = options_of(query).get("run")
+    return runs[0] if runs else None
+
+
 def joined(query: str, given: Mapping[str, Sequence[str]]) -> str:
     """Return a query with further options.
 

@@ -84,8 +84,9 @@ class SpanGraph:
     def __len__(self) -> int:
         return len(self._spans)
 
-    def __contains__(self, key: Key) -> bool:
-        return key in self._spans
+    def get(self, key: Key) -> Span | None:
+        """Return the span of that trace and id, if it is there."""
+        return self._spans.get(key)
 
     def children(self, span: Span) -> list[Span]:
         """Return the span's children, by their start."""

@@ -63,3 +63,18 @@ def test_single_traces_can_be_read_again(query):
 def test_a_query_that_can_t_be_answered_is_an_error(tmp_path):
     with pytest.raises(TraceQueryError):
         read(str(tmp_path / "nothing.jsonl"))
+
+
+def test_a_run_s_images_are_those_of_that_run_even_where_a_trace_has_others(tmp_path):
+    file = tmp_path / "traces.jsonl"
+    days = {"m": "monday", "t": "tuesday", "u": "monday"}
+    drawn = [
+        replace(span, trace_id="a")
+        for trace, run in days.items()
+        for span in spans(with_options(HTTP, "send image", f"run={run}"), trace)
+    ]
+    file.write_text(otlp_line(drawn))
+    measured = {
+        run: read(f"{file}?run={run}", processes=1).coverage.measured for run in ("monday", "tuesday", "sunday")
+    }
+    assert measured == {"monday": 2, "tuesday": 1, "sunday": 0}

@@ -111,9 +111,18 @@ def test_many_runs_make_many_of_few():
     assert runs == Runs(set(), many=True)
 
 
-def test_two_images_of_one_trace_share_its_linked_traces():
-    drawn = [long(1, linked=linked) for linked in (("b", "c"), (), ("c", "d"))]
-    assert measured([*drawn, long(1, trace_id="e")]).linked == {"a": ("b", "c", "d")}
+def test_each_image_of_a_trace_has_the_linked_traces_that_it_went_on_in():
+    drawn = [long(1, linked=linked, root_id=root) for linked, root in ((("b", "c"), "1"), ((), "2"), (("d",), "3"))]
+    assert measured([*drawn, long(1, trace_id="e")]).linked == {("a", "1"): ("b", "c"), ("a", "3"): ("d",)}
+
+
+def test_images_of_one_trace_are_in_the_order_of_sending_and_each_keeps_its_own_root():
+    found = measured([long(7, trace_id="a", root_id=root) for root in ("3", "1", "2")])
+    found.merge(measured([critical_path(-1, 1, 2, 4, trace_id="a", root_id="0")]))
+    found.sort()
+    (one,) = found.all_series()
+    assert [one.key(number) for number in range(4)] == [("a", root) for root in "0123"]
+    assert [one.only([2, 0]).key(number) for number in range(2)] == [("a", "2"), ("a", "0")]
 
 
 # --- segments of a series ---

@@ -18,6 +18,7 @@ from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, w
 
 from otel_kfs.analysis import group_by_trace, pipeline
 from otel_kfs.analysis.measurement import Runs, measured
+from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.errors import OtelKfsError, TraceQueryError
 from otel_kfs.traces.batch import batched
@@ -101,10 +102,12 @@ def test_no_order_of_the_spans_makes_a_difference(random, parts):
 
 
 def with_ids_of(drawn, known):
-    """Spans whose ids are numbers that begin anew in each trace; `known` has the number of each."""
+    """Spans whose ids are numbers that begin anew in each trace, but for the first one's; `known` has them."""
 
     def renamed(trace_id, span_id):
         numbers = known.setdefault(trace_id, {})
+        if span_id == f"{trace_id}0":
+            return span_id
         return f"n{numbers.setdefault(span_id, len(numbers))}"
 
     return [
@@ -155,7 +158,9 @@ def test_a_request_s_two_spans_may_share_an_id_whatever_is_read_first(random):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_other_trace_of_an_image_and_the_runs_of_all_are_known(few, processes):
     found = pipeline.read(Store(*(MANY[number::7] for number in range(7))), processes=processes)
-    assert found.linked == {f"sender{number:03}-": (f"bridge{number:03}-",) for number in range(0, 90, 5)}
+    assert found.linked == {
+        (f"sender{number:03}-", f"sender{number:03}-0"): (f"bridge{number:03}-",) for number in range(0, 90, 5)
+    }
     assert found.runs == Runs({"", "another", "one"})
 
 
@@ -398,3 +403,35 @@ def odd():
 def test_an_error_that_can_not_be_sent_comes_as_its_words(few):
     with pytest.raises(OtelKfsError, match=r"^_Odd: this and that$"):
         pipeline.read(With(odd), processes=2)
+
+
+# --- several images in one trace ---
+
+
+def album(*images):
+    """The spans of several images that were sent within one trace, each below a span of its own."""
+    found = []
+    for number, drawing in enumerate(images):
+        found += [replace(span, trace_id="album") for span in spans(drawing, f"album{number}-")]
+    return found
+
+
+def of_run(run):
+    return with_options(HTTP, "send image", f"run={run}")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_s_images_are_counted_and_not_those_of_another_run_in_their_trace(few, processes):
+    drawn = album(of_run("monday"), of_run("tuesday"), of_run("monday"), with_options(HTTP, "send image", "warmup"))
+    found = pipeline.read(Store(drawn[::2], drawn[1::2]), "monday", processes=processes)
+    (series,) = found.all_series()
+    assert (series.root_ids, found.runs.ids) == (["album0-0", "album2-0"], {"monday"})
+    assert found.coverage == Coverage(measured=2)
+    assert pipeline.read(Store(drawn), "wednesday", processes=1).coverage == Coverage()
+    assert pipeline.read(Store(drawn), processes=1).coverage == Coverage(measured=3, left_out={"warm-up": 1})
+
+
+@pytest.mark.sketch
+def test_the_sketches_of_a_run_are_of_its_images_alone():
+    drawn = album(of_run("monday"), of_run("tuesday"))
+    assert pipeline.read_sketches(Store(drawn), "tuesday", processes=1).coverage == Coverage(measured=1)

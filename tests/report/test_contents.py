@@ -1,6 +1,7 @@
 """What the report says, before it is drawn."""
 
 import pytest
+from msgspec.structs import replace
 from report_support import SIZES, contents_of, image, measurement_of_both_ways
 from traces_builder import HTTP, MS, with_options
 
@@ -131,3 +132,29 @@ def test_a_segment_between_two_hosts_bears_what_their_clocks_leave_open():
 )
 def test_credentials_in_a_query_are_not_repeated(text, without):
     assert without_credentials(text) == without
+
+
+def in_one_trace(*images):
+    """Images that were sent within one trace."""
+    return [[replace(span, trace_id="album") for span in spans] for spans in images]
+
+
+def test_of_several_images_in_one_trace_the_median_one_is_drawn():
+    images = in_one_trace(*(image(f"n{number}", factor=factor) for number, factor in enumerate((1.0, 1.1, 10.0))))
+    (drawn,) = contents_of(images).median_paths
+    assert (drawn.root.span_id, drawn.path.stamps[3] - drawn.path.stamps[0]) == ("n10", 1100 * MS)
+
+
+def test_an_image_of_a_trace_with_several_comes_with_its_own_linked_trace():
+    images = [
+        [replace(span, trace_id="album") if span.trace_id.startswith("k") else span for span in spans]
+        for spans in linked_images()
+    ]
+    relinked = [
+        [replace(span, linked_traces=("album",)) if span.linked_traces else span for span in spans] for spans in images
+    ]
+    series = contents_of(relinked).series[0]
+    assert (series.median, series.rows[0].slowest) == (
+        Trace("album", linked=(Trace("c1"),)),
+        Trace("album", linked=(Trace("c2"),)),
+    )

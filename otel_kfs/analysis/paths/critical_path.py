@@ -62,7 +62,7 @@ from otel_kfs.analysis.paths.segment import (
     Segment,
     segment_at,
 )
-from otel_kfs.traces.span import Kind, Span, SpanGraph
+from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +83,24 @@ class CriticalPath:
     before: tuple[HappensBefore, ...] = ()  # what certainly came before what, on two hosts
     run: str = ""  # the measurement's id, as the sender named it
     linked: tuple[str, ...] = ()  # the other traces that it leads through: a consumer's own, linked to this one
+    root_id: str = ""  # its root's span id, which tells it from other images of its trace
+
+    @property
+    def key(self) -> Key:
+        """What tells the image from all others."""
+        return self.trace_id, self.root_id
 
 
-def critical_paths(graph: SpanGraph) -> tuple[list[CriticalPath], Coverage]:
-    """Find every image's critical path among the spans, and count those images that have none."""
+def critical_paths(graph: SpanGraph, run: str | None = None) -> tuple[list[CriticalPath], Coverage]:
+    """Find every image's critical path among the spans, and count those images that have none.
+
+    With `run`, only the images of that run: a trace may have some of another one, too.
+    """
     found, coverage = [], Coverage()
     calls = ModelCalls(graph)
     roots = [span for span in graph if span.name == semconv.SEND_IMAGE]
-    for root in sorted(roots, key=lambda span: (span.start, span.trace_id, span.span_id)):
+    wanted = roots if run is None else [root for root in roots if root.attributes.get(semconv.RUN_ID) == run]
+    for root in sorted(wanted, key=lambda span: (span.start, span.trace_id, span.span_id)):
         try:
             path = _critical_path(root, calls)
         except LeftOut as reason:
@@ -194,6 +204,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         before=tuple(path.before),
         run=_text(root, semconv.RUN_ID),
         linked=tuple(dict.fromkeys(one.trace_id for one in consumers if one.trace_id != root.trace_id)),
+        root_id=root.span_id,
     )
 
 

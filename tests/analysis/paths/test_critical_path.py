@@ -46,6 +46,7 @@ def test_the_example_in_the_module_s_text_is_true():
 def test_an_image_over_http():
     assert one(*spans(HTTP)) == CriticalPath(
         trace_id="a",
+        root_id="a0",
         transport="http",
         image_size=1_100_000,
         payload_size=1_500_000,
@@ -59,6 +60,7 @@ def test_an_image_over_http():
 def test_an_image_through_kafka():
     assert one(*spans(KAFKA)) == CriticalPath(
         trace_id="a",
+        root_id="a0",
         transport="kafka",
         image_size=1_100_000,
         payload_size=1_500_000,
@@ -72,6 +74,7 @@ def test_an_image_through_kafka():
 def test_an_image_straight_to_a_predictor():
     assert one(*spans(STRAIGHT)) == CriticalPath(
         trace_id="a",
+        root_id="a0",
         transport="http",
         image_size=1_100_000,
         payload_size=1_500_000,
@@ -87,6 +90,7 @@ def test_an_image_straight_to_a_predictor():
 def test_an_image_that_an_event_source_posted():
     assert one(*spans(EVENT_SOURCE)) == CriticalPath(
         trace_id="a",
+        root_id="a0",
         transport="kafka",
         image_size=1_100_000,
         payload_size=1_500_000,

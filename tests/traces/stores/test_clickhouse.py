@@ -185,7 +185,7 @@ def test_traces_are_looked_up_by_id(server: ClickHouseServer, saved: str) -> Non
 def test_the_other_trace_of_a_linked_image_can_be_asked_for(server: ClickHouseServer) -> None:
     store = query.open_store(server.trace_query(server.table([otlp(spans(HTTP)), otlp(linked())])))
     sender, bridge = dict.fromkeys(with_real_ids(span).trace_id for span in linked())
-    assert read(store, processes=1).linked == {sender: (bridge,)}
+    assert [*read(store, processes=1).linked.values()] == [(bridge,)]
     assert critical_paths(SpanGraph(store.traces([sender, bridge])))[1].measured == 1
 
 

@@ -567,7 +567,7 @@ def test_the_other_trace_of_a_linked_image_can_be_asked_for(store: Store, scheme
     store.answer = answer
     opened = query.open_store(f"{scheme}:{store.url}")
     sender, bridge = drawn
-    assert read(opened, processes=1).linked == {sender: (bridge,)}
+    assert [*read(opened, processes=1).linked.values()] == [(bridge,)]
     assert critical_path.critical_paths(SpanGraph(opened.traces([sender, bridge])))[1].measured == 1
 
 
