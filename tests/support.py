@@ -114,6 +114,13 @@ def printed_json(script: str, **env: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def without_ms(line: str) -> dict[str, Any]:
+    """What a line of `send` says, but for the milliseconds that it took, which it must say."""
+    record = json.loads(line)
+    assert record.pop("ms") > 0
+    return record
+
+
 def start_python(script: str, **env: str) -> subprocess.Popen[str]:
     """Start a script in the current folder."""
     return start([sys.executable, "-c", script], **env)

@@ -75,6 +75,7 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit."""
         kwargs["standalone_mode"] = False
+        code: str | int | None
         try:
             with _cleaning_up_on_sigterm():
                 return super().main(*args, **kwargs)
@@ -96,6 +97,8 @@ class Group(click.Group):
         except _NoReader:
             _discard_output()
             code = SIGPIPE_EXIT
+        except SystemExit as ending:
+            code = ending.code
         except OSError as error:
             if error.errno not in _NO_ROOM or error.filename is not None:
                 raise

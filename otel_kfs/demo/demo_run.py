@@ -6,7 +6,6 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,11 +17,11 @@ from otel_kfs.demo.bridge_process import BridgeProcess
 from otel_kfs.demo.example import Variant
 from otel_kfs.demo.model_servers import MODEL, settle, start_serving
 from otel_kfs.demo.processes import Processes, export_to
+from otel_kfs.demo.run_folder import RUNS, new_run_folder
 from otel_kfs.errors import DemoError
 from otel_kfs.telemetry import provider
 
 BROKER = embedded_broker.NAME
-RUNS = Path("otel-kfs-runs")  # where runs lie unless one is told otherwise; `latest` leads to the last
 WARMUPS = 2  # of each size and variant: the first ones pay for connections, caches and the consumer group's join
 
 _ANSWER_SECONDS = 120.0
@@ -153,15 +152,12 @@ def _broker(
 
 
 def _new_folder(output: Path | None) -> Path:
-    output = output or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}"
     try:
+        if output is None:
+            return new_run_folder()
         (output / "traces").mkdir(parents=True, exist_ok=True)
         if any((output / "traces").iterdir()):
             raise DemoError(f"{output} holds the traces of another run; choose a new --output")
-        if output.parent == RUNS:
-            latest = RUNS / "latest"
-            latest.unlink(missing_ok=True)
-            latest.symlink_to(output.name)
     except OSError as error:
-        raise DemoError(f"can't make the folder {output}: {error.strerror}") from error
+        raise DemoError(f"can't make the folder {output or RUNS}: {error.strerror}") from error
     return output

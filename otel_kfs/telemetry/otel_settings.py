@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from otel_kfs.errors import ConfigError
-from otel_kfs.telemetry.export.protocol_probe import says_of_grpc, says_of_http
+from otel_kfs.telemetry.export.protocol_probe import is_absent, says_of_grpc, says_of_http
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -26,6 +26,7 @@ class ExporterChoice(NamedTuple):
     make: Callable[[], SpanExporter]
     where: str = ""  # where it exports to, for people: without the credentials that a URL may hold
     explain: Callable[[], str] = str  # why it fails, where that can be told, or nothing
+    is_absent: Callable[[], bool] = bool  # whether nobody listens there, where "there" is this machine
 
 
 def exporter_choices() -> Iterator[ExporterChoice]:
@@ -35,7 +36,7 @@ def exporter_choices() -> Iterator[ExporterChoice]:
         ConfigError: an exporter is not installed, or a setting of OTLP's can't be used.
     """
     known = entry_points(group="opentelemetry_traces_exporter").names
-    for name in filter(None, map(str.strip, os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(","))):
+    for name in filter(None, map(str.strip, (os.environ.get("OTEL_TRACES_EXPORTER") or "otlp").split(","))):
         if name == "none":
             continue
         protocol = _protocol() if name == "otlp" else ""
@@ -48,9 +49,19 @@ def exporter_choices() -> Iterator[ExporterChoice]:
             make = functools.partial(found.load(), **_otlp_arguments(protocol))
             endpoint = _otlp("ENDPOINT") or _DEFAULT_ENDPOINTS[protocol]
             explain = functools.partial(says_of_grpc if protocol == GRPC else says_of_http, endpoint)
-            yield ExporterChoice(make, _endpoint(protocol), explain)
+            yield ExporterChoice(make, _endpoint(protocol), explain, functools.partial(is_absent, endpoint))
         else:
             yield ExporterChoice(found.load())
+
+
+def absent_endpoint() -> str:
+    """Return the endpoint of this machine that spans are to go to and where nobody listens; nothing where they can go.
+
+    Raises:
+        ConfigError: a setting of the exporters can't be used.
+    """
+    choices = list(exporter_choices())
+    return choices[0].where if choices and all(choice.is_absent() for choice in choices) else ""
 
 
 def batch_settings() -> dict[str, int]:

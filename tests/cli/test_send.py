@@ -1,12 +1,16 @@
 """`otel-kfs send`: how an image is encoded, and choices that can't go together."""
 
-import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support import JPG, PHOTO, HttpServer
+from support import JPG, PHOTO, HttpServer, read_traces, start, without_ms
 
 from otel_kfs.cli import main
+from otel_kfs.demo.processes import free_port
 
 # The command must find the tests' provider set, because a process can't change it.
 pytestmark = pytest.mark.usefixtures("spans")
@@ -28,7 +32,7 @@ def test_the_form_is_what_the_options_say(server, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(JPG)
     payload = ["--encoding", "raw", "--compression", "gzip", "--cell", "a label"]
     result = send("--transport", "http", "--url", server.url, "--model", "m", *payload, "--image", "cat.jpg")
-    assert (result.exit_code, json.loads(result.output)) == (0, {"file": "cat.jpg", "predictions": [1]})
+    assert (result.exit_code, without_ms(result.output)) == (0, {"file": "cat.jpg", "predictions": [1]})
     (request,) = server.requests
     assert (request.headers["content-type"], request.headers["content-encoding"]) == ("image/jpeg", "gzip")
 
@@ -85,3 +89,68 @@ def test_a_json_payload_has_no_encoding(tmp_path):
 def test_a_codec_that_grpc_lacks_is_one_line():
     result = send("--transport", "grpc", "--url", "h:1", "--model", "m", "--compression", "lz4", "--image", PHOTO)
     assert (result.exit_code, result.output) == (1, "Error: gRPC does not compress by lz4; it knows gzip\n")
+
+
+# --- in a process of its own, which is not told where spans go ---
+
+TOOK = re.compile(r"\d+\.\d ms")
+
+
+def process(*arguments, **env):
+    Path("cat.jpg").write_bytes(JPG)
+    command = [sys.executable, "-m", "otel_kfs.cli", "send", "--transport", "http", *arguments]
+    with start(command, **env) as running:
+        output, errors = running.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, running.returncode, output, TOOK.sub("0.0 ms", errors))
+
+
+def nobody():
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def test_every_image_is_timed_and_the_end_sums_them_up(server):
+    done = process(
+        "--url", server.url, "--repeat", "2", "--image", "cat.jpg", "missing.jpg", OTEL_TRACES_EXPORTER="none"
+    )
+    assert [without_ms(line) for line in done.stdout.splitlines()] == [{"file": "cat.jpg", "predictions": [1]}] * 2
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        [
+            "Error: missing.jpg: can't read missing.jpg: No such file or directory",
+            "Error: missing.jpg: can't read missing.jpg: No such file or directory",
+            "2 sent over HTTP: p50 0.0 ms, max 0.0 ms; 2 failed",
+        ],
+    )
+
+
+def test_where_nobody_listens_the_spans_are_kept_in_a_file_of_the_run(server):
+    endpoint = nobody()
+    done = process(
+        "--url", server.url, "--image", "cat.jpg", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_TRACES_EXPORTER=""
+    )
+    (file,) = Path("otel-kfs-runs").glob("20*/traces/*.jsonl")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        0,
+        [
+            "1 sent over HTTP: 0.0 ms; none failed",
+            f"Nobody listens at {endpoint}, so the spans are in {file}. Where the time went:",
+            f"  otel-kfs tables --trace-query {file.parent}",
+        ],
+    )
+    assert {span.name for span in read_traces(file)} >= {"send image", "POST"}
+    assert Path("otel-kfs-runs/latest/traces").resolve() == file.parent.resolve()
+
+
+def test_where_the_run_s_folder_cannot_be_made_the_images_are_sent_all_the_same(server):
+    Path("otel-kfs-runs").write_text("in the way")
+    endpoint = nobody()
+    done = process(
+        "--url", server.url, "--image", "cat.jpg", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_TRACES_EXPORTER=""
+    )
+    assert (done.returncode, without_ms(done.stdout)) == (0, {"file": "cat.jpg", "predictions": [1]})
+    assert done.stderr.splitlines()[-1].endswith(f"not exported to {endpoint}: nobody listens there")
+
+
+def test_a_user_who_turned_tracing_off_gets_no_file(server):
+    assert process("--url", server.url, "--image", "cat.jpg", OTEL_TRACES_EXPORTER="none").returncode == 0
+    assert not Path("otel-kfs-runs").exists()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from otel_kfs import semconv
 from otel_kfs.cli.group import SIGTERM_EXIT
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import (
@@ -24,6 +30,8 @@ from otel_kfs.client import encodings
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.claim_check import ClaimStore
 from otel_kfs.client.encodings.compression import CODECS
+from otel_kfs.demo.run_folder import new_run_folder
+from otel_kfs.errors import InputError, SendError
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
@@ -119,8 +127,13 @@ def send(  # noqa: PLR0912 - a branch a transport
 ) -> None:
     """Send images (or JSON payloads) and print each one's answer, or its place in Kafka, as a line of JSON.
 
-    Spans go where the standard OTEL_* variables say, or to --traces-file. Files after the options are of the kind that
-    was given last (`--image *.jpg`).
+    Each line has the milliseconds that it took (`ms`); their median and largest stand at the end, on standard error. An
+    image that fails does not keep the others from being sent; the exit code is then 1.
+
+    Spans go where the standard OTEL_* variables say, or to --traces-file. Where nobody listens, they are kept in
+    a file of a new folder, otel-kfs-runs/<time>.
+
+    Files after the options are of the kind that was given last (`--image *.jpg`).
     """
     from otel_kfs.client.grpc_sender import GrpcSender, is_encrypted
     from otel_kfs.client.http_sender import HttpSender
@@ -155,9 +168,7 @@ def send(  # noqa: PLR0912 - a branch a transport
     if payloads:
         _without("--json", encoding=encoding, resize=resize)
 
-    from otel_kfs.telemetry import provider
-
-    provider.configure_command("image-sender", traces_file=traces_file)
+    kept = _configure(traces_file)
     if transport != "grpc":
         payload["encoding"] = ClaimStore(bucket, endpoint_url=store_url).encoding if bucket else encoding or "json"
     sender_options: dict[str, Any] = {"timeout": timeout, "run_id": run_id, **payload}
@@ -184,28 +195,81 @@ def send(  # noqa: PLR0912 - a branch a transport
         for file in files
         for _ in range(repeat)
     ]
-    _send_all(jobs, quiet=obj["quiet"])
+    _send_all(jobs, transport, kept, quiet=obj["quiet"])
 
 
-def _send_all(jobs: Sequence[tuple[Callable[[str], Any], str]], *, quiet: bool) -> None:
-    """Send one after another; after SIGTERM, say which were not sent."""
+class _Kept(NamedTuple):
+    """The file that spans are kept in, because nobody listens at the endpoint."""
+
+    file: Path
+    endpoint: str
+
+
+def _configure(traces_file: str | None) -> _Kept | None:
+    """Set up where spans go; return the file of this run that takes them where nobody else would."""
+    from opentelemetry import trace
+
+    from otel_kfs.telemetry import otel_settings, provider
+
+    otel_settings.check_names()
+    kept = None
+    is_ours = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    if is_ours and not traces_file and not os.environ.get(semconv.ENV_TRACES_FILE):
+        endpoint = otel_settings.absent_endpoint()
+        with suppress(OSError):  # a folder that can't be written to: spans are lost, and that is said
+            kept = _Kept(new_run_folder() / "traces" / "image-sender.jsonl", endpoint) if endpoint else None
+    provider.configure_command("image-sender", traces_file=kept.file if kept else traces_file)
+    return kept
+
+
+def _send_all(
+    jobs: Sequence[tuple[Callable[[str], Any], str]], transport: str, kept: _Kept | None, *, quiet: bool
+) -> None:
+    """Send one after another, whatever becomes of it, and sum up; after SIGTERM, say which were not sent."""
     from otel_kfs.client.encodings import answer_json
 
-    sent = 0
-    with Stopping() as stopping, progress(len(jobs), "sending", quiet=quiet) as advance:
-        for deliver, file in jobs:
-            if stopping.wanted:
-                break
-            result = deliver(file)
-            record = result if isinstance(result, dict) else result._asdict()
-            click.echo(answer_json.dumps({"file": file, **record}))
-            sent += 1
-            advance(file)
+    times: list[float] = []
+    failed = 0
+    try:
+        with Stopping() as stopping, progress(len(jobs), "sending", quiet=quiet) as advance:
+            for deliver, file in jobs:
+                if stopping.wanted:
+                    break
+                start = time.perf_counter()
+                try:
+                    result = deliver(file)
+                except (SendError, InputError) as error:
+                    failed += 1
+                    say(f"Error: {file}: {error}" if len(jobs) > 1 else f"Error: {error}")
+                else:
+                    times.append((time.perf_counter() - start) * 1000)
+                    record = result if isinstance(result, dict) else result._asdict()
+                    click.echo(answer_json.dumps({"file": file, "ms": round(times[-1], 1), **record}))
+                advance(file)
+    finally:
+        if not quiet and (times or failed > 1):
+            say(_summary(times, failed, transport))
+            if kept is not None:
+                say(f"Nobody listens at {kept.endpoint}, so the spans are in {kept.file}. Where the time went:")
+                say(f"  otel-kfs tables --trace-query {kept.file.parent}")
     if stopping.wanted:
-        rest = [file for _, file in jobs[sent:]]
+        rest = [file for _, file in jobs[len(times) + failed :]]
         not_sent = f"{len(rest)} of {len(jobs)} were not sent: {', '.join(rest)}" if rest else "all were sent"
         say(f"stopped by SIGTERM; {not_sent}")
         sys.exit(SIGTERM_EXIT)
+    if failed:
+        sys.exit(1)
+
+
+_BY = {"http": "over HTTP", "grpc": "over gRPC", "kafka": "to Kafka, until it was acknowledged"}
+
+
+def _summary(times: Sequence[float], failed: int, transport: str) -> str:
+    """Return in one line how many were sent, how long that took, and how many failed; times in milliseconds."""
+    if not times:
+        return f"none sent {_BY[transport]}, {failed} failed"
+    took = f"{times[0]:.1f} ms" if len(times) == 1 else f"p50 {median(times):.1f} ms, max {max(times):.1f} ms"
+    return f"{len(times)} sent {_BY[transport]}: {took}; {failed or 'none'} failed"
 
 
 def _needs(**options: object) -> None:

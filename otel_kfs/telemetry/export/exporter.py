@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 # What a process's last spans may take at its end: an orchestrator kills after 30 s, and the program ends work, too.
 EXIT_SECONDS = 10.0
 EXPLAIN_SECONDS = 3.0  # of these, to look for the reason of failures
+ABSENT_SECONDS = 1.0  # and so long where nobody listens, on this machine
 
 # A forked child's spans leave so long after they ended, and then not again for so long.
 _SOON_SECONDS, _PAUSE_SECONDS = 0.01, 0.5
@@ -54,12 +55,19 @@ class CountingExporter(SpanExporter):
     wait for ever for a lock that a thread of its parent held. Its spans get its own process id.
     """
 
-    def __init__(self, make: Callable[[], SpanExporter], where: str = "", explain: Callable[[], str] = str) -> None:
+    def __init__(
+        self,
+        make: Callable[[], SpanExporter],
+        where: str = "",
+        explain: Callable[[], str] = str,
+        is_absent: Callable[[], bool] = bool,
+    ) -> None:
         """`make` is called once a process; `where` the spans go is for people (left out: the exporter's class).
 
-        `explain` says in a few words why exporting fails, where it can tell, within 3 s.
+        `explain` says in a few words why exporting fails, where it can tell, within 3 s; `is_absent` whether nobody is
+        there to export to.
         """
-        self._make, self._explain = make, explain
+        self._make, self._explain, self._is_absent = make, explain, is_absent
         self._pid = os.getpid()
         self.limits = limits_of_environment()
         self._exporter = make()
@@ -147,6 +155,13 @@ class CountingExporter(SpanExporter):
         if not self.exported and not self.reason:
             self.reason = self._explain()
             self.why = self.reason or self.why
+
+    def is_absent(self) -> bool:
+        """Return whether nobody is there to export to, and have it said so."""
+        is_absent = self._is_absent()
+        if is_absent:
+            self.reason = self.why = "nobody listens there"
+        return is_absent
 
     def _prepared(self, span: ReadableSpan, resource: Resource) -> ReadableSpan | None:
         try:
@@ -240,10 +255,15 @@ class CountingBatchProcessor(BatchSpanProcessor):
             self._end_asked.set()
 
     def shutdown(self) -> None:
-        """Export what is queued, for `EXIT_SECONDS` at most; log in one line what was never exported, and why."""
+        """Export what is queued, for `EXIT_SECONDS` at most; log in one line what was never exported, and why.
+
+        Where nobody listens on this machine, that is known after `ABSENT_SECONDS`.
+        """
         self.begin_end()
         try:
-            if not self._ends_within(EXPLAIN_SECONDS):
+            if not self._ends_within(EXIT_SECONDS - ABSENT_SECONDS) and self._export.is_absent():
+                self._export.shutdown()
+            elif not self._ends_within(EXPLAIN_SECONDS):
                 self._export.look_for_reason()
                 if not self._ends_within(0.0):
                     self._export.shutdown()

@@ -1,10 +1,11 @@
-"""Tells from an endpoint's first bytes that it speaks the other of OTLP's protocols, which exporters don't say."""
+"""Tells what exporters don't say of an endpoint: it speaks the other of OTLP's protocols, or is not there."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _SECONDS = 1.0  # for each step
 
@@ -25,6 +26,38 @@ def says_of_http(url: str) -> str:
     return "what answers there speaks gRPC; set OTEL_EXPORTER_OTLP_PROTOCOL=grpc" if is_other else ""
 
 
+def is_absent(url: str) -> bool:
+    """Return whether the endpoint would be on this machine's loopback interface, and nobody listens there."""
+    parts = _parts(url)
+    try:
+        host, port = parts.hostname or "", parts.port or _port(parts)
+        if not _is_loopback(host):
+            return False
+        with socket.create_connection((host, port), _SECONDS):
+            return False
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _parts(url: str) -> SplitResult:
+    return urlsplit(url if "//" in url else "//" + url)
+
+
+def _port(parts: SplitResult) -> int:
+    return 80 if parts.scheme == "http" else 443
+
+
 def _request(url: str) -> bytes:
     host = urlsplit(url).netloc.rpartition("@")[2]
     return f"HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
@@ -38,11 +71,11 @@ def _first_bytes(url: str, request: bytes) -> bytes:
     """Return what an endpoint answers first; nothing where it can't be reached directly."""
     from urllib.request import getproxies, proxy_bypass
 
-    parts = urlsplit(url if "//" in url else "//" + url)
+    parts = _parts(url)
     is_tls = parts.scheme != "http"
     proxies = getproxies()
     try:
-        host, port = parts.hostname, parts.port or (443 if is_tls else 80)
+        host, port = parts.hostname, parts.port or _port(parts)
         if not host or ((proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(host)):
             return b""
         with socket.create_connection((host, port), _SECONDS) as connection:
