@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from otel_kfs.analysis.image_size import SizeRange, group_labels, nearest_equal, size_label
 from otel_kfs.analysis.measurement import Labels, Series
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks
@@ -52,11 +53,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One size, on both sides. `needed`: so many images on each side can tell a difference from noise at all."""
+    """One size, on both sides; `size_range`: in bytes, where it is known.
+
+    `needed`: so many images on each side can tell a difference from noise at all.
+    """
 
     labels_a: Labels
     labels_b: Labels
     size: str
+    size_range: SizeRange | None
     n_a: int
     n_b: int
     total: Difference
@@ -87,7 +92,7 @@ def select(all_series: Sequence[Series], where: Mapping[str, str]) -> list[Serie
     for key in where:
         if key not in SELECTORS:
             raise ConfigError(f"images can't be chosen by {key!r}, only by {', '.join(SELECTORS)}")
-    found = [series for series in all_series if all(_value(series, key) == value for key, value in where.items())]
+    found = [series for series in all_series if all(_has(series, key, value) for key, value in where.items())]
     if not found:
         there = {key: sorted({_value(series, key) for series in all_series}) for key in where}
         wanted = ", ".join(f"{key}={value}" for key, value in where.items())
@@ -101,7 +106,7 @@ def select(all_series: Sequence[Series], where: Mapping[str, str]) -> list[Serie
 def compare(
     a: Sequence[Series], b: Sequence[Series], bounds_a: Bounds = NO_BOUNDS, bounds_b: Bounds = NO_BOUNDS
 ) -> Comparisons:
-    """Compare the series of A and B that have the same size and labels.
+    """Compare the series of A and B that have the same labels, and sizes that count as equal.
 
     What all of A have in common, and all of B, is not matched: HTTP is compared with Kafka if A has only the one and B
     only the other.
@@ -113,33 +118,31 @@ def compare(
     _scipy_stats()
     fields = [key for key in Labels._fields if len({_value(series, key) for series in a}) > 1]
     fields += [key for key in Labels._fields if key not in fields and len({_value(series, key) for series in b}) > 1]
-    keys = (*fields, "size")
-    of_a = {tuple(_value(series, key) for key in keys): series for series in a}
-    of_b = {tuple(_value(series, key) for key in keys): series for series in b}
-    both = [key for key in of_a if key in of_b]
-    if not both:
+    pairs, only_a, only_b = _matched(a, b, fields)
+    if not pairs:
         raise ConfigError(f"A and B have no size and way in common: A has {_list(a)}; B has {_list(b)}")
-    columns = [(_columns(of_a[key]), _columns(of_b[key])) for key in both]
+    labels = _size_labels([*(of_a for of_a, _ in pairs), *only_a, *only_b])
+    columns = [(_columns(of_a), _columns(of_b)) for of_a, of_b in pairs]
     names = [sorted({*in_a, *in_b}, key=path_order) for in_a, in_b in columns]
     raw = {
-        (key, name): rank_test(in_a.get(name) or [0] * len(of_a[key]), in_b.get(name) or [0] * len(of_b[key]))
-        for key, (in_a, in_b), of_series in zip(both, columns, names, strict=True)
+        (number, name): rank_test(in_a.get(name) or [0] * len(of_a), in_b.get(name) or [0] * len(of_b))
+        for number, ((of_a, of_b), (in_a, in_b), of_series) in enumerate(zip(pairs, columns, names, strict=True))
         for name in of_series
     }
     corrected = _corrected(raw)
-    tests = 2 * (len(raw) - len(both))
+    tests = 2 * (len(raw) - len(pairs))
     found = []
-    for key, (in_a, in_b), of_series in zip(both, columns, names, strict=True):
-        series_a, series_b = of_a[key], of_b[key]
+    for number, ((series_a, series_b), (in_a, in_b), of_series) in enumerate(zip(pairs, columns, names, strict=True)):
         differences = [
-            _difference(name, series_a, series_b, in_a, in_b, corrected[key, name], bounds_a, bounds_b)
+            _difference(name, series_a, series_b, in_a, in_b, corrected[number, name], bounds_a, bounds_b)
             for name in of_series
         ]
         found.append(
             Comparison(
                 series_a.labels,
                 series_b.labels,
-                series_a.size,
+                labels[number],
+                series_a.size_range and series_a.size_range.widen(series_b.size_range),
                 len(series_a),
                 len(series_b),
                 differences[-1],
@@ -149,9 +152,43 @@ def compare(
                 two_clocks=two_clocks([series_a], bounds_a) | two_clocks([series_b], bounds_b),
             )
         )
-    unmatched = [f"only A has {_name(series)}" for key, series in of_a.items() if key not in of_b]
-    unmatched += [f"only B has {_name(series)}" for key, series in of_b.items() if key not in of_a]
+    alone = [*(("A", series) for series in only_a), *(("B", series) for series in only_b)]
+    unmatched = [
+        f"only {side} has {series.labels.label}, {label} (n = {len(series)})"
+        for (side, series), label in zip(alone, labels[len(pairs) :], strict=True)
+    ]
     return Comparisons(tuple(found), tuple(unmatched))
+
+
+def _matched(
+    a: Sequence[Series], b: Sequence[Series], fields: Sequence[str]
+) -> tuple[list[tuple[Series, Series]], list[Series], list[Series]]:
+    """Pair the series of equal size whose labels agree in `fields`; return the pairs, and what is left of each side."""
+    pairs, only_a, left = [], [], list(b)
+    for series in a:
+        alike = [
+            (number, other)
+            for number, other in enumerate(left)
+            if bool(other.image_sizes) is bool(series.image_sizes)
+            and all(_value(series, key) == _value(other, key) for key in fields)
+        ]
+        if series.size_range is None:
+            match = next((number for number, other in alike if other.size_range is None), None)
+        else:
+            sizes = [(number, other.size_range.low) for number, other in alike if other.size_range is not None]
+            match = nearest_equal(series.size_range.low, sizes)
+        if match is None:
+            only_a.append(series)
+        else:
+            pairs.append((series, left.pop(match)))
+    return pairs, only_a, left
+
+
+def _size_labels(all_series: Sequence[Series]) -> list[str]:
+    """Label each series' size so that sizes of either side that are not equal can be told apart."""
+    ranges = {f"{number} {series.size}": series.size_range for number, series in enumerate(all_series)}
+    labels = group_labels(ranges)
+    return [labels[key] for key in ranges]
 
 
 def rank_test(a: Sequence[int], b: Sequence[int]) -> float:
@@ -238,6 +275,12 @@ def _needed(tests: int) -> int:
     while _least_p(n, n) * tests > FALSE_ALARMS:
         n += 1
     return n
+
+
+def _has(series: Series, key: str, value: str) -> bool:
+    """Return whether a series has a value; a size is also chosen by its shorter label, which others may share."""
+    sizes = {series.size, size_label(series.image_size, series.payload_size)}
+    return value in (sizes if key == "size" else {_value(series, key)})
 
 
 def _value(series: Series, key: str) -> str:

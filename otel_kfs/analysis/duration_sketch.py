@@ -16,7 +16,8 @@ from operator import mul
 from typing import Any, Protocol
 
 from otel_kfs.analysis.clock_skew import Clocks
-from otel_kfs.analysis.measurement import Labels, Measurement, Series, in_order
+from otel_kfs.analysis.image_size import SizeRange
+from otel_kfs.analysis.measurement import Labels, Measurement, Series, grouped_by_size, in_order
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, correct_skew
@@ -36,6 +37,11 @@ class AnySeries(Protocol):
     @property
     def size(self) -> str:
         """Their size, as a label."""
+        ...
+
+    @property
+    def size_range(self) -> SizeRange | None:
+        """Their sizes, or their payloads' where only those are known, bytes."""
         ...
 
     def __len__(self) -> int: ...
@@ -138,8 +144,7 @@ class SketchedSeries:
 
     labels: Labels
     size: str
-    image_size: int | None  # bytes, of the smallest
-    payload_size: int | None
+    size_range: SizeRange | None
     by_segment: dict[Stretch, _Column]
 
     def __len__(self) -> int:
@@ -155,8 +160,8 @@ class SketchedSeries:
 
     def merge(self, other: SketchedSeries) -> None:
         """Count in another's images."""
-        self.image_size = _least(self.image_size, other.image_size)
-        self.payload_size = _least(self.payload_size, other.payload_size)
+        if other.size_range is not None:
+            self.size_range = other.size_range.widen(self.size_range)
         for name, column in other.by_segment.items():
             if name in self.by_segment:
                 self.by_segment[name].merge(column)
@@ -208,6 +213,10 @@ class Sketches:
                 if not column.as_read:
                     self.by_key[key].by_segment[name] = column
 
+    def group_sizes(self) -> None:
+        """Make one series of the images whose sizes count as equal, and label each; for when all images are counted."""
+        self.by_key = grouped_by_size(self.by_key, SketchedSeries.merge)
+
     def correct_skew(self) -> tuple[list[SketchedSeries], dict[tuple[Labels, str, Stretch], int]]:
         """Return the series, and how far off their lengths between hosts may be: as `skew_correction.correct_skew`."""
         all_series = in_order(self.by_key.values())
@@ -243,8 +252,4 @@ def _sketched(series: Series, bounds: Bounds) -> SketchedSeries:
         name: _Column(Sketch.of(lengths), name in between, bounds.get((series.labels, series.size, name)))
         for name, lengths in series.columns().items()
     }
-    return SketchedSeries(series.labels, series.size, series.image_size, series.payload_size, columns)
-
-
-def _least(one: int | None, other: int | None) -> int | None:
-    return min((size for size in (one, other) if size is not None), default=None)
+    return SketchedSeries(series.labels, series.size, series.size_range, columns)

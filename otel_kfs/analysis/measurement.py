@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from otel_kfs import semconv
 from otel_kfs.analysis.clock_skew import Clocks
+from otel_kfs.analysis.image_size import SizeRange, group_labels, rounded_size
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import CriticalPath
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
@@ -101,13 +102,14 @@ class Series:
 
     A trace may have several images: the span id `root_ids[i]` tells them apart.
 
-    `stamps[0..3][i]` are its stamps, ns since the epoch.
+    `stamps[0..3][i]` are its stamps, ns since the epoch, and `image_sizes[i]` its size in bytes, if that is known of
+    any. `size` is that size as a label; while images are read, it is what `rounded_size` keeps them apart by.
     """
 
     labels: Labels
     size: str
-    image_size: int | None = None  # bytes, of the smallest
-    payload_size: int | None = None
+    payload_sizes: SizeRange | None = None  # of those images that tell
+    image_sizes: array[int] = field(default_factory=lambda: array("q"))
     trace_ids: list[str] = field(default_factory=list)
     root_ids: list[str] = field(default_factory=list)
     stamps: tuple[array[int], array[int], array[int], array[int]] = field(
@@ -124,6 +126,21 @@ class Series:
     def key(self, image: int) -> Key:
         """Return what tells an image from all others: its trace's id and its root's."""
         return self.trace_ids[image], self.root_ids[image]
+
+    @property
+    def image_size(self) -> int | None:
+        """The size of the smallest image, bytes."""
+        return min(self.image_sizes, default=None)
+
+    @property
+    def payload_size(self) -> int | None:
+        """The size of the smallest payload, bytes."""
+        return self.payload_sizes.low if self.payload_sizes else None
+
+    @property
+    def size_range(self) -> SizeRange | None:
+        """The sizes of its images, or, where only those are known, of its payloads."""
+        return SizeRange(min(self.image_sizes), max(self.image_sizes)) if self.image_sizes else self.payload_sizes
 
     def totals(self) -> list[int]:
         """Return 4-1 of every image, ns."""
@@ -156,6 +173,7 @@ class Series:
         segments = {segment: lengths._only(became) for segment, lengths in self.segments.items()}
         return replace(
             self,
+            image_sizes=_in_order(self.image_sizes, images) if self.image_sizes else self.image_sizes,
             trace_ids=[self.trace_ids[image] for image in images],
             root_ids=[self.root_ids[image] for image in images],
             stamps=(one, two, three, four),
@@ -169,7 +187,10 @@ class Series:
         image = len(self)
         self.trace_ids.append(path.trace_id)
         self.root_ids.append(path.root_id)
-        self._sizes(path.image_size, path.payload_size)
+        if path.image_size is not None:
+            self.image_sizes.append(path.image_size)
+        if path.payload_size is not None:
+            self._payloads(SizeRange(path.payload_size, path.payload_size))
         for column, at in zip(self.stamps, path.stamps, strict=True):
             column.append(at)
         self.second_pair.append(_pair_to(path, path.stamps[1], pair_of))
@@ -180,9 +201,10 @@ class Series:
                 durations = self.segments[segment] = Durations()
             durations._add(image, start, end, -1 if hosts is None else pair_of(hosts))
 
-    def _extend(self, other: Series, pairs: Sequence[int]) -> None:
+    def _extend(self, other: Series, pairs: Sequence[int] = ()) -> None:
         images = len(self)
-        self._sizes(other.image_size, other.payload_size)
+        self.image_sizes.extend(other.image_sizes)
+        self._payloads(other.payload_sizes)
         self.trace_ids += other.trace_ids
         self.root_ids += other.root_ids
         for column, more in zip(self.stamps, other.stamps, strict=True):
@@ -192,12 +214,9 @@ class Series:
         for segment, lengths in other.segments.items():
             self.segments.setdefault(segment, Durations())._extend(lengths, images, pairs)
 
-    def _sizes(self, image_size: int | None, payload_size: int | None) -> None:
-        """Take note of an image's sizes."""
-        if image_size is not None:
-            self.image_size = image_size if self.image_size is None else min(self.image_size, image_size)
-        if payload_size is not None:
-            self.payload_size = payload_size if self.payload_size is None else min(self.payload_size, payload_size)
+    def _payloads(self, sizes: SizeRange | None) -> None:
+        if sizes is not None:
+            self.payload_sizes = sizes.widen(self.payload_sizes)
 
     def _sort(self) -> None:
         numbers = range(len(self))
@@ -208,6 +227,8 @@ class Series:
             return
         self.trace_ids = [self.trace_ids[image] for image in order]
         self.root_ids = [self.root_ids[image] for image in order]
+        if self.image_sizes:
+            self.image_sizes = _in_order(self.image_sizes, order)
         one, two, three, four = (_in_order(column, order) for column in self.stamps)
         self.stamps = (one, two, three, four)
         self.second_pair, self.fourth_pair = _in_order(self.second_pair, order), _in_order(self.fourth_pair, order)
@@ -250,7 +271,7 @@ class Measurement:
 
     def add(self, path: CriticalPath) -> None:
         """Count one image in."""
-        size = size_label(path.image_size, path.payload_size)
+        size = rounded_size(path.image_size, path.payload_size)
         key = Labels(path.transport, path.encoding, path.compression, path.cell), size
         series = self.by_key.get(key)
         if series is None:
@@ -272,8 +293,13 @@ class Measurement:
         for key, series in other.by_key.items():
             self.by_key.setdefault(key, Series(series.labels, series.size))._extend(series, pairs)
 
+    def group_sizes(self) -> None:
+        """Make one series of the images whose sizes count as equal, and label each; for when all images are counted."""
+        self.by_key = grouped_by_size(self.by_key, Series._extend)
+
     def sort(self) -> None:
-        """Put the images in the order of sending (stamp 1, then ids), and the pairs of hosts in that of names."""
+        """Group the sizes, and order images by sending (stamp 1, then ids), and pairs of hosts by their names."""
+        self.group_sizes()
         for series in self.by_key.values():
             series._sort()
         order = sorted(range(len(self.pairs)), key=self.pairs.__getitem__)
@@ -324,6 +350,7 @@ def measured(paths: Iterable[CriticalPath], coverage: Coverage | None = None) ->
     measurement = Measurement(coverage or Coverage())
     for path in paths:
         measurement.add(path)
+    measurement.group_sizes()
     return measurement
 
 
@@ -334,8 +361,9 @@ class _Labelled(Protocol):
 
 class _Sized(_Labelled, Protocol):
     size: str
-    image_size: int | None
-    payload_size: int | None
+
+    @property
+    def size_range(self) -> SizeRange | None: ...
 
 
 _AnyLabelled = TypeVar("_AnyLabelled", bound=_Labelled)
@@ -349,19 +377,28 @@ def in_order(all_series: Iterable[_AnySized]) -> list[_AnySized]:
         key=lambda series: (
             series.labels.transport != semconv.HTTP,
             series.labels,
-            series.image_size or series.payload_size or 0,
+            series.size_range or SizeRange(0, 0),
             series.size,
         ),
     )
 
 
-def size_label(image_size: int | None, payload_size: int | None) -> str:
-    """Write an image's size as the measurement of 2020 did, `1.1MB`; its JSON's where the image's is not known."""
-    if image_size is not None:
-        return _megabytes(image_size)
-    if payload_size is not None:
-        return f"{_megabytes(payload_size)} JSON"
-    return "?"
+def grouped_by_size(
+    by_key: Mapping[tuple[Labels, str], _AnySized], merge: Callable[[_AnySized, _AnySized], None]
+) -> dict[tuple[Labels, str], _AnySized]:
+    """Merge the series of the same labels whose sizes count as equal, and label each size alike for all labels."""
+    ranges: dict[str, SizeRange | None] = {}
+    for (_, size), series in by_key.items():
+        of_series = series.size_range
+        ranges[size] = of_series.widen(ranges.get(size)) if of_series else ranges.get(size)
+    label_of = group_labels(ranges)
+    found: dict[tuple[Labels, str], _AnySized] = {}
+    for (labels, size), series in by_key.items():
+        series.size = label_of[size]
+        known = found.setdefault((labels, series.size), series)
+        if known is not series:
+            merge(known, series)
+    return found
 
 
 def by_labels(all_series: Iterable[_AnyLabelled]) -> dict[Labels, list[_AnyLabelled]]:
@@ -370,7 +407,3 @@ def by_labels(all_series: Iterable[_AnyLabelled]) -> dict[Labels, list[_AnyLabel
     for series in all_series:
         found.setdefault(series.labels, []).append(series)
     return found
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f}MB" if size >= 50_000 else f"{size / 1e3:.1f}kB"

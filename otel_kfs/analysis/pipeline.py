@@ -77,6 +77,7 @@ def read_sketches(
             for found in grouped.each(_sketched, sketches.clocks, run):
                 corrected.merge(found)
             sketches.correct(corrected)
+    sketches.group_sizes()
     return sketches
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from otel_kfs.analysis.image_size import equal_sizes
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.paths.segment import Segment
 
@@ -44,16 +45,12 @@ class Fits:
 
 
 def fits(all_series: list[Series]) -> Fits:
-    """Fit the lines of series of the same labels; those of unknown size are left out.
+    """Fit the lines of series of the same labels, each image at its own size; those of unknown size are left out.
 
     An image without a segment spent no time in it.
-
-    A series's images count as large as the smallest of them.
     """
-    known = [series for series in all_series if series.image_size is not None]
-    sizes = np.concatenate(
-        [np.full(len(series), series.image_size, dtype=np.float64) for series in known] or [np.empty(0)]
-    )
+    known = [series for series in all_series if series.image_sizes]
+    sizes = np.concatenate([np.asarray(series.image_sizes, dtype=np.float64) for series in known] or [np.empty(0)])
     totals = np.concatenate([np.asarray(series.totals(), dtype=np.float64) for series in known] or [np.empty(0)])
     lengths = {}
     for segment in dict.fromkeys(one for series in known for one in series.ordered_segments()):
@@ -68,9 +65,9 @@ def fits(all_series: list[Series]) -> Fits:
 
 
 def line(sizes: NDArray[np.float64], lengths: NDArray[np.float64]) -> Line | None:
-    """Fit the line through (bytes, ns); None where fewer than two sizes leave its slope open."""
+    """Fit the line through (bytes, ns); None where all sizes count as equal, and leave its slope open."""
     n = len(sizes)
-    if n < _PARAMETERS or np.ptp(sizes) == 0:
+    if n < _PARAMETERS or equal_sizes(float(sizes.min()), float(sizes.max())):
         return None
     megabytes = sizes / MEGABYTE
     deviations = megabytes - megabytes.mean()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from otel_kfs.analysis.comparison import FALSE_ALARMS, Comparison, Difference, compare, holm, rank_test
-from otel_kfs.analysis.measurement import Series, size_label
+from otel_kfs.analysis.image_size import SizeRange, labelled_size
+from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import Interval, median_interval, summary
 from otel_kfs.experiment.config.experiment_config import Cell, ExperimentConfig
@@ -88,40 +89,43 @@ def saturations(
     for cell in config.cells:
         groups.setdefault((cell.transport, cell.base_label), []).append(cell)
     found = []
-    for size in _sizes(measured):
+    sizes = _sizes(measured)
+    size_of = {image: _nearest_size(image, sizes) for image in {result.image for result in results}}
+    for size in sizes:
         for group in groups.values():
             rates = []
             for cell in sorted(group, key=lambda cell: cell.rate or 0.0):
-                stages = [result for result in results if result.key[1:3] == (cell.transport, cell.label)]
-                rates.append(measure_saturation(cell, _series(measured, cell, size), _of_size(stages, size)))
+                stages = [
+                    result
+                    for result in results
+                    if result.key[1:3] == (cell.transport, cell.label) and size_of[result.image] == size
+                ]
+                rates.append(measure_saturation(cell, _series(measured, cell, size), stages))
             if any(one.series is not None for one in rates):
                 found.append(rates)
     return found
 
 
-def _sizes(measured: Sequence[Series]) -> list[str]:
+def _sizes(measured: Sequence[Series]) -> dict[str, SizeRange]:
     """Return the sizes of the images, small ones first."""
-    smallest: dict[str, int] = {}
+    found: dict[str, SizeRange] = {}
     for series in measured:
-        size = series.image_size or series.payload_size or 0
-        smallest[series.size] = min(size, smallest.get(series.size, size))
-    return sorted(smallest, key=smallest.__getitem__)
+        of_series = series.size_range or SizeRange(0, 0)
+        found[series.size] = of_series.widen(found.get(series.size))
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _nearest_size(image: str, sizes: Mapping[str, SizeRange]) -> str:
+    """Return which of the measured sizes is that of an image: a file, or one of the demo's pictures."""
+    path = Path(image)
+    size = path.stat().st_size if path.is_file() else labelled_size(image) or 0
+    return min(sizes, key=lambda label: abs(sizes[label].low - size))
 
 
 def _series(measured: Sequence[Series], cell: Cell, size: str) -> Series | None:
     """Find what was measured of a cell: by its label, which is all of it that travels with its images."""
     wanted = cell.measured_as, cell.label, size
     return next((one for one in measured if (one.labels.transport, one.labels.cell, one.size) == wanted), None)
-
-
-def _of_size(stages: Sequence[TrialResult], size: str) -> list[TrialResult]:
-    """Return the stages of the images of one size."""
-
-    def label(image: str) -> str:
-        path = Path(image)
-        return size_label(path.stat().st_size, None) if path.is_file() else image
-
-    return [stage for stage in stages if label(stage.image) == size]
 
 
 def _ranked(of_cell: Mapping[Cell, Series], baseline: Cell, bounds: Bounds) -> tuple[Ranked, ...]:

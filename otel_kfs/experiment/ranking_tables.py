@@ -10,7 +10,7 @@ from otel_kfs.analysis.paths.segment import path_order
 from otel_kfs.analysis.statistics import summary
 from otel_kfs.experiment.ranking import Ranked, Ranking
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Saturation, knee
-from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes
+from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes, size_notes
 from otel_kfs.report.segment_names import segment_name
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
@@ -68,6 +68,7 @@ def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -
             for cell in (*(ranked.cell for ranked in ranking.ranked), *ranking.missing)
             if (count := failed[cell.transport, cell.label])
         ]
+        notes += size_notes(ranked.series for ranked in ranking.ranked)
         notes += dict.fromkeys(
             note for ranked in ranking.ranked if ranked.against for note in clock_notes(ranked.against.two_clocks)
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from otel_kfs.analysis.comparison import Comparison, Comparisons, Difference
-from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes
+from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes, size_notes
 from otel_kfs.report.segment_names import segment_name
 
 _ENOUGH_EXPLAINED = 0.8  # of a difference: no further segment is named then
@@ -44,7 +44,7 @@ def comparison_tables(found: Comparisons) -> list[Table]:
                 f"{sides}, {of.size} (n = {of.n_a} and {of.n_b}): milliseconds",
                 _COLUMNS,
                 tuple(rows),
-                tuple(clock_notes(of.two_clocks)),
+                (*size_notes([of]), *clock_notes(of.two_clocks)),
             )
         )
     sentences = [*(verdict(of) for of in found.of_sizes), *found.unmatched, *_NOTES]

@@ -7,6 +7,7 @@ from typing import Any
 
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSeries
+from otel_kfs.analysis.image_size import TOLERANCE
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.report import rows
 from otel_kfs.report.rows import Layout, Table
@@ -44,7 +45,7 @@ def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str
         "redelivered": coverage.redelivered,
     }
     found: dict[str, Any] = {layout: records(measurement, layout) for layout in layouts}
-    found |= {"account": counts, "clocks": rows.clock_records(measurement.offsets)}
+    found |= {"account": counts, "size_tolerance": TOLERANCE, "clocks": rows.clock_records(measurement.offsets)}
     return found | {"percentiles_within": ACCURACY} if is_sketched(measurement) else found
 
 

@@ -21,7 +21,7 @@ from otel_kfs.report import render
 from otel_kfs.report.charts import distributions, palette, sizes, stacked_bars, svg, waterfall
 from otel_kfs.report.charts.axis import MS, milliseconds
 from otel_kfs.report.contents import Contents
-from otel_kfs.report.rows import clock_lines, coverage_line, seed_tables
+from otel_kfs.report.rows import clock_lines, coverage_line, seed_tables, size_notes
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.printable import printable
 
@@ -77,7 +77,8 @@ def page(contents: Contents) -> str:
         total=TOTAL,
         two_clocks=bool(measurement.offsets),
         clocks=clock_lines(measurement.offsets),
-        negative=[(report, row) for report, row in rows if row.summary.p50 < 0],
+        negative=[(report, row) for report, row in rows if row.mean < 0],
+        size_notes=[note[0].upper() + note[1:] for note in size_notes(measurement.series)],
         seed_tables=seed_tables([report.series for report in contents.series], measurement.bounds),
         # Of a percentile that no n is large enough for there is no column.
         columns=[column for column in _COLUMNS if any(column.of(row.summary) is not None for _, row in rows + totals)],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from otel_kfs.analysis.clock_skew import ClockOffset
 from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSeries
+from otel_kfs.analysis.image_size import TOLERANCE, SizeRange
 from otel_kfs.analysis.measurement import Series, by_labels
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
@@ -51,6 +52,20 @@ class Bounded(NamedTuple):
     bound: int
 
 
+class Sized(Protocol):
+    """Some images under one label of their size."""
+
+    @property
+    def size(self) -> str:
+        """The label."""
+        ...
+
+    @property
+    def size_range(self) -> SizeRange | None:
+        """Their sizes, bytes, where they are known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column's heading, and what its cells are: times and lengths are nanoseconds until they are rendered.
@@ -87,7 +102,7 @@ def seed_tables(all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> lis
         counts = sorted({len(series) for series in of_labels})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded separately"]
-        notes += stamp_notes(two_clocks_of_stamps(of_labels, bounds))
+        notes += size_notes(of_labels) + stamp_notes(two_clocks_of_stamps(of_labels, bounds))
         tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
         tables.append(
             Table(
@@ -120,6 +135,7 @@ def segment_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) 
             for one in _stretches(by_size)
         ]
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the maximum is shown instead"] if few else []
+        notes += _rarity_notes(of_labels, by_size) + size_notes(of_labels)
         notes += _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds))
         tables.append(Table(f"{labels.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
     return tables
@@ -142,9 +158,30 @@ def statistics_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUND
                 f"-: too few images; the interval needs {INTERVAL_NEEDS}, p90 {P90_NEEDS}, p95 {P95_NEEDS}, "
                 f"p99 {P99_NEEDS}"
             )
-        notes += _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds))
+        notes += size_notes(of_labels) + _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds))
         tables.append(Table(f"{labels.label}: statistics, milliseconds", _STATISTICS, tuple(rows), tuple(notes)))
     return tables
+
+
+def size_notes(all_series: Iterable[Sized]) -> list[str]:
+    """Return which rows hold images of different sizes, and how different they may be."""
+    ranges: dict[str, SizeRange] = {}
+    for series in all_series:
+        if series.size_range is not None:
+            ranges[series.size] = series.size_range.widen(ranges.get(series.size))
+    found = [f"{size} is {low:,} to {high:,} bytes" for size, (low, high) in ranges.items() if low < high]
+    return [f"sizes within {TOLERANCE:.0%} of each other are one: {'; '.join(found)}"] if found else []
+
+
+def _rarity_notes(all_series: Sequence[AnySeries], by_size: Sequence[Mapping[Stretch, Summary]]) -> list[str]:
+    """Return which segments only some of the images have, of whom alone their figures are."""
+    found = [
+        f"{segment_name(stretch)} in {of.n} of {len(series)} of {series.size}"
+        for series, segments in zip(all_series, by_size, strict=True)
+        for stretch, of in segments.items()
+        if of.n < len(series)
+    ]
+    return [f"not in all images, and the figures are of those that have it: {', '.join(found)}"] if found else []
 
 
 def stamp_notes(clocks: TwoClocks) -> list[str]:

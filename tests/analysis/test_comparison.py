@@ -103,6 +103,26 @@ def test_sides_without_a_common_size_are_an_error_that_lists_both():
     )
 
 
+def test_sizes_are_compared_that_count_as_equal_whatever_their_labels():
+    a = [drawn("client 1", image_size=size) for size in (50_000, 1_112_000, 2_000_000)]
+    b = [drawn("client 1", image_size=size) for size in (149_000, 1_110_000, 1_130_000, 2_040_000)]
+    found = room.compare(all_series(*a, *a), all_series(*b, *b))
+    assert [(of.size, of.size_range) for of in found.of_sizes] == [("1.11MB", (1_110_000, 1_112_000))]
+    assert found.unmatched == (
+        "only A has HTTP, 50.0kB (n = 2)",
+        "only A has HTTP, 2.00MB (n = 2)",
+        "only B has HTTP, 149.0kB (n = 2)",
+        "only B has HTTP, 1.13MB (n = 2)",
+        "only B has HTTP, 2.04MB (n = 2)",
+    )
+
+
+def test_a_size_is_chosen_by_its_label_or_by_the_shorter_one_that_it_shares():
+    there = all_series(*[drawn("client 1", image_size=size) for size in (1_112_000, 1_130_000, 2_000_000)])
+    chosen = [[one.size for one in room.select(there, {"size": size})] for size in ("1.11MB", "1.1MB", "2.0MB")]
+    assert chosen == [["1.11MB"], ["1.11MB", "1.13MB"], ["2.0MB"]]
+
+
 def test_series_are_chosen_by_all_that_is_wanted():
     drawn_ = all_series(
         *[drawn("client 1", transport=t, image_size=s) for t in ("http", "kafka") for s in (MB, 2 * MB)]

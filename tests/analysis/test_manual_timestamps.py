@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_builder import MS, critical_path
 
@@ -13,6 +13,7 @@ from otel_kfs.analysis import manual_timestamps as room
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.skew_correction import TwoClocks
 from otel_kfs.errors import InputError
+from otel_kfs.report import render, rows
 
 SEED = (Path(__file__).parents[1] / "data" / "seed-tables.md").read_text()
 ONE = "each row is one image (n = 1): nothing shows how much the next would differ"
@@ -213,6 +214,20 @@ def test_labels_of_images_and_of_payloads_find_their_images_in_one_table():
     ).all_series()
     found = room.beside(room.blocks(SEED)[:1], cells)
     assert [row.lengths[3].traced for row in found[0].rows] == [3 * MS, 4 * MS, 5 * MS, 6 * MS]
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.integers(1, 2 * 10**9) | st.integers(10**6, 1_050_000), min_size=1, max_size=12, unique=True),
+    st.sampled_from([render.text, render.markdown]),
+)
+def test_a_table_of_traces_finds_the_sizes_it_was_made_of(sizes, written):
+    images = [critical_path(0, 1, 2, number, image_size=size) for number, size in enumerate(sizes, 3)]
+    all_series = measured([*images, critical_path(0, 1, 2, 99, image_size=None)]).all_series()
+    (found,) = room.beside(room.blocks(written(rows.seed_tables(all_series))), all_series)
+    assert [(row.label, row.n, row.lengths[3].traced) for row in found.rows] == [
+        (series.size, len(series), series.totals()[series.median()]) for series in all_series
+    ]
 
 
 def test_other_than_four_stamps_can_t_stand_beside_traces():

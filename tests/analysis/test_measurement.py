@@ -3,7 +3,7 @@
 import pytest
 from traces_builder import MS, critical_path, critical_path_of
 
-from otel_kfs.analysis.measurement import MOST_RUNS, Labels, Runs, by_labels, measured, size_label
+from otel_kfs.analysis.measurement import MOST_RUNS, Labels, Runs, by_labels, measured
 from otel_kfs.report.segment_names import segment_name
 
 HTTP, KAFKA = Labels("http"), Labels("kafka")
@@ -34,14 +34,43 @@ def test_series_are_http_first_then_small_first():
     ]
 
 
-def test_images_that_round_to_one_size_share_a_series_in_their_order():
-    found = series(long(5, image_size=1_112_057, trace_id="one"), long(6, image_size=1_130_000, trace_id="two"))
-    assert (found.labels, found.size, found.trace_ids, found.totals()) == (
+def test_images_of_about_one_size_share_a_series_in_their_order():
+    found = series(long(5, image_size=1_112_057, trace_id="one"), long(6, image_size=1_119_000, trace_id="two"))
+    assert (found.labels, found.size, found.trace_ids, found.totals(), [*found.image_sizes]) == (
         HTTP,
         "1.1MB",
         ["one", "two"],
         [5 * MS, 6 * MS],
+        [1_112_057, 1_119_000],
     )
+
+
+def test_images_of_different_sizes_do_not_share_one_however_their_labels_round():
+    found = measured([long(size // 1000, image_size=size) for size in (50_000, 149_000, 149_999, 1_112_057, 1_130_000)])
+    assert [(one.size, len(one)) for one in found.all_series()] == [
+        ("50.0kB", 1),
+        ("149.0kB", 2),
+        ("1.11MB", 1),
+        ("1.13MB", 1),
+    ]
+
+
+def test_a_size_has_one_label_for_all_labels():
+    drawn = [
+        long(1, transport=transport, image_size=size)
+        for transport, size in (("http", 1_112_000), ("kafka", 1_113_000), ("kafka", 1_140_000))
+    ]
+    assert [(one.labels.transport, one.size) for one in measured(drawn).all_series()] == [
+        ("http", "1.11MB"),
+        ("kafka", "1.11MB"),
+        ("kafka", "1.14MB"),
+    ]
+
+
+def test_images_that_tell_their_payloads_size_alone_are_grouped_by_that():
+    drawn = [long(1, image_size=None, payload_size=size) for size in (13_900_000, 13_950_000, 20_000_000)]
+    found = [(one.size, len(one), one.payload_sizes) for one in measured(drawn).all_series()]
+    assert found == [("13.9MB JSON", 2, (13_900_000, 13_950_000)), ("20.0MB JSON", 1, (20_000_000, 20_000_000))]
 
 
 def test_series_are_grouped_by_labels_in_their_order():
@@ -64,22 +93,6 @@ def test_no_paths_are_no_series():
 )
 def test_a_way_s_label(way, label):
     assert way.label == label
-
-
-@pytest.mark.parametrize(
-    ("image_size", "payload_size", "label"),
-    [
-        (1_112_057, 1_482_786, "1.1MB"),
-        (10_200_000, None, "10.2MB"),
-        (49_999, None, "50.0kB"),
-        (810, None, "0.8kB"),
-        (0, None, "0.0kB"),
-        (None, 13_900_000, "13.9MB JSON"),
-        (None, None, "?"),
-    ],
-)
-def test_a_size_s_label(image_size, payload_size, label):
-    assert size_label(image_size, payload_size) == label
 
 
 # --- the median image ---

@@ -1,12 +1,15 @@
 """Costs per request and per MB: exact lines, lines that add up, and intervals as the definition has them."""
 
+from array import array
 from math import isclose
 
 import numpy as np
 import pytest
 from report_support import contents_of, measurement_of_both_ways
 from scipy import stats
+from traces_builder import critical_path
 
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.size_fit import Line, fits, line
 
 SIZES = np.array([1e6, 1e6, 2e6, 3e6, 3e6, 10e6])
@@ -59,7 +62,19 @@ def test_the_segments_costs_add_up_to_those_of_the_whole():
         assert isclose(sum(part.per_megabyte for part in parts), way.fits.total.per_megabyte, rel_tol=1e-9)
 
 
+def test_every_image_counts_with_its_own_size():
+    sizes = [*range(50_000, 150_000, 1_000), 1_000_000, 1_003_000, 1_009_000]
+    paths = [critical_path(0, 0, 0, 10 + size // 1000, image_size=size) for size in sizes]
+    found = fits(measured(paths).all_series()).total
+    assert found is not None
+    assert (round(found.fixed / 1e6, 6), round(found.per_megabyte / 1e6, 6)) == (10, 1000)
+
+
+def test_sizes_that_count_as_equal_have_no_line():
+    assert line(np.array([1e6, 1.009e6, 1.005e6]), np.array([1.0, 2.0, 3.0])) is None
+
+
 def test_images_of_unknown_size_are_left_out():
     all_series = [series.series for series in contents_of(measurement_of_both_ways()).by_labels[0].series]
-    all_series[0].image_size = None
+    all_series[0].image_sizes = array("q")
     assert fits(all_series).total.n == 6

@@ -150,6 +150,19 @@ def test_a_segment_that_few_of_many_images_have_has_no_p95():
     assert table.rows[1] == ("retries", 5 * MS, None)
 
 
+def test_the_segments_table_says_which_segments_few_images_have():
+    drawn = [critical_path_of("client 10")] * 19 + [critical_path_of("client 10, retries 5")]
+    (table,) = rows.segment_tables(cells(drawn))
+    assert table.notes == ("not in all images, and the figures are of those that have it: retries in 1 of 20 of 1.1MB",)
+
+
+def test_rows_of_images_that_count_as_equal_say_so():
+    paths = [critical_path(0, 1, 2, 3, image_size=size) for size in (1_100_000, 1_104_500, 3 * MB)]
+    note = "sizes within 1% of each other are one: 1.1MB is 1,100,000 to 1,104,500 bytes"
+    for tables in (rows.seed_tables, rows.segment_tables, rows.statistics_tables):
+        assert note in tables(cells(paths))[-1].notes
+
+
 def test_a_note_says_where_two_clocks_are_in_a_segment():
     (table,) = rows.segment_tables(cells([critical_path_of("client 10, transformer request -5!")]))
     assert table.notes == (FEW, CLOCKS)

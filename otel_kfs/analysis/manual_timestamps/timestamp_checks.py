@@ -9,7 +9,8 @@ from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from otel_kfs.analysis.manual_timestamps.timestamp_tables import Block, megabytes
+from otel_kfs.analysis.image_size import labelled_size
+from otel_kfs.analysis.manual_timestamps.timestamp_tables import Block
 
 
 class Finding(NamedTuple):
@@ -202,9 +203,10 @@ def _range(values: Sequence[Decimal]) -> str:
 def _growth(rows: Sequence[tuple[Block, int, Decimal]]) -> str:
     """Tell how a column grows with the images' size, by least squares."""
     points = [
-        (size, float(value))
+        (size / 1e6, float(value))
         for block, row, value in rows
-        if (size := megabytes(block.labels[row]) or megabytes((block.length_labels or block.labels)[row])) is not None
+        if (size := labelled_size(block.labels[row]) or labelled_size((block.length_labels or block.labels)[row]))
+        is not None
     ]
     sizes, values = [size for size, _ in points], [value for _, value in points]
     if len(set(sizes)) < 3 or len(set(values)) < 2:

@@ -64,8 +64,6 @@ _LARGEST_EXPONENT = 30  # beyond it nothing is a time or a size
 _MOST_COLUMNS = 40  # of a table that somebody stamped by hand
 _RULE = re.compile(r"[\s|:+-]+")
 _EPOCH = (Decimal(6) * 10**8, Decimal(6) * 10**9)  # seconds: the years 1989 to 2160
-_SIZE = re.compile(r"(?<![\d.])(\d{1,20}(?:\.\d{1,20})?)\s*([kKmMgG]?)i?[bB]")
-_MEGABYTES = {"k": 1e-3, "m": 1.0, "g": 1e3, "": 1e-6}
 _DIFFERENCE = re.compile(r"(\D*)\d+\s*(?:-|\u2212|\u2013|minus)\s*\1\d+", re.IGNORECASE)  # 4-1, t4 - t1
 _NOTHING = {"", "-", "n/a", "na", "none", "null"}
 _COUNTS = {"n", "count", "runs", "repeat"}
@@ -114,6 +112,9 @@ def _grids(text: str) -> Iterator[Grid]:
     paragraph: list[str] = []
     for line in [*text.splitlines(), ""]:
         if paragraph and (("|" not in line) if markdown else not line.strip()):
+            if not markdown:
+                above, paragraph = _without_words(paragraph)
+                section, caption = _above(above, section, caption)
             rows = _rows(paragraph, markdown)
             if rows is not None:
                 yield Grid(section, caption, rows[0], tuple(rows[1:]))
@@ -125,6 +126,18 @@ def _grids(text: str) -> Iterator[Grid]:
                 section, caption = _above([line], section, caption)
             else:
                 paragraph.append(line)
+
+
+def _without_words(lines: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the lines above a table with blanks between its columns from its own; notes below it are left out."""
+    wide = [number for number, line in enumerate(lines) if len(_by_blanks(line)) > 1]
+    if not wide:
+        return [], [*lines]  # CSV, or words alone
+    return [*lines[: wide[0]]], [*lines[wide[0] : wide[-1] + 1]]
+
+
+def _by_blanks(line: str) -> list[str]:
+    return re.split(r"\s{2,}", line.strip())
 
 
 def _above(lines: Iterable[str], section: str, caption: str) -> tuple[str, str]:
@@ -148,7 +161,7 @@ def _rows(lines: Sequence[str], markdown: bool) -> list[tuple[str, ...]] | None:
     else:
         delimiter = next((one for one in ("\t", ";", ",") if one in lines[0]), None)
         if delimiter is None:
-            rows = [re.split(r"\s{2,}", line.strip()) for line in lines if not re.fullmatch(r"[\s=-]+", line)]
+            rows = [_by_blanks(line) for line in lines if not re.fullmatch(r"[\s=-]+", line)]
         else:
             try:
                 rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
@@ -204,11 +217,11 @@ def _add_lengths(block: Block, grid: Grid) -> None:
             continue
         if number in stamps:
             continue
+        if any(word and word.lower() not in _UNITS for _, word in present):
+            continue  # sizes
         for row, cell in zip(grid.rows, cells, strict=True):
             if cell is None and row[number].lower() not in _NOTHING:
                 raise InputError(f"{_shown(row[number])} in the column {_shown(heading)} is no number")
-        if any(word and word.lower() not in _UNITS for _, word in present):
-            continue  # sizes
         words = [word.lower() for _, word in present if word] + words_of(heading) + words_of(grid.caption)
         unit = next((_UNITS[word] for word in words if word in _UNITS), None)
         lengths[_bare(heading)] = unit, [None if cell is None else cell[0] for cell in cells]
@@ -282,9 +295,3 @@ def _bare(heading: str) -> str:
 def words_of(text: str) -> list[str]:
     """Return the words of a heading, in small letters."""
     return re.findall(r"[^\W\d_]+", text.lower())
-
-
-def megabytes(label: str) -> float | None:
-    """Return the size that a label names, MB."""
-    match = _SIZE.search(label)
-    return float(match[1]) * _MEGABYTES[match[2].lower()] if match else None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from otel_kfs import semconv
-from otel_kfs.analysis.manual_timestamps.timestamp_tables import Block, megabytes, words_of
+from otel_kfs.analysis.image_size import UNKNOWN, labelled_size
+from otel_kfs.analysis.manual_timestamps.timestamp_tables import Block, words_of
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks_of_stamps
 from otel_kfs.errors import InputError
@@ -101,24 +102,31 @@ def _transport(block: Block, all_series: Sequence[Series]) -> str | None:
 def _of_sizes(block: Block, all_series: Sequence[Series]) -> list[Series | None]:
     """Find for each row the series of its size: by the images' sizes or by their payloads', whichever fits more rows.
 
-    What is left is matched by the other: labels of either kind occur in one table.
+    What is left is matched by the other: labels of either kind occur in one table. A row of unknown size is the series'
+    of unknown size.
     """
-    labels = [
-        [size for of_row in (block.labels, block.length_labels) if of_row and (size := megabytes(of_row[row]))]
-        for row in range(len(block.stamps))
+    texts = [
+        [of_row[row] for of_row in (block.labels, block.length_labels) if of_row] for row in range(len(block.stamps))
     ]
+    labels = [[size for text in of_row if (size := labelled_size(text))] for of_row in texts]
     kinds = ([series.image_size for series in all_series], [series.payload_size for series in all_series])
     by_kind = [_nearest(labels, sizes) for sizes in kinds]
     first, second = sorted(by_kind, key=len, reverse=True)
     left = {row: number for row, number in second.items() if row not in first and number not in first.values()}
     matched = first | left
+    unknown = [number for number, series in enumerate(all_series) if series.size_range is None]
+    matched |= dict(zip(_rows_without_size(texts), unknown, strict=False))
     return [all_series[matched[row]] if row in matched else None for row in range(len(labels))]
 
 
-def _nearest(labels: Sequence[Sequence[float]], sizes: Sequence[int | None]) -> dict[int, int]:
+def _rows_without_size(texts: Sequence[Sequence[str]]) -> list[int]:
+    return [row for row, of_row in enumerate(texts) if UNKNOWN in of_row]
+
+
+def _nearest(labels: Sequence[Sequence[int]], sizes: Sequence[int | None]) -> dict[int, int]:
     """Match rows with the numbers of the sizes that are nearest to their labels, each once."""
     distances = sorted(
-        (abs(size / 1e6 - label) / label, row, number)
+        (abs(size - label) / label, row, number)
         for row, of_row in enumerate(labels)
         for label in of_row
         if label > 0
