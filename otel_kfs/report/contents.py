@@ -36,10 +36,16 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One segment of one series, or its 4-1; lengths in ns."""
+    """One segment of one series, or its 4-1; durations in ns.
+
+    `summary` is of the images that have the segment. `mean` is of all the series' images, `images` of them: one that
+    lacks the segment spent no time in it, so that the means of the segments add up to that of 4-1.
+    """
 
     segment: Stretch
     summary: Summary
+    mean: float
+    images: int
     share: float  # of the time of all the series' images
     median: Trace
     slowest: Trace
@@ -49,6 +55,11 @@ class Row:
     def name(self) -> str:
         """As it is printed."""
         return segment_name(self.segment)
+
+    @property
+    def rarity(self) -> str:
+        """Which images have it: `in 1 of 20 images`; empty where all have."""
+        return "" if self.summary.n == self.images else f"in {self.summary.n} of {self.images} images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +220,8 @@ def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: 
         return Row(
             stretch,
             summary(lengths, bounds.get((series.labels, series.size, stretch)), interval=True),
+            sum(lengths) / len(series),
+            len(series),
             sum(lengths) / time,
             trace(series.key(images[order[(len(order) - 1) // 2]])),
             trace(series.key(images[order[-1]])),

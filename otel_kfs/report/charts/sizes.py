@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from xml.etree.ElementTree import Element
 
 from otel_kfs.analysis.paths.segment import Segment
@@ -39,8 +40,8 @@ def sizes(contents: Contents) -> Element:
 def draw(parent: Element, contents: Contents) -> None:
     """Draw the large chart from the top left corner of `parent`."""
     left, right, top, bottom = 52, WIDTH - 190, 24, HEIGHT - 40
-    sized = [report for report in contents.series if report.series.image_size is not None]
-    x = axis([_megabytes(report) for report in sized], left, right)
+    sized = [report for report in contents.series if report.series.image_sizes]
+    x = axis(_ends(sized), left, right)
     lines = [group.fits.total for group in contents.by_labels if group.fits.total is not None]
     ends = [line.at(size * MEGABYTE) for line in lines for size in (0, x.high)]
     lengths = [value for report in sized for value in (min(report.series.totals()), report.total.summary.max)]
@@ -53,16 +54,17 @@ def draw(parent: Element, contents: Contents) -> None:
         # Labels stand side by side, so that none hides another; images of one size are spread a little.
         aside = (group.number - (count - 1) / 2) * min(11.0, 34 / count)
         for report in group.series:
-            if report.series.image_size is None:
+            sizes, totals = report.series.image_sizes, report.series.totals()
+            if not sizes:
                 continue
-            totals = sorted(report.series.totals())
-            for number, rank in enumerate(_thinned(len(totals))):
+            by_total = sorted(range(len(totals)), key=totals.__getitem__)
+            for number, image in enumerate(by_total[rank] for rank in _thinned(len(totals))):
                 spread = ((number * _GOLDEN) % 1 - 0.5) * min(8.0, 24 / count)
                 svg.add(
                     parent,
                     "circle",
-                    cx=x(_megabytes(report)) + aside + spread,
-                    cy=y(totals[rank] / MS),
+                    cx=x(sizes[image] / MEGABYTE) + aside + spread,
+                    cy=y(totals[image] / MS),
                     r=2.1 if len(totals) > _FEW else 2.8,
                     class_=palette.labels_class(group.number),
                     opacity="0.45" if len(totals) > _FEW else "0.7",
@@ -90,7 +92,10 @@ def draw(parent: Element, contents: Contents) -> None:
 
 
 def small(contents: Contents, segments: Sequence[Segment]) -> list[Element]:
-    """Draw a small chart of each segment, on its own scale from 0: the medians and lines of all labels."""
+    """Draw a small chart of each segment, on its own scale from 0: the means and lines of all labels.
+
+    Points and lines are of all images, those that lack the segment among them, so that the two agree.
+    """
     return [_small(contents, segment) for segment in segments]
 
 
@@ -119,10 +124,10 @@ def _small(contents: Contents, segment: Segment) -> Element:
     chart = svg.drawing(SMALL, SMALL_HEIGHT, f"{name} against the image's size", costs)
     svg.add(chart, "rect", x=0, y=2, width=10, height=10, rx=1.5, class_=palette.segment_class(segment))
     svg.add(chart, "text", svg.fitted(name, SMALL - 20), x=16, y=11.5, font_size=12, font_weight=600)
-    x = axis([_megabytes(report) for report in contents.series if report.series.image_size is not None], left, right)
-    medians = [row.summary.p50 / MS for report in contents.series for row in report.rows if row.segment == segment]
+    x = axis(_ends([report for report in contents.series if report.series.image_sizes]), left, right)
+    means = [row.mean / MS for report in contents.series for row in report.rows if row.segment == segment]
     lines = [line for group in contents.by_labels if (line := group.fits.segments.get(segment)) is not None]
-    y = axis(medians + [line.at(size * MEGABYTE) / MS for line in lines for size in (0, x.high)], bottom, top)
+    y = axis(means + [line.at(size * MEGABYTE) / MS for line in lines for size in (0, x.high)], bottom, top)
     _grid(chart, x, y, 3, 10)
     for group in contents.by_labels:
         line = group.fits.segments.get(segment)
@@ -130,13 +135,14 @@ def _small(contents: Contents, segment: Segment) -> Element:
             _line(chart, group, line, x, y, 1.4)
         for report in group.series:
             for row in report.rows:
-                if row.segment == segment and report.series.image_size is not None:
+                if row.segment == segment and report.series.image_sizes:
                     svg.mark(
                         chart,
                         "circle",
-                        f"{name} · {report.title}: p50 {milliseconds(row.summary.p50)} ms, n {row.summary.n}",
-                        cx=x(_megabytes(report)),
-                        cy=y(row.summary.p50 / MS),
+                        f"{name} · {report.title}: mean {milliseconds(row.mean)} ms of {row.images} images"
+                        + (f", {row.rarity}" if row.rarity else ""),
+                        cx=x(fmean(report.series.image_sizes) / MEGABYTE),
+                        cy=y(row.mean / MS),
                         r=3,
                         class_=palette.labels_class(group.number),
                     )
@@ -158,7 +164,7 @@ def _grid(parent: Element, x: Axis, y: Axis, ticks: int, font: float = 11) -> No
 
 def _line(parent: Element, group: LabelsReport, line: Line, x: Axis, y: Axis, width: float = 1.6) -> None:
     # Drawn from 0 MB, where it meets the fixed cost: dashed there, as no image was that small.
-    smallest = min(_megabytes(report) for report in group.series if report.series.image_size is not None)
+    smallest, _ = _ends([report for report in group.series if report.series.image_sizes])
     for start, end, dashes in ((0.0, smallest, "3 3"), (smallest, x.high, "none")):
         svg.add(
             parent,
@@ -190,5 +196,7 @@ def _thinned(n: int) -> list[int]:
     return sorted({round(number * (n - 1) / (_POINTS - 1)) for number in range(_POINTS)})
 
 
-def _megabytes(report: SeriesReport) -> float:
-    return (report.series.image_size or 0) / MEGABYTE
+def _ends(reports: Sequence[SeriesReport]) -> tuple[float, float]:
+    """Return the sizes of the smallest and the largest image, MB."""
+    sizes = [report.series.image_sizes for report in reports]
+    return min(map(min, sizes)) / MEGABYTE, max(map(max, sizes)) / MEGABYTE

@@ -1,4 +1,4 @@
-"""The stacked bars: each series' segments at their medians, in the order of the path, over one axis of milliseconds."""
+"""The stacked bars: the mean image of each series, its segments in the order of the path, over one axis in ms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stacked_bars(contents: Contents) -> Element:
         WIDTH,
         height,
         "Segments of each way and size",
-        "Stacked bars: the median length of each segment, in milliseconds. The table of segments has every figure.",
+        "Stacked bars: each segment's mean over all images, in milliseconds. The table of segments has every figure.",
     )
     draw(drawing, contents)
     return drawing
@@ -68,11 +68,11 @@ def _bar(parent: Element, report: SeriesReport, scale: Axis, y: float) -> None:
     )
     at = 0.0
     for row in report.rows:
-        length = row.summary.p50 / MS
-        if length <= 0:
+        duration = row.mean / MS
+        if duration <= 0:
             continue
-        left, right = scale(at), scale(at + length)
-        at += length
+        left, right = scale(at), scale(at + duration)
+        at += duration
         if right - left < _THINNEST:
             continue
         # A hairline of the page's colour parts two neighbours, where there is room for it.
@@ -121,7 +121,10 @@ def tip(report: SeriesReport, row: Row) -> str:
     """Return what a mark says when pointed at."""
     found = row.summary
     tail = f"p95 {milliseconds(found.p95)}" if found.p95 is not None else f"max {milliseconds(found.max)}"
-    figures = f"p50 {milliseconds(found.p50)} ms, {tail} ms, n {found.n}, {row.share:.1%} of the time"
+    # Of a segment that few images have, its figures alone would say that it takes much of every image.
+    n = f"n {found.n}" if not row.rarity else row.rarity
+    mean = f"mean {milliseconds(row.mean)} ms{' of all images' if row.rarity else ''}"
+    figures = f"{mean}, p50 {milliseconds(found.p50)} ms, {tail} ms, {n}, {row.share:.1%} of the time"
     return f"{row.name} · {report.title}: {figures}"
 
 
@@ -150,8 +153,8 @@ def _plot_height(contents: Contents) -> float:
     return sum(_HEADING + _STEP * len(group.series) for group in contents.by_labels) + 4
 
 
-def _stack(report: SeriesReport) -> int:
-    return sum(max(0, row.summary.p50) for row in report.rows)
+def _stack(report: SeriesReport) -> float:
+    return sum(max(0.0, row.mean) for row in report.rows)
 
 
 def _tail(row: Row) -> int:

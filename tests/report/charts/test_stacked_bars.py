@@ -2,11 +2,14 @@
 
 import pytest
 from msgspec.structs import replace
-from report_support import contents_of, image, measurement_of_both_ways, texts, tips
-from traces_builder import HTTP, segment
+from report_support import ORIGIN, contents_of, image, measurement_of_both_ways, texts, tips
+from traces_builder import HTTP, critical_path_of, segment
 
+from otel_kfs.analysis.corrected_measurement import corrected
+from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.charts import palette
 from otel_kfs.report.charts.stacked_bars import stacked_bars
+from otel_kfs.report.contents import contents
 from otel_kfs.report.segment_names import segment_name
 
 
@@ -16,7 +19,7 @@ def rects(chart, name):
     return [r for r in found if r.find("title") is not None]
 
 
-def test_a_segment_is_as_wide_as_its_median_is_long():
+def test_a_segment_is_as_wide_as_its_mean_is_long():
     chart = stacked_bars(contents_of([image("a"), image("b"), image("c", factor=2)]))
     widths = {name: float(rects(chart, name)[0].get("width")) for name in ("encode", "transformer preprocess")}
     # 100 and 150 ms; a hairline is left between neighbours.
@@ -39,14 +42,37 @@ def test_every_series_has_a_bar_and_its_figures():
 
 def test_a_segment_says_its_figures_when_pointed_at():
     found = tips(stacked_bars(contents_of([image("a"), image("b"), image("c", factor=2)])))
-    assert "encode \u00b7 HTTP, 1.1MB: p50 100 ms, max 200 ms, n 3, 10.0% of the time" in found
+    assert "encode \u00b7 HTTP, 1.1MB: mean 133 ms, p50 100 ms, max 200 ms, n 3, 10.0% of the time" in found
 
 
 def test_the_whole_says_its_figures_too():
     assert (
         tips(stacked_bars(contents_of([image("a")])))[18]
-        == "4-1 \u00b7 HTTP, 1.1MB: p50 1000 ms, max 1000 ms, n 1, 100.0% of the time"
+        == "4-1 \u00b7 HTTP, 1.1MB: mean 1000 ms, p50 1000 ms, max 1000 ms, n 1, 100.0% of the time"
     )
+
+
+def rare():
+    """What a report says of twenty images, of which one was retried for 5 s."""
+    paths = [critical_path_of("client 250")] * 19 + [critical_path_of("client 250, retries 5000")]
+    return contents(corrected(measured(paths)), ORIGIN)
+
+
+def test_bars_show_what_adds_up_and_what_is_rare_as_rare():
+    chart = stacked_bars(rare())
+    client, retries = (float(rects(chart, name)[0].get("width")) for name in ("client", "retries"))
+    assert client == pytest.approx(retries, abs=1.0)  # 250 ms in each of twenty images, and 5000 ms in one
+    assert tips(chart)[:3] == [
+        "client \u00b7 HTTP, 1.1MB: mean 250 ms, p50 250 ms, p95 250 ms, n 20, 50.0% of the time",
+        "retries \u00b7 HTTP, 1.1MB: mean 250 ms of all images, p50 5000 ms, max 5000 ms, in 1 of 20 images, "
+        "50.0% of the time",
+        "4-1 \u00b7 HTTP, 1.1MB: mean 500 ms, p50 250 ms, p95 500 ms, n 20, 100.0% of the time",
+    ]
+
+
+def test_the_means_of_segments_add_up_to_the_mean_of_the_whole():
+    for report in (*rare().series, *contents_of(measurement_of_both_ways()).series):
+        assert sum(row.mean for row in report.rows) == pytest.approx(report.total.mean)
 
 
 def moved(span, seconds):
@@ -61,11 +87,11 @@ def test_a_segment_below_zero_has_no_bar():
     )
     # A clock that was set meanwhile has no bound, and what lies between two hosts stays as it was read.
     images = [
-        [moved(span, 10 * number + (number == 1 and span.host == "elsewhere")) for span in image(trace, drawing=early)]
+        [moved(span, 10 * number - (number == 1 and span.host == "elsewhere")) for span in image(trace, drawing=early)]
         for number, trace in enumerate("abc")
     ]
     found = contents_of(images)
-    assert {row.name for row in found.series[0].rows if row.summary.p50 < 0} == {"transformer request"}
+    assert {row.name for row in found.series[0].rows if row.mean < 0} == {"transformer request"}
     assert rects(stacked_bars(found), "transformer request") == []
 
 
