@@ -26,8 +26,6 @@ NAME_LOOKUP: Final = "name look-up"  # INTERNAL, this and the next seven: parts 
 CONNECT: Final = "connect"
 TLS_HANDSHAKE: Final = "TLS handshake"
 UPLOAD: Final = "upload"
-WAIT: Final = "wait"
-UPLOAD_AND_WAIT: Final = "upload and wait"  # where curl does not tell when the upload ended
 RECEIVE_ANSWER: Final = "receive answer"
 REDIRECTS: Final = "redirects"  # where curl adds up the parts of all requests
 

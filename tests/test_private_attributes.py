@@ -13,6 +13,7 @@ LISTED: dict[str, dict[str, str]] = {
     },
     "serving/kfserving.py": {
         "_OTEL_PATCHED_KEY": "tornado's instrumentation lets a handler alone that has this mark; it has no other way",
+        "_start_span": "tornado's instrumentation starts the SERVER span there, late; it has no option for the time",
     },
     "serving/kfserving_shutdown.py": {
         "_http_server": "KFServer keeps tornado's server there, and has no method that stops it",

@@ -91,7 +91,7 @@ class SentImage:
         return content
 
     def body(self, payload: bytes) -> RequestBody:
-        """Make what `encode` or `encoded` returned last a body that is sent in an `upload` span; a `wait` follows.
+        """Make what `encode` or `encoded` returned last a body that is sent in an `upload` span.
 
         For requests (`data=`) and httpx (`content=`), together with its `headers`.
         """

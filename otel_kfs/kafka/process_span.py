@@ -181,7 +181,7 @@ class _Process(CurrentSpan):
 
     def _count(self, ended: int, failure: tuple[str, str] | None) -> None:
         metrics = client_telemetry.current.metrics
-        if self._attached is None or not metrics.enabled:
+        if not self.has_started or not metrics.enabled:
             return
         attributes = dict(self._operation[self._record.topic()].metric_attributes)
         attributes[semconv.MESSAGING_DESTINATION_PARTITION_ID] = str(self._record.partition())

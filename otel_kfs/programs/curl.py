@@ -7,8 +7,7 @@
         connect                         time_connect
         TLS handshake                   time_appconnect
         upload                          time_pretransfer to time_posttransfer (curl 8.10 and newer)
-        wait                            ... to time_starttransfer
-        receive answer                  ... to time_total
+        receive answer                  time_starttransfer to time_total
 
 curl gives its times as durations since a start that it does not tell. They are placed by their end: curl reports right
 after its transfer, so the time at which its report arrives here is the end of time_total, late by the delay of a pipe.
@@ -17,8 +16,8 @@ From 8.3 on curl writes its report into a pipe of ours, and its streams are none
 on standard error alone, which then comes by us, without the report; they don't report where that would show.
 
 curls before 8.10 say neither when an upload ended nor, where the body went out after the headers, when the answer began
-(their time_starttransfer is then the upload's start): one span, `upload and wait`, holds all of it. After redirects,
-which curl adds up, the time up to the last one is a span `redirects`, and the last request's is not divided.
+(their time_starttransfer is then the upload's start): of such a request neither is a span. After
+redirects, which curl adds up, the time up to the last one is a span `redirects`, and the last request's is not divided.
 """
 
 from __future__ import annotations
@@ -243,38 +242,37 @@ def _request(
         if status := int(timings.get("http_code", 0)):
             attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = status
     request = spans.child(root, method, zero, kind=SpanKind.CLIENT, attributes=attributes, promised=promised)
-    at = zero
-    for name, offset in steps(timings or {}):
-        until = max(at, min(end, zero + _ns(offset)))
-        spans.child(request, name, at, until)
-        at = until
+    for name, began, ended in steps(timings or {}):
+        at, until = (min(end, zero + _ns(offset)) for offset in (began, ended))
+        spans.child(request, name, at, max(at, until))
     return request
 
 
-def steps(timings: dict[str, Any]) -> list[tuple[str, float]]:
-    """Return the parts of a request, each with its end, in seconds since curl's clock started."""
+def steps(timings: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Return the parts of a request, each with its start and end, in seconds since curl's clock started.
+
+    The time that the server has, until the answer begins, is no part: the server's own spans are beside it.
+    """
 
     def at(name: str) -> float:
         return float(timings.get(f"time_{name}") or 0.0)
 
     if timings.get("num_redirects"):
-        return [(semconv.REDIRECTS, at("redirect"))]
+        return [(semconv.REDIRECTS, 0.0, at("redirect"))]
+    connected = max(at("namelookup"), at("connect"), at("appconnect"))
     found = [
-        (semconv.NAME_LOOKUP, at("namelookup")),
-        (semconv.CONNECT, at("connect")),
-        (semconv.TLS_HANDSHAKE, at("appconnect")),
+        (semconv.NAME_LOOKUP, 0.0, at("namelookup")),
+        (semconv.CONNECT, at("namelookup"), at("connect")),
+        (semconv.TLS_HANDSHAKE, at("connect"), at("appconnect")),
     ]
-    if at("pretransfer") and not at("starttransfer"):
-        found.append((semconv.UPLOAD_AND_WAIT, at("total")))  # the answer never began
-    elif at("pretransfer"):
-        uploads, uploaded = bool(timings.get("size_upload")), at("posttransfer")
-        if uploads and not at("pretransfer") <= uploaded <= at("starttransfer"):
-            found.append((semconv.UPLOAD_AND_WAIT, at("total")))
-        else:
-            found += [(semconv.UPLOAD, uploaded)] if uploads else []
-            found += [(semconv.WAIT, at("starttransfer")), (semconv.RECEIVE_ANSWER, at("total"))]
+    if at("starttransfer") and not timings.get("size_upload"):
+        found.append((semconv.RECEIVE_ANSWER, at("starttransfer"), at("total")))
+    elif 0 < at("pretransfer") <= at("posttransfer") <= at("starttransfer"):
+        uploaded = at("posttransfer")
+        found += [(semconv.UPLOAD, connected, uploaded), (semconv.RECEIVE_ANSWER, at("starttransfer"), at("total"))]
+    # Else curl, before 8.10, does not say when the upload ended; or what it calls the answer's first byte is another's.
     # A step that was not reached, or not needed, has no time.
-    return [(name, offset) for name, offset in found if offset]
+    return [step for step in found if step[2] > 0]
 
 
 def _addresses(arguments: Arguments, timings: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry import trace as otel_trace
-from opentelemetry.trace import SpanContext, TracerProvider
+from opentelemetry.trace import Span, SpanContext, Tracer, TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import propagation
@@ -32,13 +32,30 @@ _requests = Patches()
 class _Arrival:
     """What is known of a request before its SERVER span starts."""
 
-    body_complete: int  # ns since the epoch
+    headers_seen: int  # ns since the epoch
+    body_complete: int  # the same
     body_size: int
     headers: Any  # as they came
     links: list[SpanContext]
 
 
 _arrivals: WeakKeyDictionary[Any, _Arrival] = WeakKeyDictionary()  # by the requests' handlers
+
+
+class _EarlierTracer(Tracer):
+    """Starts its spans at a time that has passed."""
+
+    def __init__(self, tracer: Tracer, start: int) -> None:
+        self._tracer = tracer
+        self._start = start
+
+    def start_span(self, name: str, *args: Any, **kwargs: Any) -> Span:
+        """Start a span, not current."""
+        return self._tracer.start_span(name, *args, **{**kwargs, "start_time": self._start})
+
+    def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Start a span, current inside the `with`."""
+        return self._tracer.start_as_current_span(name, *args, **{**kwargs, "start_time": self._start})
 
 
 def trace(model: Any, role: str | None = None) -> None:
@@ -93,6 +110,9 @@ def _trace_requests(provider: TracerProvider | None = None) -> None:
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument(tracer_provider=SafeTracerProvider(provider))
         _requests.on_undo(instrumentor.uninstrument)
+    # The SERVER span starts when the body is there, unless it is told otherwise here; it has no option for that.
+    if hasattr(contrib, "_start_span"):
+        _requests.wrap(contrib, "_start_span", _start_server_span)
     # Health and listing: the instrumentation leaves alone what it takes for its own work.
     done = getattr(contrib, "_OTEL_PATCHED_KEY", "_otel_patched_key")
     for handler in (kfserver.LivenessHandler, kfserver.HealthHandler, kfserver.ListHandler):
@@ -132,6 +152,20 @@ def _without_metrics(done: str) -> Callable[..., Any]:
     return get_handler_delegate
 
 
+def _start_server_span(original: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
+    """Start a request's SERVER span when its headers were seen, so that it contains `receive`."""
+    given = bound_arguments(original, args, kwargs)
+    _start_earlier(given.arguments)
+    return original(*given.args, **given.kwargs)
+
+
+@never_raises("the start of a request")
+def _start_earlier(arguments: dict[str, Any]) -> None:
+    arrival = _arrivals.get(arguments["handler"])
+    if arrival is not None:
+        arguments["tracer"] = _EarlierTracer(arguments["tracer"], arrival.headers_seen)
+
+
 def _initialize(original: Callable[..., None], handler: Any, args: Any, kwargs: Any) -> None:
     _note_arrival(handler)
     original(*args, **kwargs)
@@ -141,8 +175,9 @@ def _initialize(original: Callable[..., None], handler: Any, args: Any, kwargs: 
 def _note_arrival(handler: Any) -> None:
     # tornado makes the handler when the whole body is there.
     body_complete, request = time.time_ns(), handler.request
+    headers_seen = body_complete - int(request.request_time() * 1e9)
     parent, links = propagation.parent_and_links({key.lower(): value for key, value in request.headers.items()})
-    _arrivals[handler] = _Arrival(body_complete, len(request.body), request.headers, links)
+    _arrivals[handler] = _Arrival(headers_seen, body_complete, len(request.body), request.headers, links)
     if parent:
         request.headers = request.headers.copy()
         request.headers.update(parent)
@@ -162,10 +197,11 @@ async def _post(original: Callable[..., Any], handler: Any, args: Any, kwargs: A
 @never_raises("the arrival of a request")
 def _begin(handler: Any) -> None:
     record_exceptions_once(otel_trace.get_current_span())
-    headers_seen = time.time_ns() - int(handler.request.request_time() * 1e9)
     arrival = _arrivals.pop(handler, None)
     if arrival is None:  # somebody else's subclass leaves `initialize` out
-        arrival = _Arrival(time.time_ns(), len(handler.request.body), handler.request.headers, [])
+        now = time.time_ns()
+        headers_seen = now - int(handler.request.request_time() * 1e9)
+        arrival = _Arrival(headers_seen, now, len(handler.request.body), handler.request.headers, [])
     handler.request.headers = arrival.headers
     propagation.add_links(arrival.links)
-    record_receive(headers_seen, arrival.body_complete, arrival.body_size)
+    record_receive(arrival.headers_seen, arrival.body_complete, arrival.body_size)

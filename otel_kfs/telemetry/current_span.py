@@ -80,6 +80,11 @@ class CurrentSpan:
         self._span: Span = INVALID_SPAN
         self._attached: _Attached | None = None
 
+    @property
+    def has_started(self) -> bool:
+        """Whether there was a span to be current."""
+        return self._attached is not None
+
     def start(self) -> tuple[Span, Context] | None:
         """Start the span; return it with the context that it is to be put into, or None where there is to be none."""
         raise NotImplementedError

@@ -119,4 +119,4 @@ def test_the_cat_is_a_cat_through_kafka_and_the_bridge_prints_it(mobilenet, brok
     assert (line["topic"], line["partition"], line["offset"], line["refused"]) == (*place, None)
     assert line["answer"]["predictions"][0]["class"] == CAT
     found = [span.name for span in read_traces(Path("bridge.jsonl"))]
-    assert found == [f"poll {topic}", f"process {topic}", "POST", "upload", "wait"]
+    assert found == [f"poll {topic}", f"process {topic}", "POST", "upload"]

@@ -267,7 +267,6 @@ class Contract:
     def test_a_request_s_steps_are_spans_in_order_under_one_server_span(self, servers, trace_id, model):
         assert servers.predictor.predict(model, trace_id)[0] == 200
         spans = servers.trace(trace_id)
-        # The receive span starts when headers were seen, which is before or after the server's own start.
         (server,) = [span for span in spans if span.kind == SERVER]
         steps = [span for span in spans if span is not server]
         assert [span.name for span in steps] == ["receive", "decode", "preprocess", "predict", "postprocess"]
@@ -281,6 +280,14 @@ class Contract:
         assert len(steps) == 5
         for earlier, later in pairwise(steps):
             assert earlier.start <= earlier.end <= later.start
+
+    @pytest.mark.parametrize("size", [1, LARGE])
+    def test_the_server_s_span_contains_its_steps_the_body_s_arrival_too(self, servers, trace_id, size):
+        servers.predictor.predict("sync", trace_id, b'{"instances": ["' + b"x" * size + b'"]}')
+        spans = servers.trace(trace_id)
+        (server,) = [span for span in spans if span.kind == SERVER]
+        assert [span.name for span in spans if span.start < server.start or span.end > server.end] == []
+        assert len(spans) == 6
 
     def test_decode_starts_where_receive_ends(self, servers, trace_id):
         servers.predictor.predict("sync", trace_id)

@@ -1,19 +1,19 @@
-"""A request's body that is sent in an `upload` span; what follows until the answer is a `wait` span.
+"""A request's body that is sent in an `upload` span, which lies in the request's own CLIENT span.
 
-Both lie in the request's own CLIENT span. The upload ends when the last piece is in the kernel's hands: of a small
-body that says nothing, of a large one all but what the socket's buffers hold has then reached the server.
+The upload ends when the last piece is in the kernel's hands: of a small body that says nothing, of a large one all but
+what the socket's buffers hold has then reached the server.
+
+What follows until the answer has no span of its own: beside the server's spans, and ending after them, it would be all
+that a trace viewer's critical path shows.
 """
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import cast
 
-from opentelemetry import trace
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otel_kfs import semconv
 from otel_kfs.telemetry import provider
@@ -35,8 +35,6 @@ class _TracedBody:
         """Make a body; `before_piece` is called before each piece leaves, and may raise to end the request."""
         self._payload = payload
         self._before_piece = before_piece
-        self._wait: Span = INVALID_SPAN
-        self._request: Span | None = None
         self._attempts = 0  # a session's own retries send the body again, within one CLIENT span
         # Without the length, clients that are given pieces send chunks, which not every server takes.
         self.headers: Mapping[str, str] = {**(headers or {}), "content-length": str(len(payload))}
@@ -45,9 +43,6 @@ class _TracedBody:
         return len(self._payload)
 
     def _pieces(self) -> Iterator[bytes]:
-        if self._attempts:
-            self._wait.end()  # of the attempt before this one
-            self._wait = INVALID_SPAN
         self._attempts += 1
         context, start = get_current(), time.time_ns()
         whole = memoryview(self._payload)
@@ -63,17 +58,6 @@ class _TracedBody:
         end, tracer = time.time_ns(), provider.tracer()
         resent = {semconv.HTTP_REQUEST_RESEND_COUNT: self._attempts - 1} if self._attempts > 1 else None
         tracer.start_span(semconv.UPLOAD, context=context, start_time=start, attributes=resent).end(end)
-        request: Any = trace.get_current_span(context)
-        if request.is_recording() and getattr(request, "kind", None) is SpanKind.CLIENT:
-            self._wait = tracer.start_span(semconv.WAIT, context=context, start_time=end)
-            if request is not self._request:
-                self._request = request
-                # No client says that the answer is there, but the end of its span does.
-                request.end = functools.partial(self._end_with_wait, request.end)
-
-    def _end_with_wait(self, end: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-        self._wait.end()
-        end(*args, **kwargs)
 
 
 class RequestBody(_TracedBody):

@@ -220,4 +220,4 @@ def test_a_session_s_own_retries_are_attempts_with_an_upload_each(server, spans,
     uploads = [span for span in spans.get_finished_spans() if span.name == "upload"]
     assert [span.attributes.get("http.request.resend_count") for span in uploads] == [None, 1, 2]
     names = [span.name for span in spans.get_finished_spans()]
-    assert (names, caplog.messages) == (["upload", "wait"] * 3 + ["POST"], [])
+    assert (names, caplog.messages) == (["upload"] * 3 + ["POST"], [])
