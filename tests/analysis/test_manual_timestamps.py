@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from traces_builder import MS, critical_path
 
 from otel_kfs.analysis import manual_timestamps as room
+from otel_kfs.analysis.manual_timestamps.timestamp_tables import unit_of
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.skew_correction import TwoClocks
 from otel_kfs.errors import InputError
@@ -106,6 +107,38 @@ def test_the_line_above_a_table_names_its_unit():
     stamps = table(("Size", "1", "2"), ("1MB", T, T + 0.25), ("2MB", T, T + 0.375))
     lengths = table(("Size", "2-1"), ("1MB", 250), ("2MB", 375))
     assert wrong(f"## Run\n\n* unix time\n\n{stamps}\n* milliseconds\n\n{lengths}") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("Each image's lengths, in milliseconds", "ms"),
+        ("Each image\u2019s durations (ms)", "ms"),
+        ("the second run, in ms", "ms"),
+        ("Kafka's second table", None),
+        ("HTTP: seconds", "s"),
+        ("took_s", "s"),
+        ("4-1 in s, as measured", "s"),
+        ("all durations are in seconds, none in ms", "s"),
+        ("", None),
+    ],
+)
+def test_a_unit_is_taken_from_where_it_is_said_plainly(text, unit):
+    assert unit_of(text) == unit
+
+
+def test_a_caption_with_an_apostrophe_keeps_its_unit():
+    stamps = table(("Size", "1", "2"), ("1MB", T, T + 0.25), ("2MB", T, T + 0.375))
+    lengths = table(("Size", "2-1"), ("1MB", 250), ("2MB", 375))
+    assert wrong(f"{stamps}\nEach image's lengths, in milliseconds\n\n{lengths}") == []
+
+
+def test_a_caption_counts_for_its_table_alone():
+    stamps = table(("Size", "1", "2"), ("1MB", T, T + 0.25), ("2MB", T, T + 0.375))
+    in_ms = table(("Size", "2-1"), ("1MB", 250), ("2MB", 375))
+    in_s = table(("Size", "2-1"), ("1MB", 0.25), ("2MB", 0.375))
+    assert wrong(f"{stamps}\nin ms\n\n{in_ms}\n{stamps}\n{in_s}".replace("in ms\n\n", "in ms\n")) == []
+    assert wrong(f"# HTTP\n{stamps}\nin ms\n{in_ms}\n\n# Kafka\n{stamps}\n{in_s}") == []
 
 
 @pytest.mark.parametrize("heading", ["back-sent", "back - sent", "Back minus Sent", "back \u2212 sent"])

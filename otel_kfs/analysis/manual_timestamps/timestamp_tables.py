@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from itertools import combinations
+from itertools import combinations, pairwise
 from operator import itemgetter
 
 from otel_kfs.errors import InputError
@@ -63,6 +63,8 @@ _LONGEST_CELL = 1000  # characters of a number and its unit
 _LARGEST_EXPONENT = 30  # beyond it nothing is a time or a size
 _MOST_COLUMNS = 40  # of a table that somebody stamped by hand
 _RULE = re.compile(r"[\s|:+-]+")
+_WORD = re.compile(r"[(\[]?[^\W\d_]+(?:['\u2019][^\W\d_]+)*[)\]]?")
+_AMBIGUOUS = {"s", "sec", "second"}
 _EPOCH = (Decimal(6) * 10**8, Decimal(6) * 10**9)  # seconds: the years 1989 to 2160
 _DIFFERENCE = re.compile(r"(\D*)\d+\s*(?:-|\u2212|\u2013|minus)\s*\1\d+", re.IGNORECASE)  # 4-1, t4 - t1
 _NOTHING = {"", "-", "n/a", "na", "none", "null"}
@@ -118,6 +120,7 @@ def _grids(text: str) -> Iterator[Grid]:
             rows = _rows(paragraph, markdown)
             if rows is not None:
                 yield Grid(section, caption, rows[0], tuple(rows[1:]))
+                caption = ""  # it is this table's
             else:
                 section, caption = _above(paragraph, section, caption)
             paragraph = []
@@ -222,8 +225,8 @@ def _add_lengths(block: Block, grid: Grid) -> None:
         for row, cell in zip(grid.rows, cells, strict=True):
             if cell is None and row[number].lower() not in _NOTHING:
                 raise InputError(f"{_shown(row[number])} in the column {_shown(heading)} is no number")
-        words = [word.lower() for _, word in present if word] + words_of(heading) + words_of(grid.caption)
-        unit = next((_UNITS[word] for word in words if word in _UNITS), None)
+        said = next((_UNITS[word.lower()] for _, word in present if word), None)
+        unit = said or unit_of(heading) or unit_of(grid.caption)
         lengths[_bare(heading)] = unit, [None if cell is None else cell[0] for cell in cells]
     if not lengths:
         return
@@ -295,3 +298,17 @@ def _bare(heading: str) -> str:
 def words_of(text: str) -> list[str]:
     """Return the words of a heading, in small letters."""
     return re.findall(r"[^\W\d_]+", text.lower())
+
+
+def unit_of(text: str) -> str | None:
+    """Return the unit of time that a heading or a caption names, by what is plainest: `(ms)`, `in s`, `seconds`.
+
+    `s` and `second` alone have other meanings (`each image's`, `the second run`): they count in brackets, after `in`,
+    and at the end.
+    """
+    words = _WORD.findall(text.lower())
+    bare = [word.strip("()[]") for word in words]
+    in_brackets = [inner for word, inner in zip(words, bare, strict=True) if word != inner]
+    after_in = [word for before, word in pairwise(bare) if before == "in"]
+    plain = [word for word in bare if word not in _AMBIGUOUS]
+    return next((_UNITS[word] for word in (*in_brackets, *after_in, *plain, *bare[-1:]) if word in _UNITS), None)
