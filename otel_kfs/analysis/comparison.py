@@ -28,11 +28,11 @@ _EXACT_UP_TO = 20  # images; from there on the normal approximation of the rank 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One segment on both sides, or the whole, `4-1`; lengths in ns.
+    """One segment on both sides, or the whole, `4-1`; durations in ns.
 
-    An image that lacks a segment spent no time in it, so the lengths are those of all images; `images_a` and `images_b`
-    say how many have it. `p` is the rank test's, corrected for all the tests of the comparison. `bound`: what the
-    clocks of two hosts leave open of the difference.
+    An image that lacks a segment spent no time in it, so the durations are those of all images; `images_a` and
+    `images_b` say how many have it. `p` is the rank test's, corrected for all the tests of the comparison. `bound`:
+    what the clocks of two hosts leave open of the difference.
     """
 
     segment: Stretch
@@ -55,7 +55,8 @@ class Difference:
 class Comparison:
     """One size, on both sides; `size_range`: in bytes, where it is known.
 
-    `needed`: so many images on each side can tell a difference from noise at all.
+    `needed` images on each side can tell a difference of 4-1 from noise at all, and `segments_need` one of a segment,
+    of which there are more tests; `enough` and `enough_for_segments`: whether these can.
     """
 
     labels_a: Labels
@@ -68,6 +69,8 @@ class Comparison:
     segments: tuple[Difference, ...]
     enough: bool
     needed: int
+    enough_for_segments: bool
+    segments_need: int
     two_clocks: TwoClocks
 
     def slower_by(self) -> float | None:
@@ -130,7 +133,8 @@ def compare(
         for name in of_series
     }
     corrected = _corrected(raw)
-    tests = 2 * (len(raw) - len(pairs))
+    # As `_corrected` shares the false alarms out: half for 4-1 of every size, half for all segments.
+    tests, segment_tests = 2 * len(pairs), 2 * (len(raw) - len(pairs))
     found = []
     for number, ((series_a, series_b), (in_a, in_b), of_series) in enumerate(zip(pairs, columns, names, strict=True)):
         differences = [
@@ -149,6 +153,8 @@ def compare(
                 tuple(differences[:-1]),
                 enough=_least_p(len(series_a), len(series_b)) * tests <= FALSE_ALARMS,
                 needed=_needed(tests),
+                enough_for_segments=_least_p(len(series_a), len(series_b)) * segment_tests <= FALSE_ALARMS,
+                segments_need=_needed(segment_tests),
                 two_clocks=two_clocks([series_a], bounds_a) | two_clocks([series_b], bounds_b),
             )
         )
@@ -247,7 +253,7 @@ def _difference(
 
 
 def _columns(series: Series) -> dict[Stretch, list[int]]:
-    """Return every segment's length in every image, and the whole."""
+    """Return every segment's duration in every image, and the whole."""
     columns: dict[Stretch, list[int]] = {TOTAL: series.totals()}
     for name, lengths in series.segments.items():
         column = columns[name] = [0] * len(series)

@@ -1,4 +1,4 @@
-"""What a column of lengths is summed up as: n, mean, standard deviation, percentiles, and how sure the median is.
+"""What a column of durations is summed up as: n, mean, standard deviation, percentiles, and how sure the median is.
 
 docs/statistics.md has every figure's definition, and what n it needs.
 """
@@ -37,9 +37,9 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of one segment in one series; lengths in ns. What n is too small for is None.
+    """Of one segment in one series; durations in ns. What n is too small for is None.
 
-    `bound` is half the width of what the clocks of two hosts leave open: every length may be off by so much, all in
+    `bound` is half the width of what the clocks of two hosts leave open: every duration may be off by so much, all in
     the same direction; None where it was one clock, or nothing bounds it.
     """
 
@@ -123,16 +123,29 @@ def median_interval(values: Sequence[int]) -> Interval | None:
 def difference_interval(of: Sequence[int], less: Sequence[int]) -> Interval | None:
     """Return the same of the difference of two medians.
 
+    It is as much wider than the plain percentile interval as for that n which has the degrees of freedom of the
+    difference's variance: those of the smaller side, nearly, where that is much the smaller. Source: Welch, "The
+    generalization of Student's problem when several different population variances are involved" (1947).
+
     Raises:
         MissingExtra: scipy is not installed.
     """
     if min(len(of), len(less)) < INTERVAL_NEEDS:
         return None
-    resamples = median_resamples(of, SEED) - median_resamples(less, SEED + 1)
-    return percentile_interval(resamples, len(of) + len(less))
+    one, other = median_resamples(of, SEED), median_resamples(less, SEED + 1)
+    return percentile_interval(one - other, _effective_n((one, len(of)), (other, len(less))))
 
 
-def percentile_interval(resamples: NDArray[float64], n: int) -> Interval:
+def _effective_n(*sides: tuple[NDArray[float64], int]) -> float:
+    """Return the n of a single sample with as many degrees of freedom as the difference of two resampled figures."""
+    variances = [(float(resamples.var()), n) for resamples, n in sides]
+    whole = sum(variance for variance, _ in variances)
+    if not whole:
+        return sum(n for _, n in variances)
+    return 1 + whole**2 / sum(variance**2 / (n - 1) for variance, n in variances)
+
+
+def percentile_interval(resamples: NDArray[float64], n: float) -> Interval:
     """Return the middle of some resampled figures: 95 %, and somewhat more the smaller n is.
 
     The plain percentile interval is too narrow for small n. How much more it takes: Hesterberg, "What teachers should
@@ -144,7 +157,7 @@ def percentile_interval(resamples: NDArray[float64], n: int) -> Interval:
     return Interval(round(float(low)), round(float(high)))
 
 
-def _tail(n: int) -> float:
+def _tail(n: float) -> float:
     """Return what share of the resamples lies below that interval, which is also the share above it."""
     _, special = _libraries()
     return float(special.ndtr(math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, (1 - CONFIDENCE) / 2)))

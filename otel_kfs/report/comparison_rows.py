@@ -124,6 +124,8 @@ def _explained(of: Comparison) -> str:
     changed = _largest_first(difference for difference in of.segments if difference.differs)
     same = [difference for difference in changed if (difference.difference > 0) == (whole > 0)]
     against = sum(difference.difference for difference in changed if difference not in same)
+    if not same and not of.enough_for_segments:
+        return f"too few images to tell which segment, it takes {of.segments_need} each"
     if not same:
         return "no single segment exceeds the noise"
     named: list[Difference] = []

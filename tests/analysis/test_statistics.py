@@ -130,6 +130,19 @@ def test_the_difference_of_medians_lies_in_93_to_99_of_100_intervals():
 
 
 @pytest.mark.analysis
+@pytest.mark.parametrize(("n", "other"), [(6, 1000), (8, 500), (7, 100), (7, 9)])
+def test_the_difference_of_medians_lies_in_95_of_100_intervals_however_unequal_the_sides_are(n, other):
+    import numpy
+
+    random = numpy.random.default_rng(5)
+    found = [
+        room.difference_interval(list(random.lognormal(15, 0.5, n)), list(random.lognormal(15, 0.5, other)))
+        for _ in range(500)
+    ]
+    assert sum(low <= 0 <= high for low, high in found) / len(found) >= 0.95
+
+
+@pytest.mark.analysis
 @pytest.mark.parametrize("sizes", [(5, 20), (20, 5)])
 def test_a_difference_has_no_interval_where_one_side_has_too_few_values(sizes):
     assert room.difference_interval(range(sizes[0]), range(sizes[1])) is None

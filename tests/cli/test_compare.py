@@ -111,13 +111,20 @@ def test_what_is_no_slower_than_allowed_ends_with_0(same, slower, swap):
     assert compare(*sides, "--fail-if-slower", "10%" if swap else "60%")[::2] == (0, "")
 
 
+def test_a_gate_decides_with_as_few_images_as_the_whole_takes_whatever_its_segments_would(tmp_path):
+    few = images(tmp_path / "few.jsonl", HTTP, n=5)
+    slower = images(tmp_path / "slower.jsonl", HTTP.replace("0 1000", "0 1998"), n=5)
+    code, _, err = compare(few, slower, "--fail-if-slower", "10%")
+    assert (code, "too few images to tell which segment, it takes 7 each" in err) == (3, True)
+
+
 def test_a_gate_that_can_t_tell_is_an_error(same, tmp_path):
-    few = images(tmp_path / "few.jsonl", HTTP, n=3)
+    few = images(tmp_path / "few.jsonl", HTTP, n=1)
     assert compare(same, few, "--fail-if-slower", "10%") == (
         1,
         "",
-        "Error: --fail-if-slower can't tell a difference from noise at 1.1MB: there are 12 and 3 images, "
-        "and it takes 7 on each side\n",
+        "Error: --fail-if-slower can't tell a difference from noise at 1.1MB: there are 12 and 1 images, "
+        "and it takes 5 on each side\n",
     )
 
 
