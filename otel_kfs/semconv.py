@@ -47,6 +47,11 @@ def process(topic: str) -> str:
     return f"process {topic}"
 
 
+def gen_ai(operation: str, model: str | None) -> str:
+    """Return the name of a model's call by an OpenAI route: INTERNAL, until the last piece of the answer."""
+    return f"{operation} {model}" if model else operation
+
+
 # --- OpenTelemetry semantic conventions, messaging ---
 MESSAGING_SYSTEM: Final = "messaging.system"
 MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"
@@ -87,6 +92,35 @@ CONTAINER_ID: Final = "container.id"
 SERVICE_INSTANCE_ID: Final = "service.instance.id"
 PROCESS_PID: Final = "process.pid"
 
+
+# --- OpenTelemetry semantic conventions, generative AI ---
+GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
+GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_REQUEST_STREAM: Final = "gen_ai.request.stream"  # where it is true
+GEN_AI_REQUEST_CHOICE_COUNT: Final = "gen_ai.request.choice.count"  # where it is not 1
+GEN_AI_REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+GEN_AI_REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+GEN_AI_REQUEST_TOP_P: Final = "gen_ai.request.top_p"
+GEN_AI_REQUEST_TOP_K: Final = "gen_ai.request.top_k"
+GEN_AI_REQUEST_SEED: Final = "gen_ai.request.seed"
+GEN_AI_REQUEST_FREQUENCY_PENALTY: Final = "gen_ai.request.frequency_penalty"
+GEN_AI_REQUEST_PRESENCE_PENALTY: Final = "gen_ai.request.presence_penalty"
+GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GEN_AI_RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"  # s, of a streamed answer
+GEN_AI_USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 - of a metric: "input" or "output"
+GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"  # this and the next only where the user asks for them
+GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+
+CHAT: Final = "chat"  # values of gen_ai.operation.name
+TEXT_COMPLETION: Final = "text_completion"
+EMBEDDINGS: Final = "embeddings"
+RERANK: Final = "rerank"  # the conventions have no word for it
+
 # --- ours ---
 TRANSPORT: Final = "otel_kfs.transport"  # on `send image`: "http" or "kafka"
 RUN_ID: Final = "otel_kfs.run.id"  # on `send image`: which measurement it belongs to
@@ -99,6 +133,7 @@ COMPRESSION: Final = "otel_kfs.compression"  # on `send image`: of the payload; 
 CELL: Final = "otel_kfs.cell"  # on `send image`: an experiment's label for one combination of settings
 ROLE: Final = "otel_kfs.role"  # on a model's spans: "transformer" or "predictor"
 MODEL_NAME: Final = "otel_kfs.model.name"  # on a model's spans
+RESPONSE_CHUNKS: Final = "otel_kfs.response.chunks"  # on a model's span whose answer came in pieces: how many
 ACKNOWLEDGED: Final = "otel_kfs.acknowledged"  # on `send T`: false where the broker's acknowledgement can't be seen
 RECORD_TIMESTAMP: Final = "otel_kfs.record.timestamp"  # on `process`: the record's own, ms since the epoch
 RECORD_TIMESTAMP_TYPE: Final = "otel_kfs.record.timestamp.type"  # on `process`: "CreateTime" or "LogAppendTime"

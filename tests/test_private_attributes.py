@@ -18,6 +18,9 @@ LISTED: dict[str, dict[str, str]] = {
     "serving/kfserving_shutdown.py": {
         "_http_server": "KFServer keeps tornado's server there, and has no method that stops it",
     },
+    "serving/kserve/grpc_server.py": {
+        "_tracer": "contrib's interceptor keeps the tracer there that it was given, and says nowhere else whose it is",
+    },
     "serving/kserve/rest_server.py": {
         "_is_instrumented_by_opentelemetry": "FastAPI's instrumentation says only there whether it has an app",
     },

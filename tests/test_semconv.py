@@ -33,6 +33,41 @@ def test_a_key_of_the_semantic_conventions_is_spelled_as_they_publish_it(name):
     assert published()[name] == KEYS[name]
 
 
+def test_the_metrics_of_generative_ai_are_spelled_and_counted_as_the_conventions_publish_them():
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.semconv._incubating.metrics import gen_ai_metrics as metrics
+
+    from otel_kfs.serving import gen_ai_metrics
+
+    names = {
+        "OPERATION_DURATION": "CLIENT_OPERATION_DURATION",
+        "TIME_TO_FIRST_CHUNK": "CLIENT_OPERATION_TIME_TO_FIRST_CHUNK",
+        "TIME_PER_OUTPUT_CHUNK": "CLIENT_OPERATION_TIME_PER_OUTPUT_CHUNK",
+        "TOKEN_USAGE": "CLIENT_TOKEN_USAGE",
+        "REQUEST_DURATION": "SERVER_REQUEST_DURATION",
+        "TIME_TO_FIRST_TOKEN": "SERVER_TIME_TO_FIRST_TOKEN",
+        "TIME_PER_OUTPUT_TOKEN": "SERVER_TIME_PER_OUTPUT_TOKEN",
+    }
+    ours = {name: getattr(gen_ai_metrics, name) for name in names}
+    assert ours == {name: getattr(metrics, f"GEN_AI_{theirs}") for name, theirs in names.items()}
+    meter = MeterProvider().get_meter("a test")
+    published = [getattr(metrics, f"create_gen_ai_{theirs.lower()}")(meter) for theirs in names.values()]
+    made = vars(gen_ai_metrics.GenAIMetrics(MeterProvider())).values()
+    units = {metric.name: metric.unit for metric in made if hasattr(metric, "unit")}
+    assert units == {metric.name: metric.unit for metric in published}
+
+
+def test_operations_of_generative_ai_are_called_as_the_conventions_call_them():
+    from opentelemetry.semconv._incubating.attributes.gen_ai_attributes import GenAiOperationNameValues as Values
+
+    assert [
+        Values.CHAT.value,
+        Values.TEXT_COMPLETION.value,
+        Values.EMBEDDINGS.value,
+    ] == [semconv.CHAT, semconv.TEXT_COMPLETION, semconv.EMBEDDINGS]
+    assert (semconv.gen_ai("chat", "m"), semconv.gen_ai("chat", None)) == ("chat m", "chat")
+
+
 def test_our_keys_are_all_different():
     assert len(set(OURS.values())) == len(OURS)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from opentelemetry.metrics import Meter, MeterProvider, get_meter_provider
+from opentelemetry.metrics import Meter, MeterProvider
+
+from otel_kfs.telemetry.meter_watch import MeterWatch
 
 OPERATION_DURATION: Final = "messaging.client.operation.duration"  # s: the `send` and `poll` spans'
 SENT_MESSAGES: Final = "messaging.client.sent.messages"  # {message}: delivered, or given up after trying
@@ -24,9 +25,7 @@ class Metrics:
 
     def __init__(self, meter: Meter, provider: MeterProvider | None = None) -> None:
         """Create the instruments; `provider` is the meter's own where that is not the global one."""
-        self._given = provider
-        self._enabled = provider is not None and _counts(provider)
-        self._ask_again = 0.0
+        self._watch = MeterWatch(provider)
         self._operation = meter.create_histogram(
             OPERATION_DURATION,
             "s",
@@ -45,15 +44,8 @@ class Metrics:
 
     @property
     def enabled(self) -> bool:
-        """Whether a meter provider is set: those of OpenTelemetry's API, stand-in and no-op, count nothing.
-
-        The global one may be set at any time. Asking for it costs as much as a tenth of a span, so until there is one
-        it is asked for once a second.
-        """
-        if not self._enabled and self._given is None and (now := time.monotonic()) >= self._ask_again:
-            self._ask_again = now + 1
-            self._enabled = _counts(get_meter_provider())
-        return self._enabled
+        """Whether a meter provider is set."""
+        return self._watch.enabled
 
     def operation(self, nanoseconds: int, attributes: Attributes) -> None:
         """Record how long a `send` or `poll` took."""
@@ -70,7 +62,3 @@ class Metrics:
     def consumed(self, count: int, attributes: Attributes) -> None:
         """Count records that were handed over."""
         self._consumed.add(count, attributes)
-
-
-def _counts(provider: MeterProvider) -> bool:
-    return not type(provider).__module__.startswith("opentelemetry.metrics")

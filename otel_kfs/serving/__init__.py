@@ -1,4 +1,4 @@
-"""Model servers' methods as spans: `trace_model`, for a KFServing `KFModel` or a KServe `Model`."""
+"""Model servers' methods as spans: `trace_model`, for a KFServing `KFModel`, a KServe `Model` or `OpenAIModel`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ M = TypeVar("M")
 def trace_model(model: M, role: str | None = None) -> M:
     """Trace one model, and the server it is about to be given to; returns the same object.
 
-    The model's `preprocess`, `predict`, `explain` and `postprocess` become spans; each request gets one SERVER span
+    The model's `preprocess`, `predict`, `explain` and `postprocess` become spans, and a KServe `OpenAIModel`'s calls
+    ("chat {model}"), each until the last piece of an answer that is streamed; each request gets one SERVER span
     (OpenTelemetry's own tornado or FastAPI instrumentation, or ours for KServe's gRPC), a `receive` span from its
     headers to its whole body and a `decode` span; calls to the predictor carry the trace's context. Call it before the
     server starts. Under `opentelemetry-instrument` it is not needed: see KFServingInstrumentor, KServeInstrumentor.
@@ -22,19 +23,20 @@ def trace_model(model: M, role: str | None = None) -> M:
     transformer.
 
     Raises:
-        ConfigError: `model` is neither a kfserving.KFModel nor a kserve.Model.
+        ConfigError: `model` is none of these.
         MissingExtra: OpenTelemetry's instrumentation of the SDK's server is not installed.
     """
     if _is_instance(model, "kfserving", "KFModel"):
         from otel_kfs.serving import kfserving
 
         kfserving.trace(model, role)
-    elif _is_instance(model, "kserve", "Model"):
+    elif _is_instance(model, "kserve", "Model") or _is_instance(model, "kserve.protocol.rest.openai", "OpenAIModel"):
         from otel_kfs.serving import kserve
 
         kserve.trace(model, role)
     else:
-        raise ConfigError(f"{type(model).__qualname__} is neither a kfserving.KFModel nor a kserve.Model")
+        cls = type(model).__qualname__
+        raise ConfigError(f"{cls} is neither a kfserving.KFModel nor a kserve.Model or OpenAIModel")
     return model
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakValueDictionary
@@ -18,10 +19,12 @@ from weakref import WeakValueDictionary
 import wrapt
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
+from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.trace import Span, Tracer, TracerProvider, get_tracer
 
 from otel_kfs import __version__, semconv
-from otel_kfs.serving.server_errors import fail, never_raises
+from otel_kfs.serving.server_errors import fail, never_raises, report_failure
+from otel_kfs.serving.streamed_answer import StreamedAnswer, handed_on, is_streamed
 from otel_kfs.telemetry.current_span import CurrentSpan
 from otel_kfs.telemetry.provider import SCHEMA_URL
 
@@ -42,17 +45,43 @@ def _new_tracer(provider: TracerProvider | None = None) -> Tracer:
 
 
 _tracer = _new_tracer()
+_is_global = True
+
+_SERVER_S = otel_context.create_key("otel_kfs_tracer")  # in a context: the tracer beside the one of the SERVER span
 
 
 def use_provider(provider: TracerProvider | None) -> None:
-    """Send the spans of steps to this provider from now on; None: to the global one."""
-    global _tracer  # noqa: PLW0603 - a process has one server
-    _tracer = _new_tracer(provider)
+    """Send the spans of steps to this provider from now on; None: to the SERVER span's, or else to the global one."""
+    global _tracer, _is_global
+    _tracer, _is_global = _new_tracer(provider), provider is None
 
 
 def tracer() -> Tracer:
     """Return the tracer of a request's steps, whose spans may raise."""
-    return _tracer
+    own = otel_context.get_value(_SERVER_S) if _is_global else None
+    return own if isinstance(own, Tracer) else _tracer
+
+
+def tracer_beside(server: object) -> Tracer | None:
+    """Return a tracer of ours that sends its spans where this one does; None where that can't be told.
+
+    A SERVER span of somebody else's may come from a provider that is not the global one.
+    """
+    if not isinstance(server, sdk_trace.Tracer):
+        return None  # the API's, which stands for the global provider
+    provider = sdk_trace.TracerProvider(
+        sampler=server.sampler,
+        resource=server.resource,
+        shutdown_on_exit=False,
+        active_span_processor=server.span_processor,
+        id_generator=server.id_generator,
+    )
+    return _new_tracer(provider)
+
+
+def with_tracer(steps: Tracer | None, context: Context) -> Context:
+    """Return the context in which a request's steps have this tracer, if there is one."""
+    return context if steps is None else otel_context.set_value(_SERVER_S, steps, context)
 
 
 @never_raises("the receive span")
@@ -73,39 +102,87 @@ def record_decode() -> None:
 
 
 class StepSpan(CurrentSpan):
-    """A span that is current inside the `with`; an exception from there is an event of it if of no span below."""
+    """A model's step, current inside the `with`; an exception from there is an event of it if of no span below."""
 
-    __slots__ = ("_args", "_start")
+    __slots__ = ("_role_of_model", "model", "name", "started", "streamed")
     what = "a step"
 
-    def __init__(self, start: Callable[..., Span], *args: Any) -> None:
-        """Start the span by calling `start` with `args`."""
+    def __init__(self, name: str, model: Any, role_of_model: Callable[[Any], str]) -> None:
         super().__init__()
-        self._start = start
-        self._args = args
+        self.name = name
+        self.model = model
+        self._role_of_model = role_of_model
+        self.started = 0
+        self.streamed: StreamedAnswer | None = None
 
-    def start(self) -> tuple[Span, Context]:
+    def start(self) -> tuple[Span, Context] | None:
         """Start the span in the current context."""
-        return self._start(*self._args), otel_context.get_current()
+        if self.name == semconv.PREPROCESS:
+            record_decode()
+        self.started = time.time_ns()
+        span = tracer().start_span(self.name, attributes=self.attributes(), start_time=self.started)
+        return span, otel_context.get_current()
+
+    def attributes(self) -> dict[str, Any]:
+        """Return which model it is, in which role."""
+        attributes = {semconv.ROLE: vars(self.model).get(_ROLE) or self._role_of_model(self.model)}
+        name = getattr(self.model, "name", None)
+        if isinstance(name, str):
+            attributes[semconv.MODEL_NAME] = name
+        return attributes
+
+    def hand_over(self, answer: Any) -> Any:
+        """Return what the step returned; if that is a generator, one with which the span goes on to its last piece."""
+        try:
+            if is_streamed(answer) and self.watches():
+                self.streamed = self.stream()
+                return handed_on(answer, self.streamed)
+        except Exception:
+            report_failure("an answer in pieces")
+        return answer
+
+    def watches(self) -> bool:
+        """Whether anybody wants to know of an answer's pieces."""
+        return self.span.is_recording()
+
+    def stream(self) -> StreamedAnswer:
+        """Return what is to end the span of an answer in pieces."""
+        return StreamedAnswer(self.span, self.started)
 
     def finish(self, span: Span, error: BaseException | None) -> None:
-        """Mark the span with what the step raised, and end it."""
+        """Mark the span with what the step raised, and end it, unless an answer in pieces does."""
         if error is not None:
             fail(span, error)
-        span.end()
+        if self.streamed is None:
+            span.end()
 
 
-def trace_steps(model: Any, role_of_model: Callable[[Any], str], role: str | None = None) -> None:
+OpenStep = Callable[[str, Any, Callable[[Any], str], tuple[Any, ...], dict[str, Any]], StepSpan]
+
+
+def _open_step(
+    name: str, model: Any, role_of_model: Callable[[Any], str], _: tuple[Any, ...], __: dict[str, Any]
+) -> StepSpan:
+    return StepSpan(name, model, role_of_model)
+
+
+def trace_steps(
+    model: Any,
+    role_of_model: Callable[[Any], str],
+    role: str | None = None,
+    steps: Iterable[str] = semconv.MODEL_STEPS,
+    open_step: OpenStep = _open_step,
+) -> None:
     """Trace the steps of this one model, and of copies of it.
 
     Without a `role`, `role_of_model` is asked at each call, because a KServe model learns only from its server whether
-    it has a predictor.
+    it has a predictor. `open_step` makes the span of a call of one of the model's methods `steps`.
     """
     cls = type(model)
-    for step in semconv.MODEL_STEPS:
+    for step in steps:
         is_new = not isinstance(inspect.getattr_static(cls, step, None), _TracedStep)
         if is_new and callable(getattr(model, step, None)):
-            _steps.append(_TracedStep(cls, step, role_of_model))
+            _steps.append(_TracedStep(cls, step, role_of_model, open_step))
     vars(model).setdefault(_ROLE, role)
     _models[id(model)] = model
 
@@ -143,10 +220,11 @@ class _TracedStep:
     Source: Python's data model, "Invoking Descriptors": one with `__set__` goes before the instance's own attribute.
     """
 
-    def __init__(self, cls: type[Any], name: str, role_of_model: Callable[[Any], str]) -> None:
+    def __init__(self, cls: type[Any], name: str, role_of_model: Callable[[Any], str], open_step: OpenStep) -> None:
         self.cls = cls
         self._name = name
         self._role_of_model = role_of_model
+        self._open_step = open_step
         self._before = vars(cls).get(name, _ABSENT)
         setattr(cls, name, self)
 
@@ -186,26 +264,16 @@ class _TracedStep:
         return cls is not self.cls and next(base for base in cls.__mro__ if self._name in vars(base)) is not self.cls
 
     def _call(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        if self._name == semconv.PREPROCESS:
-            record_decode()
-        with StepSpan(self._start, model):
-            return method(*args, **kwargs)
+        with (call := self._open_step(self._name, model, self._role_of_model, args, kwargs)):
+            return call.hand_over(method(*args, **kwargs))
 
     def _call_async(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        return self._finish(model, method(*args, **kwargs))
+        call = self._open_step(self._name, model, self._role_of_model, args, kwargs)
+        return self._finish(call, method(*args, **kwargs))
 
-    async def _finish(self, model: Any, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        if self._name == semconv.PREPROCESS:
-            record_decode()
-        with StepSpan(self._start, model):
-            return await coroutine
-
-    def _start(self, model: Any) -> Span:
-        attributes = {semconv.ROLE: vars(model).get(_ROLE) or self._role_of_model(model)}
-        name = getattr(model, "name", None)
-        if isinstance(name, str):
-            attributes[semconv.MODEL_NAME] = name
-        return tracer().start_span(self._name, attributes=attributes)
+    async def _finish(self, call: StepSpan, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with call:
+            return call.hand_over(await coroutine)
 
 
 def role_of(has_predictor: bool) -> str:

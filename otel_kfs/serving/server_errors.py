@@ -18,6 +18,7 @@ from otel_kfs.telemetry.safe_tracer import (
     mark_failed,
     never_raises,
     record_exception,
+    report_failure,
 )
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "fail",
     "guard_propagator",
     "has_text",
+    "mark_failed",
     "never_raises",
     "record_event",
     "record_exceptions_once",
+    "report_failure",
 ]
 
 

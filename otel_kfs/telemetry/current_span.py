@@ -73,17 +73,17 @@ class CurrentSpan:
     It is a class rather than a generator, which costs twice as much.
     """
 
-    __slots__ = ("_attached", "_span")
+    __slots__ = ("attached", "span")
     what = "a span"  # for the log
 
     def __init__(self) -> None:
-        self._span: Span = INVALID_SPAN
-        self._attached: _Attached | None = None
+        self.span: Span = INVALID_SPAN
+        self.attached: _Attached | None = None
 
     @property
     def has_started(self) -> bool:
         """Whether there was a span to be current."""
-        return self._attached is not None
+        return self.attached is not None
 
     def start(self) -> tuple[Span, Context] | None:
         """Start the span; return it with the context that it is to be put into, or None where there is to be none."""
@@ -102,16 +102,16 @@ class CurrentSpan:
             if started is not None:
                 span, below = started
                 # INVALID_SPAN is shared by all who have none; this one has to be told from theirs.
-                self._span = NonRecordingSpan(INVALID_SPAN_CONTEXT) if span is INVALID_SPAN else span
-                self._attached = _Attached(self._span, below)
+                self.span = NonRecordingSpan(INVALID_SPAN_CONTEXT) if span is INVALID_SPAN else span
+                self.attached = _Attached(self.span, below)
         except Exception:
             report_failure(self.what)
-        return self._span
+        return self.span
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
         try:
-            if self._attached is not None:
-                self._attached.detach()
-            self.finish(self._span, error)
+            if self.attached is not None:
+                self.attached.detach()
+            self.finish(self.span, error)
         except Exception:
             report_failure(self.what)

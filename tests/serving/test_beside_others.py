@@ -120,6 +120,25 @@ print(json.dumps(asyncio.run(ask(OpenTelemetryMiddleware(app, exclude_spans=["re
 
 
 @pytest.mark.kserve
+def test_steps_go_where_the_server_span_of_kserve_s_own_instrumentation_goes():
+    before = """
+from kserve.model_server import app
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+own, own_spans = TracerProvider(), InMemorySpanExporter()
+own.add_span_processor(SimpleSpanProcessor(own_spans))
+FastAPIInstrumentor.instrument_app(app, tracer_provider=own)
+"""
+    script = """
+spans = own_spans
+print(json.dumps(asyncio.run(ask(app))))
+"""
+    assert printed_json(before + IN_PROCESS + script) == [1, 1, ["predict"]]
+
+
+@pytest.mark.kserve
 def test_what_a_middleware_around_kserve_s_app_attaches_reaches_the_model():
     script = """
 async def with_tenant(scope, receive, send):

@@ -259,11 +259,12 @@ class Echo(kserve.Model):
     async def predict(self, payload, headers=None):
         return kserve.InferResponse(payload.id, self.name, [])
 
-async def with_stub(ask):
+async def with_stub(ask, *first):
     model, models = Echo("m"), ModelRepository()
     model.load()
     models.update(otel_kfs.trace_model(model))
-    answering = server.aio.server(interceptors=(server.LoggingInterceptor(), server.ExceptionToStatusInterceptor()))
+    interceptors = (*first, server.LoggingInterceptor(), server.ExceptionToStatusInterceptor())
+    answering = server.aio.server(interceptors=interceptors)
     servicer = server.InferenceServicer(DataPlane(models), ModelRepositoryExtension(models))
     grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, answering)
     port = answering.add_insecure_port("127.0.0.1:0")
@@ -288,6 +289,38 @@ servers = sum(span.kind is trace.SpanKind.SERVER for span in done)
 print(json.dumps([servers, Counter(span.name for span in done)["predict"], len({s.context.trace_id for s in done})]))
 """
     assert printed_json(f"{BESIDE_CONTRIB}\n{contrib}\n{script}") == [5, 5, 5]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("provider", ["the global one", "the server's own"])
+def test_an_explicit_interceptor_of_contrib_makes_the_one_server_span_with_all_below(provider, place):
+    script = f"""
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
+
+class Other(grpc.aio.ServerInterceptor):
+    async def intercept_service(self, continuation, details):
+        return await continuation(details)
+
+async def ask(stub):
+    await stub.ServerLive(pb.ServerLiveRequest())
+    await stub.ModelInfer(pb.ModelInferRequest(id="1", model_name="m"))
+
+spans, own = set_up(), InMemorySpanExporter()
+provider = None
+if {provider!r} == "the server's own":
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(own))
+    spans = own
+interceptors = [Other(), Other()]
+interceptors[{place}] = aio_server_interceptor(tracer_provider=provider)
+asyncio.run(with_stub(ask, *interceptors))
+done = spans.get_finished_spans()
+names = {{span.context.span_id: span.kind.name for span in done}}
+print(json.dumps([[span.name, span.kind.name, span.parent and names[span.parent.span_id]] for span in done]))
+"""
+    steps = [[name, "INTERNAL", "SERVER"] for name in STEPS[1:]]
+    server = ["/inference.GRPCInferenceService/ModelInfer", "SERVER", None]
+    assert printed_json(f"{BESIDE_CONTRIB}\n{script}") == [*steps, server]
 
 
 def test_a_span_in_which_the_server_was_started_is_no_call_s_parent():

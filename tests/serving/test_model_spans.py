@@ -176,7 +176,7 @@ def test_what_is_no_model_of_an_sdk_is_refused(model):
     with pytest.raises(ConfigError) as raised:
         trace_model(model)
     name = type(model).__qualname__
-    assert str(raised.value) == f"{name} is neither a kfserving.KFModel nor a kserve.Model"
+    assert str(raised.value) == f"{name} is neither a kfserving.KFModel nor a kserve.Model or OpenAIModel"
 
 
 def test_a_function_set_on_the_model_is_called_with_what_it_takes_and_looks_like_itself(spans):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from opentelemetry.trace import TracerProvider
 
-from otel_kfs.serving.kserve import grpc_server, rest_server, worker_processes
+from otel_kfs.serving.kserve import grpc_server, openai_calls, rest_server, worker_processes
 from otel_kfs.serving.model_spans import role_of, trace_steps, use_provider
 from otel_kfs.serving.server_errors import guard_propagator, never_raises
 from otel_kfs.serving.server_instrumentor import ServerInstrumentor
@@ -17,9 +18,26 @@ _requests = Patches()
 
 
 def trace(model: Any, role: str | None = None) -> None:
-    """Trace one kserve.Model, and all requests of this process's ModelServer and of its worker processes."""
+    """Trace one model of KServe's, and all requests of this process's ModelServer and of its worker processes."""
     _trace_requests()
-    trace_steps(model, _role, role)
+    if is_openai_model(model):
+        trace_steps(model, _role_of_openai_model, role, openai_calls.OPERATIONS, openai_calls.open_call)
+    else:
+        trace_steps(model, _role, role)
+
+
+def is_openai_model(model: Any) -> bool:
+    """Whether a model answers OpenAI's routes; nothing is imported for that: it would need vLLM."""
+    return _is_openai(model, "OpenAIModel")
+
+
+def _role_of_openai_model(model: Any) -> str:
+    return role_of(_is_openai(model, "OpenAIProxyModel"))
+
+
+def _is_openai(model: Any, name: str) -> bool:
+    cls = getattr(sys.modules.get("kserve.protocol.rest.openai"), name, None)
+    return cls is not None and isinstance(model, cls)
 
 
 def _role(_: Any) -> str:
@@ -63,7 +81,7 @@ def _trace_inference_models(models: Iterable[Any]) -> None:
     from kserve import Model
 
     for model in models:
-        if isinstance(model, Model):  # others have no steps: those of the OpenAI protocol
+        if isinstance(model, Model) or is_openai_model(model):
             trace(model)
 
 

@@ -16,11 +16,12 @@ import wrapt
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from otel_kfs import semconv
-from otel_kfs.serving.model_spans import StepSpan, record_receive, tracer
-from otel_kfs.serving.server_errors import never_raises, record_event, record_exceptions_once
+from otel_kfs.serving.model_spans import record_receive, tracer, tracer_beside, with_tracer
+from otel_kfs.serving.server_errors import fail, never_raises, record_event, record_exceptions_once
+from otel_kfs.telemetry.current_span import CurrentSpan
 from otel_kfs.telemetry.patches import Patches, bound_arguments
 from otel_kfs.telemetry.propagators import propagate
 from otel_kfs.telemetry.provider import report_failure
@@ -48,7 +49,8 @@ def instrument(patches: Patches) -> None:
 class _Aio(wrapt.ObjectProxy[Any]):
     """`grpc.aio` as KServe's server module sees it: its servers have our interceptor before all others but contrib's.
 
-    Health and metadata calls are answered without spans, whoever instrumented the server.
+    Where contrib's is among those that a server is given, its span is the SERVER span, and ours are below it. Health
+    and metadata calls are answered without spans, whoever instrumented the server.
     """
 
     def __init__(self, aio: Any, patches: Patches) -> None:
@@ -58,7 +60,23 @@ class _Aio(wrapt.ObjectProxy[Any]):
     def server(self, *args: Any, interceptors: Iterable[Any] | None = None, **kwargs: Any) -> Any:
         """Make a server."""
         _leave_out_health(self._self_patches)
-        return self.__wrapped__.server(*args, interceptors=(Interceptor(), *(interceptors or ())), **kwargs)
+        given = tuple(interceptors or ())
+        theirs = _place_of_contrib_s(given)
+        if theirs is None:
+            all_of_them: tuple[Any, ...] = (Interceptor(), *given)
+        else:
+            ours = Interceptor(tracer_beside(getattr(given[theirs], "_tracer", None)))
+            all_of_them = (*given[: theirs + 1], ours, *given[theirs + 1 :])
+        return self.__wrapped__.server(*args, interceptors=all_of_them, **kwargs)
+
+
+@never_raises("another's interceptor")
+def _place_of_contrib_s(interceptors: tuple[Any, ...]) -> int | None:
+    contrib = sys.modules.get("opentelemetry.instrumentation.grpc")
+    if contrib is None:
+        return None
+    cls = type(contrib.aio_server_interceptor())
+    return next((place for place, given in enumerate(interceptors) if isinstance(given, cls)), None)
 
 
 @never_raises("health calls")
@@ -81,6 +99,10 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     gRPC asks it when the call's metadata are there, the deserialiser runs when the whole message is.
     """
 
+    def __init__(self, steps: Tracer | None = None) -> None:
+        """Take the tracer of what is below another's SERVER span, where that one's provider is known."""
+        self._steps = steps
+
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """Return the handler of this one call."""
         headers_seen, outside = time.time_ns(), trace.get_current_span()
@@ -101,46 +123,48 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         async def answer(request: Any, context: Any) -> Any:
             with _ServerSpan(details, headers_seen, outside, context):
-                record_receive(headers_seen, *arrived)
-                return await handler.unary_unary(request, context)
+                token = otel_context.attach(with_tracer(self._steps, otel_context.get_current()))
+                try:
+                    record_receive(headers_seen, *arrived)
+                    return await handler.unary_unary(request, context)
+                finally:
+                    otel_context.detach(token)
 
         return grpc.unary_unary_rpc_method_handler(answer, deserialize, handler.response_serializer)
 
 
-class _ServerSpan:
+class _ServerSpan(CurrentSpan):
     """The SERVER span of one call, current inside the `with`; `outside` is what was current when the call arrived."""
 
+    __slots__ = ("_context", "_details", "_headers_seen", "_outside")
+    what = "a gRPC call"
+
     def __init__(self, details: Any, headers_seen: int, outside: Span, context: Any = None) -> None:
+        super().__init__()
         self._details = details
         self._headers_seen = headers_seen
         self._outside = outside
         self._context = context
-        self._span: Span | None = None
-        self._token: Any = None
 
-    def __enter__(self) -> None:
+    def start(self) -> tuple[Span, Context] | None:
+        """Start the span in the caller's trace, unless another instrumentation has."""
         current = trace.get_current_span()
         of_this_process = current.get_span_context()
         # Also where another's sampler dropped the call: asked a second time, it might take it.
         if current is not self._outside and of_this_process.is_valid and not of_this_process.is_remote:
             never_raises("another's span")(record_exceptions_once)(current)
-            return
-        try:
-            metadata = self._details.invocation_metadata or ()
-            carrier = {key: value for key, value in metadata if isinstance(value, str)}
-            parent = propagate().extract(carrier, Context())
-            self._token = otel_context.attach(parent)
-            self._span = tracer().start_span(METHOD, parent, SpanKind.SERVER, ATTRIBUTES, None, self._headers_seen)
-            otel_context.attach(trace.set_span_in_context(self._span))
-        except Exception:
-            report_failure("the start of a gRPC call")
+            return None
+        metadata = self._details.invocation_metadata or ()
+        carrier = {key: value for key, value in metadata if isinstance(value, str)}
+        parent = propagate().extract(carrier, Context())
+        span = tracer().start_span(METHOD, parent, SpanKind.SERVER, ATTRIBUTES, None, self._headers_seen)
+        return span, parent
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._token is not None:
-            otel_context.detach(self._token)
-        if self._span is not None:
-            self._mark(self._span, error)
-            never_raises("the end of a gRPC call")(self._span.end)()
+    def finish(self, span: Span, error: BaseException | None) -> None:
+        """Give the span the call's status, and end it."""
+        if span.is_recording():
+            self._mark(span, error)
+            span.end()
 
     @never_raises("the status of a gRPC call")
     def _mark(self, span: Span, error: BaseException | None) -> None:
@@ -173,8 +197,25 @@ def _infer(original: Callable[..., Awaitable[Any]], _: Any, args: Any, kwargs: A
     return _traced_infer(original, bound_arguments(original, args, kwargs))
 
 
+class _ClientSpan(CurrentSpan):
+    """The CLIENT span of one call to a predictor."""
+
+    __slots__ = ()
+    what = "a gRPC call"
+
+    def start(self) -> tuple[Span, Context]:
+        """Start the span below the model's step."""
+        return tracer().start_span(METHOD, None, SpanKind.CLIENT, ATTRIBUTES), otel_context.get_current()
+
+    def finish(self, span: Span, error: BaseException | None) -> None:
+        """Mark the span with what the call raised, and end it."""
+        if error is not None:
+            fail(span, error)
+        span.end()
+
+
 async def _traced_infer(original: Callable[..., Awaitable[Any]], given: BoundArguments) -> Any:
-    with StepSpan(lambda: tracer().start_span(METHOD, None, SpanKind.CLIENT, ATTRIBUTES)) as span:
+    with _ClientSpan() as span:
         given.arguments["headers"] = _with_context(given.arguments.get("headers"))
         try:
             answer = await original(*given.args, **given.kwargs)

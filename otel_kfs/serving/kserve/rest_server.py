@@ -14,11 +14,11 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
-from opentelemetry.trace import SpanContext, TracerProvider
+from opentelemetry.trace import SpanContext, Tracer, TracerProvider
 
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import propagation
-from otel_kfs.serving.model_spans import record_receive
+from otel_kfs.serving.model_spans import record_receive, tracer_beside, with_tracer
 from otel_kfs.serving.server_errors import (
     SafeTracerProvider,
     fail,
@@ -38,7 +38,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 # KServe's health, listing, metadata, metrics and documentation routes.
 _NOT_TRACED = re.compile(
     r"/|/metrics|/docs(/.*)?|/openapi\.json|/v2/?|/v2/health/(live|ready)|/v[12]/models/?|/v1/models/[^/:]+"
-    r"|/v2/models/[^/]+(/versions/[^/]+)?(/ready)?|/openai/v1/models"
+    r"|/v2/models/[^/]+(/versions/[^/]+)?(/ready)?|(/[^/]+)?/v1/models(/[^/:]+)?"
 )
 
 
@@ -64,7 +64,7 @@ def instrument(patches: Patches, provider: TracerProvider | None) -> None:
     if not getattr(app, "_is_instrumented_by_opentelemetry", False):
         FastAPIInstrumentor.instrument_app(app, tracer_provider=safe)
         patches.on_undo(lambda: _without_rebuild(app, FastAPIInstrumentor.uninstrument_app))
-    patches.wrap(app, "build_middleware_stack", lambda build, *_: RequestContext(_without_pieces(_watched(app, build))))
+    patches.wrap(app, "build_middleware_stack", lambda build, *_: RequestContext(*_prepared(_watched(app, build))))
     _rebuild(app)
 
 
@@ -121,15 +121,19 @@ def _record(exception: Exception) -> None:
     record_event(span, exception, instead)
 
 
-def _without_pieces(stack: Any) -> Any:
-    """Make no span for each piece of a body ("receive", "send"): they would be hundreds for one picture."""
-    layer = stack
+def _prepared(stack: Any) -> tuple[Any, Tracer | None]:
+    """Return the middleware, and the tracer of steps if somebody else has instrumented it.
+
+    It is to make no span for each piece of a body ("receive", "send"): they would be hundreds for one picture.
+    """
+    layer, steps = stack, None
     while layer is not None:
         for name in ("exclude_receive_span", "exclude_send_span"):
             if hasattr(layer, name):
                 setattr(layer, name, True)
+                steps = tracer_beside(getattr(layer, "tracer", None))
         layer = getattr(layer, "app", None)
-    return stack
+    return stack, steps
 
 
 @dataclass
@@ -139,6 +143,7 @@ class _Arrival:
     around: Context  # that the request came in
     headers: Any  # as they came
     links: list[SpanContext]
+    steps: Tracer | None  # beside the SERVER span, where that one is somebody else's
 
 
 _ARRIVAL = "otel_kfs.arrival"  # in a request's scope, for our own middleware
@@ -156,9 +161,10 @@ class RequestContext:
     Health, listing and metrics requests are answered without spans, whoever instrumented the app.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, steps: Tracer | None = None) -> None:
         # FastAPI looks along `.app` for an instrumentation, and makes SERVER spans of its own where it finds none.
         self.app = app
+        self._steps = steps
         self._started_in: Context | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,7 +175,7 @@ class RequestContext:
         elif around is self._started_in:
             around = Context()
         if scope["type"] == "http":
-            _note_arrival(scope, around)
+            _note_arrival(scope, around, self._steps)
         token = attach(around)
         try:
             with suppress_http_instrumentation() if _is_health(scope) else nullcontext():
@@ -194,12 +200,12 @@ def _is_health(scope: Scope) -> bool:
 
 
 @never_raises("the parent of a request")
-def _note_arrival(scope: Scope, around: Context) -> None:
+def _note_arrival(scope: Scope, around: Context, steps: Tracer | None) -> None:
     came = scope["headers"]
     # Of several with one name, the instrumentation reads the first.
     headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in reversed(came)}
     parent, links = propagation.parent_and_links(headers)
-    scope[_ARRIVAL] = _Arrival(around, came, links)
+    scope[_ARRIVAL] = _Arrival(around, came, links, steps)
     if parent:
         others = [(key, value) for key, value in came if key.decode("latin-1").lower() not in parent]
         scope["headers"] = [*others, *((key.encode(), value.encode("latin-1")) for key, value in parent.items())]
@@ -243,8 +249,8 @@ class RequestWatch:
             return message
 
         # The instrumentation's SERVER span is made in a context that holds the request's headers alone.
-        around = Context() if arrival is None else arrival.around
-        token = attach(Context({**around, **get_current()}))
+        around, steps = (Context(), None) if arrival is None else (arrival.around, arrival.steps)
+        token = attach(with_tracer(steps, Context({**around, **get_current()})))
         try:
             await self.app(scope, watched, send)
         finally:

@@ -1,0 +1,254 @@
+"""KServe's OpenAI routes: a model's call as OpenTelemetry's conventions for generative AI name it.
+
+The span is INTERNAL, because the model is in this process, and it covers the whole answer: a streamed one to its last
+piece. Prompts and answers are written only where `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` asks for it.
+
+Sources: KServe 0.21's `kserve.protocol.rest.openai`, whose requests and answers are vLLM's; OpenTelemetry's semantic
+conventions for generative AI, "Inference" and "Embeddings".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from otel_kfs import semconv
+from otel_kfs.serving.gen_ai_metrics import GenAIMetrics
+from otel_kfs.serving.kserve.message_content import input_messages, output_messages
+from otel_kfs.serving.model_spans import StepSpan, record_decode, tracer
+from otel_kfs.serving.server_errors import mark_failed, never_raises
+from otel_kfs.serving.streamed_answer import StreamedAnswer
+
+OPERATIONS = {
+    "create_completion": semconv.TEXT_COMPLETION,
+    "create_chat_completion": semconv.CHAT,
+    "create_embedding": semconv.EMBEDDINGS,
+    "create_rerank": semconv.RERANK,
+}
+
+# The fields of a request that are attributes, where the caller has set them.
+_OPTIONS = {
+    "max_tokens": semconv.GEN_AI_REQUEST_MAX_TOKENS,
+    "max_completion_tokens": semconv.GEN_AI_REQUEST_MAX_TOKENS,
+    "temperature": semconv.GEN_AI_REQUEST_TEMPERATURE,
+    "top_p": semconv.GEN_AI_REQUEST_TOP_P,
+    "top_k": semconv.GEN_AI_REQUEST_TOP_K,
+    "seed": semconv.GEN_AI_REQUEST_SEED,
+    "frequency_penalty": semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY,
+    "presence_penalty": semconv.GEN_AI_REQUEST_PRESENCE_PENALTY,
+}
+
+_CALLED = otel_context.create_key("otel_kfs_openai_model")  # in a context: the model that is being called
+_LARGEST_PIECE = 65_536  # bytes or characters of a streamed piece that is looked into
+_LAST_PIECES = 4  # of a stream: the reason why it ended, the usage, the end's mark
+
+metrics = GenAIMetrics()
+
+
+def open_call(
+    name: str, model: Any, role_of_model: Callable[[Any], str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> OpenAICall:
+    """Return the span of one call of a model's method, which gets the request first."""
+    request = args[0] if args else kwargs.get("request")
+    return OpenAICall(name, model, role_of_model, request)
+
+
+class OpenAICall(StepSpan):
+    """One call of a model; a call that its own method makes of another one is a part of it."""
+
+    __slots__ = ("_answer", "_captures", "_request", "_shared")
+
+    def __init__(self, name: str, model: Any, role_of_model: Callable[[Any], str], request: Any) -> None:
+        super().__init__(name, model, role_of_model)
+        self._request = request
+        self._answer: Any = None
+        self._shared: dict[str, Any] = {}  # the attributes that its metrics have, too
+        self._captures = False
+
+    def start(self) -> tuple[Span, Context] | None:
+        """Start the span, unless the model calls itself: a chat that is answered by way of a completion."""
+        current = otel_context.get_current()
+        if otel_context.get_value(_CALLED, current) is self.model:
+            return None
+        record_decode()
+        operation = OPERATIONS[self.name]
+        asked = vars(self._request).get("model")
+        self._shared = {semconv.GEN_AI_OPERATION_NAME: operation, semconv.GEN_AI_PROVIDER_NAME: "kserve"}
+        if isinstance(asked, str):
+            self._shared[semconv.GEN_AI_REQUEST_MODEL] = asked
+        self.started = time.time_ns()
+        name = semconv.gen_ai(operation, asked)
+        attributes = {**self.attributes(), **self._shared}
+        span = tracer().start_span(name, attributes=attributes, start_time=self.started)
+        if span.is_recording():
+            self._write_request(span)
+        return span, otel_context.set_value(_CALLED, self.model, current)
+
+    def hand_over(self, answer: Any) -> Any:
+        """Return what the method returned, and remember it if it is the whole answer."""
+        handed = super().hand_over(answer)
+        if self.streamed is None:
+            self._answer = answer
+        return handed
+
+    def watches(self) -> bool:
+        """Whether anybody wants to know of an answer's pieces: metrics do where no span does."""
+        return bool(self._shared) and (super().watches() or metrics.enabled)
+
+    def stream(self) -> StreamedAnswer:
+        """Return what is to end the span of an answer in pieces."""
+        return _OpenAIStream(self.span, self.started, self._shared, self._captures)
+
+    def finish(self, span: Span, error: BaseException | None) -> None:
+        """Write down the answer, or what the method raised, and end the span."""
+        if self.streamed is None and self._answer is not None:
+            _write_answer(span, self._answer, self._shared, self._captures)
+        if self.streamed is None and metrics.enabled and self._shared:
+            kind = _error_type(error, self._answer)
+            metrics.done((time.time_ns() - self.started) / 1e9, self._shared, kind)
+        super().finish(span, error)
+
+    @never_raises("an OpenAI request")
+    def _write_request(self, span: Span) -> None:
+        fields = vars(self._request)
+        given = getattr(self._request, "model_fields_set", fields)
+        for field, key in _OPTIONS.items():
+            if field in given and isinstance(fields.get(field), int | float):
+                span.set_attribute(key, fields[field])
+        if fields.get("stream") is True:
+            span.set_attribute(semconv.GEN_AI_REQUEST_STREAM, True)
+        if isinstance(choices := fields.get("n"), int) and choices != 1:
+            span.set_attribute(semconv.GEN_AI_REQUEST_CHOICE_COUNT, choices)
+        self._captures = _captures_content()
+        if self._captures:
+            span.set_attribute(semconv.GEN_AI_INPUT_MESSAGES, json.dumps(input_messages(fields)))
+
+
+class _OpenAIStream(StreamedAnswer):
+    """An answer in pieces, each an event of a text/event-stream."""
+
+    def __init__(self, span: Span, start: int, shared: dict[str, Any], captures: bool) -> None:
+        super().__init__(span, start)
+        self._shared = shared
+        self._kept: deque[Any] = deque(maxlen=None if captures else _LAST_PIECES)
+        self._captures = captures
+        self._measured = metrics.enabled
+        self._last = start
+        self._first = start
+
+    def take(self, piece: Any) -> None:
+        """Take note of a piece; the last ones tell of the tokens that were used."""
+        self._kept.append(piece)
+        if self._measured:
+            self._measure()
+        super().take(piece)
+
+    @never_raises("the metrics of an answer")
+    def _measure(self) -> None:
+        now = time.time_ns()
+        if self.count:
+            metrics.next_chunk.record((now - self._last) / 1e9, self._shared)
+        else:
+            self._first = now
+            metrics.first_chunk((now - self.start) / 1e9, self._shared)
+        self._last = now
+
+    def finish(self, error: BaseException | None) -> None:
+        """Write down how the answer ended, with the tokens that it used as far as it says so."""
+        super().finish(error)
+        answers = [answer for piece in self._kept for answer in _answers_of(piece)]
+        merged: dict[str, Any] = {}
+        for answer in answers:
+            merged |= {key: value for key, value in answer.items() if value}
+        choices = [choice for answer in answers for choice in answer.get("choices") or ()]
+        if choices:
+            merged["choices"] = choices
+        incoming_outgoing = _write_answer(self.span, merged, self._shared, self._captures) or (None, None)
+        if self._measured:
+            now = time.time_ns()
+            metrics.done((now - self.start) / 1e9, self._shared, _error_type(error, None))
+            if error is None and incoming_outgoing[1]:
+                metrics.per_token((now - self._first) / 1e9, incoming_outgoing[1], self._shared)
+
+
+def _answers_of(piece: Any) -> Iterator[Mapping[str, Any]]:
+    """Return what the events of a streamed piece hold, where they are JSON."""
+    if isinstance(piece, bytes):
+        piece = piece[: _LARGEST_PIECE + 1].decode(errors="replace")
+    if not isinstance(piece, str):
+        dumped = getattr(piece, "model_dump", None)
+        if dumped is not None:
+            yield dumped()
+        return
+    if len(piece) > _LARGEST_PIECE:
+        return
+    for line in piece.splitlines():
+        if line.startswith("data:"):
+            try:
+                answer = json.loads(line[5:])
+            except ValueError:  # "[DONE]"
+                continue
+            if isinstance(answer, dict):
+                yield answer
+
+
+@never_raises("an OpenAI answer")
+def _write_answer(span: Span, answer: Any, shared: dict[str, Any], captures: bool) -> tuple[int | None, int | None]:
+    """Write a whole answer's attributes; return the tokens that went in and came out, where it tells them."""
+    usage = _field(answer, "usage")
+    incoming, outgoing = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if shared.get(semconv.GEN_AI_OPERATION_NAME) in {semconv.EMBEDDINGS, semconv.RERANK}:
+        outgoing = None  # there are none; vLLM's type says 0
+    if metrics.enabled:
+        metrics.tokens(incoming, outgoing, shared)
+    if not span.is_recording():
+        return incoming, outgoing
+    choices = _field(answer, "choices") or ()
+    reasons = [reason for choice in choices if isinstance(reason := _field(choice, "finish_reason"), str)]
+    written = {
+        semconv.GEN_AI_RESPONSE_ID: _field(answer, "id"),
+        semconv.GEN_AI_RESPONSE_MODEL: _field(answer, "model"),
+        semconv.GEN_AI_RESPONSE_FINISH_REASONS: reasons or None,
+        semconv.GEN_AI_USAGE_INPUT_TOKENS: incoming,
+        semconv.GEN_AI_USAGE_OUTPUT_TOKENS: outgoing,
+    }
+    span.set_attributes({key: value for key, value in written.items() if value is not None})
+    error = _field(answer, "error")
+    if error is not None and (code := _field(error, "code")) is not None:
+        mark_failed(span, str(code), f"{code}: {_field(error, 'type')}")  # the message may quote the prompt
+    if captures and choices:
+        span.set_attribute(semconv.GEN_AI_OUTPUT_MESSAGES, json.dumps(output_messages(choices, _field)))
+    return incoming, outgoing
+
+
+def _field(thing: Any, name: str) -> Any:
+    """Return one field of an answer, which is a model of pydantic's or JSON."""
+    if isinstance(thing, Mapping):
+        return thing.get(name)
+    return getattr(thing, name, None)
+
+
+def _count(usage: Any, name: str) -> int | None:
+    count = _field(usage, name)
+    return count if isinstance(count, int) else None
+
+
+def _error_type(error: BaseException | None, answer: Any) -> str | None:
+    if error is not None:
+        return type(error).__qualname__
+    code = _field(_field(answer, "error"), "code")
+    return None if code is None else str(code)
+
+
+def _captures_content() -> bool:
+    """Whether the user asks for prompts and answers on spans, by the switch that all instrumentations have."""
+    asked = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
+    return asked.strip().lower() in {"true", "span_only", "span_and_event"}

@@ -1,0 +1,177 @@
+"""A model's call by an OpenAI route: its metrics, and the prompts and answers that the user asks for."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from otel_kfs import semconv
+from otel_kfs.serving import model_spans
+from otel_kfs.serving.gen_ai_metrics import GenAIMetrics
+from otel_kfs.serving.kserve import openai_calls
+
+SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
+SHARED = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "kserve",
+    "gen_ai.request.model": "m",
+}
+
+
+class Model:
+    """Answers a chat whole or in pieces, and fails where it is told to."""
+
+    name = "m"
+
+    async def create_chat_completion(self, request):
+        if request.fails:
+            raise ZeroDivisionError("broken")
+        if request.stream:
+            return self.pieces()
+        message = SimpleNamespace(content="a cat")
+        choice = SimpleNamespace(index=0, message=message, finish_reason="stop")
+        return SimpleNamespace(id="1", model="m-1", choices=[choice], usage=SimpleNamespace(**USAGE), error=None)
+
+    async def pieces(self):
+        for index, text in ((0, "a "), (1, "two "), (0, "cat"), (1, "cats")):
+            choice = {"index": index, "delta": {"content": text}}
+            yield f"data: {json.dumps({'id': '1', 'model': 'm-1', 'choices': [choice]})}\n\n"
+        ends = [{"index": index, "delta": {}, "finish_reason": "stop"} for index in (0, 1)]
+        yield f"data: {json.dumps({'choices': ends, 'usage': USAGE})}\n\n".encode()
+        yield "data: [DONE]\n\n"
+
+
+@pytest.fixture
+def spans():
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    model_spans.use_provider(provider)
+    yield exporter
+    model_spans.use_provider(None)
+
+
+@pytest.fixture
+def points(monkeypatch):
+    """What has been measured: by metric, each point's attributes, and how many values it is of."""
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(openai_calls, "metrics", GenAIMetrics(MeterProvider([reader])))
+
+    def read():
+        data = reader.get_metrics_data()
+        metrics = data.resource_metrics[0].scope_metrics[0].metrics if data else []
+        return {
+            metric.name: [(dict(point.attributes), point.count) for point in metric.data.data_points]
+            for metric in metrics
+        }
+
+    return read
+
+
+def ask(stream=False, fails=False, **fields):
+    model = Model()
+    model_spans.trace_steps(model, lambda _: "predictor", None, openai_calls.OPERATIONS, openai_calls.open_call)
+
+    async def answer():
+        given = await model.create_chat_completion(
+            request=SimpleNamespace(model="m", stream=stream, fails=fails, **fields)
+        )
+        return [piece async for piece in given] if stream else given
+
+    return asyncio.run(answer())
+
+
+def test_a_whole_answer_is_measured_by_its_duration_and_its_tokens(spans, points):
+    ask()
+    tokens = [({**SHARED, "gen_ai.token.type": kind}, 1) for kind in ("input", "output")]
+    assert points() == {
+        "gen_ai.client.operation.duration": [(SHARED, 1)],
+        "gen_ai.server.request.duration": [(SHARED, 1)],
+        "gen_ai.client.token.usage": tokens,
+    }
+
+
+def test_a_streamed_answer_is_measured_by_its_first_piece_and_by_each_one_after_it(spans, points):
+    ask(stream=True)
+    found = points()
+    del found["gen_ai.client.token.usage"]
+    assert found == {
+        "gen_ai.client.operation.duration": [(SHARED, 1)],
+        "gen_ai.server.request.duration": [(SHARED, 1)],
+        "gen_ai.client.operation.time_to_first_chunk": [(SHARED, 1)],
+        "gen_ai.server.time_to_first_token": [(SHARED, 1)],
+        "gen_ai.client.operation.time_per_output_chunk": [(SHARED, 5)],
+        "gen_ai.server.time_per_output_token": [(SHARED, 1)],
+    }
+
+
+def test_a_call_that_fails_is_measured_with_what_it_failed_of(spans, points):
+    with pytest.raises(ZeroDivisionError):
+        ask(fails=True)
+    failed = [({**SHARED, "error.type": "ZeroDivisionError"}, 1)]
+    assert points() == {"gen_ai.client.operation.duration": failed, "gen_ai.server.request.duration": failed}
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9j/"}}
+MESSAGES = [
+    {"role": "system", "content": "be short"},
+    {"role": "user", "content": [{"type": "text", "text": "what is it?"}, PICTURE]},
+]
+SAID = [{"role": "assistant", "parts": [{"type": "text", "content": "a cat"}], "finish_reason": "stop"}]
+SAID_TWICE = [*SAID, {"role": "assistant", "parts": [{"type": "text", "content": "two cats"}], "finish_reason": "stop"}]
+
+
+@pytest.mark.parametrize(("stream", "said"), [(False, SAID), (True, SAID_TWICE)])
+@pytest.mark.parametrize("switch", ["true", "SPAN_ONLY", "span_and_event"])
+def test_messages_are_written_where_the_user_asks_for_them_a_picture_as_its_size(
+    spans, monkeypatch, switch, stream, said
+):
+    monkeypatch.setenv(SWITCH, switch)
+    ask(stream, messages=MESSAGES)
+    (span,) = spans.get_finished_spans()
+    assert json.loads(span.attributes[semconv.GEN_AI_INPUT_MESSAGES]) == [
+        {"role": "system", "parts": [{"type": "text", "content": "be short"}]},
+        {
+            "role": "user",
+            "parts": [
+                {"type": "text", "content": "what is it?"},
+                {"type": "blob", "modality": "image", "mime_type": "image/jpeg", "content": "27 characters"},
+            ],
+        },
+    ]
+    assert json.loads(span.attributes[semconv.GEN_AI_OUTPUT_MESSAGES]) == said
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("switch", ["", "false", "no_content", "event_only"])
+def test_messages_are_written_nowhere_else(spans, monkeypatch, switch, stream):
+    monkeypatch.setenv(SWITCH, switch)
+    ask(stream, messages=MESSAGES)
+    (span,) = spans.get_finished_spans()
+    assert not {semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_OUTPUT_MESSAGES} & set(span.attributes)
+
+
+@pytest.mark.parametrize(
+    "messages", [None, "text", [3], [{"role": "user", "content": iter(["read once"])}], [{"content": [{"type": "x"}]}]]
+)
+def test_a_request_of_another_shape_is_answered_all_the_same(spans, monkeypatch, messages):
+    monkeypatch.setenv(SWITCH, "true")
+    assert ask(messages=messages).model == "m-1"
+    assert messages is None or not isinstance(messages[0], dict) or list(messages[0]["content"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_that_the_sampler_drops_is_measured_all_the_same(points, stream):
+    model_spans.use_provider(TracerProvider(sampler=ALWAYS_OFF))
+    ask(stream)
+    model_spans.use_provider(None)
+    found = points()
+    assert found["gen_ai.client.operation.duration"] == [(SHARED, 1)]
+    assert ("gen_ai.client.operation.time_to_first_chunk" in found) is stream

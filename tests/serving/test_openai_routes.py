@@ -1,0 +1,351 @@
+"""KServe's OpenAI routes, with vLLM's types or their stand-ins: what is answered, and the spans of it."""
+
+import http.client
+import json
+import re
+import uuid
+
+import pytest
+from contract import EXPORT, INSTRUMENTED, NO_EXPORTERS, Server, answered, traceparent
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import ERROR, EXAMPLE, SERVER, read_traces, wait_until
+
+from otel_kfs import semconv
+from otel_kfs.demo.processes import Processes, python
+
+pytestmark = pytest.mark.kserve
+
+MODELS = f"""
+{EXPORT}
+import asyncio, sys
+sys.path.insert(0, {str(EXAMPLE)!r})
+import vllm_types
+vllm_types.install()
+import kserve
+from kserve.errors import InvalidInput
+from kserve.protocol.rest.openai import *
+from kserve.protocol.rest.openai.errors import OpenAIError, create_error_response
+from kserve.protocol.rest.openai.types import *
+
+USAGE = dict(prompt_tokens=3, completion_tokens=2, total_tokens=5)
+
+class Writes(OpenAIGenerativeModel):
+    async def create_completion(self, request, raw_request=None, context=None):
+        if request.prompt == "refuse": raise InvalidInput("not that")
+        if request.prompt == "error": raise OpenAIError(create_error_response("no room for that prompt"))
+        if request.prompt == "answer an error": return create_error_response("no room for that prompt")
+        if request.stream: return self.pieces(request, CompletionChunk, "text")
+        choice = CompletionChoice(index=0, text="hello", finish_reason="length")
+        return Completion(model=self.name, choices=[choice], usage=UsageInfo(**USAGE))
+
+    async def create_chat_completion(self, request, raw_request=None, context=None):
+        if request.stream: return self.pieces(request, ChatCompletionChunk, "delta")
+        said = ChatMessage(role="assistant", content=str(len(request.messages)))
+        choices = [ChatCompletionChoice(index=0, message=said)]
+        return ChatCompletion(model=self.name, choices=choices, usage=UsageInfo(**USAGE))
+
+    async def pieces(self, request, chunk, field):
+        count = request.max_tokens or 3
+        for number in range(count):
+            if number == 2 and request.user == "breaks off": raise ZeroDivisionError("broken")
+            if number == 2 and request.user == "waits": await asyncio.Event().wait()
+            if number == 0 or count < 100: await asyncio.sleep(0.001)
+            said = dict(text="word ") if field == "text" else dict(delta=ChoiceDelta(content="word "))
+            choice = (CompletionChunkChoice if field == "text" else ChunkChoice)(index=0, **said)
+            yield f"data: {{chunk(id='1', model=self.name, choices=[choice]).model_dump_json()}}\\n\\n"
+        usage = UsageInfo(prompt_tokens=3, completion_tokens=count, total_tokens=3 + count)
+        yield f"data: {{chunk(id='1', model=self.name, choices=[], usage=usage).model_dump_json()}}\\n\\n"
+        yield "data: [DONE]\\n\\n"
+
+class Chats(OpenAIChatAdapterModel):
+    def apply_chat_template(self, request): return ChatPrompt(prompt="template")
+    create_completion, pieces = Writes.create_completion, Writes.pieces
+
+class Encodes(OpenAIEncoderModel):
+    async def create_embedding(self, request, raw_request=None, context=None):
+        data = [EmbeddingResponseData(index=0, embedding=[0.5])]
+        return Embedding(id="1", model=self.name, data=data, usage=UsageInfo(prompt_tokens=3, total_tokens=3))
+
+    async def create_rerank(self, request, raw_request=None, context=None):
+        return Rerank(id="1", model=self.name, results=[], usage=dict(prompt_tokens=3, total_tokens=3))
+
+class Streams(kserve.Model):
+    async def predict(self, payload, headers=None):
+        async def pieces():
+            for number in range(3):
+                await asyncio.sleep(0.001)
+                yield f"{{number}};"
+        return pieces()
+
+if __name__ == "__main__":
+    models = [Writes("writes"), Chats("chats"), Encodes("encodes"), Streams("streams")]
+    unready = Writes("unready")
+    unready.ready = False
+    for model in models: model.load()
+    if "--trace" in sys.argv:
+        sys.argv.remove("--trace")
+        import otel_kfs
+        for model in [*models, unready]: otel_kfs.trace_model(model)
+        otel_kfs.configure("a-model")
+    else:
+        export()
+    kserve.ModelServer().start([*models, unready])
+"""
+
+
+@pytest.fixture(scope="module", params=[[], INSTRUMENTED], ids=["trace_model", "opentelemetry-instrument"])
+def started(request, tmp_path_factory):
+    """The traced server, the untraced one, and where the spans go."""
+    folder = tmp_path_factory.mktemp("openai")
+    (folder / "models.py").write_text(MODELS)
+    traced, plain = Server("traced"), Server("plain")
+    environment = {
+        **NO_EXPORTERS,
+        "OTEL_KFS_TRACES_FILE": f"{folder}/traces/t.jsonl",
+        "OTEL_SERVICE_NAME": "traced",
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+    }
+    run = ["-m", "otel_kfs.demo.loopback", str(folder / "models.py")]
+    options = ["--enable_grpc", "false", "--event-loop", "asyncio", "--http_port"]
+    with Processes(folder / "logs") as processes:
+        own = [] if request.param else ["--trace"]
+        processes.start("traced", [*request.param, *python(*run, *own, *options, str(traced.port))], environment)
+        processes.start("plain", python(*run, *options, str(plain.port)))
+        for server in (traced, plain):
+            processes.wait_until(server.service, lambda server=server: is_ready(server), 60)
+        yield traced, plain, folder / "traces"
+
+
+def is_ready(server):
+    try:
+        return server.ask("GET", "/openai/v1/models/writes")[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def traces(started):
+    """The spans of one trace, once its SERVER span has been written, by their starts."""
+
+    def read(trace_id, count=1):
+        def written():
+            spans = [span for span in read_traces(started[2]) if span.trace_id == trace_id]
+            return spans if sum(span.kind == SERVER for span in spans) == count else []
+
+        return wait_until("a trace", written)
+
+    return read
+
+
+def ask(server, route, body, trace_id=None):
+    """Status, headers and body of an answer, without what differs from one to the next."""
+    headers = {"Content-Type": "application/json", **({"traceparent": traceparent(trace_id)} if trace_id else {})}
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    status, headers, answer = answered(server.port, "POST", f"/openai/v1/{route}", content, headers)
+    kept = [(name, value) for name, value in headers if name.lower() != "date"]
+    return status, kept, re.sub(rb'"(id|created|request_id)":\s*("[^"]*"|\d+)', b"", answer)
+
+
+CHAT = {"model": "writes", "messages": [{"role": "user", "content": "hi"}]}
+PICTURE = [
+    {"type": "text", "text": "a secret"},
+    {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9j/"}},
+]
+WITH_PICTURE = {"model": "writes", "messages": [{"role": "user", "content": PICTURE}], "max_completion_tokens": 7}
+
+
+def attributes_of(span):
+    """An OpenAI call's attributes, without those that differ from one call to the next."""
+    varies = {semconv.GEN_AI_RESPONSE_ID, semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK}
+    found = {key: value for key, value in span.attributes.items() if key not in varies}
+    if reasons := found.pop(semconv.GEN_AI_RESPONSE_FINISH_REASONS, None):
+        found[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = [value["stringValue"] for value in reasons["values"]]
+    return found
+
+
+def shared(operation, model):
+    return {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": "kserve",
+        "gen_ai.request.model": model,
+        "gen_ai.response.model": model,
+        "otel_kfs.model.name": model,
+        "otel_kfs.role": "predictor",
+        "gen_ai.usage.input_tokens": "3",
+    }
+
+
+CALLS = {
+    "completions": (
+        "completions",
+        {"model": "writes", "prompt": "hi", "max_tokens": 5, "temperature": 0.5, "n": 2},
+        "text_completion writes",
+        {
+            "gen_ai.request.max_tokens": "5",
+            "gen_ai.request.temperature": 0.5,
+            "gen_ai.request.choice.count": "2",
+            "gen_ai.usage.output_tokens": "2",
+            "gen_ai.response.finish_reasons": ["length"],
+        },
+    ),
+    "chat": (
+        "chat/completions",
+        WITH_PICTURE,
+        "chat writes",
+        {
+            "gen_ai.request.max_tokens": "7",
+            "gen_ai.usage.output_tokens": "2",
+            "gen_ai.response.finish_reasons": ["stop"],
+        },
+    ),
+    "chat, streamed": (
+        "chat/completions",
+        {**CHAT, "stream": True},
+        "chat writes",
+        {"gen_ai.request.stream": True, "gen_ai.usage.output_tokens": "3", "otel_kfs.response.chunks": "5"},
+    ),
+    "chat by way of a completion": (
+        "chat/completions",
+        {**CHAT, "model": "chats"},
+        "chat chats",
+        {"gen_ai.usage.output_tokens": "2", "gen_ai.response.finish_reasons": ["length"]},
+    ),
+    "embeddings": ("embeddings", {"model": "encodes", "input": "hi"}, "embeddings encodes", {}),
+    "rerank": ("rerank", {"model": "encodes", "query": "hi", "documents": ["a"]}, "rerank encodes", {}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_is_a_span_below_the_server_s_as_the_conventions_name_it(started, traces, trace_id, call):
+    route, body, name, attributes = CALLS[call]
+    assert ask(started[0], route, body, trace_id)[0] == 200
+    spans = traces(trace_id)
+    (server,) = (span for span in spans if span.kind == SERVER)
+    steps = [span for span in spans if span is not server]
+    assert [span.name for span in steps] == ["receive", "decode", name]
+    assert {span.parent_id for span in steps} == {server.span_id}
+    assert attributes_of(steps[2]) == shared(*name.split()) | attributes
+    assert (steps[0].end, steps[1].end <= steps[2].start) == (steps[1].start, True)
+
+
+def test_neither_prompt_nor_picture_nor_answer_is_anywhere_in_the_spans(started, traces, trace_id):
+    ask(started[0], "chat/completions", WITH_PICTURE, trace_id)
+    traces(trace_id)
+    written = "".join(path.read_text() for path in started[2].iterdir())
+    assert not {text for text in ("a secret", "/9j/", "base64") if text in written}
+
+
+@pytest.mark.parametrize("model", ["writes", "chats"])
+def test_a_streamed_answer_tells_when_its_first_piece_was_there(started, traces, trace_id, model):
+    ask(started[0], "chat/completions", {**CHAT, "model": model, "stream": True}, trace_id)
+    spans = traces(trace_id)
+    call = next(span for span in spans if span.name == f"chat {model}")
+    (server,) = (span for span in spans if span.kind == SERVER)
+    assert 0 < call.attributes[semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] * 1e9 < call.end - call.start
+    assert call.end <= server.end
+
+
+def test_a_v1_model_s_predict_lasts_until_its_last_piece(started, traces, trace_id):
+    status, answer = started[0].predict("streams", trace_id)
+    assert (status, answer) == (200, b"0;1;2;")
+    predict = next(span for span in traces(trace_id) if span.name == "predict")
+    assert predict.attributes[semconv.RESPONSE_CHUNKS] == "3"
+    assert 0 < predict.attributes[semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] * 1e9 < predict.end - predict.start
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error_type", "events"),
+    [("refuse", "InvalidInput", 1), ("error", "OpenAIError", 1), ("answer an error", "400", 0)],
+)
+def test_a_refused_call_is_marked(started, traces, trace_id, prompt, error_type, events):
+    body = {"model": "writes", "prompt": prompt}
+    assert ask(started[0], "completions", body, trace_id) == ask(started[1], "completions", body)
+    call = next(span for span in traces(trace_id) if span.name == "text_completion writes")
+    assert (call.status, call.attributes["error.type"], len(call.events)) == (ERROR, error_type, events)
+
+
+def test_a_stream_that_breaks_off_is_marked_with_what_broke_it(started, traces, trace_id):
+    body = {**CHAT, "stream": True, "user": "breaks off"}
+    found = []
+    for server, wanted in ((started[0], trace_id), (started[1], None)):
+        with pytest.raises(http.client.IncompleteRead) as raised:
+            ask(server, "chat/completions", body, wanted)
+        found.append(re.sub(rb'"created":\d+', b"", raised.value.partial))
+    assert found[0] == found[1]
+    calls = [span for span in traces(trace_id) if span.name == "chat writes"]
+    assert [(call.status, call.attributes["error.type"], call.events) for call in calls] == [
+        (ERROR, "ZeroDivisionError", ("exception",))
+    ]
+    assert calls[0].attributes[semconv.RESPONSE_CHUNKS] == "2"
+
+
+@pytest.mark.parametrize("pieces", [0, 1])
+def test_a_client_that_hangs_up_ends_the_span_once_with_what_happened(started, traces, trace_id, pieces):
+    connection = http.client.HTTPConnection("127.0.0.1", started[0].port, timeout=60)
+    body = json.dumps({**CHAT, "stream": True, "user": "waits"}).encode()
+    headers = {"Content-Type": "application/json", "traceparent": traceparent(trace_id)}
+    connection.request("POST", "/openai/v1/chat/completions", body, headers)
+    if pieces:
+        answer = connection.getresponse()
+        assert answer.readline().startswith(b"data:")
+        answer.close()
+    connection.close()
+    calls = [span for span in traces(trace_id) if span.name == "chat writes"]
+    assert [(call.status, call.attributes["error.type"] in {"CancelledError", "GeneratorExit"}) for call in calls] == [
+        (ERROR, True)
+    ]
+
+
+REQUESTS = st.tuples(
+    st.sampled_from(["completions", "chat/completions", "embeddings", "rerank", "none"]),
+    st.one_of(
+        st.fixed_dictionaries(
+            {"model": st.sampled_from(["writes", "chats", "encodes", "streams", "unready", "unknown", None, 3])},
+            optional={
+                "messages": st.sampled_from([[], CHAT["messages"], WITH_PICTURE["messages"], [{}], "no list", [3]]),
+                "prompt": st.sampled_from(["hi", [1, 2], [], {}, "refuse", "error", "answer an error"]),
+                "input": st.sampled_from(["hi", ["a", "b"], 3]),
+                "query": st.just("hi"),
+                "documents": st.sampled_from([["a"], "a", 3]),
+                "stream": st.sampled_from([True, False, None, "maybe"]),
+                "max_tokens": st.sampled_from([1, 5, None, "many"]),
+                "n": st.sampled_from([1, 2, 0]),
+            },
+        ).map(lambda body: json.dumps(body).encode()),
+        st.sampled_from([b"{not json", b"", b"[]", b"null", b'{"model": "writes"', b"\xff\xfe"]),
+    ),
+)
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(request=REQUESTS)
+def test_whatever_is_asked_is_answered_as_by_the_untraced_server(started, request):
+    route, body = request
+    assert ask(started[0], route, body) == ask(started[1], route, body)
+
+
+def test_a_picture_of_20_mb_is_answered_as_by_the_untraced_server(started, traces, trace_id):
+    url = "data:image/jpeg;base64," + "A" * 20_000_000
+    content = [{"type": "image_url", "image_url": {"url": url}}]
+    body = json.dumps({"model": "writes", "messages": [{"role": "user", "content": content}]}).encode()
+    assert ask(started[0], "chat/completions", body, trace_id) == ask(started[1], "chat/completions", body)
+    receive = next(span for span in traces(trace_id) if span.name == "receive")
+    assert int(receive.attributes[semconv.HTTP_REQUEST_BODY_SIZE]) == len(body)
+
+
+def test_an_answer_of_10_000_pieces_is_that_of_the_untraced_server(started, traces, trace_id):
+    body = {**CHAT, "stream": True, "max_tokens": 10_000}
+    assert ask(started[0], "chat/completions", body, trace_id) == ask(started[1], "chat/completions", body)
+    call = next(span for span in traces(trace_id) if span.name == "chat writes")
+    assert (call.attributes[semconv.RESPONSE_CHUNKS], call.status) == ("10002", 0)
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/models", "/openai/v1/models/writes", "/openai/v1/models/unready"])
+def test_the_readiness_of_a_model_is_no_span(started, traces, trace_id, path):
+    statuses = [server.ask("GET", path, trace_id=trace_id)[0] for server in started[:2]]
+    assert statuses[0] == statuses[1]
+    later = uuid.uuid4().hex
+    ask(started[0], "chat/completions", CHAT, later)
+    traces(later)
+    assert not [span for span in read_traces(started[2]) if span.trace_id == trace_id]
