@@ -16,6 +16,12 @@ _SCRIPTS = {"kafka-console-producer.sh", "kafka-console-producer"}
 _CLASSES = {"org.apache.kafka.tools.ConsoleProducer", "kafka.tools.ConsoleProducer"}
 _READERS = {"org.apache.kafka.tools.LineMessageReader", "kafka.tools.ConsoleProducer$LineMessageReader"}
 
+# Where options for the JVM can stand besides the command: those of Kafka's scripts, and the JVM's own.
+_JVM_OPTIONS = ("KAFKA_OPTS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+# OpenTelemetry's Java agent: its span of a record begins a trace, whose context it would put in the place of the one
+# that the record has. As its own setting says, it then leaves the record's headers alone. It has none for a parent.
+_AGENT_SETTINGS = {b"OTEL_INSTRUMENTATION_KAFKA_PRODUCER_PROPAGATION_ENABLED": b"false"}
+
 _HEADERS_SINCE = (3, 2)  # KIP-798: the first console producer that parses headers
 _READER_PROPERTY_SINCE = (4, 2)  # KIP-1147: --reader-property, and --property deprecated
 
@@ -113,6 +119,15 @@ def with_headers(arguments: Arguments) -> list[str]:
         if any(name == given for name, _ in arguments.options):
             option = f"--{given}"  # the two don't go together
     return [*arguments.command, option, "parse.headers=true"]
+
+
+def agent_settings(arguments: Arguments) -> Mapping[bytes, bytes]:
+    """Return the variables by which a Java agent in the program leaves a record's trace context as it is.
+
+    Where the command or its environment names no agent there are none.
+    """
+    given = [*arguments.command[: arguments.first], *(os.environ.get(name, "") for name in _JVM_OPTIONS)]
+    return _AGENT_SETTINGS if any("-javaagent:" in words for words in given) else {}
 
 
 def _version(arguments: Arguments) -> tuple[int, int]:

@@ -13,6 +13,10 @@ exit code 0. `send T` therefore begins when the program can take the line and en
 says `otel_kfs.acknowledged` = false: encoding, sending and acknowledging come after its end. An upper bound is the end
 of the last line's `send image`: the program's exit, before which it waits for all its records.
 
+Under OpenTelemetry's Java agent the records keep the context that exec gave them: `agent_settings` in
+console_arguments.py says how. The agent's own span of a record, `T publish`, which knows of the acknowledgement, is
+then alone in a trace.
+
 A `send image` begins with the program if standard input is a file, which was there before it. From a pipe or a terminal
 the first line's begins no sooner than that line has come, and its `start program` with it. A later line's begins when
 the program has taken the lines before it.
@@ -70,7 +74,7 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
     began_at = os.lseek(_STDIN, 0, os.SEEK_CUR) if _is_file(_STDIN) else None
     with _Pipe() as pipe:
         records = _Records(spans, arguments, lines, pipe, run_id or uuid.uuid4().hex)
-        with running(traced, {_STDIN: pipe.read_end}) as program:
+        with running(traced, {_STDIN: pipe.read_end}, console_arguments.agent_settings(arguments)) as program:
             pipe.close_read_end()
             code, _ = program.wait_during(partial(_feed, pipe, records))
             records.end(time.time_ns(), shell_code(code))

@@ -86,8 +86,12 @@ class Program:
 
 
 @contextmanager
-def running(command: Sequence[str], streams: Mapping[int, int] | None = None) -> Iterator[Program]:
+def running(
+    command: Sequence[str], streams: Mapping[int, int] | None = None, defaults: Mapping[bytes, bytes] | None = None
+) -> Iterator[Program]:
     """Start a program, whose `streams` (standard stream: descriptor of ours) are ours where none is given.
+
+    `defaults` are variables of its environment besides those that we were given, which they never replace.
 
     Signals are held back for it until the end of the `with`; those that come after the program's end are forgotten.
 
@@ -104,7 +108,7 @@ def running(command: Sequence[str], streams: Mapping[int, int] | None = None) ->
             pid = os.posix_spawnp(
                 command[0],
                 list(command),
-                _environment(),
+                {**(defaults or {}), **_environment()},
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, stream) for stream, fd in (streams or {}).items()],
                 setsigmask=before,
                 setsigdef=_CHANGED_BY_PYTHON,
