@@ -16,7 +16,7 @@ constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test test-oldest test-services test-faults services validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test test-oldest test-services test-faults services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -49,6 +49,9 @@ test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead r
 
 services: $(VENV)/installed  ## Start the real Kafka (Java 17 and Maven; SERVICES='kafka jaeger': Jaeger, too, by Go); Ctrl-C stops
 	$(VENV)/bin/python deploy/services/services.py run $(or $(SERVICES),kafka) $(SERVICES_OPTIONS)
+
+record-traces: $(KSERVE_VENV)/installed  ## Record traces of Envoy, MLServer, Java, Node, Knative anew (PROGRAM=envoy: of one; needs Java, Maven, Node, Go)
+	$(KSERVE_VENV)/bin/python deploy/services/record_traces.py $(PROGRAM)
 
 bench: $(VENV)/installed $(KSERVE_VENV)/installed  ## Measure what tracing costs, as ratios within one run (about 40 minutes; a quiet machine helps)
 	$(VENV)/bin/python benchmarks/kafka_cost.py

@@ -34,9 +34,7 @@ def producer(tmp_path, monkeypatch):
 
     def run(**environment):
         command = [*EXEC, str(file), "--topic", "images", "--bootstrap-server", "127.0.0.1:1"]
-        subprocess.run(
-            command, cwd=tmp_path, env={**os.environ, **environment}, input=b"one\n", check=True, timeout=60
-        )
+        subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, input=b"one\n", check=True, timeout=60)
         return (tmp_path / "variable").read_text().strip()
 
     return run
