@@ -244,7 +244,7 @@ class FileReader:
 
     def _spans(self, document: Any) -> Iterator[list[Span]]:
         """Yield the spans of a document, or of an array of such, each for itself."""
-        if isinstance(document, list) and not any(map(detect.is_known, document)):
+        if isinstance(document, list) and (detect.is_known(document) or not any(map(detect.is_known, document))):
             document = [document] if document else []
         for one in document if isinstance(document, list) else (document,):
             yield from self._read(self._chunks(detect.spans_of(one, self._warnings, self._position)))

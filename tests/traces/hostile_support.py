@@ -30,7 +30,7 @@ def try_one(random: Random, folder: Path) -> str:
     if random.random() < 0.7:
         kind = random.choice(sorted(DOCUMENTS))
         whole = random.sample(DOCUMENTS[kind], random.randint(1, min(8, len(DOCUMENTS[kind]))))
-        if kind == "files" and random.random() < 0.5:
+        if kind in {"files", "zipkin"} and random.random() < 0.5:
             whole = DOCUMENTS[kind]  # with all its spans, an image reaches the tables
         chosen = [mutations.changed(one, random) if random.random() < 0.5 else one for one in whole]
         file = folder / "hostile.jsonl"

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 from backports import zstd
+from zipkin_support import zipkin_spans
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -70,6 +71,7 @@ def documents() -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {
         "files": [orjson.loads(line) for file in sorted(DATA.glob("traces/*.jsonl")) for line in file.open("rb")]
     }
+    found["zipkin"] = [zipkin_spans(file.read_bytes().splitlines()) for file in sorted(DATA.glob("traces/*.jsonl"))]
     for kind in ("jaeger-v3", "jaeger-older", "tempo"):
         answers = json.loads((DATA / "stores" / f"{kind}.json").read_text())
         found[kind] = [answer["body"] for answer in answers if isinstance(answer["body"], dict)]

@@ -229,6 +229,13 @@ def test_a_file_that_is_no_json_at_all_is_an_error_that_names_file_and_line(file
         (b"BZh91AY&SY" + bytes(90), "compressed with bzip2: unpack it first"),
         (bytes(257) + b"ustar" + bytes(90), "a tar archive: unpack it first"),
         (b"\xff\xfe" + line("a").decode().encode("utf-16-le"), "text in UTF-16: convert it to UTF-8 first"),
+        (b"2026-01-31 12:00:00,123 INFO started\n", "a log"),
+        (b'INFO:     127.0.0.1:5000 - "POST /v1" 200 OK\n', "a log"),
+        (b'127.0.0.1 - - [31/Jan/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 12\n', "a log"),
+        (b"I0131 12:00:00.000000       1 main.go:12] started\n", "a log"),
+        (b"level=info ts=2026-01-31T12:00:00Z msg=started\n", "a log"),
+        (b"[2026-01-31 12:00:00,123] INFO started (kafka.server.KafkaServer)\n", "a log"),
+        (b"Jan 31 12:00:00 host systemd[1]: started\n", "a log"),
         (gzip.compress(gzip.compress(PLAIN)), "compressed twice: unpack it first"),
         (b"<!DOCTYPE html>\n<html>", "a web page or XML"),
     ],
@@ -248,8 +255,18 @@ NOT_TRACES = [
     ({"resourceSpans": 3}, "TypeError: 'int' object is not iterable"),
     ({"resourceSpans": [{"scopeSpans": [3]}]}, "AttributeError: 'int' object has no attribute 'get'"),
     ({"data": [{"spans": 3}]}, "TypeError: 'int' object is not iterable"),
-    ({"trace": None}, "TypeError: 'NoneType' object is not a mapping"),
-    ([{"traceId": "a", "id": "b", "timestamp": 1}] * 3, "Zipkin's JSON"),
+    ({"trace": None}, "an object with the keys trace"),
+    ({"trace": {"id": "abc"}, "span": {"id": "d"}}, "an object with the keys trace, span"),
+    ({"object": "list", "data": [{"id": "mobilenet"}]}, "an object with the keys object, data"),
+    ({"result": {"rows": []}}, "an object with the keys result"),
+    (
+        [{"traceId": "a", "id": "b", "annotations": [], "binaryAnnotations": []}],
+        "Zipkin's JSON of version 1: save it by /api/v2",
+    ),
+    ({"@timestamp": "2026", "processor": {"event": "span"}, "trace": {"id": "a"}}, "documents of Elastic's APM"),
+    ({"_index": "jaeger-span-2026-01-31", "_source": {"traceID": "a"}}, "documents of Elasticsearch"),
+    ({"status": "success", "data": {"resultType": "streams"}}, "an answer of Prometheus or Loki"),
+    ({"severity": "INFO", "message": "started"}, "a log"),
     (
         {"name": "a", "context": {"trace_id": "0x1"}, "start_time": "2026"},
         "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP",
@@ -298,8 +315,28 @@ def test_spans_by_library_in_protobuf_are_read_and_any_other_unknown_field_is_co
     file.write_bytes(framed([b"\x0a" + bytes([len(resource_spans)]) + resource_spans], bytes))
     assert names_of(file) == ["a"]
     assert caplog.messages == [
-        f"keys that are not read: 1, {file}, message 1 (field 1001 of a resource's spans)",
+        f"keys that are not read: 1, {file}, message 1 (field 1001 of ResourceSpans)",
     ]
+
+
+@pytest.mark.parametrize(
+    "kind", ["TracesData", "ResourceSpans", "Resource", "ScopeSpans", "Span", "Status", "KeyValue", "AnyValue", "Link"]
+)
+def test_an_unknown_field_in_protobuf_is_counted_at_every_level(file, caplog, kind):
+    data = TracesData.FromString(protobuf("a"))
+    resource_spans = data.resource_spans[0]
+    (scope_spans,) = resource_spans.scope_spans
+    (one,) = scope_spans.spans
+    one.status.code = 2
+    link, pair = one.links.add(trace_id=b"\xcc" * 16, span_id=b"\xdd" * 8), one.attributes.add(key="a")
+    pair.value.int_value = 1
+    resource_spans.resource.dropped_attributes_count = 1
+    messages = [data, resource_spans, resource_spans.resource, scope_spans, one, one.status, pair, pair.value, link]
+    (message,) = (each for each in messages if each.DESCRIPTOR.name == kind)
+    message.MergeFromString(b"\xf8\x3f\x01")  # field 1023, the number 1
+    file.write_bytes(framed([data.SerializeToString()], bytes))
+    assert names_of(file) == ["a"]
+    assert caplog.messages == [f"keys that are not read: 1, {file}, message 1 (field 1023 of {kind})"]
 
 
 def test_a_broken_message_is_passed_over_and_counted(file, caplog):

@@ -1,4 +1,4 @@
-"""From a parsed document to spans, whichever program saved it: OTLP-JSON, Jaeger's or Tempo's JSON.
+"""From a parsed document to spans, whichever program saved it: OTLP-JSON, Jaeger's, Tempo's or Zipkin's JSON.
 
 A document that is none of these is an error; a single span in it that can't be read is left out and counted.
 """
@@ -16,7 +16,7 @@ import orjson
 
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
-from otel_kfs.traces.formats import jaeger_json, other_formats, otlp
+from otel_kfs.traces.formats import jaeger_json, other_formats, otlp, zipkin_json
 from otel_kfs.traces.host_identity import IDENTITY
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, sound
@@ -35,6 +35,7 @@ _BEGINNING = re.compile(
     rb'|(?:batches"|trace"\s*:\s*\{\s*"(?:resourceSpans|batches)")\s*:\s*\[\s*\{\s*"(?:resource|scopeSpans)"'
     rb'|data"\s*:\s*\[\s*\{\s*"traceID")'
 )
+_OF_RESOURCES = ("resourceSpans", "batches")
 _SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
 _OF_RESOURCE = {semconv.SERVICE_NAME, *IDENTITY}
 
@@ -71,25 +72,36 @@ def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[S
     - `{"result": {...}}`: an answer of Jaeger's v3 API
     - `{"data": [...]}`: an answer of its older one, and what its UI downloads; or one trace of those
     - `{"trace": {...}}`, `{"batches": [...]}`: answers of Tempo's v2 and v1 API
+    - a span of Zipkin's, an array of them, or an array of such arrays
 
     Raises:
         UnknownFormatError: it is none of these.
         NOT_TRACES: it is damaged.
     """
+    if zipkin_json.is_spans(document):
+        yield from _zipkin_spans(document, warnings, where)
+        return
     for one in document if isinstance(document, list) else (document,):
+        if zipkin_json.is_spans(one):
+            yield from _zipkin_spans(one, warnings, where)
+            continue
         if not is_known(one):
             raise UnknownFormatError(one)
         _note_unread(one, warnings, where)
         if "resourceSpans" in one:
-            yield from otlp_spans(one, warnings, where)
+            yield from otlp_spans({"resourceSpans": one["resourceSpans"]}, warnings, where)
         elif "result" in one:
-            yield from otlp_spans(one["result"], warnings, where)
+            yield from otlp_spans({"resourceSpans": (), **one["result"]}, warnings, where)
         elif "batches" in one:
-            yield from otlp_spans({"resourceSpans": one["batches"] or ()}, warnings, where)
+            yield from otlp_spans({"resourceSpans": one["batches"]}, warnings, where)
         elif "trace" in one:
             if one.get("status") == "PARTIAL":
                 warnings.add(INCOMPLETE, where, str(one.get("message", "")))
-            yield from otlp_spans({"resourceSpans": (), **one["trace"]}, warnings, where)
+            trace = one["trace"]
+            # Older Tempos have `batches` in here, too.
+            key = "resourceSpans" if "resourceSpans" in trace else "batches"
+            rest = {name: value for name, value in trace.items() if name != key}
+            yield from otlp_spans({**rest, "resourceSpans": trace.get(key)}, warnings, where)
         elif "data" in one:
             for trace in one["data"] or ():
                 yield from older_spans(trace, warnings, where)
@@ -98,19 +110,35 @@ def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[S
 
 
 def is_known(document: Any) -> bool:
-    """Whether a parsed document is a JSON object of a shape that is read, or another signal of OpenTelemetry."""
+    """Whether a parsed document is of a shape that is read, or another signal of OpenTelemetry."""
     if not isinstance(document, dict):
-        return False
+        return zipkin_json.is_spans(document)
+    if (shape := _container(document)) is not None:
+        return _holds_traces(shape, document[shape])
     return (
-        not document.keys().isdisjoint(_CONTAINERS)
-        or ("spans" in document and "processes" in document)
+        ("spans" in document and "processes" in document)
         or not document.keys().isdisjoint(_SIGNALS)
+        or zipkin_json.is_spans(document)
     )
+
+
+def _container(document: dict[str, Any]) -> str | None:
+    """Return the key under which a document has its traces."""
+    return next((key for key in _CONTAINERS if key in document), None)
+
+
+def _holds_traces(key: str, inner: Any) -> bool:
+    """Whether under a key is what a container has there: other programs have `data`, a `trace` or a `result`, too."""
+    if key == "data":
+        return not inner or (isinstance(inner, list) and any(isinstance(one, dict) and "spans" in one for one in inner))
+    if key in {"result", "trace"}:
+        return isinstance(inner, dict) and (not inner or not inner.keys().isdisjoint(_OF_RESOURCES))
+    return True
 
 
 def begins_like_traces(text: bytes) -> bool:
     """Whether a text that begins so is certainly traces in JSON."""
-    return _BEGINNING.match(text) is not None
+    return _BEGINNING.match(text) is not None or zipkin_json.begins_like_spans(text)
 
 
 def parsed(text: bytes) -> Any:
@@ -131,10 +159,11 @@ def is_json(text: bytes) -> bool:
 
 
 def _note_unread(document: dict[str, Any], warnings: ReadWarnings, where: object) -> None:
-    """Count what a document has that nobody reads."""
-    shape = next((key for key in _CONTAINERS if key in document), None)
-    known = {shape, *_CONTAINERS[shape]} if shape else {"traceID", "spans", "processes", "warnings"}
-    for key in document.keys() - known:
+    """Count what a document has beside its traces that nobody reads."""
+    shape = _container(document)
+    if shape is None and document.keys().isdisjoint(_SIGNALS):
+        return  # the traces themselves, whose reader says what it does not know
+    for key in document.keys() - ({shape, *_CONTAINERS[shape]} if shape else set()):
         if key in _SIGNALS:
             warnings.note(OTHER_SIGNALS, where)
         elif document[key]:
@@ -150,6 +179,8 @@ def read_with_types(text: bytes, warnings: ReadWarnings, where: object) -> Itera
         return iter([spans])
     if (traces := jaeger_json.traces_in(text)) is not None:
         return (_older_trace(trace, warnings, where) for trace in traces)
+    if (spans := zipkin_json.read_spans(text)) is not None:
+        return iter([list(sound(spans, warnings, where))])
     return None
 
 
@@ -185,6 +216,12 @@ def older_spans(trace: dict[str, Any], warnings: ReadWarnings, where: object) ->
     for key in _unknown(jaeger_json.unknown_keys(trace)):
         warnings.add(UNREAD, where, key)
     return sound(_one_by_one(readers, warnings, where), warnings, where)
+
+
+def _zipkin_spans(document: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
+    for key in _unknown(zipkin_json.unknown_keys(document)):
+        warnings.add(UNREAD, where, key)
+    return sound(_one_by_one(zipkin_json.readers(document), warnings, where), warnings, where)
 
 
 def _unknown(keys: Iterator[str]) -> Iterator[str]:

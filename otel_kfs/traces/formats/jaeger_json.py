@@ -13,6 +13,7 @@ import msgspec
 
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
+from otel_kfs.traces.formats import known_keys
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Key, Kind, Span
 
@@ -33,13 +34,7 @@ def readers(trace: dict[str, Any]) -> Iterator[Callable[[], Span]]:
 
 def unknown_keys(trace: dict[str, Any]) -> Iterator[str]:
     """Yield the keys of a trace that Jaeger's JSON does not have, and under which there is something."""
-    for known, found in (
-        (_Trace, [trace]),
-        (_Process, (trace.get("processes") or {}).values()),
-        (_SpanOf, trace["spans"] or ()),
-    ):
-        for one in found:
-            yield from (key for key in one.keys() - set(known.__struct_fields__) if one[key])
+    yield from known_keys.unknown_keys(trace, _Trace)
 
 
 def _span(span: dict[str, Any], processes: Processes) -> Span:
@@ -92,20 +87,21 @@ def _tags(tags: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
 # --- the same with types, for tables ---
 
 
-class _Tag(msgspec.Struct, gc=False):
+_SKIPPED = msgspec.Raw(b"")
+
+# At every level an unknown key makes a trace one that has to be looked at by parts.
+
+
+class _Tag(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     key: str
     value: Any
+    type: msgspec.Raw = _SKIPPED
 
 
-class _Reference(msgspec.Struct, gc=False):
+class _Reference(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     refType: str
     traceID: str
     spanID: str
-
-
-_SKIPPED = msgspec.Raw(b"")
-
-# An unknown key makes a trace one that has to be looked at by parts.
 
 
 class _SpanOf(msgspec.Struct, gc=False, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 # How files begin: the formats' own magic numbers.
@@ -26,21 +27,34 @@ _MAGIC = {
 }
 _TAR_AT = slice(257, 262)  # POSIX: where a tar archive has its magic number
 _SHOWN = 8  # keys
+# How lines of logs begin: with a time or a level, as Python, Kubernetes, web servers and others write them.
+_LOG = re.compile(
+    rb"\s*(?:\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d"
+    rb"|[IWEF]\d{4} \d\d:\d\d:\d\d"
+    rb"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d "
+    rb"|\S+ \S+ \S+ \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d "
+    rb"|\[?(?:TRACE|DEBUG|INFO|WARN|WARNING|ERROR|CRITICAL|FATAL)\b"
+    rb"|(?:ts|t|time|timestamp|level|lvl|msg)=\S"
+    rb"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d)"
+)
 
 # Keys that a JSON object of another program has, all of them.
 _OBJECTS = {
     ("context", "name", "start_time"): "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP",
-    ("traceId", "id", "localEndpoint"): "Zipkin's JSON",
-    ("traceId", "id", "timestamp"): "Zipkin's JSON",
-    ("traceId", "id", "annotations"): "Zipkin's JSON",
+    ("traceId", "id", "binaryAnnotations"): "Zipkin's JSON of version 1: save it by /api/v2",
     ("hits", "_shards"): "an answer of Elasticsearch",
     ("_index", "_source"): "documents of Elasticsearch",
+    ("@timestamp", "processor", "trace"): "documents of Elastic's APM",
     ("traceID", "spanID", "operationName"): "single spans of Jaeger, as its Elasticsearch store has them",
     ("traceEvents",): "Chrome's trace events",
     ("trace_id", "span_id", "meta"): "Datadog's JSON",
     ("status", "errorType"): "the answer of a server that could not do what it was asked for",
+    ("status", "data"): "an answer of Prometheus or Loki",
     ("level", "msg"): "a log",
     ("level", "message"): "a log",
+    ("severity", "message"): "a log",
+    ("levelname", "message"): "a log",
+    ("@timestamp", "message"): "a log",
     ("log", "stream", "time"): "a container's log",
 }
 
@@ -49,7 +63,8 @@ def name_of_text(text: bytes) -> str | None:
     """Return what bytes that are no JSON are, if their beginning tells."""
     if text[_TAR_AT] == b"ustar":
         return "a tar archive: unpack it first"
-    return next((name for magic, name in _MAGIC.items() if text.startswith(magic)), None)
+    found = next((name for magic, name in _MAGIC.items() if text.startswith(magic)), None)
+    return "a log" if found is None and _LOG.match(text) else found
 
 
 def described(document: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from otel_kfs import semconv
+from otel_kfs.traces.formats import known_keys
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Kind, Span
 
@@ -24,8 +25,6 @@ _KINDS: dict[int | str | None, Kind] = {
 }
 # The second is what the first was called before OTLP 0.15; Grafana's download still has it.
 _SCOPES = ("scopeSpans", "instrumentationLibrarySpans")
-_KEYS_OF_RESOURCE_SPANS = frozenset({"resource", "schemaUrl", *_SCOPES})
-_KEYS_OF_SCOPE_SPANS = frozenset({"scope", "instrumentationLibrary", "spans", "schemaUrl"})
 _END_OF_TIME = 2**64  # OTLP's times are unsigned 64-bit integers
 
 
@@ -85,15 +84,8 @@ def scopes_of(resource_spans: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def unknown_keys(export: dict[str, Any]) -> Iterator[str]:
-    """Yield the keys of an export around its spans that OTLP does not have, and under which there is something.
-
-    Raises:
-        KeyError, TypeError, AttributeError: it is none.
-    """
-    for resource_spans in export["resourceSpans"] or ():
-        yield from (key for key in resource_spans.keys() - _KEYS_OF_RESOURCE_SPANS if resource_spans[key])
-        for scope_spans in scopes_of(resource_spans):
-            yield from (key for key in scope_spans.keys() - _KEYS_OF_SCOPE_SPANS if scope_spans[key])
+    """Yield the keys of an export that OTLP does not have, and under which there is something."""
+    yield from known_keys.unknown_keys(export, _ResourceSpansAlone)
 
 
 def _id(text: str, digits: int) -> str:
@@ -119,29 +111,42 @@ def _value(value: dict[str, Any]) -> Any:
 # --- the same with types, for speed ---
 
 
-class _Value(msgspec.Struct, gc=False):
+_SKIPPED = msgspec.Raw(b"")
+
+# At every level an unknown key makes a line one that has to be looked at by parts.
+
+
+class _Value(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     stringValue: str | None = None
     intValue: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     boolValue: bool | None = None
     doubleValue: float | str | None = None  # "NaN", "Infinity"
     bytesValue: str | None = None
+    arrayValue: msgspec.Raw = _SKIPPED
+    kvlistValue: msgspec.Raw = _SKIPPED
 
 
-class _Pair(msgspec.Struct, gc=False):
+class _Pair(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     key: str
     value: _Value | None = None
 
 
-class _Status(msgspec.Struct, gc=False):
+class _Status(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     code: int | str | None = None
+    message: msgspec.Raw = _SKIPPED
+    deprecatedCode: msgspec.Raw = _SKIPPED
 
 
-class _Link(msgspec.Struct, gc=False):
+class _Link(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     spanId: str
     traceId: str | None = None
+    traceState: msgspec.Raw = _SKIPPED
+    attributes: msgspec.Raw = _SKIPPED
+    droppedAttributesCount: msgspec.Raw = _SKIPPED
+    flags: msgspec.Raw = _SKIPPED
 
 
-class _Span(msgspec.Struct, gc=False):
+class _Span(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     traceId: str
     spanId: str
     parentSpanId: str | None = None
@@ -152,11 +157,12 @@ class _Span(msgspec.Struct, gc=False):
     attributes: list[_Pair] | None = None
     links: list[_Link] | None = None
     status: _Status | None = None
-
-
-_SKIPPED = msgspec.Raw(b"")
-
-# Around the spans, an unknown key makes a line one that has to be looked at by parts.
+    traceState: msgspec.Raw = _SKIPPED
+    flags: msgspec.Raw = _SKIPPED
+    events: msgspec.Raw = _SKIPPED
+    droppedAttributesCount: msgspec.Raw = _SKIPPED
+    droppedEventsCount: msgspec.Raw = _SKIPPED
+    droppedLinksCount: msgspec.Raw = _SKIPPED
 
 
 class _ScopeSpans(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -166,8 +172,10 @@ class _ScopeSpans(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     schemaUrl: msgspec.Raw = _SKIPPED
 
 
-class _Resource(msgspec.Struct, gc=False):
+class _Resource(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     attributes: list[_Pair] | None = None
+    droppedAttributesCount: msgspec.Raw = _SKIPPED
+    entityRefs: msgspec.Raw = _SKIPPED
 
 
 class _ResourceSpans(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -175,6 +183,10 @@ class _ResourceSpans(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     scopeSpans: list[_ScopeSpans] | None = None
     instrumentationLibrarySpans: list[_ScopeSpans] | None = None
     schemaUrl: msgspec.Raw = _SKIPPED
+
+
+class _ResourceSpansAlone(msgspec.Struct):
+    resourceSpans: list[_ResourceSpans] | None = None
 
 
 class _Export(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -203,7 +215,7 @@ class _Export(msgspec.Struct, gc=False, forbid_unknown_fields=True):
         if self.batches is not msgspec.UNSET:
             return self.batches or []
         if self.trace is not msgspec.UNSET and self.status != "PARTIAL":
-            return [] if self.trace.resourceSpans is msgspec.UNSET else self.trace.resourceSpans or []
+            return self.trace.resources()
         raise KeyError("resourceSpans")
 
 

@@ -6,7 +6,7 @@ Source: opentelemetry/proto/trace/v1/trace.proto, and Tempo's pkg/tempopb/tempo.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +19,7 @@ from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import ReadWarnings, sound
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
@@ -62,6 +63,12 @@ def spans_of(content: bytes, warnings: ReadWarnings, where: object) -> Iterator[
 
     try:
         data = TracesData.FromString(content)
+        whole = data.ByteSize()
+        data.DiscardUnknownFields()
+        if data.ByteSize() < whole:
+            data = TracesData.FromString(content)
+            for what in _unknown_fields(data):
+                warnings.add(UNREAD, where, what)
     except DecodeError as error:
         raise ValueError(str(error)) from error
     return sound(_read(data, warnings, where), warnings, where)
@@ -110,12 +117,26 @@ def _libraries(resource_spans: ResourceSpans, warnings: ReadWarnings, where: obj
 
     for field in UnknownFieldSet(resource_spans):
         if field.field_number != _LIBRARY_SPANS:
-            warnings.add(UNREAD, where, f"field {field.field_number} of a resource's spans")
             continue
         try:
             yield ScopeSpans.FromString(field.data)
         except (DecodeError, TypeError) as error:
             warnings.add(MALFORMED, where, str(error))
+
+
+def _unknown_fields(message: Message) -> Iterator[str]:
+    """Yield what this version of OTLP has no name for, in a message and all that are in it."""
+    from google.protobuf.message import Message
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    kind = message.DESCRIPTOR.name
+    for field in UnknownFieldSet(message):
+        if (kind, field.field_number) != ("ResourceSpans", _LIBRARY_SPANS):
+            yield f"field {field.field_number} of {kind}"
+    for _, value in message.ListFields():
+        for inner in [value] if isinstance(value, Message) else value if isinstance(value, Sequence) else ():
+            if isinstance(inner, Message):
+                yield from _unknown_fields(inner)
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:

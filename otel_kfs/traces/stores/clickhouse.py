@@ -6,7 +6,7 @@ Source: opentelemetry-collector-contrib, `exporter/clickhouseexporter` (its `tra
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import batched
+from otel_kfs.traces.formats.text_values import value_of
 from otel_kfs.traces.host_identity import named_host
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import QueryUrl
@@ -34,30 +35,6 @@ _NEEDED = {
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,127}")
 _KINDS = {kind.name.lower(): kind for kind in Kind}
 
-# The exporter writes every attribute's value as text; these are the ones that are something else.
-_BOOLEANS = {
-    semconv.ACKNOWLEDGED,
-    semconv.CONTEXT_TRUSTED,
-    semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE,
-    semconv.WARMUP,
-}
-_NUMBERS = {
-    semconv.DELIVERY_ATTEMPT,
-    semconv.HTTP_REQUEST_BODY_SIZE,
-    semconv.HTTP_REQUEST_RESEND_COUNT,
-    semconv.HTTP_RESPONSE_STATUS_CODE,
-    semconv.IMAGE_SIZE,
-    semconv.MESSAGING_BATCH_MESSAGE_COUNT,
-    semconv.MESSAGING_KAFKA_OFFSET,
-    semconv.MESSAGING_MESSAGE_BODY_SIZE,
-    semconv.PAYLOAD_SIZE,
-    semconv.PROCESS_EXIT_CODE,
-    semconv.PROCESS_PID,
-    semconv.RECORD_TIMESTAMP,
-    semconv.SEQUENCE,
-    semconv.SERVER_PORT,
-}
-_INTEGER = re.compile("-?[0-9]{1,19}")
 # The keys of the contract.
 _KEYS = sorted(value for name, value in vars(semconv).items() if name.isupper() and type(value) is str and "." in value)
 
@@ -180,21 +157,7 @@ def _span(trace_id: str, fields: Sequence[Any]) -> Span:
         service,
         named_host(host, service),
         bool(failed),
-        _attributes(attributes),
+        {key: value_of(key, text) for key, text in attributes.items()},
         tuple(links),
         tuple(linked_traces),
     )
-
-
-def _attributes(texts: Mapping[str, str]) -> dict[str, Any]:
-    return {key: _value(key, text) for key, text in texts.items()}
-
-
-def _value(key: str, text: str) -> Any:
-    if key in _BOOLEANS and text in {"true", "false"}:
-        return text == "true"
-    if key in _NUMBERS and _INTEGER.fullmatch(text):
-        return int(text)
-    if key == semconv.QUEUE_TIME:
-        return float(text)
-    return text

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from backports import zstd
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from zipkin_support import zipkin_spans
 
 from otel_kfs import cli
 from otel_kfs.traces.formats import detect
@@ -121,12 +124,29 @@ def in_microseconds() -> Iterator[bytes]:
         yield json.dumps(document).encode()
 
 
+ZIPKINS = zipkin_spans(LINES)
+
+
 @pytest.mark.parametrize(
     "saved",
-    [OLDER, {**OLDER, "total": 0, "limit": 0, "errors": None}, OLDER["data"]],
-    ids=["the older API's answer", "the download of Jaeger's page", "its traces without their wrapping"],
+    [
+        OLDER,
+        {**OLDER, "total": 0, "limit": 0, "errors": None},
+        OLDER["data"],
+        ZIPKINS,
+        [[span for span in ZIPKINS if span["traceId"] == one] for one in {span["traceId"] for span in ZIPKINS}],
+        [OLDER, *ZIPKINS],
+    ],
+    ids=[
+        "Jaeger's older API's answer",
+        "the download of Jaeger's page",
+        "its traces without their wrapping",
+        "Zipkin's trace",
+        "Zipkin's traces",
+        "both in an array",
+    ],
 )
-def test_jaegers_older_json_gives_the_same_tables_to_the_microsecond(tmp_path: Path, saved: Any) -> None:
+def test_json_in_microseconds_gives_the_same_tables_to_the_microsecond(tmp_path: Path, saved: Any) -> None:
     (tmp_path / "cut.jsonl").write_bytes(b"\n".join(in_microseconds()))
     (tmp_path / "saved.json").write_text(json.dumps(saved, indent=2))
     assert tables(tmp_path / "saved.json") == tables(tmp_path / "cut.jsonl")
@@ -220,3 +240,94 @@ def test_a_key_of_jaegers_that_nobody_reads_is_counted(
     whole = {"data": [{"spans": [{**JAEGERS, **span}], "processes": {}, **trace}], **document}
     expected = [] if key is None else [f"keys that are not read: 1, t.json ({key})"]
     assert keys_passed_over(whole, caplog) == expected
+
+
+# What is known, and not read, whatever is in it; and what has keys of any name.
+UNREAD_BY_DESIGN = {"events", "scope", "instrumentationLibrary", "arrayValue", "kvlistValue", "logs", "annotations"}
+UNREAD_BY_DESIGN |= {"remoteEndpoint", "errors", "warnings", "metrics"}
+ANY_KEYS = {"processes", "tags"}
+EVERYTHING: dict[str, Any] = {
+    "traceState": "a=b",
+    "flags": 256,
+    "kind": 3,
+    "status": {"code": 2, "message": "m"},
+    "attributes": [{"key": "otel_kfs.role", "value": {"stringValue": "predictor"}}],
+    "events": [{"name": "e", "timeUnixNano": "1", "attributes": [{"key": "k", "value": {}}]}],
+    "links": [{"traceId": "c" * 32, "spanId": "d" * 16, "attributes": [], "flags": 768}],
+    "droppedAttributesCount": 1,
+    "droppedEventsCount": 1,
+    "droppedLinksCount": 1,
+}
+RESOURCE_SPANS = {
+    "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "s"}}], "droppedAttributesCount": 1},
+    "scopeSpans": [{"scope": {"name": "x"}, "spans": [{**SPAN, **EVERYTHING}], "schemaUrl": "http://s"}],
+    "schemaUrl": "http://s",
+}
+KNOWN: dict[str, Any] = {
+    "OTLP": {"resourceSpans": [RESOURCE_SPANS]},
+    "Jaeger's v3": {"result": {"resourceSpans": [RESOURCE_SPANS]}},
+    "Tempo's v1": {"batches": [RESOURCE_SPANS]},
+    "Tempo's v2": {"trace": {"resourceSpans": [RESOURCE_SPANS]}, "status": "COMPLETE", "message": "", "metrics": {}},
+    "Tempo's v2, with batches": {"trace": {"batches": [RESOURCE_SPANS]}},
+    "Grafana's": {
+        "batches": [{"instrumentationLibrarySpans": [{"spans": [SPAN], "instrumentationLibrary": {"name": "x"}}]}]
+    },
+    "Jaeger's older": {
+        "data": [
+            {
+                "traceID": "a",
+                "spans": [
+                    {
+                        **JAEGERS,
+                        "references": [{"refType": "FOLLOWS_FROM", "traceID": "c", "spanID": "d"}],
+                        "tags": [{"key": "span.kind", "type": "string", "value": "client"}],
+                        "logs": [{"timestamp": 1, "fields": []}],
+                        "processID": "p1",
+                        "flags": 1,
+                        "warnings": None,
+                    }
+                ],
+                "processes": {"p1": {"serviceName": "s", "tags": [{"key": "a", "type": "string", "value": "b"}]}},
+                "warnings": None,
+            }
+        ],
+        "total": 0,
+        "limit": 0,
+        "offset": 0,
+        "errors": None,
+    },
+    "Zipkin's": [ZIPKINS[0] | {"name": "a", "remoteEndpoint": {"ipv4": "10.0.0.8"}, "shared": True, "debug": True}],
+}
+
+
+def objects(document: Any, name: str = "") -> Iterator[dict[str, Any]]:
+    """The objects in a document of which the keys are those of its format."""
+    if isinstance(document, list):
+        for one in document:
+            yield from objects(one, name)
+    elif isinstance(document, dict):
+        if name not in ANY_KEYS:
+            yield document
+        for key, inner in document.items():
+            if key not in UNREAD_BY_DESIGN and not (key == "attributes" and name == "links"):
+                yield from objects(inner, key)
+
+
+@pytest.mark.parametrize("form", KNOWN)
+def test_a_document_with_all_keys_of_its_format_has_none_that_is_not_read(
+    caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    assert keys_passed_over(KNOWN[form], caplog) == []
+
+
+@pytest.mark.parametrize("form", KNOWN)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_an_unknown_key_is_counted_at_whatever_level_it_stands(
+    caplog: pytest.LogCaptureFixture, form: str, data: st.DataObject
+) -> None:
+    document = json.loads(json.dumps(KNOWN[form]))
+    where = data.draw(st.sampled_from(list(objects(document))))
+    key = data.draw(st.sampled_from(["parent_span_id", "trace_id", "spanID2", "more", "resource_spans"]))
+    where[key] = data.draw(st.sampled_from([1, "x", True, [1], {"a": 1}, [{"spans": [SPAN]}]]))
+    assert keys_passed_over(document, caplog) == [f"keys that are not read: 1, t.json ({key})"]
