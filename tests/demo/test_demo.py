@@ -12,7 +12,11 @@ from subprocess import Popen
 
 import pytest
 from demo_support import MARK, addresses_until_the_end, processes_of
+from jaeger_support import critical_path
 from support import CAT, PHOTO, SERVER, Written, read_traces, start, wait_until
+
+from otel_kfs.analysis.corrected_measurement import read
+from otel_kfs.report.segment_names import segment_name
 
 pytestmark = [pytest.mark.demo, pytest.mark.model]
 
@@ -33,6 +37,7 @@ class Run:
     spans: list[Written]
     addresses: set[str]
     left_behind: set[int]
+    traces: Path
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,8 @@ def run(serving, model, big_pictures, cache, tmp_path_factory):
     with demo("--repeat", "1", "-o", str(folder), mark=mark, cache=cache) as process:
         addresses = addresses_until_the_end(process, mark)
         output, errors = process.communicate()
-    return Run(process.returncode, output, errors, read_traces(folder / "traces"), addresses, processes_of(mark))
+    traces = folder / "traces"
+    return Run(process.returncode, output, errors, read_traces(traces), addresses, processes_of(mark), traces)
 
 
 def test_the_demo_ends_well(run):
@@ -75,6 +81,38 @@ def test_each_image_is_one_trace_through_every_service_on_its_way(run):
         bridge = {"kafka-bridge"} if way == "kafka" else set()
         assert {span.service for span in spans} == {"image-sender", *servers, *bridge}
         assert sorted(span.service for span in spans if span.kind == SERVER) == sorted(servers)
+
+
+# What Jaeger gives to a span whose time has no step of its own, and the segments that tell it more finely.
+COARSER = {
+    ("image-sender", "send image"): ["client"],
+    ("image-sender", "POST"): ["transformer request", "transformer", "transformer serialise", "transformer response"],
+    ("mobilenet-transformer", "POST"): ["predictor request", "predictor", "predictor response"],
+}
+SAME_TIME = {
+    ("mobilenet-transformer", "server"): ("image-sender", "POST"),
+    ("mobilenet-transformer", "predict"): ("image-sender", "POST"),
+    ("mobilenet-predictor", "server"): ("mobilenet-transformer", "POST"),
+}
+
+
+def test_jaeger_s_critical_path_names_what_the_segments_name(run):
+    measured = read(str(run.traces), processes=1)
+    (images,) = [one for one in measured.series if (one.labels.transport, one.size) == ("http", "10.2MB")]
+    ours = {segment_name(one): durations.lengths[0] for one, durations in images.segments.items()}
+    spans = [span for span in run.spans if span.trace_id == images.trace_ids[0]]
+    shown = Counter()
+    for (service, name), time in critical_path(spans).items():
+        step = service, "server" if ":predict" in name else name
+        shown[SAME_TIME.get(step, step)] += time
+    expected = Counter({own: sum(ours.pop(name, 0) for name in names) // 1000 for own, names in COARSER.items()})
+    for name, time in ours.items():
+        process, _, step = name.partition(" ")
+        own = (f"mobilenet-{process}", step) if step else ("image-sender", process)
+        expected[own] += time // 1000
+    assert expected.keys() == shown.keys()
+    # Each edge is cut off to a microsecond.
+    assert {own: shown[own] - expected[own] for own in shown if abs(shown[own] - expected[own]) > len(spans)} == {}
 
 
 def test_everything_listens_on_the_loopback_only(run):

@@ -128,7 +128,7 @@ def test_the_time_to_inflate_belongs_to_decode(fast, spans):
     here = {
         span.name: span for span in read_traces(fast.traces) if span.trace_id == trace_id and "tran" in span.service
     }
-    assert here["receive"].end == here["decode"].start
+    assert here["receive"].end + 1_000 == here["decode"].start
     assert here["receive"].attributes["http.request.body.size"] == str(root.attributes["otel_kfs.payload.size"])
 
 

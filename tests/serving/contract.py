@@ -289,10 +289,10 @@ class Contract:
         assert [span.name for span in spans if span.start < server.start or span.end > server.end] == []
         assert len(spans) == 6
 
-    def test_decode_starts_where_receive_ends(self, servers, trace_id):
+    def test_decode_starts_a_microsecond_after_receive_ends(self, servers, trace_id):
         servers.predictor.predict("sync", trace_id)
         spans = {span.name: span for span in servers.trace(trace_id)}
-        assert spans["decode"].start == spans["receive"].end
+        assert spans["decode"].start == spans["receive"].end + 1_000
 
     def test_steps_say_model_and_role_and_receive_the_body_s_size(self, servers, trace_id):
         servers.transformer.predict("sync", trace_id)

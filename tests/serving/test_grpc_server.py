@@ -149,11 +149,12 @@ def test_a_call_has_one_server_span_in_the_caller_s_trace_and_the_model_s_steps(
     assert {span.parent_id for span in spans if span is not server} == {server.span_id}
 
 
-def test_receive_ends_where_decode_starts_and_tells_the_message_s_size(servers, infer, trace_id):
+def test_decode_starts_a_microsecond_after_receive_ends_which_tells_the_message_s_size(servers, infer, trace_id):
     infer("predictor", "sync", trace_id)
     spans = {span.name: span for span in trace_of(servers, trace_id, {"predictor"})}
     assert int(spans["receive"].attributes[semconv.HTTP_REQUEST_BODY_SIZE]) == message("sync").ByteSize()
-    assert spans["receive"].start <= spans["receive"].end == spans["decode"].start <= spans["decode"].end
+    assert spans["receive"].start <= spans["receive"].end < spans["decode"].start <= spans["decode"].end
+    assert spans["decode"].start == spans["receive"].end + 1_000
 
 
 def test_the_context_reaches_the_predictor_over_grpc(servers, infer, trace_id):

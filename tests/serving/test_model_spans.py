@@ -145,7 +145,7 @@ def test_decode_lasts_from_the_whole_body_to_the_first_step_once_a_request(spans
     model.preprocess([1])
     assert [span.name for span in spans.get_finished_spans()] == ["receive", "decode", "preprocess", "preprocess"]
     decode, preprocess = spans.get_finished_spans()[1:3]
-    assert decode.start_time == 5_000
+    assert decode.start_time == 6_000
     assert decode.end_time <= preprocess.start_time
 
 
