@@ -164,7 +164,7 @@ def test_requests_side_by_side_keep_their_bodies_times_apart(spans):
         await asyncio.gather(request(1), request(2))
 
     asyncio.run(both())
-    assert [span.start_time for span in spans.get_finished_spans() if span.name == "decode"] == [1, 2]
+    assert [span.start_time for span in spans.get_finished_spans() if span.name == "decode"] == [1_001, 1_002]
 
 
 def test_a_model_with_a_predictor_is_a_transformer():
