@@ -25,13 +25,14 @@ BROKEN = "broken lines or messages passed over"
 OTHER = "lines or messages passed over that are not traces"
 
 _CUT = "files that end in the middle of a line or message, as if still being written; read up to there"
-_OF_1970 = "lines or messages with times in {unit} where nanoseconds belong, which become times in 1970"
+_OF_1970 = "lines or messages with times in {unit} where {due} belong, which become times in 1970"
 # What the years 2001 to 2103 are in other units.
 _OTHER_UNITS = {
     "seconds": range(10**9, 42 * 10**8),
     "milliseconds": range(10**12, 42 * 10**11),
     "microseconds": range(10**15, 42 * 10**14),
 }
+_UNITS = {1: "nanoseconds", 1000: "microseconds"}
 _EXPORT = b'{"resourceSpans"'  # how a line of a traces file begins; within a string its quotes would be escaped
 _BEGINNINGS = frozenset({b"{", b"["})
 _INSIDE = {bytes([one]) for one in b'"{}[],:-0123456789tfn'}  # what a further line of a JSON document may begin with
@@ -159,15 +160,15 @@ class FileReader:
 
     def _document(self, line: bytes, lines: _Lines) -> Iterator[list[Span]]:
         """Yield the spans of a line; what is no JSON by itself may be the beginning of what follows."""
-        if (batches := self._with_types(line)) is not None:
-            yield from self._read(batches)
+        if (read := self._with_types(line)) is not None:
+            yield from self._read(*read)
             return
         try:
             document = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             text = self._whole_document(line, lines)
-            if text != line and (batches := self._with_types(text)) is not None:
-                yield from self._read(batches)
+            if text != line and (read := self._with_types(text)) is not None:
+                yield from self._read(*read)
             else:
                 yield from self._several(text, error)
         else:
@@ -239,7 +240,7 @@ class FileReader:
             else:
                 yield from self._read(self._chunks(spans))
 
-    def _with_types(self, text: bytes) -> Iterator[list[Span]] | None:
+    def _with_types(self, text: bytes) -> tuple[Iterator[list[Span]], int] | None:
         return detect.read_with_types(text, self._warnings, self._position) if self._for_tables else None
 
     def _spans(self, document: Any) -> Iterator[list[Span]]:
@@ -247,14 +248,15 @@ class FileReader:
         if isinstance(document, list) and (detect.is_known(document) or not any(map(detect.is_known, document))):
             document = [document] if document else []
         for one in document if isinstance(document, list) else (document,):
-            yield from self._read(self._chunks(detect.spans_of(one, self._warnings, self._position)))
+            spans = detect.spans_of(one, self._warnings, self._position)
+            yield from self._read(self._chunks(spans), detect.unit_of(one))
 
-    def _read(self, batches: Iterable[list[Span]]) -> Iterator[list[Span]]:
-        """Yield batches, and stop where a document is not what it should be."""
+    def _read(self, batches: Iterable[list[Span]], unit: int = 1) -> Iterator[list[Span]]:
+        """Yield batches, and stop where a document is not what it should be; `unit` is that of its times, ns."""
         try:
             for batch in batches:
                 self._has_read = True
-                self._look_at_times(batch)
+                self._look_at_times(batch, unit)
                 yield batch
             self._has_read = True
         except detect.UnknownFormatError as error:
@@ -262,11 +264,11 @@ class FileReader:
         except NOT_TRACES as error:
             self._complain(OTHER, f"JSON, but not traces ({excerpt(f'{type(error).__name__}: {error}')})")
 
-    def _look_at_times(self, batch: list[Span]) -> None:
-        earliest = min((span.start for span in batch), default=0)
-        for unit, years in _OTHER_UNITS.items():
-            if earliest in years:
-                self._warnings.note(_OF_1970.format(unit=unit), self._position)
+    def _look_at_times(self, batch: list[Span], unit: int) -> None:
+        earliest = min((span.start for span in batch), default=0) // unit
+        for other, years in _OTHER_UNITS.items():
+            if earliest in years and other != _UNITS[unit]:
+                self._warnings.note(_OF_1970.format(unit=other, due=_UNITS[unit]), self._position)
 
     def _complain(self, what: str, reason: str) -> None:
         """Count what is passed over here; should nothing else be in the file, it is why."""

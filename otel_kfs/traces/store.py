@@ -28,6 +28,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _IDS = re.compile("[0-9a-f]{48}")  # a trace's id and a span's
 _ID = re.compile("[0-9a-f]{16}")
 _TIMES = range(2**64)  # OTLP's times are unsigned 64-bit integers
+_NANOSECONDS = range(10**18, 42 * 10**17)  # of the years 2001 to 2103
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 _log = logging.getLogger(__name__)
@@ -119,7 +120,8 @@ def sound(spans: Iterable[Span], warnings: ReadWarnings, where: object) -> Itera
         elif span.parent_id is not None and _ID.fullmatch(span.parent_id) is None:
             warnings.add("spans left out for an invalid parent id", where)
         elif span.start not in _TIMES or span.end not in _TIMES:
-            warnings.add("spans left out for an invalid time", where)
+            as_if = "nanoseconds where microseconds belong?" if span.start // 1000 in _NANOSECONDS else ""
+            warnings.add("spans left out for an invalid time", where, as_if)
         elif type(span.name) is not str:
             warnings.add("spans left out for a name that is not text", where)
         else:

@@ -416,6 +416,36 @@ def test_times_in_another_unit_are_counted_and_read_as_they_are(file, caplog, di
     assert caplog.messages == ([f"{what}: 2, the first: {file}, line 1"] if unit else [])
 
 
+def in_a_jaegers(start):
+    one = {"traceID": "a", "spanID": "b", "operationName": "a", "startTime": start, "duration": 1}
+    return {"data": [{"spans": [one], "processes": {}}]}
+
+
+def in_zipkins(start):
+    return [{"traceId": "a", "id": "b", "name": "a", "timestamp": start, "duration": 1}]
+
+
+@pytest.mark.parametrize("form", [in_a_jaegers, in_zipkins])
+@pytest.mark.parametrize(("digits", "unit"), [(10, "seconds"), (13, "milliseconds"), (16, None)])
+def test_times_in_another_unit_than_microseconds_are_counted_by_either_reader(file, caplog, form, digits, unit):
+    now = "1790000000123456789"[:digits]
+    file.write_text(json.dumps(form(int(now))))
+    what = f"lines or messages with times in {unit} where microseconds belong, which become times in 1970"
+    for read in (query.open_store(str(file)).spans, lambda: spans_in(query.open_store(str(file)).parts())):
+        caplog.clear()
+        assert [one.start for one in read()] == [int(now) * 1000]
+        assert caplog.messages == ([f"{what}: 1, {file}, line 1"] if unit else [])
+
+
+@pytest.mark.parametrize("form", [in_a_jaegers, in_zipkins])
+def test_nanoseconds_where_microseconds_belong_are_left_out_and_called_so(file, caplog, form):
+    file.write_text(json.dumps(form(1790000000123456789)))
+    assert names_of(file) == []
+    assert caplog.messages == [
+        f"spans left out for an invalid time: 1, {file}, line 1 (nanoseconds where microseconds belong?)"
+    ]
+
+
 def test_a_remark_has_no_control_characters(file, caplog):
     file.write_text(json.dumps(export(span(startTimeUnixNano="\x1b[2J\nsoon"))))
     assert names_of(file) == []

@@ -21,6 +21,7 @@ from otel_kfs.traces.host_identity import IDENTITY
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, sound
 
+_MICROSECOND = 1000  # ns
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
 MALFORMED = "spans left out that can't be read"
@@ -170,18 +171,24 @@ def _note_unread(document: dict[str, Any], warnings: ReadWarnings, where: object
             warnings.add(UNREAD, where, key)
 
 
-def read_with_types(text: bytes, warnings: ReadWarnings, where: object) -> Iterator[list[Span]] | None:
-    """Yield the spans of one document as `spans_of` does, in a fraction of its time; None: it has to be read by parts.
+def read_with_types(text: bytes, warnings: ReadWarnings, where: object) -> tuple[Iterator[list[Span]], int] | None:
+    """Read the spans of one document as `spans_of` does, in a fraction of its time; None: it has to be read by parts.
 
-    They have the attributes that tables are made of, and no others.
+    They have the attributes that tables are made of, and no others. With them comes `unit_of` the document.
     """
     if (spans := otlp.read_line(text)) is not None:
-        return iter([spans])
+        return iter([spans]), 1
     if (traces := jaeger_json.traces_in(text)) is not None:
-        return (_older_trace(trace, warnings, where) for trace in traces)
+        return (_older_trace(trace, warnings, where) for trace in traces), _MICROSECOND
     if (spans := zipkin_json.read_spans(text)) is not None:
-        return iter([list(sound(spans, warnings, where))])
+        return iter([list(sound(spans, warnings, where))]), _MICROSECOND
     return None
+
+
+def unit_of(document: Any) -> int:
+    """Return in what unit the times of a known document are, ns."""
+    is_older = isinstance(document, dict) and (_container(document) == "data" or "spans" in document)
+    return _MICROSECOND if is_older or zipkin_json.is_spans(document) else 1
 
 
 def _older_trace(trace: msgspec.Raw, warnings: ReadWarnings, where: object) -> list[Span]:

@@ -151,8 +151,8 @@ class Jaeger:
 
     def _read(self, content: bytes, warnings: ReadWarnings, *, for_tables: bool = False) -> Iterator[Span]:
         """Yield the spans of a body: a JSON object, an array of them, or one after another, as a stream sends them."""
-        if for_tables and (traces := detect.read_with_types(content, warnings, self._http)) is not None:
-            yield from chain.from_iterable(traces)
+        if for_tables and (read := detect.read_with_types(content, warnings, self._http)) is not None:
+            yield from chain.from_iterable(read[0])
             return
         for document in _documents(content):
             spans = detect.spans_of(document, warnings, self._http)

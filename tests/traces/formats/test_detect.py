@@ -176,8 +176,8 @@ def keys_passed_over(document: Any, caplog: pytest.LogCaptureFixture) -> list[st
     for read in (detect.read_with_types, lambda *_: None):
         warnings, text = ReadWarnings(), json.dumps(document).encode()
         caplog.clear()
-        batches = read(text, warnings, "t.json")
-        found = list(detect.spans_of(document, warnings, "t.json")) if batches is None else [*chain(*batches)]
+        typed = read(text, warnings, "t.json")
+        found = list(detect.spans_of(document, warnings, "t.json")) if typed is None else [*chain(*typed[0])]
         warnings.say()
         said.append(([span.name for span in found], caplog.messages))
     assert said[0] == said[1]
@@ -214,9 +214,9 @@ def test_spans_of_scopes_and_of_libraries_are_read_beside_each_other() -> None:
         ]
     }
     warnings = ReadWarnings(strict=True)
-    batches = detect.read_with_types(json.dumps(document).encode(), warnings, "t.json")
-    assert batches is not None
-    assert [[span.name for span in batch] for batch in batches] == [["a", "b"]]
+    typed = detect.read_with_types(json.dumps(document).encode(), warnings, "t.json")
+    assert typed is not None
+    assert [[span.name for span in batch] for batch in typed[0]] == [["a", "b"]]
     assert [span.name for span in detect.spans_of(document, warnings, "t.json")] == ["a", "b"]
 
 
