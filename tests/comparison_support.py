@@ -3,11 +3,12 @@
 import random
 from dataclasses import replace
 
-from traces_builder import MS, at, critical_path, sections, segment
+from traces_builder import MS, at, critical_path, critical_path_of, segment
 
 from otel_kfs.analysis import comparison
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.path_builder import Section
+from otel_kfs.analysis.skew_correction import correct_skew
 
 MB = 1_000_000
 SEGMENTS = {"client": 3, "encode": 40, "transformer preprocess": 200, "predictor predict": 20}  # ms
@@ -40,12 +41,13 @@ def images(n, seed, shift=None, **more):
 
 def drawn(way, **more):
     """A path with these segments."""
-    found = sections(way)
-    return replace(critical_path(0, 0, 0, 0, sections=found, **more), stamps=(at(0), at(0), at(0), found[-1].end))
+    found = critical_path_of(way)
+    stamps = (at(0), at(0), at(0), found.stamps[3])
+    return replace(critical_path(0, 0, 0, 0, sections=found.sections, hosts=found.hosts, **more), stamps=stamps)
 
 
 def all_series(*paths):
-    return measured(paths).all_series()
+    return correct_skew(measured(paths))[0]
 
 
 def compared(a, b):

@@ -163,15 +163,17 @@ def segment(name: str) -> Segment:
 def sections(way: str, start: int = 0) -> tuple[Section, ...]:
     """A path's sections from their segments' names and lengths, `client 10, encode 100`.
 
-    `!` behind a length: it crosses from host `one` to `other`; `!here>there`: between those two.
+    `!` behind a length: it crosses from host `one` to `other`; `!here>there`: between those two. `~` behind it all: it
+    gives way to the next.
     """
     found = []
     for part in way.split(", "):
         name, length = part.rsplit(" ", 1)
-        length, crosses, hosts = length.partition("!")
+        gives_way = length.endswith("~")
+        length, crosses, hosts = length.removesuffix("~").partition("!")
         one, _, other = (hosts or "one>other").partition(">")
         end = start + int(length)
-        found.append(Section(segment(name), at(start), at(end), (one, other) if crosses else None))
+        found.append(Section(segment(name), at(start), at(end), (one, other) if crosses else None, gives_way))
         start = end
     return tuple(found)
 
@@ -187,7 +189,10 @@ def critical_path(
 def critical_path_of(names_and_lengths: str) -> CriticalPath:
     """A path with these segments, stamps 2 and 3 anywhere."""
     way = sections(names_and_lengths)
-    return replace(critical_path(0, 0, 0, 0, sections=way), stamps=(at(0), at(1), at(2), way[-1].end))
+    crossed = [section.hosts for section in way if section.hosts]
+    first, last = (crossed[0][0], crossed[-1][1]) if crossed else ("", "")
+    hosts = (first, first, first, last)
+    return replace(critical_path(0, 0, 0, 0, sections=way), stamps=(at(0), at(1), at(2), way[-1].end), hosts=hosts)
 
 
 HTTP = """

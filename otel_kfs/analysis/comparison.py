@@ -5,16 +5,18 @@ docs/statistics.md says how it decides.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 from otel_kfs.analysis.image_size import SizeRange, group_labels, nearest_equal, size_label
 from otel_kfs.analysis.measurement import Labels, Series
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
-from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, median_bound, two_clocks
 from otel_kfs.analysis.statistics import Interval, difference_interval
 from otel_kfs.errors import ConfigError, MissingExtra
 
@@ -31,8 +33,9 @@ class Difference:
     """One segment on both sides, or the whole, `4-1`; durations in ns.
 
     An image that lacks a segment spent no time in it, so the durations are those of all images; `images_a` and
-    `images_b` say how many have it. `p` is the rank test's, corrected for all the tests of the comparison. `bound`:
-    what the clocks of two hosts leave open of the difference.
+    `images_b` say how many have it. `p` is the rank test's, corrected for all the tests of the comparison, with each
+    duration as near to the other side's as the clocks of two hosts leave open. `bound`: what they leave open of the
+    difference; 0 where both are exact, `math.inf` where nothing bounds one of them.
     """
 
     segment: Stretch
@@ -43,12 +46,14 @@ class Difference:
     difference: int  # b less a
     interval: Interval | None
     p: float
-    bound: int | None = None
+    bound: float = 0
+    bound_a: float = 0  # of each side's p50
+    bound_b: float = 0
 
     @property
     def differs(self) -> bool:
         """Beyond noise, and beyond the doubt about clocks."""
-        return self.p <= FALSE_ALARMS and abs(self.difference) > (self.bound or 0)
+        return self.p <= FALSE_ALARMS and abs(self.difference) > self.bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,9 @@ def compare(
     columns = [(_columns(of_a), _columns(of_b)) for of_a, of_b in pairs]
     names = [sorted({*in_a, *in_b}, key=path_order) for in_a, in_b in columns]
     raw = {
-        (number, name): rank_test(in_a.get(name) or [0] * len(of_a), in_b.get(name) or [0] * len(of_b))
+        (number, name): cautious_rank_test(
+            _column(in_a, of_a, name), _column(in_b, of_b, name), _doubts(of_a, name), _doubts(of_b, name)
+        )
         for number, ((of_a, of_b), (in_a, in_b), of_series) in enumerate(zip(pairs, columns, names, strict=True))
         for name in of_series
     }
@@ -206,6 +213,25 @@ def rank_test(a: Sequence[int], b: Sequence[int]) -> float:
     return float(found.pvalue)
 
 
+def cautious_rank_test(
+    a: Sequence[int], b: Sequence[int], bounds_a: Sequence[float] = (), bounds_b: Sequence[float] = ()
+) -> float:
+    """Return the same where lengths may be off by some bounds: its p for those that are nearest to the other side's.
+
+    It is 1 where nothing bounds one of them.
+    """
+    if not any(bounds_a) and not any(bounds_b):
+        return rank_test(a, b)
+    if any(map(math.isinf, (*bounds_a, *bounds_b))):
+        return 1.0
+    toward = 1 if statistics.median(b) >= statistics.median(a) else -1
+    near_a = [length + toward * round(bound) for length, bound in zip_longest(a, bounds_a, fillvalue=0)]
+    near_b = [length - toward * round(bound) for length, bound in zip_longest(b, bounds_b, fillvalue=0)]
+    if toward * (statistics.median(near_b) - statistics.median(near_a)) <= 0:
+        return 1.0
+    return rank_test(near_a, near_b)
+
+
 def holm(ps: Sequence[float]) -> list[float]:
     """Correct for their number, in their order: Holm, "A simple sequentially rejective multiple test" (1979)."""
     corrected = [1.0] * len(ps)
@@ -236,9 +262,9 @@ def _difference(
     bounds_a: Bounds,
     bounds_b: Bounds,
 ) -> Difference:
-    a, b = in_a.get(name) or [0] * len(series_a), in_b.get(name) or [0] * len(series_b)
+    a, b = _column(in_a, series_a, name), _column(in_b, series_b, name)
     p50_a, p50_b = statistics.median(a), statistics.median(b)
-    bounds = bounds_a.get((series_a.labels, series_a.size, name)), bounds_b.get((series_b.labels, series_b.size, name))
+    bound_a, bound_b = _bound(series_a, name, a, bounds_a), _bound(series_b, name, b, bounds_b)
     return Difference(
         segment=name,
         images_a=_images(series_a, name),
@@ -248,7 +274,9 @@ def _difference(
         difference=round(p50_b - p50_a),
         interval=difference_interval(b, a),
         p=p,
-        bound=None if bounds == (None, None) else sum(bound or 0 for bound in bounds),
+        bound=bound_a + bound_b,
+        bound_a=bound_a,
+        bound_b=bound_b,
     )
 
 
@@ -260,6 +288,29 @@ def _columns(series: Series) -> dict[Stretch, list[int]]:
         for image, length in zip(lengths.images, lengths.lengths, strict=True):
             column[image] = length
     return columns
+
+
+def _column(columns: Mapping[Stretch, Sequence[int]], series: Series, stretch: Stretch) -> Sequence[int]:
+    return columns.get(stretch) or [0] * len(series)
+
+
+def _doubts(series: Series, stretch: Stretch) -> Sequence[float]:
+    """Return how far off each image's length may be; an image that lacks the segment is exact."""
+    if isinstance(stretch, str):
+        return series.bounds(stretch)
+    durations = series.segments.get(stretch)
+    if durations is None or not durations.bounds:
+        return ()
+    found = [0.0] * len(series)
+    for image, bound in zip(durations.images, durations.bounds, strict=True):
+        found[image] = bound
+    return found
+
+
+def _bound(series: Series, stretch: Stretch, lengths: Sequence[int], bounds: Bounds) -> float:
+    """Return how far off the median of all images' lengths may be."""
+    doubts = _doubts(series, stretch)
+    return median_bound(lengths, doubts) if doubts else bounds.get((series.labels, series.size, stretch), 0)
 
 
 def _images(series: Series, stretch: Stretch) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from otel_kfs.analysis import pipeline
-from otel_kfs.analysis.clock_skew import ClockOffset
+from otel_kfs.analysis.clock_skew import ClockOffset, Clocks
 from otel_kfs.analysis.duration_sketch import AnySeries, SketchedSeries, Sketches
 from otel_kfs.analysis.measurement import Measurement, Runs, Series
 from otel_kfs.analysis.paths.coverage import Coverage
@@ -24,8 +24,9 @@ SomeSeries_co = TypeVar("SomeSeries_co", bound=AnySeries, covariant=True)
 class CorrectedMeasurement(Generic[SomeSeries_co]):
     """Every image that was measured, in series, and what became of the others; all that is printed comes from here.
 
-    `bounds`: how far off the lengths between two hosts may be; `offsets`: how the clocks of every two hosts stood to
-    each other between which something was measured.
+    `bounds`: how far off the medians of what lies between two hosts may be, ns, `math.inf` where nothing bounds them;
+    what is exact is not in it. `offsets`: how the clocks of every two hosts stood to each other between which something
+    was measured.
     """
 
     series: Sequence[SomeSeries_co]
@@ -35,6 +36,7 @@ class CorrectedMeasurement(Generic[SomeSeries_co]):
     runs: Runs = field(default_factory=Runs)
     linked: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)  # by image, the other traces that it went on in
     store: TraceStore | None = None  # where it was read from, and single traces can be read again
+    clocks: Clocks = field(default_factory=Clocks)  # what was seen of the hosts' clocks
 
     @property
     def hosts(self) -> list[str]:
@@ -72,12 +74,21 @@ def read_sketches(
     store = open_store(query, progress)
     sketches: Sketches = pipeline.read_sketches(store, run_of(query), processes=processes, progress=progress)
     series, bounds = sketches.correct_skew()
-    return CorrectedMeasurement(series, bounds, offsets(sketches), sketches.coverage, store=store)
+    return CorrectedMeasurement(
+        series, bounds, offsets(sketches), sketches.coverage, store=store, clocks=sketches.clocks
+    )
 
 
 def corrected(measurement: Measurement, store: TraceStore | None = None) -> CorrectedMeasurement[Series]:
     """Correct the clocks of a measurement."""
     series, bounds = correct_skew(measurement)
     return CorrectedMeasurement(
-        series, bounds, offsets(measurement), measurement.coverage, measurement.runs, measurement.linked, store
+        series,
+        bounds,
+        offsets(measurement),
+        measurement.coverage,
+        measurement.runs,
+        measurement.linked,
+        store,
+        measurement.clocks,
     )

@@ -20,7 +20,7 @@ from otel_kfs.analysis.image_size import SizeRange
 from otel_kfs.analysis.measurement import Labels, Measurement, Series, grouped_by_size, in_order
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
-from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, correct_skew
+from otel_kfs.analysis.skew_correction import correct_skew
 from otel_kfs.errors import MissingExtra
 
 ACCURACY = 0.01  # of a percentile, by its own length
@@ -50,8 +50,8 @@ class AnySeries(Protocol):
         """Return the lengths of every segment, in the order of the path, and of the whole, 4-1, ns."""
         ...
 
-    def between_hosts(self) -> set[Stretch]:
-        """Return the columns of which some lengths were read on two clocks."""
+    def bounds(self, stretch: Stretch) -> Sequence[float]:
+        """Return how far off the lengths of a column may be either way, ns; nothing if each is exact."""
         ...
 
 
@@ -118,24 +118,14 @@ class Sketch:
 
 @dataclass(slots=True)
 class _Column:
-    """A segment of a series; `bound`: how far off lengths between two hosts may be; None, if nobody knows."""
+    """A segment of a series; `bound`: how far off each length may be, ns; 0 if they are exact."""
 
     lengths: Sketch
-    between_hosts: bool
-    bound: int | None
+    bound: float
 
     def merge(self, other: _Column) -> None:
         self.lengths.merge(other.lengths)
-        if self.between_hosts and other.between_hosts:
-            known = self.bound is not None and other.bound is not None
-            self.bound = max(self.bound or 0, other.bound or 0) if known else None
-        elif other.between_hosts:
-            self.between_hosts, self.bound = True, other.bound
-
-    @property
-    def as_read(self) -> bool:
-        """Whether it holds the difference of two clocks, in some lengths at least."""
-        return self.between_hosts and self.bound is None
+        self.bound = max(self.bound, other.bound)
 
 
 @dataclass(slots=True)
@@ -154,9 +144,10 @@ class SketchedSeries:
         """Return the sketch of every segment, in the order of the path, and of the whole."""
         return {one: self.by_segment[one].lengths for one in sorted(self.by_segment, key=path_order)}
 
-    def between_hosts(self) -> set[Stretch]:
-        """Return the columns of which some lengths were read on two clocks."""
-        return {name for name, column in self.by_segment.items() if column.between_hosts}
+    def bounds(self, stretch: Stretch) -> Sequence[float]:
+        """Return how far off the lengths of a column may be at most, ns; nothing if each is exact."""
+        bound = self.by_segment[stretch].bound
+        return (bound,) if bound else ()
 
     def merge(self, other: SketchedSeries) -> None:
         """Count in another's images."""
@@ -183,11 +174,9 @@ class Sketches:
 
         `clocks`: all that was seen of them anywhere, to correct what lies between two hosts; None leaves it as read.
         """
-        all_series, bounds = measurement.all_series(), NO_BOUNDS
-        if clocks is not None:
-            all_series, bounds = correct_skew(replace(measurement, clocks=clocks))
+        all_series, _ = correct_skew(replace(measurement, clocks=Clocks() if clocks is None else clocks))
         for series in all_series:
-            self._add(_sketched(series, bounds))
+            self._add(_sketched(series))
         measurement.by_key.clear()
         measurement.linked.clear()
 
@@ -206,25 +195,18 @@ class Sketches:
         for series in other.by_key.values():
             self._add(series)
 
-    def correct(self, corrected: Sketches) -> None:
-        """Take another's lengths between hosts, of the same images, where it knows the clocks for all of a column."""
-        for key, series in corrected.by_key.items():
-            for name, column in series.by_segment.items():
-                if not column.as_read:
-                    self.by_key[key].by_segment[name] = column
-
     def group_sizes(self) -> None:
         """Make one series of the images whose sizes count as equal, and label each; for when all images are counted."""
         self.by_key = grouped_by_size(self.by_key, SketchedSeries.merge)
 
-    def correct_skew(self) -> tuple[list[SketchedSeries], dict[tuple[Labels, str, Stretch], int]]:
+    def correct_skew(self) -> tuple[list[SketchedSeries], dict[tuple[Labels, str, Stretch], float]]:
         """Return the series, and how far off their lengths between hosts may be: as `skew_correction.correct_skew`."""
         all_series = in_order(self.by_key.values())
         return all_series, {
             (series.labels, series.size, name): column.bound
             for series in all_series
             for name, column in series.by_segment.items()
-            if column.bound is not None
+            if column.bound
         }
 
     def _add(self, series: SketchedSeries) -> None:
@@ -246,10 +228,9 @@ def needed() -> Any:
     return DDSketch
 
 
-def _sketched(series: Series, bounds: Bounds) -> SketchedSeries:
-    between = series.between_hosts()
+def _sketched(series: Series) -> SketchedSeries:
     columns = {
-        name: _Column(Sketch.of(lengths), name in between, bounds.get((series.labels, series.size, name)))
+        name: _Column(Sketch.of(lengths), max(series.bounds(name), default=0))
         for name, lengths in series.columns().items()
     }
     return SketchedSeries(series.labels, series.size, series.size_range, columns)

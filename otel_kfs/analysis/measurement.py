@@ -20,6 +20,8 @@ from otel_kfs.traces.span import Key
 
 MOST_RUNS = 1000  # ids that are kept
 
+_Number = TypeVar("_Number", int, float)
+
 
 class Labels(NamedTuple):
     """What the images of a series have in common besides their size; "" is as in 2020 (base64 in JSON), or no label."""
@@ -39,46 +41,60 @@ class Labels(NamedTuple):
 _TRANSPORTS = {semconv.HTTP: "HTTP", semconv.KAFKA: "Kafka"}
 
 
+class Crossing(NamedTuple):
+    """A section of a path that begins by one host's clock and ends by another's, gives way, or follows what does."""
+
+    segment: Segment
+    begins: str  # the host by whose clock its start was read
+    ends: str
+    gives_way: bool  # it is over when the next one ends, if that is earlier
+
+
+class Route(NamedTuple):
+    """The hosts that some images' paths lead through: by whose clocks their stamps and their crossings are."""
+
+    stamps: tuple[str, str, str, str]
+    crossings: tuple[Crossing, ...]
+
+
+ONE_CLOCK = -1  # in place of a route's number
+
+
 @dataclass(slots=True)
 class Durations:
-    """One segment of a series: its length in each image that has it, ns, beside the number of that image.
+    """One segment of a series: its duration in each image that has it, ns, beside the number of that image.
 
-    `pair` is, for each, the number of the pair of hosts (in `Measurement.pairs`) on whose two clocks its ends were
-    read, and -1 where that was one clock; `ends` is the moment of its end, ns since the epoch, which tells how far
-    apart the two clocks were then. A name that occurs twice in an image adds up there.
+    `bounds`: how far off each may be either way, ns, `math.inf` where nothing bounds it; empty if each is exact. A name
+    that occurs twice in an image adds up there.
     """
 
     images: array[int] = field(default_factory=lambda: array("q"))
     lengths: array[int] = field(default_factory=lambda: array("q"))
-    pair: array[int] = field(default_factory=lambda: array("i"))
-    ends: array[int] = field(default_factory=lambda: array("q"))
+    bounds: array[float] = field(default_factory=lambda: array("d"))
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def _add(self, image: int, start: int, end: int, pair: int) -> None:
+    def _add(self, image: int, length: int) -> None:
         if self.images and self.images[-1] == image:
-            self.lengths[-1] += end - start
-            if pair >= 0:
-                self.pair[-1], self.ends[-1] = pair, end
+            self.lengths[-1] += length
             return
         self.images.append(image)
-        self.lengths.append(end - start)
-        self.pair.append(pair)
-        self.ends.append(end)
+        self.lengths.append(length)
 
-    def _extend(self, other: Durations, images: int, pairs: Sequence[int]) -> None:
-        """Add another's behind, whose first image is number `images` here, and pair number i is `pairs[i]`."""
+    def _extend(self, other: Durations, images: int) -> None:
+        """Add another's behind, whose first image is number `images` here; neither is corrected yet."""
         self.images.extend([images + image for image in other.images] if images else other.images)
         self.lengths.extend(other.lengths)
-        self.pair.extend(_renumbered(other.pair, pairs))
-        self.ends.extend(other.ends)
 
     def _only(self, became: Mapping[int, int]) -> Durations:
         """Return that of some images, with the numbers that they have there."""
         places = [place for place, image in enumerate(self.images) if image in became]
-        lengths, pair, ends = (_in_order(one, places) for one in (self.lengths, self.pair, self.ends))
-        return Durations(array("q", [became[self.images[place]] for place in places]), lengths, pair, ends)
+        return Durations(
+            array("q", [became[self.images[place]] for place in places]),
+            _in_order(self.lengths, places),
+            _in_order(self.bounds, places) if self.bounds else self.bounds,
+        )
 
     def _reorder(self, order: Sequence[int]) -> None:
         """Let image number `order[i]` become number i."""
@@ -93,7 +109,7 @@ class Durations:
             found = [place - 1 for place in there if place]
             at = array("q", [number for number, place in enumerate(there) if place])  # type: ignore[assignment]
         self.images = array("q", at)
-        self.lengths, self.pair, self.ends = (_in_order(one, found) for one in (self.lengths, self.pair, self.ends))
+        self.lengths = _in_order(self.lengths, found)
 
 
 @dataclass(slots=True)
@@ -116,9 +132,11 @@ class Series:
         default_factory=lambda: (array("q"), array("q"), array("q"), array("q"))
     )
     segments: dict[Segment, Durations] = field(default_factory=dict)
-    # As `Durations.pair`: the host that stamp 1 was read on, and that of stamps 2 and 3, or of stamp 4.
-    second_pair: array[int] = field(default_factory=lambda: array("i"))
-    fourth_pair: array[int] = field(default_factory=lambda: array("i"))
+    # Of each image, the number of its route in `Measurement.routes`, and the start and end of each of its crossings.
+    routes: array[int] = field(default_factory=lambda: array("i"))
+    crossings: list[array[int]] = field(default_factory=list)
+    # Of 2-1, 4-3 and 4-1, as `Durations.bounds`; empty if each is exact.
+    stamp_bounds: dict[str, array[float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.trace_ids)
@@ -159,10 +177,14 @@ class Series:
         """Return the lengths of every segment, in the order of the path, and of the whole, 4-1, ns."""
         return {**{one: self.segments[one].lengths for one in self.ordered_segments()}, TOTAL: self.totals()}
 
-    def between_hosts(self) -> set[Stretch]:
-        """Return the columns of which some lengths were read on two clocks."""
-        whole: set[Stretch] = {TOTAL} if max(self.fourth_pair, default=-1) >= 0 else set()
-        return whole | {segment for segment, lengths in self.segments.items() if max(lengths.pair) >= 0}
+    def bounds(self, stretch: Stretch) -> Sequence[float]:
+        """Return how far off each length of a column may be either way, ns; nothing if each is exact."""
+        return self.stamp_bounds.get(stretch, ()) if isinstance(stretch, str) else self.segments[stretch].bounds
+
+    def stamp_bound(self, stretch: str, image: int) -> float:
+        """Return the same of the time between two stamps of one image: 0 where it is exact."""
+        bounds = self.stamp_bounds.get(stretch)
+        return bounds[image] if bounds else 0
 
     def only(self, images: Sequence[int]) -> Series:
         """Return the series of some of its images, by their numbers."""
@@ -178,12 +200,13 @@ class Series:
             root_ids=[self.root_ids[image] for image in images],
             stamps=(one, two, three, four),
             segments={segment: lengths for segment, lengths in segments.items() if len(lengths)},
-            second_pair=_in_order(self.second_pair, images),
-            fourth_pair=_in_order(self.fourth_pair, images),
+            routes=_in_order(self.routes, images),
+            crossings=[self.crossings[image] for image in images],
+            stamp_bounds={name: _in_order(bounds, images) for name, bounds in self.stamp_bounds.items()},
         )
 
-    def _add(self, path: CriticalPath, pair_of: Callable[[tuple[str, str]], int]) -> None:
-        """Append one image; `pair_of` gives the number of a pair of hosts."""
+    def _add(self, path: CriticalPath, number_of: Callable[[Route], int]) -> None:
+        """Append one image; `number_of` gives the number of a route."""
         image = len(self)
         self.trace_ids.append(path.trace_id)
         self.root_ids.append(path.root_id)
@@ -193,15 +216,17 @@ class Series:
             self._payloads(SizeRange(path.payload_size, path.payload_size))
         for column, at in zip(self.stamps, path.stamps, strict=True):
             column.append(at)
-        self.second_pair.append(_pair_to(path, path.stamps[1], pair_of))
-        self.fourth_pair.append(_pair_to(path, None, pair_of))
-        for segment, start, end, hosts in path.sections:
-            durations = self.segments.get(segment)
+        for section in path.sections:
+            durations = self.segments.get(section.segment)
             if durations is None:
-                durations = self.segments[segment] = Durations()
-            durations._add(image, start, end, -1 if hosts is None else pair_of(hosts))
+                durations = self.segments[section.segment] = Durations()
+            durations._add(image, section.length)
+        route, moments = _route(path)
+        self.routes.append(ONE_CLOCK if route is None else number_of(route))
+        self.crossings.append(moments)
 
-    def _extend(self, other: Series, pairs: Sequence[int] = ()) -> None:
+    def _extend(self, other: Series, numbers: Sequence[int] = ()) -> None:
+        """Add another's images behind; its route number i is `numbers[i]` here, or the same without them."""
         images = len(self)
         self.image_sizes.extend(other.image_sizes)
         self._payloads(other.payload_sizes)
@@ -209,10 +234,10 @@ class Series:
         self.root_ids += other.root_ids
         for column, more in zip(self.stamps, other.stamps, strict=True):
             column.extend(more)
-        self.second_pair.extend(_renumbered(other.second_pair, pairs))
-        self.fourth_pair.extend(_renumbered(other.fourth_pair, pairs))
+        self.routes.extend(_renumbered(other.routes, numbers))
+        self.crossings += other.crossings
         for segment, lengths in other.segments.items():
-            self.segments.setdefault(segment, Durations())._extend(lengths, images, pairs)
+            self.segments.setdefault(segment, Durations())._extend(lengths, images)
 
     def _payloads(self, sizes: SizeRange | None) -> None:
         if sizes is not None:
@@ -231,7 +256,8 @@ class Series:
             self.image_sizes = _in_order(self.image_sizes, order)
         one, two, three, four = (_in_order(column, order) for column in self.stamps)
         self.stamps = (one, two, three, four)
-        self.second_pair, self.fourth_pair = _in_order(self.second_pair, order), _in_order(self.fourth_pair, order)
+        self.routes = _in_order(self.routes, order)
+        self.crossings = [self.crossings[image] for image in order]
         for lengths in self.segments.values():
             lengths._reorder(order)
 
@@ -263,7 +289,7 @@ class Measurement:
     """Every image that was measured, by series, and what became of the others."""
 
     coverage: Coverage = field(default_factory=Coverage)
-    pairs: list[tuple[str, str]] = field(default_factory=list)  # hosts, in the order in which the image met them
+    routes: dict[Route, int] = field(default_factory=dict)  # each with its number
     by_key: dict[tuple[Labels, str], Series] = field(default_factory=dict)
     clocks: Clocks = field(default_factory=Clocks)
     runs: Runs = field(default_factory=Runs)
@@ -276,7 +302,7 @@ class Measurement:
         series = self.by_key.get(key)
         if series is None:
             series = self.by_key[key] = Series(*key)
-        series._add(path, self._pair)
+        series._add(path, self._number)
         self.runs.add([path.run])
         for host, at, other, later in path.before:
             self.clocks.before(host, at, other, later)
@@ -289,60 +315,81 @@ class Measurement:
         self.clocks.merge(other.clocks)
         self.runs.merge(other.runs)
         self.linked.update(other.linked)
-        pairs = [self._pair(hosts) for hosts in other.pairs]
+        numbers = [self._number(route) for route in other.routes]
         for key, series in other.by_key.items():
-            self.by_key.setdefault(key, Series(series.labels, series.size))._extend(series, pairs)
+            self.by_key.setdefault(key, Series(series.labels, series.size))._extend(series, numbers)
 
     def group_sizes(self) -> None:
         """Make one series of the images whose sizes count as equal, and label each; for when all images are counted."""
         self.by_key = grouped_by_size(self.by_key, Series._extend)
 
     def sort(self) -> None:
-        """Group the sizes, and order images by sending (stamp 1, then ids), and pairs of hosts by their names."""
+        """Group the sizes, and order images by sending (stamp 1, then ids), and the routes by their hosts."""
         self.group_sizes()
         for series in self.by_key.values():
             series._sort()
-        order = sorted(range(len(self.pairs)), key=self.pairs.__getitem__)
-        if order != list(range(len(order))):
-            became = sorted(range(len(order)), key=order.__getitem__)
-            self.pairs = [self.pairs[old] for old in order]
+        routes = sorted(self.routes, key=_by_hosts)
+        if routes != [*self.routes]:
+            became = [0] * len(routes)
+            for number, route in enumerate(routes):
+                became[self.routes[route]] = number
+            self.routes = {route: number for number, route in enumerate(routes)}
             for series in self.by_key.values():
-                series.second_pair = _renumbered(series.second_pair, became)
-                series.fourth_pair = _renumbered(series.fourth_pair, became)
-                for lengths in series.segments.values():
-                    lengths.pair = _renumbered(lengths.pair, became)
+                series.routes = _renumbered(series.routes, became)
 
     def all_series(self) -> list[Series]:
         """Return the series in their order."""
         return in_order(self.by_key.values())
 
-    def _pair(self, hosts: tuple[str, str]) -> int:
-        if hosts not in self.pairs:
-            self.pairs.append(hosts)
-        return self.pairs.index(hosts)
+    @property
+    def pairs(self) -> set[tuple[str, str]]:
+        """Every two hosts between whose clocks something was measured, in the order in which an image met them."""
+        return {(one.begins, one.ends) for route in self.routes for one in route.crossings if one.begins != one.ends}
+
+    def _number(self, route: Route) -> int:
+        return self.routes.setdefault(route, len(self.routes))
 
 
-def _pair_to(path: CriticalPath, stamp: int | None, pair_of: Callable[[tuple[str, str]], int]) -> int:
-    """Return the pair of the hosts of stamp 1 and of another (None: the last one), -1 where they are one."""
-    first = last = None
-    for _, _, end, hosts in path.sections:
-        if hosts is not None:
-            first, last = first or hosts[0], hosts[1]
-        if end == stamp:
-            break
-    return -1 if first is None or last is None or first == last else pair_of((first, last))
+def crossing(path: CriticalPath) -> list[bool]:
+    """Return for each section whether its length can only be told when the clocks are known."""
+    before = [False, *(section.gives_way for section in path.sections)]
+    return [
+        section.hosts is not None or section.gives_way or gave_way
+        for section, gave_way in zip(path.sections, before, strict=False)
+    ]
 
 
-def _in_order(column: array[int], order: Sequence[int]) -> array[int]:
-    if column == column[:1] * len(order):
-        return column  # as columns of pairs are: all of one value
+_NO_CROSSINGS: array[int] = array("q")
+
+
+def _route(path: CriticalPath) -> tuple[Route | None, array[int]]:
+    """Return the hosts that a path leads through, and the moments of its crossings; None where it is on one clock."""
+    crossings, moments, host = [], array("q"), path.hosts[0]
+    for section, crosses in zip(path.sections, crossing(path), strict=True):
+        begins, ends = section.hosts or (host, host)
+        if crosses:
+            crossings.append(Crossing(section.segment, begins, ends, section.gives_way))
+            moments.extend((section.start, section.end))
+        host = ends
+    if not crossings and len({*path.hosts}) == 1:
+        return None, _NO_CROSSINGS
+    return Route(path.hosts, tuple(crossings)), moments
+
+
+def _by_hosts(route: Route) -> tuple[object, ...]:
+    return route.stamps, [(one.begins, one.ends, path_order(one.segment), one.gives_way) for one in route.crossings]
+
+
+def _in_order(column: array[_Number], order: Sequence[int]) -> array[_Number]:
+    if len(column) == len(order) and column == column[:1] * len(order):
+        return column  # as columns of routes are: all of one value
     values = column.tolist()
     return array(column.typecode, [values[number] for number in order])
 
 
-def _renumbered(of_pairs: array[int], became: Sequence[int]) -> array[int]:
-    """Renumber pairs, each as what it became."""
-    return array("i", [pair if pair < 0 else became[pair] for pair in of_pairs]) if became else of_pairs
+def _renumbered(routes: array[int], became: Sequence[int]) -> array[int]:
+    """Renumber routes, each as what it became."""
+    return array("i", [route if route < 0 else became[route] for route in routes]) if became else routes
 
 
 def measured(paths: Iterable[CriticalPath], coverage: Coverage | None = None) -> Measurement:

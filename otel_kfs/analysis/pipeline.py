@@ -76,7 +76,7 @@ def read_sketches(
             corrected = Sketches()
             for found in grouped.each(_sketched, sketches.clocks, run):
                 corrected.merge(found)
-            sketches.correct(corrected)
+            sketches.by_key = corrected.by_key
     sketches.group_sizes()
     return sketches
 

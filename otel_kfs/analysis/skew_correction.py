@@ -1,33 +1,48 @@
-"""Lengths between two hosts: the difference of their clocks is taken off as far as it is known, and said how far.
+"""Durations between two hosts: the difference of their clocks is taken off as far as it is known, and said how far.
 
-A length whose two ends were read on two clocks is moved to the middle of what `clocks` leaves open, and half the width
-of that is its bound: the true length lies within it. Where nothing bounds the clocks, a length stays as it was read.
+All moments of an image that were read on one host are moved together, to the middle of what `clocks` leaves open of
+that host's clock and that of stamp 1's host. So what begins and ends on one host stays exact, and an image's segments
+still add up to its 4-1, to the nanosecond. What begins on one host and ends on another has a bound: by the clock of the
+host where it begins, the true duration lies within it. Where nothing bounds the clocks, a duration stays as it was
+read.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from array import array
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Flag, auto
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from otel_kfs.analysis.clock_skew import ClockOffset, Clocks, SkewBound
-from otel_kfs.analysis.measurement import Labels, Measurement, Series
+from otel_kfs.analysis.measurement import (
+    ONE_CLOCK,
+    Crossing,
+    Durations,
+    Labels,
+    Measurement,
+    Route,
+    Series,
+    crossing,
+)
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch
 
 if TYPE_CHECKING:
     from otel_kfs.analysis.duration_sketch import AnySeries
+    from otel_kfs.analysis.paths.critical_path import CriticalPath
 
-# A segment (or 2-1, 4-3, 4-1) of one series' labels and size, and how far off its lengths may be either way, ns.
-Bounds = Mapping[tuple[Labels, str, Stretch], int]
+# How far off the median of a column (a segment, or 2-1, 4-3, 4-1, of one series' labels and size) may be either way,
+# ns. A column that is not in it is exact; `math.inf` says that nothing bounds it, and is larger than any difference.
+Bounds = Mapping[tuple[Labels, str, Stretch], float]
 
 NO_BOUNDS: Bounds = MappingProxyType({})
 
-Pairs = Sequence[tuple[str, str]]
+_SAME = SkewBound(0, 0)  # of one clock with itself
+_UNKNOWN = SkewBound(-math.inf, math.inf)
 
 
 class TwoClocks(Flag):
@@ -38,18 +53,27 @@ class TwoClocks(Flag):
     UNBOUNDED = auto()  # some are as they were read, because nothing bounds the clocks
 
 
-def correct_skew(measurement: Measurement) -> tuple[list[Series], dict[tuple[Labels, str, Stretch], int]]:
-    """Return the series with what lies between hosts corrected, stamps included, and the bounds of that.
+def correct_skew(measurement: Measurement) -> tuple[list[Series], dict[tuple[Labels, str, Stretch], float]]:
+    """Return the series with what lies between hosts corrected, stamps included, and the bounds of their medians.
 
-    Stamps are then those of the first host's clock. What is measured on one clock is as before, and has no bound.
+    Stamps are then those of the first host's clock.
     """
     all_series: list[Series] = []
-    bounds: dict[tuple[Labels, str, Stretch], int] = {}
+    bounds: dict[tuple[Labels, str, Stretch], float] = {}
+    routes = list(measurement.routes)
     for series in measurement.all_series():
-        corrected, widths = _corrected(series, measurement.pairs, measurement.clocks)
+        corrected = _corrected(series, routes, measurement.clocks)
         all_series.append(corrected)
-        bounds.update({(series.labels, series.size, name): width for name, width in widths.items()})
+        stretches: list[Stretch] = [*corrected.ordered_segments(), *corrected.stamp_bounds]
+        for stretch in stretches:
+            if column := corrected.bounds(stretch):
+                bounds[series.labels, series.size, stretch] = _of_median(_lengths(corrected, stretch), column)
     return all_series, bounds
+
+
+def median_bound(lengths: Sequence[int], bounds: Sequence[float]) -> float:
+    """Return how far off the median of some lengths may be, if each may be off so far; 0 if each is exact."""
+    return _of_median(lengths, bounds) if bounds else 0
 
 
 class _Seen(Protocol):
@@ -66,60 +90,239 @@ def offsets(measurement: _Seen) -> dict[tuple[str, str], ClockOffset | None]:
     return {pair: measurement.clocks.offset(*pair) for pair in pairs}
 
 
-def two_clocks(series: Sequence[AnySeries], bounds: Bounds) -> TwoClocks:
-    """Say which segments lie between two hosts."""
-    crossing = {(one.labels, one.size, name) for one in series for name in one.between_hosts() - {TOTAL}}
-    bounded = crossing & set(bounds)
-    found = TwoClocks.BOUNDED if bounded else TwoClocks.NOTHING
-    return found | TwoClocks.UNBOUNDED if crossing - bounded else found
+def two_clocks(series: Iterable[AnySeries], bounds: Bounds) -> TwoClocks:
+    """Say what must be said of the segments of some series."""
+    of_series = {(one.labels, one.size) for one in series}
+    return _said(bound for key, bound in bounds.items() if key[:2] in of_series and not isinstance(key[2], str))
 
 
-def two_clocks_of_stamps(series: Sequence[Series], bounds: Bounds) -> TwoClocks:
-    """Say the same of stamps."""
-    if any((one.labels, one.size, "2-1") in bounds for one in series):
-        return TwoClocks.BOUNDED
-    crossing = any(max(one.second_pair, default=-1) >= 0 for one in series)
-    return TwoClocks.UNBOUNDED if crossing else TwoClocks.NOTHING
+def two_clocks_of_stamps(series: Iterable[Series]) -> TwoClocks:
+    """Say the same of the stamps of the median images."""
+    return _said(one.stamp_bound(name, one.median()) for one in series for name in one.stamp_bounds)
 
 
-def _corrected(series: Series, pairs: Pairs, clocks: Clocks) -> tuple[Series, dict[Stretch, int]]:
-    widths: dict[Stretch, int] = {}
-    segments = dict(series.segments)
-    for name, lengths in series.segments.items():
-        moved = _moved(lengths.lengths, lengths.ends, lengths.pair, pairs, clocks)
-        if moved is not None:
-            segments[name], widths[name] = replace(lengths, lengths=moved[0]), moved[1]
-    one, two, three, four = series.stamps
-    second = _moved(two, two, series.second_pair, pairs, clocks)
-    fourth = _moved(four, four, series.fourth_pair, pairs, clocks)
-    if second is not None:
-        three = array("q", [late + now - then for late, now, then in zip(three, second[0], two, strict=True)])
-        two, widths["2-1"] = second
-    if fourth is not None:
-        four, widths["4-1"] = fourth
-    if second is not None or fourth is not None:
-        widths["4-3"] = widths.get("2-1", 0) + widths.get("4-1", 0)
-    return replace(series, segments=segments, stamps=(one, two, three, four)), widths
+def _said(bounds: Iterable[float]) -> TwoClocks:
+    found = TwoClocks.NOTHING
+    for bound in bounds:
+        if bound:
+            found |= TwoClocks.UNBOUNDED if math.isinf(bound) else TwoClocks.BOUNDED
+    return found
 
 
-def _moved(
-    values: array[int], moments: array[int], of_pair: array[int], pairs: Pairs, clocks: Clocks
-) -> tuple[array[int], int] | None:
-    """Take the difference of two clocks at those moments off lengths, or stamps; return them with their bound.
+def corrected_path(path: CriticalPath, clocks: Clocks) -> tuple[CriticalPath, dict[str, int]]:
+    """Return one image's path as tables have it, by the clock of stamp 1's host, and how far each host is moved, ns."""
+    measurement = Measurement(clocks=clocks)
+    measurement.add(replace(path, before=()))
+    (series,) = measurement.by_key.values()
+    if series.routes[0] == ONE_CLOCK:
+        return path, {path.hosts[0]: 0}
+    (route,) = measurement.routes
+    (image,) = _images([series.crossings[0]], [tuple(stamps[0] for stamps in series.stamps)], route, clocks)
+    sections, at, lengths = [], path.stamps[0], iter(image.lengths)
+    for section, crosses in zip(path.sections, crossing(path), strict=True):
+        end = at + (next(lengths) if crosses else section.length)
+        sections.append(section._replace(start=at, end=end))
+        at = end
+    one, two, three, four = (stamp + image.shifts[host] for stamp, host in zip(path.stamps, route.stamps, strict=True))
+    return replace(path, stamps=(one, two, three, four), sections=tuple(sections)), image.shifts
 
-    None where there is nothing to move, or one that nothing bounds.
+
+# --- one series ---
+
+
+class _Image(NamedTuple):
+    """One image, corrected: how far each host's moments are moved, its crossings' lengths, and how far off they are."""
+
+    shifts: dict[str, int]
+    lengths: list[int]
+    bounds: list[float]
+    stamp_bounds: tuple[float, float, float]  # of 2-1, 4-3 and 4-1
+
+
+def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Series:
+    by_route: dict[int, list[int]] = {}
+    for image, number in enumerate(series.routes):
+        if number != ONE_CLOCK:
+            by_route.setdefault(number, []).append(image)
+    if not by_route:
+        return series
+    stamps = [array("q", column) for column in series.stamps]
+    stamp_bounds = {name: array("d", bytes(8 * len(series))) for name in ("2-1", "4-3", TOTAL)}
+    moved: dict[Stretch, dict[int, list[tuple[int, float]]]] = {}  # by segment and image: by how much, and its bound
+    for number, numbers in by_route.items():
+        route = routes[number]
+        images = _images(
+            [series.crossings[image] for image in numbers],
+            [tuple(column[image] for column in series.stamps) for image in numbers],
+            route,
+            clocks,
+        )
+        for image, found in zip(numbers, images, strict=True):
+            for column, host in zip(stamps, route.stamps, strict=True):
+                column[image] += found.shifts[host]
+            for name, bound in zip(("2-1", "4-3", TOTAL), found.stamp_bounds, strict=True):
+                stamp_bounds[name][image] = bound
+            moments = series.crossings[image]
+            for place, one in enumerate(route.crossings):
+                by = found.lengths[place] - (moments[2 * place + 1] - moments[2 * place])
+                moved.setdefault(one.segment, {}).setdefault(image, []).append((by, found.bounds[place]))
+    segments = {
+        segment: _moved(durations, moved[segment]) if segment in moved else durations
+        for segment, durations in series.segments.items()
+    }
+    first, second, third, fourth = stamps
+    return replace(
+        series,
+        segments=segments,
+        stamps=(first, second, third, fourth),
+        stamp_bounds={name: column for name, column in stamp_bounds.items() if any(column)},
+    )
+
+
+def _moved(durations: Durations, moved: Mapping[int, Sequence[tuple[int, float]]]) -> Durations:
+    lengths, bounds = array("q", durations.lengths), array("d", bytes(8 * len(durations)))
+    for place, image in enumerate(durations.images):
+        for by, bound in moved.get(image, ()):
+            lengths[place] += by
+            bounds[place] += bound
+    return Durations(durations.images, lengths, bounds if any(bounds) else array("d"))
+
+
+# --- one route ---
+
+
+def _images(
+    crossings: Sequence[Sequence[int]], stamps: Sequence[tuple[int, ...]], route: Route, clocks: Clocks
+) -> list[_Image]:
+    """Correct images of one route, of each of which the moments of its crossings are known, and the stamps."""
+    shifts = _shifts(crossings, stamps, route, clocks)
+    hops = [
+        _bounds(clocks, one.ends, one.begins, [moments[2 * place + 1] for moments in crossings])
+        for place, one in enumerate(route.crossings)
+    ]
+    first, second, _, last = route.stamps
+    to_second = _bounds(clocks, second, first, [of[1] for of in stamps])
+    to_last = _bounds(clocks, last, first, [of[3] for of in stamps])
+    between = _bounds(clocks, last, second, [of[3] for of in stamps])
+    found = []
+    for number, moments in enumerate(crossings):
+        shift = shifts[number]
+        lengths, bounds = _lengths_of(route.crossings, moments, shift, [hop[number] for hop in hops])
+        stamp_bounds = (
+            _off(shift[second] - shift[first], to_second[number]),
+            _off(shift[last] - shift[second], between[number]),
+            _off(shift[last] - shift[first], to_last[number]),
+        )
+        found.append(_Image(shift, lengths, bounds, stamp_bounds))
+    return found
+
+
+def _shifts(
+    crossings: Sequence[Sequence[int]], stamps: Sequence[tuple[int, ...]], route: Route, clocks: Clocks
+) -> list[dict[str, int]]:
+    """Return, for each image, how far the moments of each of its hosts are moved: onto the clock of stamp 1's.
+
+    A clock of which nothing is known in respect of that is moved as the one is that it was met from: what lies between
+    the two is then corrected, if their difference is known, or else as it was read.
     """
-    by_pair: dict[int, list[int]] = defaultdict(list)
-    for number, pair in enumerate(of_pair):
-        if pair >= 0:
-            by_pair[pair].append(number)
-    moved, width = array("q", values), 0.0
-    for pair, numbers in by_pair.items():
-        first, second = pairs[pair]
-        bounds: list[SkewBound | None] = clocks.bounds(second, first, [moments[number] for number in numbers])
-        for number, bound in zip(numbers, bounds, strict=True):
-            if bound is None:
-                return None
-            moved[number] += round((bound.low + bound.high) / 2)
-            width = max(width, (bound.high - bound.low) / 2)
-    return (moved, math.ceil(width) + 1) if by_pair else None  # 1: the middle was rounded
+    first = route.stamps[0]
+    shifts: list[dict[str, int]] = [{first: 0} for _ in crossings]
+    met_from = {first: first}
+    seen: dict[str, list[int]] = {}  # by host, the places of its moments
+    for place, one in enumerate(route.crossings):
+        for host, at in ((one.begins, 2 * place), (one.ends, 2 * place + 1)):
+            seen.setdefault(host, []).append(at)
+        met_from.setdefault(one.begins, first)
+        met_from.setdefault(one.ends, one.begins)
+    for host in route.stamps[1:]:  # which a path without sections has, too
+        met_from.setdefault(host, first)
+    met_from.pop(first)
+    for host, before in met_from.items():
+        places = seen.get(host, ())
+        moments = [
+            sum(of := [own[place] for place in places] or [stamp[3]]) // len(of)
+            for own, stamp in zip(crossings, stamps, strict=True)
+        ]
+        direct = _bounds(clocks, host, first, moments)
+        near = direct if before == first else _bounds(clocks, host, before, moments)
+        for shift, known, otherwise in zip(shifts, direct, near, strict=True):
+            if math.isfinite(known.low):
+                shift[host] = _middle(known)
+            else:
+                shift[host] = shift.get(before, 0) + (_middle(otherwise) if math.isfinite(otherwise.low) else 0)
+    return shifts
+
+
+def _lengths_of(
+    crossings: Sequence[Crossing], moments: Sequence[int], shift: Mapping[str, int], hops: Sequence[SkewBound]
+) -> tuple[list[int], list[float]]:
+    """Return the corrected lengths of one image's crossings, and how far off each may be.
+
+    From the last to the first: what gives way to the next is over when that ends, at the latest.
+    """
+    lengths, bounds = [0] * len(crossings), [0.0] * len(crossings)
+    until = 0  # when the next one ends, by the clock of stamp 1's host
+    low: float = 0  # and what is certain of that, by the clock of the host where the next one begins: not sooner
+    high: float = 0  # and not later
+    for place in reversed(range(len(crossings))):
+        one, start, end = crossings[place], moments[2 * place], moments[2 * place + 1]
+        ended = end + shift[one.ends]
+        # Where the one has ended, by the clock of that host: certainly not before, not after.
+        earliest: float = end
+        latest: float = end
+        if one.gives_way and place + 1 < len(crossings) and math.isfinite(low):
+            ended = min(ended, until)
+            earliest, latest = min(end, low), min(end, high)
+            # The next one begins where this one ends.
+            lengths[place + 1] = until - ended
+            bounds[place + 1] = _widest(lengths[place + 1], max(0, low - end), max(0, high - end))
+        lengths[place] = ended - (start + shift[one.begins])
+        low, high = earliest + hops[place].low, latest + hops[place].high
+        bounds[place] = _widest(lengths[place], low - start, high - start)
+        until = ended
+    return lengths, bounds
+
+
+def _bounds(clocks: Clocks, host: str, other: str, moments: Sequence[int]) -> list[SkewBound]:
+    """Return how much more the other's clock shows at each moment by that of `host`: at least, and at most."""
+    if host == other:
+        return [_SAME] * len(moments)
+    # Whole nanoseconds, because a float can't hold a moment since the epoch that exactly.
+    return [
+        _UNKNOWN if bound is None else SkewBound(math.floor(bound.low), math.ceil(bound.high))
+        for bound in clocks.bounds(host, other, moments)
+    ]
+
+
+def _middle(bound: SkewBound) -> int:
+    return round((bound.low + bound.high) / 2)
+
+
+def _off(by: int, bound: SkewBound) -> float:
+    """Return how far off a length is that was moved by so much."""
+    return _widest(by, bound.low, bound.high)
+
+
+def _widest(value: int, low: float, high: float) -> float:
+    """Return how far the ends of what is certain lie from a value: 0 where that is exact."""
+    if low == high == value:
+        return 0
+    width = max(high - value, value - low)
+    return width if math.isinf(width) else math.ceil(width) + 1  # 1: floats are not exact, nor are middles
+
+
+def _lengths(series: Series, stretch: Stretch) -> Sequence[int]:
+    if not isinstance(stretch, str):
+        return series.segments[stretch].lengths
+    later, earlier = (series.stamps[int(stamp) - 1] for stamp in stretch.split("-"))
+    return [end - start for end, start in zip(later, earlier, strict=True)]
+
+
+def _of_median(lengths: Sequence[int], bounds: Sequence[float]) -> float:
+    """Return how far off the median may be: the true one lies between those of all the least and all the largest."""
+    if any(map(math.isinf, bounds)):
+        return math.inf
+    middle = statistics.median(lengths)
+    low = statistics.median([length - bound for length, bound in zip(lengths, bounds, strict=True)])
+    high = statistics.median([length + bound for length, bound in zip(lengths, bounds, strict=True)])
+    return math.ceil(max(middle - low, high - middle))

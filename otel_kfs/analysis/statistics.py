@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_kfs.analysis.duration_sketch import Sketch
@@ -39,8 +39,8 @@ class Interval(NamedTuple):
 class Summary:
     """Of one segment in one series; durations in ns. What n is too small for is None.
 
-    `bound` is half the width of what the clocks of two hosts leave open: every duration may be off by so much, all in
-    the same direction; None where it was one clock, or nothing bounds it.
+    `bound`: how far off p50 may be, because its ends were read on the clocks of two hosts: 0 where it was one clock,
+    `math.inf` where nothing bounds it. `widest`: the same of the one duration that may be off most.
     """
 
     n: int
@@ -52,17 +52,18 @@ class Summary:
     p99: int | None
     max: int
     interval: Interval | None = None  # of p50
-    bound: int | None = None
+    bound: float = 0
+    widest: float = 0
 
 
-def summary(values: Sequence[int] | Sketch, bound: int | None = None, *, interval: bool = False) -> Summary:
+def summary(values: Sequence[int] | Sketch, bound: float = 0, widest: float = 0, *, interval: bool = False) -> Summary:
     """Sum up at least one value, or a sketch of some; the median's interval only if asked for.
 
     Raises:
         MissingExtra: an interval is asked for, and scipy is not installed.
     """
     if isinstance(values, Sketch):
-        return _of_sketch(values, bound, interval=interval)
+        return replace(_of_sketch(values, interval=interval), bound=bound, widest=widest)
     ordered = sorted(values)
     n = len(ordered)
     percentiles = [round(cut) for cut in statistics.quantiles(ordered, n=100, method="inclusive")] if n > 1 else ordered
@@ -81,10 +82,11 @@ def summary(values: Sequence[int] | Sketch, bound: int | None = None, *, interva
         max=ordered[-1],
         interval=median_interval(ordered) if interval else None,
         bound=bound,
+        widest=widest,
     )
 
 
-def _of_sketch(of: Sketch, bound: int | None, *, interval: bool) -> Summary:
+def _of_sketch(of: Sketch, *, interval: bool) -> Summary:
     return Summary(
         n=of.n,
         mean=of.mean,
@@ -95,7 +97,6 @@ def _of_sketch(of: Sketch, bound: int | None, *, interval: bool) -> Summary:
         p99=of.percentile(0.99) if of.n >= P99_NEEDS else None,
         max=of.most,
         interval=_ranked_interval(of) if interval else None,
-        bound=bound,
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from otel_kfs.analysis.comparison import FALSE_ALARMS, Comparison, Difference, compare, holm, rank_test
+from otel_kfs.analysis.comparison import FALSE_ALARMS, Comparison, Difference, cautious_rank_test, compare, holm
 from otel_kfs.analysis.image_size import SizeRange, labelled_size
 from otel_kfs.analysis.measurement import Series
+from otel_kfs.analysis.paths.segment import TOTAL
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
 from otel_kfs.analysis.statistics import Interval, median_interval, summary
 from otel_kfs.experiment.config.experiment_config import Cell, ExperimentConfig
@@ -34,16 +36,19 @@ class Ranked:
         """Whether it differs from the baseline beyond noise."""
         if self.against is None or self.p is None:
             return "baseline"
+        difference, bound = self.against.total.difference, self.against.total.bound
+        if math.isinf(bound):
+            return "unknown: nothing bounds the clocks"
+        if bound and abs(difference) <= bound:
+            return "within the clocks' uncertainty"
         if self.p > FALSE_ALARMS:
             return "not beyond noise"
-        if abs(self.against.total.difference) <= (self.against.total.bound or 0):
-            return "within the clocks' uncertainty"
         return "faster" if self.against.total.difference < 0 else "slower"
 
     def saved_most(self) -> Difference | None:
         """Return the segment that saves the most; None if none saves anything beyond its own noise."""
         segments = self.against.segments if self.against else ()
-        saving = [one for one in segments if -one.difference > (one.bound or 0) and not _noisy(one)]
+        saving = [one for one in segments if -one.difference > one.bound and not _noisy(one)]
         return min(saving, key=lambda one: one.difference, default=None)
 
 
@@ -145,7 +150,9 @@ def _ranked(of_cell: Mapping[Cell, Series], baseline: Cell, bounds: Bounds) -> t
                 cell == baseline,
                 base_p50 / p50 if p50 else 1.0,
                 against,
-                None if against is None else rank_test(base.totals(), totals),
+                None
+                if against is None
+                else cautious_rank_test(base.totals(), totals, base.bounds(TOTAL), series.bounds(TOTAL)),
             )
         )
     return tuple(sorted(found, key=lambda ranked: ranked.p50))

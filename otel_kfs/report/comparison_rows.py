@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from otel_kfs.analysis.comparison import Comparison, Comparisons, Difference
-from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes, size_notes
+from otel_kfs.report.rows import (
+    INTERVAL,
+    Column,
+    Table,
+    bound_or_none,
+    bounded,
+    certainty,
+    clock_notes,
+    milliseconds_off,
+    size_notes,
+)
 from otel_kfs.report.segment_names import segment_name
 
 _ENOUGH_EXPLAINED = 0.8  # of a difference: no further segment is named then
@@ -73,7 +84,8 @@ def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
                     "low_ns": interval.low if interval else None,
                     "high_ns": interval.high if interval else None,
                     "p": difference.p,
-                    "clock_bound_ns": difference.bound,
+                    "clock_bound_ns": bound_or_none(difference.bound),
+                    "clocks": certainty(difference.bound),
                     "differs": difference.differs,
                 }
             )
@@ -93,6 +105,18 @@ def verdict(of: Comparison) -> str:
         if total.difference < 0 and total.interval is not None:
             more = f"{_plain(-total.interval.high)} to {_plain(-total.interval.low)}, n = {of.n_a} and {of.n_b}"
         return f"{where}: {b} is {_by(total.difference)} than {a} ({more}): {_explained(of)}"
+    if math.isinf(total.bound):
+        return (
+            f"{where}: {b} and {a} can't be compared, because nothing bounds the clocks between which 4-1 lies; it "
+            f"differs by {_amount(total.difference)}, of which their clocks' difference is a part ({more})"
+        )
+    if total.bound and abs(total.difference) <= total.bound:
+        changed = _largest_first(difference for difference in of.segments if difference.differs)
+        though = f", though {_listed(changed[:_NAMED_AT_MOST])}" if changed else ""
+        return (
+            f"{where}: {b} and {a} do not differ beyond the uncertainty of clocks ({milliseconds_off(total.bound)}): "
+            f"4-1 by {_amount(total.difference)} ({more}){though}"
+        )
     if not of.enough:
         return (
             f"{where}: too few images ({more}) to tell a difference from noise, it takes {of.needed} each; "
@@ -108,10 +132,10 @@ def _row(of: Difference, total: int | None) -> tuple[Any, ...]:
     p = "<0.001" if of.p < 0.001 else f"{of.p:.3f}"
     return (
         segment_name(of.segment),
-        of.p50_a,
-        of.p50_b,
+        bounded(of.p50_a, of.bound_a),
+        bounded(of.p50_b, of.bound_b),
         bounded(of.difference, of.bound),
-        of.interval,
+        None if math.isinf(of.bound) else of.interval,
         share,
         p,
         "different" if of.differs else "",

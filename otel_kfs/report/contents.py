@@ -49,7 +49,6 @@ class Row:
     share: float  # of the time of all the series' images
     median: Trace
     slowest: Trace
-    two_clocks: bool = False  # whether its ends were read on two hosts
 
     @property
     def name(self) -> str:
@@ -215,23 +214,27 @@ def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: 
     totals = series.totals()
     time = sum(totals) or 1
 
-    def row(stretch: Stretch, lengths: Sequence[int], images: Sequence[int], *, two_clocks: bool = False) -> Row:
+    def row(stretch: Stretch, lengths: Sequence[int], images: Sequence[int]) -> Row:
         order = np.argsort(np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
         return Row(
             stretch,
-            summary(lengths, bounds.get((series.labels, series.size, stretch)), interval=True),
+            summary(
+                lengths,
+                bounds.get((series.labels, series.size, stretch), 0),
+                max(series.bounds(stretch), default=0),
+                interval=True,
+            ),
             sum(lengths) / len(series),
             len(series),
             sum(lengths) / time,
             trace(series.key(images[order[(len(order) - 1) // 2]])),
             trace(series.key(images[order[-1]])),
-            two_clocks,
         )
 
     rows = []
     for segment in series.ordered_segments():
         durations = series.segments[segment]
-        rows.append(row(segment, durations.lengths, durations.images, two_clocks=max(durations.pair) >= 0))
+        rows.append(row(segment, durations.lengths, durations.images))
     whole = row(TOTAL, totals, range(len(series)))
     return SeriesReport(series, number, whole, tuple(rows), trace(series.key(series.median())))
 

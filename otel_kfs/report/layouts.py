@@ -20,10 +20,10 @@ def blocks(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> list[Table
     """Return tables and bars, to be printed as text or Markdown."""
     bounds = measurement.bounds
     of_layout: dict[Layout, Callable[[], Sequence[Table | Chart]]] = {
-        "seed": lambda: rows.seed_tables(_samples(measurement), bounds),
+        "seed": lambda: rows.seed_tables(_samples(measurement)),
         "segments": lambda: rows.segment_tables(measurement.series, bounds),
         "statistics": lambda: rows.statistics_tables(measurement.series, bounds),
-        "bars": lambda: charts(measurement.series, bounds),
+        "bars": lambda: charts(measurement.series),
     }
     return [block for layout in layouts for block in of_layout[layout]()]
 
@@ -31,7 +31,7 @@ def blocks(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> list[Table
 def records(measurement: AnyMeasurement, layout: Layout) -> list[dict[str, Any]]:
     """Return the records of one layout, a line of CSV each."""
     if layout == "seed":
-        return rows.seed_records(_samples(measurement), measurement.bounds)
+        return rows.seed_records(_samples(measurement))
     return rows.segment_records(measurement.series, measurement.bounds)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Callable
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
@@ -79,7 +80,7 @@ def page(contents: Contents) -> str:
         clocks=clock_lines(measurement.offsets),
         negative=[(report, row) for report, row in rows if row.mean < 0],
         size_notes=[note[0].upper() + note[1:] for note in size_notes(measurement.series)],
-        seed_tables=seed_tables([report.series for report in contents.series], measurement.bounds),
+        seed_tables=seed_tables([report.series for report in contents.series]),
         # Of a percentile that no n is large enough for there is no column.
         columns=[column for column in _COLUMNS if any(column.of(row.summary) is not None for _, row in rows + totals)],
         needs={"p90": P90_NEEDS, "p95": P95_NEEDS, "p99": P99_NEEDS, "interval": INTERVAL_NEEDS},
@@ -101,6 +102,7 @@ def page(contents: Contents) -> str:
         cell=render.cell,
         ms=milliseconds,
         figure=_figure,
+        off=_off,
         percent=lambda share: f"{share:.1%}".replace("-", "\N{MINUS SIGN}"),
         # Files of ours, without a figure or a name in them.
         style=Markup(style),  # noqa: S704
@@ -130,6 +132,18 @@ def _figure(nanoseconds: float | None, digits: int = 1) -> str:
         return ""
     value = (Decimal(nanoseconds) / Decimal(MS)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN)
     return str(abs(value) if value.is_zero() else value).replace("-", "\N{MINUS SIGN}")
+
+
+def _off(nanoseconds: int, bound: float, digits: int = 1) -> str:
+    """Write how many milliseconds a figure may be off as `_figure` writes it; nothing if it is exact."""
+    if not bound:
+        return ""
+    if math.isinf(bound):
+        return "?"
+    digit = Decimal(1).scaleb(-digits)
+    exact = Decimal(nanoseconds) / Decimal(MS)
+    rounded = abs(exact - exact.quantize(digit, ROUND_HALF_EVEN))
+    return str((Decimal(bound) / Decimal(MS) + rounded).quantize(digit, ROUND_CEILING))
 
 
 def _hash(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
@@ -45,12 +46,20 @@ def cell(value: Any, unit: Unit) -> str:
     if isinstance(value, Interval):
         return f"{cell(value.low, unit)} to {cell(value.high, unit)}"
     if isinstance(value, Bounded):
-        # A bound is rounded up: it must not promise more than it holds.
-        return f"{cell(value.length, unit)} \u00b1{_scaled(value.bound, unit, ROUND_CEILING)}"
+        return f"{cell(value.length, unit)} \u00b1{_bound(value, unit)}"
     return _scaled(value, unit, ROUND_HALF_EVEN) if unit in _SCALES else str(value)
 
 
-def _scaled(value: int, unit: Unit, rounding: str) -> str:
+def _bound(of: Bounded, unit: Unit) -> str:
+    """Write a bound so that it encloses what it bounds, though the length beside it is rounded."""
+    if math.isinf(of.bound):
+        return "?"
+    scale, digit = _SCALES[unit]
+    rounded = abs(Decimal(of.length) - (Decimal(of.length) / scale).quantize(digit, ROUND_HALF_EVEN) * scale)
+    return _scaled(Decimal(of.bound) + rounded, unit, ROUND_CEILING)
+
+
+def _scaled(value: int | Decimal, unit: Unit, rounding: str) -> str:
     scale, digit = _SCALES[unit]
     return str((Decimal(value) / scale).quantize(digit, rounding) + 0)  # + 0: never -0.0
 

@@ -24,17 +24,26 @@ from otel_kfs.analysis.statistics import (
     summary,
 )
 from otel_kfs.report.segment_names import segment_name
+from otel_kfs.traces.host_identity import is_unnamed
 
 Layout = Literal["seed", "segments", "statistics", "bars"]
 LAYOUTS: tuple[Layout, ...] = ("seed", "segments", "statistics", "bars")
 DEFAULT_LAYOUTS: tuple[Layout, ...] = ("seed", "segments")
 
-CLOCKS = "some segments lie between two hosts, and contain the difference between their clocks"
+CLOCKS = "\u00b1?: between two hosts, and nothing bounds how far their clocks are apart; the figure holds that, too"
+_NARROWER = "more images, above all small ones, narrow it: it is as wide as the shortest round trip"
 BOUND = (
-    "\u00b1: the uncertainty of the two hosts' clocks; all durations of that segment and size, and so its other "
-    "figures, are off by at most that much, in the same direction"
+    "\u00b1: the uncertainty of the two hosts' clocks; the row's other figures are off by at most that much, too; "
+    f"{_NARROWER}"
+)
+WIDER = (
+    "\u00b1: the uncertainty of the two hosts' clocks at the median; it is wider where fewer images are near, as at a "
+    f"run's ends; {_NARROWER}; in single images, and so in a row's other figures, it is up to "
 )
 ONE_CLOCK = "all stamps are by the clock of stamp 1's host; \u00b1 is the uncertainty of the other clocks"
+EXACT, BOUNDED, UNBOUNDED = "exact", "bounded", "unbounded"  # what a record says of its clocks
+_CONTRADICTORY = "contradictory"
+_FEW = 4  # pairs of hosts, and hosts, that are told one by one
 INTERVAL = (
     "95 % interval: in 95 of 100 such measurements it contains the median that unlimited images would show; "
     "it covers the noise between these images, not what changes when servers are restarted"
@@ -46,10 +55,13 @@ Unit = Literal["text", "count", "unix", "seconds", "milliseconds"]
 
 
 class Bounded(NamedTuple):
-    """A length that may be off by `bound` either way, ns: a cell's value, printed as `12.3 \u00b10.4`."""
+    """A length that may be off by `bound` either way, ns: a cell's value, printed as `12.3 \u00b10.4`.
+
+    Where nothing bounds it, that is `math.inf`, and it is printed as `12.3 \u00b1?`.
+    """
 
     length: int
-    bound: int
+    bound: float
 
 
 class Sized(Protocol):
@@ -87,7 +99,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def seed_tables(all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Table]:
+def seed_tables(all_series: Sequence[Series]) -> list[Table]:
     """Return the tables of unix times and of seconds of each set of labels, one image per size: the median one."""
     tables = []
     for labels, of_labels in by_labels(all_series).items():
@@ -95,14 +107,22 @@ def seed_tables(all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> lis
         stamps, seconds = [], []
         for series in of_labels:
             one, two, three, four = _stamps(series)
-            stamps.append((series.size, one, two, three, four))
+            image = series.median()
+            arrival, answer = (series.stamp_bound(name, image) for name in ("2-1", TOTAL))
+            stamps.append(
+                (series.size, one, bounded(two, arrival), bounded(three, arrival), bounded(four, answer)),
+            )
             differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, TOTAL: four - one}
-            of_series = {name: bounds.get((series.labels, series.size, name)) for name in differences}
-            seconds.append((series.size, *(bounded(length, of_series[name]) for name, length in differences.items())))
+            seconds.append(
+                (
+                    series.size,
+                    *(bounded(length, series.stamp_bound(name, image)) for name, length in differences.items()),
+                )
+            )
         counts = sorted({len(series) for series in of_labels})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded separately"]
-        notes += size_notes(of_labels) + stamp_notes(two_clocks_of_stamps(of_labels, bounds))
+        notes += size_notes(of_labels) + stamp_notes(two_clocks_of_stamps(of_labels))
         tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
         tables.append(
             Table(
@@ -136,7 +156,7 @@ def segment_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) 
         ]
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the maximum is shown instead"] if few else []
         notes += _rarity_notes(of_labels, by_size) + size_notes(of_labels)
-        notes += _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds))
+        notes += _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds), _named(of_labels, by_size))
         tables.append(Table(f"{labels.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
     return tables
 
@@ -158,7 +178,8 @@ def statistics_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUND
                 f"-: too few images; the interval needs {INTERVAL_NEEDS}, p90 {P90_NEEDS}, p95 {P95_NEEDS}, "
                 f"p99 {P99_NEEDS}"
             )
-        notes += size_notes(of_labels) + _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds))
+        notes += size_notes(of_labels) + _sketch_notes(of_labels)
+        notes += clock_notes(two_clocks(of_labels, bounds), _named(of_labels, by_size))
         tables.append(Table(f"{labels.label}: statistics, milliseconds", _STATISTICS, tuple(rows), tuple(notes)))
     return tables
 
@@ -189,19 +210,40 @@ def stamp_notes(clocks: TwoClocks) -> list[str]:
     return [ONE_CLOCK] * (TwoClocks.BOUNDED in clocks) + [CLOCKS] * (TwoClocks.UNBOUNDED in clocks)
 
 
-def clock_notes(clocks: TwoClocks) -> list[str]:
-    """Return what must be said of segments that lie between two hosts."""
-    return [BOUND] * (TwoClocks.BOUNDED in clocks) + [CLOCKS] * (TwoClocks.UNBOUNDED in clocks)
+def clock_notes(clocks: TwoClocks, summaries: Iterable[tuple[str, Summary]] = ()) -> list[str]:
+    """Return what must be said of segments that lie between two hosts; `summaries`: theirs, each with its name."""
+    wider = [
+        f"{name} {milliseconds_off(of.widest)}"
+        for name, of in summaries
+        if of.bound < of.widest < math.inf and milliseconds_off(of.bound) != milliseconds_off(of.widest)
+    ]
+    told = WIDER + ", ".join(wider) if wider else BOUND
+    return [told] * (TwoClocks.BOUNDED in clocks) + [CLOCKS] * (TwoClocks.UNBOUNDED in clocks)
+
+
+def milliseconds_off(bound: float) -> str:
+    """Write a bound, ns; rounded up, because it must not promise more than it holds."""
+    return "\u00b1?" if math.isinf(bound) else f"\u00b1{math.ceil(bound / 1e5) / 10:.1f} ms"
+
+
+def certainty(bound: float) -> str:
+    """Return which of the three a record's figure is."""
+    return UNBOUNDED if math.isinf(bound) else BOUNDED if bound else EXACT
+
+
+def bound_or_none(bound: float) -> int | None:
+    """Return what a record has of a bound, ns: nothing where a figure is exact, or nothing bounds it."""
+    return int(bound) if bound and not math.isinf(bound) else None
 
 
 def _sketch_notes(all_series: Sequence[AnySeries]) -> list[str]:
     return [SKETCHED] * any(isinstance(series, SketchedSeries) for series in all_series)
 
 
-def seed_records(all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
+def seed_records(all_series: Sequence[Series]) -> list[dict[str, Any]]:
     """Return the two tables of 2020 as one record per series; times in seconds, as text with nine digits.
 
-    `clock_bound_2-1` is None where it was one clock, or nothing bounds it.
+    `clocks_2-1` says whether it is exact, bounded or unbounded; `clock_bound_2-1` is None unless it is bounded.
     """
     records = []
     for series in all_series:
@@ -211,8 +253,10 @@ def seed_records(all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> li
         differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, "4-1": four - one}
         record |= {name: seconds(length) for name, length in differences.items()}
         for name in ("2-1", "4-3", TOTAL):
-            bound = bounds.get((series.labels, series.size, name))
-            record[f"clock_bound_{name}"] = None if bound is None else seconds(bound)
+            bound = series.stamp_bound(name, series.median())
+            whole = bound_or_none(bound)
+            record[f"clock_bound_{name}"] = None if whole is None else seconds(whole)
+            record[f"clocks_{name}"] = certainty(bound)
         records.append(record)
     return records
 
@@ -238,7 +282,9 @@ def segment_records(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS)
                     "p95_ns": of_segment.p95,
                     "p99_ns": of_segment.p99,
                     "max_ns": of_segment.max,
-                    "clock_bound_ns": of_segment.bound,
+                    "clock_bound_ns": bound_or_none(of_segment.bound),
+                    "widest_clock_bound_ns": bound_or_none(of_segment.widest),
+                    "clocks": certainty(max(of_segment.bound, of_segment.widest)),
                 }
             )
     return records
@@ -256,8 +302,28 @@ def coverage_line(coverage: Coverage) -> str:
 
 
 def clock_lines(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[str]:
-    """Say how the clocks of the hosts stood to each other, a line for each pair."""
-    return [f"clocks: {_stood(one, other, offset)}" for (one, other), offset in offsets.items()]
+    """Say how the clocks of the hosts stood to each other: a line for each pair, or one for all if they are many.
+
+    And which processes do not say on which host they are.
+    """
+    of_kind: dict[str, list[tuple[str, str]]] = {}
+    for pair, offset in offsets.items():
+        kind = UNBOUNDED if offset is None else _CONTRADICTORY if offset.bound is None else BOUNDED
+        of_kind.setdefault(kind, []).append(pair)
+    lines = []
+    for kind, pairs in of_kind.items():
+        if len(pairs) > _FEW:
+            lines.append(f"clocks: {_many(kind, pairs, offsets)}")
+        else:
+            lines += [f"clocks: {_stood(*pair, offsets[pair])}" for pair in pairs]
+    if unnamed := sorted({host for pair in offsets for host in pair if is_unnamed(host)}):
+        shown = ", ".join(host or "a process without a name" for host in unnamed[:_FEW])
+        more = f" and {len(unnamed) - _FEW} more" if len(unnamed) > _FEW else ""
+        lines.append(
+            f"clocks: nothing says where these run, so each counts as a host of its own: {shown}{more}; if they share "
+            "a clock, host.name in OTEL_RESOURCE_ATTRIBUTES says so, or k8s.node.name of pods"
+        )
+    return lines
 
 
 def clock_records(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[dict[str, Any]]:
@@ -278,12 +344,48 @@ def clock_records(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list
 
 def _stood(one: str, other: str, offset: ClockOffset | None) -> str:
     if offset is None:
-        return f"nothing bounds the skew between {one} and {other}"
+        return (
+            f"nothing bounds the skew between {one} and {other}: it takes requests and their answers between them, or "
+            "between each of them and a third host"
+        )
     if offset.bound is None:
         return f"no constant drift fits {one} and {other}: a clock was set meanwhile, or events are out of order"
-    middle, half = sum(offset.bound) / 2e6, math.ceil(offset.half_width / 1e5) / 10
-    ahead = f"{other} is {middle:.1f} \u00b1{half:.1f} ms ahead of {one}"
-    return ahead if offset.steady else f"{ahead} half-way through, and drifts by {offset.drift / 1000:.0f} ppm"
+    low, high = offset.bound
+    if low + high < 0:
+        stood = f"{other} is {_enclosed(-high, -low)} ms behind {one}"
+    else:
+        stood = f"{other} is {_enclosed(low, high)} ms ahead of {one}"
+    return stood if offset.steady else f"{stood} half-way through, and {_drift(offset.drift)}"
+
+
+def _enclosed(low: float, high: float) -> str:
+    """Write the middle of two bounds, ns, in milliseconds; what is rounded off it widens what stands behind it."""
+    middle = round((low + high) / 2e5)
+    half = math.ceil(max(high - middle * 1e5, middle * 1e5 - low) / 1e5)
+    return f"{middle / 10:.1f} \u00b1{half / 10:.1f}"
+
+
+def _drift(drift: float) -> str:
+    """Write how a clock runs against another, ns a second."""
+    return f"{'gains' if drift >= 0 else 'loses'} {abs(drift) / 1000:.0f} ppm"
+
+
+def _many(kind: str, pairs: Sequence[tuple[str, str]], offsets: Mapping[tuple[str, str], ClockOffset | None]) -> str:
+    """Say in one line how the clocks of many pairs of hosts stood to each other."""
+    of_all = f"{len(pairs)} pairs of {len({host for pair in pairs for host in pair})} hosts"
+    if kind == UNBOUNDED:
+        return f"nothing bounds the skew of {of_all}, such as {pairs[0][0]} and {pairs[0][1]}"
+    if kind == _CONTRADICTORY:
+        return f"no constant drift fits {of_all}, such as {pairs[0][0]} and {pairs[0][1]}: clocks were set meanwhile"
+    found = {pair: offset for pair in pairs if (offset := offsets[pair]) is not None}
+    widest = max(found, key=lambda pair: found[pair].half_width)
+    narrowest = min(offset.half_width for offset in found.values())
+    apart = max(abs(bound) for offset in found.values() for bound in offset.bound or ())
+    return (
+        f"{of_all} are at most {math.ceil(apart / 1e5) / 10:.1f} ms apart; that is known within "
+        f"{milliseconds_off(narrowest)} at best, and {milliseconds_off(found[widest].half_width)} between {widest[0]} "
+        f"and {widest[1]}"
+    )
 
 
 def seconds(nanoseconds: int) -> str:
@@ -303,7 +405,12 @@ def _stamps(series: Series) -> tuple[int, int, int, int]:
 def _summaries(series: AnySeries, bounds: Bounds, *, interval: bool = False) -> dict[Stretch, Summary]:
     """Sum up every segment and the whole, in the order of the path."""
     return {
-        name: summary(lengths, bounds.get((series.labels, series.size, name)), interval=interval)
+        name: summary(
+            lengths,
+            bounds.get((series.labels, series.size, name), 0),
+            max(series.bounds(name), default=0),
+            interval=interval,
+        )
         for name, lengths in series.columns().items()
     }
 
@@ -311,6 +418,16 @@ def _summaries(series: AnySeries, bounds: Bounds, *, interval: bool = False) -> 
 def _stretches(by_size: Sequence[Mapping[Stretch, Summary]]) -> list[Stretch]:
     """Return all sizes' segments in the order of the path, and the whole."""
     return sorted({one for stretches in by_size for one in stretches}, key=path_order)
+
+
+def _named(all_series: Sequence[AnySeries], by_size: Sequence[Mapping[Stretch, Summary]]) -> list[tuple[str, Summary]]:
+    """Return the summaries that have bounds, each with its segment and size."""
+    return [
+        (f"{segment_name(stretch)} of {series.size}", of)
+        for series, segments in zip(all_series, by_size, strict=True)
+        for stretch, of in segments.items()
+        if of.widest
+    ]
 
 
 def _key(series: AnySeries) -> dict[str, Any]:
@@ -329,7 +446,7 @@ def _p50_and_tail(all_series: Sequence[AnySeries], of_sizes: Sequence[Summary | 
         if of_size is None:
             columns += [None, None]
         else:
-            columns += [_p50(of_size), of_size.p95 if len(series) >= P95_NEEDS else of_size.max]
+            columns += [_p50(of_size), _as_read(of_size, of_size.p95 if len(series) >= P95_NEEDS else of_size.max)]
     return columns
 
 
@@ -345,13 +462,20 @@ _STATISTICS = (
 
 
 def _statistics(of: Summary) -> tuple[Any, ...]:
-    return of.n, of.mean, of.sd, _p50(of), of.interval, of.p90, of.p95, of.p99, of.max
+    interval = None if math.isinf(of.bound) else of.interval
+    tails = (_as_read(of, figure) for figure in (of.p90, of.p95, of.p99, of.max))
+    return of.n, _as_read(of, of.mean), _as_read(of, of.sd), _p50(of), interval, *tails
 
 
 def _p50(of: Summary) -> int | Bounded:
     return bounded(of.p50, of.bound)
 
 
-def bounded(length: int, bound: int | None) -> int | Bounded:
-    """Return a length, with its bound if it has one."""
-    return length if bound is None else Bounded(length, bound)
+def _as_read(of: Summary, figure: int | None) -> int | Bounded | None:
+    """Return another figure than p50, marked if nothing bounds it."""
+    return Bounded(figure, math.inf) if figure is not None and math.isinf(of.bound) else figure
+
+
+def bounded(length: int, bound: float) -> int | Bounded:
+    """Return a length, with its bound unless it is exact."""
+    return Bounded(length, bound) if bound else length

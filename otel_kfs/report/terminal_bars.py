@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_letters
@@ -10,7 +9,7 @@ from string import ascii_letters
 from otel_kfs.analysis.duration_sketch import AnySeries, Sketch
 from otel_kfs.analysis.measurement import by_labels
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
-from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
+from otel_kfs.report.rows import milliseconds_off
 from otel_kfs.report.segment_names import segment_name
 
 REST = "."
@@ -42,7 +41,7 @@ class Chart:
     notes: tuple[str, ...] = ()
 
 
-def charts(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Chart]:
+def charts(all_series: Sequence[AnySeries]) -> list[Chart]:
     """Return a chart for each set of labels, a bar for each size; a letter means the same segment in all of them."""
     means = [_means(series) for series in all_series]
     totals = [of_series.pop(TOTAL) for of_series in means]
@@ -68,7 +67,7 @@ def charts(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[
         notes = [f"a bar is the mean image; {REST} is all segments below {_NAMED:.0%} together"]
         if any(mean < 0 for series in of_labels for name, mean in _means(series).items() if name != TOTAL):
             notes.append("segments that are negative because of clock skew are not drawn")
-        if crossing := _crossing(of_labels, bounds):
+        if crossing := _crossing(of_labels):
             notes.append(f"between two hosts, and off by at most their clocks' uncertainty: {', '.join(crossing)}")
         of_bars = tuple(bars[labels, series.size] for series in of_labels)
         found.append(Chart(f"{labels.label}: where the time goes", segments, of_bars, longest, tuple(notes)))
@@ -88,21 +87,14 @@ def run_lengths(parts: Sequence[int], width: int) -> list[int]:
     return lengths
 
 
-def _crossing(all_series: Sequence[AnySeries], bounds: Bounds) -> list[str]:
+def _crossing(all_series: Sequence[AnySeries]) -> list[str]:
     """Name the segments that lie between two hosts, and how far off they may be at the size where that is most."""
-    found: dict[Stretch, list[int | None]] = {}
+    found: dict[Stretch, float] = {}
     for series in all_series:
-        for name in series.between_hosts():
-            found.setdefault(name, []).append(bounds.get((series.labels, series.size, name)))
-    return [f"{segment_name(one)} {_bound(found[one])}" for one in sorted(found, key=path_order)]
-
-
-def _bound(widths: Sequence[int | None]) -> str:
-    known = [width for width in widths if width is not None]
-    # Rounded up, as in tables: it must not promise more than it holds.
-    if len(known) < len(widths):
-        return "(unknown)"
-    return f"\u00b1{math.ceil(max(known) / 1e5) / 10:.1f} ms"
+        for name in series.columns():
+            if widest := max(series.bounds(name), default=0):
+                found[name] = max(widest, found.get(name, 0))
+    return [f"{segment_name(one)} {milliseconds_off(found[one])}" for one in sorted(found, key=path_order)]
 
 
 def _means(series: AnySeries) -> dict[Stretch, float]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from traces_builder import MS, segment
 
 from otel_kfs.analysis import comparison as room
-from otel_kfs.analysis.measurement import Labels
+from otel_kfs.analysis.measurement import Labels, measured
 from otel_kfs.analysis.paths.segment import BROKER
 from otel_kfs.errors import ConfigError, MissingExtra
 
@@ -36,7 +36,7 @@ def test_as_many_images_as_are_asked_for_do():
 
 
 def test_a_difference_within_the_doubt_about_clocks_is_none():
-    a, b = all_series(*[drawn("transformer request 10!")] * 15), all_series(*[drawn("transformer request 30!")] * 15)
+    a, b = (measured([drawn(f"transformer request {length}!")] * 15).all_series() for length in (10, 30))
     key = (Labels("http"), "1.1MB", segment("transformer request"))
     found = [room.compare(a, b, {key: 6 * MS}, {key: doubt}).of_sizes[0].segments[0] for doubt in (13 * MS, 14 * MS)]
     assert [(one.bound, one.differs) for one in found] == [(19 * MS, True), (20 * MS, False)]

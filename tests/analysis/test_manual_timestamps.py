@@ -227,12 +227,12 @@ def test_traced_figures_of_the_same_size_stand_beside():
     ).all_series()
     (found,) = room.beside(room.blocks(text), cells)
     matched = (
-        (500 * MS, 10 * MS, None),
-        (750 * MS, 10 * MS, None),
-        (1250 * MS, 20 * MS, None),
-        (2500 * MS, 40 * MS, None),
+        (500 * MS, 10 * MS, 0),
+        (750 * MS, 10 * MS, 0),
+        (1250 * MS, 20 * MS, 0),
+        (2500 * MS, 40 * MS, 0),
     )
-    unmatched = ((0, None, None),) * 4
+    unmatched = ((0, None, 0),) * 4
     assert (found.section, found.transport, found.two_clocks) == ("Kafka", "kafka", TwoClocks.NOTHING)
     assert [(row.label, row.lengths, row.n) for row in found.rows] == [("1.1MB", matched, 1), ("9MB", unmatched, None)]
 

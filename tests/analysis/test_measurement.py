@@ -1,9 +1,9 @@
 """Images by labels and size, as columns of numbers: the order of series, labels, the median image, segments."""
 
 import pytest
-from traces_builder import MS, critical_path, critical_path_of
+from traces_builder import MS, at, critical_path, critical_path_of, segment
 
-from otel_kfs.analysis.measurement import MOST_RUNS, Labels, Runs, by_labels, measured
+from otel_kfs.analysis.measurement import MOST_RUNS, Crossing, Labels, Route, Runs, by_labels, measured
 from otel_kfs.report.segment_names import segment_name
 
 HTTP, KAFKA = Labels("http"), Labels("kafka")
@@ -176,7 +176,15 @@ def test_an_empty_segment_counts_as_nothing_rather_than_not_at_all():
 
 def test_a_segment_between_two_hosts_names_their_pair():
     found = measured([critical_path_of("client 10, transformer request -5!")])
-    assert (found.pairs, {segment_name(one): list(of.pair) for one, of in found.all_series()[0].segments.items()}) == (
-        [("one", "other")],
-        {"client": [-1], "transformer request": [0]},
-    )
+    route = Route(("one", "one", "one", "other"), (Crossing(segment("transformer request"), "one", "other", False),))
+    (of,) = found.all_series()
+    assert (found.pairs, found.routes) == ({("one", "other")}, {route: 0})
+    assert (list(of.routes), list(of.crossings[0])) == ([0], [at(10), at(5)])
+
+
+def test_an_image_on_one_clock_has_no_route():
+    (of,) = measured([critical_path_of("client 10, deliver 5~, broker 3")]).all_series()
+    (one,) = measured([critical_path_of("client 10, encode 5")]).all_series()
+    assert [list(one.routes), list(one.crossings[0])] == [[-1], []]
+    # What gives way may begin and end on one clock, but for how long can only be told from the next.
+    assert list(of.crossings[0]) == [at(10), at(15), at(15), at(18)]

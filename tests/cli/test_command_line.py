@@ -61,8 +61,11 @@ SEED_RECORD = {
     "4-3": "0.600000000",
     "4-1": "1.000000000",
     "clock_bound_2-1": None,
+    "clocks_2-1": "exact",
     "clock_bound_4-3": None,
+    "clocks_4-3": "exact",
     "clock_bound_4-1": None,
+    "clocks_4-1": "exact",
 }
 SEED = ("--layout", "seed")
 COMMANDS = sorted(cli.main.commands)
@@ -142,9 +145,9 @@ def test_csv_of_the_segments_layout_is_one_line_a_segment(traces):
     lines = out.splitlines()
     assert (lines[0], lines[1], lines[-1]) == (
         "transport,encoding,compression,cell,size,segment,n,mean_ns,sd_ns,p50_ns,p50_low_ns,p50_high_ns,p90_ns,p95_ns,"
-        "p99_ns,max_ns,clock_bound_ns",
-        "http,,,,1.1MB,client,1,40000000,,40000000,,,,,,40000000,",
-        "http,,,,1.1MB,4-1,1,1000000000,,1000000000,,,,,,1000000000,",
+        "p99_ns,max_ns,clock_bound_ns,widest_clock_bound_ns,clocks",
+        "http,,,,1.1MB,client,1,40000000,,40000000,,,,,,40000000,,,exact",
+        "http,,,,1.1MB,4-1,1,1000000000,,1000000000,,,,,,1000000000,,,exact",
     )
 
 

@@ -1,5 +1,6 @@
 """From cells to rows: the two tables of 2020, the named segments, their statistics, records."""
 
+import math
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +13,7 @@ from traces_builder import MS, at, critical_path, critical_path_of, segment
 
 from otel_kfs.analysis.measurement import Labels, measured
 from otel_kfs.analysis.paths.coverage import Coverage
+from otel_kfs.analysis.skew_correction import correct_skew
 from otel_kfs.analysis.statistics import Interval
 from otel_kfs.report import render, rows
 from otel_kfs.report.rows import Bounded, Column, Table
@@ -19,7 +21,7 @@ from otel_kfs.report.rows import Bounded, Column, Table
 MB = 1_000_000
 FEW = "fewer than 20 images can't support a p95: the maximum is shown instead"
 WAY = {"transport": "http", "encoding": "", "compression": "", "cell": ""}
-CLOCKS = "some segments lie between two hosts, and contain the difference between their clocks"
+CLOCKS = "\u00b1?: between two hosts, and nothing bounds how far their clocks are apart; the figure holds that, too"
 
 
 def long(milliseconds, **more):
@@ -29,7 +31,7 @@ def long(milliseconds, **more):
 
 def cells(paths):
     """Their cells."""
-    return measured(paths).all_series()
+    return correct_skew(measured(paths))[0]
 
 
 # --- the two tables of 2020 ---
@@ -98,8 +100,11 @@ def test_records_of_the_two_tables_are_exact_and_name_their_image():
             "4-3": "0.233000000",
             "4-1": "0.423000000",
             "clock_bound_2-1": None,
+            "clocks_2-1": "exact",
             "clock_bound_4-3": None,
+            "clocks_4-3": "exact",
             "clock_bound_4-1": None,
+            "clocks_4-1": "exact",
         }
     ]
 
@@ -164,16 +169,20 @@ def test_rows_of_images_that_count_as_equal_say_so():
 
 
 def test_a_note_says_where_two_clocks_are_in_a_segment():
-    (table,) = rows.segment_tables(cells([critical_path_of("client 10, transformer request -5!")]))
-    assert table.notes == (FEW, CLOCKS)
+    all_series, bounds = correct_skew(measured([critical_path_of("client 10, transformer request -5!")]))
+    (table,) = rows.segment_tables(all_series, bounds)
+    assert (table.rows[1], table.notes) == (
+        ("transformer request", Bounded(-5 * MS, math.inf), Bounded(-5 * MS, math.inf)),
+        (FEW, CLOCKS),
+    )
 
 
 def test_a_known_doubt_about_clocks_is_said_to_hold_for_every_statistic():
     drawn = cells([critical_path_of("client 10, transformer request 5!")])
     (table,) = rows.statistics_tables(drawn, {(Labels("http"), "1.1MB", segment("transformer request")): 2 * MS})
     assert table.notes[-1] == (
-        "\u00b1: the uncertainty of the two hosts' clocks; all durations of that segment and size, and so its other "
-        "figures, are off by at most that much, in the same direction"
+        "\u00b1: the uncertainty of the two hosts' clocks; the row's other figures are off by at most that much, too; "
+        "more images, above all small ones, narrow it: it is as wide as the shortest round trip"
     )
 
 
@@ -189,7 +198,8 @@ def test_a_known_doubt_about_clocks_stands_beside_the_figure():
 def test_records_of_segments_end_with_the_whole():
     drawn = cells([critical_path_of("client 10, encode 20"), critical_path_of("client 30, encode 40")])
     nothing = dict.fromkeys(["p50_low_ns", "p50_high_ns", "p90_ns", "p95_ns", "p99_ns", "clock_bound_ns"])
-    first = WAY | {"size": "1.1MB", "n": 2, "sd_ns": 14142136} | nothing
+    nothing["widest_clock_bound_ns"] = None
+    first = WAY | {"size": "1.1MB", "n": 2, "sd_ns": 14142136, "clocks": "exact"} | nothing
     assert rows.segment_records(drawn) == [
         first | {"segment": "client", "mean_ns": 20 * MS, "p50_ns": 20 * MS, "max_ns": 30 * MS},
         first | {"segment": "encode", "mean_ns": 30 * MS, "p50_ns": 30 * MS, "max_ns": 40 * MS},

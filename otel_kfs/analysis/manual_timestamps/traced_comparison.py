@@ -10,7 +10,7 @@ from otel_kfs import semconv
 from otel_kfs.analysis.image_size import UNKNOWN, labelled_size
 from otel_kfs.analysis.manual_timestamps.timestamp_tables import Block, words_of
 from otel_kfs.analysis.measurement import Series
-from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks_of_stamps
+from otel_kfs.analysis.skew_correction import TwoClocks, two_clocks_of_stamps
 from otel_kfs.errors import InputError
 
 _TRANSPORT_WORDS = {
@@ -22,11 +22,11 @@ _SAME_SIZE = 0.07  # two sizes that differ by no more are one: labels are rounde
 
 
 class Length(NamedTuple):
-    """The time between two stamps, ns; `bound`: what the clocks of two hosts leave open of it."""
+    """The time between two stamps, ns; `bound`: what the clocks of two hosts leave open of that traced one."""
 
     by_hand: int | None
     traced: int | None
-    bound: int | None = None
+    bound: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class Beside:
     two_clocks: TwoClocks
 
 
-def beside(found: Sequence[Block], all_series: Sequence[Series], bounds: Bounds = NO_BOUNDS) -> list[Beside]:
+def beside(found: Sequence[Block], all_series: Sequence[Series]) -> list[Beside]:
     """Put beside each block of four stamps the median images of the same sizes in traces.
 
-    Series and bounds are those of a `CorrectedMeasurement`.
+    The series are those of a `CorrectedMeasurement`.
 
     Raises:
         InputError: no block has four stamps.
@@ -62,18 +62,18 @@ def beside(found: Sequence[Block], all_series: Sequence[Series], bounds: Bounds 
     four = [block for block in found if len(block.headings) == 4]
     if not four:
         raise InputError("only rows with four stamps can be compared with traces, which have four")
-    return [_beside(block, all_series, bounds) for block in four]
+    return [_beside(block, all_series) for block in four]
 
 
-def _beside(block: Block, all_series: Sequence[Series], bounds: Bounds) -> Beside:
+def _beside(block: Block, all_series: Sequence[Series]) -> Beside:
     transport = _transport(block, all_series)
     of_rows = _of_sizes(block, [series for series in all_series if transport in {None, series.labels.transport}])
     matched = [series for series in of_rows if series is not None]
-    rows = tuple(_row(block, row, series, bounds) for row, series in enumerate(of_rows))
-    return Beside(block.section, transport, rows, two_clocks_of_stamps(matched, bounds))
+    rows = tuple(_row(block, row, series) for row, series in enumerate(of_rows))
+    return Beside(block.section, transport, rows, two_clocks_of_stamps(matched))
 
 
-def _row(block: Block, row: int, series: Series | None, bounds: Bounds) -> BesideRow:
+def _row(block: Block, row: int, series: Series | None) -> BesideRow:
     labels = [labels[row] for labels in (block.labels, block.length_labels) if labels]
     number = None if series is None else series.median()
     lengths = []
@@ -84,7 +84,7 @@ def _row(block: Block, row: int, series: Series | None, bounds: Bounds) -> Besid
             lengths.append(Length(by_hand, None))
         else:
             traced = series.stamps[later][number] - series.stamps[earlier][number]
-            bound = bounds.get((series.labels, series.size, f"{later + 1}-{earlier + 1}"))
+            bound = series.stamp_bound(f"{later + 1}-{earlier + 1}", number)
             lengths.append(Length(by_hand, traced, bound))
     label = labels[0] if labels else f"row {row + 1}"
     return BesideRow(label, tuple(lengths), None if series is None else len(series))

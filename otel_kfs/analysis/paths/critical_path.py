@@ -75,6 +75,7 @@ class CriticalPath:
     payload_size: int | None  # bytes
     stamps: tuple[int, int, int, int]
     sections: tuple[Section, ...]
+    hosts: tuple[str, str, str, str] = ("", "", "", "")  # by whose clocks the stamps are
     requests: int = 1  # HTTP requests it took; more than one: retries
     deliveries: int = 1  # times that the record was processed; more than one: redeliveries
     encoding: str = ""  # as the sender named it; "" is base64 in JSON
@@ -156,6 +157,7 @@ class _Served(NamedTuple):
 
     body_complete: int
     preprocessed: int
+    host: str
 
 
 def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
@@ -195,6 +197,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         image_size=_size_in_bytes(root, semconv.IMAGE_SIZE),
         payload_size=_size_in_bytes(root, semconv.PAYLOAD_SIZE),
         stamps=(root.start, served.body_complete, served.preprocessed, last.end),
+        hosts=(root.host, served.host, served.host, last.host),
         sections=tuple(path.sections),
         requests=sum(max(1, len(_uploads(one, calls.graph))) for one in call.attempts) if call else 1,
         deliveries=deliveries,
@@ -217,7 +220,9 @@ def _through_sender(path: PathBuilder, root: Span, call: ModelCall | None, graph
         path.over(CLIENT, semconv.ENCODE, first_named(steps, semconv.ENCODE))
         return
     # Another program's payload was encoded before. Its request is placed by when its report of it arrived, which is
-    # always a moment too late: where the server is on the same host, the request was sent by when the server had it.
+    # always a moment too late: all that is certain is that it was not sent before the program began. Where the server
+    # is on the same host, it was sent by when the server had it.
+    path.sent = root.start
     if call is not None and call.route.server is not None and not call.route.proxies:
         receive = first_named(graph.children(call.route.server), semconv.RECEIVE)
         if receive is not None and receive.host == root.host:
@@ -290,7 +295,7 @@ def _through_topic(path: PathBuilder, producer: Span, graph: SpanGraph) -> tuple
             acknowledged = min(acknowledged, receive.start)
     # Where the acknowledgement can't be seen, the span ends when the program that sends has the record.
     seen = producer.attributes.get(semconv.ACKNOWLEDGED, True)
-    path.to(DELIVER if seen else HAND_OVER, acknowledged, producer)
+    path.to(DELIVER if seen else HAND_OVER, acknowledged, producer, gives_way=producer.host != first.host)
     if first.kind is Kind.CONSUMER:
         path.to(BROKER if seen else DELIVER_AND_BROKER, first.start, first)
         if last is not first:
@@ -335,7 +340,7 @@ def _through_servers(
         arrival = None
         if proxy.inner is not None:
             path.to(segment_at(place), proxy.inner.start, proxy.inner)
-    served = _Served(0, 0)
+    served = _Served(0, 0, "")
     back = segment_at(server)
     if route.server is not None:
         path.enter(route.server)
@@ -346,7 +351,8 @@ def _through_servers(
     for place, proxy in reversed(passed):
         for span in filter(None, (proxy.inner, proxy.outer)):
             # A proxy's span may end after the caller has the answer.
-            path.to(back, min(span.end, caller.end) if span.host == caller.host else span.end, span)
+            one_host = span.host == caller.host
+            path.to(back, min(span.end, caller.end) if one_host else span.end, span, gives_way=not one_host)
             back = segment_at(place)
         back = segment_at(place, "response")
     if not passed or passed[0][1].outer is not caller:
@@ -373,7 +379,8 @@ def _through_steps(
         raise LeftOut(f"no `{semconv.RECEIVE}` span in the {server.label}")
     if preprocess is None:
         raise LeftOut(f"no `{semconv.PREPROCESS}` span in the {server.label}")
-    path.certain(caller.host, caller.start, receive.host, receive.start)
+    path.certain(caller.host, caller.start if path.sent is None else path.sent, receive.host, receive.start)
+    path.sent = None
     path.through(arrival, segment_at(server, semconv.RECEIVE), receive)
     path.over(server, semconv.DECODE, of_name.get(semconv.DECODE))
     path.over(server, semconv.PREPROCESS, preprocess)
@@ -394,7 +401,7 @@ def _through_steps(
     else:
         path.over(server, model.name if model else semconv.PREDICT, model)
     path.over(server, semconv.POSTPROCESS, of_name.get(semconv.POSTPROCESS))
-    return _Served(receive.end, preprocess.end)
+    return _Served(receive.end, preprocess.end, receive.host)
 
 
 def _size_in_bytes(span: Span, key: str) -> int | None:

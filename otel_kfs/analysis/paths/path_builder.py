@@ -10,12 +10,17 @@ from otel_kfs.traces.span import Key, Span
 
 
 class Section(NamedTuple):
-    """What one image's path has of a segment, ns since the epoch; `hosts`: whose clocks its ends are by, if two."""
+    """What one image's path has of a segment, ns since the epoch; `hosts`: whose clocks its ends are by, if two.
+
+    `gives_way`: what ends it is over for the image when the next section ends, even if its span lasts longer. That can
+    be seen once the clocks are known.
+    """
 
     segment: Segment
     start: int
     end: int
     hosts: tuple[str, str] | None = None
+    gives_way: bool = False
 
     @property
     def length(self) -> int:
@@ -35,25 +40,26 @@ class PathBuilder:
         self.sections: list[Section] = []
         self.before: list[HappensBefore] = []
         self.latest: int | None = None  # points are not later, whatever their spans say
+        self.sent: int | None = None  # by when the request was not sent yet, if its span was placed after that
         self._crossed = False  # from one host to another
         self._missing: list[str] = []
         self._met: dict[Place, int] = {}
         self._entered: set[Key] = set()
 
-    def to(self, segment: Segment, at: int, span: Span) -> None:
-        """Go on to an edge of `span`; the time since the last point is `segment`."""
+    def to(self, segment: Segment, at: int, span: Span, *, gives_way: bool = False) -> None:
+        """Go on to an edge of `span`; the time since the last point is `segment`, which may give way to the next."""
         if self._missing:
             segment = segment._replace(missing=tuple(self._missing))
             self._missing.clear()
         if self.latest is not None and at > self.latest:
             at = self.latest
         if span.host != self.host:
-            self.sections.append(Section(segment, self.at, at, (self.host, span.host)))
+            self.sections.append(Section(segment, self.at, at, (self.host, span.host), gives_way))
             self.host, self._crossed = span.host, True
         elif at < self.at:
             raise LeftOut(f"`{span.name}` is out of order")
         else:
-            self.sections.append(Section(segment, self.at, at))
+            self.sections.append(Section(segment, self.at, at, None, gives_way))
         self.at = at
 
     def through(self, before: Segment, inside: Segment, span: Span) -> None:

@@ -109,7 +109,7 @@ def _beside(found: Sequence[Block], trace_query: str, *, quiet: bool) -> list[Ta
     from otel_kfs.report.timestamp_rows import beside_table
 
     measurement, line = read_measurement(trace_query, quiet=quiet)
-    tables = [beside_table(of) for of in manual_timestamps.beside(found, measurement.series, measurement.bounds)]
+    tables = [beside_table(of) for of in manual_timestamps.beside(found, measurement.series)]
     if not quiet:
         for clock_line in clock_lines(measurement.offsets):
             say(clock_line)

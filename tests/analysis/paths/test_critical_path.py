@@ -52,6 +52,7 @@ def test_an_image_over_http():
         payload_size=1_500_000,
         stamps=(at(0), at(200), at(400), at(1000)),
         sections=sections(HTTP_SEGMENTS),
+        hosts=("host",) * 4,
         requests=1,
         deliveries=1,
     )
@@ -66,6 +67,7 @@ def test_an_image_through_kafka():
         payload_size=1_500_000,
         stamps=(at(0), at(400), at(600), at(1000)),
         sections=sections(KAFKA_SEGMENTS),
+        hosts=("host",) * 4,
         requests=1,
         deliveries=1,
     )
@@ -79,6 +81,7 @@ def test_an_image_straight_to_a_predictor():
         image_size=1_100_000,
         payload_size=1_500_000,
         stamps=(at(0), at(200), at(300), at(500)),
+        hosts=("host",) * 4,
         sections=sections(
             "client 10, encode 100, client 20, predictor request 20, predictor receive 50, predictor 10, "
             "predictor decode 30, predictor 10, predictor preprocess 50, predictor 10, predictor predict 130, "
@@ -95,6 +98,7 @@ def test_an_image_that_an_event_source_posted():
         image_size=1_100_000,
         payload_size=1_500_000,
         stamps=(at(0), at(260), at(350), at(500)),
+        hosts=("host",) * 4,
         sections=sections(
             "client 10, encode 100, client 20, deliver 60, event source 40, transformer receive 30, transformer 10, "
             "transformer decode 20, transformer 10, transformer preprocess 50, transformer 10, transformer predict 90, "

@@ -57,10 +57,10 @@ def test_the_stamps_stay_what_each_host_wrote():
     assert one(*shifted(spans(drawing), "server", 1000)).stamps == (at(0), at(1200), at(1400), at(1000))
 
 
-def test_an_acknowledgement_by_another_host_s_clock_is_not_moved():
+def test_an_acknowledgement_by_another_host_s_clock_gives_way_when_the_clocks_are_known():
     drawing = with_options(KAFKA, "process images", "@bridge")
     found = one(*shifted(spans(drawing), "bridge", -100)).sections
-    assert found == sections(KAFKA_SEGMENTS.replace("broker 40", "broker -60!host>bridge"))
+    assert found == sections(KAFKA_SEGMENTS.replace("deliver 160, broker 40", "deliver 160~, broker -60!host>bridge"))
 
 
 # --- whatever the times are ---
