@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from otel_kfs import trace_model
+from otel_kfs import semconv, trace_model
 from otel_kfs.errors import ConfigError
 from otel_kfs.serving.model_spans import record_decode, record_receive, role_of, trace_steps, untrace_all, use_provider
 from otel_kfs.serving.server_errors import record_exceptions_once
@@ -189,7 +189,7 @@ def test_a_function_set_on_the_model_is_called_with_what_it_takes_and_looks_like
     assert seen(spans) == [("predict", STEP)]
 
 
-def test_an_asynchronous_generator_is_handed_over_as_it_is(spans):
+def test_an_asynchronous_generator_hands_over_its_pieces(spans):
     class Streaming(Model):
         async def predict(self, request):
             yield request
@@ -201,7 +201,9 @@ def test_an_asynchronous_generator_is_handed_over_as_it_is(spans):
         return [item async for item in model.predict(1)]
 
     assert asyncio.run(collect()) == [1]
-    assert seen(spans) == [("predict", STEP)]
+    ((name, attributes),) = seen(spans)
+    assert attributes.pop(semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK) > 0
+    assert (name, attributes) == ("predict", {**STEP, semconv.RESPONSE_CHUNKS: 1})
 
 
 def test_an_answer_of_another_server_is_a_status_without_an_event(spans):
