@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_kfs import semconv
+from otel_kfs.client.encodings import openai_chat
 from otel_kfs.client.model_request.answer_limits import DEFAULT_ANSWER_SIZE
 from otel_kfs.client.model_request.model_client import ModelClient
 from otel_kfs.client.model_request.model_url import predict_url
 from otel_kfs.client.sender import Sender
-from otel_kfs.errors import SendError
+from otel_kfs.errors import ConfigError, SendError
 from otel_kfs.telemetry import provider
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class HttpSender(Sender[dict[str, Any]]):
         run_id: str | None = None,
         session: requests.Session | None = None,
         max_answer_size: int = DEFAULT_ANSWER_SIZE,
+        prompt: str | None = None,
+        stream: bool = False,
         **options: Unpack[PayloadKeywords],
     ) -> None:
         """Make a sender to a model.
@@ -48,8 +51,20 @@ class HttpSender(Sender[dict[str, Any]]):
         `max_answer_size` in bytes of a decompressed answer. A `session` of yours brings credentials, certificates,
         proxies.
 
+        With `encoding="openai"` the image goes to the model's chat route, after the `prompt`; with `stream` the answer
+        comes piece by piece, and `send` returns it whole. `model` must be given, and `url` may be the chat route's own.
+
         Further keywords: `encoding` ("json"), `compression`, `resize`, `cell`; see `Sender`.
+
+        Raises:
+            ConfigError: `url` is not one, or the other arguments do not fit together.
         """
+        if options.get("encoding") == openai_chat.NAME:
+            if not model:
+                raise ConfigError("the encoding openai names the model in its request: give model")
+            options["encoding"] = openai_chat.openai_chat(model, prompt or openai_chat.PROMPT, stream=stream)
+        elif prompt is not None or stream:
+            raise ConfigError("prompt and stream are for the encoding openai alone")
         super().__init__(run_id, **options)
         provider.instrument_requests()
         url = predict_url(url, model, self._options.encoding.protocol)

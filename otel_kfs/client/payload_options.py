@@ -13,8 +13,12 @@ from otel_kfs.errors import ConfigError
 
 # Which servers do not take an encoding.
 _HINTS = {
-    "raw": "if that is KFServing, it does not take the encoding raw",
-    "v2": "KFServing does not take the encoding v2, and KServe 0.21's own reader of it refuses a JPG's bytes",
+    "raw": "if that is KFServing, it does not take the encoding raw: choose json or cloudevent",
+    "v2": (
+        "KFServing does not take the encoding v2, and KServe 0.21's own reader of it refuses a JPG's bytes: choose "
+        "json or cloudevent"
+    ),
+    "openai": "a server has the chat route only if its model answers it, and KServe's only where vLLM is installed",
 }
 
 
@@ -57,7 +61,7 @@ class PayloadOptions:
                 "(as examples/mobilenet's fast transformers were)"
             )
         if self.encoding.name in _HINTS:
-            return f"{_HINTS[self.encoding.name]}: choose json or cloudevent"
+            return _HINTS[self.encoding.name]
         return ""
 
 

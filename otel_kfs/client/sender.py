@@ -29,9 +29,10 @@ class Sender(ABC, Generic[Answer]):
     """One image, one trace; a transport says how a payload is delivered.
 
     `encoding` is `json` (base64 in V1 JSON), `v2` (a BYTES tensor of the Open Inference Protocol, binary), `raw` (the
-    image itself), `cloudevent` (the same as a CloudEvent in binary mode), or an `Encoding` such as a `ClaimCheck`.
-    `compression` is gzip, zstd or lz4. `resize` scales the image down before it is sent, until its shorter side has
-    that many pixels. `cell` is a label of an experiment's, which the tables group by.
+    image itself), `cloudevent` (the same as a CloudEvent in binary mode), `openai` (a chat's message; for HttpSender
+    alone), or an `Encoding` such as a `ClaimCheck`. `compression` is gzip, zstd or lz4. `resize` scales the image down
+    before it is sent, until its shorter side has that many pixels. `cell` is a label of an experiment's, which the
+    tables group by.
     """
 
     transport: str

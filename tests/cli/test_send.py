@@ -1,5 +1,6 @@
 """`otel-kfs send`: how an image is encoded, and choices that can't go together."""
 
+import json
 import re
 import subprocess
 import sys
@@ -37,6 +38,17 @@ def test_the_form_is_what_the_options_say(server, tmp_path):
     assert (request.headers["content-type"], request.headers["content-encoding"]) == ("image/jpeg", "gzip")
 
 
+def test_a_picture_is_sent_to_a_chat_with_a_prompt(server, tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(JPG)
+    options = ["--url", server.url, "--model", "m", "--prompt", "What is it?", "--stream", "--cell", "a label"]
+    result = send("--transport", "openai", *options, "--image", "cat.jpg")
+    assert (result.exit_code, without_ms(result.output)) == (0, {"file": "cat.jpg", "predictions": [1]})
+    (request,) = server.requests
+    body = json.loads(request.body)
+    asked = body["messages"][0]["content"][0]["text"]
+    assert (request.path, asked, body["stream"]) == ("/openai/v1/chat/completions", "What is it?", True)
+
+
 def test_a_picture_is_resized_before_it_is_sent(server):
     options = ["--encoding", "raw", "--resize", "64"]
     assert send("--transport", "http", "--url", server.url, *options, "--image", PHOTO).exit_code == 0
@@ -47,6 +59,12 @@ def test_a_picture_is_resized_before_it_is_sent(server):
     ("options", "complaint"),
     [
         (["--transport", "http", "--url", "http://h", "--encoding", "protobuf"], "'protobuf' is not one of"),
+        (["--transport", "openai", "--url", "http://h"], "this transport needs --model"),
+        (
+            ["--transport", "openai", "--url", "http://h", "--model", "m", "--encoding", "raw"],
+            "--encoding does not apply to --transport openai",
+        ),
+        (["--transport", "http", "--url", "http://h", "--prompt", "?"], "--prompt does not apply to --transport http"),
         (
             ["--transport", "grpc", "--url", "h:1", "--model", "m", "--model-ca", "ca.pem"],
             "--model-ca does not apply to a plain --url; for TLS write it as https://host:port",

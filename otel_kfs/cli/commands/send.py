@@ -30,6 +30,8 @@ from otel_kfs.client import encodings
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.claim_check import ClaimStore
 from otel_kfs.client.encodings.compression import CODECS
+from otel_kfs.client.encodings.openai_chat import NAME as OPENAI
+from otel_kfs.client.encodings.openai_chat import PROMPT
 from otel_kfs.demo.run_folder import new_run_folder
 from otel_kfs.errors import InputError, SendError
 
@@ -45,6 +47,7 @@ Examples:
       --host-header mobilenet.default.example.com --image cat.jpg
   otel-kfs send --transport http --url http://ingress/v1/models/mobilenet:predict --json 1mb.json
   otel-kfs send --transport http --url http://ingress --model mobilenet --encoding raw --image cat.jpg
+  otel-kfs send --transport openai --url http://ingress --model qwen --prompt "What is this?" --stream --image cat.jpg
   otel-kfs send --transport grpc --url localhost:8081 --model mobilenet --resize 256 --image cat.jpg
   otel-kfs send --transport grpc --url https://ingress:443 --model mobilenet --model-ca ca.pem \\
       --model-token-file token --image cat.jpg
@@ -52,7 +55,7 @@ Examples:
       --producer-config producer.properties --image *.jpg --traces-file traces/sender.jsonl
 """,
 )
-@click.option("--transport", type=click.Choice(["http", "kafka", "grpc"]), required=True)
+@click.option("--transport", type=click.Choice(["http", "kafka", "grpc", OPENAI]), required=True)
 @click.option("--image", "images", multiple=True, metavar="FILE", help="An image file; repeatable.")
 @click.option("--json", "payloads", multiple=True, metavar="FILE", help="A file that is the JSON payload already.")
 @click.option(
@@ -82,6 +85,8 @@ Examples:
     help="HTTP: the server or ingress (with --model), or the model's whole URL. gRPC: host:port, or https://host:port.",
 )
 @click.option("--model", help="HTTP, gRPC: the model's name.")
+@click.option("--prompt", help=f"openai: what the model is asked.  [default: {PROMPT}]")
+@click.option("--stream", is_flag=True, help="openai: let the answer come piece by piece.")
 @click.option("--host-header", help="HTTP: the Host header by which an ingress finds the model.")
 @model_access
 @click.option("--bootstrap-servers", help="Kafka: host:port,...")
@@ -100,7 +105,7 @@ Examples:
 @click.option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
 @click.argument("more_files", nargs=-1, metavar="[FILE]...")
 @click.pass_obj
-def send(  # noqa: PLR0912 - a branch a transport
+def send(  # noqa: PLR0912, PLR0915 - a branch a transport
     obj: dict[str, bool],
     transport: str,
     encoding: str | None,
@@ -113,6 +118,8 @@ def send(  # noqa: PLR0912 - a branch a transport
     payloads: tuple[str, ...],
     url: str | None,
     model: str | None,
+    prompt: str | None,
+    stream: bool,
     host_header: str | None,
     access: Callable[[], ModelAccess],
     bootstrap_servers: str | None,
@@ -126,6 +133,8 @@ def send(  # noqa: PLR0912 - a branch a transport
     more_files: tuple[str, ...],
 ) -> None:
     """Send images (or JSON payloads) and print each one's answer, or its place in Kafka, as a line of JSON.
+
+    The transport openai is HTTP, too: the image goes to a chat route, KServe's below --url, or another's whole URL.
 
     Each line has the milliseconds that it took (`ms`); their median and largest stand at the end, on standard error. An
     image that fails does not keep the others from being sent; the exit code is then 1.
@@ -161,6 +170,11 @@ def send(  # noqa: PLR0912 - a branch a transport
             certificates = {name: given for name, given in given_model_access().items() if name != "model_token_file"}
             _without("a plain --url; for TLS write it as https://host:port", **certificates)
         _without("--transport grpc", host_header=host_header, encoding=payload.pop("encoding"), json=payloads)
+    if transport == OPENAI:
+        _needs(model=model)
+        _without("--transport openai", encoding=encoding, json=payloads)
+    else:
+        _without(f"--transport {transport}", prompt=prompt, stream=stream)
     if encoding == CLAIM_CHECK:
         _needs(bucket=bucket)
     else:
@@ -173,7 +187,9 @@ def send(  # noqa: PLR0912 - a branch a transport
         payload["encoding"] = ClaimStore(bucket, endpoint_url=store_url).encoding if bucket else encoding or "json"
     sender_options: dict[str, Any] = {"timeout": timeout, "run_id": run_id, **payload}
     sender: Sender
-    if transport == "http":
+    if transport == OPENAI:
+        sender_options |= {"encoding": OPENAI, "prompt": prompt, "stream": stream}
+    if transport in {"http", OPENAI}:
         sender = HttpSender(
             str(url),
             model=model,
@@ -261,7 +277,12 @@ def _send_all(
         sys.exit(1)
 
 
-_BY = {"http": "over HTTP", "grpc": "over gRPC", "kafka": "to Kafka, until it was acknowledged"}
+_BY = {
+    "http": "over HTTP",
+    OPENAI: "to a chat over HTTP",
+    "grpc": "over gRPC",
+    "kafka": "to Kafka, until it was acknowledged",
+}
 
 
 def _summary(times: Sequence[float], failed: int, transport: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_kfs.client.encodings import base64_json, cloud_event, raw, v2
+from otel_kfs.client.encodings import base64_json, cloud_event, openai_chat, raw, v2
 from otel_kfs.client.encodings.encoded import Encoded, Encoding
 from otel_kfs.errors import ConfigError
 
@@ -27,4 +27,6 @@ def by_name(name: str) -> Encoding:
     for encoding in _ALL:
         if encoding.name == name:
             return encoding
+    if name == openai_chat.NAME:
+        raise ConfigError(f"the encoding {name!r} names a model: it is for HttpSender, with `model` given")
     raise ConfigError(f"no encoding is called {name!r}; there are {', '.join(NAMES)}")

@@ -18,4 +18,4 @@ class Encoding(NamedTuple):
 
     name: str
     encode: Callable[[bytes, str], Encoded]
-    protocol: str = "v1"  # of the model's URL: V1 (`:predict`) or V2 (`/infer`)
+    protocol: str = "v1"  # of the model's URL: V1 (`:predict`), V2 (`/infer`) or OpenAI's (`/chat/completions`)

@@ -12,7 +12,7 @@ import requests
 import urllib3
 from requests.structures import CaseInsensitiveDict
 
-from otel_kfs.client.encodings import answer_json, v2
+from otel_kfs.client.encodings import answer_json, openai_chat, v2
 from otel_kfs.client.model_request.answer_limits import (
     DEFAULT_ANSWER_SIZE,
     AnswerLimits,
@@ -91,6 +91,11 @@ class ModelClient:
         try:
             answer = _parsed(response)
         except (ValueError, RecursionError) as error:
+            if _is_stream(response):
+                raise SendError(
+                    f"{redact_url(self.url)} answered {response.status_code} with a stream that can't be read: {error}",
+                    response.status_code,
+                ) from error
             raise SendError(
                 f"{redact_url(self.url)} answered {response.status_code} but not with JSON ({_excerpt(response)!r}); "
                 "is it a model's :predict URL?",
@@ -234,10 +239,21 @@ def _redirected(url: str, status: int, location: str, target: SplitResult | None
 
 
 def _parsed(response: requests.Response) -> Any:
-    """Return the answer's JSON; with binary tensors, the JSON that describes them, with their values in place."""
+    """Return the answer's JSON: of binary tensors what describes them, with their values; of a chat's stream the whole.
+
+    Raises:
+        ValueError: it is nothing of that kind.
+        RecursionError: it is nested too deeply.
+    """
     if (length := response.headers.get(v2.HEADER_LENGTH)) is not None:
         return v2.read_answer(response.content, length)
+    if _is_stream(response):
+        return openai_chat.read_stream(response.content)
     return answer_json.loads(response.content)
+
+
+def _is_stream(response: requests.Response) -> bool:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower() == openai_chat.EVENT_STREAM
 
 
 def megabytes(size: int) -> str:

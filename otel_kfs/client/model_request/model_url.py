@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
+from otel_kfs.client.encodings import openai_chat
 from otel_kfs.errors import ConfigError
 
 
 def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
     """Return the predict URL of `model` at the server or ingress `url`; without a model, `url` as it is.
 
-    Source: KFServing and KServe data plane, V1 protocol, `/v1/models/<model_name>:predict`, and V2 protocol (Open
-    Inference Protocol), `/v2/models/<model_name>/infer`.
+    With the protocol `openai` it is that of KServe's chat route, unless `url` is that of another server's already.
+
+    Source: KFServing and KServe data plane, V1 protocol, `/v1/models/<model_name>:predict`, V2 protocol (Open
+    Inference Protocol), `/v2/models/<model_name>/infer`, and OpenAI's, `/openai/v1/chat/completions`.
 
     Raises:
         ConfigError: `url` is not an http or https URL.
@@ -23,6 +26,8 @@ def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
         raise ConfigError(f"{bare!r} is not a URL of a model server; write it as http://host:port")
     if not model:
         return url
+    if protocol == openai_chat.NAME:
+        return url if parts.path.endswith("/chat/completions") else f"{url.rstrip('/')}/{openai_chat.PATH}"
     path = f"v2/models/{model}/infer" if protocol == "v2" else f"v1/models/{model}:predict"
     return f"{url.rstrip('/')}/{path}"
 
