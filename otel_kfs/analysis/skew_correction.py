@@ -18,6 +18,8 @@ from enum import Flag, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from msgspec import structs
+
 from otel_kfs.analysis.clock_skew import ClockOffset, Clocks, SkewBound
 from otel_kfs.analysis.measurement import (
     ONE_CLOCK,
@@ -34,6 +36,7 @@ from otel_kfs.analysis.paths.segment import TOTAL, Stretch
 if TYPE_CHECKING:
     from otel_kfs.analysis.duration_sketch import AnySeries
     from otel_kfs.analysis.paths.critical_path import CriticalPath
+    from otel_kfs.traces.span import Span
 
 # How far off the median of a column (a segment, or 2-1, 4-3, 4-1, of one series' labels and size) may be either way,
 # ns. A column that is not in it is exact; `math.inf` says that nothing bounds it, and is larger than any difference.
@@ -109,7 +112,7 @@ def _said(bounds: Iterable[float]) -> TwoClocks:
     return found
 
 
-def corrected_path(path: CriticalPath, clocks: Clocks) -> tuple[CriticalPath, dict[str, int]]:
+def corrected_path(path: CriticalPath, clocks: Clocks) -> tuple[CriticalPath, Mapping[str, int]]:
     """Return one image's path as tables have it, by the clock of stamp 1's host, and how far each host is moved, ns."""
     measurement = Measurement(clocks=clocks)
     measurement.add(replace(path, before=()))
@@ -125,6 +128,23 @@ def corrected_path(path: CriticalPath, clocks: Clocks) -> tuple[CriticalPath, di
         at = end
     one, two, three, four = (stamp + image.shifts[host] for stamp, host in zip(path.stamps, route.stamps, strict=True))
     return replace(path, stamps=(one, two, three, four), sections=tuple(sections)), image.shifts
+
+
+def corrected_spans(
+    spans: Iterable[Span], path: CriticalPath, shifts: Mapping[str, int], clocks: Clocks
+) -> tuple[list[Span], frozenset[str]]:
+    """Return an image's spans by the clock of stamp 1's host, too, and the hosts whose clocks nothing bounds.
+
+    What is not on the path is moved by its own moment.
+    """
+    found, unknown, first = [], set(), path.hosts[0]
+    for span in spans:
+        (bound,) = _bounds(clocks, span.host, first, [span.start])
+        if math.isinf(bound.high):
+            unknown.add(span.host)
+        by = shifts.get(span.host, 0 if math.isinf(bound.high) else _middle(bound))
+        found.append(structs.replace(span, start=span.start + by, end=span.end + by) if by else span)
+    return found, frozenset(unknown)
 
 
 # --- one series ---

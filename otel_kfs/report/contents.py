@@ -9,12 +9,13 @@ from datetime import datetime, timezone
 
 import numpy as np
 
+from otel_kfs.analysis.clock_skew import Clocks
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.measurement import Labels, Series, by_labels
 from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.size_fit import Fits, fits
-from otel_kfs.analysis.skew_correction import Bounds
+from otel_kfs.analysis.skew_correction import Bounds, corrected_path, corrected_spans
 from otel_kfs.analysis.statistics import P95_NEEDS, Summary, summary
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import Key, Span, SpanGraph
@@ -99,12 +100,22 @@ class LabelsReport:
 
 @dataclass(frozen=True, slots=True)
 class MedianPath:
-    """A series' median image: the spans that were read of it, and its path through them."""
+    """A series' median image: the spans that were read of it, and its path, by the clock of stamp 1's host.
+
+    `unknown`: the hosts whose clocks nothing bounds, so that their spans stand where their own clocks have them.
+    """
 
     of: SeriesReport
     graph: SpanGraph
     root: Span
     path: CriticalPath
+    unknown: frozenset[str] = frozenset()
+
+    @property
+    def bound(self) -> float:
+        """How far off its 4-1 may be, ns."""
+        series = self.of.series
+        return series.stamp_bound(TOTAL, series.median())
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +206,7 @@ def contents(
     found = [report for group in groups for report in group.series]
     ids = dict.fromkeys(trace.trace_id for report in found for trace in report.median.whole)
     spans = store.traces([*ids]) if store is not None and draws_paths else ()
-    once_more = list(_median_paths(found, spans))
+    once_more = list(_median_paths(found, spans, measurement.clocks))
     return Contents(
         origin,
         measurement,
@@ -239,7 +250,9 @@ def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: 
     return SeriesReport(series, number, whole, tuple(rows), trace(series.key(series.median())))
 
 
-def _median_paths(reports: Sequence[SeriesReport], spans: Iterable[Span]) -> Iterable[MedianPath | Undrawn]:
+def _median_paths(
+    reports: Sequence[SeriesReport], spans: Iterable[Span], clocks: Clocks
+) -> Iterable[MedianPath | Undrawn]:
     graph = SpanGraph(spans)
     there = {span.trace_id for span in graph}
     found, _ = critical_paths(graph)
@@ -251,7 +264,10 @@ def _median_paths(reports: Sequence[SeriesReport], spans: Iterable[Span]) -> Ite
         if missing or path is None or root is None:
             yield Undrawn(report, missing)
         else:
-            yield MedianPath(report, graph, root, path)
+            path, shifts = corrected_path(path, clocks)
+            whole = {trace.trace_id for trace in report.median.whole}
+            own, unknown = corrected_spans((one for one in graph if one.trace_id in whole), path, shifts, clocks)
+            yield MedianPath(report, SpanGraph(own), root, path, unknown)
 
 
 def _web_page(link: str | None) -> str | None:

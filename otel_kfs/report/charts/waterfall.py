@@ -100,6 +100,8 @@ def waterfall(drawn: MedianPath) -> Element:
     above = ""
     for row, end in zip(shown, ends, strict=True):
         at = f"{row.span.service} @{row.span.host}" if len(hosts) > 1 else row.span.service
+        if row.span.host in drawn.unknown:
+            at += " \u00b1?"
         y = end - _ROW
         if row.links_to is not None:
             _beginning(chart, row.span, row.links_to, y - _ROW)

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 from report_support import contents_of, image, texts, tips
-from traces_builder import HTTP, KAFKA, linked, spans, with_options
+from traces_builder import EVENT_SOURCE, HTTP, KAFKA, MS, linked, spans, with_options
 
 from otel_kfs.report.charts.waterfall import MOST, span_rows, waterfall
 from otel_kfs.traces.span import SpanGraph
@@ -94,3 +94,31 @@ def test_of_very_many_spans_the_first_are_drawn_and_the_rest_is_counted():
     many = HTTP + "".join(f"  again {n}  INTERNAL  960  961\n" for n in range(200))
     chart = chart_of(image("a", drawing=many))
     assert texts(chart)[-1] == f"and {len(spans(many)) - MOST} more spans"
+
+
+def test_spans_and_segments_of_other_hosts_stand_where_the_tables_have_them():
+    ahead = 6000 * MS
+    images = []
+    for number in range(3):
+        drawn = spans(with_options(KAFKA, "process images", "@bridge"), f"{number}")
+        # The sender asks the bridge's host, too, so that something is known of its clock.
+        drawn += spans(with_options(HTTP, "POST /v1/models", "@bridge"), f"h{number}")
+        images.append(
+            [
+                replace(one, start=one.start + ahead, end=one.end + ahead) if one.host == "bridge" else one
+                for one in drawn
+            ]
+        )
+    found = contents_of(images)
+    (drawn,) = [one for one in found.median_paths if one.of.series.labels.transport == "kafka"]
+    assert drawn.path.stamps[3] - drawn.path.stamps[0] == drawn.of.total.summary.p50
+    (process,) = [one for one in drawn.graph if one.name == "process images"]
+    # The clocks are known within 50 ms.
+    assert abs(process.end - drawn.root.start - 1000 * MS) <= 30 * MS
+    assert drawn.unknown == frozenset()
+    assert waterfall(drawn).findtext("desc") == "Trace 1: 18 spans over 1005 ms."
+
+
+def test_a_host_of_whose_clock_nothing_is_known_is_marked():
+    chart = chart_of(image("a", drawing=with_options(EVENT_SOURCE, "POST /", "@elsewhere")))
+    assert [text for text in texts(chart) if "\u00b1?" in text] == ["service @elsewhere \u00b1?"]
