@@ -118,10 +118,13 @@ def _exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def spans(_exporter: InMemorySpanExporter) -> InMemorySpanExporter:
-    """Every span that ends during a test, by `.get_finished_spans()`."""
+def spans(_exporter: InMemorySpanExporter) -> Iterator[InMemorySpanExporter]:
+    """Every span that ends during a test, by `.get_finished_spans()`; every failed one of ours says of what."""
     _exporter.clear()
-    return _exporter
+    yield _exporter
+    failed = [span for span in _exporter.get_finished_spans() if span.status.status_code is trace.StatusCode.ERROR]
+    ours = [span for span in failed if span.instrumentation_scope and span.instrumentation_scope.name[:8] == "otel_kfs"]
+    assert [span.name for span in ours if not (span.attributes or {}).get("error.type")] == []
 
 
 @pytest.fixture(scope="session")

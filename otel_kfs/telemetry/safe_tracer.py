@@ -115,10 +115,12 @@ def _end(span: Any, *args: Any, **kwargs: Any) -> None:
 
 @never_raises("the exception on a span")
 def _mark(span: Span, error: Exception, record_exception: bool, set_status_on_exception: bool) -> None:
-    """Do with an exception what OpenTelemetry's own `use_span` does."""
+    """Do with an exception what OpenTelemetry's own `use_span` does, and say its type, to be searched for."""
     if record_exception:
         span.record_exception(error)
     if set_status_on_exception and span.is_recording():
+        if semconv.ERROR_TYPE not in (getattr(span, "attributes", None) or {}):
+            span.set_attribute(semconv.ERROR_TYPE, type(error).__qualname__)
         span.set_status(Status(StatusCode.ERROR, describe(error)))
 
 

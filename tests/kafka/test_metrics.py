@@ -7,6 +7,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.semconv._incubating.metrics import messaging_metrics as published
 
 from otel_kfs.kafka import Consumer, Producer, metrics, process
+from otel_kfs.telemetry import meter_watch
 
 pytestmark = pytest.mark.kafka
 
@@ -163,9 +164,9 @@ def test_metrics_are_on_where_a_provider_is_set(provider, enabled):
 
 def test_a_global_provider_that_is_set_later_is_found_within_a_second(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(meter_watch.time, "monotonic", lambda: now[0])
     made = metrics.Metrics(get_meter("x"))
     assert not made.enabled
-    monkeypatch.setattr(metrics, "get_meter_provider", lambda: MeterProvider(shutdown_on_exit=False))
+    monkeypatch.setattr(meter_watch, "get_meter_provider", lambda: MeterProvider(shutdown_on_exit=False))
     now[0] += 1
     assert made.enabled
