@@ -75,7 +75,11 @@ HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_REQUEST_BODY_SIZE: Final = "http.request.body.size"  # bytes
 HTTP_REQUEST_RESEND_COUNT: Final = "http.request.resend_count"  # on a retry's request: 1, 2 ...
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+HTTP_ROUTE: Final = "http.route"
+HTTP_TARGET: Final = "http.target"  # what `url.path` was called
+HTTP_URL: Final = "http.url"  # what `url.full` was called
 URL_FULL: Final = "url.full"  # without user-info and query
+URL_PATH: Final = "url.path"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 PROCESS_EXECUTABLE_NAME: Final = "process.executable.name"  # on the `send image` of a program under `exec`
@@ -153,22 +157,54 @@ ENV_TRACES_FILE: Final = (
 
 ENV_MODEL_URL: Final = "OTEL_KFS_MODEL_URL"  # the bridge's --url, for one that contains user and password
 
+# What other programs call what the tables are made of, besides: OpenTelemetry's
+# instrumentations of ASGI and Kafka's Java clients, Envoy, vLLM.
+OF_OTHERS: Final = frozenset(
+    {
+        "asgi.event.type",
+        "error",
+        "gen_ai.latency.time_in_queue",
+        "gen_ai.latency.time_in_model_prefill",
+        "gen_ai.latency.time_in_model_decode",
+        "gen_ai.latency.time_to_first_token",
+        "messaging.kafka.consumer.group",
+    }
+)
+
 # The attributes that the tables are made of.
-READ = frozenset(
+READ = OF_OTHERS | frozenset(
     {
         ACKNOWLEDGED,
         CELL,
         COMPRESSION,
         DELIVERY_ATTEMPT,
         ENCODING,
+        HTTP_REQUEST_BODY_SIZE,
+        HTTP_ROUTE,
+        HTTP_TARGET,
+        HTTP_URL,
         IMAGE_SIZE,
         MESSAGING_CONSUMER_GROUP_NAME,
+        MESSAGING_MESSAGE_BODY_SIZE,
         PAYLOAD_SIZE,
         PROCESS_EXECUTABLE_NAME,
         ROLE,
         RUN_ID,
         TRANSPORT,
         URL_FULL,
+        URL_PATH,
         WARMUP,
+    }
+)
+
+# The events that the tables are made of: Triton's, which part what it did with a request.
+READ_EVENTS = frozenset(
+    {
+        "HTTP_RECV_START",
+        "HTTP_RECV_END",
+        "HTTP_SEND_START",
+        "QUEUE_START",
+        "COMPUTE_INPUT_END",
+        "COMPUTE_OUTPUT_START",
     }
 )

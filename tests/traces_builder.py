@@ -5,9 +5,9 @@
       POST          CLIENT     20   95  @elsewhere
 
 Times are milliseconds after EPOCH. What may follow them: `@host` (else the parent's; `@` alone is none), `id=...` (else
-the trace's name and the line's number), `service=` (else the parent's), `role=`, `image=`, `payload=`, `transport=`,
-`group=`, `url=`, `run=`, `attempt=`, `warmup`, `failed`, and `links=` with the ids of the spans that are linked,
-separated by commas, each behind its trace's name and a `/` where that is another one.
+the trace's name and the line's number), `service=` (else the parent's), `role=`, `image=`, `payload=`, `size=` (of a
+body), `transport=`, `group=`, `url=`, `run=`, `attempt=`, `warmup`, `failed`, and `links=` with the ids of the spans
+that are linked, separated by commas, each behind its trace's name and a `/` where that is another one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ _TEXTS = {
     "url": semconv.URL_FULL,
     "run": semconv.RUN_ID,
 }
-_NUMBERS = {"image": semconv.IMAGE_SIZE, "payload": semconv.PAYLOAD_SIZE, "attempt": semconv.DELIVERY_ATTEMPT}
+_NUMBERS = {
+    "size": semconv.HTTP_REQUEST_BODY_SIZE,
+    "image": semconv.IMAGE_SIZE,
+    "payload": semconv.PAYLOAD_SIZE,
+    "attempt": semconv.DELIVERY_ATTEMPT,
+}
 
 
 def at(milliseconds: int) -> int:
@@ -152,7 +157,7 @@ def segment(name: str) -> Segment:
     if missing:
         return segment(plain)._replace(missing=tuple(segment(one).step for one in missing.split(", ")))
     if plain in _KNOWN:
-        return _KNOWN[plain]
+        return _KNOWN[plain]._replace(missing=())
     if numbered := re.fullmatch(r"(\S+) (\d+)(.*)", plain):
         found = segment(numbered[1] + numbered[3])
         return found._replace(place=found.place._replace(occurrence=int(numbered[2])))

@@ -19,6 +19,7 @@ from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.traces.span import Key
 
 MOST_RUNS = 1000  # ids that are kept
+NO_STAMP = -(2**63)  # in place of a stamp of which no span says when it was
 
 _Number = TypeVar("_Number", int, float)
 
@@ -118,8 +119,9 @@ class Series:
 
     A trace may have several images: the span id `root_ids[i]` tells them apart.
 
-    `stamps[0..3][i]` are its stamps, ns since the epoch, and `image_sizes[i]` its size in bytes, if that is known of
-    any. `size` is that size as a label; while images are read, it is what `rounded_size` keeps them apart by.
+    `stamps[0..3][i]` are its stamps, ns since the epoch (2 and 3 may be NO_STAMP), and `image_sizes[i]` its size in
+    bytes, if that is known of any. `size` is that size as a label; while images are read, it is what `rounded_size`
+    keeps them apart by.
     """
 
     labels: Labels
@@ -132,6 +134,7 @@ class Series:
         default_factory=lambda: (array("q"), array("q"), array("q"), array("q"))
     )
     segments: dict[Segment, Durations] = field(default_factory=dict)
+    second_is_spans: bool = False  # of some image stamp 2 is the start of the server's span
     # Of each image, the number of its route in `Measurement.routes`, and the start and end of each of its crossings.
     routes: array[int] = field(default_factory=lambda: array("i"))
     crossings: list[array[int]] = field(default_factory=list)
@@ -215,7 +218,8 @@ class Series:
         if path.payload_size is not None:
             self._payloads(SizeRange(path.payload_size, path.payload_size))
         for column, at in zip(self.stamps, path.stamps, strict=True):
-            column.append(at)
+            column.append(NO_STAMP if at is None else at)
+        self.second_is_spans |= path.second_is_spans
         for section in path.sections:
             durations = self.segments.get(section.segment)
             if durations is None:
@@ -231,6 +235,7 @@ class Series:
         self.image_sizes.extend(other.image_sizes)
         self._payloads(other.payload_sizes)
         self.trace_ids += other.trace_ids
+        self.second_is_spans |= other.second_is_spans
         self.root_ids += other.root_ids
         for column, more in zip(self.stamps, other.stamps, strict=True):
             column.extend(more)

@@ -22,6 +22,7 @@ from msgspec import structs
 
 from otel_kfs.analysis.clock_skew import ClockOffset, Clocks, SkewBound
 from otel_kfs.analysis.measurement import (
+    NO_STAMP,
     ONE_CLOCK,
     Crossing,
     Durations,
@@ -126,8 +127,12 @@ def corrected_path(path: CriticalPath, clocks: Clocks) -> tuple[CriticalPath, Ma
         end = at + (next(lengths) if crosses else section.length)
         sections.append(section._replace(start=at, end=end))
         at = end
-    one, two, three, four = (stamp + image.shifts[host] for stamp, host in zip(path.stamps, route.stamps, strict=True))
-    return replace(path, stamps=(one, two, three, four), sections=tuple(sections)), image.shifts
+    shifts = [image.shifts[host] for host in route.stamps]
+    first, last = path.stamps[0] + shifts[0], path.stamps[3] + shifts[3]
+    second, third = (
+        None if stamp is None else stamp + shift for stamp, shift in zip(path.stamps[1:3], shifts[1:3], strict=True)
+    )
+    return replace(path, stamps=(first, second, third, last), sections=tuple(sections)), image.shifts
 
 
 def corrected_spans(
@@ -179,7 +184,8 @@ def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Serie
         )
         for image, found in zip(numbers, images, strict=True):
             for column, host in zip(stamps, route.stamps, strict=True):
-                column[image] += found.shifts[host]
+                if column[image] != NO_STAMP:
+                    column[image] += found.shifts[host]
             for name, bound in zip(("2-1", "4-3", TOTAL), found.stamp_bounds, strict=True):
                 stamp_bounds[name][image] = bound
             moments = series.crossings[image]

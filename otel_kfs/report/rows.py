@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+from otel_kfs import semconv
 from otel_kfs.analysis.clock_skew import ClockOffset
 from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.analysis.image_size import TOLERANCE, SizeRange
-from otel_kfs.analysis.measurement import Series, by_labels
+from otel_kfs.analysis.measurement import NO_STAMP, Series, by_labels
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks, two_clocks_of_stamps
@@ -44,6 +45,10 @@ ONE_CLOCK = "all stamps are by the clock of stamp 1's host; \u00b1 is the uncert
 EXACT, BOUNDED, UNBOUNDED = "exact", "bounded", "unbounded"  # what a record says of its clocks
 _CONTRADICTORY = "contradictory"
 _FEW = 4  # pairs of hosts, and hosts, that are told one by one
+SPANS_START = (
+    "where no span says when a server had the whole request, stamp 2 is the start of the server's span; "
+    "-: no span says when it was"
+)
 INTERVAL = (
     "95 % interval: in 95 of 100 such measurements it contains the median that unlimited images would show; "
     "it covers the noise between these images, not what changes when servers are restarted"
@@ -112,16 +117,17 @@ def seed_tables(all_series: Sequence[Series]) -> list[Table]:
             stamps.append(
                 (series.size, one, bounded(two, arrival), bounded(three, arrival), bounded(four, answer)),
             )
-            differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, TOTAL: four - one}
+            lengths = differences(one, two, three, four)
             seconds.append(
                 (
                     series.size,
-                    *(bounded(length, series.stamp_bound(name, image)) for name, length in differences.items()),
+                    *(bounded(length, series.stamp_bound(name, image)) for name, length in lengths.items()),
                 )
             )
         counts = sorted({len(series) for series in of_labels})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded separately"]
+        notes += [SPANS_START] * any(series.second_is_spans for series in of_labels)
         notes += size_notes(of_labels) + stamp_notes(two_clocks_of_stamps(of_labels))
         tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
         tables.append(
@@ -249,9 +255,9 @@ def seed_records(all_series: Sequence[Series]) -> list[dict[str, Any]]:
     for series in all_series:
         one, two, three, four = stamps = _stamps(series)
         record = {**_key(series), "n": len(series), "trace_id": series.trace_ids[series.median()]}
-        record |= {str(number): seconds(stamp) for number, stamp in enumerate(stamps, 1)}
-        differences = {"2-1": two - one, "3-2": three - two, "4-3": four - three, "4-1": four - one}
-        record |= {name: seconds(length) for name, length in differences.items()}
+        record |= {str(number): stamp if stamp is None else seconds(stamp) for number, stamp in enumerate(stamps, 1)}
+        lengths = differences(one, two, three, four)
+        record |= {name: length if length is None else seconds(length) for name, length in lengths.items()}
         for name in ("2-1", "4-3", TOTAL):
             bound = series.stamp_bound(name, series.median())
             whole = bound_or_none(bound)
@@ -298,7 +304,17 @@ def coverage_line(coverage: Coverage) -> str:
         parts.append(f"{coverage.retried} with retries")
     if coverage.redelivered:
         parts.append(f"{coverage.redelivered} redelivered")
+    if coverage.roots:
+        parts.append(_others_line(coverage.roots))
     return "; ".join(parts)
+
+
+def _others_line(roots: Mapping[str, int]) -> str:
+    """Say what images began with that were not sent by a sender of ours."""
+    commonest = sorted(roots.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(name for name, _ in commonest[:3])
+    more = f" and {len(commonest) - 3} others" if len(commonest) > 3 else ""
+    return f"{sum(roots.values())} without `{semconv.SEND_IMAGE}`, from {shown}{more} on"
 
 
 def clock_lines(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[str]:
@@ -395,11 +411,19 @@ def seconds(nanoseconds: int) -> str:
     return f"{sign}{whole}.{rest:09d}"
 
 
-def _stamps(series: Series) -> tuple[int, int, int, int]:
-    """Return those of the median image."""
+def _stamps(series: Series) -> tuple[int, int | None, int | None, int]:
+    """Return those of the median image; None where no span says when it was."""
     number = series.median()
     one, two, three, four = (column[number] for column in series.stamps)
-    return one, two, three, four
+    return one, None if two == NO_STAMP else two, None if three == NO_STAMP else three, four
+
+
+def differences(one: int, two: int | None, three: int | None, four: int) -> dict[str, int | None]:
+    """Return the columns of 2020, ns; None where a stamp is missing."""
+    pairs = {"2-1": (one, two), "3-2": (two, three), "4-3": (three, four), TOTAL: (one, four)}
+    return {
+        name: None if earlier is None or later is None else later - earlier for name, (earlier, later) in pairs.items()
+    }
 
 
 def _summaries(series: AnySeries, bounds: Bounds, *, interval: bool = False) -> dict[Stretch, Summary]:
@@ -467,7 +491,7 @@ def _statistics(of: Summary) -> tuple[Any, ...]:
     return of.n, _as_read(of, of.mean), _as_read(of, of.sd), _p50(of), interval, *tails
 
 
-def _p50(of: Summary) -> int | Bounded:
+def _p50(of: Summary) -> int | Bounded | None:
     return bounded(of.p50, of.bound)
 
 
@@ -476,6 +500,6 @@ def _as_read(of: Summary, figure: int | None) -> int | Bounded | None:
     return Bounded(figure, math.inf) if figure is not None and math.isinf(of.bound) else figure
 
 
-def bounded(length: int, bound: float) -> int | Bounded:
-    """Return a length, with its bound unless it is exact."""
-    return Bounded(length, bound) if bound else length
+def bounded(length: int | None, bound: float) -> int | Bounded | None:
+    """Return a length, if there is one, with its bound unless it is exact."""
+    return Bounded(length, bound) if bound and length is not None else length

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from operator import attrgetter
 from typing import Any
@@ -41,6 +41,7 @@ class Span(msgspec.Struct, array_like=True, gc=False):
     attributes: dict[str, Any]
     links: tuple[str, ...] = ()  # span ids
     linked_traces: tuple[str, ...] = ()  # the traces in which those spans are
+    events: tuple[tuple[str, int], ...] = ()  # those of `semconv.READ_EVENTS`: name and time
 
     @property
     def key(self) -> Key:
@@ -74,9 +75,31 @@ class SpanGraph:
             elif span.kind is Kind.CONSUMER:
                 for key in dict.fromkeys(_linked(span)):
                     self._children.setdefault(key, []).append(span)
+        self._adopt()
         for children in self._children.values():
             if len(children) > 1:
                 children.sort(key=_by_start)
+
+    def _adopt(self) -> None:
+        """Give the children of spans that are not there the parent that they most likely are below."""
+        lost = self._children.keys() - self._spans.keys()
+        if not lost:
+            return
+        torn: dict[str, list[Key]] = {}
+        for key in lost:
+            torn.setdefault(key[0], []).append(key)
+        of_trace: dict[str, list[Span]] = {}
+        for span in self._spans.values():
+            if span.trace_id in torn:
+                of_trace.setdefault(span.trace_id, []).append(span)
+        for trace_id, spans in of_trace.items():
+            roots = [span for span in spans if span.parent_id is None and not span.part_of]
+            if len(roots) != 1:
+                continue  # nothing says whose they are
+            orphans = {orphan.key: orphan for key in torn[trace_id] for orphan in self._children.pop(key)}
+            holding = _holding(spans, orphans)
+            for key, orphan in orphans.items():
+                self._children.setdefault(holding.get(key, roots[0].key), []).append(orphan)
 
     def __iter__(self) -> Iterator[Span]:
         return iter(self._spans.values())
@@ -109,6 +132,24 @@ class SpanGraph:
         if len(nearest) > 1:
             nearest.sort(key=_by_start)
         return nearest
+
+
+_AT_MOST = 100  # spans among which one is looked for that holds another
+
+
+def _holding(spans: Iterable[Span], orphans: Collection[Key]) -> dict[Key, Key]:
+    """Return for orphans the shortest span that holds it in time, if there is one."""
+    found: dict[Key, Key] = {}
+    open_: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        if span.key in orphans:
+            while open_ and open_[-1].end <= span.start:
+                open_.pop()
+            holders = [one for one in open_[-_AT_MOST:] if span.end <= one.end]
+            if holders:
+                found[span.key] = min(holders, key=lambda one: one.end - one.start).key
+        open_.append(span)
+    return found
 
 
 # Those that start together are in the same order whichever was read first.

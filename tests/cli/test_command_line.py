@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 from support import run_python
-from traces_builder import HTTP, KAFKA, otlp_line, spans, with_options, without
+from traces_builder import HTTP, KAFKA, otlp_line, spans, with_options
 
 import otel_kfs
-from otel_kfs import cli, semconv
+from otel_kfs import cli
 
 SEED_TEXT = """\
 HTTP: unix time
@@ -298,13 +298,12 @@ def test_images_that_are_all_left_out_are_an_error_that_says_why(tmp_path):
 
 
 def test_a_hostile_name_in_a_trace_adds_no_line_and_no_control_character_to_an_error(tmp_path):
-    hostile = {semconv.ROLE: "\x1b[31mred\nError: forged"}
-    drawn = [
-        replace(s, attributes=hostile) if semconv.ROLE in s.attributes else s for s in spans(without(HTTP, "receive"))
-    ]
+    hostile = "\x1b[31mred\nError: forged"
+    ended = HTTP.replace("CLIENT    130  990", "CLIENT    130  300")
+    drawn = [replace(s, name=hostile) if s.name == "POST" else s for s in spans(ended)]
     file = tmp_path / "hostile.jsonl"
     file.write_text(otlp_line(drawn))
-    assert one_error(tables(file)).endswith("1 left out: no `receive` span in the  [31mred Error: forged")
+    assert one_error(tables(file)).endswith("1 left out: ` [31mred Error: forged` is out of order")
 
 
 @pytest.mark.parametrize(

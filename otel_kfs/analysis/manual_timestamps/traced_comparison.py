@@ -9,7 +9,7 @@ from typing import NamedTuple
 from otel_kfs import semconv
 from otel_kfs.analysis.image_size import UNKNOWN, labelled_size
 from otel_kfs.analysis.manual_timestamps.timestamp_tables import Block, words_of
-from otel_kfs.analysis.measurement import Series
+from otel_kfs.analysis.measurement import NO_STAMP, Series
 from otel_kfs.analysis.skew_correction import TwoClocks, two_clocks_of_stamps
 from otel_kfs.errors import InputError
 
@@ -83,7 +83,8 @@ def _row(block: Block, row: int, series: Series | None) -> BesideRow:
         if series is None or number is None:
             lengths.append(Length(by_hand, None))
         else:
-            traced = series.stamps[later][number] - series.stamps[earlier][number]
+            stamps = series.stamps[later][number], series.stamps[earlier][number]
+            traced = None if NO_STAMP in stamps else stamps[0] - stamps[1]
             bound = series.stamp_bound(f"{later + 1}-{earlier + 1}", number)
             lengths.append(Length(by_hand, traced, bound))
     label = labels[0] if labels else f"row {row + 1}"

@@ -20,6 +20,7 @@ class Coverage:
     left_out: Counter[str] = field(default_factory=Counter)
     retried: int = 0
     redelivered: int = 0
+    roots: Counter[str] = field(default_factory=Counter)  # what images began with that no sender of ours sent
 
     def merge(self, other: Coverage) -> None:
         """Count another's in."""
@@ -27,3 +28,4 @@ class Coverage:
         self.left_out.update(other.left_out)
         self.retried += other.retried
         self.redelivered += other.redelivered
+        self.roots.update(other.roots)

@@ -29,18 +29,20 @@ The server has the whole request, `receive`, before its own span begins, and the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.coverage import NOT_PROCESSED, Coverage, LeftOut
+from otel_kfs.analysis.paths.image_roots import image_roots
 from otel_kfs.analysis.paths.model_calls import (
     ModelCall,
     ModelCalls,
+    Proxy,
     Route,
+    failed,
     first_named,
-    is_step,
     is_step_or_request,
     is_store,
 )
@@ -58,22 +60,28 @@ from otel_kfs.analysis.paths.segment import (
     PROGRAM_START,
     REDELIVERIES,
     RETRIES,
+    UNTRACED,
+    UPLOAD,
     Place,
     Segment,
     segment_at,
 )
+from otel_kfs.analysis.paths.server_spans import Step, is_step, own_steps, role_of
 from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 
 @dataclass(frozen=True, slots=True)
 class CriticalPath:
-    """One image's path: its stamps 1 to 4 (ns since the epoch) and the sections between the first and the last."""
+    """One image's path: its stamps 1 to 4 (ns since the epoch) and the sections between the first and the last.
+
+    Stamps 2 and 3 are None where no span says when they were.
+    """
 
     trace_id: str
     transport: str
     image_size: int | None  # bytes
     payload_size: int | None  # bytes
-    stamps: tuple[int, int, int, int]
+    stamps: tuple[int, int | None, int | None, int]
     sections: tuple[Section, ...]
     hosts: tuple[str, str, str, str] = ("", "", "", "")  # by whose clocks the stamps are
     requests: int = 1  # HTTP requests it took; more than one: retries
@@ -85,6 +93,8 @@ class CriticalPath:
     run: str = ""  # the measurement's id, as the sender named it
     linked: tuple[str, ...] = ()  # the other traces that it leads through: a consumer's own, linked to this one
     root_id: str = ""  # its root's span id, which tells it from other images of its trace
+    root: str = ""  # what it began with, if that was no sender of ours: a span's name and service
+    second_is_spans: bool = False  # stamp 2 is the start of the server's span, because no span says when it had all
 
     @property
     def key(self) -> Key:
@@ -92,16 +102,19 @@ class CriticalPath:
         return self.trace_id, self.root_id
 
 
-def critical_paths(graph: SpanGraph, run: str | None = None) -> tuple[list[CriticalPath], Coverage]:
+def critical_paths(
+    graph: SpanGraph, run: str | None = None, servers: Collection[str] = ()
+) -> tuple[list[CriticalPath], Coverage]:
     """Find every image's critical path among the spans, and count those images that have none.
 
-    With `run`, only the images of that run: a trace may have some of another one, too.
+    With `run`, only the images of that run: a trace may have some of another one, too. `servers`: services that are
+    model servers, because the user says so.
     """
     found, coverage = [], Coverage()
-    calls = ModelCalls(graph)
-    roots = [span for span in graph if span.name == semconv.SEND_IMAGE]
+    calls = ModelCalls(graph, servers)
+    roots, rootless = image_roots(graph, calls)
     wanted = roots if run is None else [root for root in roots if root.attributes.get(semconv.RUN_ID) == run]
-    for root in sorted(wanted, key=lambda span: (span.start, span.trace_id, span.span_id)):
+    for root in wanted:
         try:
             path = _critical_path(root, calls)
         except LeftOut as reason:
@@ -109,97 +122,76 @@ def critical_paths(graph: SpanGraph, run: str | None = None) -> tuple[list[Criti
             continue
         except RecursionError:
             coverage.left_out["too many servers, one behind the other"] += 1
-            calls = ModelCalls(graph)  # some routes are half done
+            calls = ModelCalls(graph, servers)  # some routes are half done
             continue
         found.append(path)
         coverage.measured += 1
         coverage.retried += path.requests > 1
         coverage.redelivered += path.deliveries > 1
-    if rootless := _without_root(graph, {root.trace_id for root in roots}):
+        if path.root:
+            coverage.roots[path.root] += 1
+    if rootless:
         coverage.left_out[f"no `{semconv.SEND_IMAGE}` span"] = rootless
     return found, coverage
 
 
-def _without_root(graph: SpanGraph, with_root: set[str]) -> int:
-    """Count the images of which the root is missing, but something else is there that images alone have."""
-    orphans = {
-        span.trace_id for span in graph if span.trace_id not in with_root and (is_step(span) or _is_process(span))
-    }
-    if not orphans:
-        return 0
-    # A process span in a trace of its own belongs to its producer's image, even if of that trace nothing is left.
-    producers: dict[str, set[str]] = {}
-    for span in graph:
-        if span.kind is Kind.CONSUMER and span.parent_id is None and span.links:
-            producers.setdefault(span.trace_id, set()).update({*span.linked_traces} - {"", span.trace_id})
-    lost: set[str] = set()
-    for trace_id in orphans:
-        images = _first_of(trace_id, producers)
-        if with_root.isdisjoint(images):
-            lost |= images
-    return len(lost)
-
-
-def _is_process(span: Span) -> bool:
-    return span.kind is Kind.CONSUMER and span.name.startswith(semconv.process(""))
-
-
-def _first_of(trace_id: str, producers: Mapping[str, set[str]]) -> set[str]:
-    """Return the traces in which began what a trace is part of."""
-    passed = [trace_id]
-    for one in passed:  # which grows meanwhile
-        passed += producers.get(one, set()).difference(passed)
-    return {one for one in passed if not producers.get(one)} or {min(passed)}  # links in a circle are one image
-
-
 class _Served(NamedTuple):
-    """What the first server did: when it had the whole body, when its preprocessing ended."""
+    """What a server did: when it had the whole body (or `spanned`: its span began), when preprocessing ended."""
 
-    body_complete: int
-    preprocessed: int
-    host: str
+    server: Span | None = None
+    arrived: int | None = None
+    spanned: bool = False
+    preprocessed: int | None = None
 
 
 def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
     if root.attributes.get(semconv.WARMUP):
         raise LeftOut("warm-up")
     path = PathBuilder(root)
-    outgoing = calls.outgoing_calls(root)
-    requests = [span for span in outgoing if span.kind is Kind.CLIENT]
-    by_http = root.attributes.get(semconv.TRANSPORT) == semconv.HTTP
-    producers = [] if by_http else [span for span in outgoing if span.kind is Kind.PRODUCER]
-    call = None if producers else calls.answered_call(requests)
-    _through_sender(path, root, call, calls.graph)
-    consumers: list[Span] = []
-    deliveries = 1
-    if not producers:
+    leaving = calls.leaving(root)
+    transport = root.attributes.get(semconv.TRANSPORT)
+    by_http = transport == semconv.HTTP
+    producer = None if by_http else calls.record(leaving, surely=transport == semconv.KAFKA)
+    requests = [span for span in leaving if span.kind is Kind.CLIENT or span.kind is Kind.SERVER]
+    consumers, deliveries = [root] if root.kind is Kind.CONSUMER else [], 1
+    if producer is None and not by_http and not consumers:
+        consumers = [span for span in leaving if span.kind is Kind.CONSUMER]  # their records' spans are not there
+        consumers = [] if any(calls.route_from(span).reaches for span in requests) else consumers
+    if producer is None and not consumers:
         last = root
-        served = _through_request(path, last, CLIENT, requests, call, calls)
+        asked = calls.calls(requests)
+        _through_sender(path, root, asked, calls.graph)
+        served = _through_requests(path, last, CLIENT, requests, asked, calls)
     else:
-        producer = producers[-1]
-        _through_stores(path, requests, producer.start, CLIENT)
-        consumers, deliveries = _through_topic(path, producer, calls.graph)
+        _through_sender(path, root, [], calls.graph)
+        if root.kind is not Kind.CONSUMER:
+            _through_stores(path, requests, (producer or consumers[0]).start, CLIENT)
+            consumers, deliveries = _through_topic(path, producer, consumers or requests, calls)
         last = consumers[-1]
-        path.certain(producer.host, producer.start, last.host, last.start)
+        if producer is not None:
+            path.certain(producer.host, producer.start, last.host, last.start)
         if last.kind is Kind.SERVER:
             # An event source (Knative's) posted the record: nobody waits for the answer, so it is back when it is sent.
-            if last.failed:
+            if failed(last):
                 raise LeftOut("the request failed")
             served = _through_servers(path, calls.route_from(last), last, calls, arrival=EVENT_SOURCE)
         else:
-            requests = calls.requests(last)
-            call = calls.answered_call(requests)
-            served = _through_request(path, last, BRIDGE, requests, call, calls)
+            requests = [last] if last.kind is Kind.CLIENT else calls.requests(last)
+            served = _through_requests(path, last, BRIDGE, requests, calls.calls(requests), calls)
     path.check_sums()
+    ours = root.name == semconv.SEND_IMAGE
+    payload = _size_in_bytes(root, semconv.PAYLOAD_SIZE)
+    if not ours:
+        payload = _body_size(root, *leaving, *consumers, served.server, graph=calls.graph)
     return CriticalPath(
         trace_id=root.trace_id,
-        transport=semconv.KAFKA if producers else semconv.HTTP,
+        transport=semconv.KAFKA if consumers else semconv.HTTP,
         image_size=_size_in_bytes(root, semconv.IMAGE_SIZE),
-        payload_size=_size_in_bytes(root, semconv.PAYLOAD_SIZE),
-        stamps=(root.start, served.body_complete, served.preprocessed, last.end),
-        hosts=(root.host, served.host, served.host, last.host),
+        payload_size=payload,
+        stamps=(root.start, served.arrived, served.preprocessed, last.end),
+        hosts=(root.host, (served.server or root).host, (served.server or root).host, last.host),
         sections=tuple(path.sections),
-        requests=sum(max(1, len(_uploads(one, calls.graph))) for one in call.attempts) if call else 1,
+        requests=1 + path.retries,
         deliveries=deliveries,
         encoding=_text(root, semconv.ENCODING),
         compression=_text(root, semconv.COMPRESSION),
@@ -208,11 +200,15 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         run=_text(root, semconv.RUN_ID),
         linked=tuple(dict.fromkeys(one.trace_id for one in consumers if one.trace_id != root.trace_id)),
         root_id=root.span_id,
+        root="" if ours else f"`{root.name}` ({root.service})",
+        second_is_spans=served.spanned,
     )
 
 
-def _through_sender(path: PathBuilder, root: Span, call: ModelCall | None, graph: SpanGraph) -> None:
-    """Go through what comes before the request or the record."""
+def _through_sender(path: PathBuilder, root: Span, asked: Sequence[ModelCall], graph: SpanGraph) -> None:
+    """Go through what comes before the request or the record, if a sender of ours made it."""
+    if root.name != semconv.SEND_IMAGE:
+        return
     steps = graph.children(root)
     if (late := first_named(steps, semconv.LATE_START)) is not None:
         path.to(LATE_START, late.end, late)
@@ -223,33 +219,47 @@ def _through_sender(path: PathBuilder, root: Span, call: ModelCall | None, graph
     # always a moment too late: all that is certain is that it was not sent before the program began. Where the server
     # is on the same host, it was sent by when the server had it.
     path.sent = root.start
-    if call is not None and call.route.server is not None and not call.route.proxies:
-        receive = first_named(graph.children(call.route.server), semconv.RECEIVE)
+    if asked and asked[0].route.server is not None and not asked[0].route.proxies:
+        receive = first_named(graph.children(asked[0].route.server), semconv.RECEIVE)
         if receive is not None and receive.host == root.host:
             path.latest = max(root.start, receive.start)
     if (start := first_named(steps, semconv.START_PROGRAM)) is not None:
         path.through(segment_at(CLIENT), PROGRAM_START, start)
 
 
-def _through_request(
-    path: PathBuilder, last: Span, caller: Place, requests: Sequence[Span], call: ModelCall | None, calls: ModelCalls
+def _through_requests(
+    path: PathBuilder,
+    last: Span,
+    caller: Place,
+    requests: Sequence[Span],
+    asked: Sequence[ModelCall],
+    calls: ModelCalls,
 ) -> _Served:
-    """Go from the caller's span, `last`, through the request that was answered, to that span's end."""
-    if call is None:
-        raise LeftOut("sent nothing" if last.failed else "no request span")
-    first, answered = call.attempts[0], call.attempts[-1]
-    _through_stores(path, requests, first.start, caller)
-    path.to(segment_at(caller), first.start, first)
-    if answered is not first:
-        path.to(RETRIES, answered.start, answered)
-    uploads = _uploads(answered, calls.graph)
-    if len(uploads) > 1:
-        path.to(RETRIES, uploads[-1].start, uploads[-1])
-    if answered.failed or last.failed:
+    """Go from the caller's span, `last`, through the requests that it waited for, to that span's end."""
+    if not asked:
+        raise LeftOut("sent nothing" if failed(last) else "no request span")
+    _through_stores(path, requests, asked[0].attempts[0].start, caller)
+    served: _Served | None = None
+    for call in asked:
+        answered = call.span
+        if answered.kind is Kind.SERVER:  # the request has no span
+            found = _through_servers(path, calls.route_from(answered), last, calls, first=served is None, back=False)
+        else:
+            if answered is not last:
+                path.until(segment_at(caller), RETRIES, call.attempts)
+            for attempt in call.attempts:
+                path.retries += max(0, len(_uploads(attempt, calls.graph)) - 1)
+            if len(uploads := _uploads(answered, calls.graph)) > 1:
+                path.to(RETRIES, uploads[-1].start, uploads[-1])
+            if failed(answered) or failed(last):
+                raise LeftOut("the request failed")
+            found = _through_servers(path, call.route, answered, calls, first=served is None)
+        served = served or found
+    if failed(last):
         raise LeftOut("the request failed")
-    served = _through_servers(path, call.route, answered, calls)
-    path.to(segment_at(caller), last.end, last)
-    return served
+    if asked[-1].span is not last:
+        path.to(segment_at(caller), last.end, last)
+    return served or _Served()
 
 
 def _uploads(request: Span, graph: SpanGraph) -> list[Span]:
@@ -264,54 +274,59 @@ def _through_stores(path: PathBuilder, requests: Sequence[Span], until: int, cal
             path.through(segment_at(caller), OBJECT_STORE, request)
 
 
-def _through_topic(path: PathBuilder, producer: Span, graph: SpanGraph) -> tuple[list[Span], int]:
+def _through_topic(
+    path: PathBuilder, producer: Span | None, consumers: list[Span], calls: ModelCalls
+) -> tuple[list[Span], int]:
     """Go through the topic; return what took the record from it: `process` spans, or an event source's server.
 
     And how often it was delivered: a bridge that was killed leaves no span, but the next one may know of it.
 
     The last of them is the one that counts: the first that did not fail. Those before it are failed deliveries of the
     same record to the same consumer group; what other groups did with it, and what came after the answer, is not on
-    the path.
+    the path. Without the record's own span, `consumers` have it, and the topic is one stretch; without theirs, they are
+    the requests that were made for it.
     """
-    if producer.failed:
-        raise LeftOut("not delivered to the broker")
-    path.to(segment_at(CLIENT), producer.start, producer)
-    consumers = graph.nearest_descendants(producer, lambda span: span.kind in {Kind.CONSUMER, Kind.SERVER})
+    if producer is not None:
+        if failed(producer):
+            raise LeftOut("not delivered to the broker")
+        if producer is not path.root:
+            path.to(segment_at(CLIENT), producer.start, producer)
+        requests, consumers = consumers, calls.graph.nearest_descendants(producer, _takes_records)
+        if not consumers:  # a request to a model may have lost the span of the record that it is for
+            consumers = [call.span for call in calls.calls(requests, guess=False) if call.span.start >= producer.start]
     if not consumers:
         raise LeftOut(NOT_PROCESSED)
-    consumers = _of_one_group(consumers, graph)
+    consumers = calls.one_group(consumers)
     attempts = (one.attributes.get(semconv.DELIVERY_ATTEMPT) for one in consumers)
     known = max((attempt for attempt in attempts if isinstance(attempt, int)), default=1)
-    answered = next((number for number, one in enumerate(consumers) if not one.failed), len(consumers) - 1)
+    answered = next((number for number, one in enumerate(consumers) if not failed(one)), len(consumers) - 1)
     consumers = consumers[: answered + 1]
     first, last = consumers[0], consumers[-1]
-    # The acknowledgement can reach the producer after a consumer has the record; it is then not on the path.
-    acknowledged = producer.end
-    if producer.host == first.host:
-        acknowledged = min(acknowledged, first.start)
-        # A server's span may start after its `receive`, which is below it.
-        receive = first_named(graph.children(first), semconv.RECEIVE) if first.kind is Kind.SERVER else None
-        if receive is not None and receive.host == producer.host:
-            acknowledged = min(acknowledged, receive.start)
-    # Where the acknowledgement can't be seen, the span ends when the program that sends has the record.
-    seen = producer.attributes.get(semconv.ACKNOWLEDGED, True)
-    path.to(DELIVER if seen else HAND_OVER, acknowledged, producer, gives_way=producer.host != first.host)
-    if first.kind is Kind.CONSUMER:
-        path.to(BROKER if seen else DELIVER_AND_BROKER, first.start, first)
+    topic = DELIVER_AND_BROKER
+    if producer is not None:
+        # The acknowledgement can reach the producer after a consumer has the record; it is then not on the path.
+        acknowledged = producer.end
+        if producer.host == first.host:
+            acknowledged = min(acknowledged, first.start)
+            # A server's span may start after its `receive`, which is below it.
+            receive = first_named(calls.graph.children(first), semconv.RECEIVE) if first.kind is Kind.SERVER else None
+            if receive is not None and receive.host == producer.host:
+                acknowledged = min(acknowledged, receive.start)
+        # Where the acknowledgement can't be seen, the span ends when the program that sends has the record.
+        seen = producer.attributes.get(semconv.ACKNOWLEDGED, True)
+        path.to(DELIVER if seen else HAND_OVER, acknowledged, producer, gives_way=producer.host != first.host)
+        topic = BROKER if seen else DELIVER_AND_BROKER
+    if first.kind is Kind.CLIENT:
+        path.miss("process")
+    if first.kind is not Kind.SERVER:
+        path.to(topic, first.start, first)
         if last is not first:
             path.to(REDELIVERIES, last.start, last)
     return consumers, max(len(consumers), known)
 
 
-def _of_one_group(consumers: list[Span], graph: SpanGraph) -> list[Span]:
-    """Return those of the consumer group that first asked a model, or else of the first that had the record."""
-    groups: dict[object, list[Span]] = {}
-    for one in consumers:
-        groups.setdefault(str(one.attributes.get(semconv.MESSAGING_CONSUMER_GROUP_NAME)), []).append(one)
-    if len(groups) == 1:
-        return consumers
-    asking = (group for group in groups.values() if any(graph.nearest_descendants(one, is_step) for one in group))
-    return next(asking, next(iter(groups.values())))
+def _takes_records(span: Span) -> bool:
+    return span.kind is Kind.CONSUMER or span.kind is Kind.SERVER
 
 
 def _through_servers(
@@ -322,86 +337,191 @@ def _through_servers(
     *,
     arrival: Segment | None = None,
     first: bool = True,
+    back: bool = True,
 ) -> _Served:
-    """Go past the proxies to a model server, through it, and back to the end of the caller's span.
+    """Go past the proxies to a model server, through it, and back to the end of the caller's span, unless told not to.
 
     `arrival` is the time until the first of them has the request; the `first` server is taken for a transformer, the
     next for a predictor, if their spans do not say.
     """
-    if route.server is None and first:
-        raise LeftOut("no server span")
+    if route.legs and not route.proxies:
+        return _through_legs(path, route, caller, calls, first=first, back=back)
     steps = calls.graph.nearest_descendants(route.server, is_step_or_request) if route.server else []
-    server = path.meet(_role(steps) or (semconv.TRANSFORMER if first else semconv.PREDICTOR))
+    ours = any(is_step(step) for step in steps)
+    server = path.meet(_role(route, steps, ours, first, calls))
     passed = []
     for proxy in calls.proxies(caller, route):
         place = path.meet(proxy.name, None if first else server)
         passed.append((place, proxy))
-        path.to(arrival or segment_at(place, "request"), proxy.outer.start, proxy.outer)
+        before, retries = arrival or segment_at(place, "request"), segment_at(place, "retries")
+        if proxy.inner is None:
+            path.until(before, retries, [*proxy.failed, proxy.outer])
+        else:
+            path.to(before, proxy.outer.start, proxy.outer)
+            path.until(segment_at(place), retries, [*proxy.failed, proxy.inner])
         arrival = None
-        if proxy.inner is not None:
-            path.to(segment_at(place), proxy.inner.start, proxy.inner)
-    served = _Served(0, 0, "")
-    back = segment_at(server)
-    if route.server is not None:
+    served = _Served()
+    waiting = segment_at(server)
+    if route.legs:
+        inner = passed[-1][1].inner or passed[-1][1].outer if passed else caller
+        served = _through_legs(path, route, inner, calls, first=first, back=False)
+        waiting = segment_at(passed[-1][0]) if passed else waiting
+    elif route.server is not None:
         path.enter(route.server)
         path.latest = None
-        served = _through_steps(path, steps, server, arrival or segment_at(server, "request"), caller, calls)
+        through = _through_steps if ours else _through_own_steps
+        served = through(path, route.server, steps, server, arrival or segment_at(server, "request"), caller, calls)
         path.certain(path.host, path.at, caller.host, caller.end)
-        back = segment_at(server, "response")
-    for place, proxy in reversed(passed):
-        for span in filter(None, (proxy.inner, proxy.outer)):
-            # A proxy's span may end after the caller has the answer.
-            one_host = span.host == caller.host
-            path.to(back, min(span.end, caller.end) if one_host else span.end, span, gives_way=not one_host)
-            back = segment_at(place)
-        back = segment_at(place, "response")
-    if not passed or passed[0][1].outer is not caller:
-        path.to(back, caller.end, caller)
+        waiting = segment_at(server, "response")
+    elif first:
+        waiting = UNTRACED
+        for upload in _uploads(caller, calls.graph)[-1:] if not passed else ():
+            path.through(segment_at(CLIENT), UPLOAD, upload)
+    waiting = _back_past(path, passed, waiting, caller)
+    if back:
+        if not passed or passed[0][1].outer.key != caller.key:
+            path.to(waiting, caller.end, caller)
+    elif route.server is not None and not passed and (end := _not_after(route.server, caller)) > path.at:
+        path.to(waiting, end, route.server)
     return served
 
 
-def _role(steps: Sequence[Span]) -> str:
-    """Return what the steps say that their server is; "" if they do not."""
-    for step in steps:
-        role = step.attributes.get(semconv.ROLE)
-        if role and isinstance(role, str):
-            return role
-    return ""
+def _back_past(path: PathBuilder, passed: Sequence[tuple[Place, Proxy]], waiting: Segment, caller: Span) -> Segment:
+    """Go with the answer past the proxies; return what the time behind the outermost one is."""
+    for place, proxy in reversed(passed):
+        for span in filter(None, (proxy.inner, proxy.outer)):
+            # A proxy's span may end after the caller has the answer.
+            path.to(waiting, _not_after(span, caller), span, gives_way=span.host != caller.host)
+            waiting = segment_at(place)
+        waiting = segment_at(place, "response")
+    return waiting
+
+
+def _through_legs(
+    path: PathBuilder, route: Route, caller: Span, calls: ModelCalls, *, first: bool, back: bool
+) -> _Served:
+    """Go through servers that were asked in turn by somebody whose requests have no spans: an InferenceGraph's router.
+
+    The time between them is that of the next one's request.
+    """
+    served: _Served | None = None
+    for leg in route.legs:
+        last = back and leg is route.legs[-1]
+        found = _through_servers(path, leg, caller, calls, first=first and served is None, back=last)
+        served = served or found
+    return served or _Served()
+
+
+def _role(route: Route, steps: Sequence[Span], ours: bool, first: bool, calls: ModelCalls) -> str:
+    """Return the role that a server's steps name, or else what stands at its place on the path."""
+    if role := role_of(steps):
+        return role
+    # Of a server that is not ours it can be seen whether it asks another one.
+    if first and (ours or route.server is None or calls.route(route.server).reaches):
+        return semconv.TRANSFORMER
+    return semconv.PREDICTOR
 
 
 def _through_steps(
-    path: PathBuilder, steps: Sequence[Span], server: Place, arrival: Segment, caller: Span, calls: ModelCalls
+    path: PathBuilder,
+    span: Span,
+    steps: Sequence[Span],
+    server: Place,
+    arrival: Segment,
+    caller: Span,
+    calls: ModelCalls,
 ) -> _Served:
     """Go through a model server's steps, and through the servers that its model asks."""
     of_name = {step.name: step for step in reversed(steps)}
     receive, preprocess = of_name.get(semconv.RECEIVE), of_name.get(semconv.PREPROCESS)
     if receive is None:
-        raise LeftOut(f"no `{semconv.RECEIVE}` span in the {server.label}")
-    if preprocess is None:
-        raise LeftOut(f"no `{semconv.PREPROCESS}` span in the {server.label}")
-    path.certain(caller.host, caller.start if path.sent is None else path.sent, receive.host, receive.start)
-    path.sent = None
-    path.through(arrival, segment_at(server, semconv.RECEIVE), receive)
+        path.arrived(caller, span, span.start)
+        path.to(arrival, span.start, span)
+        path.miss(semconv.RECEIVE)
+    else:
+        path.arrived(caller, receive, receive.start)
+        path.through(arrival, segment_at(server, semconv.RECEIVE), receive)
     path.over(server, semconv.DECODE, of_name.get(semconv.DECODE))
     path.over(server, semconv.PREPROCESS, preprocess)
     model = of_name.get(semconv.PREDICT) or of_name.get(semconv.EXPLAIN)
-    requests = calls.requests(model) if model is not None else []
-    blocking = calls.blocking_calls(requests) if requests else []
-    if model is not None and blocking:
+    asked = calls.calls(requests) if model is not None and (requests := calls.requests(model)) else []
+    if model is not None and asked:
         path.to(segment_at(server), model.start, model)
         before = segment_at(server, "serialise")
-        for attempts, route in blocking:
-            path.to(before, attempts[0].start, attempts[0])
-            if len(attempts) > 1:
-                path.to(segment_at(server, "retries"), attempts[-1].start, attempts[-1])
-            # A predictor that is not traced (Triton, say) is one stretch.
-            _through_servers(path, route, attempts[-1], calls, first=False)
+        for call in asked:
+            _through_call(path, call, before, server, model, calls)
             before = segment_at(server)
         path.to(segment_at(server), model.end, model)
     else:
         path.over(server, model.name if model else semconv.PREDICT, model)
     path.over(server, semconv.POSTPROCESS, of_name.get(semconv.POSTPROCESS))
-    return _Served(receive.end, preprocess.end, receive.host)
+    return _Served(
+        span,
+        span.start if receive is None else receive.end,
+        receive is None,
+        None if preprocess is None else preprocess.end,
+    )
+
+
+def _through_call(
+    path: PathBuilder, call: ModelCall, before: Segment, server: Place, asker: Span, calls: ModelCalls
+) -> None:
+    """Go through a request of a model server to another one; one that is not traced is one stretch."""
+    if call.span.kind is Kind.SERVER:  # the request has no span
+        _through_servers(path, calls.route_from(call.span), asker, calls, first=False, back=False)
+    else:
+        path.until(before, segment_at(server, "retries"), call.attempts)
+        _through_servers(path, call.route, call.span, calls, first=False)
+
+
+def _through_own_steps(
+    path: PathBuilder,
+    span: Span,
+    steps: Sequence[Span],  # noqa: ARG001
+    server: Place,
+    arrival: Segment,
+    caller: Span,
+    calls: ModelCalls,
+) -> _Served:
+    """Go through a model server that is not ours: what its own spans say that it did, and the servers that it asked."""
+    asked = calls.calls(calls.asked_by(span), guess=False)
+    done = [
+        step
+        for step in own_steps(span, calls.graph)
+        if not any(call.attempts[0].start < step.end and step.start < call.span.end for call in asked)
+    ]
+    received = next((step for step in done if step.name == semconv.RECEIVE), None)
+    start, end = min(span.start, received.start if received else span.start), _not_after(span, caller)
+    path.arrived(caller, span, start)
+    path.to(arrival, start, span)
+    met: list[Step | ModelCall] = [*done, *asked]
+    for one in sorted(met, key=_start):
+        if isinstance(one, Step):
+            path.to(segment_at(server), min(max(one.start, path.at), end), span)
+            path.to(segment_at(server, one.name), min(max(one.end, path.at), end), span)
+        else:
+            _through_call(path, one, segment_at(server), server, span, calls)
+    path.to(segment_at(server), max(end, path.at) if path.host == span.host else end, span)
+    return _Served(span, received.end if received else span.start, received is None)
+
+
+def _start(one: Step | ModelCall) -> int:
+    return one.start if isinstance(one, Step) else one.attempts[0].start
+
+
+def _not_after(span: Span, caller: Span) -> int:
+    """Return the end of a span that was asked, which may come after its caller has the answer."""
+    return min(span.end, caller.end) if span.host == caller.host else span.end
+
+
+def _body_size(*spans: Span | None, graph: SpanGraph) -> int | None:
+    """Return how large a request's or a record's body is, by the first span that says so."""
+    for span in filter(None, spans):
+        for one in (span, *graph.children(span)):
+            for key in (semconv.HTTP_REQUEST_BODY_SIZE, semconv.MESSAGING_MESSAGE_BODY_SIZE):
+                if (size := _size_in_bytes(one, key)) is not None:
+                    return size
+    return None
 
 
 def _size_in_bytes(span: Span, key: str) -> int | None:

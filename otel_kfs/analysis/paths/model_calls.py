@@ -1,60 +1,95 @@
-"""Requests between processes: which of them an answer waited for, past which proxies, to which model server."""
+"""Requests between processes: which of them an answer waited for, past which proxies, to which model servers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.segment import ACTIVATOR, INGRESS, PROXY, QUEUE_PROXY
+from otel_kfs.analysis.paths.server_spans import (
+    STEPS,
+    in_turn,
+    is_model_servers,
+    is_step,
+    names_a_model,
+    one_process,
+)
 from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
-_OUTGOING = frozenset({Kind.CLIENT, Kind.PRODUCER})
+_LEAVING = frozenset({Kind.CLIENT, Kind.PRODUCER})
+_BETWEEN_PROCESSES = frozenset({*_LEAVING, Kind.SERVER, Kind.CONSUMER})
 _HIDES = frozenset({semconv.ENCODE, semconv.START_PROGRAM})
-_STEPS = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})
 # What Knative's programs call what they do with a request, since OpenTelemetry and before (knative/serving:
 # pkg/queue/handler.go, pkg/activator/handler/handler.go). The queue-proxy has its Service's name, not its own.
 _QUEUE_PROXY_SPANS = frozenset({"kn.queueproxy.proxy", "kn.queueproxy.wait", "queue_proxy", "queue_wait"})
 _ACTIVATOR_SPANS = frozenset({"activator_proxy", "throttler_try"})
+# Envoy's, and that of the endpoint picker of llm-d and the Gateway API's inference extension.
+_INGRESS_SPANS = frozenset({"ingress", "gateway.request"})
 
 
 class Route(NamedTuple):
-    """From a request to the model server that it reached: the spans of proxies between, outermost first."""
+    """From a request to the model server that it reached: the spans passed on the way, outermost first.
 
-    proxies: Sequence[Span] = ()
+    Where several were asked in turn, `legs` are the ways to each. `known`: whether anything says that it is a model
+    server; otherwise it is what nothing leaves.
+    """
+
+    proxies: Sequence[ModelCall] = ()
     server: Span | None = None
+    legs: Sequence[Route] = ()
+    known: bool = False
+
+    @property
+    def reaches(self) -> bool:
+        """Whether it leads to a server."""
+        return self.server is not None or bool(self.legs)
 
 
 class ModelCall(NamedTuple):
-    """A request that was made once or more often, and where the last attempt led."""
+    """A request that was made once, or failed and was made again, and where the last attempt led."""
 
     attempts: Sequence[Span]
     route: Route
 
+    @property
+    def span(self) -> Span:
+        """The last attempt."""
+        return self.attempts[-1]
+
 
 class Proxy(NamedTuple):
-    """A program that hands a request on: the span that it was asked in, and that in which it asks, if it has two."""
+    """A program that hands a request on: the span that it was asked in, and that in which it asks, if it has two.
+
+    `failed`: the attempts before the one that was answered.
+    """
 
     name: str
     outer: Span
     inner: Span | None
-
-
-def is_step(span: Span) -> bool:
-    """Return whether it is what a model server does with a request."""
-    return span.name in _STEPS
+    failed: Sequence[Span] = ()
 
 
 def is_step_or_request(span: Span) -> bool:
-    """Return the same, or whether it is a request that the server makes."""
-    return span.name in _STEPS or span.kind is Kind.CLIENT
+    """Return whether it is a step of a model server of ours, or a request that the server makes."""
+    return span.name in STEPS or span.kind is Kind.CLIENT
 
 
 def is_store(span: Span) -> bool:
-    """Return whether a request is one to an object store: models are asked by POST or gRPC."""
-    return span.name.startswith(("PUT", "GET", "HEAD", "S3."))
+    """Return whether a request is one to an object store."""
+    return span.name.startswith(("PUT", "S3."))
+
+
+def _fetches(span: Span) -> bool:
+    """Return whether a request is none to a model: those are asked by POST or gRPC."""
+    return is_store(span) or span.name.startswith(("GET", "HEAD"))
+
+
+def failed(span: Span) -> bool:
+    """Return whether a span failed; Envoy says so by an attribute, without a status."""
+    return span.failed or span.attributes.get("error") in {True, "true"}
 
 
 def first_named(spans: Iterable[Span], name: str) -> Span | None:
@@ -66,128 +101,207 @@ def first_named(spans: Iterable[Span], name: str) -> Span | None:
 
 
 class ModelCalls:
-    """The requests in a graph of spans, and where each led, which is looked up once."""
+    """The requests in a graph of spans, and where each led, which is looked up once.
 
-    def __init__(self, graph: SpanGraph) -> None:
+    `servers`: services that are model servers, because the user says so.
+    """
+
+    def __init__(self, graph: SpanGraph, servers: Collection[str] = ()) -> None:
         self.graph = graph
+        self._servers = frozenset(servers)
         self._routes: dict[Key, Route] = {}
 
-    def outgoing_calls(self, below: Span) -> list[Span]:
-        """Return the requests and records that left the process below a span, but for those that are part of a step.
+    def leaving(self, below: Span) -> list[Span]:
+        """Return what left the process below a span, or came from it where no span says so, but for parts of a step.
 
         An image may be put into an object store while it is encoded, and fetched from it while it is preprocessed.
         """
+        if below.kind in _BETWEEN_PROCESSES and below.kind is not Kind.CONSUMER:
+            return [below]  # a trace that begins with it
         found = self.graph.nearest_descendants(below, _leaves_or_hides)
-        return [span for span in found if span.kind in _OUTGOING]
+        return [span for span in found if span.kind in _BETWEEN_PROCESSES]
 
     def requests(self, below: Span) -> list[Span]:
         """Return the requests alone."""
-        return [span for span in self.outgoing_calls(below) if span.kind is Kind.CLIENT]
+        found = self.graph.nearest_descendants(below, _leaves_or_hides)
+        return [span for span in found if span.kind is Kind.CLIENT or span.kind is Kind.SERVER]
 
-    def answered_call(self, requests: Sequence[Span]) -> ModelCall | None:
-        """Return the request that a model server answered, and its earlier attempts; without such a server the last.
+    def asked_by(self, server: Span) -> list[Span]:
+        """Return the requests of a model server, as it makes them or as others have them from it."""
 
-        What reached no model server, and went elsewhere, was something else: an object store, a look-up.
+        def leaves(span: Span) -> bool:
+            return span.kind is Kind.CLIENT or (span.kind is Kind.SERVER and not one_process(server, span))
+
+        return self.graph.nearest_descendants(server, leaves)
+
+    def leads_to_model(self, root: Span) -> bool:
+        """Return whether a trace's outermost span is one of a request to a model."""
+        try:
+            return (self._from(root) if _is_hop(root) else self.route(root)).known
+        except RecursionError:
+            self._routes.clear()  # some are half done
+            return True
+
+    def record(self, leaving: Sequence[Span], *, surely: bool) -> Span | None:
+        """Return the record that leads to a model, of those that were sent; the first if none does.
+
+        Unless the image was `surely` sent by a record, it is none if a request leads to a model and no record does.
         """
-        if not requests:
+        producers = [span for span in leaving if span.kind is Kind.PRODUCER]
+        if len(producers) < 2 and (surely or len(leaving) == 1 or not producers):
+            return producers[0] if producers else None
+        routes = [self.route(one) for one in producers]
+        if (
+            not surely
+            and not any(route.known for route in routes)
+            and any(self._from(span).known for span in leaving if span.kind is Kind.CLIENT)
+        ):
             return None
-        routes = [self.route(request) for request in requests]
-        reaching = [number for number, found in enumerate(routes) if found.server is not None]
-        if reaching:
-            answered = next((number for number in reaching if not requests[number].failed), reaching[-1])
-        else:
-            models = [number for number, one in enumerate(requests) if not is_store(one)]
-            answered = models[-1] if models else len(requests) - 1
-        request = requests[answered]
-        return ModelCall(
-            [*(one for one in requests[:answered] if _same_target(one, request)), request], routes[answered]
-        )
 
-    def blocking_calls(self, requests: Sequence[Span]) -> list[ModelCall]:
-        """Return a model's requests that its answer waited for, in turn: of those side by side the last to end.
+        def rank(number: int) -> tuple[bool, ...]:
+            one, route = producers[number], routes[number]
+            delivered = bool(self.graph.nearest_descendants(one, lambda span: span.kind is Kind.CONSUMER))
+            return route.known, route.reaches, bool(route.proxies), delivered, not failed(one)
 
-        Those that reached no model server are left out if others did; failed ones are attempts of the next.
+        return producers[max(range(len(producers)), key=rank)]
+
+    def one_group(self, consumers: list[Span]) -> list[Span]:
+        """Return those of the consumer group that first asked a model, or else of the first that had the record."""
+        groups: dict[str, list[Span]] = {}
+        for one in consumers:
+            groups.setdefault(_group(one), []).append(one)
+        if len(groups) == 1:
+            return consumers
+        routes = {
+            group: [self._from(one) if one.kind is Kind.SERVER else self.route(one) for one in ones]
+            for group, ones in groups.items()
+        }
+        for leads in (lambda route: route.known, lambda route: route.reaches, lambda route: bool(route.proxies)):
+            for group, ones in groups.items():
+                if any(map(leads, routes[group])):
+                    return ones
+        return next(iter(groups.values()))
+
+    def calls(self, requests: Sequence[Span], *, guess: bool = True) -> list[ModelCall]:
+        """Return the requests that an answer waited for, in turn, each with the attempts of it that failed before.
+
+        They are those that reached a model server. If none did, it is the last that is not one to an object store, if
+        we may `guess`. What went elsewhere was something else: a look-up, a record of what was done.
         """
-        routes = {request.key: self.route(request) for request in requests}
-        targets = [one for one in requests if routes[one.key].server is not None]
-        targets = targets or [one for one in requests if not is_store(one)][-1:]
-        blocking: list[Span] = []
-        for request in sorted(requests, key=lambda request: request.end, reverse=True):
-            attempted = request in targets or (request.failed and any(_same_target(request, one) for one in targets))
-            if attempted and (not blocking or request.end <= blocking[-1].start):
-                blocking.append(request)
-        calls: list[ModelCall] = []
-        attempts: list[Span] = []
-        for request in reversed(blocking):
-            attempts.append(request)
-            if not request.failed or request is blocking[0]:
-                calls.append(ModelCall(attempts, routes[request.key]))
-                attempts = []
+        if len(requests) == 1:
+            route = self._from(requests[0])
+            if route.reaches or route.known or (guess and not _fetches(requests[0])):
+                return [ModelCall(requests, route)]
+            return []
+        routes = {}
+        for one in requests:
+            routes[one.key] = self._from(one)
+        found = [one for one in requests if routes[one.key].known]
+        found = found or [one for one in requests if routes[one.key].reaches]
+        if not found and guess:
+            found = [one for one in requests if not _fetches(one)][-1:]
+        answered = [one for one in found if not failed(one)] or found[-1:]
+        calls = []
+        since = 0
+        for one in in_turn(answered) if len(answered) > 1 else answered:
+            attempts = [
+                other
+                for other in requests
+                if other is not one and since <= other.start <= one.start and failed(other) and _same(other, one)
+            ]
+            calls.append(ModelCall([*attempts, one], routes[one.key]))
+            since = one.end
         return calls
 
     def route(self, caller: Span) -> Route:
-        """Return the route from a span to the model server below it: the first one, rather one that did not fail."""
+        """Return the route from a span to the model servers below it."""
         # Links can lead to one span from many, and by more routes than can be followed.
         found = self._routes.get(caller.key)
         if found is None:
-            self._routes[caller.key] = Route()  # a span that is below itself leads nowhere
-            found = self._routes[caller.key] = self._first(self.graph.nearest_descendants(caller, _is_hop))
+            self._routes[caller.key] = found = Route()  # a span that is below itself leads nowhere
+            if hops := self.graph.nearest_descendants(caller, _is_hop):
+                legs = [self._through(call) for call in self.calls(hops, guess=False)]
+                if len(legs) > 1:
+                    found = Route((), None, legs, any(leg.known for leg in legs))
+                else:
+                    found = legs[0] if legs else self.route_from(hops[0])
+            self._routes[caller.key] = found
         return found
 
-    def route_from(self, server: Span) -> Route:
-        """Return the same where the span itself is that server's, or a proxy's."""
-        return self._first([server])
+    def route_from(self, span: Span) -> Route:
+        """Return the same where the span itself is a server's, or a proxy's."""
+        return self._through(ModelCall([span], self._from(span)))
 
-    def _first(self, spans: list[Span]) -> Route:
-        if len(spans) > 1:
-            spans.sort(key=lambda span: span.failed)
-        found = Route()
-        for span in spans:
-            if span.kind is Kind.SERVER and self._has_steps(span):
-                return Route((), span)
-            further = self.route(span)
-            if further.server is not None:
-                return Route((span, *further.proxies), further.server)
-            if not found.proxies:
-                found = Route((span, *further.proxies))
-        return found
+    def _through(self, call: ModelCall) -> Route:
+        """Return the route that leads through the span that was called, or ends there."""
+        route = call.route
+        if route.server is call.span:
+            return route
+        return route._replace(proxies=(call, *route.proxies))
+
+    def _from(self, span: Span) -> Route:
+        """Return the route from a span on; of one that is a model server's own it is that alone."""
+        if span.kind is not Kind.SERVER:
+            route = self.route(span)
+            return route if route.known or not names_a_model(span) else route._replace(known=True)
+        if self._has_steps(span) or span.service in self._servers or is_model_servers(span):
+            return Route((), span, (), known=True)
+        route = self.route(span)
+        if route.server is not None and not route.proxies and one_process(span, route.server):
+            return Route((), span, (), route.known)  # the outer of two spans of one process
+        known = route.known or names_a_model(span)
+        # What nothing leaves is the server; one that is known for a proxy, or asks a model, leads to an untraced one.
+        asks = bool(route.proxies) and route.known
+        if not route.reaches and not asks and self._proxy_name(span, None) == PROXY:
+            return Route((), span, (), known)
+        return route._replace(known=known)
 
     def _has_steps(self, server: Span) -> bool:
-        """Return whether it is a model server's: it has steps above the next request's span; a proxy has only that."""
-        if any(span.name in _STEPS for span in self.graph.children(server)):
+        """Return whether it is a model server of ours: it has steps above the next request's span; a proxy has none."""
+        if any(span.name in STEPS for span in self.graph.children(server)):
             return True
-        return any(span.name in _STEPS for span in self.graph.nearest_descendants(server, _is_step_or_hop))
+        return any(span.name in STEPS for span in self.graph.nearest_descendants(server, _is_step_or_hop))
 
     def proxies(self, caller: Span, route: Route) -> list[Proxy]:
         """Return the proxies that a request passed; the spans of a second instrumentation in one process are none."""
         passed: list[Proxy] = []
         before = caller
-        for number, span in enumerate(route.proxies):
-            after = route.proxies[number + 1] if number + 1 < len(route.proxies) else route.server
-            if span.kind is Kind.CLIENT and before.kind is Kind.SERVER and _one_process(before, span):
-                passed[-1] = passed[-1]._replace(inner=_somewhere(span))
+        for call in route.proxies:
+            span, attempts = call.span, call.attempts[:-1]
+            if span is caller:
+                passed.append(self._proxy(span, attempts, route.server))
+            elif span.kind is Kind.CLIENT and before.kind is Kind.SERVER and one_process(before, span):
+                if passed:
+                    tried = [_somewhere(one) for one in attempts]
+                    passed[-1] = passed[-1]._replace(inner=_somewhere(span), failed=tried)
             elif span.kind is Kind.CLIENT:
-                if before.kind is not Kind.CLIENT or not _one_process(before, span):
-                    passed.append(Proxy(self._proxy_name(span), _somewhere(span), None))
-            elif after is None or after.kind is not Kind.SERVER or not _one_process(span, after):
-                passed.append(Proxy(self._proxy_name(span), _somewhere(span), None))
+                if before.kind is not Kind.CLIENT or not one_process(before, span):
+                    passed.append(self._proxy(span, attempts, route.server))
+            elif before.kind is not Kind.SERVER or not one_process(before, span):
+                passed.append(self._proxy(span, attempts, route.server))
             before = span
         return passed
 
-    def _proxy_name(self, span: Span) -> str:
+    def _proxy(self, span: Span, attempts: Sequence[Span], server: Span | None) -> Proxy:
+        return Proxy(self._proxy_name(span, server), _somewhere(span), None, [_somewhere(one) for one in attempts])
+
+    def _proxy_name(self, span: Span, server: Span | None) -> str:
         """Name a proxy by what Knative's programs and Envoy (Istio, Kourier) write into their spans."""
         inside = {below.name for below in self.graph.nearest_descendants(span, _is_known_or_hop)}
         if inside & _QUEUE_PROXY_SPANS:
             return QUEUE_PROXY
         if span.service == ACTIVATOR or inside & _ACTIVATOR_SPANS:
             return ACTIVATOR
-        if span.name == "ingress" or any(word in span.service for word in ("ingress", "gateway")):
+        if any(word in span.service for word in ("ingress", "gateway")):
+            return INGRESS
+        # A sidecar is called as what it stands beside: Istio's `mobilenet-predictor.default`.
+        if span.name in _INGRESS_SPANS and (server is None or span.service.partition(".")[0] != server.service):
             return INGRESS
         return PROXY
 
 
 def _leaves_or_hides(span: Span) -> bool:
-    return span.kind in _OUTGOING or span.kind is Kind.SERVER or span.name in _HIDES
+    return span.kind in _BETWEEN_PROCESSES or span.name in _HIDES
 
 
 def _is_hop(span: Span) -> bool:
@@ -195,7 +309,7 @@ def _is_hop(span: Span) -> bool:
 
 
 def _is_step_or_hop(span: Span) -> bool:
-    return span.name in _STEPS or _is_hop(span)
+    return is_step(span) or _is_hop(span)
 
 
 def _is_known_or_hop(span: Span) -> bool:
@@ -207,10 +321,19 @@ def _somewhere(span: Span) -> Span:
     return span if span.host else replace(span, host=span.service)
 
 
-def _same_target(one: Span, other: Span) -> bool:
-    urls = [str(span.attributes.get(semconv.URL_FULL, "")).partition("?")[0] for span in (one, other)]
-    return one.name == other.name and (urls[0] == urls[1] or "" in urls)
+def _same(one: Span, other: Span) -> bool:
+    """Return whether two are the same request: one name, and one URL as far as they have one."""
+    urls = {url for url in (_url(one), _url(other)) if url}
+    return one.name == other.name and len(urls) < 2
 
 
-def _one_process(one: Span, other: Span) -> bool:
-    return (one.service, one.host) == (other.service, other.host)
+def _group(consumer: Span) -> str:
+    """Return the group that a record was delivered to; of what names none, its service."""
+    found = consumer.attributes.get(semconv.MESSAGING_CONSUMER_GROUP_NAME)
+    found = found or consumer.attributes.get("messaging.kafka.consumer.group")  # its name until 2024
+    return str(found or consumer.service)
+
+
+def _url(span: Span) -> str:
+    url = span.attributes.get(semconv.URL_FULL) or span.attributes.get(semconv.HTTP_URL)
+    return str(url or "").partition("?")[0]

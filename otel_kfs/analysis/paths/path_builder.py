@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from otel_kfs.analysis.paths.coverage import LeftOut
@@ -36,11 +37,12 @@ class PathBuilder:
     """The points of one path, as they are found."""
 
     def __init__(self, root: Span) -> None:
-        self.at, self.host = root.start, root.host
+        self.root, self.at, self.host = root, root.start, root.host
         self.sections: list[Section] = []
         self.before: list[HappensBefore] = []
         self.latest: int | None = None  # points are not later, whatever their spans say
         self.sent: int | None = None  # by when the request was not sent yet, if its span was placed after that
+        self.retries = 0  # attempts that failed, of whatever request
         self._crossed = False  # from one host to another
         self._missing: list[str] = []
         self._met: dict[Place, int] = {}
@@ -70,9 +72,20 @@ class PathBuilder:
     def over(self, place: Place, step: str, span: Span | None) -> None:
         """Go through a step; a missing one is named in the segment that has its time."""
         if span is None:
-            self._missing.append(step)
+            self.miss(step)
         else:
             self.through(segment_at(place), segment_at(place, step), span)
+
+    def miss(self, step: str) -> None:
+        """Note that a step has no span; the next segment, which has its time, is to name it."""
+        self._missing.append(step)
+
+    def until(self, before: Segment, retries: Segment, attempts: Sequence[Span]) -> None:
+        """Go to the start of the last of some attempts; the time since the first is retries."""
+        self.to(before, attempts[0].start, attempts[0])
+        if len(attempts) > 1:
+            self.to(retries, attempts[-1].start, attempts[-1])
+            self.retries += len(attempts) - 1
 
     def meet(self, name: str, before: Place | None = None) -> Place:
         """Return the place of somebody whom the path meets: numbered from the second of that name on."""
@@ -90,6 +103,11 @@ class PathBuilder:
         """Note that what happened at `at` by one host's clock came before what happened at `later` by the other's."""
         if host != other:
             self.before.append((host, at, other, later))
+
+    def arrived(self, caller: Span, receiver: Span, at: int) -> None:
+        """Note that a request arrived by the receiver's clock after it was sent by the caller's."""
+        self.certain(caller.host, caller.start if self.sent is None else self.sent, receiver.host, at)
+        self.sent = None
 
     def check_sums(self) -> None:
         """Leave an image out whose times, or their sums, do not fit 64 bits; clocks can be wrong by centuries."""

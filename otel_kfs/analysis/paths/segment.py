@@ -64,15 +64,20 @@ DELIVER_AND_BROKER = Segment(KAFKA, "deliver + broker")  # the same
 REDELIVERIES = Segment(KAFKA, "redeliveries")
 EVENT_SOURCE = Segment(KAFKA, "event source")
 RETRIES = Segment(CLIENT, "retries")  # of the client that asks the model, which may be the bridge's
+UPLOAD = Segment(CLIENT, semconv.UPLOAD)  # the same, to a server that is not traced
+UNTRACED = Segment(Place("server (untraced)"))
 
 _PROXIES = (INGRESS, ACTIVATOR, QUEUE_PROXY, PROXY)
-_IN = ("request", "receive", "", "decode", "preprocess", "retries", "serialise", "predict", "explain")
+_IN = ("request", "receive", "", "decode", "preprocess", "retries", "serialise")
+_MODEL = ("predict", "explain")
+# Of other programs' steps those that are known; others stand where the model is.
+_OTHERS = ("queue and input", "queue", "input", "prefill", "compute", "generation", "output")
 _OUT = ("postprocess", "response")
 _TRANSFORMER, _PREDICTOR = Place(semconv.TRANSFORMER), Place(semconv.PREDICTOR)
 
 
 def _to(before: Place | None = None) -> Iterator[Segment]:
-    return (Segment(Place(name, before=before), step) for name in _PROXIES for step in ("request", ""))
+    return (Segment(Place(name, before=before), step) for name in _PROXIES for step in ("request", "", "retries"))
 
 
 def _back(before: Place | None = None) -> Iterator[Segment]:
@@ -99,12 +104,14 @@ ORDER = (
     EVENT_SOURCE,
     Segment(BRIDGE),
     RETRIES,
+    UPLOAD,
     *_to(),
-    *_at(_TRANSFORMER, _IN),
+    UNTRACED,
+    *_at(_TRANSFORMER, (*_IN, *_MODEL)),
     *_to(_TRANSFORMER),
     Segment(Place(semconv.TRANSFORMER, 2)),
     *_to(_PREDICTOR),
-    *_at(_PREDICTOR, (*_IN, *_OUT)),
+    *_at(_PREDICTOR, (*_IN, *_OTHERS, *_MODEL, *_OUT)),
     *_back(_PREDICTOR),
     Segment(Place(semconv.PREDICTOR, 2)),
     *_back(_TRANSFORMER),
@@ -121,7 +128,10 @@ def path_order(stretch: Stretch) -> tuple[object, ...]:
     place, step, missing = stretch
     server = place.before or place
     first = place._replace(occurrence=1, before=place.before and place.before._replace(occurrence=1))
-    position = block = _POSITION.get(Segment(first, step), len(ORDER))
-    if server.occurrence > 1:
-        block = _POSITION.get(Segment(Place(server.name, 2)), position)
-    return block, server.occurrence, position, place.occurrence, server.name, place.name, step, missing
+    position = _POSITION.get(Segment(first, step))
+    if position is None:  # another program's step
+        position = _POSITION.get(Segment(first, semconv.PREDICT), len(ORDER))
+    block = _POSITION.get(Segment(Place(server.name, 2)), position) if server.occurrence > 1 else position
+    # An answer passes the proxies of one name the other way.
+    met = -place.occurrence if step == "response" and place.name in _PROXIES else place.occurrence
+    return block, server.occurrence, position, met, server.name, place.name, step, missing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from otel_kfs.analysis.paths.segment import BRIDGE, CLIENT, Segment, Stretch
+from otel_kfs.analysis.paths.segment import BRIDGE, CLIENT, UNTRACED, Segment, Stretch
 from otel_kfs.analysis.paths.segment import KAFKA as TOPIC
 from otel_kfs.report.segment_names import segment_name
 
@@ -17,14 +17,16 @@ INK: dict[str, tuple[str, str]] = {
     "page": ("#ffffff", "#14171c"),
 }
 
-SENDER, KAFKA, PROXIES, TRANSFORMER, PREDICTOR, ELSEWHERE = (
+SENDER, KAFKA, PROXIES, UNTRACED_SERVER, TRANSFORMER, PREDICTOR, ELSEWHERE = PLACES = (
     "Sender",
     "Kafka",
     "Proxies",
+    "Server",
     "Transformer",
     "Predictor",
     "Elsewhere",
 )
+_SERVERS = {"transformer": TRANSFORMER, "predictor": PREDICTOR}
 NO_SPAN = "no span"  # a server's time that no span of its accounts for
 
 # Light page, dark page; by place and step.
@@ -40,6 +42,7 @@ _STEPS: dict[tuple[str, str], tuple[str, str]] = {
     (SENDER, "client"): ("#c9d4e2", "#5d6b7d"),
     (SENDER, "encode"): ("#5a86b8", "#6b9ad0"),
     (SENDER, "retries"): ("#b03a3a", "#d05a5a"),
+    (SENDER, "upload"): ("#7fa3cf", "#5c84b5"),
     (KAFKA, "object store"): ("#8c8a2e", "#b3b04f"),
     (KAFKA, "deliver"): ("#e2a63f", "#dca441"),
     (KAFKA, "broker"): ("#bf6f1c", "#c77a2a"),
@@ -59,6 +62,7 @@ _STEPS: dict[tuple[str, str], tuple[str, str]] = {
     (TRANSFORMER, "explain"): ("#2f7290", "#3d88a8"),
     (TRANSFORMER, "postprocess"): ("#6fb596", "#5aa184"),
     (TRANSFORMER, "response"): ("#a9d2c3", "#4f7d6d"),
+    (UNTRACED_SERVER, "server (untraced)"): ("#6f7f95", "#93a3ba"),
     (PREDICTOR, "request"): ("#dccbe6", "#5d4a6b"),
     (PREDICTOR, "receive"): ("#bb9bd0", "#a583bd"),
     (PREDICTOR, NO_SPAN): ("#ebe3f1", "#453d4d"),
@@ -66,6 +70,13 @@ _STEPS: dict[tuple[str, str], tuple[str, str]] = {
     (PREDICTOR, "preprocess"): ("#7d4c9e", "#8a57ad"),
     (PREDICTOR, "retries"): ("#a8326b", "#c95089"),
     (PREDICTOR, "serialise"): ("#7f8fd6", "#8e9ce0"),
+    (PREDICTOR, "queue and input"): ("#d0a9c9", "#7f5d79"),
+    (PREDICTOR, "queue"): ("#cfb3d6", "#75597d"),
+    (PREDICTOR, "input"): ("#a99ad8", "#9c8ed0"),
+    (PREDICTOR, "prefill"): ("#6c5fb0", "#a296e6"),
+    (PREDICTOR, "compute"): ("#4a2a86", "#b99af0"),
+    (PREDICTOR, "generation"): ("#5e2f9c", "#c8a6f5"),
+    (PREDICTOR, "output"): ("#b48fc4", "#8e6a9e"),
     (PREDICTOR, "predict"): ("#552a7d", "#c79be6"),
     (PREDICTOR, "explain"): ("#43327d", "#8577c9"),
     (PREDICTOR, "postprocess"): ("#c48db4", "#b57aa4"),
@@ -96,10 +107,9 @@ def place_and_step(stretch: Stretch) -> tuple[str, str]:
         return SENDER, step or place.name
     if place in {TOPIC, BRIDGE}:
         return KAFKA, step or place.name
-    for name in (TRANSFORMER, PREDICTOR):
-        if place.name == name.lower():
-            return name, step or NO_SPAN
-    return ELSEWHERE, segment_name(stretch)
+    if place.name in _SERVERS:
+        return _SERVERS[place.name], step or NO_SPAN
+    return (UNTRACED_SERVER, place.name) if place == UNTRACED.place else (ELSEWHERE, segment_name(stretch))
 
 
 def segment_class(stretch: Stretch) -> str:
@@ -154,7 +164,7 @@ def line_class(number: int) -> str:
 
 def by_place(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
     """Group segments by their places, those without any left out."""
-    found: dict[str, list[Segment]] = {name: [] for name in (SENDER, KAFKA, PROXIES, TRANSFORMER, PREDICTOR, ELSEWHERE)}
+    found: dict[str, list[Segment]] = {name: [] for name in PLACES}
     for segment in segments:
         found[place_and_step(segment)[0]].append(segment)
     return {name: of_place for name, of_place in found.items() if of_place}
@@ -177,7 +187,7 @@ def _proxies() -> dict[tuple[str, str], tuple[str, str]]:
     """Return full colour within a proxy, a paler one on the way to it and the palest on the way back."""
     found = {}
     for name, (light, dark) in _PROXY.items():
-        for step, share in ((" request", 0.45), ("", 0.0), (" response", 0.65)):
+        for step, share in ((" request", 0.45), ("", 0.0), (" retries", 0.25), (" response", 0.65)):
             pages = INK["page"]
             found[PROXIES, name + step] = (_paler(light, pages[0], share), _paler(dark, pages[1], share))
     return found

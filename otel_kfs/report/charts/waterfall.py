@@ -94,7 +94,7 @@ def waterfall(drawn: MedianPath) -> Element:
                 height=15,
                 class_=palette.segment_class(section.segment),
             )
-    _stamps(chart, [scale((stamp - first) / MS) for stamp in drawn.path.stamps], bottom)
+    _stamps(chart, [None if stamp is None else scale((stamp - first) / MS) for stamp in drawn.path.stamps], bottom)
     hosts = {row.span.host for row in rows}
     colours = _service_classes(rows)
     above = ""
@@ -147,10 +147,12 @@ def _span(chart: Element, row: SpanRow, y: float, at: str, colour: str, scale: A
         svg.add(chart, "text", label, x=x - 5, y=base, font_size=10.5, text_anchor="end", class_="muted")
 
 
-def _stamps(chart: Element, places: list[float], bottom: float) -> None:
+def _stamps(chart: Element, places: list[float | None], bottom: float) -> None:
     """Draw the stamps as numbered lines; those that fall together share a place."""
     last = -100.0
     for number, x in enumerate(places, 1):
+        if x is None:  # no span says when it was
+            continue
         svg.add(chart, "line", x1=x, x2=x, y1=15, y2=bottom, class_="ink", stroke_width=0.7, stroke_dasharray="2 3")
         shown = max(x, last + 9)
         svg.add(chart, "text", str(number), x=shown, y=11, font_size=11, font_weight=600, text_anchor="middle")

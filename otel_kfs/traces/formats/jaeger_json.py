@@ -17,6 +17,7 @@ from otel_kfs.traces.formats import known_keys
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Key, Kind, Span
 
+_ERROR = (True, "true")  # as a text: Envoy's
 _KINDS = {kind.name.lower(): kind for kind in Kind}
 
 Processes = Mapping[str, tuple[str, str]]  # an id, the service and the host
@@ -54,7 +55,7 @@ def _span(span: dict[str, Any], processes: Processes) -> Span:
         end=start + _whole(span["duration"]) * 1000,
         service=service,
         host=host,
-        failed=attributes.pop("otel.status_code", None) == "ERROR" or attributes.pop("error", None) is True,
+        failed=attributes.pop("otel.status_code", None) == "ERROR" or attributes.pop("error", None) in _ERROR,
         attributes=attributes,
         links=tuple(link for _, link in links),
         linked_traces=tuple(linked for linked, _ in links),
@@ -174,14 +175,14 @@ def _service_and_host(service: str, tags: Mapping[str, Any]) -> tuple[str, str]:
 def _typed(span: _SpanOf, service: str, host: str) -> Span:
     kind, status, error, attributes = Kind.INTERNAL, None, None, {}
     for tag in span.tags or ():
-        if tag.key in semconv.READ:
+        if tag.key == "error":
+            error = tag.value
+        elif tag.key in semconv.READ:
             attributes[tag.key] = tag.value
         elif tag.key == "span.kind":
             kind = _KINDS.get(str(tag.value), Kind.INTERNAL)
         elif tag.key == "otel.status_code":
             status = tag.value
-        elif tag.key == "error":
-            error = tag.value
     parent, links = _parent_and_links(
         trace := _padded(span.traceID, 32), ((r.refType, r.traceID, r.spanID) for r in span.references or ())
     )
@@ -196,7 +197,7 @@ def _typed(span: _SpanOf, service: str, host: str) -> Span:
         start + span.duration * 1000,
         service,
         host,
-        status == "ERROR" or error is True,
+        status == "ERROR" or error in _ERROR,
         attributes,
         tuple([link for _, link in links]),
         tuple([linked for linked, _ in links]),

@@ -111,15 +111,27 @@ def test_proxies_before_a_second_server_bear_its_name():
     )
 
 
-def test_a_predictor_that_is_not_traced_behind_a_proxy_is_what_the_proxy_waited_for():
+@pytest.mark.parametrize("service", ["queue-proxy.ingress", "istio-ingressgateway"])
+def test_a_predictor_that_is_not_traced_behind_a_proxy_is_what_the_proxy_waited_for(service):
+    drawing = UNTRACED.replace(
+        "                POST        CLIENT     50   78",
+        "                POST        CLIENT     50   78\n"
+        f"                  in        SERVER     52   77  service={service}",
+    )
+    assert (
+        "transformer serialise 5, predictor ingress request 2, predictor 25, predictor ingress response 1, "
+        "transformer 2" in text_of(drawing)
+    )
+
+
+def test_a_server_s_span_that_nothing_leaves_is_the_predictor():
     drawing = UNTRACED.replace(
         "                POST        CLIENT     50   78",
         "                POST        CLIENT     50   78\n"
         "                  in        SERVER     52   77  service=triton.default",
     )
-    assert (
-        "transformer serialise 5, predictor proxy request 2, predictor 25, predictor proxy response 1, transformer 2"
-        in text_of(drawing)
+    assert "transformer serialise 5, predictor request 2, predictor 25, predictor response 1, transformer 2" in text_of(
+        drawing
     )
 
 

@@ -1,0 +1,55 @@
+"""With which span each image begins: a sender's of ours, or the outermost one that leads to a model server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from otel_kfs import semconv
+from otel_kfs.analysis.paths.model_calls import ModelCalls
+from otel_kfs.analysis.paths.server_spans import is_step
+from otel_kfs.traces.span import Kind, Span, SpanGraph
+
+
+def image_roots(graph: SpanGraph, calls: ModelCalls) -> tuple[list[Span], int]:
+    """Return the spans with which images begin, by their start, and how many images have lost theirs."""
+    roots = [span for span in graph if span.name == semconv.SEND_IMAGE]
+    ours = {root.trace_id for root in roots}
+    roots += [
+        span
+        for span in graph
+        if span.parent_id is None and span.trace_id not in ours and not span.part_of and calls.leads_to_model(span)
+    ]
+    roots.sort(key=lambda span: (span.start, span.trace_id, span.span_id))
+    return roots, _without_root(graph, {root.trace_id for root in roots})
+
+
+def _without_root(graph: SpanGraph, with_root: set[str]) -> int:
+    """Count the images of which the root is missing, but something else is there that images alone have."""
+    orphans = {
+        span.trace_id for span in graph if span.trace_id not in with_root and (is_step(span) or _is_process(span))
+    }
+    if not orphans:
+        return 0
+    # A process span in a trace of its own belongs to its producer's image, even if of that trace nothing is left.
+    producers: dict[str, set[str]] = {}
+    for span in graph:
+        if span.kind is Kind.CONSUMER and span.parent_id is None and span.links:
+            producers.setdefault(span.trace_id, set()).update({*span.linked_traces} - {"", span.trace_id})
+    lost: set[str] = set()
+    for trace_id in orphans:
+        images = _first_of(trace_id, producers)
+        if with_root.isdisjoint(images):
+            lost |= images
+    return len(lost)
+
+
+def _is_process(span: Span) -> bool:
+    return span.kind is Kind.CONSUMER and span.name.startswith(semconv.process(""))
+
+
+def _first_of(trace_id: str, producers: Mapping[str, set[str]]) -> set[str]:
+    """Return the traces in which began what a trace is part of."""
+    passed = [trace_id]
+    for one in passed:  # which grows meanwhile
+        passed += producers.get(one, set()).difference(passed)
+    return {one for one in passed if not producers.get(one)} or {min(passed)}  # links in a circle are one image
