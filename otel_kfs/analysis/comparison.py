@@ -130,7 +130,7 @@ def compare(
     if not pairs:
         raise ConfigError(f"A and B have no size and way in common: A has {_list(a)}; B has {_list(b)}")
     labels = _size_labels([*(of_a for of_a, _ in pairs), *only_a, *only_b])
-    columns = [(_columns(of_a), _columns(of_b)) for of_a, of_b in pairs]
+    columns = [(durations_by_segment(of_a), durations_by_segment(of_b)) for of_a, of_b in pairs]
     names = [sorted({*in_a, *in_b}, key=path_order) for in_a, in_b in columns]
     raw = {
         (number, name): cautious_rank_test(
@@ -216,20 +216,31 @@ def rank_test(a: Sequence[int], b: Sequence[int]) -> float:
 def cautious_rank_test(
     a: Sequence[int], b: Sequence[int], bounds_a: Sequence[float] = (), bounds_b: Sequence[float] = ()
 ) -> float:
-    """Return the same where lengths may be off by some bounds: its p for those that are nearest to the other side's.
+    """Return the same where durations may be off by some bounds: its p for those nearest to the other side's.
 
     It is 1 where nothing bounds one of them.
     """
+    near = nearest(a, b, bounds_a, bounds_b)
+    return 1.0 if near is None else rank_test(*near)
+
+
+def nearest(
+    a: Sequence[int], b: Sequence[int], bounds_a: Sequence[float] = (), bounds_b: Sequence[float] = ()
+) -> tuple[Sequence[int], Sequence[int]] | None:
+    """Return both sides' durations, each moved towards the other side by as much as it may be off.
+
+    None where nothing bounds one of them, or where the medians meet.
+    """
     if not any(bounds_a) and not any(bounds_b):
-        return rank_test(a, b)
+        return a, b
     if any(map(math.isinf, (*bounds_a, *bounds_b))):
-        return 1.0
+        return None
     toward = 1 if statistics.median(b) >= statistics.median(a) else -1
-    near_a = [length + toward * round(bound) for length, bound in zip_longest(a, bounds_a, fillvalue=0)]
-    near_b = [length - toward * round(bound) for length, bound in zip_longest(b, bounds_b, fillvalue=0)]
+    near_a = [duration + toward * round(bound) for duration, bound in zip_longest(a, bounds_a, fillvalue=0)]
+    near_b = [duration - toward * round(bound) for duration, bound in zip_longest(b, bounds_b, fillvalue=0)]
     if toward * (statistics.median(near_b) - statistics.median(near_a)) <= 0:
-        return 1.0
-    return rank_test(near_a, near_b)
+        return None
+    return near_a, near_b
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -280,7 +291,7 @@ def _difference(
     )
 
 
-def _columns(series: Series) -> dict[Stretch, list[int]]:
+def durations_by_segment(series: Series) -> dict[Stretch, list[int]]:
     """Return every segment's duration in every image, and the whole."""
     columns: dict[Stretch, list[int]] = {TOTAL: series.totals()}
     for name, lengths in series.segments.items():

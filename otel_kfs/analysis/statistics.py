@@ -134,10 +134,10 @@ def difference_interval(of: Sequence[int], less: Sequence[int]) -> Interval | No
     if min(len(of), len(less)) < INTERVAL_NEEDS:
         return None
     one, other = median_resamples(of, SEED), median_resamples(less, SEED + 1)
-    return percentile_interval(one - other, _effective_n((one, len(of)), (other, len(less))))
+    return percentile_interval(one - other, effective_n((one, len(of)), (other, len(less))))
 
 
-def _effective_n(*sides: tuple[NDArray[float64], int]) -> float:
+def effective_n(*sides: tuple[NDArray[float64], int]) -> float:
     """Return the n of a single sample with as many degrees of freedom as the difference of two resampled figures."""
     variances = [(float(resamples.var()), n) for resamples, n in sides]
     whole = sum(variance for variance, _ in variances)

@@ -7,12 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from otel_kfs.analysis.comparison import FALSE_ALARMS, Comparison, Difference, cautious_rank_test, compare, holm
+from otel_kfs.analysis.comparison import (
+    FALSE_ALARMS,
+    Comparison,
+    Difference,
+    compare,
+    durations_by_segment,
+    holm,
+    nearest,
+)
 from otel_kfs.analysis.image_size import SizeRange, labelled_size
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.paths.segment import TOTAL
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
-from otel_kfs.analysis.statistics import Interval, median_interval, summary
+from otel_kfs.analysis.statistics import Interval, summary
+from otel_kfs.experiment.block_tests import (
+    InBlocks,
+    block_difference_interval,
+    block_interval,
+    block_test,
+    blocks_of,
+    least_p,
+    needed_blocks,
+)
 from otel_kfs.experiment.config.experiment_config import Cell, ExperimentConfig
 from otel_kfs.experiment.saturation import Saturation, measure_saturation
 from otel_kfs.experiment.trial_log import TrialResult
@@ -20,7 +37,11 @@ from otel_kfs.experiment.trial_log import TrialResult
 
 @dataclass(frozen=True)
 class Ranked:
-    """One cell at one size, and what it is beside the baseline. `p` is the rank test's, corrected for all cells."""
+    """One cell at one size, and what it is beside the baseline.
+
+    `p` is the test's of its blocks, corrected for all cells; `interval` is by blocks, too. `needed`: how many blocks it
+    takes to find a difference at all, where there are fewer.
+    """
 
     cell: Cell
     series: Series
@@ -30,6 +51,8 @@ class Ranked:
     times_faster: float
     against: Comparison | None  # None: it is the baseline
     p: float | None
+    blocks: int
+    needed: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -41,6 +64,8 @@ class Ranked:
             return "unknown: nothing bounds the clocks"
         if bound and abs(difference) <= bound:
             return "within the clocks' uncertainty"
+        if self.needed is not None:
+            return "too few blocks"
         if self.p > FALSE_ALARMS:
             return "not beyond noise"
         return "faster" if self.against.total.difference < 0 else "slower"
@@ -53,7 +78,7 @@ class Ranked:
 
 
 def _noisy(one: Difference) -> bool:
-    return one.interval is not None and one.interval.high >= 0
+    return one.interval is None or one.interval.high >= 0
 
 
 @dataclass(frozen=True)
@@ -66,8 +91,15 @@ class Ranking:
     missing: tuple[Cell, ...]  # of which no image was measured
 
 
-def rankings(measured: Sequence[Series], config: ExperimentConfig, bounds: Bounds = NO_BOUNDS) -> list[Ranking]:
+def rankings(
+    measured: Sequence[Series],
+    config: ExperimentConfig,
+    results: Sequence[TrialResult] = (),
+    bounds: Bounds = NO_BOUNDS,
+) -> list[Ranking]:
     """Rank the cells at every size and rate of which the baseline was measured.
+
+    `results` tell which block each image is of; without them each is taken for a block of its own.
 
     Raises:
         MissingExtra: scipy is not installed.
@@ -80,8 +112,8 @@ def rankings(measured: Sequence[Series], config: ExperimentConfig, bounds: Bound
             of_cell = {cell: series for cell in cells if (series := _series(measured, cell, size)) is not None}
             if baseline in of_cell:
                 missing = tuple(cell for cell in cells if cell not in of_cell)
-                found.append(Ranking(size, rate, _ranked(of_cell, baseline, bounds), missing))
-    return _corrected(found)
+                found.append(Ranking(size, rate, _ranked(of_cell, baseline, results, bounds), missing))
+    return _corrected(found, paired=_paired(results))
 
 
 def saturations(
@@ -133,38 +165,85 @@ def _series(measured: Sequence[Series], cell: Cell, size: str) -> Series | None:
     return next((one for one in measured if (one.labels.transport, one.labels.cell, one.size) == wanted), None)
 
 
-def _ranked(of_cell: Mapping[Cell, Series], baseline: Cell, bounds: Bounds) -> tuple[Ranked, ...]:
+def _paired(results: Sequence[TrialResult]) -> bool:
+    """Return whether the cells of a block had the same arrivals: as in an open loop, of which alone they are known."""
+    return any(result.last_due is not None for result in results)
+
+
+def _ranked(
+    of_cell: Mapping[Cell, Series], baseline: Cell, results: Sequence[TrialResult], bounds: Bounds
+) -> tuple[Ranked, ...]:
+    paired = _paired(results)
     base = of_cell[baseline]
     base_p50 = summary(base.totals()).p50
+    blocks = {
+        cell: blocks_of(series.stamps[0], [one for one in results if one.key[1:3] == (cell.transport, cell.label)])
+        for cell, series in of_cell.items()
+    }
     found = []
     for cell, series in of_cell.items():
-        totals = series.totals()
-        p50 = summary(totals).p50
-        against = None if cell == baseline else compare([base], [series], bounds, bounds).of_sizes[0]
+        totals = InBlocks(series.totals(), blocks[cell])
+        p50 = summary(totals.values).p50
+        against = None
+        if cell != baseline:
+            against = compare([base], [series], bounds, bounds).of_sizes[0]
+            against = _by_blocks(against, (base, blocks[baseline]), (series, blocks[cell]), paired=paired)
         found.append(
             Ranked(
                 cell,
                 series,
                 p50,
-                median_interval(totals),
+                block_interval(totals),
                 cell == baseline,
                 base_p50 / p50 if p50 else 1.0,
                 against,
-                None
-                if against is None
-                else cautious_rank_test(base.totals(), totals, base.bounds(TOTAL), series.bounds(TOTAL)),
+                None if against is None else _test((base, blocks[baseline]), (series, blocks[cell]), paired=paired),
+                len(set(blocks[cell]) & set(blocks[baseline]) if paired else set(blocks[cell])),
             )
         )
     return tuple(sorted(found, key=lambda ranked: ranked.p50))
 
 
-def _corrected(found: Sequence[Ranking]) -> list[Ranking]:
-    """Correct every p for the number of all cells, sizes and rates."""
-    ps = iter(holm([ranked.p for ranking in found for ranked in ranking.ranked if ranked.p is not None]))
-    return [
-        replace(
-            ranking,
-            ranked=tuple(ranked if ranked.p is None else replace(ranked, p=next(ps)) for ranked in ranking.ranked),
+def _test(base: tuple[Series, list[int]], cell: tuple[Series, list[int]], *, paired: bool) -> float:
+    """Return the p of two cells' 4-1 by blocks: 1 where the clocks leave open whether there is a difference."""
+    near = nearest(base[0].totals(), cell[0].totals(), base[0].bounds(TOTAL), cell[0].bounds(TOTAL))
+    if near is None:
+        return 1.0
+    return block_test(InBlocks(near[0], base[1]), InBlocks(near[1], cell[1]), paired=paired)
+
+
+def _by_blocks(
+    against: Comparison, base: tuple[Series, list[int]], cell: tuple[Series, list[int]], *, paired: bool
+) -> Comparison:
+    """Return a comparison with its intervals by blocks."""
+    if not paired and all(len(set(blocks)) == len(blocks) for _, blocks in (base, cell)):
+        return against  # each image is a block: its intervals are by blocks already
+    in_base, in_cell = durations_by_segment(base[0]), durations_by_segment(cell[0])
+
+    def with_interval(one: Difference) -> Difference:
+        of, less = (
+            InBlocks(columns.get(one.segment) or [0] * len(blocks), blocks)
+            for columns, blocks in ((in_cell, cell[1]), (in_base, base[1]))
         )
-        for ranking in found
-    ]
+        return replace(one, interval=block_difference_interval(of, less, paired=paired))
+
+    return replace(against, total=with_interval(against.total), segments=tuple(map(with_interval, against.segments)))
+
+
+def _corrected(found: Sequence[Ranking], *, paired: bool) -> list[Ranking]:
+    """Correct every p for the number of all cells, sizes and rates, and say where there are too few blocks for that."""
+    ps = [ranked.p for ranking in found for ranked in ranking.ranked if ranked.p is not None]
+    corrected = iter(holm(ps))
+
+    def with_p(ranked: Ranked, base: Ranked) -> Ranked:
+        if ranked.p is None:
+            return ranked
+        least = least_p(max(1, min(ranked.blocks, base.blocks)), paired=paired)
+        needed = needed_blocks(len(ps), paired=paired) if least * len(ps) > FALSE_ALARMS else None
+        return replace(ranked, p=next(corrected), needed=needed)
+
+    rankings = []
+    for ranking in found:
+        base = next(ranked for ranked in ranking.ranked if ranked.baseline)
+        rankings.append(replace(ranking, ranked=tuple(with_p(ranked, base) for ranked in ranking.ranked)))
+    return rankings

@@ -27,8 +27,8 @@ _RANKING = (
 )
 _RANKING_NOTES = (
     "x faster: the baseline's p50 divided by the cell's; faster, slower: if all cells were equal, at most 5 of 100 "
-    "experiments would call any of them so (Mann-Whitney, corrected by Holm)",
-    INTERVAL,
+    "experiments would call any of them so (a rank test of the blocks' medians, corrected by Holm)",
+    f"{INTERVAL}; whole blocks are resampled",
 )
 _SATURATION = (
     Column("Rate /s", "text"),
@@ -67,6 +67,11 @@ def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -
             f"{cell.name}: {count} images of all sizes failed or were not sent"
             for cell in (*(ranked.cell for ranked in ranking.ranked), *ranking.missing)
             if (count := failed[cell.transport, cell.label])
+        ]
+        needed = [(ranked.blocks, ranked.needed) for ranked in ranking.ranked if ranked.needed is not None]
+        notes += [
+            f"too few blocks: whatever the images take, so many cells can't be told apart by {blocks}; it takes {least}"
+            for blocks, least in needed[:1]
         ]
         notes += size_notes(ranked.series for ranked in ranking.ranked)
         notes += dict.fromkeys(

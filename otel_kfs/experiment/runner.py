@@ -20,6 +20,7 @@ from otel_kfs.experiment.trial_runner import run_trial
 from otel_kfs.telemetry import provider
 
 if TYPE_CHECKING:
+    from otel_kfs.client.sender import Sender
     from otel_kfs.demo.demo_run import ProgressBar
 
 
@@ -74,21 +75,14 @@ def _warm_up(
     since its servers are new.
     """
     seconds: dict[tuple[Cell, str], float] = {}
-    # In an open loop, cells that differ in their rate alone are warmed up once.
-    cells = list({(cell.transport, cell.base_label): cell for cell in config.cells}.values())
     failures: dict[Cell, OtelKfsError] = {}
     answered: set[Cell] = set()
-    trials = [
-        trial
-        for block in range(config.warmups)
-        for trial in schedule.in_block(config, -1 - block)
-        if trial.cell in cells
-    ]
+    trials = [trial for block in range(config.warmups) for trial in schedule.in_block(config, -1 - block)]
     with progress(len(trials), "warming up") as advance:
         for trial in trials:
             of_cell, start = senders[trial.cell], time.monotonic()
             try:
-                for sender in dict.fromkeys(of_cell.senders[: trial.cell.concurrency]):
+                for sender in _to_warm(of_cell, first=config.arrivals is None or trial.block == -1):
                     of_cell.send(sender, servers.images[trial.image], warmup=True)
             except SendError as error:
                 failures[trial.cell] = error
@@ -101,6 +95,12 @@ def _warm_up(
         if cell not in answered:
             raise SendError(f"{cell.name} does not work, all its warm-ups failed: {why}") from why
     return seconds
+
+
+def _to_warm(of_cell: CellSenders, *, first: bool) -> list[Sender]:
+    """Return a cell's senders, each of which may have a connection of its own; in later rounds one serves."""
+    senders = list(dict.fromkeys(of_cell.senders))
+    return senders if first else senders[:1]
 
 
 def _run_trials(

@@ -52,7 +52,8 @@ def measure_saturation(cell: Cell, series: Series | None, stages: Iterable[Trial
             images += len(due) - 1
             due_for += max(due) - min(due)
             answered_for += max(answered) - min(answered)
-            backlog = max(backlog, sum(moment > max(due) for moment in answered) + stage.unsent)
+            last = max(due) if stage.last_due is None else stage.last_due  # a journal of an earlier version
+            backlog = max(backlog, sum(moment > last for moment in answered) + stage.unsent)
     return Saturation(
         cell,
         series,

@@ -37,6 +37,7 @@ class TrialResult:
     failed: int = 0
     unsent: int = 0  # due, but never begun
     failure: str = ""  # the last one
+    last_due: int | None = None  # when an open loop's last image was due, ns since the epoch, sent or not
 
     @property
     def key(self) -> tuple[int, str, str, str]:

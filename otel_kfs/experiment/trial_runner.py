@@ -54,7 +54,8 @@ def _open_loop(trial: Trial, senders: CellSenders, image: Path, arrivals: Arriva
     all were answered. What was not begun by twice the stage's duration is given up and counted: the servers are far
     beyond what they can do, and the next stage should not wait for them forever.
     """
-    times = due_times(arrivals, trial.cell.rate or 0.0, f"{seed} {trial.key}")
+    # All cells of a block have the same arrivals, so that chance favours none.
+    times = due_times(arrivals, trial.cell.rate or 0.0, f"{seed} {trial.block} {trial.image}")
     counts, stop, ahead, lock = _ImageCounts(), threading.Event(), iter(times), threading.Lock()
     start = time.time_ns() + round(_LEAD_SECONDS * 1e9)
     end = start + round(2 * arrivals.duration * 1e9)
@@ -82,7 +83,7 @@ def _open_loop(trial: Trial, senders: CellSenders, image: Path, arrivals: Arriva
     until = time.monotonic() + arrivals.duration + senders.timeout
     for offset in unanswered:
         counts.attempt(partial(senders.wait, offset, until))
-    return counts.result(trial, start, arrivals.duration)
+    return counts.result(trial, start, arrivals.duration, last_due=start + round(times[-1] * 1e9))
 
 
 class _ImageCounts:
@@ -112,7 +113,7 @@ class _ImageCounts:
         with self._lock:
             self._unsent += 1
 
-    def result(self, trial: Trial, start: int, seconds: float) -> TrialResult:
+    def result(self, trial: Trial, start: int, seconds: float, last_due: int | None = None) -> TrialResult:
         """Return the trial's result; its images were due in the `seconds` from `start` (ns since the epoch)."""
         return TrialResult(
             *trial.key,
@@ -122,6 +123,7 @@ class _ImageCounts:
             failure=self._failure,
             start=start,
             seconds=seconds,
+            last_due=last_due,
         )
 
 

@@ -79,13 +79,25 @@ def test_what_the_clocks_of_two_hosts_leave_open_is_no_difference():
     bounds = {
         (cell.labels, cell.size, name): 4 * MS for cell in cells for name in ("4-1", segment("transformer decode"))
     }
-    (found,) = ranking.rankings(cells, configured(TEXT), bounds)
+    (found,) = ranking.rankings(cells, configured(TEXT), bounds=bounds)
     best = found.ranked[0]
     assert (best.cell.label, best.verdict, best.saved_most()) == ("raw", "within the clocks' uncertainty", None)
 
 
 def test_without_the_baseline_there_is_no_ranking():
     assert ranked(images("raw")) == []
+
+
+def test_too_few_blocks_are_said_to_be_too_few_and_how_many_it_takes():
+    paths = [*images("json", n=3), *images("raw", n=3, shift={"encode": 400})]
+    (found,) = ranking.rankings(measured(paths).all_series(), configured(TEXT))
+    assert [(of.cell.label, of.verdict, of.blocks, of.needed) for of in found.ranked] == [
+        ("json", "baseline", 3, None),
+        ("raw", "too few blocks", 3, 4),
+    ]
+    (table, _) = ranking_tables.ranking_tables([found])
+    assert "too few blocks: whatever the images take, so many cells can't be told apart by 3; it takes 4" in table.notes
+    assert found.ranked[0].saved_most() is None
 
 
 def test_images_of_other_cells_are_none_of_its():

@@ -216,7 +216,7 @@ def test_each_thread_has_a_connection_of_its_own_and_there_are_no_more_than_were
 
     def answer(_, handler):
         connections.add(handler)
-        if 1 <= next(numbers) <= 3:  # behind the warm-up: the first three are answered when all are there
+        if 3 <= next(numbers) <= 5:  # behind the warm-up of each: the first three are answered when all are there
             together.wait(30)
         return 200, b"{}"
 
@@ -224,6 +224,25 @@ def test_each_thread_has_a_connection_of_its_own_and_there_are_no_more_than_were
     more = "[arrivals]\npattern = 'constant'\nrates = [15]\nduration = 1\nworkers = 3"
     (stage,) = ran(configured(text(server, more, "repeat = 1\nwarmups = 1\n"))).results
     assert (stage.sent + stage.unsent, stage.failed, len(connections)) == (15, 0, 3)
+
+
+def test_every_connection_is_warm_and_all_cells_of_a_block_have_the_same_arrivals(server, spans):
+    warm = []
+    server.answer = lambda _, handler: (warm.append(handler), (200, b"{}"))[1]
+    more = '[matrix]\nencoding = ["json", "raw"]\n[arrivals]\nrates = [20]\nduration = 0.5\nworkers = 3'
+    stages = ran(configured(text(server, more, "repeat = 2\nwarmups = 2\n"))).results
+    assert len(set(warm[: 2 * 3])) == 2 * 3  # by each connection of each cell at first, then once by each cell
+    images = [span for span in roots(spans) if semconv.WARMUP not in span.attributes]
+    assert len(warm) - len(images) == 2 * 3 + 2
+    due = {
+        stage.key: sorted(
+            span.start_time - stage.start for span in images if stage.start <= span.start_time <= stage.end
+        )
+        for stage in stages
+    }
+    one, other = ({tuple(times) for key, times in due.items() if key[0] == block} for block in (0, 1))
+    assert (len(one), len(other), one & other) == (1, 1, set())
+    assert [stage.last_due - stage.start for stage in stages] == [due[stage.key][-1] for stage in stages]
 
 
 # --- before anything is sent ---

@@ -66,6 +66,15 @@ def test_the_backlog_is_what_is_unanswered_when_the_last_image_is_due():
     assert saturation(20, served(20, 10, duration=2), stage(duration=2.0)).backlog == 21
 
 
+def test_the_backlog_counts_from_the_last_image_that_was_due_whether_or_not_it_was_sent():
+    # 100 are due in 10 s, and the server does 4 a second; the last 36 are given up.
+    paths = served(10, 4, duration=10)[:64]
+    last = EPOCH + round(9.9 * SECOND)
+    found = saturation(10, paths, stage(duration=10.0, unsent=36, last_due=last))
+    answered = sum(path.stamps[3] <= last for path in paths)
+    assert (answered, found.backlog) == (39, 100 - 39)
+
+
 def test_the_time_between_two_stages_is_none_of_theirs():
     paths = [*served(5, 50), *served(5, 50, start=500.0)]
     found = saturation(5, paths, stage(), stage(500.0))

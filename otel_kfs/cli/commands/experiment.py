@@ -127,7 +127,7 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
     series = within_trials(measurement.series, log.results)
     if cut_off := sum(map(len, measurement.series)) - sum(map(len, series)):
         line = f"{line}; not ranked: {cut_off} of trials that were cut off and repeated"
-    found = ranking.rankings(series, config, measurement.bounds)
+    found = ranking.rankings(series, config, log.results, measurement.bounds)
     saturations = ranking.saturations(series, config, log.results)
     if not found:
         raise OtelKfsError(f"no image by the baseline, {config.baselines[0].name}, was measured: {line}")
