@@ -37,6 +37,7 @@ class CorrectedMeasurement(Generic[SomeSeries_co]):
     linked: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)  # by image, the other traces that it went on in
     store: TraceStore | None = None  # where it was read from, and single traces can be read again
     clocks: Clocks = field(default_factory=Clocks)  # what was seen of the hosts' clocks
+    apart: frozenset[str] = frozenset()  # hosts that turned out to be several, so that each of their services is one
 
     @property
     def hosts(self) -> list[str]:
@@ -75,7 +76,7 @@ def read_sketches(
     sketches: Sketches = pipeline.read_sketches(store, run_of(query), processes=processes, progress=progress)
     series, bounds = sketches.correct_skew()
     return CorrectedMeasurement(
-        series, bounds, offsets(sketches), sketches.coverage, store=store, clocks=sketches.clocks
+        series, bounds, offsets(sketches), sketches.coverage, store=store, clocks=sketches.clocks, apart=sketches.apart
     )
 
 
@@ -91,4 +92,5 @@ def corrected(measurement: Measurement, store: TraceStore | None = None) -> Corr
         measurement.linked,
         store,
         measurement.clocks,
+        measurement.apart,
     )

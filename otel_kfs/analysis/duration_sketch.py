@@ -168,6 +168,8 @@ class Sketches:
     pairs: set[tuple[str, str]] = field(default_factory=set)  # hosts on whose two clocks something was read
     clocks: Clocks = field(default_factory=Clocks)
     by_key: dict[tuple[Labels, str], SketchedSeries] = field(default_factory=dict)
+    contradicted: set[str] = field(default_factory=set)  # as those of a `Measurement`
+    apart: frozenset[str] = frozenset()
 
     def take(self, measurement: Measurement, clocks: Clocks | None) -> None:
         """Count in the images of a measurement, and empty it of them.
@@ -185,6 +187,7 @@ class Sketches:
         self.coverage.merge(measurement.coverage)
         self.clocks.merge(measurement.clocks)
         self.pairs.update(measurement.pairs)
+        self.contradicted |= measurement.contradicted
         return self
 
     def merge(self, other: Sketches) -> None:
@@ -192,6 +195,7 @@ class Sketches:
         self.coverage.merge(other.coverage)
         self.clocks.merge(other.clocks)
         self.pairs |= other.pairs
+        self.contradicted |= other.contradicted
         for series in other.by_key.values():
             self._add(series)
 

@@ -299,6 +299,8 @@ class Measurement:
     clocks: Clocks = field(default_factory=Clocks)
     runs: Runs = field(default_factory=Runs)
     linked: dict[Key, tuple[str, ...]] = field(default_factory=dict)  # by image, the other traces that it went on in
+    contradicted: set[str] = field(default_factory=set)  # hosts whose spans can't all be by one clock
+    apart: frozenset[str] = frozenset()  # those of them of which each service counts as a host
 
     def add(self, path: CriticalPath) -> None:
         """Count one image in."""
@@ -320,6 +322,7 @@ class Measurement:
         self.clocks.merge(other.clocks)
         self.runs.merge(other.runs)
         self.linked.update(other.linked)
+        self.contradicted |= other.contradicted
         numbers = [self._number(route) for route in other.routes]
         for key, series in other.by_key.items():
             self.by_key.setdefault(key, Series(series.labels, series.size))._extend(series, numbers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from otel_kfs.analysis.duration_sketch import Sketches, needed
 from otel_kfs.analysis.group_by_trace import PARTITIONS, Links, SpanTable
 from otel_kfs.analysis.measurement import Measurement
 from otel_kfs.analysis.paths.critical_path import critical_paths
+from otel_kfs.analysis.paths.shared_host_names import contradicted, explained, told_apart
 from otel_kfs.analysis.process_pool import Each, process_pool
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import TraceStore
@@ -31,6 +33,7 @@ Part = Callable[[], Iterator[list[Span]]]
 Traces = Iterable[list[Span]]
 Progress = Callable[[str], None]
 Result = TypeVar("Result")
+AnyMeasured = TypeVar("AnyMeasured", Measurement, Sketches)
 
 
 def read(
@@ -46,10 +49,8 @@ def read(
         TraceQueryError: the store can't be read, or holds something else than traces.
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
-    measurement = Measurement()
     with _grouped(store.parts(), processes, progress or _nobody) as grouped:
-        for found in grouped.each(_measured, run):
-            measurement.merge(found)
+        measurement = _told_apart(partial(_all_measured, grouped, run))
     measurement.sort()
     return measurement
 
@@ -68,15 +69,10 @@ def read_sketches(
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
     needed()
-    sketches = Sketches()
     with _grouped(store.parts(), processes, progress or _nobody) as grouped:
-        for found in grouped.each(_sketched, None, run):
-            sketches.merge(found)
+        sketches = _told_apart(partial(_all_sketched, grouped, run, None))
         if sketches.pairs:
-            corrected = Sketches()
-            for found in grouped.each(_sketched, sketches.clocks, run):
-                corrected.merge(found)
-            sketches.by_key = corrected.by_key
+            sketches.by_key = _all_sketched(grouped, run, sketches.clocks, sketches.apart).by_key
     sketches.group_sizes()
     return sketches
 
@@ -161,20 +157,50 @@ def _of_partitions(
 # --- traces into a measurement ---
 
 
-def _measured(traces: Traces, run: str | None) -> Measurement:
+def _told_apart(measure: Callable[[frozenset[str]], AnyMeasured]) -> AnyMeasured:
+    """Measure all; once more with a host for each service where the times contradict one clock, if that explains it."""
+    measured = measure(frozenset())
+    apart = frozenset(measured.contradicted)
+    while apart:
+        again = measure(apart)
+        fitting = explained(apart, again.clocks, again.pairs)
+        if fitting == apart:
+            again.apart = apart
+            return again
+        apart = fitting
+    return measured
+
+
+def _all_measured(grouped: _Few | _Many, run: str | None, apart: frozenset[str]) -> Measurement:
+    measurement = Measurement()
+    for found in grouped.each(_measured, run, apart):
+        measurement.merge(found)
+    return measurement
+
+
+def _all_sketched(grouped: _Few | _Many, run: str | None, clocks: Clocks | None, apart: frozenset[str]) -> Sketches:
+    sketches = Sketches()
+    for found in grouped.each(_sketched, clocks, run, apart):
+        sketches.merge(found)
+    return sketches
+
+
+def _measured(traces: Traces, run: str | None, apart: frozenset[str]) -> Measurement:
     measurement = Measurement()
     for spans in traces:
-        paths, coverage = critical_paths(SpanGraph(spans), run)
+        graph = SpanGraph(told_apart(spans, apart))
+        measurement.contradicted |= contradicted(graph)
+        paths, coverage = critical_paths(graph, run)
         measurement.coverage.merge(coverage)
         for path in paths:
             measurement.add(path)
     return measurement
 
 
-def _sketched(traces: Traces, clocks: Clocks | None, run: str | None) -> Sketches:
+def _sketched(traces: Traces, clocks: Clocks | None, run: str | None, apart: frozenset[str]) -> Sketches:
     sketches, rest = Sketches(), iter(traces)
     for first in rest:
-        measurement = _measured(chain([first], islice(rest, _AT_ONCE - 1)), run)
+        measurement = _measured(chain([first], islice(rest, _AT_ONCE - 1)), run, apart)
         sketches.take(measurement, clocks)
         sketches.close(measurement)
     return sketches

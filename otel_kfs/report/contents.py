@@ -14,6 +14,7 @@ from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.measurement import Labels, Series, by_labels
 from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
+from otel_kfs.analysis.paths.shared_host_names import told_apart
 from otel_kfs.analysis.size_fit import Fits, fits
 from otel_kfs.analysis.skew_correction import Bounds, corrected_path, corrected_spans
 from otel_kfs.analysis.statistics import P95_NEEDS, Summary, summary
@@ -206,7 +207,7 @@ def contents(
     found = [report for group in groups for report in group.series]
     ids = dict.fromkeys(trace.trace_id for report in found for trace in report.median.whole)
     spans = store.traces([*ids]) if store is not None and draws_paths else ()
-    once_more = list(_median_paths(found, spans, measurement.clocks))
+    once_more = list(_median_paths(found, told_apart([*spans], measurement.apart), measurement.clocks))
     return Contents(
         origin,
         measurement,

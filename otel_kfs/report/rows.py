@@ -25,7 +25,7 @@ from otel_kfs.analysis.statistics import (
     summary,
 )
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.traces.host_identity import is_unnamed
+from otel_kfs.traces.host_identity import is_unnamed, name_before
 
 Layout = Literal["seed", "segments", "statistics", "bars"]
 LAYOUTS: tuple[Layout, ...] = ("seed", "segments", "statistics", "bars")
@@ -332,11 +332,17 @@ def clock_lines(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[s
             lines.append(f"clocks: {_many(kind, pairs, offsets)}")
         else:
             lines += [f"clocks: {_stood(*pair, offsets[pair])}" for pair in pairs]
-    if unnamed := sorted({host for pair in offsets for host in pair if is_unnamed(host)}):
-        shown = ", ".join(host or "a process without a name" for host in unnamed[:_FEW])
-        more = f" and {len(unnamed) - _FEW} more" if len(unnamed) > _FEW else ""
+    hosts = sorted({host for pair in offsets for host in pair})
+    for name in dict.fromkeys(filter(None, map(name_before, hosts))):
+        several = [host for host in hosts if name_before(host) == name]
         lines.append(
-            f"clocks: nothing says where these run, so each counts as a host of its own: {shown}{more}; if they share "
+            f"clocks: what says that it runs on {name} can't have one clock, so each service counts as a host: "
+            f"{_listed_hosts(several)}; other names for them in host.name, or k8s.node.name of pods, would tell"
+        )
+    if unnamed := sorted(filter(is_unnamed, hosts)):
+        lines.append(
+            "clocks: nothing says where these run, so each counts as a host of its own: "
+            f"{_listed_hosts(unnamed)}; if they share "
             "a clock, host.name in OTEL_RESOURCE_ATTRIBUTES says so, or k8s.node.name of pods"
         )
     return lines
@@ -372,6 +378,11 @@ def _stood(one: str, other: str, offset: ClockOffset | None) -> str:
     else:
         stood = f"{other} is {_enclosed(low, high)} ms ahead of {one}"
     return stood if offset.steady else f"{stood} half-way through, and {_drift(offset.drift)}"
+
+
+def _listed_hosts(hosts: Sequence[str]) -> str:
+    more = f" and {len(hosts) - _FEW} more" if len(hosts) > _FEW else ""
+    return ", ".join(host or "a process without a name" for host in hosts[:_FEW]) + more
 
 
 def _enclosed(low: float, high: float) -> str:

@@ -22,6 +22,7 @@ IDENTITY: Final = (
     semconv.SERVICE_INSTANCE_ID,
 )
 _UNNAMED = "'s host"
+_APART = "'s)"
 
 
 def host_of(resource: Mapping[str, Any], service: str) -> str:
@@ -36,6 +37,16 @@ def host_of(resource: Mapping[str, Any], service: str) -> str:
 def named_host(name: str, service: str) -> str:
     """Return the same where the first of `IDENTITY` is looked up already; it may be ""."""
     return name or (f"{service}{_UNNAMED}" if service else "")
+
+
+def named_apart(host: str, service: str) -> str:
+    """Return the name of a service's own host, where the name of its host turned out to be that of several."""
+    return f"{host} ({service}{_APART}"
+
+
+def name_before(host: str) -> str | None:
+    """Return the name that such a host shares with others; None if it is no such host."""
+    return host.rpartition(" (")[0] if host.endswith(_APART) else None
 
 
 def is_unnamed(host: str) -> bool:

@@ -1,0 +1,74 @@
+"""Hosts that have one name and several clocks: what contradicts one clock, and how their spans are told apart then.
+
+Containers and pods may have equal names, and a collector may write its own name into everybody's spans. Nothing says
+so but the times: on one clock nothing begins before what caused it. The services of such a host count as a host each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import structs
+
+from otel_kfs import semconv
+from otel_kfs.analysis.clock_skew import Clocks
+from otel_kfs.traces.host_identity import name_before, named_apart
+from otel_kfs.traces.span import Kind, Span, SpanGraph
+
+_FASTEST = 20_000_000  # ns a second: no clock drifts so fast, and what only such a one explains is no clock's
+_TRUNCATED = 2000  # ns: Jaeger's older JSON has starts and durations in whole microseconds
+
+
+def contradicted(graph: SpanGraph) -> set[str]:
+    """Return the hosts of which some spans can't be by one clock."""
+    found = set()
+    for span in graph:
+        if span.parent_id is None:
+            continue
+        caller = graph.get((span.trace_id, span.parent_id))
+        if caller is None or caller.service == span.service or caller.host != span.host or span.host in found:
+            continue
+        inside = [span, *(one for one in graph.children(span) if one.name in _ANSWERED and one.host == span.host)]
+        began = min(one.start for one in inside) < _sent(caller, graph) - _TRUNCATED
+        waited_for = caller.kind is Kind.CLIENT and span.kind is Kind.SERVER and not caller.failed
+        # A server's span may end after its client has the answer; what it does before it answers does not.
+        late = waited_for and max(span.start, *(one.end for one in inside[1:])) > caller.end + _TRUNCATED
+        if began or late:
+            found.add(span.host)
+    return found
+
+
+_ANSWERED = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})
+
+
+def _sent(caller: Span, graph: SpanGraph) -> int:
+    """Return by when a request was not sent yet; a program's that another one runs is placed too late."""
+    root = None if caller.parent_id is None else graph.get((caller.trace_id, caller.parent_id))
+    placed = root is not None and semconv.PROCESS_EXECUTABLE_NAME in root.attributes
+    return root.start if root is not None and placed else caller.start
+
+
+def told_apart(spans: Sequence[Span], hosts: frozenset[str]) -> Sequence[Span]:
+    """Return the spans, those of these hosts with a host for each service."""
+    if not hosts:
+        return spans
+    return [
+        structs.replace(span, host=named_apart(span.host, span.service)) if span.host in hosts else span
+        for span in spans
+    ]
+
+
+def explained(hosts: Iterable[str], clocks: Clocks, pairs: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Return those hosts whose contradictions are gone if their services have a clock each, steady or drifting.
+
+    `clocks` and `pairs` are what was seen of the hosts that were told apart.
+    """
+    pairs = list(pairs)
+
+    def fits(host: str) -> bool:
+        own = [pair for pair in pairs if {name_before(one) for one in pair} == {host}]
+        offsets = [clocks.offset(*pair) for pair in own]
+        known = [offset for offset in offsets if offset is not None]
+        return all(offset.bound is not None and abs(offset.drift) <= _FASTEST for offset in known)
+
+    return frozenset(filter(fits, hosts))

@@ -1,0 +1,74 @@
+"""Hosts of one name and several clocks: found by times that contradict one clock, told apart, and said."""
+
+import pytest
+from msgspec.structs import replace
+from test_pipeline import Store
+from traces_builder import HTTP, MS, spans, with_options
+
+from otel_kfs.analysis import pipeline
+from otel_kfs.analysis.corrected_measurement import corrected
+from otel_kfs.analysis.paths.segment import TOTAL
+from otel_kfs.analysis.paths.shared_host_names import contradicted
+from otel_kfs.report import rows
+from otel_kfs.traces.span import SpanGraph
+
+SERVED = with_options(HTTP, "POST /v1/models", "service=server")
+APART = {("host (server's)", "host (service's)")}
+
+
+def of_server(drawn, milliseconds):
+    """The spans as they are where the server's clock is ahead."""
+    ahead = milliseconds * MS
+    return [replace(s, start=s.start + ahead, end=s.end + ahead) if s.service == "server" else s for s in drawn]
+
+
+def images(*ahead):
+    return [span for number, by in enumerate(ahead) for span in of_server(spans(SERVED, f"image {number}"), by)]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "found"), [(0, set()), (-19, set()), (-21, {"host"}), (29, set()), (31, {"host"}), (5000, {"host"})]
+)
+def test_a_request_can_t_arrive_before_it_was_sent_nor_be_answered_after_it(ahead, found):
+    assert contradicted(SpanGraph(images(ahead))) == found
+
+
+def test_a_server_s_own_span_may_end_after_the_client_has_the_answer():
+    late = spans(with_options(SERVED.replace("SERVER    200  970", "SERVER    200  999"), "POST", ""))
+    assert contradicted(SpanGraph(late)) == set()
+
+
+def test_a_request_that_was_placed_too_late_contradicts_nothing():
+    drawn = images(-21)
+    program = {**drawn[0].attributes, "process.executable.name": "curl"}
+    assert contradicted(SpanGraph([replace(drawn[0], attributes=program), *drawn[1:]])) == set()
+
+
+def test_of_one_name_with_several_clocks_each_service_is_a_host_in_all_images():
+    found = pipeline.read(Store(images(3, 31, 12)), processes=1)
+    assert (found.coverage.measured, found.coverage.left_out, found.pairs - {p[::-1] for p in APART}) == (3, {}, APART)
+    (series,) = corrected(found).series
+    assert set(series.stamp_bounds) == {"2-1", "4-3"}
+
+
+def test_that_it_is_so_is_said():
+    lines = rows.clock_lines(corrected(pipeline.read(Store(images(31)), processes=1)).offsets)
+    assert lines[1] == (
+        "clocks: what says that it runs on host can't have one clock, so each service counts as a host: host "
+        "(server's), host (service's); other names for them in host.name, or k8s.node.name of pods, would tell"
+    )
+
+
+def test_what_two_clocks_do_not_explain_is_left_out_as_before():
+    # The server's clock would have to be ahead and behind at the same time.
+    first, second = of_server(spans(SERVED, "one"), 500), of_server(spans(SERVED, "two"), -500)
+    found = pipeline.read(Store([*first, *second]), processes=1)
+    assert (found.pairs, found.coverage.measured, sum(found.coverage.left_out.values())) == (set(), 0, 2)
+
+
+@pytest.mark.sketch
+def test_sketches_tell_the_same_hosts_apart():
+    store = Store(images(3, 31, 12))
+    sketches, measurement = pipeline.read_sketches(store, processes=1), pipeline.read(store, processes=1)
+    assert (sketches.apart, sketches.pairs) == (measurement.apart, measurement.pairs)
+    assert [series.columns()[TOTAL].mean for series in sketches.correct_skew()[0]] == [1000 * MS]
