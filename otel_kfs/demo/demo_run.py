@@ -15,7 +15,7 @@ from otel_kfs.client.model_request.model_url import redact_url
 from otel_kfs.demo import embedded_broker, example
 from otel_kfs.demo.bridge_process import BridgeProcess
 from otel_kfs.demo.example import Variant
-from otel_kfs.demo.model_servers import MODEL, settle, start_serving
+from otel_kfs.demo.model_servers import MODEL, settle, start_chat, start_serving
 from otel_kfs.demo.processes import Processes, export_to
 from otel_kfs.demo.run_folder import RUNS, new_run_folder
 from otel_kfs.errors import DemoError
@@ -38,12 +38,12 @@ class ProgressBar(Protocol):
 
 
 class _Senders(NamedTuple):
-    """The senders of one variant, and the bridge from its topic."""
+    """The senders of one variant, and the bridge from its topic; a chat has neither topic nor bridge."""
 
     variant: Variant
     http: HttpSender
-    kafka: KafkaSender
-    bridge: BridgeProcess
+    kafka: KafkaSender | None
+    bridge: BridgeProcess | None
 
 
 def demo(
@@ -81,27 +81,34 @@ def demo(
     export_to(otlp_endpoint)
     with (
         Processes(output / "logs") as processes,
-        _broker(processes, bootstrap_servers, [variant.suffix for variant in chosen], say) as (brokers, topics),
+        _broker(processes, bootstrap_servers, [one.suffix for one in chosen if not one.chat], say) as (brokers, topics),
     ):
-        say(f"Starting {serving} predictor and transformer, bridge ...")
+        if topics:
+            say(f"Starting {serving} predictor and transformer, bridge ...")
         settings = {} if bootstrap_servers else embedded_broker.CONSUMER_SETTINGS
         urls: list[str] = []
-        served: dict[str, tuple[str, BridgeProcess]] = {}  # by a variant's suffix: transformer and bridge
+        served: dict[str, tuple[str, BridgeProcess | None]] = {}  # by a variant's suffix: transformer and bridge
         for variant in chosen:
-            if variant.suffix not in served:
+            if variant.chat:
+                say(example.CHAT_STAND_IN)
+                served[variant.suffix] = start_chat(processes, traces), None
+                urls.append(served[variant.suffix][0])
+            elif variant.suffix not in served:
                 transformer, predictor = start_serving(processes, serving, traces, fast=variant.fast)
                 urls += [transformer, predictor]
                 options = {"--bootstrap-servers": brokers, "--topic": topics[variant.suffix], "--model": MODEL}
                 name = f"bridge{variant.suffix}"
-                bridge = BridgeProcess(processes, name, traces, transformer, options, settings)
-                served[variant.suffix] = transformer, bridge
+                started = BridgeProcess(processes, name, traces, transformer, options, settings)
+                served[variant.suffix] = transformer, started
         provider.configure("image-sender", traces_file=traces / "image-sender.jsonl")
         run_id = uuid.uuid4().hex
         senders = []
         for variant in chosen:
             transformer, bridge = served[variant.suffix]
             http = HttpSender(transformer, model=MODEL, run_id=run_id, **variant.payload)
-            kafka = KafkaSender(brokers, topics[variant.suffix], run_id=run_id, **variant.payload)
+            kafka = None
+            if bridge is not None:
+                kafka = KafkaSender(brokers, topics[variant.suffix], run_id=run_id, **variant.payload)
             senders.append(_Senders(variant, http, kafka, bridge))
         _send_all(pictures, senders, repeat, processes, progress)
         settle(urls)
@@ -118,15 +125,17 @@ def _send_all(
     Sizes and variants alternate, so that a busy moment of the machine falls on all of them.
     """
     rounds = WARMUPS + repeat
-    with progress(rounds * len(pictures) * 2 * len(senders), "sending") as advance:
+    sent = rounds * len(pictures) * sum(2 if kafka else 1 for _, _, kafka, _ in senders)
+    with progress(sent, "sending") as advance:
         for number in range(rounds):
             for picture, (variant, http, kafka, bridge) in itertools.product(pictures, senders):
                 what = picture.stem if variant.name == "seed" else f"{picture.stem} {variant.name}"
                 warmup = number < WARMUPS
                 http.send(picture, warmup=warmup)
                 advance(f"{what} over HTTP")
-                bridge.wait(kafka.send(picture, warmup=warmup).offset, _ANSWER_SECONDS)
-                advance(f"{what} through Kafka")
+                if kafka is not None and bridge is not None:
+                    bridge.wait(kafka.send(picture, warmup=warmup).offset, _ANSWER_SECONDS)
+                    advance(f"{what} through Kafka")
                 processes.check()
 
 
@@ -143,7 +152,9 @@ def _broker(
     """Yield the broker to use, and a topic on it for each suffix, which last as long as the run."""
     stem = MODEL if bootstrap_servers is None else f"otel-kfs-demo-{uuid.uuid4().hex[:8]}"
     topics = {suffix: f"{stem}{suffix}" for suffix in suffixes}
-    if bootstrap_servers is None:
+    if not topics:
+        yield "", {}
+    elif bootstrap_servers is None:
         say(f"Starting broker ({BROKER}) ...")
         yield embedded_broker.start(processes, *topics.values()), topics
     else:

@@ -22,21 +22,29 @@ class Variant:
 
     name: str
     fast: bool = False  # the servers
+    chat: bool = False  # one server, and only over HTTP
     payload: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def suffix(self) -> str:
         """The end of its servers', topic's and bridge's names; nothing for those of 2020."""
-        return "-fast" if self.fast else ""
+        return "-chat" if self.chat else "-fast" if self.fast else ""
 
 
-# The fast ones use an encoding that both SDKs take. `small` sends a picture in the size that the model sees.
+# What is said on the screen of the server of `chat`.
+CHAT_STAND_IN = (
+    "chat: MobileNet's class in a sentence stands in for a model that speaks, for no registry has a small one with its "
+    "weights; sent over HTTP only"
+)
+# The fast ones use an encoding that both SDKs take. `small` sends a picture in the size that the model sees, and `chat`
+# asks the same model by KServe's chat route.
 VARIANTS = {
     variant.name: variant
     for variant in (
         Variant("seed"),
         Variant("fast", fast=True, payload={"encoding": "cloudevent", "cell": "fast"}),
         Variant("small", fast=True, payload={"encoding": "cloudevent", "resize": 256, "cell": "small"}),
+        Variant("chat", chat=True, payload={"encoding": "openai", "stream": True, "cell": "chat"}),
     )
 }
 
@@ -68,6 +76,16 @@ def scripts(serving: str, *, fast: bool = False) -> tuple[Path, Path]:
     """Return the transformer's and the predictor's script for a serving SDK: those of 2020, or the fast ones."""
     prefix = _PREFIXES[serving] + ("fast_" if fast else "")
     return folder() / f"{prefix}transformer.py", folder() / f"{prefix}predictor.py"
+
+
+def chat_script() -> Path:
+    """Return the script of the server that has the model behind V1 and behind a chat.
+
+    Raises:
+        DemoError: KServe, which has the chat route, is not installed.
+    """
+    serving("kserve")
+    return folder() / "kserve_chat.py"
 
 
 def server_options(serving: str) -> list[str]:

@@ -43,6 +43,20 @@ def start_serving(
     return urls["transformer"], urls["predictor"]
 
 
+def start_chat(processes: Processes, traces: Path) -> str:
+    """Start the server that has the model behind V1 and behind a chat; return its URL.
+
+    Raises:
+        DemoError: KServe is not installed, or the server did not start.
+    """
+    script, port = str(example.chat_script()), free_port()
+    command = python("-m", "otel_kfs.demo.loopback", script, "--http_port", str(port))
+    processes.start("chat", [*command, *example.server_options("kserve")], child_environment(traces, "mobilenet-chat"))
+    url = f"http://127.0.0.1:{port}"
+    processes.wait_until("chat", lambda: is_ready(url), _READY_SECONDS)
+    return url
+
+
 def child_environment(traces: Path, service: str) -> dict[str, str]:
     """Return what a process of ours is told: its service's name, and the file for its spans."""
     return {

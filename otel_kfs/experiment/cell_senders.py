@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from otel_kfs import semconv
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.claim_check import ClaimStore
+from otel_kfs.client.encodings.openai_chat import NAME as OPENAI
 from otel_kfs.client.grpc_sender import GrpcSender
 from otel_kfs.client.http_sender import HttpSender
 from otel_kfs.client.kafka_sender import KafkaSender
@@ -38,6 +39,8 @@ class CellSenders:
             bucket = cell.encoding == CLAIM_CHECK and endpoints.bucket
             store = ClaimStore(bucket, endpoint_url=endpoints.store_url) if bucket else None
             options["encoding"] = store.encoding if store else cell.encoding
+        if cell.encoding == OPENAI:
+            options |= {"prompt": config.prompt, "stream": config.stream}
         self.senders: list[Sender]
         self._sessions: list[requests.Session] = []
         if cell.transport == semconv.HTTP:

@@ -13,10 +13,10 @@ from otel_kfs import semconv
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.demo import example
 from otel_kfs.demo.bridge_process import BridgeProcess
-from otel_kfs.demo.model_servers import MODEL, settle, start_serving
+from otel_kfs.demo.model_servers import MODEL, settle, start_chat, start_serving
 from otel_kfs.demo.processes import Processes, free_port
 from otel_kfs.errors import DemoError
-from otel_kfs.experiment.config.experiment_config import PICTURES, Endpoints, ExperimentConfig
+from otel_kfs.experiment.config.experiment_config import CHAT, PICTURES, Endpoints, ExperimentConfig
 from otel_kfs.experiment.trial_log import TRACES
 
 _PORT_SECONDS = 30.0  # for a server that answers over HTTP to open its gRPC port
@@ -91,9 +91,9 @@ def _embedded(
         by_way: dict[str, WayServers] = {}
         urls: list[str] = []
         for way in dict.fromkeys(cell.way for cell in config.cells):
-            say(f"Starting {serving}'s servers, {way} ...")
+            say(f"Starting {serving}'s servers, {way} ..." if way != CHAT else example.CHAT_STAND_IN)
             endpoints, predictor = _start_way(config, way, processes, serving, folder / TRACES)
-            urls += [str(endpoints.url), predictor]
+            urls += [str(endpoints.url), *filter(None, [predictor])]
             endpoints = replace(endpoints, bootstrap_servers=brokers, topic=topics.get(way))
             bridge = _bridge(config, processes, folder, way, endpoints, run_id, settings) if endpoints.topic else None
             by_way[way] = WayServers(endpoints, bridge)
@@ -124,8 +124,10 @@ def _broker(
 
 def _start_way(
     config: ExperimentConfig, way: str, processes: Processes, serving: str, traces: Path
-) -> tuple[Endpoints, str]:
-    """Start the demo's servers of one way, with what its cells need; return them, and the predictor's URL."""
+) -> tuple[Endpoints, str | None]:
+    """Start the demo's servers of one way, with what its cells need; return them, and the URL of a predictor behind."""
+    if way == CHAT:
+        return Endpoints(model=MODEL, url=start_chat(processes, traces)), None
     cells = [cell for cell in config.cells if cell.way == way]
     options: list[str] = []
     endpoints = Endpoints(model=MODEL)

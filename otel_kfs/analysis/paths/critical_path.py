@@ -54,6 +54,8 @@ from otel_kfs.analysis.paths.segment import (
     DELIVER,
     DELIVER_AND_BROKER,
     EVENT_SOURCE,
+    FIRST_TOKEN,
+    GENERATE,
     HAND_OVER,
     LATE_START,
     OBJECT_STORE,
@@ -66,7 +68,7 @@ from otel_kfs.analysis.paths.segment import (
     Segment,
     segment_at,
 )
-from otel_kfs.analysis.paths.server_spans import Step, is_step, own_steps, role_of
+from otel_kfs.analysis.paths.server_spans import Step, is_generation, is_step, own_steps, role_of
 from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 
@@ -442,8 +444,10 @@ def _through_steps(
         path.arrived(caller, receive, receive.start)
         path.through(arrival, segment_at(server, semconv.RECEIVE), receive)
     path.over(server, semconv.DECODE, of_name.get(semconv.DECODE))
-    path.over(server, semconv.PREPROCESS, preprocess)
-    model = of_name.get(semconv.PREDICT) or of_name.get(semconv.EXPLAIN)
+    generation = next(filter(is_generation, steps), None)
+    if preprocess is not None or generation is None:  # an OpenAI model has no such step
+        path.over(server, semconv.PREPROCESS, preprocess)
+    model = of_name.get(semconv.PREDICT) or of_name.get(semconv.EXPLAIN) or generation
     asked = calls.calls(requests) if model is not None and (requests := calls.requests(model)) else []
     if model is not None and asked:
         path.to(segment_at(server), model.start, model)
@@ -453,14 +457,38 @@ def _through_steps(
             before = segment_at(server)
         path.to(segment_at(server), model.end, model)
     else:
-        path.over(server, model.name if model else semconv.PREDICT, model)
-    path.over(server, semconv.POSTPROCESS, of_name.get(semconv.POSTPROCESS))
+        _through_model(path, server, model)
+    postprocess = of_name.get(semconv.POSTPROCESS)
+    in_pieces = model is not None and (model is generation or _first_piece(model) is not None)
+    # An OpenAI model has no such step, and of an answer in pieces it is over before they are made.
+    if not in_pieces or (postprocess is not None and model is not None and postprocess.start >= model.end):
+        path.over(server, semconv.POSTPROCESS, postprocess)
     return _Served(
         span,
         span.start if receive is None else receive.end,
         receive is None,
         None if preprocess is None else preprocess.end,
     )
+
+
+def _through_model(path: PathBuilder, server: Place, model: Span | None) -> None:
+    """Go through what the model itself does; an answer in pieces is the time to the first one, and the others."""
+    first = _first_piece(model) if model is not None else None
+    if model is None or (first is None and not is_generation(model)):
+        path.over(server, model.name if model else semconv.PREDICT, model)
+        return
+    path.to(segment_at(server), model.start, model)
+    if first is not None:
+        path.to(segment_at(server, FIRST_TOKEN), first, model)
+    path.to(segment_at(server, GENERATE), model.end, model)
+
+
+def _first_piece(model: Span) -> int | None:
+    """Return when the first piece of a model's answer was there, if it came in pieces."""
+    seconds = model.attributes.get(semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK)
+    if not isinstance(seconds, int | float) or not 0 <= seconds * 1e9 <= model.end - model.start:
+        return None
+    return model.start + round(seconds * 1e9)
 
 
 def _through_call(

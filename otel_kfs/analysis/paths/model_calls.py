@@ -12,6 +12,7 @@ from otel_kfs.analysis.paths.segment import ACTIVATOR, INGRESS, PROXY, QUEUE_PRO
 from otel_kfs.analysis.paths.server_spans import (
     STEPS,
     in_turn,
+    is_generation,
     is_model_servers,
     is_step,
     names_a_model,
@@ -74,7 +75,7 @@ class Proxy(NamedTuple):
 
 def is_step_or_request(span: Span) -> bool:
     """Return whether it is a step of a model server of ours, or a request that the server makes."""
-    return span.name in STEPS or span.kind is Kind.CLIENT
+    return span.name in STEPS or span.kind is Kind.CLIENT or is_generation(span)
 
 
 def is_store(span: Span) -> bool:

@@ -67,9 +67,12 @@ RETRIES = Segment(CLIENT, "retries")  # of the client that asks the model, which
 UPLOAD = Segment(CLIENT, semconv.UPLOAD)  # the same, to a server that is not traced
 UNTRACED = Segment(Place("server (untraced)"))
 
+FIRST_TOKEN: Final = "first token"  # noqa: S105 - of an answer in pieces: until the first one
+GENERATE: Final = "generate"  # the pieces after it, or the whole answer of an OpenAI route
+
 _PROXIES = (INGRESS, ACTIVATOR, QUEUE_PROXY, PROXY)
 _IN = ("request", "receive", "", "decode", "preprocess", "retries", "serialise")
-_MODEL = ("predict", "explain")
+_MODEL = ("predict", "explain", FIRST_TOKEN, GENERATE)
 # Of other programs' steps those that are known; others stand where the model is.
 _OTHERS = ("queue and input", "queue", "input", "prefill", "compute", "generation", "output")
 _OUT = ("postprocess", "response")

@@ -58,6 +58,11 @@ def is_step(span: Span) -> bool:
     return span.name in STEPS
 
 
+def is_generation(span: Span) -> bool:
+    """Return whether it is a model's call by an OpenAI route, within the model's server, by our own span of it."""
+    return semconv.GEN_AI_OPERATION_NAME in span.attributes and semconv.ROLE in span.attributes
+
+
 def names_a_model(span: Span) -> bool:
     """Return whether its name, route or URL is one by which models are asked, or its name one of a model server's."""
     if span.name in _OF_MODEL_SERVERS or _is_route(span.name):

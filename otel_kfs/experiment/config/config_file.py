@@ -49,6 +49,8 @@ _TOP: dict[str, Rule] = {
     "seed": number(0, 2**31),
     "max_failures": number(0, 1_000_000),
     "timeout": _SECONDS,
+    "prompt": text,
+    "stream": flag,
     **dict.fromkeys(_TABLES, anything),
 }
 _SERVERS: dict[str, Rule] = {

@@ -11,7 +11,8 @@ from otel_kfs import semconv
 from otel_kfs.analysis.measurement import Labels
 
 PATTERNS = ("poisson", "constant")
-EMBEDDED_WAYS = ("seed", "fast")
+CHAT = "chat"  # the way of the demo's server that has the model behind V1 and behind a chat
+EMBEDDED_WAYS = ("seed", "fast", CHAT)
 PICTURES = ("1.1MB", "3.3MB", "4.7MB", "10.2MB")  # the demo's
 
 
@@ -101,6 +102,8 @@ class ExperimentConfig:
     seed: int = 1
     max_failures: int = 10
     timeout: float = 60.0  # seconds for one image
+    prompt: str | None = None  # of the encoding openai
+    stream: bool = False  # the same: the answer comes piece by piece
     arrivals: Arrivals | None = None
     otlp_endpoint: str | None = None
     query: str | None = None  # where the traces can be read, if not in the folder

@@ -11,9 +11,10 @@ from otel_kfs import semconv
 from otel_kfs.client import encodings
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
 from otel_kfs.client.encodings.compression import CODECS
+from otel_kfs.client.encodings.openai_chat import NAME as OPENAI
 from otel_kfs.client.grpc_sender import is_encrypted
 from otel_kfs.demo import example
-from otel_kfs.experiment.config.experiment_config import Cell, ServersConfig
+from otel_kfs.experiment.config.experiment_config import CHAT, Cell, ServersConfig
 from otel_kfs.experiment.config.validation import (
     Rule,
     Validator,
@@ -27,7 +28,7 @@ from otel_kfs.experiment.config.validation import (
 )
 
 TRANSPORTS = (semconv.HTTP, semconv.KAFKA, semconv.GRPC)
-ENCODINGS = (*encodings.NAMES, CLAIM_CHECK)
+ENCODINGS = (*encodings.NAMES, OPENAI, CLAIM_CHECK)
 THREADS = number(1, 256)
 Axes = Mapping[str, tuple[Rule, Any]]
 
@@ -175,9 +176,11 @@ def label_cells(cells: Sequence[Cell]) -> list[Cell]:
 def why_impossible(cell: Cell, servers: ServersConfig, *, closed: bool) -> str:
     """Say why a cell's servers can't take it, and what to do; nothing where they can."""
     reasons = _impossible_embedded(cell, servers) if servers.embedded else _impossible_own(cell, servers, closed)
+    only_http = cell.encoding == OPENAI and cell.transport == semconv.KAFKA
     twice = cell.compression is not None and "compression.type" in dict(cell.kafka)
     unknown = cell.transport == semconv.GRPC and cell.compression not in {None, "gzip"}
     first = (
+        (only_http, "a chat is asked over HTTP only: exclude it"),
         (twice, "compression and kafka's compression.type are the same setting: leave one out"),
         (unknown, "gRPC compresses by gzip only: exclude it"),
     )
@@ -192,7 +195,22 @@ def _impossible_embedded(cell: Cell, servers: ServersConfig) -> _Reasons:
     kfserving, kafka = example.serving(servers.serving) == "kfserving", cell.transport == semconv.KAFKA
     seed, inflated = cell.way == "seed", cell.compression is not None and cell.transport == semconv.HTTP
     fast = 'exclude it, or choose way = "fast"'
+    chat = cell.way == CHAT
     return (
+        (
+            chat and example.serving(servers.serving) != "kserve",
+            'KFServing has no chat route: give servers.serving = "kserve", or exclude it',
+        ),
+        (chat and cell.transport != semconv.HTTP, 'the server of way = "chat" is asked over HTTP only: exclude it'),
+        (
+            chat and cell.encoding not in {"json", OPENAI},
+            'the server of way = "chat" accepts json and openai only: exclude it',
+        ),
+        (
+            chat and cell.compression is not None,
+            'the server of way = "chat" does not decompress: exclude it',
+        ),
+        (cell.encoding == OPENAI and not chat, 'only the server of way = "chat" has a chat: exclude it'),
         (
             kfserving and cell.transport == semconv.GRPC,
             'KFServing has no gRPC: give servers.serving = "kserve", or exclude it',
@@ -217,6 +235,7 @@ def _impossible_own(cell: Cell, servers: ServersConfig, closed: bool) -> _Reason
     kafka, http, grpc = (cell.transport == transport for transport in (semconv.KAFKA, semconv.HTTP, semconv.GRPC))
     return (
         (cell.encoding == CLAIM_CHECK and not own.bucket, f"it needs {where}.bucket"),
+        (cell.encoding == OPENAI and not own.model, f"it needs {where}.model, which the request names"),
         (http and not own.url, f"it needs {where}.url"),
         (grpc and not (own.grpc and own.model), f"it needs {where}.grpc (host:port) and {where}.model"),
         (

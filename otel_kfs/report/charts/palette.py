@@ -60,6 +60,8 @@ _STEPS: dict[tuple[str, str], tuple[str, str]] = {
     (TRANSFORMER, "serialise"): ("#9ab23c", "#a5bd4a"),
     (TRANSFORMER, "predict"): ("#0e5a50", "#1c7a6d"),
     (TRANSFORMER, "explain"): ("#2f7290", "#3d88a8"),
+    (TRANSFORMER, "first token"): ("#3c8f3f", "#5fb862"),
+    (TRANSFORMER, "generate"): ("#1f5f22", "#88d38b"),
     (TRANSFORMER, "postprocess"): ("#6fb596", "#5aa184"),
     (TRANSFORMER, "response"): ("#a9d2c3", "#4f7d6d"),
     (UNTRACED_SERVER, "server (untraced)"): ("#6f7f95", "#93a3ba"),
@@ -79,6 +81,8 @@ _STEPS: dict[tuple[str, str], tuple[str, str]] = {
     (PREDICTOR, "output"): ("#b48fc4", "#8e6a9e"),
     (PREDICTOR, "predict"): ("#552a7d", "#c79be6"),
     (PREDICTOR, "explain"): ("#43327d", "#8577c9"),
+    (PREDICTOR, "first token"): ("#3f5fc0", "#7d9bf0"),
+    (PREDICTOR, "generate"): ("#22398a", "#b5c5fa"),
     (PREDICTOR, "postprocess"): ("#c48db4", "#b57aa4"),
     (PREDICTOR, "response"): ("#e3cadb", "#6b4f62"),
 }

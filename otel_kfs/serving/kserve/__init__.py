@@ -19,10 +19,12 @@ _requests = Patches()
 
 def trace(model: Any, role: str | None = None) -> None:
     """Trace one model of KServe's, and all requests of this process's ModelServer and of its worker processes."""
+    from kserve import Model
+
     _trace_requests()
     if is_openai_model(model):
         trace_steps(model, _role_of_openai_model, role, openai_calls.OPERATIONS, openai_calls.open_call)
-    else:
+    if isinstance(model, Model):  # of a model that is not, a method `predict` is its own affair
         trace_steps(model, _role, role)
 
 
