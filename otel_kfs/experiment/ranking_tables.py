@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from otel_kfs.analysis.paths.segment import path_order
-from otel_kfs.analysis.statistics import summary
+from otel_kfs.analysis.statistics import INTERVAL_NEEDS, summary
 from otel_kfs.experiment.ranking import Ranked, Ranking
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Saturation, knee
-from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes, size_notes
+from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes, interval_record, size_notes
 from otel_kfs.report.segment_names import segment_name
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
@@ -73,6 +73,8 @@ def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -
             f"too few blocks: whatever the images take, so many cells can't be told apart by {blocks}; it takes {least}"
             for blocks, least in needed[:1]
         ]
+        if any(ranked.interval is None for ranked in ranking.ranked):
+            notes.append(f"-: too few blocks; an interval needs {INTERVAL_NEEDS}")
         notes += size_notes(ranked.series for ranked in ranking.ranked)
         notes += dict.fromkeys(
             note for ranked in ranking.ranked if ranked.against for note in clock_notes(ranked.against.two_clocks)
@@ -111,13 +113,11 @@ def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
                     "cell": cell.label,
                     "n": len(ranked.series),
                     "p50_ns": ranked.p50,
-                    "p50_low_ns": ranked.interval.low if ranked.interval else None,
-                    "p50_high_ns": ranked.interval.high if ranked.interval else None,
+                    **interval_record(ranked.interval, "p50_"),
                     "baseline": ranked.baseline,
                     "times_faster": round(ranked.times_faster, 4),
                     "difference_ns": total.difference if total else None,
-                    "difference_low_ns": total.interval.low if total and total.interval else None,
-                    "difference_high_ns": total.interval.high if total and total.interval else None,
+                    **interval_record(total.interval if total else None, "difference_"),
                     "p": ranked.p,
                     "verdict": ranked.verdict,
                     "saved_most": segment_name(most.segment) if most else None,
@@ -139,8 +139,7 @@ def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
             "baseline_p50_ns": one.p50_a,
             "p50_ns": one.p50_b,
             "difference_ns": one.difference,
-            "low_ns": one.interval.low if one.interval else None,
-            "high_ns": one.interval.high if one.interval else None,
+            **interval_record(one.interval),
         }
         for ranking in found
         for ranked in ranking.ranked

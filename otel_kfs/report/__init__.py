@@ -1,6 +1,6 @@
 """What a measurement says: tables as text, Markdown, CSV and JSON; charts; one self-contained HTML page.
 
-layouts.py                         measurement -> the tables, bars or records that are asked for
+documents.py                       the front door: measurement -> tables, records, JSON, the page or charts
 rows.py, terminal_bars.py          the rows of every table; bars of letters
 comparison_rows.py, timestamp_rows.py        those of a comparison, and of stamps beside traces
 segment_names.py                   what a segment is called

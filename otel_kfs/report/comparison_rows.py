@@ -15,6 +15,7 @@ from otel_kfs.report.rows import (
     bounded,
     certainty,
     clock_notes,
+    interval_record,
     milliseconds_off,
     size_notes,
 )
@@ -67,7 +68,6 @@ def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
     records = []
     for of in found.of_sizes:
         for difference in (*of.segments, of.total):
-            interval = difference.interval
             records.append(
                 {
                     **{f"{key}_a": value for key, value in of.labels_a._asdict().items()},
@@ -81,8 +81,7 @@ def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
                     "p50_a_ns": difference.p50_a,
                     "p50_b_ns": difference.p50_b,
                     "difference_ns": difference.difference,
-                    "low_ns": interval.low if interval else None,
-                    "high_ns": interval.high if interval else None,
+                    **interval_record(difference.interval),
                     "p": difference.p,
                     "clock_bound_ns": bound_or_none(difference.bound),
                     "clocks": certainty(difference.bound),

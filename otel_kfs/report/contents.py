@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -215,11 +214,6 @@ def contents(
         tuple(one for one in once_more if isinstance(one, MedianPath)),
         tuple(one for one in once_more if isinstance(one, Undrawn)),
     )
-
-
-def without_credentials(text: str) -> str:
-    """Return a query or a command without what stands before a host's `@` in its URLs."""
-    return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)
 
 
 def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: Bounds) -> SeriesReport:

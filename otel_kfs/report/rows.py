@@ -20,6 +20,7 @@ from otel_kfs.analysis.statistics import (
     P90_NEEDS,
     P95_NEEDS,
     P99_NEEDS,
+    Interval,
     Summary,
     intervals_available,
     summary,
@@ -273,7 +274,6 @@ def segment_records(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS)
     records = []
     for series in all_series:
         for stretch, of_segment in _summaries(series, bounds, interval=intervals).items():
-            interval = of_segment.interval
             records.append(
                 {
                     **_key(series),
@@ -282,8 +282,7 @@ def segment_records(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS)
                     "mean_ns": of_segment.mean,
                     "sd_ns": of_segment.sd,
                     "p50_ns": of_segment.p50,
-                    "p50_low_ns": interval.low if interval else None,
-                    "p50_high_ns": interval.high if interval else None,
+                    **interval_record(of_segment.interval, "p50_"),
                     "p90_ns": of_segment.p90,
                     "p95_ns": of_segment.p95,
                     "p99_ns": of_segment.p99,
@@ -294,6 +293,12 @@ def segment_records(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS)
                 }
             )
     return records
+
+
+def interval_record(interval: Interval | None, prefix: str = "") -> dict[str, int | None]:
+    """Return an interval's two fields of a record, ns; both are None where there is none."""
+    low, high = interval or (None, None)
+    return {f"{prefix}low_ns": low, f"{prefix}high_ns": high}
 
 
 def coverage_line(coverage: Coverage) -> str:

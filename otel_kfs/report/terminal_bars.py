@@ -41,7 +41,7 @@ class Chart:
     notes: tuple[str, ...] = ()
 
 
-def charts(all_series: Sequence[AnySeries]) -> list[Chart]:
+def bar_charts(all_series: Sequence[AnySeries]) -> list[Chart]:
     """Return a chart for each set of labels, a bar for each size; a letter means the same segment in all of them."""
     means = [_means(series) for series in all_series]
     totals = [of_series.pop(TOTAL) for of_series in means]

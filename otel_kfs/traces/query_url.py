@@ -151,3 +151,8 @@ def joined(query: str, given: Mapping[str, Sequence[str]]) -> str:
     if not added:
         return query
     return f"{query}{'&' if options else '?'}{'&'.join(added)}"
+
+
+def without_credentials(text: str) -> str:
+    """Return a query or a command without what stands before a host's `@` in its URLs."""
+    return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)

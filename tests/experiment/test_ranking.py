@@ -97,6 +97,7 @@ def test_too_few_blocks_are_said_to_be_too_few_and_how_many_it_takes():
     ]
     (table, _) = ranking_tables.ranking_tables([found])
     assert "too few blocks: whatever the images take, so many cells can't be told apart by 3; it takes 4" in table.notes
+    assert "-: too few blocks; an interval needs 6" in table.notes
     assert found.ranked[0].saved_most() is None
 
 

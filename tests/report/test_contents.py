@@ -6,7 +6,7 @@ from report_support import SIZES, contents_of, image, measurement_of_both_ways
 from traces_builder import HTTP, MS, with_options
 
 from otel_kfs import semconv
-from otel_kfs.report.contents import Trace, without_credentials
+from otel_kfs.report.contents import Trace
 
 
 @pytest.fixture(scope="module")
@@ -118,21 +118,6 @@ def test_a_segment_between_two_hosts_bears_what_their_clocks_leave_open():
         "transformer request": 26,
         "transformer response": 26,
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "without"),
-    [
-        ("jaeger:http://user:secret@host:16686?service=a", "jaeger:http://host:16686?service=a"),
-        (
-            "otel-kfs report --trace-query 'tempo:https://u@h/x?q=a@b'",
-            "otel-kfs report --trace-query 'tempo:https://h/x?q=a@b'",
-        ),
-        ("traces/me@home", "traces/me@home"),
-    ],
-)
-def test_credentials_in_a_query_are_not_repeated(text, without):
-    assert without_credentials(text) == without
 
 
 def in_one_trace(*images):

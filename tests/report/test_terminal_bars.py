@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from traces_builder import MS, segment
 
 from otel_kfs.analysis.measurement import measured
-from otel_kfs.report.terminal_bars import Bar, Chart, charts, run_lengths
+from otel_kfs.report.terminal_bars import Bar, Chart, bar_charts, run_lengths
 
 MB = 1_000_000
 CROSSING = "between two hosts, and off by at most their clocks' uncertainty: "
@@ -15,7 +15,7 @@ NOTE = "a bar is the mean image; . is all segments below 2% together"
 
 def test_a_bar_is_the_mean_image_and_small_segments_are_the_rest():
     found = measured([drawn("client 1, encode 40, deliver 59"), drawn("client 1, encode 60, deliver 39")])
-    assert charts(found.all_series()) == [
+    assert bar_charts(found.all_series()) == [
         Chart(
             "HTTP: where the time goes",
             (("A", "encode"), ("B", "deliver"), (".", "the rest")),
@@ -27,19 +27,19 @@ def test_a_bar_is_the_mean_image_and_small_segments_are_the_rest():
 
 
 def test_an_image_that_lacks_a_segment_spent_no_time_in_it():
-    (chart,) = charts(measured([drawn("client 10"), drawn("client 10, retries 30")]).all_series())
+    (chart,) = bar_charts(measured([drawn("client 10"), drawn("client 10, retries 30")]).all_series())
     assert chart.bars == (Bar("1.1MB (n=2)", 25 * MS, (10 * MS, 15 * MS, 0)),)
 
 
 def test_a_letter_and_a_length_mean_the_same_in_all_charts():
-    found = charts(measured([drawn("client 10"), drawn("broker 90, client 10", transport="kafka")]).all_series())
+    found = bar_charts(measured([drawn("client 10"), drawn("broker 90, client 10", transport="kafka")]).all_series())
     assert [(chart.segments, chart.longest) for chart in found] == [
         ((("A", "client"), ("B", "broker"), (".", "the rest")), 100 * MS)
     ] * 2
 
 
 def test_what_is_negative_by_two_clocks_is_not_drawn_and_said_so():
-    (chart,) = charts(all_series(drawn("client 30, transformer request -10!")))
+    (chart,) = bar_charts(all_series(drawn("client 30, transformer request -10!")))
     assert (chart.bars[0].parts, chart.notes) == (
         (30 * MS, 0),
         (
@@ -55,12 +55,12 @@ def test_what_two_clocks_leave_open_stands_below():
     for one, bound in zip(found, (1_200_001, 300_000), strict=True):
         one.segments[segment("transformer request")].bounds[0] = bound
         one.stamp_bounds["4-1"][0] = MS
-    (chart,) = charts(found)
+    (chart,) = bar_charts(found)
     assert chart.notes[1:] == (f"{CROSSING}transformer request \u00b11.3 ms, 4-1 \u00b11.0 ms",)
 
 
 def test_no_series_are_no_charts():
-    assert charts([]) == []
+    assert bar_charts([]) == []
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=30), st.integers(0, 300))

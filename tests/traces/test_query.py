@@ -8,6 +8,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query
+from otel_kfs.traces.query_url import without_credentials
 
 
 def line(name):
@@ -132,3 +133,18 @@ def test_a_path_that_the_system_refuses_is_an_error_that_names_it():
 def test_a_bad_file_among_good_ones_is_named(traces):
     (traces / "z.jsonl").write_text("{\n")
     assert refusal(traces).startswith(f"{traces / 'z.jsonl'}, line 1: not JSON (")
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("jaeger:http://user:secret@host:16686?service=a", "jaeger:http://host:16686?service=a"),
+        (
+            "otel-kfs report --trace-query 'tempo:https://u@h/x?q=a@b'",
+            "otel-kfs report --trace-query 'tempo:https://h/x?q=a@b'",
+        ),
+        ("traces/me@home", "traces/me@home"),
+    ],
+)
+def test_credentials_in_a_query_are_not_repeated(text, without):
+    assert without_credentials(text) == without

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 import click
 
-import otel_kfs
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.output import write
 from otel_kfs.cli.read_traces import covered
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.errors import ConfigError, MissingExtra
+from otel_kfs.report import documents
+from otel_kfs.report.documents import CHARTS, ChartName, FileFormat
+from otel_kfs.traces.query_url import without_credentials
 
-if TYPE_CHECKING:
-    from otel_kfs.report.contents import Contents
-
-Format = Literal["html", "png", "svg"]
-FORMATS: tuple[Format, ...] = ("html", "png", "svg")
-CHARTS = ("segments", "sizes")
+FORMATS: tuple[FileFormat, ...] = ("html", "png", "svg")
 _ID = "{trace_id}"
 _EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy": "scipy"}
 
@@ -73,8 +67,8 @@ def report(
     obj: dict[str, bool],
     trace_query: str,
     output: Path,
-    format_: Format | None,
-    charts: tuple[str, ...],
+    format_: FileFormat | None,
+    charts: tuple[ChartName, ...],
     trace_link: str | None,
 ) -> None:
     """Write a self-contained HTML report, or charts, of traces."""
@@ -96,61 +90,46 @@ def report(
 
 
 def _write(
-    trace_query: str, output: Path, format_: Format, charts: tuple[str, ...], trace_link: str | None, *, quiet: bool
+    trace_query: str,
+    output: Path,
+    format_: FileFormat,
+    charts: tuple[ChartName, ...],
+    trace_link: str | None,
+    *,
+    quiet: bool,
 ) -> str:
     """Read the traces and write the file; return one line on what was measured and left out."""
-    # First, so that a missing library is reported before minutes of reading.
-    draw = _drawer(format_, charts)
     from otel_kfs.analysis.corrected_measurement import read
-    from otel_kfs.report import contents as room
 
+    documents.load_libraries(format_)
     command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output)]
     command += ["--trace-link", trace_link] if trace_link is not None else []
     with reading(quiet=quiet) as say:
         measurement = read(trace_query, progress=say)
-        line = covered(measurement.coverage, room.without_credentials(trace_query))
-        say("computing the figures")
-        contents = room.contents(
+        line = covered(measurement.coverage, without_credentials(trace_query))
+        content = documents.file_of(
             measurement,
-            room.Origin(
-                room.without_credentials(trace_query),
-                room.without_credentials(shlex.join(command)),
-                otel_kfs.__version__,
-                datetime.now(timezone.utc),
-            ),
+            format_,
+            query=trace_query,
+            command=shlex.join(command),
             link=None if trace_link is None else lambda trace_id: trace_link.replace(_ID, quote(trace_id)),
-            draws_paths=format_ == "html",
+            charts=charts,
+            progress=say,
         )
-        say("drawing the charts")
-        text = draw(contents)
-    write(text, output)
+    write(content, output)
     return line
 
 
-def _check_link(trace_link: str, format_: Format) -> None:
+def _check_link(trace_link: str, format_: FileFormat) -> None:
     if format_ != "html":
         raise ConfigError("--trace-link is for the HTML file; a chart has no links")
     if _ID not in trace_link or not trace_link.startswith(("https://", "http://")):
         raise ConfigError(f"--trace-link {trace_link} is not the URL of a trace's page: give http(s)://...{_ID}...")
 
 
-def _drawer(format_: Format, charts: tuple[str, ...]) -> Callable[[Contents], str | bytes]:
-    """Return the function that makes the file from the report's contents."""
-    if format_ == "html":
-        from otel_kfs.report.page import page
-
-        return page
-    from otel_kfs.report.charts import figure
-
-    if format_ == "png":
-        figure.need_png()
-        return lambda contents: figure.png(figure.figure(contents, charts))
-    return lambda contents: figure.figure(contents, charts)
-
-
-def _format(output: Path) -> Format:
+def _format(output: Path) -> FileFormat:
     ending = output.suffix.lower()
-    formats: dict[str, Format] = {".html": "html", ".htm": "html", ".svg": "svg", ".png": "png"}
+    formats: dict[str, FileFormat] = {".html": "html", ".htm": "html", ".svg": "svg", ".png": "png"}
     if ending not in formats:
         raise ConfigError(f"unknown format of {output}: use the extension .html, .svg or .png, or give --format")
     return formats[ending]

@@ -72,8 +72,7 @@ def print_tables(
     quiet: bool,
 ) -> None:
     """Read the traces; print or write the tables and what was left out."""
-    from otel_kfs.report import layouts as room
-    from otel_kfs.report import render, rows
+    from otel_kfs.report import documents, render, rows
 
     layouts = tuple(dict.fromkeys(layouts))
     if format_ == "csv" and len(layouts) > 1:
@@ -82,18 +81,18 @@ def print_tables(
         raise ConfigError("bars are drawn only as text or md; --layout statistics has their figures")
     if sketch and "seed" in layouts:
         raise ConfigError("--layout seed shows single images, which --sketch does not keep; choose one of them")
-    measurement: room.AnyMeasurement
+    measurement: documents.AnyMeasurement
     if sketch:
         measurement, line = read_sketches(trace_query, quiet=quiet)
         line = f"{line}; {rows.SKETCHED}"
     else:
         measurement, line = read_measurement(trace_query, quiet=quiet)
     if format_ in {"text", "md"}:
-        print_blocks(room.blocks(measurement, layouts), format_, output)
+        print_blocks(documents.blocks(measurement, layouts), format_, output)
     elif format_ == "csv":
-        write(render.comma_separated(room.records(measurement, layouts[0])), output)
+        write(render.comma_separated(documents.records(measurement, layouts[0])), output)
     else:
-        write(render.json(room.document(measurement, layouts)), output)
+        write(render.json(documents.document(measurement, layouts)), output)
     if not quiet:
         for clock_line in rows.clock_lines(measurement.offsets):
             say(clock_line, err=format_ != "text" or output is not None)

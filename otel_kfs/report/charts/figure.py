@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.resources import as_file, files
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ _ZOOM = 2.0  # PNG pixels a pixel of the drawing
 _FONT, _FONT_PACKAGE = "Source Sans Pro", "font_source_sans_pro"
 
 
-def figure(contents: Contents, charts: tuple[str, ...] = CHARTS) -> str:
+def figure(contents: Contents, charts: Sequence[str] = CHARTS) -> str:
     """Draw the charts below each other, as SVG.
 
     Raises:

@@ -1,0 +1,121 @@
+"""The front door of this room: from a measurement to tables, records, a JSON document, an HTML page or charts.
+
+What a command prints or writes of a measurement it asks for here; all other modules serve these functions. Comparisons
+and stamps beside traces, which are of more than one measurement, have doors of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+import otel_kfs
+from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
+from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSeries
+from otel_kfs.analysis.image_size import TOLERANCE
+from otel_kfs.analysis.measurement import Series
+from otel_kfs.report import rows
+from otel_kfs.report.rows import Layout, Table
+from otel_kfs.report.terminal_bars import Chart, bar_charts
+from otel_kfs.traces.query_url import without_credentials
+
+AnyMeasurement = CorrectedMeasurement[AnySeries]
+Link = Callable[[str], str | None]
+
+FileFormat = Literal["html", "svg", "png"]
+ChartName = Literal["segments", "sizes"]
+CHARTS: tuple[ChartName, ...] = ("segments", "sizes")
+
+
+def blocks(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> list[Table | Chart]:
+    """Return tables and bars, to be printed as text or Markdown."""
+    bounds = measurement.bounds
+    of_layout: dict[Layout, Callable[[], Sequence[Table | Chart]]] = {
+        "seed": lambda: rows.seed_tables(_samples(measurement)),
+        "segments": lambda: rows.segment_tables(measurement.series, bounds),
+        "statistics": lambda: rows.statistics_tables(measurement.series, bounds),
+        "bars": lambda: bar_charts(measurement.series),
+    }
+    return [block for layout in layouts for block in of_layout[layout]()]
+
+
+def records(measurement: AnyMeasurement, layout: Layout) -> list[dict[str, Any]]:
+    """Return the records of one layout, a line of CSV each."""
+    if layout == "seed":
+        return rows.seed_records(_samples(measurement))
+    return rows.segment_records(measurement.series, measurement.bounds)
+
+
+def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str, Any]:
+    """Return all that JSON says: the records of each layout, what was left out, and the clocks."""
+    coverage = measurement.coverage
+    counts = {
+        "measured": coverage.measured,
+        "left_out": dict(coverage.left_out),
+        "retried": coverage.retried,
+        "redelivered": coverage.redelivered,
+    }
+    found: dict[str, Any] = {layout: records(measurement, layout) for layout in layouts}
+    found |= {"account": counts, "size_tolerance": TOLERANCE, "clocks": rows.clock_records(measurement.offsets)}
+    return found | {"percentiles_within": ACCURACY} if is_sketched(measurement) else found
+
+
+def load_libraries(format_: FileFormat) -> None:
+    """Import what a file of this format needs, so that what is missing is known before minutes of reading.
+
+    Raises:
+        MissingExtra: what makes PNG, or its font, is not installed.
+        ModuleNotFoundError: a library of the report's extra is not installed.
+    """
+    from otel_kfs.report import contents, page  # noqa: F401
+    from otel_kfs.report.charts import figure
+
+    if format_ == "png":
+        figure.need_png()
+
+
+def file_of(
+    measurement: CorrectedMeasurement[Series],
+    format_: FileFormat,
+    *,
+    query: str,
+    command: str,
+    link: Link | None = None,
+    charts: Sequence[ChartName] = CHARTS,
+    progress: Callable[[str], None] = lambda _: None,
+) -> str | bytes:
+    """Return the file of a measurement of at least one image: the whole report as HTML, or its charts as SVG or PNG.
+
+    `query` and `command`, which the report names, are without credentials there. `link` gives the page of a trace; left
+    out, it is what the store says.
+
+    Raises:
+        ConfigError: `sizes` alone is asked for, and there is only one size.
+        MissingExtra: what makes PNG, or its font, is not installed.
+    """
+    from otel_kfs.report.contents import Origin, contents
+
+    progress("computing the figures")
+    origin = Origin(
+        without_credentials(query), without_credentials(command), otel_kfs.__version__, datetime.now(timezone.utc)
+    )
+    found = contents(measurement, origin, link=link, draws_paths=format_ == "html")
+    progress("drawing the charts")
+    if format_ == "html":
+        from otel_kfs.report.page import page
+
+        return page(found)
+    from otel_kfs.report.charts import figure
+
+    drawing = figure.figure(found, charts)
+    return figure.png(drawing) if format_ == "png" else drawing
+
+
+def is_sketched(measurement: AnyMeasurement) -> bool:
+    """Return whether it has sketches in place of single images."""
+    return any(isinstance(one, SketchedSeries) for one in measurement.series)
+
+
+def _samples(measurement: AnyMeasurement) -> list[Series]:
+    return [one for one in measurement.series if isinstance(one, Series)]
