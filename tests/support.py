@@ -183,7 +183,7 @@ class HttpServer:
             disable_nagle_algorithm = True  # an answer is two writes, and the second would wait 40 ms
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 request = Request(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
                 outer.requests.append(request)
                 answer = outer.answer(request, self)
@@ -193,6 +193,8 @@ class HttpServer:
                     self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
                     self.wfile.write(content)
+
+            do_GET = do_POST
 
             def log_message(self, *_: Any) -> None:
                 """Nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 from otel_kfs.analysis import pipeline
@@ -11,6 +12,7 @@ from otel_kfs.analysis.clock_skew import ClockOffset, Clocks
 from otel_kfs.analysis.duration_sketch import AnySeries, SketchedSeries, Sketches
 from otel_kfs.analysis.measurement import Measurement, Runs, Series
 from otel_kfs.analysis.paths.coverage import Coverage
+from otel_kfs.analysis.reading.wait_for_images import WaitForImages
 from otel_kfs.analysis.skew_correction import Bounds, correct_skew, offsets
 from otel_kfs.traces.query import open_store
 from otel_kfs.traces.query_url import run_of
@@ -58,7 +60,7 @@ def read(
         TraceQueryError: the query can't be understood or answered.
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
-    store = open_store(query, progress)
+    store = _opened(query, progress)
     return corrected(pipeline.read(store, run_of(query), processes=processes, progress=progress), store)
 
 
@@ -72,12 +74,16 @@ def read_sketches(
         TraceQueryError: the query can't be understood or answered.
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
-    store = open_store(query, progress)
+    store = _opened(query, progress)
     sketches: Sketches = pipeline.read_sketches(store, run_of(query), processes=processes, progress=progress)
     series, bounds = sketches.correct_skew()
     return CorrectedMeasurement(
         series, bounds, offsets(sketches), sketches.coverage, store=store, clocks=sketches.clocks, apart=sketches.apart
     )
+
+
+def _opened(query: str, progress: Callable[[str], None] | None) -> TraceStore:
+    return open_store(query, progress, waiting=partial(WaitForImages, run=run_of(query)))
 
 
 def corrected(measurement: Measurement, store: TraceStore | None = None) -> CorrectedMeasurement[Series]:

@@ -1,8 +1,8 @@
 """From a trace store to a Measurement, as a stream: however many traces there are, few are in memory at a time.
 
 The spans of one trace lie far apart (a file a process, a batch a second), so they are grouped by trace first
-(`group_by_trace.py`). Then each trace is searched for its image's critical path, which the measurement takes in. Where
-there is much to read, processes side by side do both.
+(`reading/group_by_trace.py`). Then each trace is searched for its images' critical paths, which the measurement takes
+in. Where there is much to read, processes side by side do both.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from otel_kfs.analysis import group_by_trace
 from otel_kfs.analysis.clock_skew import Clocks
 from otel_kfs.analysis.duration_sketch import Sketches, needed
-from otel_kfs.analysis.group_by_trace import PARTITIONS, Links, SpanTable
 from otel_kfs.analysis.measurement import Measurement
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.paths.shared_host_names import contradicted, explained, told_apart
-from otel_kfs.analysis.process_pool import Each, process_pool
+from otel_kfs.analysis.reading import group_by_trace
+from otel_kfs.analysis.reading.group_by_trace import PARTITIONS, Links, SpanTable
+from otel_kfs.analysis.reading.process_pool import Each, process_pool
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import TraceStore
 

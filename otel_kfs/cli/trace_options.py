@@ -41,8 +41,11 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "table": ("--table", {"metavar": "NAME", "help": "ClickHouse: the table there.  [default: otel_traces]"}),
     "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (see send's --run-id)."}),
     "strict": ("--strict", {"is_flag": True, "help": "Files: fail if anything can't be read, instead of warning."}),
-    "expect": ("--expect", {"metavar": "N", "help": "Ask the store again until it has N images."}),
-    "wait": ("--wait", {"metavar": "TIME", "help": "With --expect: how long to wait.  [default: 30s]"}),
+    "expect": (
+        "--expect",
+        {"metavar": "N", "help": "Wait until the store has N complete images, and fail if it never does."},
+    ),
+    "wait": ("--wait", {"metavar": "TIME", "help": "With --expect: wait at most that long.  [default: 30s]"}),
     "grafana": ("--grafana", {"metavar": "URL", "help": "Tempo: the Grafana to link traces to."}),
     "datasource": (
         "--datasource",

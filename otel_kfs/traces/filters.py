@@ -1,23 +1,19 @@
-"""A store seen through what every query may ask besides: one run's images alone, or as many images as are expected."""
+"""A store seen through what every query may ask besides: the traces of one run's images alone."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from datetime import timedelta
 from functools import partial
 from itertools import chain
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import ReadProgress, TraceStore
-
-_PAUSE = 2.0  # seconds between two looks at a store
+from otel_kfs.traces.store import TraceStore
 
 
 class RunFilter:
-    """The images of one run, and the traces that link to them.
+    """The traces of one run's images, and those that link to them; a trace may have images of other runs, too.
 
     What shows which traces those are may come last, so a store is read twice, or kept in memory in between.
     """
@@ -55,47 +51,6 @@ class RunFilter:
         return chain.from_iterable(part() for part in self._store.parts())
 
 
-class WaitForImages:
-    """A store that is asked again until it has as many images as are expected, and no more spans come."""
-
-    def __init__(self, store: TraceStore, expect: int, wait: timedelta, progress: ReadProgress) -> None:
-        self._store, self._expect, self._wait, self._progress = store, expect, wait.total_seconds(), progress
-
-    def spans(self) -> Iterator[Span]:
-        """All spans, when they are there or the time is over."""
-        self._there()
-        yield from self._store.spans()
-
-    def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """Return the spans of these traces alone."""
-        return self._store.traces(ids)
-
-    def link(self, trace_id: str) -> str | None:
-        """Return the store's own."""
-        return self._store.link(trace_id)
-
-    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
-        """One piece: what the store had when it was asked last."""
-        return [self._there]
-
-    def _there(self) -> Iterator[list[Span]]:
-        """Ask until all is there or the time is over."""
-        limit = time.monotonic() + self._wait
-        before = -1
-        while True:
-            batches = [batch for part in self._store.parts() for batch in part()]
-            images, spans = _counted(batches)
-            # The spans of an image's last steps may come from another process, later than its first.
-            if images >= self._expect and spans == before:
-                break
-            if (left := limit - time.monotonic()) <= 0:
-                break
-            before = spans
-            self._progress(f"waiting for traces: {images} of {self._expect} images, {left:.0f} s left")
-            time.sleep(min(_PAUSE, left))
-        return iter(batches)
-
-
 def expected(text: str) -> int:
     """Return the number of images that a query expects.
 
@@ -105,16 +60,6 @@ def expected(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < len(text) < 10 or int(text) == 0:
         raise TraceQueryError("expect is the number of images that should be there, as in expect=40")
     return int(text)
-
-
-def _counted(batches: Iterable[list[Span]]) -> tuple[int, int]:
-    """Return how many images there are, without warm-ups, and how many spans."""
-    images, spans = set[tuple[str, str]](), set[tuple[str, str]]()
-    for span in chain.from_iterable(batches):
-        spans.add((span.trace_id, span.span_id))
-        if span.name == semconv.SEND_IMAGE and not span.attributes.get(semconv.WARMUP):
-            images.add((span.trace_id, span.span_id))
-    return len(images), len(spans)
 
 
 def _of_run(batches: Iterable[list[Span]], run: str) -> frozenset[str]:

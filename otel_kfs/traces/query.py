@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import files
-from otel_kfs.traces.filters import RunFilter, WaitForImages, expected
+from otel_kfs.traces.filters import RunFilter, expected
 from otel_kfs.traces.query_url import QueryUrl, split, split_path
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import ReadProgress, TraceStore, duration
@@ -25,8 +26,13 @@ def spans(query: str) -> Iterator[Span]:
     yield from store.spans()
 
 
-def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceStore:
+Waiting = Callable[[TraceStore, int, timedelta, ReadProgress], TraceStore]
+
+
+def open_store(query: str, say: Callable[[str], None] | None = None, *, waiting: Waiting | None = None) -> TraceStore:
     """Return the store that a query names; `say` is told in a few words what it is doing.
+
+    Who measures images gives `waiting`, which makes of a store one that waits for so many of them so long.
 
     - a path: a file, a folder with trace files in it (at any depth), or a pattern with `*`; `-` is standard input
     - `jaeger:http://host:16686?service=image-sender&lookback=1h`; `service` may be given many times
@@ -37,7 +43,8 @@ def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceSto
     `wait`: how many images should be there, and how long to wait for them. All take `run`, the id of one measurement.
 
     Raises:
-        TraceQueryError: it can't be understood, or there is nothing at that path.
+        TraceQueryError: it can't be understood, or there is nothing at that path, or it expects images and nobody
+            counts them.
     """
     if not query:
         raise TraceQueryError("the trace query is empty; give a path, - for standard input, jaeger:URL or tempo:URL")
@@ -49,17 +56,18 @@ def open_store(query: str, say: Callable[[str], None] | None = None) -> TraceSto
     else:
         query_url = split_path(query)
         store = files.opened(query_url, progress)
-    return _chosen(store, query_url, progress)
+    return _chosen(store, query_url, progress, waiting)
 
 
-def _chosen(store: TraceStore, query_url: QueryUrl, progress: ReadProgress) -> TraceStore:
+def _chosen(store: TraceStore, query_url: QueryUrl, progress: ReadProgress, waiting: Waiting | None) -> TraceStore:
     options = query_url.single()
     if "run" in options and query_url.scheme not in _OWN_RUN:
         store = RunFilter(store, options["run"], keep=query_url.scheme in _STORES)
     if "expect" in options:
-        store = WaitForImages(
-            store, expected(options["expect"]), duration("wait", options.get("wait", "30s")), progress
-        )
+        images, wait = expected(options["expect"]), duration("wait", options.get("wait", "30s"))
+        if waiting is None:
+            raise TraceQueryError("expect counts images, and here spans are read: leave it out")
+        store = waiting(store, images, wait, progress)
     elif "wait" in options:
         raise TraceQueryError("wait needs expect: how many images there should be")
     return store

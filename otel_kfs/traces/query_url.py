@@ -24,7 +24,7 @@ OPTIONS = {
     "datasource": "the uid of the store's data source in Grafana",
     "run": "the run id of one measurement",
     "strict": "1: what can't be read is an error",
-    "expect": "how many images there should be; the store is asked until they are there",
+    "expect": "how many images there should be; the store is asked until they are complete",
     "wait": "how long to wait for them, as 30s",
 }
 STDIN = "-"
@@ -120,9 +120,13 @@ def server_url(name: str, text: str) -> str:
 
 def options_of(query: str) -> Mapping[str, Sequence[str]]:
     """Return the options in a query."""
-    scheme, colon, rest = query.partition(":")
-    is_store = bool(colon) and re.fullmatch("[a-z]+", scheme) is not None and rest.startswith(("http:", "https:"))
-    return (split(scheme, rest) if is_store else split_path(query)).options
+    scheme, _, rest = query.partition(":")
+    return (split(scheme, rest) if is_url(query) else split_path(query)).options
+
+
+def is_url(query: str) -> bool:
+    """Whether a query is a store's URL behind its scheme; else it is a path."""
+    return re.match("[a-z]+:https?:", query) is not None
 
 
 def run_of(query: str) -> str | None:

@@ -17,8 +17,9 @@ from test_skew_correction import ON_HOSTS, SECOND, Clock, run, seen
 from traces_builder import HTTP, KAFKA, otlp_line, segment, spans
 
 from otel_kfs import cli
-from otel_kfs.analysis import group_by_trace, pipeline
+from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.duration_sketch import ACCURACY, Sketch, Sketches
+from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.analysis.skew_correction import correct_skew, offsets, two_clocks
 from otel_kfs.analysis.statistics import summary
 from otel_kfs.report import rows

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from support import start, wait_until
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, with_options
 
-from otel_kfs.analysis import group_by_trace, pipeline
+from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.measurement import Runs, measured
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import critical_paths
+from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.errors import OtelKfsError, TraceQueryError
 from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Kind, SpanGraph
@@ -256,13 +257,15 @@ def wait_for_ever(reached):
     signal.pause()
 
 
-IMPORTED = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:2])  # where this file and its helpers are
+IMPORTED = os.pathsep.join(
+    str(folder) for folder in Path(__file__).parents[:3]
+)  # of this file, its helpers, the package
 
 SCRIPT = """
 import pathlib, sys, test_pipeline
 from functools import partial
 from otel_kfs.analysis import pipeline
-from otel_kfs.analysis import group_by_trace
+from otel_kfs.analysis.reading import group_by_trace
 group_by_trace.FEW = 10
 part = partial(test_pipeline.wait_for_ever, pathlib.Path(sys.argv[1]))
 pipeline.read(test_pipeline.With(part, part), processes=int(sys.argv[2]))
@@ -293,12 +296,12 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path, processes
 COMMAND = """
 import pathlib, sys, test_pipeline
 from functools import partial
-from otel_kfs.analysis import group_by_trace
+from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.cli import main
 from otel_kfs.traces import query
 group_by_trace.FEW = 10
 part = partial(test_pipeline.wait_for_ever, pathlib.Path(sys.argv[1]))
-query.open_store = lambda *_: test_pipeline.With(part, part)
+query.open_store = lambda *_, **__: test_pipeline.With(part, part)
 if __name__ == "__main__":
     main(["tables", "--trace-query", "x"])
 """

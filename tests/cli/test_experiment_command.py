@@ -85,6 +85,32 @@ def test_a_changed_file_is_refused():
     )
 
 
+@pytest.mark.analysis
+def test_answered_images_that_a_store_never_shows_are_an_error_and_can_be_ranked_later():
+    traces = "run/traces"
+    with HttpServer().running() as server, HttpServer().running() as jaeger:
+        text = f'images = ["a.jpg"]\nrepeat = 3\n[servers]\nurl = "{server.url}"\nmodel = "m"\n'
+        written(f'{text}[traces]\nquery = "jaeger:{jaeger.url}?wait=1s"\n')
+        jaeger.answers(200, b'{"result": {"resourceSpans": []}}')
+        code, output, errors = experiment("-o", "run")
+        assert (code, output, errors.splitlines()[-2:]) == (
+            1,
+            "",
+            [
+                "All was sent and is kept; to read the traces again and rank them:  "
+                "otel-kfs experiment experiment.toml -o run",
+                "Error: after 1 s, 0 of the 3 images that are expected were complete; missing: 3 (no span is there). "
+                "Wait longer (--wait 5m), or leave --expect out to read what is there",
+            ],
+        )
+        whole = [one for file in Path(traces).glob("*.jsonl") for one in file.read_bytes().splitlines()]
+        resource_spans = [json.loads(line)["resourceSpans"][0] for line in whole]
+        jaeger.answers(200, json.dumps({"result": {"resourceSpans": resource_spans}}).encode())
+        sent = len(server.requests)
+        code, output, errors = experiment("-o", "run")
+    assert (code, len(server.requests), "3 images measured" in output) == (0, sent, True), errors
+
+
 @pytest.mark.demo
 @pytest.mark.model
 @pytest.mark.analysis

@@ -89,7 +89,7 @@ def test_every_option_is_understood_by_a_store():
         "--expect", "2", "--wait", "1m", "--grafana", "http://g", "--datasource", "d",
     )  # fmt: skip
     assert code == 0
-    query.open_store(output.split()[0])
+    query.open_store(output.split()[0], waiting=lambda store, *_: store)
     query.open_store(run("jaeger:http://h", "--service", "s", "--start", "2026-01-31")[1].split()[0])
     query.open_store(run("clickhouse:http://h", "--database", "d", "--table", "t")[1].split()[0])
 

@@ -1,19 +1,16 @@
-"""One run's images out of many, and a store that is asked until all images are there."""
+"""The traces of one run's images out of many."""
 
 from __future__ import annotations
 
 import pickle
-from datetime import timedelta
 from functools import partial
 
 import pytest
 from traces_builder import spans_in
 
-from otel_kfs.traces import filters, query
 from otel_kfs.traces.batch import batched
-from otel_kfs.traces.filters import RunFilter, WaitForImages
+from otel_kfs.traces.filters import RunFilter
 from otel_kfs.traces.span import Kind, Span
-from otel_kfs.traces.store import ReadProgress
 
 
 def span(trace, number, name="x", kind=Kind.INTERNAL, links=(), **attributes):
@@ -96,56 +93,3 @@ def test_the_parts_of_a_run_give_what_the_whole_gives(keep):
 def test_traces_and_links_are_the_store_s():
     store = RunFilter(Memory(SPANS), "one", keep=True)
     assert (ids(store.traces(["e" * 32])), store.link("e")) == ([51], "http://h/e")
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch):
-    monkeypatch.setattr(filters, "_PAUSE", 0.001)
-
-
-def image(number, **attributes):
-    return span(f"{number:x}", number, "send image", **attributes)
-
-
-def test_a_store_is_asked_until_the_images_are_there_and_no_more_spans_come():
-    late = [image(1), image(2), span("2", 9)]
-    store = Memory([], [image(1)], [image(1), image(2)], late, late)
-    said = []
-    waiting = WaitForImages(store, 2, timedelta(seconds=60), ReadProgress(said.append))
-    assert ids(spans_in(waiting.parts())) == [1, 2, 9]
-    assert (store.read, store.parts_read) == (0, [5, 5])
-    assert [line.split(",")[0] for line in said] == [
-        f"waiting for traces: {number} of 2 images" for number in (0, 1, 2, 2)
-    ]
-
-
-def test_warm_ups_are_not_among_the_expected():
-    both = [image(1, warmup=True), image(2)]
-    store = Memory([image(1, warmup=True)], both, both)
-    assert ids(spans_in(WaitForImages(store, 1, timedelta(seconds=60), ReadProgress()).parts())) == [1, 2]
-    assert store.parts_read == [3, 3]
-
-
-def test_all_spans_are_asked_for_when_the_images_are_there():
-    store = Memory([], [image(1)], [image(1)])
-    assert ids(WaitForImages(store, 1, timedelta(seconds=60), ReadProgress()).spans()) == [1]
-    assert (store.read, store.parts_read) == (1, [3, 3])
-
-
-def test_a_span_that_comes_twice_is_one_of_the_expected_once():
-    twice = Memory([image(1), image(1)], [image(1), image(1), image(2)])
-    assert ids(spans_in(WaitForImages(twice, 2, timedelta(seconds=60), ReadProgress()).parts())) == [1, 1, 2]
-    assert twice.parts_read == [3, 3]
-
-
-def test_a_store_that_never_has_them_is_read_as_it_is_when_the_time_is_over():
-    store = Memory([image(1)])
-    assert ids(spans_in(WaitForImages(store, 2, timedelta(milliseconds=20), ReadProgress()).parts())) == [1]
-    assert store.parts_read[0] > 1
-
-
-def test_a_query_puts_them_together(tmp_path):
-    store = query.open_store("jaeger:http://127.0.0.1:1?run=one&expect=2&wait=5s")
-    assert (type(store), type(store._store)) == (WaitForImages, RunFilter)
-    (part,) = store.parts()
-    assert part == store._there

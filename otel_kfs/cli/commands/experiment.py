@@ -12,7 +12,7 @@ from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import quiet_grpc
 from otel_kfs.cli.output import progress, write
 from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
-from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError
+from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError, TraceQueryError
 from otel_kfs.report.render import FORMATS, Format, comma_separated, markdown
 
 if TYPE_CHECKING:
@@ -84,7 +84,11 @@ def experiment(obj: dict[str, bool], file: Path, output: Path | None, dry_run: b
         if not isinstance(error, ConfigError) and (output / "traces").is_dir():
             say(f"What was done is kept; to resume:  {again}")
         raise
-    _report(config, log, format_, quiet=quiet)
+    try:
+        _report(config, log, format_, quiet=quiet)
+    except TraceQueryError:
+        say(f"All was sent and is kept; to read the traces again and rank them:  {again}")
+        raise
 
 
 def _summary(config: ExperimentConfig) -> str:
@@ -117,16 +121,19 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
     """Rank what lies in the folder (or where the configuration says the traces are), print it, and write it there."""
     from otel_kfs.experiment import ranking, ranking_tables
     from otel_kfs.experiment.trial_log import TRACES, within_trials
+    from otel_kfs.traces.query_url import is_url, joined, options_of
 
-    query = config.query or str(log.folder / TRACES)
-    query = f"{query}{'&' if '?' in query else '?'}run={log.run_id}"
-    if config.query and "expect=" not in query:
-        # A store shows a trace a while after its last span has left.
-        query += f"&expect={sum(result.sent - result.failed for result in log.results)}"
+    answered = sum(result.sent - result.failed for result in log.results)
+    query = joined(config.query or str(log.folder / TRACES), {"run": [log.run_id]})
+    if is_url(query) and "expect" not in options_of(query):
+        # A store shows a trace a while after its last span has left. What is not there in the end is an error.
+        query = joined(query, {"expect": [str(answered)]})
     measurement, line = read_measurement(query, quiet=quiet)
     series = within_trials(measurement.series, log.results)
     if cut_off := sum(map(len, measurement.series)) - sum(map(len, series)):
         line = f"{line}; not ranked: {cut_off} of trials that were cut off and repeated"
+    if (lost := answered - sum(map(len, series))) > 0:
+        line = f"{line}; answered, but not measured: {lost}"
     found = ranking.rankings(series, config, log.results, measurement.bounds)
     saturations = ranking.saturations(series, config, log.results)
     if not found:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from clickhouse_support import ALWAYS, ClickHouseServer, exports_in, otlp, with_real_ids
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, spans_in, with_options, without
 
+from otel_kfs.analysis import corrected_measurement
 from otel_kfs.analysis.measurement import Measurement
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.pipeline import read
@@ -190,7 +191,7 @@ def test_the_other_trace_of_a_linked_image_can_be_asked_for(server: ClickHouseSe
 
 
 def test_as_many_images_as_are_expected_are_waited_for(saved: str) -> None:
-    assert measured(f"{saved}&expect=2&wait=1s").coverage.measured == 2
+    assert corrected_measurement.read(f"{saved}&expect=2&wait=1s", processes=1).coverage.measured == 2
 
 
 # --- what goes wrong ---

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces_builder import HTTP, KAFKA, linked, spans
 
-from otel_kfs.analysis import group_by_trace
-from otel_kfs.analysis.group_by_trace import PARTITIONS, Links, SpanTable
+from otel_kfs.analysis.reading import group_by_trace
+from otel_kfs.analysis.reading.group_by_trace import PARTITIONS, Links, SpanTable
 
 MANY = [span for number in range(20) for span in [*spans(HTTP, f"h{number}-"), *linked(f"s{number}-", f"b{number}-")]]
 

@@ -1,0 +1,162 @@
+"""A store that is asked again until the images that are expected are there as a whole, or the time is over.
+
+A store shows a trace's spans a while after they ended, and one process's before another's: OpenTelemetry's batch
+processor exports every five seconds. So an image may be there without its server, which then looks untraced.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
+
+from otel_kfs.analysis.paths.coverage import NOT_PROCESSED, Coverage
+from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
+from otel_kfs.analysis.paths.model_calls import is_store
+from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces.span import Kind, Span, SpanGraph
+from otel_kfs.traces.store import ReadProgress, TraceStore
+
+_PAUSE = 2.0  # seconds between two looks at a store
+# Seconds without a new span after which none is awaited that may never have been recorded: twice what the batch
+# processor waits (OTEL_BSP_SCHEDULE_DELAY).
+_QUIET = 10.0
+
+
+class WaitForImages:
+    """A store whose spans are read when it has what is expected."""
+
+    def __init__(
+        self, store: TraceStore, expect: int, wait: timedelta, progress: ReadProgress, run: str | None = None
+    ) -> None:
+        """`expect` images of that run, or of all, without warm-ups."""
+        self._store, self._expect, self._wait, self._progress = store, expect, wait.total_seconds(), progress
+        self._run = run
+
+    def spans(self) -> Iterator[Span]:
+        """All spans, with their whole attributes, when what is expected is there.
+
+        Raises:
+            TraceQueryError: it is not there when the time is over.
+        """
+        self._there()
+        yield from self._store.spans()
+
+    def traces(self, ids: Collection[str]) -> Iterator[Span]:
+        """Return the spans of these traces alone."""
+        return self._store.traces(ids)
+
+    def link(self, trace_id: str) -> str | None:
+        """Return the store's own."""
+        return self._store.link(trace_id)
+
+    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
+        """One piece: what the store had when it was asked last."""
+        return [self._there]
+
+    def _there(self) -> Iterator[list[Span]]:
+        """Ask until all is there.
+
+        Raises:
+            TraceQueryError: it is not when the time is over.
+        """
+        limit = time.monotonic() + self._wait
+        spans, since = -1, time.monotonic()
+        while True:
+            batches = [batch for part in self._store.parts() for batch in part()]
+            seen, now = _seen(batches, self._run), time.monotonic()
+            if seen.spans != spans:
+                spans, since = seen.spans, now
+            is_enough = seen.whole + seen.settled >= self._expect
+            if seen.whole >= self._expect and not seen.may_grow:
+                break
+            if is_enough and (now - since >= _QUIET or now >= limit):
+                break
+            if now >= limit:
+                raise TraceQueryError(self._missing(seen))
+            self._progress(
+                f"waiting for traces: {seen.whole + seen.settled} of {self._expect} images, {limit - now:.0f} s left"
+            )
+            time.sleep(min(_PAUSE, limit - now))
+        return iter(batches)
+
+    def _missing(self, seen: _Seen) -> str:
+        """Say what is not there."""
+        reasons = dict(seen.pending)
+        if seen.torn:
+            reasons[f"a span's parent is not there (the first: {seen.first_torn})"] = seen.torn
+        of_others = self._expect - seen.whole - seen.settled - sum(reasons.values())
+        if of_others > 0:
+            reasons["no span is there"] = of_others
+        return (
+            f"after {self._wait:g} s, {seen.whole + seen.settled} of the {self._expect} images that are expected were "
+            f"complete; missing: {'; '.join(f'{count} ({reason})' for reason, count in reasons.items())}. "
+            "Wait longer (--wait 5m), or leave --expect out to read what is there"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a store had at one look."""
+
+    spans: int
+    whole: int  # images that were measured, with all that their spans refer to
+    settled: int  # images that are left out, whatever else may come: they failed
+    pending: dict[str, int]  # why others could not be measured, and how many
+    torn: int  # images of which a span refers to a parent that is not there
+    first_torn: str
+    open_ends: int  # requests that lead to no server's span, and roots whose parents are not there, if not ours
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether something says that more spans are to come."""
+        return bool(self.pending or self.torn or self.open_ends)
+
+
+def _seen(batches: list[list[Span]], run: str | None) -> _Seen:
+    graph = SpanGraph(chain.from_iterable(batches))
+    paths, coverage = critical_paths(graph, run)
+    pending = {reason: count for reason, count in coverage.left_out.items() if _is_pending(reason)}
+    traces = {trace for path in paths for trace in _traces(path)}
+    roots = {path.key: path for path in paths}
+    torn: dict[str, str] = {}
+    open_ends = 0
+    for span in graph:
+        if span.parent_id is not None and graph.get((span.trace_id, span.parent_id)) is None:
+            if span.key not in roots:
+                torn.setdefault(span.trace_id, span.name)
+            elif roots[span.key].root:
+                open_ends += 1
+        elif span.trace_id in traces and _is_unanswered(span, graph):
+            open_ends += 1
+    whole = [path for path in paths if torn.keys().isdisjoint(_traces(path))]
+    return _Seen(
+        len(graph),
+        len(whole),
+        _settled(coverage),
+        pending,
+        len(paths) - len(whole),
+        next((f"`{torn[trace]}` in trace {trace}" for path in paths for trace in _traces(path) if trace in torn), ""),
+        open_ends,
+    )
+
+
+def _traces(path: CriticalPath) -> tuple[str, ...]:
+    return (path.trace_id, *path.linked)
+
+
+def _is_pending(reason: str) -> bool:
+    """Whether an image that is left out for that reason may be measured once more of it is there."""
+    return reason == NOT_PROCESSED or reason.startswith("no ")
+
+
+def _settled(coverage: Coverage) -> int:
+    return sum(count for reason, count in coverage.left_out.items() if reason != "warm-up" and not _is_pending(reason))
+
+
+def _is_unanswered(span: Span, graph: SpanGraph) -> bool:
+    if span.kind is not Kind.CLIENT or span.failed or is_store(span):
+        return False
+    return not graph.nearest_descendants(span, lambda below: below.kind in {Kind.SERVER, Kind.CONSUMER})
