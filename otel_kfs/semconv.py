@@ -155,6 +155,10 @@ ENV_TRACES_FILE: Final = (
     "OTEL_KFS_TRACES_FILE"  # a path: write spans there as OTLP-JSON lines instead of exporting them
 )
 
+ENV_POLL_SPANS: Final = (
+    "OTEL_KFS_POLL_SPANS"  # true: polls that brought nothing but records of other traces are traces of their own, too
+)
+
 ENV_MODEL_URL: Final = "OTEL_KFS_MODEL_URL"  # the bridge's --url, for one that contains user and password
 
 # What other programs call what the tables are made of, besides: OpenTelemetry's

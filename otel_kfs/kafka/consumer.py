@@ -1,7 +1,8 @@
-"""confluent_kafka's consumers, whose every call that brings records has a `poll` span: the waiting, not the working."""
+"""confluent_kafka's consumers, whose calls that bring records can have a `poll` span: the waiting, not the working."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,12 +22,23 @@ from otel_kfs.telemetry.provider import report_failure
 from otel_kfs.telemetry.safe_tracer import mark_failed
 
 
+def wants_poll_spans() -> bool:
+    """Return whether a poll that brought only records of other traces is to be a span, and so a trace, of its own.
+
+    As many such traces as images would stand beside theirs in every list of traces.
+    """
+    return os.environ.get(semconv.ENV_POLL_SPANS, "").strip().lower() == "true"
+
+
 class Consumer(real_classes.Consumer):
     """A `confluent_kafka.Consumer` in every way: only `poll` and `consume` do more.
 
-    A call that brings records leaves one `poll {topic}` span per topic, from the call to its return, linked to the
-    records' producers; one that brings nothing leaves none. No context stays attached afterwards: what is done with a
-    record is bounded by `with process(record):`, or by `for record in processing(consumer):`.
+    A call that fails, or brings records whose producers are not traced, leaves one `poll {topic}` span per topic, from
+    the call to its return, linked to those producers that are. One that brings only records of traces leaves one where
+    OTEL_KFS_POLL_SPANS says so, and one that brings nothing none.
+
+    No context stays attached afterwards: what is done with a record is bounded by `with process(record):`, or by
+    `for record in processing(consumer):`.
     """
 
     group: str | None = None
@@ -98,19 +110,22 @@ class ConsumerTelemetry:
         name, attributes, metric_attributes = self.poll[topic]
         good = [record for record in batch if record.error() is None]
         telemetry = client_telemetry.current
-        span = telemetry.tracer.start_span(
-            name,
-            kind=SpanKind.CLIENT,
-            attributes={**attributes, semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(good)},
-            start_time=start,
-            links=[Link(creation) for record in good if (creation := creation_context(record)).is_valid],
-        )
+        links = [Link(creation) for record in good if (creation := creation_context(record)).is_valid]
         failure: Failure | None = None
         if len(good) < len(batch):
             error = next(record.error() for record in batch if record.error() is not None)
             failure = (error.name(), error.str())
-            mark_failed(span, *failure)
-        span.end(end)
+        if len(links) < len(batch) or wants_poll_spans():
+            span = telemetry.tracer.start_span(
+                name,
+                kind=SpanKind.CLIENT,
+                attributes={**attributes, semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(good)},
+                start_time=start,
+                links=links,
+            )
+            if failure is not None:
+                mark_failed(span, *failure)
+            span.end(end)
         if telemetry.metrics.enabled:
             if good:
                 telemetry.metrics.consumed(len(good), metric_attributes)

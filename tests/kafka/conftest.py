@@ -11,6 +11,12 @@ from otel_kfs.kafka import Consumer
 GROUP = "a group"
 
 
+@pytest.fixture(autouse=True)
+def poll_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every poll that brings records is a span, unless a test wants it otherwise."""
+    monkeypatch.setenv("OTEL_KFS_POLL_SPANS", "true")
+
+
 @pytest.fixture
 def open_consumer(broker: str) -> Iterator[Callable[..., Consumer]]:
     """Opens a Consumer of some topics' first partitions, from their start."""

@@ -59,6 +59,23 @@ def test_poll_leaves_a_span_linked_to_the_producer(spans, send, open_consumer, b
     }
 
 
+def test_unless_it_is_asked_for_a_poll_is_a_trace_only_if_it_brought_what_has_none(
+    spans, send, open_consumer, broker, topic, monkeypatch
+):
+    monkeypatch.delenv("OTEL_KFS_POLL_SPANS")
+    consumer = open_consumer(topic)
+    send(topic)
+    assert consumer.poll(30).error() is None
+    assert named(spans, f"poll {topic}") == []
+    send(topic, headers={"its": "own"})
+    untraced = confluent_kafka.Producer({"bootstrap.servers": broker})
+    untraced.produce(topic, b"x")
+    untraced.flush()
+    records = consumer.consume(2, 30)
+    (polled,) = named(spans, f"poll {topic}")
+    assert (len(records), len(polled.links)) == (2, 1)
+
+
 def test_the_poll_span_measures_the_wait(spans, send, open_consumer, topic):
     polling = threading.Event()
 
