@@ -52,7 +52,7 @@ class Difference:
 
     @property
     def differs(self) -> bool:
-        """Beyond noise, and beyond the doubt about clocks."""
+        """Whether it is beyond noise, and beyond the doubt about clocks."""
         return self.p <= FALSE_ALARMS and abs(self.difference) > self.bound
 
 
@@ -85,7 +85,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Comparisons:
-    """Of all sizes that both sides have, and what only one has."""
+    """The comparisons of all sizes that both sides have, and what only one has."""
 
     of_sizes: tuple[Comparison, ...]
     unmatched: tuple[str, ...]
@@ -254,7 +254,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _corrected(ps: Mapping[tuple[Any, Stretch], float]) -> dict[tuple[Any, Stretch], float]:
-    """Half of the false alarms for 4-1, which everybody asks for first, half for all segments: Holm within each."""
+    """Correct p by Holm, 4-1 of all sizes and all segments separately: each may raise half of the false alarms."""
     found = {}
     for whole in (True, False):
         family = [key for key in ps if (key[1] == TOTAL) == whole]
@@ -294,10 +294,10 @@ def _difference(
 def durations_by_segment(series: Series) -> dict[Stretch, list[int]]:
     """Return every segment's duration in every image, and the whole."""
     columns: dict[Stretch, list[int]] = {TOTAL: series.totals()}
-    for name, lengths in series.segments.items():
+    for name, durations in series.segments.items():
         column = columns[name] = [0] * len(series)
-        for image, length in zip(lengths.images, lengths.lengths, strict=True):
-            column[image] = length
+        for image, duration in zip(durations.images, durations.lengths, strict=True):
+            column[image] = duration
     return columns
 
 
@@ -306,7 +306,7 @@ def _column(columns: Mapping[Stretch, Sequence[int]], series: Series, stretch: S
 
 
 def _doubts(series: Series, stretch: Stretch) -> Sequence[float]:
-    """Return how far off each image's length may be; an image that lacks the segment is exact."""
+    """Return how far off each image's duration may be; an image that lacks the segment is exact."""
     if isinstance(stretch, str):
         return series.bounds(stretch)
     durations = series.segments.get(stretch)
@@ -318,10 +318,10 @@ def _doubts(series: Series, stretch: Stretch) -> Sequence[float]:
     return found
 
 
-def _bound(series: Series, stretch: Stretch, lengths: Sequence[int], bounds: Bounds) -> float:
-    """Return how far off the median of all images' lengths may be."""
+def _bound(series: Series, stretch: Stretch, durations: Sequence[int], bounds: Bounds) -> float:
+    """Return how far off the median of all images' durations may be."""
     doubts = _doubts(series, stretch)
-    return median_bound(lengths, doubts) if doubts else bounds.get((series.labels, series.size, stretch), 0)
+    return median_bound(durations, doubts) if doubts else bounds.get((series.labels, series.size, stretch), 0)
 
 
 def _images(series: Series, stretch: Stretch) -> int:
@@ -338,7 +338,7 @@ def _least_p(n_a: int, n_b: int) -> float:
 
 @lru_cache
 def _needed(tests: int) -> int:
-    """How many images each side needs so that so many tests can find a difference."""
+    """Return how many images each side needs so that so many tests can find a difference."""
     n = 2
     while _least_p(n, n) * tests > FALSE_ALARMS:
         n += 1

@@ -1,7 +1,7 @@
-"""Sketches: the lengths of any number of images as figures of one size; what tables are made of by `--sketch`.
+"""Sketches: the durations of any number of images as figures of one size; what tables are made of by `--sketch`.
 
-n, mean, standard deviation, minimum and maximum stay exact. A percentile comes from a DDSketch, which counts lengths in
-bins that are each 2 % wide: it is within ACCURACY of the true one, and the same whoever has read which part.
+n, mean, standard deviation, minimum and maximum stay exact. A percentile comes from a DDSketch, which counts durations
+in bins that are each 2 % wide: it is within ACCURACY of the true one, and the same whoever has read which part.
 
 Source: Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees"
 (2019).
@@ -23,11 +23,11 @@ from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.skew_correction import correct_skew
 from otel_kfs.errors import MissingExtra
 
-ACCURACY = 0.01  # of a percentile, by its own length
+ACCURACY = 0.01  # of a percentile, by its own duration
 
 
 class AnySeries(Protocol):
-    """A series' images by segment, whether each length is kept or a sketch of all: what tables are made of."""
+    """A series' images by segment, whether each duration is kept or a sketch of all: what tables are made of."""
 
     @property
     def labels(self) -> Labels:
@@ -47,17 +47,17 @@ class AnySeries(Protocol):
     def __len__(self) -> int: ...
 
     def columns(self) -> Mapping[Stretch, Sequence[int] | Sketch]:
-        """Return the lengths of every segment, in the order of the path, and of the whole, 4-1, ns."""
+        """Return the durations of every segment, in the order of the path, and of the whole, 4-1, ns."""
         ...
 
     def bounds(self, stretch: Stretch) -> Sequence[float]:
-        """Return how far off the lengths of a column may be either way, ns; nothing if each is exact."""
+        """Return how far off the durations of a column may be either way, ns; nothing if each is exact."""
         ...
 
 
 @dataclass(slots=True)
 class Sketch:
-    """Some lengths, ns; `quantiles`, a DDSketch, has what is not exact."""
+    """Some durations, ns; `quantiles`, a DDSketch, has what is not exact."""
 
     quantiles: Any
     n: int = 0
@@ -67,24 +67,24 @@ class Sketch:
     most: int = 0
 
     @classmethod
-    def of(cls, lengths: Sequence[int]) -> Sketch:
-        """Sketch at least one length.
+    def of(cls, durations: Sequence[int]) -> Sketch:
+        """Sketch at least one duration.
 
         Raises:
             MissingExtra: ddsketch is not installed.
         """
         quantiles = needed()(ACCURACY)
-        for length in lengths:
-            quantiles.add(length)
+        for duration in durations:
+            quantiles.add(duration)
         # Whole numbers of any size: nothing is lost, as it would be from a sum of squares in floats.
-        squares = sum(map(mul, lengths, lengths))
-        return cls(quantiles, len(lengths), sum(lengths), squares, min(lengths), max(lengths))
+        squares = sum(map(mul, durations, durations))
+        return cls(quantiles, len(durations), sum(durations), squares, min(durations), max(durations))
 
     def __len__(self) -> int:
         return self.n
 
     def merge(self, other: Sketch) -> None:
-        """Count in another's lengths."""
+        """Count in another's durations."""
         self.quantiles.merge(other.quantiles)
         self.n += other.n
         self.total += other.total
@@ -98,11 +98,11 @@ class Sketch:
 
     @property
     def sd(self) -> int:
-        """The standard deviation of a sample; of at least two lengths."""
+        """The standard deviation of a sample; of at least two durations."""
         return round(math.sqrt((self.n * self.squares - self.total**2) / (self.n * (self.n - 1))))
 
     def at(self, rank: int) -> float:
-        """Return the length with that many shorter ones: the first and the last exactly, others within ACCURACY."""
+        """Return the duration with that many shorter ones: the first and the last exactly, others within ACCURACY."""
         if rank in {0, self.n - 1}:
             return self.least if rank == 0 else self.most
         # The library multiplies by n - 1 again; half a rank more can't become the rank below.
@@ -118,13 +118,13 @@ class Sketch:
 
 @dataclass(slots=True)
 class _Column:
-    """A segment of a series; `bound`: how far off each length may be, ns; 0 if they are exact."""
+    """A segment of a series; `bound`: how far off each duration may be, ns; 0 if they are exact."""
 
-    lengths: Sketch
+    durations: Sketch
     bound: float
 
     def merge(self, other: _Column) -> None:
-        self.lengths.merge(other.lengths)
+        self.durations.merge(other.durations)
         self.bound = max(self.bound, other.bound)
 
 
@@ -138,14 +138,14 @@ class SketchedSeries:
     by_segment: dict[Stretch, _Column]
 
     def __len__(self) -> int:
-        return len(self.by_segment[TOTAL].lengths)
+        return len(self.by_segment[TOTAL].durations)
 
     def columns(self) -> dict[Stretch, Sketch]:
         """Return the sketch of every segment, in the order of the path, and of the whole."""
-        return {one: self.by_segment[one].lengths for one in sorted(self.by_segment, key=path_order)}
+        return {one: self.by_segment[one].durations for one in sorted(self.by_segment, key=path_order)}
 
     def bounds(self, stretch: Stretch) -> Sequence[float]:
-        """Return how far off the lengths of a column may be at most, ns; nothing if each is exact."""
+        """Return how far off the durations of a column may be at most, ns; nothing if each is exact."""
         bound = self.by_segment[stretch].bound
         return (bound,) if bound else ()
 
@@ -204,7 +204,7 @@ class Sketches:
         self.by_key = grouped_by_size(self.by_key, SketchedSeries.merge)
 
     def correct_skew(self) -> tuple[list[SketchedSeries], dict[tuple[Labels, str, Stretch], float]]:
-        """Return the series, and how far off their lengths between hosts may be: as `skew_correction.correct_skew`."""
+        """Return the series, and how far off their durations between hosts may be, as `skew_correction` does."""
         all_series = in_order(self.by_key.values())
         return all_series, {
             (series.labels, series.size, name): column.bound
@@ -234,7 +234,7 @@ def needed() -> Any:
 
 def _sketched(series: Series) -> SketchedSeries:
     columns = {
-        name: _Column(Sketch.of(lengths), max(series.bounds(name), default=0))
-        for name, lengths in series.columns().items()
+        name: _Column(Sketch.of(durations), max(series.bounds(name), default=0))
+        for name, durations in series.columns().items()
     }
     return SketchedSeries(series.labels, series.size, series.size_range, columns)

@@ -1,7 +1,8 @@
 """What a request costs whatever the image's size, and what each MB adds: a line through all images, least squares.
 
-Least squares, because its lines add up: where every length is the sum of its segments, so is every cost. The intervals
-are those of heteroscedasticity-consistent errors (HC3; MacKinnon and White 1985), as large images scatter more.
+Least squares, because its lines add up: where every duration is the sum of its segments, so is every cost. The
+intervals are those of heteroscedasticity-consistent errors (HC3; MacKinnon and White 1985), as large images scatter
+more.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _PARAMETERS = 2
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Lengths in ns: `fixed + per_megabyte * MB`; the errors are half of a 95% interval, None where n is too small."""
+    """A line `fixed + per_megabyte * MB`, ns; the errors are half of a 95 % interval, None where n is too small."""
 
     n: int
     fixed: float
@@ -32,13 +33,13 @@ class Line:
     per_megabyte_error: float | None
 
     def at(self, size: float) -> float:
-        """Return the length that belongs to a size in bytes, ns."""
+        """Return the duration that belongs to a size in bytes, ns."""
         return self.fixed + self.per_megabyte * size / MEGABYTE
 
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """Of the series of the same labels: the line of 4-1, and that of each segment; None without two sizes."""
+    """The lines of 4-1 and of each segment, for series of the same labels; None without two sizes."""
 
     total: Line | None
     segments: dict[Segment, Line | None]
@@ -52,7 +53,7 @@ def fits(all_series: list[Series]) -> Fits:
     known = [series for series in all_series if series.image_sizes]
     sizes = np.concatenate([np.asarray(series.image_sizes, dtype=np.float64) for series in known] or [np.empty(0)])
     totals = np.concatenate([np.asarray(series.totals(), dtype=np.float64) for series in known] or [np.empty(0)])
-    lengths = {}
+    durations = {}
     for segment in dict.fromkeys(one for series in known for one in series.ordered_segments()):
         columns = []
         for series in known:
@@ -60,11 +61,11 @@ def fits(all_series: list[Series]) -> Fits:
             if (found := series.segments.get(segment)) is not None:
                 column[np.asarray(found.images)] = np.asarray(found.lengths)
             columns.append(column)
-        lengths[segment] = np.concatenate(columns)
-    return Fits(line(sizes, totals), {segment: line(sizes, column) for segment, column in lengths.items()})
+        durations[segment] = np.concatenate(columns)
+    return Fits(line(sizes, totals), {segment: line(sizes, column) for segment, column in durations.items()})
 
 
-def line(sizes: NDArray[np.float64], lengths: NDArray[np.float64]) -> Line | None:
+def line(sizes: NDArray[np.float64], durations: NDArray[np.float64]) -> Line | None:
     """Fit the line through (bytes, ns); None where all sizes count as equal, and leave its slope open."""
     n = len(sizes)
     if n < _PARAMETERS or equal_sizes(float(sizes.min()), float(sizes.max())):
@@ -72,14 +73,14 @@ def line(sizes: NDArray[np.float64], lengths: NDArray[np.float64]) -> Line | Non
     megabytes = sizes / MEGABYTE
     deviations = megabytes - megabytes.mean()
     squares = float(deviations @ deviations)
-    slope = float(deviations @ lengths) / squares
-    fixed = float(lengths.mean()) - slope * float(megabytes.mean())
+    slope = float(deviations @ durations) / squares
+    fixed = float(durations.mean()) - slope * float(megabytes.mean())
     leverage = 1 / n + deviations**2 / squares
     # A size with one image alone pins the line there: its residual says nothing of the scatter.
     if n <= _PARAMETERS or np.any(leverage > 1 - 1e-9):
         return Line(n, fixed, slope, None, None)
-    residuals = ((lengths - fixed - slope * megabytes) / (1 - leverage)) ** 2
-    # How each length weighs in the slope and in the fixed cost.
+    residuals = ((durations - fixed - slope * megabytes) / (1 - leverage)) ** 2
+    # How each duration weighs in the slope and in the fixed cost.
     in_slope = deviations / squares
     in_fixed = 1 / n - float(megabytes.mean()) * in_slope
     student = float(stdtrit(n - _PARAMETERS, (1 + _CONFIDENCE) / 2))

@@ -1,4 +1,4 @@
-"""What a column of durations is summed up as: n, mean, standard deviation, percentiles, and how sure the median is.
+"""The summary of a column of durations: n, mean, standard deviation, percentiles, and the median's interval.
 
 docs/statistics.md has every figure's definition, and what n it needs.
 """
@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of one segment in one series; durations in ns. What n is too small for is None.
+    """The figures of one segment in one series, ns; None where n is too small for a figure.
 
     `bound`: how far off p50 may be, because its ends were read on the clocks of two hosts: 0 where it was one clock,
     `math.inf` where nothing bounds it. `widest`: the same of the one duration that may be off most.

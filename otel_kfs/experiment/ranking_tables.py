@@ -97,7 +97,7 @@ def saturation_tables(found: Sequence[Sequence[Saturation]]) -> list[Table]:
 
 
 def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
-    """Make a record for each cell, size and rate; lengths in ns."""
+    """Make a record for each cell, size and rate; durations in ns."""
     records = []
     for ranking in found:
         for number, ranked in enumerate(ranking.ranked, 1):
@@ -128,7 +128,7 @@ def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
 
 
 def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
-    """Make a record for each segment of each cell, size and rate, against the baseline; lengths in ns."""
+    """Make a record for each segment of each cell, size and rate, against the baseline; durations in ns."""
     return [
         {
             "size": ranking.size,
@@ -149,7 +149,7 @@ def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
 
 
 def saturation_records(found: Sequence[Sequence[Saturation]]) -> list[dict[str, Any]]:
-    """Make a record for each rate of each cell and size; rates are images a second, lengths ns."""
+    """Make a record for each rate of each cell and size; rates are images a second, durations ns."""
     return [
         {
             "size": next((other.series.size for other in rates if other.series is not None), None),

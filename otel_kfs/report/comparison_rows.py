@@ -1,4 +1,4 @@
-"""From a comparison to what is printed of it: a table a size, the sentences that say where the time went, records."""
+"""A comparison as it is printed: a table for each size, a sentence that says where the time went, records."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def comparison_tables(found: Comparisons) -> list[Table]:
 
 
 def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
-    """Return one record for each size and segment, `4-1` among them; lengths in ns."""
+    """Return one record for each size and segment, `4-1` among them; durations in ns."""
     records = []
     for of in found.of_sizes:
         for difference in (*of.segments, of.total):

@@ -1,4 +1,4 @@
-"""From a measurement to what the report says: numbers and names, no markup."""
+"""What the report says of a measurement: numbers and names, no markup."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Trace:
 
     @property
     def whole(self) -> tuple[Trace, ...]:
-        """It and those that are linked to it."""
+        """The trace and those that are linked to it."""
         return (self, *self.linked)
 
 
@@ -53,12 +53,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As it is printed."""
+        """The segment's name, as it is printed."""
         return segment_name(self.segment)
 
     @property
     def rarity(self) -> str:
-        """Which images have it: `in 1 of 20 images`; empty where all have."""
+        """How many images have the segment, `in 1 of 20 images`; empty where all have."""
         return "" if self.summary.n == self.images else f"in {self.summary.n} of {self.images} images"
 
 
@@ -158,7 +158,7 @@ class Contents:
 
     @property
     def images(self) -> int:
-        """How many were measured."""
+        """The number of images that were measured."""
         return sum(len(report.series) for report in self.series)
 
     @property
@@ -186,7 +186,7 @@ def contents(
     link: Callable[[str], str | None] | None = None,
     draws_paths: bool = True,
 ) -> Contents:
-    """Work out what a measurement of at least one image says.
+    """Compute what the report says of a measurement of at least one image.
 
     `link` gives the page of a trace; left out, it is what its store says. Where paths are drawn, the store is asked for
     the spans of the median images once more.
@@ -220,19 +220,19 @@ def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: 
     totals = series.totals()
     time = sum(totals) or 1
 
-    def row(stretch: Stretch, lengths: Sequence[int], images: Sequence[int]) -> Row:
-        order = np.argsort(np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
+    def row(stretch: Stretch, durations: Sequence[int], images: Sequence[int]) -> Row:
+        order = np.argsort(np.asarray(durations, dtype=np.int64), kind="stable").tolist()
         return Row(
             stretch,
             summary(
-                lengths,
+                durations,
                 bounds.get((series.labels, series.size, stretch), 0),
                 max(series.bounds(stretch), default=0),
                 interval=True,
             ),
-            sum(lengths) / len(series),
+            sum(durations) / len(series),
             len(series),
-            sum(lengths) / time,
+            sum(durations) / time,
             trace(series.key(images[order[(len(order) - 1) // 2]])),
             trace(series.key(images[order[-1]])),
         )

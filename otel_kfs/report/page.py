@@ -1,4 +1,4 @@
-"""From what the report says to one HTML file that loads nothing from elsewhere; every name in it is escaped."""
+"""The report as one HTML file, which loads nothing from elsewhere and in which every name is escaped."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _drawn(chart: Element) -> Markup:
 
 
 def _figure(nanoseconds: float | None, digits: int = 1) -> str:
-    """Write milliseconds for a table's cell; nothing where there is nothing."""
+    """Write milliseconds for a table's cell; an empty text for None."""
     if nanoseconds is None:
         return ""
     value = (Decimal(nanoseconds) / Decimal(MS)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN)

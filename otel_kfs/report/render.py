@@ -1,4 +1,4 @@
-"""From tables to text: terminal, Markdown, CSV and JSON."""
+"""Writes tables as text for a terminal, as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SCALES: dict[Unit, tuple[Decimal, Decimal]] = {
 
 
 def cell(value: Any, unit: Unit) -> str:
-    """Return one cell as it is printed; nothing is a dash."""
+    """Return one cell as it is printed; None is a dash."""
     if value is None:
         return "-"
     if isinstance(value, Interval):
@@ -51,7 +51,7 @@ def cell(value: Any, unit: Unit) -> str:
 
 
 def _bound(of: Bounded, unit: Unit) -> str:
-    """Write a bound so that it encloses what it bounds, though the length beside it is rounded."""
+    """Write a bound so that it encloses what it bounds, though the duration beside it is rounded."""
     if math.isinf(of.bound):
         return "?"
     scale, digit = _SCALES[unit]
@@ -65,10 +65,10 @@ def _scaled(value: int | Decimal, unit: Unit, rounding: str) -> str:
 
 
 class _Terminal(Console):
-    """A console that leaves it to the caller what becomes of a reader that has gone."""
+    """A console that raises BrokenPipeError where Rich would exit."""
 
     def on_broken_pipe(self) -> None:
-        """Raise the error that is being handled, where Rich would exit with 1."""
+        """Raise the error again: the caller decides what it means."""
         raise  # noqa: PLE0704
 
 
@@ -142,7 +142,7 @@ def json(document: Any) -> str:
 
 
 def _named(value: Any) -> dict[str, Any]:
-    """Return what JSON has of a length with its bound."""
+    """Return the JSON of a duration with its bound."""
     if not isinstance(value, Bounded):
         raise TypeError(type(value))
     return value._asdict()
@@ -161,7 +161,7 @@ def _inert(value: Any) -> Any:
 
 
 def _shown(encoding: str) -> Callable[[str], str]:
-    """Return what makes text fit for a terminal's encoding: a character that it can't show becomes a question mark."""
+    """Return a function that replaces what a terminal's encoding can't show by question marks."""
     if encoding.startswith("utf"):
         return printable
     return lambda text: printable(text).replace("\u00b1", "+/-").encode(encoding, "replace").decode(encoding)

@@ -1,4 +1,4 @@
-"""From series to rows: the measurement's two tables of 2020, the named segments, their statistics."""
+"""The rows of the tables: the two tables of 2020, the named segments, their statistics."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ Unit = Literal["text", "count", "unix", "seconds", "milliseconds"]
 
 
 class Bounded(NamedTuple):
-    """A length that may be off by `bound` either way, ns: a cell's value, printed as `12.3 \u00b10.4`.
+    """A duration that may be off by `bound` either way, ns: a cell's value, printed as `12.3 \u00b10.4`.
 
     Where nothing bounds it, that is `math.inf`, and it is printed as `12.3 \u00b1?`.
     """
@@ -86,9 +86,9 @@ class Sized(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading, and what its cells are: times and lengths are nanoseconds until they are rendered.
+    """A column's heading, and what its cells are: times and durations are nanoseconds until they are rendered.
 
-    In place of a length a cell may hold a `Bounded` or an `Interval`.
+    In place of a duration a cell may hold a `Bounded` or an `Interval`.
     """
 
     heading: str
@@ -118,11 +118,11 @@ def seed_tables(all_series: Sequence[Series]) -> list[Table]:
             stamps.append(
                 (series.size, one, bounded(two, arrival), bounded(three, arrival), bounded(four, answer)),
             )
-            lengths = differences(one, two, three, four)
+            durations = differences(one, two, three, four)
             seconds.append(
                 (
                     series.size,
-                    *(bounded(length, series.stamp_bound(name, image)) for name, length in lengths.items()),
+                    *(bounded(duration, series.stamp_bound(name, image)) for name, duration in durations.items()),
                 )
             )
         counts = sorted({len(series) for series in of_labels})
@@ -192,7 +192,7 @@ def statistics_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUND
 
 
 def size_notes(all_series: Iterable[Sized]) -> list[str]:
-    """Return which rows hold images of different sizes, and how different they may be."""
+    """Name the rows that hold images of different sizes, with the range of each."""
     ranges: dict[str, SizeRange] = {}
     for series in all_series:
         if series.size_range is not None:
@@ -202,7 +202,7 @@ def size_notes(all_series: Iterable[Sized]) -> list[str]:
 
 
 def _rarity_notes(all_series: Sequence[AnySeries], by_size: Sequence[Mapping[Stretch, Summary]]) -> list[str]:
-    """Return which segments only some of the images have, of whom alone their figures are."""
+    """Name the segments that only some of the images have, with their numbers."""
     found = [
         f"{segment_name(stretch)} in {of.n} of {len(series)} of {series.size}"
         for series, segments in zip(all_series, by_size, strict=True)
@@ -257,8 +257,8 @@ def seed_records(all_series: Sequence[Series]) -> list[dict[str, Any]]:
         one, two, three, four = stamps = _stamps(series)
         record = {**_key(series), "n": len(series), "trace_id": series.trace_ids[series.median()]}
         record |= {str(number): stamp if stamp is None else seconds(stamp) for number, stamp in enumerate(stamps, 1)}
-        lengths = differences(one, two, three, four)
-        record |= {name: length if length is None else seconds(length) for name, length in lengths.items()}
+        durations = differences(one, two, three, four)
+        record |= {name: duration if duration is None else seconds(duration) for name, duration in durations.items()}
         for name in ("2-1", "4-3", TOTAL):
             bound = series.stamp_bound(name, series.median())
             whole = bound_or_none(bound)
@@ -269,7 +269,7 @@ def seed_records(all_series: Sequence[Series]) -> list[dict[str, Any]]:
 
 
 def segment_records(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[dict[str, Any]]:
-    """Return one record for each series and segment, `4-1` among them, with every statistic; lengths in ns."""
+    """Return one record for each series and segment, `4-1` among them, with every statistic; durations in ns."""
     intervals = intervals_available()
     records = []
     for series in all_series:
@@ -428,7 +428,7 @@ def seconds(nanoseconds: int) -> str:
 
 
 def _stamps(series: Series) -> tuple[int, int | None, int | None, int]:
-    """Return those of the median image; None where no span says when it was."""
+    """Return the stamps of the median image; None where no span tells one."""
     number = series.median()
     one, two, three, four = (column[number] for column in series.stamps)
     return one, None if two == NO_STAMP else two, None if three == NO_STAMP else three, four
@@ -446,12 +446,12 @@ def _summaries(series: AnySeries, bounds: Bounds, *, interval: bool = False) -> 
     """Sum up every segment and the whole, in the order of the path."""
     return {
         name: summary(
-            lengths,
+            durations,
             bounds.get((series.labels, series.size, name), 0),
             max(series.bounds(name), default=0),
             interval=interval,
         )
-        for name, lengths in series.columns().items()
+        for name, durations in series.columns().items()
     }
 
 
@@ -516,6 +516,6 @@ def _as_read(of: Summary, figure: int | None) -> int | Bounded | None:
     return Bounded(figure, math.inf) if figure is not None and math.isinf(of.bound) else figure
 
 
-def bounded(length: int | None, bound: float) -> int | Bounded | None:
-    """Return a length, if there is one, with its bound unless it is exact."""
-    return Bounded(length, bound) if bound and length is not None else length
+def bounded(duration: int | None, bound: float) -> int | Bounded | None:
+    """Return a duration, if there is one, with its bound unless it is exact."""
+    return Bounded(duration, bound) if bound and duration is not None else duration

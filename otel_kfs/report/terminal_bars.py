@@ -1,4 +1,4 @@
-"""From series to stacked bars: what share of the mean image's 4-1 each segment has."""
+"""Stacked bars of letters: each segment's share of the mean image's 4-1."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def bar_charts(all_series: Sequence[AnySeries]) -> list[Chart]:
     bars = {}
     for series, of_series, total in zip(all_series, means, totals, strict=True):
         parts = [of_series.pop(name, 0.0) for name in shown]
-        parts.append(sum(length for length in of_series.values() if length > 0))
+        parts.append(sum(duration for duration in of_series.values() if duration > 0))
         bars[series.labels, series.size] = Bar(
             f"{series.size} (n={len(series)})", round(total), tuple(max(0, round(part)) for part in parts)
         )
@@ -100,6 +100,6 @@ def _crossing(all_series: Sequence[AnySeries]) -> list[str]:
 def _means(series: AnySeries) -> dict[Stretch, float]:
     """Return the means of all images: one that lacks a segment spent no time in it, so that they add up to 4-1's."""
     return {
-        name: (lengths.total if isinstance(lengths, Sketch) else sum(lengths)) / len(series)
-        for name, lengths in series.columns().items()
+        name: (durations.total if isinstance(durations, Sketch) else sum(durations)) / len(series)
+        for name, durations in series.columns().items()
     }

@@ -1,4 +1,4 @@
-"""From stamps beside traced images to a table for each block of them."""
+"""The table of a block of stamps beside traced images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def beside_table(of: Beside) -> Table:
             row.label,
             *(
                 figure
-                for one in row.lengths
+                for one in row.durations
                 for figure in (one.by_hand, None if one.traced is None else bounded(one.traced, one.bound))
             ),
             row.n,

@@ -23,7 +23,7 @@ from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.analysis.skew_correction import correct_skew, offsets, two_clocks
 from otel_kfs.analysis.statistics import summary
 from otel_kfs.report import rows
-from otel_kfs.report.terminal_bars import charts
+from otel_kfs.report.terminal_bars import bar_charts
 
 pytestmark = pytest.mark.sketch
 
@@ -73,7 +73,7 @@ def assert_same(sketches, measurement):
     assert (figures(found, found_bounds), found_bounds) == (figures(all_series, bounds), bounds)
     assert sketches.coverage == measurement.coverage
     assert offsets(sketches) == offsets(measurement)
-    assert charts(found) == charts(all_series)
+    assert bar_charts(found) == bar_charts(all_series)
     exact, near = figures(all_series, bounds, PERCENTILES), figures(found, found_bounds, PERCENTILES)
     off = {key: [apart(*two) for two in zip(exact[key], near[key], strict=True)] for key in exact}
     assert {key: by for key, by in off.items() if None in by or max(by) > 1.01 * ACCURACY} == {}

@@ -48,7 +48,7 @@ def test_what_does_not_follow_in_the_tables_of_2020():
         "some other event must have been stamped",
         "the column '4-3' is stamp 3 minus stamp 2 in all 8 rows, not what its heading says",
         "2-1 + 3-2 + 4-3 is not 4-1 in all 8 rows: 0.211 to 0.301 s are missing",
-        "Kafka, row 1: labelled 1.5MB with the stamps, 1.1MB with the lengths",
+        "Kafka, row 1: labelled 1.5MB with the stamps, 1.1MB with the durations",
     ]
 
 
@@ -105,14 +105,14 @@ def test_a_unit_behind_each_length_counts():
 
 def test_the_line_above_a_table_names_its_unit():
     stamps = table(("Size", "1", "2"), ("1MB", T, T + 0.25), ("2MB", T, T + 0.375))
-    lengths = table(("Size", "2-1"), ("1MB", 250), ("2MB", 375))
-    assert wrong(f"## Run\n\n* unix time\n\n{stamps}\n* milliseconds\n\n{lengths}") == []
+    durations = table(("Size", "2-1"), ("1MB", 250), ("2MB", 375))
+    assert wrong(f"## Run\n\n* unix time\n\n{stamps}\n* milliseconds\n\n{durations}") == []
 
 
 @pytest.mark.parametrize(
     ("text", "unit"),
     [
-        ("Each image's lengths, in milliseconds", "ms"),
+        ("Each image's durations, in milliseconds", "ms"),
         ("Each image\u2019s durations (ms)", "ms"),
         ("the second run, in ms", "ms"),
         ("Kafka's second table", None),
@@ -129,8 +129,8 @@ def test_a_unit_is_taken_from_where_it_is_said_plainly(text, unit):
 
 def test_a_caption_with_an_apostrophe_keeps_its_unit():
     stamps = table(("Size", "1", "2"), ("1MB", T, T + 0.25), ("2MB", T, T + 0.375))
-    lengths = table(("Size", "2-1"), ("1MB", 250), ("2MB", 375))
-    assert wrong(f"{stamps}\nEach image's lengths, in milliseconds\n\n{lengths}") == []
+    durations = table(("Size", "2-1"), ("1MB", 250), ("2MB", 375))
+    assert wrong(f"{stamps}\nEach image's durations, in milliseconds\n\n{durations}") == []
 
 
 def test_a_caption_counts_for_its_table_alone():
@@ -175,8 +175,8 @@ def test_a_stamp_before_the_one_that_precedes_it_is_told():
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 4))
-def test_rounding_to_the_printed_digits_is_no_mistake(first, length, digits):
-    one, two = Decimal(T) + Decimal(first).scaleb(-6), Decimal(T) + Decimal(first + length).scaleb(-6)
+def test_rounding_to_the_printed_digits_is_no_mistake(first, duration, digits):
+    one, two = Decimal(T) + Decimal(first).scaleb(-6), Decimal(T) + Decimal(first + duration).scaleb(-6)
     digit = Decimal(1).scaleb(-digits)
     row = ("1MB", one.quantize(digit), two.quantize(digit), (two - one).quantize(digit))
     assert wrong(table(("Size", "1", "2", "2-1"), row)) == []
@@ -234,7 +234,10 @@ def test_traced_figures_of_the_same_size_stand_beside():
     )
     unmatched = ((0, None, 0),) * 4
     assert (found.section, found.transport, found.two_clocks) == ("Kafka", "kafka", TwoClocks.NOTHING)
-    assert [(row.label, row.lengths, row.n) for row in found.rows] == [("1.1MB", matched, 1), ("9MB", unmatched, None)]
+    assert [(row.label, row.durations, row.n) for row in found.rows] == [
+        ("1.1MB", matched, 1),
+        ("9MB", unmatched, None),
+    ]
 
 
 def test_labels_of_images_and_of_payloads_find_their_images_in_one_table():
@@ -246,7 +249,7 @@ def test_labels_of_images_and_of_payloads_find_their_images_in_one_table():
         ]
     ).all_series()
     found = room.beside(room.blocks(SEED)[:1], cells)
-    assert [row.lengths[3].traced for row in found[0].rows] == [3 * MS, 4 * MS, 5 * MS, 6 * MS]
+    assert [row.durations[3].traced for row in found[0].rows] == [3 * MS, 4 * MS, 5 * MS, 6 * MS]
 
 
 @settings(max_examples=25)
@@ -258,7 +261,7 @@ def test_a_table_of_traces_finds_the_sizes_it_was_made_of(sizes, written):
     images = [critical_path(0, 1, 2, number, image_size=size) for number, size in enumerate(sizes, 3)]
     all_series = measured([*images, critical_path(0, 1, 2, 99, image_size=None)]).all_series()
     (found,) = room.beside(room.blocks(written(rows.seed_tables(all_series))), all_series)
-    assert [(row.label, row.n, row.lengths[3].traced) for row in found.rows] == [
+    assert [(row.label, row.n, row.durations[3].traced) for row in found.rows] == [
         (series.size, len(series), series.totals()[series.median()]) for series in all_series
     ]
 

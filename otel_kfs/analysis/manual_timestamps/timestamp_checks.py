@@ -1,4 +1,4 @@
-"""What follows from the stamps of a table, what does not, and what that seems to be instead."""
+"""Checks which columns of a table follow from its stamps, and what the others seem to be."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check(found: Sequence[Block]) -> list[Finding]:
         findings += _in_order(block)
     forms: dict[tuple[tuple[str, ...], ...], list[Block]] = {}
     for block in found:
-        forms.setdefault((block.headings, tuple(block.lengths)), []).append(block)
+        forms.setdefault((block.headings, tuple(block.durations)), []).append(block)
     for alike in forms.values():
         findings += _columns(alike)
         findings += _sums(alike)
@@ -59,7 +59,7 @@ def _rows_of(alike: Sequence[Block], heading: str) -> list[tuple[Block, int, Dec
     return [
         (block, row, value)
         for block in alike
-        for row, value in enumerate(block.lengths[heading])
+        for row, value in enumerate(block.durations[heading])
         if value is not None and None not in block.stamps[row]
     ]
 
@@ -68,8 +68,8 @@ def _exceptions(rows: Sequence[tuple[Block, int, Decimal]], heading: str, pair: 
     exceptions = []
     for block, row, value in rows:
         difference = block.between(row, *pair)
-        # Two stamps of half a digit's doubt each, and the length's own half.
-        if difference is None or abs(difference - value) > block.digit + block.length_digit[heading] / 2:
+        # Two stamps of half a digit's doubt each, and the duration's own half.
+        if difference is None or abs(difference - value) > block.digit + block.duration_digit[heading] / 2:
             exceptions.append((block, row))
     return _Is(*pair, exceptions)
 
@@ -90,7 +90,7 @@ def _is(alike: Sequence[Block], heading: str) -> _Is | None:
 def _columns(alike: Sequence[Block]) -> list[Finding]:
     stamps = alike[0].headings
     findings, held = [], set()
-    for heading in alike[0].lengths:
+    for heading in alike[0].durations:
         said, rows = claim(heading, stamps), _rows_of(alike, heading)
         if not rows:
             continue
@@ -116,7 +116,7 @@ def _columns(alike: Sequence[Block]) -> list[Finding]:
             difference = block.between(row, found.later, found.earlier)
             findings.append(
                 Finding(
-                    f"{block.name(row)}: '{heading}' says {block.lengths[heading][row]} s, "
+                    f"{block.name(row)}: '{heading}' says {block.durations[heading][row]} s, "
                     f"the stamps say {difference} s",
                     True,
                 )
@@ -141,7 +141,7 @@ def _columns(alike: Sequence[Block]) -> list[Finding]:
 def _sums(alike: Sequence[Block]) -> list[Finding]:
     """Check whether the columns add up, as they are headed."""
     stamps = alike[0].headings
-    by_claim = {said: heading for heading in alike[0].lengths if (said := claim(heading, stamps))}
+    by_claim = {said: heading for heading in alike[0].durations if (said := claim(heading, stamps))}
     findings = []
     for (later, earlier), whole in by_claim.items():
         parts = [by_claim.get((two, one)) for one, two in pairwise(range(earlier, later + 1))]
@@ -150,13 +150,13 @@ def _sums(alike: Sequence[Block]) -> list[Finding]:
         added = [part for part in parts if part is not None]
         missing, rows = [], 0
         for block in alike:
-            for row, total in enumerate(block.lengths[whole]):
-                values = [block.lengths[name][row] for name in added]
+            for row, total in enumerate(block.durations[whole]):
+                values = [block.durations[name][row] for name in added]
                 if total is None or None in values:
                     continue
                 rows += 1
                 rest = total - sum(value for value in values if value is not None)
-                tolerance = sum((block.length_digit[name] for name in [*added, whole]), block.digit) / 2
+                tolerance = sum((block.duration_digit[name] for name in [*added, whole]), block.digit) / 2
                 if abs(rest) > tolerance:
                     missing.append(rest)
         if missing:
@@ -172,11 +172,11 @@ def _in_order(block: Block) -> list[Finding]:
     findings = []
     for row in range(len(block.stamps)):
         for earlier, later in pairwise(range(len(block.headings))):
-            length = block.between(row, later, earlier)
-            if length is not None and length < 0:
+            duration = block.between(row, later, earlier)
+            if duration is not None and duration < 0:
                 findings.append(
                     Finding(
-                        f"{block.name(row)}: stamp {block.headings[later]} is {-length} s before stamp "
+                        f"{block.name(row)}: stamp {block.headings[later]} is {-duration} s before stamp "
                         f"{block.headings[earlier]}: the two clocks differ, or the columns are mixed up",
                         True,
                     )
@@ -188,10 +188,10 @@ def _labels_agree(block: Block) -> list[Finding]:
     return [
         Finding(
             f"{', '.join(filter(None, (block.section, f'row {row + 1}')))}: labelled {one} with the stamps, "
-            f"{other} with the lengths",
+            f"{other} with the durations",
             True,
         )
-        for row, (one, other) in enumerate(zip(block.labels, block.length_labels, strict=False))
+        for row, (one, other) in enumerate(zip(block.labels, block.duration_labels, strict=False))
         if one and other and one != other
     ]
 
@@ -205,7 +205,7 @@ def _growth(rows: Sequence[tuple[Block, int, Decimal]]) -> str:
     points = [
         (size / 1e6, float(value))
         for block, row, value in rows
-        if (size := labelled_size(block.labels[row]) or labelled_size((block.length_labels or block.labels)[row]))
+        if (size := labelled_size(block.labels[row]) or labelled_size((block.duration_labels or block.labels)[row]))
         is not None
     ]
     sizes, values = [size for size, _ in points], [value for _, value in points]

@@ -1,4 +1,4 @@
-"""From a text to the stamps and lengths in its tables: Markdown, CSV, or columns with blanks between them."""
+"""Reads stamps and durations from the tables in a text: Markdown, CSV, or columns with blanks between them."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Grid:
 
 @dataclass(slots=True)
 class Block:
-    """The stamps of some images, a row each, and the lengths that are said to follow from them; all in seconds."""
+    """The stamps of some images, a row each, and the durations that are said to follow from them; all in seconds."""
 
     section: str
     headings: tuple[str, ...]  # of the stamps
     labels: tuple[str, ...]
     stamps: list[list[Decimal | None]]
     digit: Decimal  # the stamps' last, as a number: 0.001
-    lengths: dict[str, list[Decimal | None]] = field(default_factory=dict)
-    length_digit: dict[str, Decimal] = field(default_factory=dict)
-    length_labels: tuple[str, ...] = ()
+    durations: dict[str, list[Decimal | None]] = field(default_factory=dict)
+    duration_digit: dict[str, Decimal] = field(default_factory=dict)
+    duration_labels: tuple[str, ...] = ()
 
     def between(self, row: int, later: int, earlier: int) -> Decimal | None:
         """Return the difference of two stamps."""
@@ -44,7 +44,7 @@ class Block:
 
     def name(self, row: int) -> str:
         """Name a row for people: `Curl, 4.6MB`."""
-        label = self.labels[row] or (self.length_labels[row] if self.length_labels else "")
+        label = self.labels[row] or (self.duration_labels[row] if self.duration_labels else "")
         return ", ".join(filter(None, (self.section, label or f"row {row + 1}")))
 
 
@@ -72,10 +72,11 @@ _COUNTS = {"n", "count", "runs", "repeat"}
 
 
 def blocks(text: str) -> list[Block]:
-    """Find the stamps in a text, and the lengths that belong to them.
+    """Find the stamps in a text, and the durations that belong to them.
 
     Tables may be Markdown's, CSV (with comma, semicolon or tab), or columns with two blanks between them. Stamps are
-    columns of unix times in s, ms, us or ns. Lengths stand beside them or in a table of as many rows, before or after.
+    columns of unix times in s, ms, us or ns. Durations stand beside them or in a table of as many rows, before or
+    after.
 
     Raises:
         InputError: there is no table, no stamps, or a cell that is no number; or a table has more columns or longer
@@ -91,13 +92,13 @@ def blocks(text: str) -> list[Block]:
     if not found:
         raise InputError("no table has two columns of stamps: unix times in s, ms, us or ns")
     own = dict(found)
-    by_length: dict[int, list[tuple[int, Block]]] = {}
+    by_rows: dict[int, list[tuple[int, Block]]] = {}
     for number, block in found:
-        by_length.setdefault(len(block.stamps), []).append((number, block))
+        by_rows.setdefault(len(block.stamps), []).append((number, block))
     for number, grid in enumerate(grids):
-        nearest = own.get(number) or _nearest(by_length.get(len(grid.rows), []), number)
+        nearest = own.get(number) or _nearest(by_rows.get(len(grid.rows), []), number)
         if nearest is not None:
-            _add_lengths(nearest, grid)
+            _add_durations(nearest, grid)
     return [block for _, block in found]
 
 
@@ -132,7 +133,7 @@ def _grids(text: str) -> Iterator[Grid]:
 
 
 def _without_words(lines: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part the lines above a table with blanks between its columns from its own; notes below it are left out."""
+    """Split off the lines above a table whose columns are separated by blanks; drop the notes below it."""
     wide = [number for number, line in enumerate(lines) if len(_by_blanks(line)) > 1]
     if not wide:
         return [], [*lines]  # CSV, or words alone
@@ -198,7 +199,7 @@ def _stamps(grid: Grid) -> Block | None:
 
 
 def _stamp_columns(grid: Grid) -> tuple[list[int], str]:
-    """Find the columns of unix times, and their unit: the finest, since beside times in ns ten digits are a length."""
+    """Find the columns of unix times and their unit: the finest, since ten digits beside times in ns are a duration."""
     for unit, digits in reversed(_SECONDS_OF.items()):
         columns = []
         for column, heading in enumerate(grid.headings):
@@ -210,9 +211,9 @@ def _stamp_columns(grid: Grid) -> tuple[list[int], str]:
     return [], ""
 
 
-def _add_lengths(block: Block, grid: Grid) -> None:
+def _add_durations(block: Block, grid: Grid) -> None:
     stamps, _ = _stamp_columns(grid)
-    lengths: dict[str, tuple[str | None, list[Decimal | None]]] = {}
+    durations: dict[str, tuple[str | None, list[Decimal | None]]] = {}
     for number, heading in enumerate(grid.headings):
         cells = [_number(row[number]) for row in grid.rows]
         present = [cell for cell in cells if cell is not None]
@@ -227,19 +228,19 @@ def _add_lengths(block: Block, grid: Grid) -> None:
                 raise InputError(f"{_shown(row[number])} in the column {_shown(heading)} is no number")
         said = next((_UNITS[word.lower()] for _, word in present if word), None)
         unit = said or unit_of(heading) or unit_of(grid.caption)
-        lengths[_bare(heading)] = unit, [None if cell is None else cell[0] for cell in cells]
-    if not lengths:
+        durations[_bare(heading)] = unit, [None if cell is None else cell[0] for cell in cells]
+    if not durations:
         return
-    unnamed = [values for unit, values in lengths.values() if unit is None]
+    unnamed = [values for unit, values in durations.values() if unit is None]
     inferred = max(_SECONDS_OF, key=lambda unit: (_fits(block, unnamed, unit), unit == "s"))
-    for heading, (unit, values) in lengths.items():
-        block.lengths[heading] = [None if v is None else v.scaleb(-_SECONDS_OF[unit or inferred]) for v in values]
-        block.length_digit[heading] = _digit(block.lengths[heading])
-    block.length_labels = _labels(grid, set())
+    for heading, (unit, values) in durations.items():
+        block.durations[heading] = [None if v is None else v.scaleb(-_SECONDS_OF[unit or inferred]) for v in values]
+        block.duration_digit[heading] = _digit(block.durations[heading])
+    block.duration_labels = _labels(grid, set())
 
 
 def _fits(block: Block, columns: Sequence[Sequence[Decimal | None]], unit: str) -> int:
-    """Count the lengths that, read in that unit, are the difference of some two stamps."""
+    """Count the durations that, read in that unit, are the difference of some two stamps."""
     count = 0
     for values in columns:
         scaled = [None if value is None else value.scaleb(-_SECONDS_OF[unit]) for value in values]

@@ -21,7 +21,7 @@ _PAIRS = ((1, 0), (2, 1), (3, 2), (3, 0))  # of stamps
 _SAME_SIZE = 0.07  # two sizes that differ by no more are one: labels are rounded, and MB may be 2^20 bytes
 
 
-class Length(NamedTuple):
+class Duration(NamedTuple):
     """The time between two stamps, ns; `bound`: what the clocks of two hosts leave open of that traced one."""
 
     by_hand: int | None
@@ -33,11 +33,11 @@ class Length(NamedTuple):
 class BesideRow:
     """One row of stamps, and the median image of its size among `n` traced ones; None: no traced image has that size.
 
-    The lengths are 2-1, 3-2, 4-3 and 4-1.
+    The durations are 2-1, 3-2, 4-3 and 4-1.
     """
 
     label: str
-    lengths: tuple[Length, ...]
+    durations: tuple[Duration, ...]
     n: int | None
 
 
@@ -74,21 +74,21 @@ def _beside(block: Block, all_series: Sequence[Series]) -> Beside:
 
 
 def _row(block: Block, row: int, series: Series | None) -> BesideRow:
-    labels = [labels[row] for labels in (block.labels, block.length_labels) if labels]
+    labels = [labels[row] for labels in (block.labels, block.duration_labels) if labels]
     number = None if series is None else series.median()
-    lengths = []
+    durations = []
     for later, earlier in _PAIRS:
         hand = block.between(row, later, earlier)
         by_hand = None if hand is None else int(hand.scaleb(9))
         if series is None or number is None:
-            lengths.append(Length(by_hand, None))
+            durations.append(Duration(by_hand, None))
         else:
             stamps = series.stamps[later][number], series.stamps[earlier][number]
             traced = None if NO_STAMP in stamps else stamps[0] - stamps[1]
             bound = series.stamp_bound(f"{later + 1}-{earlier + 1}", number)
-            lengths.append(Length(by_hand, traced, bound))
+            durations.append(Duration(by_hand, traced, bound))
     label = labels[0] if labels else f"row {row + 1}"
-    return BesideRow(label, tuple(lengths), None if series is None else len(series))
+    return BesideRow(label, tuple(durations), None if series is None else len(series))
 
 
 def _transport(block: Block, all_series: Sequence[Series]) -> str | None:
@@ -107,7 +107,7 @@ def _of_sizes(block: Block, all_series: Sequence[Series]) -> list[Series | None]
     of unknown size.
     """
     texts = [
-        [of_row[row] for of_row in (block.labels, block.length_labels) if of_row] for row in range(len(block.stamps))
+        [of_row[row] for of_row in (block.labels, block.duration_labels) if of_row] for row in range(len(block.stamps))
     ]
     labels = [[size for text in of_row if (size := labelled_size(text))] for of_row in texts]
     kinds = ([series.image_size for series in all_series], [series.payload_size for series in all_series])

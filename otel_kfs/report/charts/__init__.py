@@ -1,1 +1,1 @@
-"""The charts of the report, one module each, and what they are drawn with."""
+"""The charts of the report, a module each, and the SVG, axis and colours that they share."""

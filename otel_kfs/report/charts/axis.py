@@ -1,4 +1,4 @@
-"""A linear axis: its round ticks, and where a value lies on it; and how lengths are written beside it."""
+"""A linear axis with round ticks, and the durations that are written beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MS = 1e6  # ns
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From `low` to `high` (any unit) onto `start` to `end` (pixels)."""
+    """A scale that maps `low` to `high` (any unit) onto `start` to `end` (pixels)."""
 
     low: float
     high: float
@@ -19,11 +19,11 @@ class Axis:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where a value lies, pixels."""
+        """Return where a value lies, pixels."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, about: int = 5) -> list[float]:
-        """About that many round values within the axis."""
+        """Return about that many round values within the axis."""
         step = _round_step((self.high - self.low) / max(about, 1))
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
@@ -43,7 +43,7 @@ def axis(values: Iterable[float], start: float, end: float, *, zero: bool = True
 
 
 def milliseconds(nanoseconds: float) -> str:
-    """With the digits that matter beside a chart: `0.04`, `5.3`, `742`."""
+    """Write a duration in ms with the digits that matter beside a chart: `0.04`, `5.3`, `742`."""
     value = nanoseconds / MS
     if value == 0:
         return "0"

@@ -1,4 +1,4 @@
-"""How the lengths are spread: what share of the images took no longer than a given time, one small chart per size.
+"""The spread of durations: what share of the images took no longer than a given time, in a small chart for each size.
 
 Such a curve (the empirical distribution) rises by a step per image: there are no bins and no bandwidth to choose.
 """
@@ -28,7 +28,7 @@ def distributions(contents: Contents, stretch: Stretch = TOTAL) -> list[Element]
     charts = []
     for size in sizes:
         of_size = [(report, _lengths(report, stretch)) for report in contents.series if report.series.size == size]
-        of_size = [(report, lengths) for report, lengths in of_size if lengths]
+        of_size = [(report, durations) for report, durations in of_size if durations]
         if of_size:
             charts.append(_chart(size, segment_name(stretch), of_size))
     return charts
@@ -38,13 +38,13 @@ def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]
     top = 24 + _LABEL * len(of_size)
     bottom = top + _PLOT
     words = "; ".join(
-        f"{report.series.labels.label}: {milliseconds(lengths[0])} to {milliseconds(lengths[-1])} ms"
-        for report, lengths in of_size
+        f"{report.series.labels.label}: {milliseconds(durations[0])} to {milliseconds(durations[-1])} ms"
+        for report, durations in of_size
     )
     chart = svg.drawing(WIDTH, bottom + 30, f"Distribution of {name}, {size}", words)
     svg.add(chart, "text", svg.fitted(size, WIDTH), x=0, y=13, font_size=12.5, font_weight=600)
     scale = axis(
-        [x / MS for _, lengths in of_size for x in (lengths[0], lengths[-1])], _LEFT, WIDTH - _RIGHT, zero=False
+        [x / MS for _, durations in of_size for x in (durations[0], durations[-1])], _LEFT, WIDTH - _RIGHT, zero=False
     )
     for share in (0, 25, 50, 75, 100):
         y = bottom - _PLOT * share / 100
@@ -56,22 +56,22 @@ def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]
         svg.add(chart, "line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis")
         svg.add(chart, "text", tick(value), x=x, y=bottom + 16, font_size=10.5, text_anchor="middle", class_="muted")
     svg.add(chart, "text", "ms", x=WIDTH - _RIGHT, y=bottom + 28, font_size=10, text_anchor="end", class_="muted")
-    for number, (report, lengths) in enumerate(of_size):
-        n = len(lengths)
-        p50 = statistics.median(lengths)
+    for number, (report, durations) in enumerate(of_size):
+        n = len(durations)
+        p50 = statistics.median(durations)
         colour = palette.labels_class(report.number)
         steps = _steps(n)
-        path = [f"M{_n(scale(lengths[0] / MS))} {_n(bottom)}"]
+        path = [f"M{_n(scale(durations[0] / MS))} {_n(bottom)}"]
         for rank in steps:
-            path.append(f"H{_n(scale(lengths[rank] / MS))}V{_n(bottom - _PLOT * (rank + 1) / n)}")
+            path.append(f"H{_n(scale(durations[rank] / MS))}V{_n(bottom - _PLOT * (rank + 1) / n)}")
         svg.add(chart, "path", d="".join(path), class_=palette.line_class(report.number), stroke_width=1.7)
         if n <= _DOTS:
             for rank in steps:
                 svg.mark(
                     chart,
                     "circle",
-                    f"{report.title}: {rank + 1} of {n} took at most {milliseconds(lengths[rank])} ms",
-                    cx=scale(lengths[rank] / MS),
+                    f"{report.title}: {rank + 1} of {n} took at most {milliseconds(durations[rank])} ms",
+                    cx=scale(durations[rank] / MS),
                     cy=bottom - _PLOT * (rank + 1) / n,
                     r=2.6,
                     class_=colour,

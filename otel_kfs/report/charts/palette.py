@@ -87,7 +87,7 @@ _STEPS: dict[tuple[str, str], tuple[str, str]] = {
     (PREDICTOR, "response"): ("#e3cadb", "#6b4f62"),
 }
 _OTHERS = (("#8b929b", "#8b929b"), ("#b7bcc3", "#5f666f"), ("#6a717a", "#b0b6bd"))
-_WAYS = (
+_LABELS = (
     ("#2766b0", "#6fabec"),
     ("#bd5212", "#f09a5c"),
     ("#2f7d4f", "#6cc391"),
@@ -101,7 +101,7 @@ _LIGHT_ENOUGH = 0.179  # relative luminance from which black text reads better t
 
 
 def place_and_step(stretch: Stretch) -> tuple[str, str]:
-    """Return where a segment passes, and what happens there: (`Transformer`, `decode`); proxies are one place."""
+    """Return the place and the step of a segment, (`Transformer`, `decode`); all proxies are one place."""
     if isinstance(stretch, str):
         return ELSEWHERE, stretch
     place, step, _ = stretch
@@ -126,7 +126,7 @@ def segment_class(stretch: Stretch) -> str:
 
 def labels_class(number: int) -> str:
     """Return the class of the labels with that number; after the eighth the colours come again."""
-    return f"w{number % len(_WAYS)}"
+    return f"w{number % len(_LABELS)}"
 
 
 def style(theme: int) -> str:
@@ -149,7 +149,7 @@ def style(theme: int) -> str:
     for number, colour in enumerate(colours):
         rules.append(f".s{number}{{fill:{colour}}}")
         rules.append(f"svg text.on{number}{{fill:{'#000000' if _luminance(colour) > _LIGHT_ENOUGH else '#ffffff'}}}")
-    for number, of_themes in enumerate(_WAYS):
+    for number, of_themes in enumerate(_LABELS):
         colour = of_themes[theme]
         rules.append(f".w{number},svg text.w{number}{{fill:{colour}}}")
         rules.append(f".l{number}{{stroke:{colour};fill:none}}")
@@ -167,7 +167,7 @@ def line_class(number: int) -> str:
 
 
 def by_place(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
-    """Group segments by their places, those without any left out."""
+    """Group segments by place; places without segments are left out."""
     found: dict[str, list[Segment]] = {name: [] for name in PLACES}
     for segment in segments:
         found[place_and_step(segment)[0]].append(segment)
@@ -175,13 +175,13 @@ def by_place(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
 
 
 def _paler(colour: str, page: str, share: float) -> str:
-    """Mix a colour with that share of the page's."""
+    """Mix a colour with that share of the page's colour."""
     pairs = [(int(colour[i : i + 2], 16), int(page[i : i + 2], 16)) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(own + (paper - own) * share):02x}" for own, paper in pairs)
 
 
 def _luminance(colour: str) -> float:
-    """Relative luminance, 0 to 1, by WCAG 2."""
+    """Return the relative luminance, 0 to 1, as WCAG 2 defines it."""
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

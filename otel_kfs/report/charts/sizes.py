@@ -21,7 +21,7 @@ _GOLDEN = 0.6180339887
 
 
 def has_sizes(contents: Contents) -> bool:
-    """Return whether some labels have two sizes, without which nothing can be said here."""
+    """Return whether some labels have two sizes: without those there is no line to draw."""
     return any(group.fits.total is not None for group in contents.by_labels)
 
 
@@ -44,8 +44,8 @@ def draw(parent: Element, contents: Contents) -> None:
     x = axis(_ends(sized), left, right)
     lines = [group.fits.total for group in contents.by_labels if group.fits.total is not None]
     ends = [line.at(size * MEGABYTE) for line in lines for size in (0, x.high)]
-    lengths = [value for report in sized for value in (min(report.series.totals()), report.total.summary.max)]
-    y = axis([value / MS for value in ends + lengths], bottom, top)
+    durations = [value for report in sized for value in (min(report.series.totals()), report.total.summary.max)]
+    y = axis([value / MS for value in ends + durations], bottom, top)
     _grid(parent, x, y, 6)
     svg.add(parent, "text", "4-1, ms", x=0, y=12, font_size=11, class_="muted")
     svg.add(parent, "text", "image, MB", x=right, y=HEIGHT - 4, font_size=11, text_anchor="end", class_="muted")
@@ -190,7 +190,7 @@ def _apart(labels: list[tuple[float, LabelsReport, Line]], distance: float) -> l
 
 
 def _thinned(n: int) -> list[int]:
-    """Ranks evenly spaced from the smallest to the largest."""
+    """Return ranks evenly spaced from the smallest to the largest."""
     if n <= _POINTS:
         return list(range(n))
     return sorted({round(number * (n - 1) / (_POINTS - 1)) for number in range(_POINTS)})

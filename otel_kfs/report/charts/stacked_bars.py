@@ -118,7 +118,7 @@ def _bar(parent: Element, report: SeriesReport, scale: Axis, y: float) -> None:
 
 
 def tip(report: SeriesReport, row: Row) -> str:
-    """Return what a mark says when pointed at."""
+    """Return the tooltip of a mark."""
     found = row.summary
     tail = f"p95 {milliseconds(found.p95)}" if found.p95 is not None else f"max {milliseconds(found.max)}"
     # Of a segment that few images have, its figures alone would say that it takes much of every image.

@@ -1,4 +1,4 @@
-"""SVG by ElementTree, which escapes; whatever a name holds, it stays a name."""
+"""SVG, written by ElementTree, which escapes every name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def fitted(text: str, width: float, size: float = 12) -> str:
 
 
 def text_width(text: str, size: float = 12) -> float:
-    """About how wide a text is drawn, pixels."""
+    """Estimate how wide a text is drawn, pixels."""
     return size * sum(0.33 if c in _NARROW else 0.92 if c in _WIDE else 1.0 if ord(c) > 0x2E80 else 0.57 for c in text)
 
 

@@ -1,4 +1,4 @@
-"""One image's spans as a trace viewer draws them, below the stamps and the segments that are cut from them."""
+"""One image's spans as a trace viewer draws them, below its stamps and its segments."""
 
 from __future__ import annotations
 
@@ -129,10 +129,10 @@ def _beginning(chart: Element, span: Span, links_to: Span, y: float) -> None:
 
 def _span(chart: Element, row: SpanRow, y: float, at: str, colour: str, scale: Axis, first: int) -> None:
     span = row.span
-    length = span.end - span.start
+    duration = span.end - span.start
     tip = (
         f"{span.name} · {at} · {span.kind.name}: starts at {milliseconds(span.start - first)} ms, "
-        f"takes {milliseconds(length)} ms{', failed' if span.failed else ''}"
+        f"takes {milliseconds(duration)} ms{', failed' if span.failed else ''}"
     )
     base = y + 13
     indent = min(row.depth, 14) * 9
@@ -140,7 +140,7 @@ def _span(chart: Element, row: SpanRow, y: float, at: str, colour: str, scale: A
     svg.add(chart, "text", name, x=136 + indent, y=base, font_size=11.5)
     x, end = scale((span.start - first) / MS), scale((span.end - first) / MS)
     svg.mark(chart, "rect", tip, x=x, y=y + 4, width=round(max(end - x, _SHORTEST), 2), height=11, rx=1, class_=colour)
-    label = milliseconds(length)
+    label = milliseconds(duration)
     if end + svg.text_width(label, 10.5) + 6 < WIDTH:
         svg.add(chart, "text", label, x=max(end, x + _SHORTEST) + 5, y=base, font_size=10.5, class_="muted")
     else:
