@@ -234,9 +234,10 @@ def _images(
     for number, moments in enumerate(crossings):
         shift = shifts[number]
         lengths, bounds = _lengths_of(route.crossings, moments, shift, [hop[number] for hop in hops])
+        _, arrived, preprocessed, _ = stamps[number]
         stamp_bounds = (
-            _off(shift[second] - shift[first], to_second[number]),
-            _off(shift[last] - shift[second], between[number]),
+            0 if arrived == NO_STAMP else _off(shift[second] - shift[first], to_second[number]),
+            0 if preprocessed == NO_STAMP else _off(shift[last] - shift[second], between[number]),
             _off(shift[last] - shift[first], to_last[number]),
         )
         found.append(_Image(shift, lengths, bounds, stamp_bounds))
@@ -341,7 +342,7 @@ def _lengths(series: Series, stretch: Stretch) -> Sequence[int]:
     if not isinstance(stretch, str):
         return series.segments[stretch].lengths
     later, earlier = (series.stamps[int(stamp) - 1] for stamp in stretch.split("-"))
-    return [end - start for end, start in zip(later, earlier, strict=True)]
+    return [0 if NO_STAMP in (end, start) else end - start for end, start in zip(later, earlier, strict=True)]
 
 
 def _of_median(lengths: Sequence[int], bounds: Sequence[float]) -> float:

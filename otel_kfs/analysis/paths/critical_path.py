@@ -138,12 +138,16 @@ def critical_paths(
 
 
 class _Served(NamedTuple):
-    """What a server did: when it had the whole body (or `spanned`: its span began), when preprocessing ended."""
+    """What a server did: when it had the whole body (or `spanned`: its span began), when preprocessing ended.
+
+    `answering`: when it had certainly not answered yet, by its span alone; None where that is the end of its last step.
+    """
 
     server: Span | None = None
     arrived: int | None = None
     spanned: bool = False
     preprocessed: int | None = None
+    answering: int | None = None
 
 
 def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
@@ -373,7 +377,8 @@ def _through_servers(
         path.latest = None
         through = _through_steps if ours else _through_own_steps
         served = through(path, route.server, steps, server, arrival or segment_at(server, "request"), caller, calls)
-        path.certain(path.host, path.at, caller.host, caller.end)
+        answering = path.at if served.answering is None else served.answering
+        path.certain(path.host, answering, caller.host, caller.end)
         waiting = segment_at(server, "response")
     elif first:
         waiting = UNTRACED
@@ -530,7 +535,10 @@ def _through_own_steps(
         else:
             _through_call(path, one, segment_at(server), server, span, calls)
     path.to(segment_at(server), max(end, path.at) if path.host == span.host else end, span)
-    return _Served(span, received.end if received else span.start, received is None)
+    # Its span may end after the caller has the answer, so only what it did before is certain.
+    before = [one.end if isinstance(one, Step) else one.span.end for one in met]
+    answering = min(span.end, max([start, *before]))
+    return _Served(span, received.end if received else span.start, received is None, answering=answering)
 
 
 def _start(one: Step | ModelCall) -> int:
