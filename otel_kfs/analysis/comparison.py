@@ -186,7 +186,7 @@ def _matched(
             and all(_value(series, key) == _value(other, key) for key in fields)
         ]
         if series.size_range is None:
-            match = next((number for number, other in alike if other.size_range is None), None)
+            match = next((number for number, other in alike if other.size == series.size), None)
         else:
             sizes = [(number, other.size_range.low) for number, other in alike if other.size_range is not None]
             match = nearest_equal(series.size_range.low, sizes)
@@ -201,7 +201,7 @@ def _size_labels(all_series: Sequence[Series]) -> list[str]:
     """Label each series' size so that sizes of either side that are not equal can be told apart."""
     ranges = {f"{number} {series.size}": series.size_range for number, series in enumerate(all_series)}
     labels = group_labels(ranges)
-    return [labels[key] for key in ranges]
+    return [labels[key] if of else series.size for series, (key, of) in zip(all_series, ranges.items(), strict=True)]
 
 
 def rank_test(a: Sequence[int], b: Sequence[int]) -> float:

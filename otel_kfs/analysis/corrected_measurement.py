@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from otel_kfs.analysis import pipeline
@@ -12,10 +13,15 @@ from otel_kfs.analysis.clock_skew import ClockOffset, Clocks
 from otel_kfs.analysis.duration_sketch import AnySeries, SketchedSeries, Sketches
 from otel_kfs.analysis.measurement import Measurement, Runs, Series
 from otel_kfs.analysis.paths.coverage import Coverage
+from otel_kfs.analysis.paths.critical_path import PathFinder, critical_paths
 from otel_kfs.analysis.reading.wait_for_images import WaitForImages
 from otel_kfs.analysis.skew_correction import Bounds, correct_skew, offsets
+from otel_kfs.analysis.stamps.stamped_path import stamped_paths
+from otel_kfs.analysis.stamps.stamps_file import load
+from otel_kfs.errors import ConfigError
+from otel_kfs.traces.filters import KeepAttributes
 from otel_kfs.traces.query import open_store
-from otel_kfs.traces.query_url import run_of
+from otel_kfs.traces.query_url import options_of, run_of
 from otel_kfs.traces.span import Key
 from otel_kfs.traces.store import TraceStore
 
@@ -38,6 +44,7 @@ class CorrectedMeasurement(Generic[SomeSeries_co]):
     runs: Runs = field(default_factory=Runs)
     linked: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)  # by image, the other traces that it went on in
     store: TraceStore | None = None  # where it was read from, and single traces can be read again
+    find: PathFinder = critical_paths  # what its images' paths were found by
     clocks: Clocks = field(default_factory=Clocks)  # what was seen of the hosts' clocks
     apart: frozenset[str] = frozenset()  # hosts that turned out to be several, so that each of their services is one
 
@@ -58,10 +65,11 @@ def read(
 
     Raises:
         TraceQueryError: the query can't be understood or answered.
+        ConfigError: its stamps file can't be read or has mistakes, or another option can't go with it.
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
-    store = _opened(query, progress)
-    return corrected(pipeline.read(store, run_of(query), processes=processes, progress=progress), store)
+    store, find = _opened(query, progress)
+    return corrected(pipeline.read(store, find, processes=processes, progress=progress), store, find)
 
 
 def read_sketches(
@@ -72,21 +80,41 @@ def read_sketches(
     Raises:
         MissingExtra: ddsketch is not installed.
         TraceQueryError: the query can't be understood or answered.
+        ConfigError: its stamps file can't be read or has mistakes, or another option can't go with it.
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
-    store = _opened(query, progress)
-    sketches: Sketches = pipeline.read_sketches(store, run_of(query), processes=processes, progress=progress)
+    store, find = _opened(query, progress)
+    sketches: Sketches = pipeline.read_sketches(store, find, processes=processes, progress=progress)
     series, bounds = sketches.correct_skew()
     return CorrectedMeasurement(
-        series, bounds, offsets(sketches), sketches.coverage, store=store, clocks=sketches.clocks, apart=sketches.apart
+        series,
+        bounds,
+        offsets(sketches),
+        sketches.coverage,
+        store=store,
+        find=find,
+        clocks=sketches.clocks,
+        apart=sketches.apart,
     )
 
 
-def _opened(query: str, progress: Callable[[str], None] | None) -> TraceStore:
-    return open_store(query, progress, waiting=partial(WaitForImages, run=run_of(query)))
+def _opened(query: str, progress: Callable[[str], None] | None) -> tuple[TraceStore, PathFinder]:
+    """Return a query's store, and what finds the paths that it asks for: those of images, or of a stamps file."""
+    options = options_of(query)
+    if "stamps" not in options:
+        store = open_store(query, progress, waiting=partial(WaitForImages, run=run_of(query)))
+        return store, partial(critical_paths, run=run_of(query))
+    for key in ("run", "expect"):
+        if key in options:
+            raise ConfigError(f"{key} is for images that otel-kfs sent: leave it out where there is a stamps file")
+    stamps_file = load(Path(options["stamps"][0]))
+    store = KeepAttributes(open_store(query, progress), stamps_file.keys)
+    return store, partial(stamped_paths, stamps_file=stamps_file)
 
 
-def corrected(measurement: Measurement, store: TraceStore | None = None) -> CorrectedMeasurement[Series]:
+def corrected(
+    measurement: Measurement, store: TraceStore | None = None, find: PathFinder = critical_paths
+) -> CorrectedMeasurement[Series]:
     """Correct the clocks of a measurement."""
     series, bounds = correct_skew(measurement)
     return CorrectedMeasurement(
@@ -97,6 +125,7 @@ def corrected(measurement: Measurement, store: TraceStore | None = None) -> Corr
         measurement.runs,
         measurement.linked,
         store,
+        find,
         measurement.clocks,
         measurement.apart,
     )

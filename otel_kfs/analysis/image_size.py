@@ -50,8 +50,11 @@ def size_label(image_size: int | None, payload_size: int | None) -> str:
 
 
 def group_labels(ranges: Mapping[str, SizeRange | None]) -> dict[str, str]:
-    """Return the label of the group that each size belongs to, by what keeps them apart (or by an earlier label)."""
-    found = {size: UNKNOWN for size, of_size in ranges.items() if of_size is None}
+    """Return the label of the group that each size belongs to, by what keeps them apart (or by an earlier label).
+
+    What has no size in bytes keeps its label.
+    """
+    found = {size: size for size, of_size in ranges.items() if of_size is None}
     for payload in (False, True):
         known = {
             size: of_size

@@ -5,6 +5,7 @@ Tables, statistics, comparisons and reports read this, and no span: it is all of
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -304,7 +305,7 @@ class Measurement:
 
     def add(self, path: CriticalPath) -> None:
         """Count one image in."""
-        size = rounded_size(path.image_size, path.payload_size)
+        size = path.row or rounded_size(path.image_size, path.payload_size)
         key = Labels(path.transport, path.encoding, path.compression, path.cell), size
         series = self.by_key.get(key)
         if series is None:
@@ -433,9 +434,14 @@ def in_order(all_series: Iterable[_AnySized]) -> list[_AnySized]:
             series.labels.transport != semconv.HTTP,
             series.labels,
             series.size_range or SizeRange(0, 0),
-            series.size,
+            _by_number(series.size),
         ),
     )
+
+
+def _by_number(label: str) -> list[tuple[bool, int, str]]:
+    """Return the key that sorts `3 items` before `12 items`."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d{1,18})", label)]
 
 
 def grouped_by_size(

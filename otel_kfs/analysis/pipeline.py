@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from otel_kfs.analysis.clock_skew import Clocks
 from otel_kfs.analysis.duration_sketch import Sketches, needed
 from otel_kfs.analysis.measurement import Measurement
-from otel_kfs.analysis.paths.critical_path import critical_paths
+from otel_kfs.analysis.paths.critical_path import PathFinder, critical_paths
 from otel_kfs.analysis.paths.shared_host_names import contradicted, explained, told_apart
 from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.analysis.reading.group_by_trace import PARTITIONS, Links, SpanTable
@@ -37,9 +37,13 @@ AnyMeasured = TypeVar("AnyMeasured", Measurement, Sketches)
 
 
 def read(
-    store: TraceStore, run: str | None = None, *, processes: int | None = None, progress: Progress | None = None
+    store: TraceStore,
+    find: PathFinder = critical_paths,
+    *,
+    processes: int | None = None,
+    progress: Progress | None = None,
 ) -> Measurement:
-    """Return the measurement of all images in a store, or of those of one run.
+    """Return the measurement of all images in a store, or of those whose paths `find` finds.
 
     At most `processes` read side by side (default: one for each core that this one may use); `progress` is told in a
     few words what is done. New processes import the main module, as ever in Python: a script that calls this does so
@@ -50,13 +54,17 @@ def read(
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
     with _grouped(store.parts(), processes, progress or _nobody) as grouped:
-        measurement = _told_apart(partial(_all_measured, grouped, run))
+        measurement = _told_apart(partial(_all_measured, grouped, find))
     measurement.sort()
     return measurement
 
 
 def read_sketches(
-    store: TraceStore, run: str | None = None, *, processes: int | None = None, progress: Progress | None = None
+    store: TraceStore,
+    find: PathFinder = critical_paths,
+    *,
+    processes: int | None = None,
+    progress: Progress | None = None,
 ) -> Sketches:
     """Return the same as sketches, so that memory does not grow with the number of images.
 
@@ -70,9 +78,9 @@ def read_sketches(
     """
     needed()
     with _grouped(store.parts(), processes, progress or _nobody) as grouped:
-        sketches = _told_apart(partial(_all_sketched, grouped, run, None))
+        sketches = _told_apart(partial(_all_sketched, grouped, find, None))
         if sketches.pairs:
-            sketches.by_key = _all_sketched(grouped, run, sketches.clocks, sketches.apart).by_key
+            sketches.by_key = _all_sketched(grouped, find, sketches.clocks, sketches.apart).by_key
     sketches.group_sizes()
     return sketches
 
@@ -171,36 +179,36 @@ def _told_apart(measure: Callable[[frozenset[str]], AnyMeasured]) -> AnyMeasured
     return measured
 
 
-def _all_measured(grouped: _Few | _Many, run: str | None, apart: frozenset[str]) -> Measurement:
+def _all_measured(grouped: _Few | _Many, find: PathFinder, apart: frozenset[str]) -> Measurement:
     measurement = Measurement()
-    for found in grouped.each(_measured, run, apart):
+    for found in grouped.each(_measured, find, apart):
         measurement.merge(found)
     return measurement
 
 
-def _all_sketched(grouped: _Few | _Many, run: str | None, clocks: Clocks | None, apart: frozenset[str]) -> Sketches:
+def _all_sketched(grouped: _Few | _Many, find: PathFinder, clocks: Clocks | None, apart: frozenset[str]) -> Sketches:
     sketches = Sketches()
-    for found in grouped.each(_sketched, clocks, run, apart):
+    for found in grouped.each(_sketched, clocks, find, apart):
         sketches.merge(found)
     return sketches
 
 
-def _measured(traces: Traces, run: str | None, apart: frozenset[str]) -> Measurement:
+def _measured(traces: Traces, find: PathFinder, apart: frozenset[str]) -> Measurement:
     measurement = Measurement()
     for spans in traces:
         graph = SpanGraph(told_apart(spans, apart))
         measurement.contradicted |= contradicted(graph)
-        paths, coverage = critical_paths(graph, run)
+        paths, coverage = find(graph)
         measurement.coverage.merge(coverage)
         for path in paths:
             measurement.add(path)
     return measurement
 
 
-def _sketched(traces: Traces, clocks: Clocks | None, run: str | None, apart: frozenset[str]) -> Sketches:
+def _sketched(traces: Traces, clocks: Clocks | None, find: PathFinder, apart: frozenset[str]) -> Sketches:
     sketches, rest = Sketches(), iter(traces)
     for first in rest:
-        measurement = _measured(chain([first], islice(rest, _AT_ONCE - 1)), run, apart)
+        measurement = _measured(chain([first], islice(rest, _AT_ONCE - 1)), find, apart)
         sketches.take(measurement, clocks)
         sketches.close(measurement)
     return sketches

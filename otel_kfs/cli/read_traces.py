@@ -60,17 +60,19 @@ def covered(coverage: Coverage, trace_query: str) -> str:
     from otel_kfs.traces.printable import printable
 
     if not coverage.measured:
-        raise OtelKfsError(f"no image was measured in {trace_query}: {_why_none(trace_query, coverage)}")
+        raise OtelKfsError(f"no {coverage.what} was measured in {trace_query}: {_why_none(trace_query, coverage)}")
     return printable(coverage_line(coverage))
 
 
 def _why_none(trace_query: str, coverage: Coverage) -> str:
     """Say why no image was measured."""
     from otel_kfs.report.rows import coverage_line
-    from otel_kfs.traces.query_url import run_of
+    from otel_kfs.traces.query_url import options_of, run_of
 
     if coverage.left_out:
         return coverage_line(coverage)
+    if stamps := options_of(trace_query).get("stamps"):
+        return f"no span fits stamp 1 of {stamps[0]}"
     run = run_of(trace_query)
     return f"there is no image of run {run}" if run else f"there is no `{semconv.SEND_IMAGE}` span"
 

@@ -40,6 +40,13 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "table": ("--table", {"metavar": "NAME", "help": "ClickHouse: the table there.  [default: otel_traces]"}),
     "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (see send's --run-id)."}),
+    "stamps": (
+        "--stamps",
+        {
+            "metavar": "FILE",
+            "help": "For traces of any program: which spans' edges are the stamps. See docs/reading-traces.md.",
+        },
+    ),
     "strict": ("--strict", {"is_flag": True, "help": "Files: fail if anything can't be read, instead of warning."}),
     "expect": (
         "--expect",

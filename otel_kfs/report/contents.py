@@ -11,7 +11,7 @@ import numpy as np
 from otel_kfs.analysis.clock_skew import Clocks
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.measurement import Labels, Series, by_labels
-from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
+from otel_kfs.analysis.paths.critical_path import CriticalPath, PathFinder
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.paths.shared_host_names import told_apart
 from otel_kfs.analysis.size_fit import Fits, fits
@@ -206,7 +206,9 @@ def contents(
     found = [report for group in groups for report in group.series]
     ids = dict.fromkeys(trace.trace_id for report in found for trace in report.median.whole)
     spans = store.traces([*ids]) if store is not None and draws_paths else ()
-    once_more = list(_median_paths(found, told_apart([*spans], measurement.apart), measurement.clocks))
+    once_more = list(
+        _median_paths(found, told_apart([*spans], measurement.apart), measurement.clocks, measurement.find)
+    )
     return Contents(
         origin,
         measurement,
@@ -246,11 +248,11 @@ def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: 
 
 
 def _median_paths(
-    reports: Sequence[SeriesReport], spans: Iterable[Span], clocks: Clocks
+    reports: Sequence[SeriesReport], spans: Iterable[Span], clocks: Clocks, find: PathFinder
 ) -> Iterable[MedianPath | Undrawn]:
     graph = SpanGraph(spans)
     there = {span.trace_id for span in graph}
-    found, _ = critical_paths(graph)
+    found, _ = find(graph)
     paths = {path.key: path for path in found}
     for report in reports:
         image = report.series.key(report.series.median())

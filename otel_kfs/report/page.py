@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from otel_kfs.analysis.measurement import MOST_RUNS
 from otel_kfs.analysis.paths.coverage import NOT_PROCESSED
-from otel_kfs.analysis.paths.segment import TOTAL, Stretch
+from otel_kfs.analysis.paths.segment import OWN_STAMPS, TOTAL, Stretch
 from otel_kfs.analysis.statistics import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
 from otel_kfs.report import render
 from otel_kfs.report.charts import distributions, palette, sizes, stacked_bars, svg, waterfall
@@ -73,6 +73,7 @@ def page(contents: Contents) -> str:
         most_runs=MOST_RUNS,
         linked=bool(measurement.linked),
         hosts=measurement.hosts,
+        own_stamps=any(segment.place.name == OWN_STAMPS for segment in contents.segments),
         start=start,
         end=end,
         total=TOTAL,

@@ -13,7 +13,7 @@ from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSerie
 from otel_kfs.analysis.image_size import TOLERANCE, SizeRange
 from otel_kfs.analysis.measurement import NO_STAMP, Series, by_labels
 from otel_kfs.analysis.paths.coverage import Coverage
-from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
+from otel_kfs.analysis.paths.segment import OWN_STAMPS, TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks, two_clocks_of_stamps
 from otel_kfs.analysis.statistics import (
     INTERVAL_NEEDS,
@@ -136,7 +136,7 @@ def seed_tables(all_series: Sequence[Series]) -> list[Table]:
                 f"{title}: seconds",
                 _columns("2-1 3-2 4-3 4-1", "seconds"),
                 tuple(seconds),
-                tuple(notes),
+                worded(notes, of_labels),
             )
         )
     return tables
@@ -164,7 +164,9 @@ def segment_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) 
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the maximum is shown instead"] if few else []
         notes += _rarity_notes(of_labels, by_size) + size_notes(of_labels)
         notes += _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds), _named(of_labels, by_size))
-        tables.append(Table(f"{labels.label}: segments, milliseconds", tuple(columns), tuple(rows), tuple(notes)))
+        tables.append(
+            Table(f"{labels.label}: segments, milliseconds", tuple(columns), tuple(rows), worded(notes, of_labels))
+        )
     return tables
 
 
@@ -187,8 +189,17 @@ def statistics_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUND
             )
         notes += size_notes(of_labels) + _sketch_notes(of_labels)
         notes += clock_notes(two_clocks(of_labels, bounds), _named(of_labels, by_size))
-        tables.append(Table(f"{labels.label}: statistics, milliseconds", _STATISTICS, tuple(rows), tuple(notes)))
+        tables.append(
+            Table(f"{labels.label}: statistics, milliseconds", _STATISTICS, tuple(rows), worded(notes, of_labels))
+        )
     return tables
+
+
+def worded(notes: Iterable[str], all_series: Iterable[AnySeries]) -> tuple[str, ...]:
+    """Return notes about images, or, where a stamps file says what was measured, about paths."""
+    stretches = (stretch for series in all_series for stretch in series.columns())
+    own = any(isinstance(one, Segment) and one.place.name == OWN_STAMPS for one in stretches)
+    return tuple(note.replace("image", "path") if own else note for note in notes)
 
 
 def size_notes(all_series: Iterable[Sized]) -> list[str]:
@@ -303,7 +314,7 @@ def interval_record(interval: Interval | None, prefix: str = "") -> dict[str, in
 
 def coverage_line(coverage: Coverage) -> str:
     """Say in one line what was measured and what was left out, and why."""
-    parts = [f"{coverage.measured} {'image' if coverage.measured == 1 else 'images'} measured"]
+    parts = [f"{coverage.measured} {coverage.what}{'' if coverage.measured == 1 else 's'} measured"]
     parts += [f"{count} left out: {reason}" for reason, count in sorted(coverage.left_out.items())]
     if coverage.retried:
         parts.append(f"{coverage.retried} with retries")

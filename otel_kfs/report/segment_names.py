@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from otel_kfs.analysis.paths.segment import CLIENT, KAFKA, ORDER, Segment, Stretch
+from otel_kfs.analysis.paths.segment import CLIENT, KAFKA, ORDER, OWN_STAMPS, Segment, Stretch
 
 # What the client and Kafka do is called by the step alone: `encode`, `broker`.
 _BY_STEP = frozenset(one for one in ORDER if one.place in {CLIENT, KAFKA} and one.step)
@@ -19,7 +19,7 @@ def segment_name(stretch: Stretch) -> str:
     if missing:
         swallowed = ", ".join(segment_name(Segment(place, one)) for one in missing)
         return f"{segment_name(Segment(place, step))} (no {swallowed} span)"
-    if stretch in _BY_STEP:
+    if stretch in _BY_STEP or place.name == OWN_STAMPS:
         return step
     return f"{place.label} {step}" if step else place.label
 

@@ -9,7 +9,7 @@ from string import ascii_letters
 from otel_kfs.analysis.duration_sketch import AnySeries, Sketch
 from otel_kfs.analysis.measurement import by_labels
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
-from otel_kfs.report.rows import milliseconds_off
+from otel_kfs.report.rows import milliseconds_off, worded
 from otel_kfs.report.segment_names import segment_name
 
 REST = "."
@@ -70,7 +70,9 @@ def bar_charts(all_series: Sequence[AnySeries]) -> list[Chart]:
         if crossing := _crossing(of_labels):
             notes.append(f"between two hosts, and off by at most their clocks' uncertainty: {', '.join(crossing)}")
         of_bars = tuple(bars[labels, series.size] for series in of_labels)
-        found.append(Chart(f"{labels.label}: where the time goes", segments, of_bars, longest, tuple(notes)))
+        found.append(
+            Chart(f"{labels.label}: where the time goes", segments, of_bars, longest, worded(notes, of_labels))
+        )
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 
 from msgspec.structs import replace
@@ -28,9 +28,9 @@ def chunks(spans: Iterable[Span]) -> Iterator[list[Span]]:
         yield chunk
 
 
-def trimmed(span: Span) -> Span:
-    """Return the span with the attributes of `semconv.READ` alone, if their values are text, numbers or booleans."""
-    attributes = {key: value for key, value in span.attributes.items() if key in semconv.READ and _is_plain(value)}
+def trimmed(span: Span, keys: Collection[str] = semconv.READ) -> Span:
+    """Return the span with the attributes of those keys alone, if their values are text, numbers or booleans."""
+    attributes = {key: value for key, value in span.attributes.items() if key in keys and _is_plain(value)}
     return span if len(attributes) == len(span.attributes) else replace(span, attributes=attributes)
 
 

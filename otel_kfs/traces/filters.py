@@ -8,6 +8,7 @@ from itertools import chain
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces.batch import chunks, trimmed
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import TraceStore
 
@@ -49,6 +50,32 @@ class RunFilter:
 
     def _batches(self) -> Iterator[list[Span]]:
         return chain.from_iterable(part() for part in self._store.parts())
+
+
+class KeepAttributes:
+    """A store whose parts keep attributes that tables of images are not made of; whole spans are read for that."""
+
+    def __init__(self, store: TraceStore, keys: Collection[str]) -> None:
+        self._store, self._keys = store, semconv.READ.union(keys)
+
+    def spans(self) -> Iterator[Span]:
+        """Return the store's own, which have all attributes."""
+        return self._store.spans()
+
+    def traces(self, ids: Collection[str]) -> Iterator[Span]:
+        """Return the spans of these traces alone."""
+        return self._store.traces(ids)
+
+    def link(self, trace_id: str) -> str | None:
+        """Return the store's own."""
+        return self._store.link(trace_id)
+
+    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
+        """One piece."""
+        return [self._kept]
+
+    def _kept(self) -> Iterator[list[Span]]:
+        return chunks(trimmed(span, self._keys) for span in self._store.spans())
 
 
 def expected(text: str) -> int:

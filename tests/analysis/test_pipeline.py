@@ -426,15 +426,17 @@ def of_run(run):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_run_s_images_are_counted_and_not_those_of_another_run_in_their_trace(few, processes):
     drawn = album(of_run("monday"), of_run("tuesday"), of_run("monday"), with_options(HTTP, "send image", "warmup"))
-    found = pipeline.read(Store(drawn[::2], drawn[1::2]), "monday", processes=processes)
+    found = pipeline.read(Store(drawn[::2], drawn[1::2]), partial(critical_paths, run="monday"), processes=processes)
     (series,) = found.all_series()
     assert (series.root_ids, found.runs.ids) == (["album0-0", "album2-0"], {"monday"})
     assert found.coverage == Coverage(measured=2)
-    assert pipeline.read(Store(drawn), "wednesday", processes=1).coverage == Coverage()
+    assert pipeline.read(Store(drawn), partial(critical_paths, run="wednesday"), processes=1).coverage == Coverage()
     assert pipeline.read(Store(drawn), processes=1).coverage == Coverage(measured=3, left_out={"warm-up": 1})
 
 
 @pytest.mark.sketch
 def test_the_sketches_of_a_run_are_of_its_images_alone():
     drawn = album(of_run("monday"), of_run("tuesday"))
-    assert pipeline.read_sketches(Store(drawn), "tuesday", processes=1).coverage == Coverage(measured=1)
+    assert pipeline.read_sketches(
+        Store(drawn), partial(critical_paths, run="tuesday"), processes=1
+    ).coverage == Coverage(measured=1)

@@ -21,6 +21,7 @@ class Coverage:
     retried: int = 0
     redelivered: int = 0
     roots: Counter[str] = field(default_factory=Counter)  # what images began with that no sender of ours sent
+    what: str = "image"  # in English: what was measured; a `path` where a stamps file says which
 
     def merge(self, other: Coverage) -> None:
         """Count another's in."""
@@ -29,3 +30,5 @@ class Coverage:
         self.retried += other.retried
         self.redelivered += other.redelivered
         self.roots.update(other.roots)
+        if other.measured or other.left_out:
+            self.what = other.what

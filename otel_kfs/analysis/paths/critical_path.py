@@ -29,7 +29,7 @@ The server has the whole request, `receive`, before its own span begins, and the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,11 +97,15 @@ class CriticalPath:
     root_id: str = ""  # its root's span id, which tells it from other images of its trace
     root: str = ""  # what it began with, if that was no sender of ours: a span's name and service
     second_is_spans: bool = False  # stamp 2 is the start of the server's span, because no span says when it had all
+    row: str = ""  # the label of a size that is not one in bytes, or in place of one
 
     @property
     def key(self) -> Key:
         """What tells the image from all others."""
         return self.trace_id, self.root_id
+
+
+PathFinder = Callable[[SpanGraph], tuple[list[CriticalPath], Coverage]]
 
 
 def critical_paths(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from otel_kfs.analysis.paths.segment import BRIDGE, CLIENT, UNTRACED, Segment, Stretch
+from otel_kfs.analysis.paths.segment import BRIDGE, CLIENT, OWN_STAMPS, UNTRACED, Segment, Stretch
 from otel_kfs.analysis.paths.segment import KAFKA as TOPIC
 from otel_kfs.report.segment_names import segment_name
 
@@ -17,13 +17,14 @@ INK: dict[str, tuple[str, str]] = {
     "page": ("#ffffff", "#14171c"),
 }
 
-SENDER, KAFKA, PROXIES, UNTRACED_SERVER, TRANSFORMER, PREDICTOR, ELSEWHERE = PLACES = (
+SENDER, KAFKA, PROXIES, UNTRACED_SERVER, TRANSFORMER, PREDICTOR, STAMPED, ELSEWHERE = PLACES = (
     "Sender",
     "Kafka",
     "Proxies",
     "Server",
     "Transformer",
     "Predictor",
+    "Between stamps",
     "Elsewhere",
 )
 _SERVERS = {"transformer": TRANSFORMER, "predictor": PREDICTOR}
@@ -100,6 +101,9 @@ _LABELS = (
 _LIGHT_ENOUGH = 0.179  # relative luminance from which black text reads better than white
 
 
+_BY_STEP = {OWN_STAMPS: STAMPED, CLIENT.name: SENDER, TOPIC.name: KAFKA, BRIDGE.name: KAFKA}
+
+
 def place_and_step(stretch: Stretch) -> tuple[str, str]:
     """Return the place and the step of a segment, (`Transformer`, `decode`); all proxies are one place."""
     if isinstance(stretch, str):
@@ -107,10 +111,8 @@ def place_and_step(stretch: Stretch) -> tuple[str, str]:
     place, step, _ = stretch
     if place.name in _PROXY:
         return PROXIES, f"{place.name} {step}".rstrip()
-    if place == CLIENT:
-        return SENDER, step or place.name
-    if place in {TOPIC, BRIDGE}:
-        return KAFKA, step or place.name
+    if place.name in _BY_STEP:
+        return _BY_STEP[place.name], step or place.name
     if place.name in _SERVERS:
         return _SERVERS[place.name], step or NO_SPAN
     return (UNTRACED_SERVER, place.name) if place == UNTRACED.place else (ELSEWHERE, segment_name(stretch))
@@ -121,6 +123,8 @@ def segment_class(stretch: Stretch) -> str:
     found = place_and_step(stretch)
     if found in _COLOURS:
         return f"s{list(_COLOURS).index(found)}"
+    if isinstance(stretch, Segment) and stretch.place.name == OWN_STAMPS:
+        return f"s{len(_COLOURS) + len(_OTHERS) + (stretch.place.occurrence - 1) % len(_LABELS)}"
     return f"s{len(_COLOURS) + sum(map(ord, segment_name(stretch))) % len(_OTHERS)}"
 
 
@@ -145,7 +149,7 @@ def style(theme: int) -> str:
         f".page{{fill:{ink['page']}}}",
         f".halo{{stroke:{ink['page']}}}",
     ]
-    colours = [of_themes[theme] for of_themes in (*_COLOURS.values(), *_OTHERS)]
+    colours = [of_themes[theme] for of_themes in (*_COLOURS.values(), *_OTHERS, *_LABELS)]
     for number, colour in enumerate(colours):
         rules.append(f".s{number}{{fill:{colour}}}")
         rules.append(f"svg text.on{number}{{fill:{'#000000' if _luminance(colour) > _LIGHT_ENOUGH else '#ffffff'}}}")

@@ -17,7 +17,7 @@ from otel_kfs.traces.batch import batched
 from otel_kfs.traces.formats.text_values import value_of
 from otel_kfs.traces.host_identity import named_host
 from otel_kfs.traces.printable import excerpt
-from otel_kfs.traces.query_url import QueryUrl
+from otel_kfs.traces.query_url import COMMON, QueryUrl
 from otel_kfs.traces.span import Kind, Span
 from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, sound, window
 from otel_kfs.traces.stores import clickhouse_sql as sql
@@ -41,7 +41,7 @@ _KEYS = sorted(value for name, value in vars(semconv).items() if name.isupper() 
 
 def opened(query_url: QueryUrl, progress: ReadProgress) -> ClickHouse:
     """Return the ClickHouse of a query `clickhouse:URL?database=otel&table=otel_traces&lookback=...`."""
-    options = query_url.only("database", "table", "lookback", "start", "end").single()
+    options = query_url.only("database", "table", "lookback", "start", "end", common=COMMON - {"stamps"}).single()
     return ClickHouse(
         query_url.url(),
         options.get("database", "default"),

@@ -1,0 +1,123 @@
+"""The path that a stamps file's stamps make through a trace: a section from each stamp to the next.
+
+A path begins at each span that fits stamp 1. Where a trace has one of them, the other stamps' spans may be anywhere in
+it; where it has several, below that one. Of those that fit a stamp the first (or the last, if the file says so) counts
+that is not before the stamp before it. A stamp without a span is a dash, and its time is part of the next segment,
+which says so; without stamp 4 there is no path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from otel_kfs.analysis.paths.coverage import Coverage, LeftOut
+from otel_kfs.analysis.paths.critical_path import CriticalPath
+from otel_kfs.analysis.paths.path_builder import PathBuilder
+from otel_kfs.analysis.paths.segment import OWN_STAMPS, Place, Segment
+from otel_kfs.analysis.stamps.stamps_file import FIRST, LAST, SECOND, THIRD, Stamp, StampsFile, as_text
+from otel_kfs.traces.span import Kind, Span, SpanGraph
+
+_PAIRS = {Kind.SERVER: Kind.CLIENT, Kind.CONSUMER: Kind.PRODUCER}
+
+
+def stamped_paths(graph: SpanGraph, stamps_file: StampsFile) -> tuple[list[CriticalPath], Coverage]:
+    """Find the path from every span that fits stamp 1, and count those that have none."""
+    found, coverage = [], Coverage(what="path")
+    first = stamps_file.stamps[0]
+    beginnings = sorted((span for span in graph if first.fits(span)), key=first.at)
+    for span in beginnings:
+        spans = [*graph] if len(beginnings) == 1 else _descendants(span, graph)
+        try:
+            found.append(_path(span, spans, graph, stamps_file))
+        except LeftOut as reason:
+            coverage.left_out[str(reason)] += 1
+        else:
+            coverage.measured += 1
+    return found, coverage
+
+
+def _descendants(span: Span, graph: SpanGraph) -> list[Span]:
+    """Return a span and all below it."""
+    found = {span.key: span}
+    waiting = [span]
+    for one in waiting:  # which grows meanwhile
+        for child in graph.children(one):
+            if child.key not in found:  # parents in a circle
+                found[child.key] = child
+                waiting.append(child)
+    return waiting
+
+
+def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file: StampsFile) -> CriticalPath:
+    first, *others = stamps_file.stamps
+    path = PathBuilder(beginning)
+    path.at = first.at(beginning)
+    at: dict[int | None, int] = {FIRST: path.at}
+    stamped, missing = [beginning], []
+    for order, stamp in enumerate(others, 1):
+        span = _span_of(stamp, spans, path)
+        if span is None:
+            if stamp.number == LAST:
+                raise LeftOut("no span is stamp 4")
+            missing.append(stamp.segment)
+            continue
+        place = Place(OWN_STAMPS, order)
+        path.to(Segment(place, stamp.segment, tuple(missing)), stamp.at(span), span)
+        missing.clear()
+        at[stamp.number] = path.at
+        stamped.append(span)
+    _note_order(path, spans, graph)
+    path.check_sums()
+    size = _attribute(stamped, stamps_file.size)
+    in_bytes = size if type(size) is int and 0 <= size < 2**63 and not stamps_file.unit else None
+    return CriticalPath(
+        trace_id=beginning.trace_id,
+        transport=stamps_file.title,
+        image_size=in_bytes,
+        payload_size=None,
+        stamps=(at[FIRST], at.get(SECOND), at.get(THIRD), at[LAST]),
+        sections=tuple(path.sections),
+        cell=_label(_attribute(stamped, stamps_file.group)) if stamps_file.group else "",
+        before=tuple(path.before),
+        linked=tuple(dict.fromkeys(one.trace_id for one in stamped if one.trace_id != beginning.trace_id)),
+        root_id=beginning.span_id,
+        row="" if in_bytes is not None else _row(size, stamps_file),
+    )
+
+
+def _span_of(stamp: Stamp, spans: Iterable[Span], path: PathBuilder) -> Span | None:
+    """Return the first or last span that fits a stamp and is not before the stamp before it.
+
+    Where all are before it, by the same clock, that is an order which is to be told; so one of them is returned.
+    """
+    fitting = sorted((span for span in spans if stamp.fits(span)), key=lambda span: (stamp.at(span), span.key))
+    after = [span for span in fitting if span.host != path.host or stamp.at(span) >= path.at] or fitting
+    return after[-1 if stamp.last else 0] if after else None
+
+
+def _note_order(path: PathBuilder, spans: Iterable[Span], graph: SpanGraph) -> None:
+    """Note what certainly came before what on two hosts: a request before its answer, a record before it was taken."""
+    for caller in spans:
+        if caller.kind not in _PAIRS.values() or caller.failed:
+            continue
+        for answering in graph.children(caller):
+            if _PAIRS.get(answering.kind) is caller.kind:
+                path.certain(caller.host, caller.start, answering.host, answering.start)
+                if caller.kind is Kind.CLIENT:
+                    path.certain(answering.host, answering.end, caller.host, caller.end)
+
+
+def _attribute(spans: Iterable[Span], key: str) -> object:
+    """Return the value of an attribute in the first of these spans that has it."""
+    return next((span.attributes[key] for span in spans if key in span.attributes), None) if key else None
+
+
+def _row(size: object, stamps_file: StampsFile) -> str:
+    """Return the label of a size that is not one in bytes."""
+    if not stamps_file.size:
+        return "all"
+    return _label(size) if size is None else f"{_label(size)} {stamps_file.unit}".rstrip()
+
+
+def _label(value: object) -> str:
+    return "?" if value is None else as_text(value)
