@@ -6,8 +6,9 @@ Prints, as Markdown rows, how many printed figures enclose the true one, how wid
 bounds is marked, whether segments add up, and how often two equal runs are called different.
 
 A world has one to four hosts, whose clocks are up to 5 s off and drift by up to 500 ppm. Its images go by HTTP or
-through Kafka, from our sender or from another client, past consumers that only look. Each delay is log-normal. Ids of
-spans repeat in every trace. The truth is what is measured of the same spans by one perfect clock.
+through Kafka, from our sender or from another client, past a gateway, and past consumers that only look. Each delay
+is log-normal. Ids of spans repeat in every trace. The truth is what is measured of the same spans by one perfect
+clock.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ OFFSET, DRIFT = 5 * SECOND, 500_000  # at most: ns, and ns a second
 NAMINGS = ("named", "missing", "some missing", "equal", "rotating", "pods on nodes")
 
 _SENDER, _BRIDGE, _TRANSFORMER, _PREDICTOR, _LOGGER = "sender", "bridge", "transformer", "predictor", "logger"
-SERVICES = (_SENDER, _BRIDGE, _TRANSFORMER, _PREDICTOR, _LOGGER)
+_GATEWAY = "gateway"
+SERVICES = (_SENDER, _BRIDGE, _TRANSFORMER, _PREDICTOR, _LOGGER, _GATEWAY)
 
 
 class Clock(NamedTuple):
@@ -150,10 +152,18 @@ def _image(draw: random.Random, trace: str, start: int, *, through_kafka: bool, 
 
     def asked(service: str, parent: Span | None) -> Span:
         ask = begin("POST", Kind.CLIENT, service, parent)
-        model(_TRANSFORMER, ask, True)
-        end(ask)
+        if not proxied:
+            model(_TRANSFORMER, ask, True)
+            end(ask)
+            return ask
+        gateway = begin("ingress", Kind.SERVER, _GATEWAY, ask)
+        model(_TRANSFORMER, gateway, True)
+        # Its span may end after who asked it has the answer.
+        for span in draw.sample([gateway, ask], 2):
+            end(span)
         return ask
 
+    proxied = draw.random() < 0.3
     sizes = {semconv.IMAGE_SIZE: 1_100_000, semconv.PAYLOAD_SIZE: 1_500_000}
     transport = {semconv.TRANSPORT: semconv.KAFKA if through_kafka else semconv.HTTP}
     if foreign and not through_kafka:

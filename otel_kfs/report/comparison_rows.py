@@ -107,7 +107,8 @@ def verdict(of: Comparison) -> str:
     if math.isinf(total.bound):
         return (
             f"{where}: {b} and {a} can't be compared, because nothing bounds the clocks between which 4-1 lies; it "
-            f"differs by {_amount(total.difference)}, of which their clocks' difference is a part ({more})"
+            f"differs by {_amount(total.difference)}, of which their clocks' difference is a part (n = {of.n_a} and "
+            f"{of.n_b})"
         )
     if total.bound and abs(total.difference) <= total.bound:
         changed = _largest_first(difference for difference in of.segments if difference.differs)

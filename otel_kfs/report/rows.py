@@ -231,7 +231,7 @@ def stamp_notes(clocks: TwoClocks) -> list[str]:
 def clock_notes(clocks: TwoClocks, summaries: Iterable[tuple[str, Summary]] = ()) -> list[str]:
     """Return what must be said of segments that lie between two hosts; `summaries`: theirs, each with its name."""
     wider = [
-        f"{name} {milliseconds_off(of.widest)}"
+        f"{milliseconds_off(of.widest)} for {name}"
         for name, of in summaries
         if of.bound < of.widest < math.inf and milliseconds_off(of.bound) != milliseconds_off(of.widest)
     ]

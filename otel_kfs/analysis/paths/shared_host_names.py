@@ -32,7 +32,7 @@ def contradicted(graph: SpanGraph) -> set[str]:
         began = min(one.start for one in inside) < _sent(caller, graph) - _TRUNCATED
         waited_for = caller.kind is Kind.CLIENT and span.kind is Kind.SERVER and not caller.failed
         # A server's span may end after its client has the answer; what it does before it answers does not.
-        late = waited_for and max(span.start, *(one.end for one in inside[1:])) > caller.end + _TRUNCATED
+        late = waited_for and max([span.start, *(one.end for one in inside[1:])]) > caller.end + _TRUNCATED
         if began or late:
             found.add(span.host)
     return found

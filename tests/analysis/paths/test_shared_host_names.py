@@ -48,6 +48,15 @@ def test_a_server_s_own_span_may_end_after_the_client_has_the_answer():
     assert contradicted(SpanGraph(late)) == set()
 
 
+def test_a_server_without_steps_is_looked_at_by_its_start():
+    drawing = "POST  CLIENT  10  90\n  POST  SERVER  {}  95  service=server"
+    assert [contradicted(SpanGraph(spans(drawing.format(start)))) for start in (9, 20, 91)] == [
+        {"host"},
+        set(),
+        {"host"},
+    ]
+
+
 def test_a_request_that_was_placed_too_late_contradicts_nothing():
     drawn = images(-21)
     program = {**drawn[0].attributes, "process.executable.name": "curl"}
