@@ -141,6 +141,9 @@ RESPONSE_CHUNKS: Final = "otel_kfs.response.chunks"  # on a model's span whose a
 ACKNOWLEDGED: Final = "otel_kfs.acknowledged"  # on `send T`: false where the broker's acknowledgement can't be seen
 RECORD_TIMESTAMP: Final = "otel_kfs.record.timestamp"  # on `process`: the record's own, ms since the epoch
 RECORD_TIMESTAMP_TYPE: Final = "otel_kfs.record.timestamp.type"  # on `process`: "CreateTime" or "LogAppendTime"
+REQUEST_QUEUE_TIME: Final = (
+    "otel_kfs.request.queue_time"  # on `receive`: ms that a request was there before its server looked, above 10
+)
 QUEUE_TIME: Final = "otel_kfs.queue.time"  # on `process`: ms from the record's timestamp to the start of processing
 DELIVERY_ATTEMPT: Final = "otel_kfs.delivery.attempt"  # on the bridge's `process`: above 1 for a possible redelivery
 OUTCOME: Final = "otel_kfs.outcome"  # on the bridge's `process`: what became of the record
@@ -194,6 +197,7 @@ READ = OF_OTHERS | frozenset(
         MESSAGING_MESSAGE_BODY_SIZE,
         PAYLOAD_SIZE,
         PROCESS_EXECUTABLE_NAME,
+        REQUEST_QUEUE_TIME,
         ROLE,
         RUN_ID,
         TRANSPORT,

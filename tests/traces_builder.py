@@ -41,6 +41,7 @@ _NUMBERS = {
     "image": semconv.IMAGE_SIZE,
     "payload": semconv.PAYLOAD_SIZE,
     "attempt": semconv.DELIVERY_ATTEMPT,
+    "queued": semconv.REQUEST_QUEUE_TIME,
 }
 
 

@@ -15,6 +15,7 @@ from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import propagation
 from otel_kfs.serving.kfserving_shutdown import shut_down_gracefully
 from otel_kfs.serving.model_spans import record_receive, role_of, trace_steps, use_provider
+from otel_kfs.serving.queue_time import milliseconds_in_kernel
 from otel_kfs.serving.server_errors import (
     SafeTracerProvider,
     guard_propagator,
@@ -37,9 +38,11 @@ class _Arrival:
     body_size: int
     headers: Any  # as they came
     links: list[SpanContext]
+    queued: int | None = None  # ms that it had been there when its headers were seen
 
 
 _arrivals: WeakKeyDictionary[Any, _Arrival] = WeakKeyDictionary()  # by the requests' handlers
+_queued: WeakKeyDictionary[Any, int | None] = WeakKeyDictionary()  # by the requests, from their headers on
 
 
 class _EarlierTracer(Tracer):
@@ -145,11 +148,18 @@ def _without_metrics(done: str) -> Callable[..., Any]:
 
     def get_handler_delegate(original: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         given = bound_arguments(original, args, kwargs)
+        _note_queued(given.arguments["request"])
         if given.arguments["target_class"] is ErrorHandler and given.arguments["request"].path == "/metrics":
             given.arguments["target_class"] = Untraced
         return original(*given.args, **given.kwargs)
 
     return get_handler_delegate
+
+
+@never_raises("the time that a request has waited")
+def _note_queued(request: Any) -> None:
+    # tornado asks who handles a request as soon as it has the headers.
+    _queued[request] = milliseconds_in_kernel(request.connection.stream.socket)
 
 
 def _start_server_span(original: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
@@ -177,7 +187,9 @@ def _note_arrival(handler: Any) -> None:
     body_complete, request = time.time_ns(), handler.request
     headers_seen = body_complete - int(request.request_time() * 1e9)
     parent, links = propagation.parent_and_links({key.lower(): value for key, value in request.headers.items()})
-    _arrivals[handler] = _Arrival(headers_seen, body_complete, len(request.body), request.headers, links)
+    _arrivals[handler] = _Arrival(
+        headers_seen, body_complete, len(request.body), request.headers, links, _queued.pop(request, None)
+    )
     if parent:
         request.headers = request.headers.copy()
         request.headers.update(parent)
@@ -204,4 +216,4 @@ def _begin(handler: Any) -> None:
         arrival = _Arrival(headers_seen, now, len(handler.request.body), handler.request.headers, [])
     handler.request.headers = arrival.headers
     propagation.add_links(arrival.links)
-    record_receive(arrival.headers_seen, arrival.body_complete, arrival.body_size)
+    record_receive(arrival.headers_seen, arrival.body_complete, arrival.body_size, arrival.queued)

@@ -90,10 +90,16 @@ _APART = 1_000
 
 
 @never_raises("the receive span")
-def record_receive(headers_seen: int, body_complete: int, body_size: int | None = None) -> None:
-    """Record the `receive` span of the current request: from its headers to its whole body (ns since the epoch)."""
+def record_receive(
+    headers_seen: int, body_complete: int, body_size: int | None = None, queued: int | None = None
+) -> None:
+    """Record the `receive` span of the current request: from its headers to its whole body (ns since the epoch).
+
+    `queued` is for how many milliseconds it had been there when its headers were seen, if that is known.
+    """
     _body_complete.set(body_complete)
-    attributes = {} if body_size is None else {semconv.HTTP_REQUEST_BODY_SIZE: body_size}
+    known = {semconv.HTTP_REQUEST_BODY_SIZE: body_size, semconv.REQUEST_QUEUE_TIME: queued}
+    attributes = {key: value for key, value in known.items() if value is not None}
     tracer().start_span(semconv.RECEIVE, start_time=headers_seen, attributes=attributes).end(body_complete)
 
 

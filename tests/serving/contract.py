@@ -10,9 +10,11 @@ import http.client
 import json
 import re
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -280,6 +282,24 @@ class Contract:
         assert len(steps) == 5
         for earlier, later in pairwise(steps):
             assert earlier.start <= earlier.end <= later.start
+
+    def test_a_request_that_waited_for_a_blocked_event_loop_says_for_how_long(self, servers, trace_id, tmp_path):
+        body = json.dumps({"instances": [str(tmp_path)]}).encode()
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(servers.predictor.predict, "blocks", None, body)
+            wait_until("the event loop is blocked", (tmp_path / "started").exists)
+            waiting = http.client.HTTPConnection("127.0.0.1", servers.predictor.port, timeout=60)
+            with closing(waiting):
+                headers = {"Content-Type": "application/json", "traceparent": traceparent(trace_id)}
+                waiting.request("POST", "/v1/models/blocks:predict", body, headers)
+                sent = time.monotonic()
+                time.sleep(0.1)
+                (tmp_path / "go").touch()
+                assert waiting.getresponse().status == first.result()[0] == 200
+                answered = time.monotonic()
+        (receive,) = [span for span in servers.trace(trace_id) if span.name == "receive"]
+        # The kernel counts in ticks of 10 ms at most.
+        assert 80 <= int(receive.attributes[semconv.REQUEST_QUEUE_TIME]) <= (answered - sent) * 1000 + 10
 
     @pytest.mark.parametrize("size", [1, LARGE])
     def test_the_server_s_span_contains_its_steps_the_body_s_arrival_too(self, servers, trace_id, size):

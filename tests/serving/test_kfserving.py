@@ -46,6 +46,16 @@ class Explains(kfserving.KFModel):
 class Unready(kfserving.KFModel):
     def load(self): raise RuntimeError("no weights")
 
+class Blocks(kfserving.KFModel):
+    # Keeps the server's event loop, from `started` on until `go` is in the folder that it is given.
+    def predict(self, request):
+        import os, time
+        (folder,) = request["instances"]
+        open(folder + "/started", "w").close()
+        while not os.path.exists(folder + "/go"):
+            time.sleep(0.01)
+        return {"predictions": [1]}
+
 class Transformer(kfserving.KFModel):
     pass
 
@@ -56,7 +66,7 @@ args, _ = parser.parse_known_args()
 classes = {
     "sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails, "echo": Echo,
     "unprintable": Unprintable,
-    "explains": Explains, "unready": Unready,
+    "explains": Explains, "unready": Unready, "blocks": Blocks,
 }
 models = [(Transformer if args.predictor_host else cls)(name) for name, cls in classes.items()]
 for model in models:

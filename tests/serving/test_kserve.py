@@ -49,6 +49,16 @@ class Explains(kserve.Model):
 class Headers(kserve.Model):
     def predict(self, payload, headers=None): return {"predictions": [sorted(headers.items())]}
 
+class Blocks(kserve.Model):
+    # Keeps the server's event loop, from `started` on until `go` is in the folder that it is given.
+    def predict(self, payload, headers=None):
+        import os, time
+        (folder,) = payload["instances"]
+        open(folder + "/started", "w").close()
+        while not os.path.exists(folder + "/go"):
+            time.sleep(0.01)
+        return {"predictions": [1]}
+
 class Transformer(kserve.Model):
     pass
 
@@ -58,7 +68,7 @@ args, _ = parser.parse_known_args()
 classes = {
     "sync": Sync, "async": Async, "twice": Sync, "length": Length, "refuses": Refuses, "fails": Fails, "echo": Echo,
     "unprintable": Unprintable,
-    "explains": Explains, "unready": Sync, "headers": Headers,
+    "explains": Explains, "unready": Sync, "blocks": Blocks, "headers": Headers,
 }
 models = [(Transformer if args.predictor_host else cls)(name) for name, cls in classes.items()]
 for model in models:

@@ -423,6 +423,14 @@ def _through_legs(
     return served or _Served()
 
 
+def _queue_time(receive: Span, caller: Span) -> int:
+    """Return for how long a request had been there before its server looked, ns; no longer than all of it took."""
+    milliseconds = receive.attributes.get(semconv.REQUEST_QUEUE_TIME)
+    if not isinstance(milliseconds, int) or milliseconds <= 0:
+        return 0
+    return min(milliseconds * 1_000_000, max(0, caller.end - caller.start))
+
+
 def _role(route: Route, steps: Sequence[Span], ours: bool, first: bool, calls: ModelCalls) -> str:
     """Return the role that a server's steps name, or else what stands at its place on the path."""
     if role := role_of(steps):
@@ -451,6 +459,9 @@ def _through_steps(
         path.miss(semconv.RECEIVE)
     else:
         path.arrived(caller, receive, receive.start)
+        if queued := _queue_time(receive, caller):
+            path.back_from(receive, queued, arrival)
+            arrival = segment_at(server, "queue")
         path.through(arrival, segment_at(server, semconv.RECEIVE), receive)
     path.over(server, semconv.DECODE, of_name.get(semconv.DECODE))
     generation = next(filter(is_generation, steps), None)

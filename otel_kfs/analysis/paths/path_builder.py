@@ -69,6 +69,11 @@ class PathBuilder:
         self.to(before, span.start, span)
         self.to(inside, span.end, span)
 
+    def back_from(self, span: Span, duration: int, segment: Segment) -> None:
+        """Go to `duration` ns before a span's start, but not back."""
+        at = span.start - duration
+        self.to(segment, max(self.at, at) if span.host == self.host else at, span)
+
     def over(self, place: Place, step: str, span: Span | None) -> None:
         """Go through a step; a missing one is named in the segment that has its time."""
         if span is None:

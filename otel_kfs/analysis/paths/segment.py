@@ -72,10 +72,10 @@ FIRST_TOKEN: Final = "first token"  # noqa: S105 - of an answer in pieces: until
 GENERATE: Final = "generate"  # the pieces after it, or the whole answer of an OpenAI route
 
 _PROXIES = (INGRESS, ACTIVATOR, QUEUE_PROXY, PROXY)
-_IN = ("request", "receive", "", "decode", "preprocess", "retries", "serialise")
+_IN = ("request", "queue", "receive", "", "decode", "preprocess", "retries", "serialise")
 _MODEL = ("predict", "explain", FIRST_TOKEN, GENERATE)
 # Of other programs' steps those that are known; others stand where the model is.
-_OTHERS = ("queue and input", "queue", "input", "prefill", "compute", "generation", "output")
+_OTHERS = ("queue and input", "input", "prefill", "compute", "generation", "output")
 _OUT = ("postprocess", "response")
 _TRANSFORMER, _PREDICTOR = Place(semconv.TRANSFORMER), Place(semconv.PREDICTOR)
 

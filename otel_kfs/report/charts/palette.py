@@ -53,6 +53,7 @@ _STEPS: dict[tuple[str, str], tuple[str, str]] = {
     (KAFKA, "event source"): ("#f0d7a6", "#8d7440"),
     (KAFKA, "bridge"): ("#ece2cb", "#6d634b"),
     (TRANSFORMER, "request"): ("#bfe0d4", "#3f6b5e"),
+    (TRANSFORMER, "queue"): ("#9fd0b8", "#6f9a86"),
     (TRANSFORMER, "receive"): ("#7fc4ac", "#5fae95"),
     (TRANSFORMER, NO_SPAN): ("#dcebe5", "#3a4a45"),
     (TRANSFORMER, "decode"): ("#4ea58b", "#4aa489"),

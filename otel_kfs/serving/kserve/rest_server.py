@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanContext, Tracer, TracerProvider
 from otel_kfs.errors import MissingExtra
 from otel_kfs.serving import propagation
 from otel_kfs.serving.model_spans import record_receive, tracer_beside, with_tracer
+from otel_kfs.serving.queue_time import milliseconds_in_kernel
 from otel_kfs.serving.server_errors import (
     SafeTracerProvider,
     fail,
@@ -144,6 +145,7 @@ class _Arrival:
     headers: Any  # as they came
     links: list[SpanContext]
     steps: Tracer | None  # beside the SERVER span, where that one is somebody else's
+    queued: int | None = None  # ms that it had been there
 
 
 _ARRIVAL = "otel_kfs.arrival"  # in a request's scope, for our own middleware
@@ -175,7 +177,7 @@ class RequestContext:
         elif around is self._started_in:
             around = Context()
         if scope["type"] == "http":
-            _note_arrival(scope, around, self._steps)
+            _note_arrival(scope, around, self._steps, _milliseconds_queued(receive))
         token = attach(around)
         try:
             with suppress_http_instrumentation() if _is_health(scope) else nullcontext():
@@ -200,15 +202,23 @@ def _is_health(scope: Scope) -> bool:
 
 
 @never_raises("the parent of a request")
-def _note_arrival(scope: Scope, around: Context, steps: Tracer | None) -> None:
+def _note_arrival(scope: Scope, around: Context, steps: Tracer | None, queued: int | None) -> None:
     came = scope["headers"]
     # Of several with one name, the instrumentation reads the first.
     headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in reversed(came)}
     parent, links = propagation.parent_and_links(headers)
-    scope[_ARRIVAL] = _Arrival(around, came, links, steps)
+    scope[_ARRIVAL] = _Arrival(around, came, links, steps, queued)
     if parent:
         others = [(key, value) for key, value in came if key.decode("latin-1").lower() not in parent]
         scope["headers"] = [*others, *((key.encode(), value.encode("latin-1")) for key, value in parent.items())]
+
+
+@never_raises("the time that a request has waited")
+def _milliseconds_queued(receive: Receive) -> int | None:
+    """Return how long a request has been in the kernel; None where its server, or a middleware before us, hides it."""
+    # uvicorn gives the method of an object that has the connection's transport.
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    return None if transport is None else milliseconds_in_kernel(transport.get_extra_info("socket"))
 
 
 class RequestWatch:
@@ -245,7 +255,7 @@ class RequestWatch:
             if message["type"] == "http.request":
                 size += len(message.get("body", b""))
                 if not message.get("more_body", False):
-                    record_receive(headers_seen, time.time_ns(), size)
+                    record_receive(headers_seen, time.time_ns(), size, None if arrival is None else arrival.queued)
             return message
 
         # The instrumentation's SERVER span is made in a context that holds the request's headers alone.

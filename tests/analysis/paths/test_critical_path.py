@@ -43,6 +43,28 @@ def test_the_example_in_the_module_s_text_is_true():
 # --- whole paths ---
 
 
+@pytest.mark.parametrize(
+    ("queued", "expected"),
+    [
+        (15, "transformer request 5, transformer queue 15, transformer receive 50"),
+        (400, "transformer request 0, transformer queue 20, transformer receive 50"),
+        (10**40, "transformer request 0, transformer queue 20, transformer receive 50"),
+        (0, "transformer request 20, transformer receive 50"),
+        (-5, "transformer request 20, transformer receive 50"),
+    ],
+)
+def test_a_request_that_had_been_there_before_its_server_looked_was_in_a_queue(queued, expected):
+    drawing = with_options(HTTP, "receive", f"queued={queued}")
+    assert text_of(drawing) == HTTP_SEGMENTS.replace("transformer request 20, transformer receive 50", expected)
+
+
+def test_what_another_host_says_of_its_queue_is_by_its_clock():
+    drawing = with_options(with_options(HTTP, "POST /v1/models", "@other"), "receive", "queued=15")
+    assert text_of(drawing) == HTTP_SEGMENTS.replace(
+        "request 20, transformer", "request 5, transformer queue 15, transformer"
+    )
+
+
 def test_an_image_over_http():
     assert one(*spans(HTTP)) == CriticalPath(
         trace_id="a",
