@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from otel_kfs import semconv
@@ -23,6 +24,7 @@ from otel_kfs.analysis.paths.critical_path import CriticalPath
 from otel_kfs.analysis.paths.path_builder import Section
 from otel_kfs.analysis.paths.segment import ORDER, Place, Segment
 from otel_kfs.report.segment_names import segment_name
+from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Kind, Span
 
 EPOCH = 1_600_000_000_000_000_000  # ns
@@ -277,6 +279,17 @@ def linked(sender: str = "sender", consumer: str = "bridge") -> list[Span]:
         *spans("\n".join(lines[:3]), sender),
         *spans(with_options(beyond, "process images", f"links={sender}/{sender}2"), consumer),
     ]
+
+
+class Store:
+    """Spans in parts."""
+
+    def __init__(self, *parts: Sequence[Span]) -> None:
+        self._parts = parts
+
+    def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
+        """What a process may read each."""
+        return [partial(batched, partial(iter, part)) for part in self._parts]
 
 
 def spans_in(parts: Iterable[Callable[[], Iterator[list[Span]]]]) -> list[Span]:

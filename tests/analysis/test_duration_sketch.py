@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from test_pipeline import MANY, Store, images
+from test_pipeline import MANY, images
 from test_skew_correction import ON_HOSTS, SECOND, Clock, run, seen
-from traces_builder import HTTP, KAFKA, otlp_line, segment, spans
+from traces_builder import HTTP, KAFKA, Store, otlp_line, segment, spans
 
 from otel_kfs import cli
 from otel_kfs.analysis import pipeline

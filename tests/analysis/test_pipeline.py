@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from support import start, wait_until
-from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, with_options
+from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, Store, linked, spans, with_options
 
 from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.measurement import Runs, measured
@@ -24,16 +24,6 @@ from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.errors import OtelKfsError, TraceQueryError
 from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Kind, SpanGraph
-
-
-class Store:
-    """Spans in parts."""
-
-    def __init__(self, *parts):
-        self._parts = parts
-
-    def parts(self):
-        return [partial(batched, partial(iter, part)) for part in self._parts]
 
 
 def as_a_whole(drawn):

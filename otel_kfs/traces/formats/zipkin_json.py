@@ -151,7 +151,7 @@ def _span(span: _SpanOf, *, for_tables: bool) -> Span:
         attributes={
             key: value_of(key, value) if isinstance(value, str) else value
             for key, value in tags.items()
-            if (key in semconv.READ if for_tables else _is_attribute(key))
+            if _is_attribute(key) and (key in semconv.READ or not for_tables)
         },
         links=tuple(link for _, link in links),
         linked_traces=tuple(trace for trace, _ in links),

@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
-from traces_builder import HTTP, MS, spans, with_options
+from traces_builder import HTTP, MS, Store, spans, with_options
 
 from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.corrected_measurement import corrected
@@ -10,17 +10,6 @@ from otel_kfs.analysis.paths.segment import TOTAL
 from otel_kfs.analysis.paths.shared_host_names import contradicted
 from otel_kfs.report import rows
 from otel_kfs.traces.span import SpanGraph
-
-
-class Store:
-    """Some spans, in one part."""
-
-    def __init__(self, spans_):
-        self._spans = spans_
-
-    def parts(self):
-        return [lambda: iter([self._spans])]
-
 
 SERVED = with_options(HTTP, "POST /v1/models", "service=server")
 APART = {("host (server's)", "host (service's)")}
