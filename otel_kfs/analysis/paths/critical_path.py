@@ -257,9 +257,11 @@ def _through_requests(
         else:
             if answered is not last:
                 path.until(segment_at(caller), RETRIES, call.attempts)
+            uploads: list[Span] = []
             for attempt in call.attempts:
-                path.retries += max(0, len(_uploads(attempt, calls.graph)) - 1)
-            if len(uploads := _uploads(answered, calls.graph)) > 1:
+                uploads = _uploads(attempt, calls.graph)
+                path.retries += max(0, len(uploads) - 1)
+            if len(uploads) > 1:
                 path.to(RETRIES, uploads[-1].start, uploads[-1])
             if failed(answered) or failed(last):
                 raise LeftOut("the request failed")
@@ -357,10 +359,10 @@ def _through_servers(
     if route.legs and not route.proxies:
         return _through_legs(path, route, caller, calls, first=first, back=back)
     steps = calls.graph.nearest_descendants(route.server, is_step_or_request) if route.server else []
-    ours = any(is_step(step) for step in steps)
+    ours = bool(steps) and (is_step(steps[0]) or any(map(is_step, steps)))
     server = path.meet(_role(route, steps, ours, first, calls))
     passed = []
-    for proxy in calls.proxies(caller, route):
+    for proxy in calls.proxies(caller, route) if route.proxies else ():
         place = path.meet(proxy.name, None if first else server)
         passed.append((place, proxy))
         before, retries = arrival or segment_at(place, "request"), segment_at(place, "retries")
@@ -388,7 +390,8 @@ def _through_servers(
         waiting = UNTRACED
         for upload in _uploads(caller, calls.graph)[-1:] if not passed else ():
             path.through(segment_at(CLIENT), UPLOAD, upload)
-    waiting = _back_past(path, passed, waiting, caller)
+    if passed:
+        waiting = _back_past(path, passed, waiting, caller)
     if back:
         if not passed or passed[0][1].outer.key != caller.key:
             path.to(waiting, caller.end, caller)

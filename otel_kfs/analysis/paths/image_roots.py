@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.model_calls import ModelCalls
@@ -14,19 +14,17 @@ def image_roots(graph: SpanGraph, calls: ModelCalls) -> tuple[list[Span], int]:
     """Return the spans with which images begin, by their start, and how many images have lost theirs."""
     roots = [span for span in graph if span.name == semconv.SEND_IMAGE]
     ours = {root.trace_id for root in roots}
-    roots += [
-        span
-        for span in graph
-        if span.parent_id is None and span.trace_id not in ours and not span.part_of and calls.leads_to_model(span)
-    ]
-    roots.sort(key=lambda span: (span.start, span.trace_id, span.span_id))
-    return roots, _without_root(graph, {root.trace_id for root in roots})
+    others = [span for span in graph if span.trace_id not in ours]
+    roots += [span for span in others if span.parent_id is None and not span.part_of and calls.leads_to_model(span)]
+    if len(roots) > 1:
+        roots.sort(key=lambda span: (span.start, span.trace_id, span.span_id))
+    return roots, _without_root(others, graph, {root.trace_id for root in roots}) if others else 0
 
 
-def _without_root(graph: SpanGraph, with_root: set[str]) -> int:
+def _without_root(spans: Iterable[Span], graph: SpanGraph, with_root: set[str]) -> int:
     """Count the images of which the root is missing, but something else is there that images alone have."""
     orphans = {
-        span.trace_id for span in graph if span.trace_id not in with_root and (is_step(span) or _is_process(span))
+        span.trace_id for span in spans if span.trace_id not in with_root and (is_step(span) or _is_process(span))
     }
     if not orphans:
         return 0

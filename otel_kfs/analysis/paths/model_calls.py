@@ -220,7 +220,10 @@ class ModelCalls:
         found = self._routes.get(caller.key)
         if found is None:
             self._routes[caller.key] = found = Route()  # a span that is below itself leads nowhere
-            if hops := self.graph.nearest_descendants(caller, _is_hop):
+            hops = self.graph.nearest_descendants(caller, _is_hop)
+            if len(hops) == 1:
+                found = self.route_from(hops[0])
+            elif hops:
                 legs = [self._through(call) for call in self.calls(hops, guess=False)]
                 if len(legs) > 1:
                     found = Route((), None, legs, any(leg.known for leg in legs))
@@ -231,7 +234,8 @@ class ModelCalls:
 
     def route_from(self, span: Span) -> Route:
         """Return the same where the span itself is a server's, or a proxy's."""
-        return self._through(ModelCall([span], self._from(span)))
+        route = self._from(span)
+        return route if route.server is span else self._through(ModelCall([span], route))
 
     def _through(self, call: ModelCall) -> Route:
         """Return the route that leads through the span that was called, or ends there."""
@@ -246,7 +250,7 @@ class ModelCalls:
             route = self.route(span)
             return route if route.known or not names_a_model(span) else route._replace(known=True)
         if self._has_steps(span) or span.service in self._servers or is_model_servers(span):
-            return Route((), span, (), known=True)
+            return Route((), span, (), True)
         route = self.route(span)
         if route.server is not None and not route.proxies and one_process(span, route.server):
             return Route((), span, (), route.known)  # the outer of two spans of one process
@@ -259,8 +263,9 @@ class ModelCalls:
 
     def _has_steps(self, server: Span) -> bool:
         """Return whether it is a model server of ours: it has steps above the next request's span; a proxy has none."""
-        if any(span.name in STEPS for span in self.graph.children(server)):
-            return True
+        for span in self.graph.children(server):
+            if span.name in STEPS:
+                return True
         return any(span.name in STEPS for span in self.graph.nearest_descendants(server, _is_step_or_hop))
 
     def proxies(self, caller: Span, route: Route) -> list[Proxy]:
