@@ -164,6 +164,18 @@ ENV_POLL_SPANS: Final = (
 
 ENV_MODEL_URL: Final = "OTEL_KFS_MODEL_URL"  # the bridge's --url, for one that contains user and password
 
+# --- model servers of others ---
+# Their spans' names: Triton's, vLLM's.
+MODEL_SERVERS_SPANS: Final = ("InferRequest", "llm_request")
+# A route by which a model is asked, or the path of a URL; in a span's name its variables are in braces.
+MODEL_ROUTE: Final = (
+    r"/v1/models/[^/ ]+:(?:predict|explain)\b"
+    r"|/v2/models/[^/ ]+(?:/versions/[^/ ]+)?/(?:infer|generate)\b"
+    r"|/openai/v1/"
+    r"|\bGRPCInferenceService/Model(?:Stream)?Infer\b"
+)
+ROUTE_KEYS: Final = (HTTP_ROUTE, URL_FULL, URL_PATH, HTTP_TARGET, HTTP_URL)
+
 # What other programs call what the tables are made of, besides: OpenTelemetry's
 # instrumentations of ASGI and Kafka's Java clients, Envoy, vLLM.
 OF_OTHERS: Final = frozenset(

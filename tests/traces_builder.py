@@ -7,7 +7,8 @@
 Times are milliseconds after EPOCH. What may follow them: `@host` (else the parent's; `@` alone is none), `id=...` (else
 the trace's name and the line's number), `service=` (else the parent's), `role=`, `image=`, `payload=`, `size=` (of a
 body), `transport=`, `group=`, `url=`, `run=`, `attempt=`, `warmup`, `failed`, and `links=` with the ids of the spans
-that are linked, separated by commas, each behind its trace's name and a `/` where that is another one.
+that are linked, separated by commas, each behind its trace's name and a `/` where that is another one. `events=` has
+pairs of a name and a time, `QUEUE_START:44,...`; what begins with a dot is an attribute, `.error=true`.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def _span(match: re.Match[str], trace: str, span_id: str, parent: Span | None) -
     host, failed, links = parent.host if parent else "host", False, []
     service = parent.service if parent else "service"
     attributes: dict[str, Any] = {}
+    events: tuple[tuple[str, int], ...] = ()
     for word in match["more"].split():
         key, _, value = word.partition("=")
         if word.startswith("@"):
@@ -85,6 +87,10 @@ def _span(match: re.Match[str], trace: str, span_id: str, parent: Span | None) -
             span_id = value
         elif key == "service":
             service = value
+        elif key == "events":
+            events = tuple((name, at(int(time))) for name, time in (event.split(":") for event in value.split(",")))
+        elif key.startswith("."):
+            attributes[key[1:]] = json.loads(value) if value[:1].isdigit() else value
         elif key == "links":
             links = [link.rpartition("/") for link in value.split(",")]
         elif key in _NUMBERS:
@@ -105,6 +111,7 @@ def _span(match: re.Match[str], trace: str, span_id: str, parent: Span | None) -
         attributes=attributes,
         links=tuple(span for _, _, span in links),
         linked_traces=tuple(linked or trace for linked, _, _ in links),
+        events=events,
     )
 
 
@@ -133,6 +140,7 @@ def otlp_line(drawn: list[Span]) -> str:
                 for trace, link in zip(span.linked_traces, span.links, strict=True)
             ],
             "status": {"code": 2} if span.failed else {},
+            "events": [{"name": name, "timeUnixNano": str(time)} for name, time in span.events],
         }
         for span in drawn
     ]
@@ -255,6 +263,19 @@ send image                      INTERNAL    0  500  transport=http image=1100000
       preprocess                INTERNAL  250  300  role=predictor
       predict                   INTERNAL  310  440  role=predictor
       postprocess               INTERNAL  445  460  role=predictor
+"""
+
+# A transformer whose predictor somebody else's spans show.
+UNTRACED_PREDICTOR = """
+send image          INTERNAL    0  100
+  encode            INTERNAL    0    1
+  POST              CLIENT      1   99
+    POST :predict   SERVER      1   99
+      receive       INTERNAL    1    1
+      preprocess    INTERNAL    1    1
+      predict       INTERNAL    2   98
+        POST        CLIENT      4   97
+{}
 """
 
 # Knative's KafkaSource posts each record to the server; it makes no span of its own.

@@ -439,7 +439,7 @@ def _role(route: Route, steps: Sequence[Span], ours: bool, first: bool, calls: M
     if role := role_of(steps):
         return role
     # Of a server that is not ours it can be seen whether it asks another one.
-    if first and (ours or route.server is None or calls.route(route.server).reaches):
+    if first and (ours or route.server is None or calls.calls(calls.asked_by(route.server), guess=False)):
         return semconv.TRANSFORMER
     return semconv.PREDICTOR
 

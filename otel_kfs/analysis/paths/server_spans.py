@@ -22,15 +22,8 @@ from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 STEPS = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})
 
-# A route or a URL's path; in a span's name its variables are in braces.
-_ROUTE = re.compile(
-    r"/v1/models/[^/]+:(?:predict|explain)\b"
-    r"|/v2/models/[^/]+(?:/versions/[^/]+)?/(?:infer|generate)\b"
-    r"|/openai/v1/"
-    r"|\bGRPCInferenceService/Model(?:Stream)?Infer\b"
-)
-_WHERE = (semconv.HTTP_ROUTE, semconv.URL_FULL, semconv.URL_PATH, semconv.HTTP_TARGET, semconv.HTTP_URL)
-_OF_MODEL_SERVERS = frozenset({"InferRequest", "llm_request"})
+_ROUTE = re.compile(semconv.MODEL_ROUTE)
+_OF_MODEL_SERVERS = frozenset(semconv.MODEL_SERVERS_SPANS)
 
 _COMPUTE = "compute"
 _ASGI_EVENT = "asgi.event.type"
@@ -67,7 +60,7 @@ def names_a_model(span: Span) -> bool:
     """Return whether its name, route or URL is one by which models are asked, or its name one of a model server's."""
     if span.name in _OF_MODEL_SERVERS or _is_route(span.name):
         return True
-    texts = (span.attributes.get(key) for key in _WHERE)
+    texts = (span.attributes.get(key) for key in semconv.ROUTE_KEYS)
     return any(isinstance(text, str) and _is_route(text) for text in texts)
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
-from otel_kfs.traces.formats import known_keys
+from otel_kfs.traces.formats import known_keys, span_events
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Key, Kind, Span
 
@@ -201,6 +201,7 @@ def _typed(span: _SpanOf, service: str, host: str) -> Span:
         attributes,
         tuple([link for _, link in links]),
         tuple([linked for linked, _ in links]),
+        span_events.of_jaeger(span_events.parsed(span.logs)) if span.logs else (),
     )
     return trimmed(found) if attributes else found
 

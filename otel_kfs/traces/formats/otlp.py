@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from otel_kfs import semconv
-from otel_kfs.traces.formats import known_keys
+from otel_kfs.traces.formats import known_keys, span_events
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Kind, Span
 
@@ -74,6 +74,7 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
                     attributes=_attributes(span.get("attributes")),
                     links=tuple(_id(link["spanId"], 16) for link in links),
                     linked_traces=tuple(_id(link.get("traceId") or "", 32) for link in links),
+                    events=span_events.of_otlp(span.get("events")),
                 )
 
 
@@ -258,6 +259,7 @@ def _spans(spans: list[_Span], service: str, host: str) -> Iterator[Span]:
             _read(span.attributes) if span.attributes else {},
             tuple([_id(link.spanId, 16) for link in links]) if links else (),
             tuple([_id(link.traceId or "", 32) for link in links]) if links else (),
+            span_events.of_otlp(span_events.parsed(span.events)) if span.events else (),
         )
 
 

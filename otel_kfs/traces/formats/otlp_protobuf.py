@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
+from otel_kfs.traces.formats import span_events
 from otel_kfs.traces.formats.detect import MALFORMED, UNREAD
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Kind, Span
@@ -104,6 +105,7 @@ def _read(data: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
                         attributes=_attributes(span.attributes),
                         links=tuple(link.span_id.hex() for link in span.links),
                         linked_traces=tuple(link.trace_id.hex() for link in span.links),
+                        events=span_events.wanted((event.name, event.time_unix_nano) for event in span.events),
                     )
                 except (ValueError, RecursionError) as error:
                     warnings.add(MALFORMED, where, f"{type(error).__name__}: {error}")

@@ -14,10 +14,11 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
-from otel_kfs.traces.formats import known_keys
+from otel_kfs.traces.formats import known_keys, span_events
 from otel_kfs.traces.formats.text_values import value_of
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Key, Kind, Span
@@ -120,7 +121,8 @@ def _read(document: dict[str, Any]) -> Span:
     known = {key: document[key] for key in document.keys() & _READ}
     if isinstance(endpoint := known.get("localEndpoint"), dict):
         known["localEndpoint"] = {"serviceName": endpoint.get("serviceName")}
-    return _span(msgspec.convert(known, _SpanOf), for_tables=False)
+    read = _span(msgspec.convert(known, _SpanOf), for_tables=False)
+    return replace(read, events=span_events.of_zipkin(document.get("annotations")))
 
 
 def _span(span: _SpanOf, *, for_tables: bool) -> Span:
@@ -155,6 +157,7 @@ def _span(span: _SpanOf, *, for_tables: bool) -> Span:
         },
         links=tuple(link for _, link in links),
         linked_traces=tuple(trace for trace, _ in links),
+        events=span_events.of_zipkin(span_events.parsed(span.annotations)) if span.annotations else (),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.batch import batched
+from otel_kfs.traces.formats import span_events
 from otel_kfs.traces.formats.text_values import value_of
 from otel_kfs.traces.host_identity import named_host
 from otel_kfs.traces.printable import excerpt
@@ -36,7 +37,10 @@ _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,127}")
 _KINDS = {kind.name.lower(): kind for kind in Kind}
 
 # The keys of the contract.
-_KEYS = sorted(value for name, value in vars(semconv).items() if name.isupper() and type(value) is str and "." in value)
+_KEYS = sorted(
+    {value for name, value in vars(semconv).items() if name.isupper() and type(value) is str and "." in value}
+    | semconv.OF_OTHERS
+)
 
 
 def opened(query_url: QueryUrl, progress: ReadProgress) -> ClickHouse:
@@ -144,7 +148,8 @@ def _nanoseconds(time: datetime) -> int:
 
 
 def _span(trace_id: str, fields: Sequence[Any]) -> Span:
-    span_id, parent_id, name, kind, start, duration, service, host, failed, attributes, links, linked_traces = fields
+    span_id, parent_id, name, kind, start, duration, service, host, failed, attributes, *others = fields
+    links, linked_traces, events, times = others
     start = int(start)
     return Span(
         trace_id,
@@ -160,4 +165,5 @@ def _span(trace_id: str, fields: Sequence[Any]) -> Span:
         {key: value_of(key, text) for key, text in attributes.items()},
         tuple(links),
         tuple(linked_traces),
+        span_events.wanted(zip(events, times, strict=True)),
     )

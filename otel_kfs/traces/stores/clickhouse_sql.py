@@ -24,8 +24,13 @@ _HOST = f"""arrayFirst(name -> name != '', [{", ".join(f"ResourceAttributes['{ke
 
 _STEPS = (semconv.RECEIVE, semconv.DECODE, semconv.PREPROCESS, semconv.PREDICT, semconv.POSTPROCESS)
 _ALL_STEPS = ", ".join(f"'{name}'" for name in (*_STEPS, semconv.EXPLAIN))
+# Model servers that are not ours, as `otel_kfs/analysis/paths/server_spans.py` knows them.
+_OF_OTHERS = ", ".join(f"'{name}'" for name in semconv.MODEL_SERVERS_SPANS)
+_WHERE = ", ' ', ".join(f"SpanAttributes['{key}']" for key in semconv.ROUTE_KEYS)
+_ROUTE = semconv.MODEL_ROUTE.replace("\\", "\\\\")
 _OF_AN_IMAGE = (
-    f"(SpanName IN ({_ALL_STEPS}) OR ({_KIND} = 'consumer' AND startsWith(SpanName, '{semconv.process('')}')))"
+    f"(SpanName IN ({_ALL_STEPS}) OR ({_KIND} = 'consumer' AND startsWith(SpanName, '{semconv.process('')}'))"
+    f" OR SpanName IN ({_OF_OTHERS}) OR match(concat(SpanName, ' ', {_WHERE}), '{_ROUTE}'))"
 )
 
 # Which traces there are to measure. A consumer's own trace belongs to the images that it links to; a trace with a
@@ -56,7 +61,7 @@ _SPAN = f"""(
         SpanId, ParentSpanId, toString(SpanName), {_KIND}, toUnixTimestamp64Nano(Timestamp), toUInt64(Duration),
         toString(ServiceName), {_HOST}, toUInt8({_FAILED}),
         CAST(mapFilter((key, value) -> key IN {{keys:Array(String)}}, SpanAttributes), 'Map(String, String)'),
-        `Links.SpanId`, `Links.TraceId`
+        `Links.SpanId`, `Links.TraceId`, `Events.Name`, arrayMap(at -> toUnixTimestamp64Nano(at), `Events.Timestamp`)
     )"""
 
 COLUMNS = f"DESCRIBE TABLE {_TABLE}"
