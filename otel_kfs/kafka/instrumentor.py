@@ -82,10 +82,11 @@ class KafkaInstrumentor(PatchingInstrumentor):
                     _set_names(module, patches)
         derived = [(cls, original, ours) for original, ours in _OURS.items() for cls in _derived(original)]
         if untraced := [cls for cls, old, new in derived if not (imported and _rebase(cls, old, new, patches))]:
+            names = {f"{cls.__module__}.{cls.__qualname__}" for one in untraced for cls in (one, *_below(one))}
             _log.warning(
                 "derived before instrument() from confluent_kafka's classes: %s; their instances stay untraced; "
                 "call instrument() first, or derive from otel_kfs.kafka's classes",
-                ", ".join(sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in untraced)),
+                ", ".join(sorted(names)),
             )
 
 
@@ -128,8 +129,19 @@ def _rebase(cls: type[Any], original: type[Any], ours: type[Any], patches: Patch
 
 
 def _derived(original: type[Any]) -> list[type[Any]]:
-    """Return the classes that a program itself has derived from one of confluent_kafka's so far."""
-    return [cls for cls in original.__subclasses__() if not _is_library(cls.__module__)]
+    """Return the classes that have been derived so far from one of confluent_kafka's, but for those that have ours.
+
+    The library itself derives some when they are imported: Avro's.
+    """
+    theirs = {"otel_kfs", "opentelemetry"}
+    return [
+        cls for cls in original.__subclasses__() if cls not in _OURS and cls.__module__.partition(".")[0] not in theirs
+    ]
+
+
+def _below(cls: type[Any]) -> list[type[Any]]:
+    """Return the classes that have been derived from one, and from those."""
+    return [below for one in cls.__subclasses__() for below in (one, *_below(one))]
 
 
 def _is_library(module: str) -> bool:

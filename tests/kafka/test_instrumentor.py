@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import importlib
+import importlib.util
 import sys
 import types
 
@@ -18,7 +19,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support import read_traces, start
+from support import printed_json, read_traces, start
 
 import otel_kfs.kafka
 from otel_kfs.kafka import KafkaInstrumentor, process
@@ -171,6 +172,43 @@ def test_a_class_derived_before_from_one_in_c_is_warned_of(spans, instrument, ca
     send_one(Early(MOCK))
     assert spans.get_finished_spans() == ()
     assert any(f"{Early.__module__}.{Early.__qualname__}" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_what_is_derived_from_a_class_that_stays_untraced_is_warned_of_too(instrument, caplog, imported):
+    class Early(EarlyProducer):
+        pass
+
+    class Later(Early):
+        pass
+
+    instrument(imported=imported)
+    warned = " ".join(record.message for record in caplog.records)
+    assert f"{Early.__module__}.{Later.__qualname__}" in warned
+
+
+@pytest.mark.skipif(importlib.util.find_spec("avro") is None, reason="avro not installed")
+def test_avro_s_clients_imported_before_are_warned_of_and_those_imported_after_are_traced():
+    script = """
+import json, logging, sys, warnings
+warnings.simplefilter("ignore")
+if sys.argv[1] == "before":
+    import confluent_kafka.avro
+said = []
+logging.getLogger("otel_kfs").addHandler(logging.Handler())
+logging.getLogger("otel_kfs").handlers[0].emit = lambda record: said.append(record.getMessage())
+from otel_kfs.kafka.instrumentor import KafkaInstrumentor
+KafkaInstrumentor().instrument()
+import confluent_kafka.avro
+import otel_kfs.kafka
+ours = issubclass(confluent_kafka.avro.AvroProducer, otel_kfs.kafka.Producer)
+named = [name for name in ("AvroConsumer", "AvroProducer") if f"confluent_kafka.avro.{name}" in " ".join(said)]
+print(json.dumps([ours, named]))
+"""
+    found = {}
+    for when in ("before", "after"):
+        found[when] = printed_json(f"import sys; sys.argv[1:] = [{when!r}]\n{script}")
+    assert found == {"before": [False, ["AvroConsumer", "AvroProducer"]], "after": [True, []]}
 
 
 def test_unless_asked_names_and_bases_that_the_program_has_already_stay(spans, instrument, monkeypatch, caplog):
