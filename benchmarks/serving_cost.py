@@ -7,6 +7,9 @@ A request here is what a server does with a traced model: the body's arrival is 
 in an order of its own, on one thread; a figure is that thread's CPU time per request (the exporter's thread is not in
 it), the median over the rounds. A ratio is the median of the rounds' ratios, with its quartiles. It needs no model
 server: neither SDK has a part in it.
+
+The second table is of answers that are streamed in 500 pieces, each a chunk of a chat: what a piece costs more than
+without tracing. Its span is in that figure, too.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
 import platform
 import random
 import statistics
@@ -22,15 +26,21 @@ from collections.abc import Callable
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.version import __version__
 
 from otel_kfs.serving import model_spans
+from otel_kfs.serving.gen_ai_metrics import GenAIMetrics
+from otel_kfs.serving.kserve import openai_calls
 
 STEP = {"otel_kfs.model.name": "mobilenet", "otel_kfs.role": "predictor"}
 STEPS = ("preprocess", "predict", "postprocess")
+PIECES = 500
+PIECE = f"data: {json.dumps({'id': '1', 'model': 'm', 'choices': [{'index': 0, 'delta': {'content': 'word '}}]})}\n\n"
 
 
 class _Null(SpanExporter):
@@ -107,6 +117,67 @@ def traced(model: Any) -> Any:
     return model
 
 
+class _Request:
+    """What a chat's request says that is looked at."""
+
+    def __init__(self) -> None:
+        self.model = "m"
+        self.stream = True
+
+
+class _Chat:
+    """A model that answers in pieces and does nothing else."""
+
+    name = "m"
+
+    async def create_chat_completion(self, _: Any) -> Any:
+        return self._pieces()
+
+    async def _pieces(self) -> Any:
+        for _ in range(PIECES):
+            yield PIECE
+
+
+def streamed_answers(model: _Chat, answers: int) -> None:
+    async def run() -> None:
+        for _ in range(answers):
+            async for _ in await model.create_chat_completion(_Request()):
+                pass
+
+    asyncio.run(run())
+
+
+def stream_costs(rounds: int, answers: int = 4) -> dict[str, tuple[float, str]]:
+    """Microseconds of CPU per piece, and how much more that is than without tracing, with its quartiles."""
+    plain, chat = type("Plain", (_Chat,), {})(), _Chat()
+    model_spans.trace_steps(chat, lambda _: "predictor", None, openai_calls.OPERATIONS, openai_calls.OpenAICall)
+    on, off, unmeasured = provider_with(ALWAYS_ON), provider_with(ALWAYS_OFF), openai_calls.metrics
+    measured = GenAIMetrics(MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False))
+    todo: dict[str, tuple[Any, TracerProvider | None, GenAIMetrics]] = {
+        "not traced": (plain, None, unmeasured),
+        "sampled": (chat, on, unmeasured),
+        "sampled, and measured": (chat, on, measured),
+        "sampled out": (chat, off, unmeasured),
+    }
+    found: dict[str, list[float]] = {name: [] for name in todo}
+    for number in range(rounds + 2):
+        for name, (model, provider, openai_calls.metrics) in random.sample(list(todo.items()), len(todo)):
+            model_spans.use_provider(provider)
+            gc.collect()
+            start = time.thread_time_ns()
+            streamed_answers(model, answers)
+            took = time.thread_time_ns() - start
+            if number >= 2:
+                found[name].append(took / answers / PIECES / 1000)
+    openai_calls.metrics = unmeasured
+    costs = {}
+    for name, figures in found.items():
+        more = [ours - raw for ours, raw in zip(figures, found["not traced"], strict=True)]
+        low, middle, high = statistics.quantiles(more, n=4)
+        costs[name] = statistics.median(figures), f"{middle:.2f} ({low:.2f} - {high:.2f})"
+    return costs
+
+
 Case = tuple[Callable[[int], None], TracerProvider | None]
 
 
@@ -164,6 +235,13 @@ def main() -> None:
             figures = [f"{statistics.median(figure):.1f}" for figure in (found[f"raw {kind}"], bare, ours)]
             cells = [f"{kind} steps, {label}", *figures, spread(ours, bare), spread(ours, least), goal]
             print(f"| {' | '.join(cells)} |")
+
+    print(f"\nus of CPU per piece of an answer of {PIECES}, median\n")
+    print("| case | a piece | more than not traced | goal |")
+    print("|---|---|---|---|")
+    goals = {"sampled": "5", "sampled, and measured": "5", "sampled out": "0"}
+    for name, (figure, more) in stream_costs(args.rounds).items():
+        print(f"| {name} | {figure:.2f} | {more} | {goals.get(name, '')} |")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import copy
 import functools
 import inspect
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -24,7 +25,7 @@ from opentelemetry.trace import Span, Tracer, TracerProvider, get_tracer
 
 from otel_kfs import __version__, semconv
 from otel_kfs.serving.server_errors import fail, never_raises, report_failure
-from otel_kfs.serving.streamed_answer import StreamedAnswer, handed_on, is_streamed
+from otel_kfs.serving.streamed_answer import GENERATORS, StreamedAnswer, handed_on
 from otel_kfs.telemetry.current_span import CurrentSpan
 from otel_kfs.telemetry.provider import SCHEMA_URL
 
@@ -119,7 +120,14 @@ class StepSpan(CurrentSpan):
     __slots__ = ("_role_of_model", "model", "name", "started", "streamed")
     what = "a step"
 
-    def __init__(self, name: str, model: Any, role_of_model: Callable[[Any], str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        role_of_model: Callable[[Any], str],
+        args: tuple[Any, ...] = (),  # noqa: ARG002 - for those that look at the request
+        kwargs: Mapping[str, Any] = MappingProxyType({}),  # noqa: ARG002
+    ) -> None:
         super().__init__()
         self.name = name
         self.model = model
@@ -145,8 +153,11 @@ class StepSpan(CurrentSpan):
 
     def hand_over(self, answer: Any) -> Any:
         """Return what the step returned; if that is a generator, one with which the span goes on to its last piece."""
+        return self._in_pieces(answer) if isinstance(answer, GENERATORS) else answer
+
+    def _in_pieces(self, answer: Any) -> Any:
         try:
-            if is_streamed(answer) and self.watches():
+            if self.watches():
                 self.streamed = self.stream()
                 return handed_on(answer, self.streamed)
         except Exception:
@@ -169,13 +180,8 @@ class StepSpan(CurrentSpan):
             span.end()
 
 
+# What makes the span of a call, of the method's name, the model, what tells a model's role, and the arguments.
 OpenStep = Callable[[str, Any, Callable[[Any], str], tuple[Any, ...], dict[str, Any]], StepSpan]
-
-
-def _open_step(
-    name: str, model: Any, role_of_model: Callable[[Any], str], _: tuple[Any, ...], __: dict[str, Any]
-) -> StepSpan:
-    return StepSpan(name, model, role_of_model)
 
 
 def trace_steps(
@@ -183,7 +189,7 @@ def trace_steps(
     role_of_model: Callable[[Any], str],
     role: str | None = None,
     steps: Iterable[str] = semconv.MODEL_STEPS,
-    open_step: OpenStep = _open_step,
+    open_step: OpenStep = StepSpan,
 ) -> None:
     """Trace the steps of this one model, and of copies of it.
 

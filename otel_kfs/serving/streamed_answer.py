@@ -10,10 +10,10 @@ span ends "when the response is fully received or the operation is terminated du
 
 from __future__ import annotations
 
-import inspect
 import time
 import weakref
 from collections.abc import AsyncGenerator, Generator
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -21,6 +21,8 @@ from opentelemetry.trace import Span
 
 from otel_kfs import semconv
 from otel_kfs.serving.server_errors import fail, mark_failed, never_raises, report_failure
+
+GENERATORS = (AsyncGeneratorType, GeneratorType)
 
 
 class StreamedAnswer:
@@ -72,14 +74,11 @@ class StreamedAnswer:
             mark_failed(self.span, kind, text)
 
 
-def is_streamed(answer: Any) -> bool:
-    """Whether an answer comes in pieces."""
-    return inspect.isasyncgen(answer) or inspect.isgenerator(answer)
-
-
 def handed_on(answer: Any, stream: StreamedAnswer) -> Any:
     """Return a generator that hands on what this one makes, and does with it what is done with the other."""
-    wrapper: Any = _asynchronous(answer, stream) if inspect.isasyncgen(answer) else _synchronous(answer, stream)
+    wrapper: Any = (
+        _asynchronous(answer, stream) if isinstance(answer, AsyncGeneratorType) else _synchronous(answer, stream)
+    )
     wrapper.__name__, wrapper.__qualname__ = answer.__name__, answer.__qualname__
     weakref.finalize(wrapper, stream.leave)
     return wrapper

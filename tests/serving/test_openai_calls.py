@@ -77,7 +77,7 @@ def points(monkeypatch):
 
 def ask(stream=False, fails=False, **fields):
     model = Model()
-    model_spans.trace_steps(model, lambda _: "predictor", None, openai_calls.OPERATIONS, openai_calls.open_call)
+    model_spans.trace_steps(model, lambda _: "predictor", None, openai_calls.OPERATIONS, openai_calls.OpenAICall)
 
     async def answer():
         given = await model.create_chat_completion(

@@ -23,7 +23,7 @@ def trace(model: Any, role: str | None = None) -> None:
 
     _trace_requests()
     if is_openai_model(model):
-        trace_steps(model, _role_of_openai_model, role, openai_calls.OPERATIONS, openai_calls.open_call)
+        trace_steps(model, _role_of_openai_model, role, openai_calls.OPERATIONS, openai_calls.OpenAICall)
     if isinstance(model, Model):  # of a model that is not, a method `predict` is its own affair
         trace_steps(model, _role, role)
 

@@ -14,6 +14,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -53,22 +54,22 @@ _LAST_PIECES = 4  # of a stream: the reason why it ended, the usage, the end's m
 metrics = GenAIMetrics()
 
 
-def open_call(
-    name: str, model: Any, role_of_model: Callable[[Any], str], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> OpenAICall:
-    """Return the span of one call of a model's method, which gets the request first."""
-    request = args[0] if args else kwargs.get("request")
-    return OpenAICall(name, model, role_of_model, request)
-
-
 class OpenAICall(StepSpan):
     """One call of a model; a call that its own method makes of another one is a part of it."""
 
     __slots__ = ("_answer", "_captures", "_request", "_shared")
 
-    def __init__(self, name: str, model: Any, role_of_model: Callable[[Any], str], request: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        role_of_model: Callable[[Any], str],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Take the arguments of the method, which gets the request first."""
         super().__init__(name, model, role_of_model)
-        self._request = request
+        self._request = args[0] if args else kwargs.get("request")
         self._answer: Any = None
         self._shared: dict[str, Any] = {}  # the attributes that its metrics have, too
         self._captures = False
