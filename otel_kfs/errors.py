@@ -44,7 +44,7 @@ class MissingExtra(OtelKfsError, ImportError):
     """A library is not installed; `extra` is the extra of otel-kfs that brings it."""
 
     def __init__(self, library: str, extra: str) -> None:
-        super().__init__(f"{library} is not installed; run: pip install 'otel-kfs[{extra}]'")
+        super().__init__(f"{library} is not installed; in a clone of otel-kfs, run: pip install '.[{extra}]'")
         self.extra = extra
 
 

@@ -28,7 +28,7 @@ def test_catching_the_root_catches_every_error(name):
 
 def test_a_missing_library_is_answered_with_the_command_that_brings_it():
     error = errors.MissingExtra("confluent-kafka", "kafka")
-    assert str(error) == "confluent-kafka is not installed; run: pip install 'otel-kfs[kafka]'"
+    assert str(error) == "confluent-kafka is not installed; in a clone of otel-kfs, run: pip install '.[kafka]'"
     assert error.extra == "kafka"
 
 

@@ -261,4 +261,4 @@ def test_a_missing_library_is_answered_with_the_extra_that_brings_it():
     script = BLOCKED + (
         "import json, otel_kfs\ntry: otel_kfs.kafka.Producer\nexcept ImportError as e: print(json.dumps(str(e)))"
     )
-    assert python(script) == "confluent-kafka is not installed; run: pip install 'otel-kfs[kafka]'"
+    assert python(script) == "confluent-kafka is not installed; in a clone of otel-kfs, run: pip install '.[kafka]'"

@@ -36,7 +36,7 @@ class S3:
         try:
             import boto3
         except ImportError as error:
-            raise ServiceMissing("buckets are made by boto3: pip install 'otel-kfs[claim-check]'") from error
+            raise ServiceMissing("buckets are made by boto3: pip install '.[claim-check]'") from error
         credentials = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
         client = boto3.client("s3", endpoint_url=self.url, region_name="us-east-1", **credentials)
         client.create_bucket(Bucket=name)

@@ -69,7 +69,7 @@ def serving(choice: str | None) -> str:
             return name
     which = choice or "neither kfserving nor kserve"
     extra = choice or ("kserve" if importlib.util.find_spec("distutils") is None else "kfserving")
-    raise DemoError(f"{which} is not installed here; run: pip install 'otel-kfs[demo,{extra}]'")
+    raise DemoError(f"{which} is not installed here; in a clone of otel-kfs, run: pip install '.[demo,{extra}]'")
 
 
 def scripts(serving: str, *, fast: bool = False) -> tuple[Path, Path]:

@@ -55,7 +55,7 @@ INTERVAL = (
     "it covers the noise between these images, not what changes when servers are restarted"
 )
 SKETCHED = f"percentiles within {100 * ACCURACY:g} %, from sketches"
-NO_INTERVAL = "intervals of the medians need scipy: pip install 'otel-kfs[analysis]'"
+NO_INTERVAL = "intervals of the medians need scipy; in a clone of otel-kfs: pip install '.[analysis]'"
 
 Unit = Literal["text", "count", "unix", "seconds", "milliseconds"]
 

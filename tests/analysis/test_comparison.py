@@ -146,5 +146,7 @@ def test_a_choice_that_leaves_nothing_says_what_there_is(where, message):
 
 def test_without_scipy_comparing_is_answered_with_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(MissingExtra, match=r"scipy is not installed; run: pip install 'otel-kfs\[analysis\]'"):
+    with pytest.raises(
+        MissingExtra, match=r"scipy is not installed; in a clone of otel-kfs, run: pip install '\.\[analysis\]'"
+    ):
         room.compare(all_series(drawn("client 1")), all_series(drawn("client 1")))

@@ -345,5 +345,5 @@ def test_without_the_library_it_is_one_line_that_says_what_to_install(traces, mo
     assert tables_of(traces) == (
         1,
         "",
-        "Error: ddsketch is not installed; run: pip install 'otel-kfs[sketch]'\n",
+        "Error: ddsketch is not installed; in a clone of otel-kfs, run: pip install '.[sketch]'\n",
     )

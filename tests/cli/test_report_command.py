@@ -166,7 +166,7 @@ def test_a_missing_library_is_answered_with_the_extra_that_brings_it(traces, mod
     assert (found.returncode, found.stdout, found.stderr) == (
         1,
         "",
-        f"Error: {library} is not installed; run: pip install 'otel-kfs[report]'\n",
+        f"Error: {library} is not installed; in a clone of otel-kfs, run: pip install '.[report]'\n",
     )
     assert not Path(output).exists()
 

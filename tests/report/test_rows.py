@@ -260,7 +260,7 @@ def test_without_scipy_one_note_says_how_to_get_intervals(monkeypatch):
     (table,) = rows.statistics_tables(drawn)
     assert (table.rows[0][6], table.notes, rows.segment_records(drawn)[0]["p50_low_ns"]) == (
         None,
-        ("intervals of the medians need scipy: pip install 'otel-kfs[analysis]'",),
+        ("intervals of the medians need scipy; in a clone of otel-kfs: pip install '.[analysis]'",),
         None,
     )
 

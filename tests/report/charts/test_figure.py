@@ -89,5 +89,7 @@ def test_text_is_drawn_where_the_machine_has_no_font(found):
 )
 def test_what_png_lacks_is_named_with_its_extra(monkeypatch, module, library):
     monkeypatch.setattr(figure, "find_spec", lambda name: None if name == module else object())
-    with pytest.raises(MissingExtra, match=rf"^{library} is not installed; run: pip install 'otel-kfs\[report\]'$"):
+    with pytest.raises(
+        MissingExtra, match=rf"^{library} is not installed; in a clone of otel-kfs, run: pip install '\.\[report\]'$"
+    ):
         figure.need_png()
