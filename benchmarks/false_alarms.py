@@ -47,7 +47,8 @@ def experiment(seed: int, *, utilisation: float | None = None, at_once: int = 1,
     cells = tuple(Cell(rate=rate, concurrency=at_once, label=label, base_label=label) for label in ("a", "b"))
     arrivals = None if rate is None else Arrivals(rates=(rate,), duration=STAGE)
     config = ExperimentConfig(Path(), {}, cells, cells[:1], ("image",), ServersConfig(), BLOCKS, arrivals=arrivals)
-    scatter, paths, results, start = random.Random(seed), [], [], 0.0
+    scatter = random.Random(f"{seed} {utilisation} {at_once} {slower}")
+    paths, results, start = [], [], 0.0
     for block in range(BLOCKS):
         for cell in scatter.sample(cells, 2):
             due = [0.0] * at_once

@@ -42,6 +42,15 @@ def test_a_dry_run_of_an_open_loop_says_how_long_it_takes():
     )
 
 
+@pytest.mark.analysis
+def test_a_dry_run_says_when_no_cell_could_be_called_faster_or_slower():
+    for text, needed in (('encoding = ["json", "raw"]', 4), ('encoding = ["json", "raw"]\n[arrivals]\nrates = [5]', 6)):
+        written(f'images = ["a.jpg"]\nrepeat = {needed - 1}\n{OWN}[matrix]\n{text}')
+        assert experiment("--dry-run")[1].splitlines()[-1] == (
+            f"repeat = {needed - 1} is too few to call a cell faster or slower than the baseline: it takes {needed}"
+        )
+
+
 def test_mistakes_are_lines_and_exit_code_1():
     written(f"repeat = 0\n{OWN}")
     assert experiment("--dry-run")[::2] == (

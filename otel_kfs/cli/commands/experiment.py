@@ -114,7 +114,21 @@ def _summary(config: ExperimentConfig) -> str:
             f"{arrivals.pattern}, by {arrivals.workers} threads (seed {config.seed}); at least {minutes:.1f} min after "
             "the warm-up"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_too_few_blocks(config)])
+
+
+def _too_few_blocks(config: ExperimentConfig) -> list[str]:
+    """Say, before anything runs, that its blocks are too few for any verdict."""
+    from otel_kfs.analysis.statistics import intervals_available
+    from otel_kfs.experiment.block_tests import needed_blocks
+
+    comparisons = len(config.images) * (len(config.cells) - len(config.baselines))
+    if not comparisons or not intervals_available():
+        return []
+    needed = needed_blocks(comparisons, paired=config.arrivals is not None)
+    if config.repeat >= needed:
+        return []
+    return [f"repeat = {config.repeat} is too few to call a cell faster or slower than the baseline: it takes {needed}"]
 
 
 def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: bool) -> None:
