@@ -8,7 +8,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 Task = TypeVar("Task")
 
@@ -21,7 +21,11 @@ class KeyedPool(Generic[Task]):
 
     def __init__(self, count: int, work: Callable[[int, Task], None]) -> None:
         self._work = work
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._has_finished = threading.Condition(self._lock)  # a thread a task
+        # Each thread waits for itself: all that were woken would want the interpreter at once, and one gets the task.
+        self._has_task = [threading.Condition(self._lock) for _ in range(count)]
+        self._idle: set[int] = set()  # the threads that wait, and were not woken
         self._numbers = itertools.count()
         self._shared_queue: deque[tuple[int, Task]] = deque()
         self._queues: list[deque[tuple[int, Task]]] = [deque() for _ in range(count)]
@@ -32,27 +36,32 @@ class KeyedPool(Generic[Task]):
 
     def submit(self, task: Task, key: bytes | None) -> None:
         """Hand a task to the worker of its key; one without a key to the first that is free."""
-        with self._changed:
-            queue = self._shared_queue if key is None else self._queues[zlib.crc32(key) % len(self._queues)]
-            queue.append((next(self._numbers), task))
-            self._changed.notify_all()
+        with self._lock:
+            entry = next(self._numbers), task
+            if key is None:
+                self._shared_queue.append(entry)
+                self._wake_any()
+            else:
+                number = zlib.crc32(key) % len(self._queues)
+                self._queues[number].append(entry)
+                self._wake(number)
 
     def cancel(self, wanted: Callable[[Task], bool] = lambda _: True) -> list[Task]:
         """Return the wanted tasks that no thread has begun; none will."""
-        with self._changed:
+        with self._lock:
             cancelled: list[Task] = []
             for queue in (self._shared_queue, *self._queues):
                 cancelled += [task for _, task in queue if wanted(task)]
                 kept = [entry for entry in queue if not wanted(entry[1])]
                 queue.clear()
                 queue.extend(kept)
-            self._changed.notify_all()
+            self._has_finished.notify_all()
             return cancelled
 
     def wait_for_fewer(self, tasks: int, seconds: float) -> int:
         """Return how many tasks are queued or running, once they are fewer than `tasks` or the time is over."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._unfinished() < tasks, seconds)
+        with self._lock:
+            self._has_finished.wait_for(lambda: self._unfinished() < tasks, seconds)
             return self._unfinished()
 
     def wait_for_running(self, wanted: Callable[[Task], bool], deadline: float) -> list[Task]:
@@ -61,37 +70,53 @@ class KeyedPool(Generic[Task]):
         def running() -> list[Task]:
             return [task for task in self._running if task is not None and wanted(task)]
 
-        with self._changed:
-            self._changed.wait_for(lambda: not running(), max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            self._has_finished.wait_for(lambda: not running(), max(0.0, deadline - time.monotonic()))
             return running()
 
     def close(self) -> None:
         """Let each thread end after the task that it runs."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            for has_task in self._has_task:
+                has_task.notify()
 
     def _unfinished(self) -> int:
         queued = len(self._shared_queue) + sum(map(len, self._queues))
         return queued + sum(task is not None for task in self._running)
 
+    def _wake(self, number: int) -> None:
+        if number in self._idle:
+            self._idle.remove(number)
+            self._has_task[number].notify()
+
+    def _wake_any(self) -> None:
+        if self._idle:
+            self._wake(next(iter(self._idle)))
+
     def _run(self, number: int) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._shared_queue or self._queues[number])
-                if self._closed:
-                    return
-                task = self._next(number)
-                self._running[number] = task
+        while (task := self._wait_for_task(number)) is not None:
             try:
                 self._work(number, task)
             finally:
                 del task  # a record may be 100 MB
-                with self._changed:
+                with self._lock:
                     self._running[number] = None
-                    self._changed.notify_all()
+                    self._has_finished.notify_all()
 
-    def _next(self, number: int) -> Any:
-        """Take the older one of the worker's own and the shared tasks, so that one worker keeps the order of all."""
+    def _wait_for_task(self, number: int) -> Task | None:
+        """Return a worker's next task, once there is one; None at the end."""
         own, shared = self._queues[number], self._shared_queue
-        return (own if own and (not shared or own[0][0] < shared[0][0]) else shared).popleft()[1]
+        with self._lock:
+            while not (self._closed or own or shared):
+                self._idle.add(number)
+                self._has_task[number].wait()
+            self._idle.discard(number)
+            if self._closed:
+                return None
+            # The older one of its own and the shared tasks, so that one worker keeps the order of all.
+            task = (own if own and (not shared or own[0][0] < shared[0][0]) else shared).popleft()[1]
+            if shared:
+                self._wake_any()  # this thread may have been woken for one of these
+            self._running[number] = task
+            return task

@@ -133,6 +133,7 @@ class _PollLoop:
         self._topics = options.consumed_topics
         self._dead_letter_topic = options.dead_letter_topic
         self._limit = options.in_flight_limit
+        self._ahead = options.concurrency
         self._consumer = consumer
         self._offsets = offsets
         self._workers = workers
@@ -142,6 +143,7 @@ class _PollLoop:
         self._stall_watch = StallWatch(consumer, self._limit)
         self._polled: list[Any] = []  # not dispatched yet
         self._closing = False
+        self._is_flowing: bool | None = None  # whether the partitions are resumed; None for ones that may be paused
         config = options.config or {}
         self._is_incremental = config.get("group.protocol", "").lower() == "consumer" or "cooperative" in config.get(
             "partition.assignment.strategy", ""
@@ -160,9 +162,13 @@ class _PollLoop:
                 while not (stop.is_set() or self._workers.failure or self._is_redriven()):
                     in_hand = self._workers.wait_for_fewer(self._limit, _PAUSE_AFTER_SECONDS)
                     self._poll(0 if self._polled else self._limit - in_hand)
+                    if stop.is_set():
+                        break  # meanwhile; what was polled is left to whoever comes next
                     if not self._polled:
                         self._offsets.commit()
-                    elif not self._dispatch():
+                    elif self._dispatch():
+                        self._offsets.commit(self._ahead)  # while the model works
+                    else:
                         stop.wait(_POLL_SECONDS)
                     self._stall_watch.check(in_hand, len(self._polled))
             finally:
@@ -185,10 +191,12 @@ class _PollLoop:
 
     def _poll(self, room: int) -> None:
         """Get as many records as there is room for; without room none, but stay in the group."""
-        # librdkafka keeps a pause over assignments, so both are said at each poll of whatever is assigned by now.
-        change = self._consumer.resume if room > 0 else self._consumer.pause
-        change(self._consumer.assignment())
-        timeout = _POLL_SECONDS if room > 0 else 0.0
+        has_room = room > 0
+        if self._is_flowing is not has_room:
+            self._is_flowing = has_room  # first: a callback may come in between
+            change = self._consumer.resume if has_room else self._consumer.pause
+            change(self._consumer.assignment())
+        timeout = _POLL_SECONDS if has_room else 0.0
         while (record := self._consumer.poll(timeout)) is not None:
             timeout = 0.0
             error = record.error()
@@ -205,7 +213,7 @@ class _PollLoop:
 
     def _dispatch(self) -> bool:
         """Give what was polled to the workers; return False where the commit before that fails: it has to wait."""
-        dispatched = self._offsets.dispatch(self._polled)
+        dispatched = self._offsets.dispatch(self._polled, self._ahead)
         if not dispatched:
             return False
         for record, (partition, delivery) in zip(self._polled, dispatched, strict=True):
@@ -215,6 +223,7 @@ class _PollLoop:
         return True
 
     def _assigned(self, _: Any, partitions: Sequence[TopicPartition]) -> None:
+        self._is_flowing = None  # librdkafka keeps a pause over assignments
         if self._closing:
             return  # nobody polled for them: asking the broker about them could keep `close` from ending
         if self._redrive is None and any(at.topic == self._dead_letter_topic for at in partitions):

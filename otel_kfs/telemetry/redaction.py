@@ -34,6 +34,7 @@ _SECRET_KEY = re.compile(rf"(?:.*[^a-z])?(?:{_HEADERS.replace('-', '[-_.]')}|{_F
 # Each of these reads a text once: what is repeated is bounded, or can't begin within itself.
 _USER = re.compile(r"(?<=://)(?:[^/\s\"<>]{0,500}@|[^/\s\"<>:@]{1,200}:(?!\d{1,5}[/?#])[^\s\"<>]{0,500}@)")
 _QUERY = r"[?#](?=[^\s?#=&]{0,200}=)[^\s\"<>]+"
+_SIGNS = re.compile(r"[:=,?#]")  # what each match of the next but one has in it
 _QUERY_VALUE = re.compile(r"(?<==)[^&#]+")
 _BETWEEN = r"[\\'\"]{0,4}\s{0,20}(?:=>|[:=]|,(?=\s{0,20}b?['\"]))\s{0,20}"
 _QUOTED = r"b?\"(?:[^\"\\]|\\.)*\"|b?'(?:[^'\\]|\\.)*'|\\\"(?:[^\"\\]|\\[^\"])*\\\""
@@ -58,8 +59,9 @@ _last_resource: tuple[Resource | None, Resource] = (None, Resource.get_empty())
 def without_secrets(span: ReadableSpan, resource: Resource | None = None) -> ReadableSpan:
     """Return the span itself, or one that is the same without what may be a secret, or of another resource."""
     changed = _changed(span.attributes)
-    events = [_event(event) for event in span.events]
-    links = [_link(link) for link in span.links]
+    old_events, old_links = span.events, span.links  # the SDK copies them at each look
+    events = [_event(event) for event in old_events]
+    links = [_link(link) for link in old_links]
     name, resource = text(span.name), _resource(resource or span.resource)
     said = span.status.description
     description = said and text(said)
@@ -68,8 +70,8 @@ def without_secrets(span: ReadableSpan, resource: Resource | None = None) -> Rea
         and description == said
         and name == span.name
         and resource is span.resource
-        and all(new is old for new, old in zip(events, span.events, strict=True))
-        and all(new is old for new, old in zip(links, span.links, strict=True))
+        and all(new is old for new, old in zip(events, old_events, strict=True))
+        and all(new is old for new, old in zip(links, old_links, strict=True))
     ):
         return span
     return ReadableSpan(
@@ -92,7 +94,7 @@ def text(value: str) -> str:
     """Return a text without the users and query values of the URLs in it, and without the values of secret fields."""
     if "@" in value:
         value = _USER.sub("", value)
-    if any(sign in value for sign in ":=,?#"):  # most attributes are words or numbers
+    if _SIGNS.search(value):  # most attributes are words or numbers
         value = _FIELD_OR_QUERY.sub(_without_value, value)
     return _CREDENTIALS.sub(rf"\g<scheme> {REDACTED}", value) if " " in value else value
 
@@ -122,7 +124,11 @@ def _resource(resource: Resource) -> Resource:
 
 def _changed(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return those attributes that hold what may be a secret, without it."""
-    return {key: new for key, old in (attributes or {}).items() if (new := _value(key, old)) != old}
+    if not attributes:
+        return {}
+    copy = getattr(attributes, "copy", None)  # the SDK's own mappings are slow to walk through
+    items = (copy() if copy is not None else dict(attributes)).items()
+    return {key: new for key, old in items if (new := _value(key, old)) != old}
 
 
 @functools.lru_cache(maxsize=1000)

@@ -1,9 +1,11 @@
 """Which records are dispatched and which are done, a partition at a time, and what of that is committed.
 
-What is committed is the end of the contiguous part that is done. Its metadata says how far records had been dispatched
-beyond it, so that the bridge that comes next knows which of them may be second deliveries. So a commit goes before
-records are dispatched, and is waited for: one that is only on its way is refused if the group is rebalanced meanwhile,
-or is lost with the broker. What this bridge dispatched it also remembers itself, for the partitions that it gets back.
+What is committed is the end of the contiguous part that is done. Its metadata says how far records may have been
+dispatched beyond it, so that the bridge that comes next knows which of them may be second deliveries. So a commit goes
+before records are dispatched, and is waited for: one that is only on its way is refused if the group is rebalanced
+meanwhile, or is lost with the broker. While records come one after another, it announces a few more than are dispatched
+so far: those need not wait for a commit of their own, and the next one is waited for while the model works. What this
+bridge dispatched it also remembers itself, for the partitions that it gets back.
 """
 
 from __future__ import annotations
@@ -36,12 +38,17 @@ class PartitionOffsets:
         self._open: dict[int, None] = {}  # dispatched, not done, in the order of offsets
         self._dispatched: int | None = None  # one past the last record dispatched
         self._started = 0  # one past the last record that a worker began
+        self._announced = 0  # the broker knows that the records below this may have been delivered
 
     def dispatch(self, offset: int) -> int:
         """Note a record as dispatched; return which delivery it is: 1, or more where it may have been one before."""
         self._open[offset] = None
         self._dispatched = offset + 1
         return 1 + self._earlier.of(offset)
+
+    def is_announced(self, offset: int) -> bool:
+        """Tell whether the broker knows that this record may have been delivered."""
+        return offset < self._announced
 
     def start(self, offset: int) -> None:
         """Note that a worker begins with a record."""
@@ -51,13 +58,22 @@ class PartitionOffsets:
         """Let a record be committed, as soon as all before it may."""
         self._open.pop(offset, None)
 
-    def committable(self, *, last: bool = False) -> TopicPartition | None:
-        """Return what to commit now, None for nothing yet; `last`: what no worker began counts as not dispatched."""
+    def committable(self, ahead: int = 0, *, last: bool = False) -> TopicPartition | None:
+        """Return what to commit now, None for nothing yet.
+
+        The `ahead` records beyond those that are dispatched count as dispatched, too; with `last` only what a worker
+        began does.
+        """
         if self._dispatched is None:
             return None
         position = next(iter(self._open), self._dispatched)
-        counts = self._earlier.with_delivery(self._started if last else self._dispatched)
+        counts = self._earlier.with_delivery(self._started if last else self._dispatched + ahead)
         return TopicPartition(self.topic, self.partition, position, counts.beyond(position).to_metadata())
+
+    def announce(self, ahead: int) -> None:
+        """Note that the broker has what `committable` returned."""
+        if self._dispatched is not None:
+            self._announced = self._dispatched + ahead
 
     def started_counts(self) -> DeliveryCounts:
         """Return how often records were delivered until now, here and before: those that workers began."""
@@ -77,6 +93,7 @@ class OffsetTracker:
         self.commit_refusal = ""  # why the broker never takes a commit
         self._partitions: dict[tuple[str, int], PartitionOffsets] = {}
         self._changed: set[tuple[str, int]] = set()
+        self._ahead: set[tuple[str, int]] = set()  # where the last commit announced more than is dispatched
         self._released: dict[tuple[str, int], DeliveryCounts] = {}  # of partitions that this process no longer has
         self._consumer: Any = None
 
@@ -97,21 +114,23 @@ class OffsetTracker:
                 self._partitions[key] = PartitionOffsets(*key, counts.beyond(at.offset))
         return found
 
-    def dispatch(self, records: Sequence[Any]) -> list[tuple[PartitionOffsets, int]]:
-        """Return for each record its partition and which delivery it is, after the commit that says so.
+    def dispatch(self, records: Sequence[Any], ahead: int = 0) -> list[tuple[PartitionOffsets, int]]:
+        """Return for each record its partition and which delivery it is, once a commit has said so.
 
-        Nothing, if that failed: nobody could tell that these records are delivered again.
+        That is this one, which announces `ahead` further records, unless an earlier one announced all of them. Nothing,
+        if it failed: nobody could tell that these records are delivered again.
         """
         with self._lock:
-            dispatched = []
+            dispatched, is_announced = [], True
             for record in records:
                 key = (record.topic(), record.partition())
                 if key not in self._partitions:
                     self._partitions[key] = PartitionOffsets(*key, DeliveryCounts())
                 partition = self._partitions[key]
+                is_announced = is_announced and partition.is_announced(record.offset())
                 dispatched.append((partition, partition.dispatch(record.offset())))
                 self._changed.add(key)
-        return dispatched if self._commit() else []
+        return dispatched if is_announced or self._commit(ahead) else []
 
     def start(self, partition: PartitionOffsets, offset: int) -> None:
         """Note that a worker begins with a record."""
@@ -125,10 +144,13 @@ class OffsetTracker:
             if not partition.revoked.is_set():
                 self._changed.add((partition.topic, partition.partition))
 
-    def commit(self) -> None:
-        """Commit what is done since the last time; what could not be committed, the next commit says."""
-        if self._changed:
-            self._commit()
+    def commit(self, ahead: int = 0) -> None:
+        """Commit what is done since the last time, and announce `ahead` records beyond what is dispatched; 0: no more.
+
+        What could not be committed, the next commit says.
+        """
+        if self._changed or (self._ahead and not ahead):
+            self._commit(ahead)
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> list[PartitionOffsets]:
         """Let nobody here wait for the records of these any longer; `release` still commits what is done."""
@@ -146,6 +168,7 @@ class OffsetTracker:
                 partition.revoked.set()
                 key = (partition.topic, partition.partition)
                 self._changed.discard(key)
+                self._ahead.discard(key)
                 self._released[key] = partition.started_counts()
             last = [at for partition in released if (at := partition.committable(last=True)) is not None]
         if last and commit and (error := self._send(last)) is not None:
@@ -172,14 +195,19 @@ class OffsetTracker:
             return list(self._partitions)
         return [key for at in partitions if (key := (at.topic, at.partition)) in self._partitions]
 
-    def _commit(self) -> bool:
+    def _commit(self, ahead: int) -> bool:
         """Commit what has changed; tell whether that succeeded."""
         with self._lock:
-            offsets = [at for key in self._changed if (at := self._partitions[key].committable()) is not None]
+            keys = self._changed | self._ahead
+            partitions = [self._partitions[key] for key in keys]
+            offsets = [at for partition in partitions if (at := partition.committable(ahead)) is not None]
             self._changed.clear()
         if offsets and (error := self._send(offsets)) is not None:
             self._commit_failed(error)
             return False
+        for partition in partitions:
+            partition.announce(ahead)
+        self._ahead = keys if ahead else set()
         return True
 
     def _send(self, offsets: list[TopicPartition]) -> KafkaError | None:

@@ -6,6 +6,8 @@ for ever; and an answer may be of any size, above all once it is inflated.
 
 from __future__ import annotations
 
+import math
+import os
 import socket
 import threading
 import time
@@ -137,21 +139,63 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
+class _Watchdog:
+    """One thread that shuts sockets down at their moments: a timer a request would be a thread a request."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._deadlines: dict[socket.socket, float] = {}
+        self._wakes_at = math.inf
+        self._is_started = False
+
+    def add(self, sock: socket.socket, deadline: float) -> None:
+        """Shut a socket down at a moment of `time.monotonic()`: its reader is told that nothing more comes."""
+        with self._changed:
+            self._deadlines[sock] = deadline
+            if not self._is_started:
+                self._is_started = True
+                threading.Thread(target=self._run, name="otel_kfs_request_deadlines", daemon=True).start()
+            elif deadline < self._wakes_at:
+                self._changed.notify()
+
+    def remove(self, sock: socket.socket) -> None:
+        """Leave a socket alone from here on."""
+        with self._changed:
+            del self._deadlines[sock]
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for sock in [sock for sock, deadline in self._deadlines.items() if deadline <= now]:
+                    self._deadlines[sock] = math.inf
+                    with suppress(OSError):  # it is closed already
+                        sock.shutdown(socket.SHUT_RDWR)
+                self._wakes_at = min(self._deadlines.values(), default=math.inf)
+                self._changed.wait(None if self._wakes_at == math.inf else self._wakes_at - now)
+
+
+_watchdog = _Watchdog()
+
+
+def _forget_in_child() -> None:
+    """Begin anew in a forked child, which has no thread of its parent's."""
+    global _watchdog  # noqa: PLW0603 - a process has one
+    _watchdog = _Watchdog()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
 @contextmanager
 def _shut_down_at(deadline: float | None, sock: socket.socket | None) -> Iterator[None]:
-    """Shut a socket down at a moment: whoever reads from it is told that nothing more comes."""
+    """Shut a socket down at a moment, unless the block is over before it."""
     if deadline is None or sock is None:
         yield
         return
-
-    def shut_down() -> None:
-        with suppress(OSError):  # it is closed already
-            sock.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), shut_down)
-    timer.daemon = True
-    timer.start()
+    watchdog = _watchdog
+    watchdog.add(sock, deadline)
     try:
         yield
     finally:
-        timer.cancel()
+        watchdog.remove(sock)

@@ -65,6 +65,7 @@ class ModelClient:
         self._timeout = timeout
         self._max_answer_size = max_answer_size
         self._session = session or new_session()
+        self._found_settings: dict[str, Mapping[str, Any]] = {}  # by URL: the model's, and those it redirects to
         self._headers = {"Content-Type": "application/json"}
         if host:
             self._headers["Host"] = host
@@ -132,13 +133,14 @@ class ModelClient:
         hooks = {"response": [*self._session.hooks.get("response", []), look]}
         try:
             with limits.for_headers():
-                response = self._session.post(
-                    url,
-                    data=RequestBody(payload, before_piece=limits.left),
-                    headers=headers,
+                body = RequestBody(payload, before_piece=limits.left)
+                # (A tombstone's body is no body: an empty one would be sent in chunks.)
+                request = requests.Request("POST", url, headers=headers, data=body or {}, hooks=hooks)
+                response = self._session.send(
+                    self._session.prepare_request(request),
                     timeout=limits.left(),
                     allow_redirects=False,
-                    hooks=hooks,
+                    **self._settings(url),
                 )
         except AnswerTooLargeError as error:
             raise SendError(
@@ -153,6 +155,15 @@ class ModelClient:
                 raise self._timeout_error() from error
             raise self._transport_error(error, len(payload)) from error
         return response, location
+
+    def _settings(self, url: str) -> Mapping[str, Any]:
+        """Return proxies and certificates for a URL, as the session and the environment have them.
+
+        They are looked for once: requests does it at each request, which takes a tenth of one.
+        """
+        if url not in self._found_settings:
+            self._found_settings[url] = self._session.merge_environment_settings(url, {}, None, None, None)
+        return self._found_settings[url]
 
     def close(self) -> None:
         """Close the connection."""

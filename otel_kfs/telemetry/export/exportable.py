@@ -58,8 +58,9 @@ def limits_of_environment() -> TextLimits:
 def exportable(span: ReadableSpan, limits: TextLimits) -> ReadableSpan:
     """Return the span itself, or where needed one with its text repaired and cut, and numbers that fit into 64 bits."""
     attributes = _attributes(span.attributes, limits.attribute)
-    events = _all(span.events, _event, limits.other)
-    links = _all(span.links, _link, limits.other)
+    old_events, old_links = span.events, span.links  # the SDK copies them at each look
+    events = _all(old_events, _event, limits.other)
+    links = _all(old_links, _link, limits.other)
     resource = _resource(span.resource, limits.other)
     scope = _scope(span.instrumentation_scope, limits.other)
     name, description = _text(span.name, limits.other), span.status.description
@@ -80,8 +81,8 @@ def exportable(span: ReadableSpan, limits: TextLimits) -> ReadableSpan:
         parent=span.parent,
         resource=resource,
         attributes=span.attributes if attributes is None else attributes,
-        events=span.events if events is None else events,
-        links=span.links if links is None else links,
+        events=old_events if events is None else events,
+        links=old_links if links is None else links,
         kind=span.kind,
         status=Status(span.status.status_code, status),
         start_time=span.start_time,
@@ -93,8 +94,11 @@ def exportable(span: ReadableSpan, limits: TextLimits) -> ReadableSpan:
 def encoded_bytes(span: ReadableSpan) -> int:
     """Return how many bytes a span takes at most, about, when it is encoded without its resource."""
     size = 200 + len(span.name) + 4 * len(span.status.description or "") + _attributes_bytes(span.attributes)
-    size += sum(80 + 4 * len(event.name) + _attributes_bytes(event.attributes) for event in span.events)
-    return size + sum(80 + _attributes_bytes(link.attributes) for link in span.links)
+    for event in span.events:
+        size += 80 + 4 * len(event.name) + _attributes_bytes(event.attributes)
+    for link in span.links:
+        size += 80 + _attributes_bytes(link.attributes)
+    return size
 
 
 def may_be_large(span: ReadableSpan) -> bool:

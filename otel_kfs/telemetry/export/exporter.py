@@ -122,7 +122,7 @@ class CountingExporter(SpanExporter):
 
     def _export_parts(self, spans: list[ReadableSpan]) -> None:
         """Export spans in as many requests as they need, without those that can't be encoded."""
-        parts, size = _requests(spans), sum(map(encoded_bytes, spans))
+        parts, size = _requests(spans)
         in_doubt = False  # whether anybody is there
         while parts and not self._given_up:
             part = parts.popleft()
@@ -165,6 +165,8 @@ class CountingExporter(SpanExporter):
 
     def _prepared(self, span: ReadableSpan, resource: Resource) -> ReadableSpan | None:
         try:
+            if exportable(span, self.limits) is span and without_secrets(span, resource) is span:
+                return span  # as most are
             seen = exportable(span, self.limits.times(_SEEN))
             return exportable(without_secrets(seen, resource), self.limits)
         except Exception:  # noqa: BLE001 - the others leave
@@ -288,18 +290,19 @@ class CountingBatchProcessor(BatchSpanProcessor):
             _log.error("%d of %d spans were not exported to %s: %s", lost, ended, self._export.where, why)
 
 
-def _requests(spans: Sequence[ReadableSpan]) -> deque[list[ReadableSpan]]:
-    """Return the spans in as many lists as they need requests."""
+def _requests(spans: Sequence[ReadableSpan]) -> tuple[deque[list[ReadableSpan]], int]:
+    """Return the spans in as many lists as they need requests, and how many bytes they take together, about."""
     requests: deque[list[ReadableSpan]] = deque()
-    room = 0
+    room = total = 0
     for span in spans:
         size = encoded_bytes(span)
+        total += size
         if size > room:
             requests.append([])
             room = _REQUEST_BYTES
         requests[-1].append(span)
         room -= size
-    return requests
+    return requests, total
 
 
 def _is_encodable(span: ReadableSpan) -> bool:

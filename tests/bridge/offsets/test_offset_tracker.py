@@ -314,6 +314,52 @@ def test_a_commit_that_failed_is_sent_again_though_no_record_comes(broker):
     assert broker.stored["t", 0].metadata == '{"otel_kfs.handed_out":[[5,1]]}'
 
 
+def test_records_that_a_commit_has_announced_need_none_of_their_own(broker):
+    offsets = broker.offsets
+    offsets.dispatch([Record("t", 4)], ahead=2)
+    assert broker.stored["t", 0].metadata == '{"otel_kfs.handed_out":[[7,1]]}'
+    broker.away = AWAY
+    assert dispatched(offsets, 5) == [1]
+    assert dispatched(offsets, 6) == [1]
+    assert dispatched(offsets, 7) == []
+    another = Broker(OffsetTracker())
+    another.stored = broker.stored
+    another.offsets.assign(PARTITIONS)
+    assert dispatched(another.offsets, 4, 5, 6, 7) == [2, 2, 2, 1]
+
+
+def test_what_was_announced_and_did_not_come_is_taken_back(broker):
+    offsets = broker.offsets
+    ((partition, _),) = offsets.dispatch([Record("t", 4)], ahead=2)
+    offsets.complete(partition, 4)
+    offsets.commit(ahead=2)
+    assert broker.stored["t", 0].metadata == '{"otel_kfs.handed_out":[[7,1]]}'
+    offsets.commit()
+    assert (broker.stored["t", 0].offset, broker.stored["t", 0].metadata) == (5, "")
+    commits = len(broker.waited)
+    offsets.commit()
+    assert len(broker.waited) == commits
+    broker.away = AWAY
+    assert dispatched(offsets, 5) == []
+
+
+def test_a_commit_that_failed_announces_nothing(broker):
+    broker.away = AWAY
+    assert broker.offsets.dispatch([Record("t", 4)], ahead=8) == []
+    assert dispatched(broker.offsets, 5) == []
+
+
+def test_partitions_without_a_record_announce_nothing_with_others(broker):
+    offsets = broker.offsets
+    offsets.assign([TopicPartition("u", 0)])
+    broker.away = AWAY
+    offsets.dispatch([Record("t", 4)])
+    broker.away = None
+    offsets.commit(ahead=8)
+    broker.away = AWAY
+    assert offsets.dispatch([Record("u", 0)]) == []
+
+
 def test_why_a_broker_never_takes_a_commit_is_kept(broker):
     broker.away = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
     dispatched(broker.offsets, 4)

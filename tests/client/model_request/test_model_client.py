@@ -1,5 +1,7 @@
 """Posting to a model: the answer, or one line that says what went wrong and what to do."""
 
+import threading
+
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
@@ -221,3 +223,25 @@ def test_a_session_s_own_retries_are_attempts_with_an_upload_each(server, spans,
     assert [span.attributes.get("http.request.resend_count") for span in uploads] == [None, 1, 2]
     names = [span.name for span in spans.get_finished_spans()]
     assert (names, caplog.messages) == (["upload"] * 3 + ["POST"], [])
+
+
+def test_requests_share_the_one_thread_that_watches_their_time(server):
+    client = ModelClient(server.url)
+    client.post(b"{}")
+    before, seen = set(threading.enumerate()), set()
+    server.answer = lambda *_: seen.update(threading.enumerate()) or (200, b"{}")
+    for _ in range(3):
+        client.post(b"{}")
+    started = {thread.name for thread in seen - before}
+    assert {name for name in started if "process_request_thread" not in name} == set()
+
+
+def test_where_requests_go_is_looked_up_in_the_environment_once(server, monkeypatch):
+    client, looked = ModelClient(server.url), []
+    merge = requests.Session.merge_environment_settings
+    monkeypatch.setattr(
+        requests.Session, "merge_environment_settings", lambda *args: looked.append(args[1]) or merge(*args)
+    )
+    for _ in range(3):
+        client.post(b"{}")
+    assert looked == [server.url]
