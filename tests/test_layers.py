@@ -212,10 +212,13 @@ def test_the_exported_room_is_there():
         "Bridge",
         "Consumer",
         "DeserializingConsumer",
+        "DeserializingShareConsumer",
         "KafkaInstrumentor",
         "Producer",
         "SerializingProducer",
+        "ShareConsumer",
         "process",
+        "process_batch",
         "processing",
     ]
 

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "otel_kfs"
 LISTED: dict[str, dict[str, str]] = {
     "kafka/aio.py": {
         "_call": "how the real class calls its blocking consumer, which it makes by a name that others replace",
+        "_consumer": "that blocking consumer, whose class tells whether another instrumentation's spans come with it",
         "_exception": "asking a future by exception() would keep asyncio from logging one that nobody looks at",
     },
     "serving/kfserving.py": {

@@ -19,7 +19,7 @@ from otel_kfs.client.model_request.model_client import ModelClient
 from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import SendError
 from otel_kfs.kafka.headers import headers_of
-from otel_kfs.kafka.process_span import process
+from otel_kfs.kafka.process_spans.process_span import process
 
 
 @dataclass(frozen=True, eq=False)

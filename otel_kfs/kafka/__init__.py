@@ -13,9 +13,11 @@ except ModuleNotFoundError as error:
     raise MissingLibrary("confluent-kafka", "kafka") from error
 
 from otel_kfs.kafka.aio import AIOConsumer, AIOProducer, AsyncDeserializingConsumer, AsyncSerializingProducer
-from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer
+from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer, DeserializingShareConsumer, ShareConsumer
 from otel_kfs.kafka.instrumentor import KafkaInstrumentor
-from otel_kfs.kafka.process_span import process, processing
+from otel_kfs.kafka.process_spans.batch_span import process_batch
+from otel_kfs.kafka.process_spans.process_span import process
+from otel_kfs.kafka.process_spans.record_loop import processing
 from otel_kfs.kafka.producer import Producer, SerializingProducer
 
 if TYPE_CHECKING:
@@ -29,10 +31,13 @@ __all__ = [
     "Bridge",
     "Consumer",
     "DeserializingConsumer",
+    "DeserializingShareConsumer",
     "KafkaInstrumentor",
     "Producer",
     "SerializingProducer",
+    "ShareConsumer",
     "process",
+    "process_batch",
     "processing",
 ]
 

@@ -80,6 +80,45 @@ class DeserializingConsumer(real_classes.DeserializingConsumer[K, V], Consumer):
     """
 
 
+class ShareConsumer(real_classes.ShareConsumer):
+    """A `confluent_kafka.ShareConsumer` in every way: only `poll` does more.
+
+    A call that brings records leaves one `poll {topic}` span per topic, as a Consumer's does. What is done with them is
+    bounded by `process` or `process_batch`, or by `for record in processing(consumer):`.
+    """
+
+    group: str | None = None
+    _kfs: ConsumerTelemetry | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        config = configuration(args, kwargs)
+        self.group = config.get("group.id")
+        self._kfs = ConsumerTelemetry(config)
+
+    @refused_by(real_classes.ShareConsumer.poll)
+    def poll(self, timeout: float = -1) -> confluent_kafka.Messages:
+        """Like `confluent_kafka.ShareConsumer.poll`."""
+        start = time.time_ns()
+        records = super().poll(timeout)
+        if records and self._kfs is not None:
+            self._kfs.received(list(records), start)
+        return records
+
+
+class DeserializingShareConsumer(real_classes.DeserializingShareConsumer, ShareConsumer):
+    """A `confluent_kafka.DeserializingShareConsumer` in every way, whose polls have spans.
+
+    A span ends before keys and values are deserialised.
+    """
+
+
+def telemetry_of(consumer: object) -> ConsumerTelemetry | None:
+    """Return the telemetry of a consumer of this package; None for any other."""
+    found: ConsumerTelemetry | None = getattr(consumer, "_kfs", None)
+    return found
+
+
 class ConsumerTelemetry:
     """What a consumer's telemetry knows: its configuration."""
 

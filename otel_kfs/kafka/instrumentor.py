@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import confluent_kafka
 import confluent_kafka.aio
@@ -17,20 +17,28 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_kfs.kafka import aio, client_telemetry, real_classes
-from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer
+from otel_kfs.kafka.consumer import Consumer, DeserializingConsumer, DeserializingShareConsumer, ShareConsumer
+from otel_kfs.kafka.existing_client import traced
 from otel_kfs.kafka.producer import Producer, SerializingProducer
 from otel_kfs.telemetry.patches import Patches
 from otel_kfs.telemetry.patching_instrumentor import PatchingInstrumentor
 
+C = TypeVar("C")
+
 _log = logging.getLogger(__name__)
 
 # In C: nothing can be changed in these classes themselves, so whoever holds one from before holds the untraced one.
-_IN_C: dict[type[Any], type[Any]] = {real_classes.Producer: Producer, real_classes.Consumer: Consumer}
+_IN_C: dict[type[Any], type[Any]] = {
+    real_classes.Producer: Producer,
+    real_classes.Consumer: Consumer,
+    real_classes.ShareConsumer: ShareConsumer,
+}
 
 # In Python, derived from those: what is made by calling one is ours, whenever the caller got hold of the class.
 _DERIVED: dict[type[Any], type[Any]] = {
     real_classes.SerializingProducer: SerializingProducer,
     real_classes.DeserializingConsumer: DeserializingConsumer,
+    real_classes.DeserializingShareConsumer: DeserializingShareConsumer,
 }
 
 _OURS = {**_IN_C, **_DERIVED}
@@ -50,12 +58,28 @@ class KafkaInstrumentor(PatchingInstrumentor):
 
     `instrument` takes a `tracer_provider` and a `meter_provider`; without, the global ones count. Call it before the
     program imports names from confluent_kafka and derives classes from it. Where that is too late, `imported=True` also
-    changes what is there: the names of `Producer` and `Consumer` in all modules, and the bases of derived classes. It
-    can't change classes derived from these two, which are written in C. A warning names the classes that stay
-    untraced; so do clients made before.
+    changes what is there: the names of `Producer`, `Consumer` and `ShareConsumer` in all modules, and the bases of
+    derived classes. It can't change classes derived from these three, which are written in C. A warning names the
+    classes that stay untraced; so do clients made before, other than those that `instrument_client` returned.
     """
 
     dependencies = ("confluent-kafka >= 2.16.0, < 3.0.0",)
+
+    @staticmethod
+    def instrument_client(client: C, config: Mapping[str, Any] | None = None) -> C:
+        """Return a client that does all that `client` does, with spans: use it in the other's place.
+
+        `client` was made by confluent_kafka's own classes before; one that is traced already is returned as it is.
+        `instrument()` need not be called for it.
+
+        `config` is what it was made with, which a client does not tell. Without it, group, client id and broker are not
+        on the spans, and the `send` span of a record without a callback ends as `produce()` returns, and says so by
+        `otel_kfs.acknowledged`: a callback of ours would take the place of the configuration's `on_delivery`.
+
+        Raises:
+            TypeError: it is no client of confluent_kafka's.
+        """
+        return traced(client, config)
 
     def patch(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import confluent_kafka
@@ -23,7 +24,7 @@ from otel_kfs.kafka.send_span import (
 )
 from otel_kfs.kafka.types import K, V
 
-_ONLY_ERRORS = "delivery.report.only.error"
+ONLY_ERRORS = "delivery.report.only.error"
 
 
 class Producer(real_classes.Producer):
@@ -39,14 +40,15 @@ class Producer(real_classes.Producer):
     _kfs: ProducerTelemetry | None = None  # None: this producer makes no spans
     _kfs_on_delivery: DeliveryCallback | None = None
     _kfs_only_errors = False
+    _kfs_reports = True  # each record may have our callback, and it will be called
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         config = configuration(args, kwargs)
         is_inner = client_telemetry.inner_client.get()
-        only_errors = not is_inner and config.get(_ONLY_ERRORS) is True
+        only_errors = not is_inner and config.get(ONLY_ERRORS) is True
         if only_errors:
             # Spans end with reports, so all of them must come; the user's callbacks still hear of errors only.
-            super().__init__({**config, _ONLY_ERRORS: False})
+            super().__init__({**config, ONLY_ERRORS: False})
         elif kwargs:
             super().__init__(*args, **kwargs)
         else:  # the real class refuses to be made with nothing, and takes an empty dict of keywords for something
@@ -78,26 +80,14 @@ class Producer(real_classes.Producer):
         if client is None or not isinstance(topic, str):
             super().produce(topic, value, key, partition, callback, None, timestamp, headers)  # type: ignore[arg-type]
             return
+        reported = self._kfs_reports or callback is not None
         if callback is None:
             callback = self._kfs_on_delivery
         if callback is not None and self._kfs_only_errors:
             callback = _only_errors(callback)
-        report, carrying = client.start(topic, value, key, headers, callback, timestamp)
-        try:
-            try:
-                super().produce(topic, value, key, partition, report, None, timestamp, carrying)
-            except KafkaException as error:
-                # No record is refused for its trace context: without that, it may be small enough.
-                if carrying is headers or error.args[0].code() not in TOO_LARGE:
-                    raise
-                if isinstance(report, PendingRecord):
-                    report.without_context = None
-                super().produce(topic, value, key, partition, report, None, timestamp, headers)  # type: ignore[arg-type]
-                client.left_without_context(topic)
-        except BaseException as error:
-            if isinstance(report, PendingRecord):
-                report.refused(error)
-            raise
+        produce_with_span(
+            client, super().produce, topic, value, key, partition, callback, timestamp, headers, reported=reported
+        )
 
     def _kfs_produce_again(
         self, record: confluent_kafka.Message, headers: Any, timestamp: int, report: DeliveryCallback
@@ -158,6 +148,41 @@ class Producer(real_classes.Producer):
         if self._kfs_only_errors and callback is not None:
             callback = _only_errors(callback)
         return callback if batch is None else batch.report_to(callback)
+
+
+def produce_with_span(
+    client: ProducerTelemetry,
+    produce: Callable[..., Any],
+    topic: str,
+    value: Any,
+    key: Any,
+    partition: int,
+    callback: DeliveryCallback | None,
+    timestamp: int,
+    headers: Any,
+    *,
+    reported: bool = True,
+) -> None:
+    """Produce one record by the real class's `produce`, with its span; without `reported`, leave the callback alone."""
+    pending, carrying = client.start(topic, value, key, headers, callback, timestamp)
+    report = pending if reported else callback
+    try:
+        try:
+            produce(topic, value, key, partition, report, None, timestamp, carrying)
+        except KafkaException as error:
+            # No record is refused for its trace context: without that, it may be small enough.
+            if carrying is headers or error.args[0].code() not in TOO_LARGE:
+                raise
+            if isinstance(pending, PendingRecord):
+                pending.without_context = None
+            produce(topic, value, key, partition, report, None, timestamp, headers)
+            client.left_without_context(topic)
+    except BaseException as error:
+        if isinstance(pending, PendingRecord):
+            pending.refused(error)
+        raise
+    if not reported and isinstance(pending, PendingRecord):
+        pending.handed_over()
 
 
 class SerializingProducer(real_classes.SerializingProducer[K, V], Producer):  # type: ignore[misc]

@@ -14,8 +14,10 @@ __all__ = [
     "AIOProducer",
     "Consumer",
     "DeserializingConsumer",
+    "DeserializingShareConsumer",
     "Producer",
     "SerializingProducer",
+    "ShareConsumer",
     "refused_by",
 ]
 
@@ -23,7 +25,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, DeserializingConsumer, Producer, SerializingProducer
+    from confluent_kafka import (
+        Consumer,
+        DeserializingConsumer,
+        DeserializingShareConsumer,
+        Producer,
+        SerializingProducer,
+        ShareConsumer,
+    )
     from confluent_kafka.aio import AIOConsumer, AIOProducer
 else:
 
@@ -34,6 +43,8 @@ else:
     Producer, Consumer = _real(confluent_kafka.Producer), _real(confluent_kafka.Consumer)
     SerializingProducer = _real(confluent_kafka.SerializingProducer)
     DeserializingConsumer = _real(confluent_kafka.DeserializingConsumer)
+    ShareConsumer = _real(confluent_kafka.ShareConsumer)
+    DeserializingShareConsumer = _real(confluent_kafka.DeserializingShareConsumer)
     AIOProducer, AIOConsumer = _real(confluent_kafka.aio.AIOProducer), _real(confluent_kafka.aio.AIOConsumer)
 
 

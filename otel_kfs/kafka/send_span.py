@@ -117,6 +117,14 @@ class PendingRecord:
         except Exception:
             report_failure("Kafka's delivery report")
 
+    def handed_over(self) -> None:
+        """End the span though nobody will tell what becomes of the record. Never raises."""
+        try:
+            self._span.set_attribute(semconv.ACKNOWLEDGED, False)
+        except Exception:
+            report_failure("Kafka's send")
+        self.end()
+
     def refused(self, error: BaseException) -> None:
         """End the span with what the client raised: there will be no report."""
         self.end((error_type(error), str(error)), sent=False)

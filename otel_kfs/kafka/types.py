@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ class Polled(Protocol[M_co]):
     """A consumer."""
 
     def poll(self, timeout: float = ..., /) -> M_co | None: ...  # noqa: D102
+
+
+class PolledMany(Protocol[M_co]):
+    """A share consumer."""
+
+    def poll(self, timeout: float = ..., /) -> Iterable[M_co]: ...  # noqa: D102
 
 
 class PolledAsync(Protocol[M_co]):

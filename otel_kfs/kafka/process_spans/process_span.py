@@ -1,13 +1,13 @@
-"""The `process` span: one record in the hands of the user's code, bounded by a `with` or by the body of a loop."""
+"""The `process` span of one record: what the user's code does with it inside a `with`."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
-from typing import Any, Generic, overload
+from typing import Any
 
 import confluent_kafka
 from opentelemetry import context as otel_context
@@ -19,9 +19,10 @@ from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
 from otel_kfs import semconv
 from otel_kfs.kafka import client_telemetry
 from otel_kfs.kafka.attributes import Operation, process_operation
+from otel_kfs.kafka.consumer import telemetry_of
 from otel_kfs.kafka.headers import extract, headers_of
 from otel_kfs.kafka.send_span import of_record
-from otel_kfs.kafka.types import M, Polled, PolledAsync, Record
+from otel_kfs.kafka.types import Record
 from otel_kfs.telemetry.current_span import CurrentSpan
 from otel_kfs.telemetry.safe_tracer import describe, mark_failed, record_exception
 
@@ -48,84 +49,18 @@ def process(
     With `trusted=False` the record's headers come from somebody who is not believed: a new trace, as with `links`,
     whose span and link are marked with `otel_kfs.context.trusted`, and which the record's baggage does not enter.
 
-    What is no record (a list of them, None) leaves no span; that is logged.
+    What is no record (a list of them, None) leaves no span; that is logged. For several there is `process_batch`.
     """
     if not hasattr(record, "topic"):
         _say_no_record(type(record).__name__)
         return nullcontext(INVALID_SPAN)
-    client = None if consumer is None else getattr(consumer, "_kfs", None)
-    return _Process(record, _of_group(group) if client is None else client.process, links, trusted)
+    return _Process(record, operation_of(consumer, group), links, trusted)
 
 
-@overload
-def processing(consumer: PolledAsync[M], timeout: float = -1, *, links: bool = False) -> Processing[M]: ...
-@overload
-def processing(consumer: Polled[M], timeout: float = -1, *, links: bool = False) -> Processing[M]: ...
-def processing(consumer: Any, timeout: float = -1, *, links: bool = False) -> Processing[Any]:
-    """Iterate over a consumer's records, each with its `process` span: the span covers exactly the loop's body.
-
-    `for record in processing(consumer, 1.0):`, or `async for` with an asyncio consumer. The iteration ends when no
-    record has come for `timeout` seconds; -1 waits for ever. What `poll` returns in the place of a record (an error,
-    the end of a partition) is handed over as it is, without a span.
-
-    Python does not tell an iterator why its loop was left: `with processing(consumer) as records:` around the loop
-    marks the span of a record whose body raised. Without it, keep the iterator in no variable, so that the last span
-    ends with the loop.
-    """
-    return Processing(consumer, timeout, links)
-
-
-class Processing(Generic[M]):
-    """The records of `processing()`; an iterator, an asynchronous iterator and a context manager."""
-
-    def __init__(self, consumer: Any, timeout: float, links: bool) -> None:
-        self._consumer = consumer
-        self._timeout = timeout
-        self._links = links
-        self._open: AbstractContextManager[Span] | None = None
-
-    def __iter__(self) -> Processing[M]:
-        return self
-
-    def __next__(self) -> M:
-        self.close()
-        record: M | None = self._consumer.poll(self._timeout)
-        if record is None:
-            raise StopIteration
-        return self._begin(record)
-
-    def __aiter__(self) -> Processing[M]:
-        return self
-
-    async def __anext__(self) -> M:
-        self.close()
-        record: M | None = await self._consumer.poll(self._timeout)
-        if record is None:
-            raise StopAsyncIteration
-        return self._begin(record)
-
-    def __enter__(self) -> Processing[M]:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close(error)
-
-    def close(self, error: BaseException | None = None) -> None:
-        """End the span of the record at hand, if there is one; `error` is what its body raised."""
-        opened, self._open = self._open, None
-        if opened is not None:
-            opened.__exit__(None if error is None else type(error), error, None)
-
-    def __del__(self) -> None:
-        self.close()
-
-    def _begin(self, record: M) -> M:
-        if record.error() is None:
-            self._open = process(record, consumer=self._consumer, links=self._links)
-            self._open.__enter__()
-        return record
+def operation_of(consumer: object, group: str | None) -> Operation:
+    """Return what the `process` spans of a consumer (one of this package's), or else of a group, have in common."""
+    client = telemetry_of(consumer)
+    return _of_group(group) if client is None else client.process
 
 
 class _Process(CurrentSpan):
@@ -177,17 +112,20 @@ class _Process(CurrentSpan):
             if failure is not None:
                 mark_failed(span, *failure)
             span.end(ended)
-        self._count(ended, failure)
+        if self.has_started:
+            measured = self._operation[self._record.topic()].metric_attributes
+            count_processing(measured, ended - self._started, str(self._record.partition()), failure)
 
-    def _count(self, ended: int, failure: tuple[str, str] | None) -> None:
-        metrics = client_telemetry.current.metrics
-        if not self.has_started or not metrics.enabled:
-            return
-        attributes = dict(self._operation[self._record.topic()].metric_attributes)
-        attributes[semconv.MESSAGING_DESTINATION_PARTITION_ID] = str(self._record.partition())
-        if failure is not None:
-            attributes[semconv.ERROR_TYPE] = failure[0]
-        metrics.process(ended - self._started, attributes)
+
+def count_processing(
+    measured: Mapping[str, Any], nanoseconds: int, partition: str | None, failure: tuple[str, str] | None
+) -> None:
+    """Count one processing in the metrics: `measured` are its topic's attributes, `failure` is a type and words."""
+    metrics = client_telemetry.current.metrics
+    if metrics.enabled:
+        of_partition = {} if partition is None else {semconv.MESSAGING_DESTINATION_PARTITION_ID: partition}
+        failed = {} if failure is None else {semconv.ERROR_TYPE: failure[0]}
+        metrics.process(nanoseconds, {**measured, **of_partition, **failed})
 
 
 def _attributes(record: Any, shared: dict[str, Any], start: int) -> dict[str, Any]:
@@ -205,8 +143,8 @@ def _attributes(record: Any, shared: dict[str, Any], start: int) -> dict[str, An
 @functools.lru_cache(100)
 def _say_no_record(kind: str) -> None:
     _log.warning(
-        "process() takes one record, not %s, and leaves no span here: call it for each record that consume() returns, "
-        "and only when poll() has returned one (logged once)",
+        "process() takes one record, not %s, and leaves no span here: call it only when poll() has returned one; the "
+        "records that consume() returns are for process_batch() (logged once)",
         kind,
     )
 
