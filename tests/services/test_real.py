@@ -10,13 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from msgspec.structs import replace
-from support import wait_until
+from support import HttpServer, Request, wait_until
 
 from otel_kfs import semconv
 from otel_kfs.traces import query
@@ -155,26 +153,16 @@ def images(trace_query: str) -> set[str]:
 def without_v3(url: str) -> Iterator[str]:
     """A Jaeger as those were that had no version 3 of the API."""
 
-    class Older(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path.startswith("/api/v3"):
-                self.send_error(404)
-                return
-            with urllib.request.urlopen(url + self.path) as answer:
-                body = answer.read()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(request: Request, _: object) -> tuple[int, bytes]:
+        if request.path.startswith("/api/v3"):
+            return 404, b""
+        with urllib.request.urlopen(url + request.path) as answered:
+            return 200, answered.read()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Older) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    older = HttpServer()
+    older.answer = answer
+    with older.running():
+        yield older.url
 
 
 def descendants(graph: SpanGraph, span: Span) -> list[Span]:

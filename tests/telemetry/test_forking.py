@@ -25,11 +25,15 @@ def wait(*children):
         assert os.waitpid(child, 0)[1] == 0
 """
 
-FORK = """
-span("before")
+CHILD = """
 child = os.fork()
 if child == 0:
     span("in the child")
+"""
+
+FORK = f"""
+span("before")
+{CHILD}
     sys.exit()
 span("in the parent")
 wait(child)
@@ -47,6 +51,11 @@ def otlp(collector):
     return collector.settings
 
 
+def run_forking(script, **environment):
+    """A script behind START, when it has ended."""
+    return run_python(START + script, **environment)
+
+
 def by_process(exported, output):
     """The names of the spans of the parent and of its children, as their ids are printed."""
     pids = [int(pid) for pid in output.split()]
@@ -55,7 +64,7 @@ def by_process(exported, output):
 
 
 def test_parent_and_child_export_their_own_spans_once_each(collector):
-    ended = run_python(START + FORK, **otlp(collector))
+    ended = run_forking(FORK, **otlp(collector))
     assert ended.stderr == ""
     assert by_process(collector.spans(), ended.stdout) == [["before", "in the parent"], ["in the child"]]
 
@@ -117,9 +126,7 @@ while not pathlib.Path("is exporting").exists():
 
 
 def test_processes_that_append_to_one_file_leave_its_lines_whole(tmp_path):
-    script = (
-        START
-        + """
+    script = """
 children = []
 for number in range(4):
     child = os.fork()
@@ -132,8 +139,7 @@ for number in range(4):
 wait(*children)
 print(*children)
 """
-    )
-    ended = run_python(script, OTEL_KFS_TRACES_FILE="spans.jsonl")
+    ended = run_forking(script, OTEL_KFS_TRACES_FILE="spans.jsonl")
     assert ended.stderr == ""
     lines = [json.loads(line) for line in (tmp_path / "spans.jsonl").read_text().splitlines()]
     written = Counter()
@@ -147,26 +153,21 @@ print(*children)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, multiprocessing does not fork")
 def test_a_child_of_multiprocessing_exports_at_its_end(collector):
-    script = (
-        START
-        + """
+    script = """
 import multiprocessing
 process = multiprocessing.get_context("fork").Process(target=span, args=["in the child"])
 process.start(); process.join()
 span("in the parent")
 print(os.getpid(), process.pid)
 """
-    )
-    ended = run_python(script, **otlp(collector))
+    ended = run_forking(script, **otlp(collector))
     assert ended.stderr == ""
     assert by_process(collector.spans(), ended.stdout) == [["in the parent"], ["in the child"]]
 
 
 @pytest.mark.kafka
 def test_a_record_under_way_stays_its_parent_s(collector):
-    script = (
-        START
-        + """
+    script = """
 import logging
 from otel_kfs.kafka import Producer
 quiet = logging.getLogger("quiet"); quiet.setLevel(100)
@@ -183,19 +184,14 @@ producer.flush()
 wait(child)
 print(os.getpid(), child)
 """
-    )
-    ended = run_python(script, **otlp(collector))
+    ended = run_forking(script, **otlp(collector))
     assert ended.stderr == ""
     assert by_process(collector.spans(), ended.stdout) == [["send t"], ["in the child"]]
 
 
 def test_a_child_that_ends_by_os_exit_exports_at_its_end(collector):
-    script = (
-        START
-        + """
-child = os.fork()
-if child == 0:
-    span("in the child")
+    script = f"""
+{CHILD}
     grandchild = os.fork()
     if grandchild == 0:
         span("in the grandchild")
@@ -206,56 +202,45 @@ if child == 0:
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 7
 """
-    )
-    ended = run_python(script, **otlp(collector))
+    ended = run_forking(script, **otlp(collector))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert by_process(collector.spans(), ended.stdout) == [[], ["in the child"], ["in the grandchild"]]
 
 
-def test_a_pool_whose_children_serve_once_loses_no_span(collector):
-    script = (
-        START
-        + """
-import multiprocessing
-with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
-    pool.map(span, [f"task {number}" for number in range(10)], chunksize=1)
-    pool.close(); pool.join()
+def run_pool(collector, pool):
+    """A pool whose children serve once; the process when it has ended."""
+    script = f"""
+{pool}
+pool.map(span, [f"task {{number}}" for number in range(10)], chunksize=1)
+pool.close(); pool.join()
 """
-    )
-    ended = run_python(script, **otlp(collector))
-    assert ended.stderr == ""
-    assert sorted(span.name for span in collector.spans()) == [f"task {number}" for number in range(10)]
+    return run_forking(script, **otlp(collector))
+
+
+TASKS = [f"task {number}" for number in range(10)]
+
+
+def test_a_pool_whose_children_serve_once_loses_no_span(collector):
+    fork = 'import multiprocessing; pool = multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1)'
+    assert run_pool(collector, fork).stderr == ""
+    assert sorted(span.name for span in collector.spans()) == TASKS
 
 
 def test_billiard_s_pool_loses_no_span(collector):
-    script = (
-        START
-        + """
-from billiard.pool import Pool
-pool = Pool(2, maxtasksperchild=1)
-pool.map(span, [f"task {number}" for number in range(10)], chunksize=1)
-pool.close(); pool.join()
-"""
-    )
-    ended = run_python(script, **otlp(collector))
-    assert sorted(span.name for span in collector.spans()) == [f"task {number}" for number in range(10)]
+    ended = run_pool(collector, "from billiard.pool import Pool; pool = Pool(2, maxtasksperchild=1)")
+    assert sorted(span.name for span in collector.spans()) == TASKS
     assert ended.returncode == 0
 
 
 def test_a_child_s_spans_leave_before_it_can_be_killed(collector):
-    script = (
-        START
-        + """
+    script = f"""
 import signal
-child = os.fork()
-if child == 0:
-    span("in the child")
+{CHILD}
     signal.pause()
 print(child, flush=True)
 signal.pause()
 """
-    )
-    with start_python(script, OTEL_BSP_SCHEDULE_DELAY="600000", **otlp(collector)) as process:
+    with start_python(START + script, OTEL_BSP_SCHEDULE_DELAY="600000", **otlp(collector)) as process:
         child = int(process.stdout.readline())
         wait_until("the child's span", collector.spans)
         os.kill(child, signal.SIGKILL)
@@ -264,13 +249,9 @@ signal.pause()
 
 
 def test_a_watchdog_ends_a_child_that_is_stuck(collector):
-    script = (
-        START
-        + """
+    script = f"""
 import logging, threading
-child = os.fork()
-if child == 0:
-    span("in the child")
+{CHILD}
     logging.root.addHandler(logging.StreamHandler())
     logging.root.handlers[0].acquire()  # and never let go
     threading.Thread(target=os._exit, args=[3]).start()
@@ -278,6 +259,5 @@ if child == 0:
 _, status = os.waitpid(child, 0)
 print(os.waitstatus_to_exitcode(status))
 """
-    )
     collector.answers(400)
-    assert run_python(script, **otlp(collector)).stdout == "3\n"
+    assert run_forking(script, **otlp(collector)).stdout == "3\n"
