@@ -1,6 +1,8 @@
 """Two measurements side by side: how much every segment differs, and equals raise no alarm."""
 
+import math
 import sys
+from dataclasses import replace
 
 import pytest
 from comparison_support import MB, all_series, compared, drawn, images
@@ -150,3 +152,22 @@ def test_without_scipy_comparing_is_answered_with_the_extra_that_brings_it(monke
         MissingExtra, match=r"scipy is not installed; in a clone of otel-kfs, run: pip install '\.\[analysis\]'"
     ):
         room.compare(all_series(drawn("client 1")), all_series(drawn("client 1")))
+
+
+def test_what_nothing_bounds_is_never_different():
+    a, b = ([drawn("client 10, broker 5!", transport="kafka")] * 15, [drawn("client 10, broker 255!")] * 15)
+    b = [replace(one, transport="kafka") for one in b]
+    of = compared(a, b)
+    assert [(one.difference, one.bound, one.differs) for one in (*of.segments, of.total)] == [
+        (0, 0, False),
+        (250 * MS, math.inf, False),
+        (250 * MS, math.inf, False),
+    ]
+    assert of.slower_by() is None
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=6, max_size=30, unique=True), st.integers(0, 10**6))
+def test_noise_that_only_the_clocks_make_a_difference_is_none(values, bound):
+    # The same images, all as far off as their clocks leave open.
+    off = [value + bound for value in values]
+    assert room.cautious_rank_test(values, off, (), [bound] * len(off)) == 1.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from traces_builder import EPOCH, HTTP, KAFKA, MS, segment, spans
+from traces_builder import EPOCH, HTTP, KAFKA, MS, segment, spans, with_options
 
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.coverage import Coverage
@@ -188,3 +188,58 @@ def test_records_say_how_far_a_stamp_may_be_off():
         None,
     )
     assert [record[f"clocks_{name}"] for name in ("2-1", "4-3", "4-1")] == ["bounded", "bounded", "exact"]
+
+
+def clocked(drawing, by_host, count=3):
+    """Some images of a drawing whose hosts have these clocks, corrected."""
+    images = run(drawing, [number * 5 * SECOND for number in range(count)])
+    found = measure(seen(images, by_host))
+    return correct_skew(found)[0], found
+
+
+AHEAD = with_options(with_options(KAFKA, "process images", "@bridge"), "POST /v1/models", "@bridge")
+
+
+def test_two_stamps_on_one_host_have_no_bound_whatever_the_other_hosts_do():
+    (series,), _ = clocked(AHEAD, {"host": Clock(), "bridge": Clock(5 * SECOND, 10**5)})
+    assert {name: set(bounds) for name, bounds in series.stamp_bounds.items()} == {
+        "2-1": {math.inf},  # a record travels one way: nothing bounds the sender's clock
+        "4-1": {math.inf},
+    }
+
+
+def test_a_stamp_s_host_is_that_of_its_span_even_where_another_host_s_moment_is_equal():
+    # The server's clock is 200 ms behind, so that it had the body when, by the sender's clock, it was sent.
+    drawing = with_options(HTTP, "POST /v1/models", "@server")
+    (series,), _ = clocked(drawing, {"host": Clock(), "server": Clock(-70 * MS)})
+    assert set(series.stamp_bounds) == {"2-1", "4-3"}
+
+
+def both_ways(drawing):
+    """Images through Kafka, and over HTTP by which the two hosts know each other; 1 ms to and fro."""
+    http = with_options(HTTP, "POST /v1/models", "@bridge").replace("CLIENT    130  990", "CLIENT    149  961")
+    kafka = run(drawing, [number * 4 * SECOND for number in range(4)])
+    known = run(http, [number * 4 * SECOND + 2 * SECOND for number in range(4)])
+    return kafka + [[replace(one, trace_id=f"h{one.trace_id[1:]}") for one in of] for of in known]
+
+
+def test_an_acknowledgement_that_comes_after_the_consumer_has_the_record_ends_deliver_there():
+    late = with_options(KAFKA.replace("PRODUCER  130  290", "PRODUCER  130  390"), "process images", "@bridge")
+    late = late.replace("0  300  transport", "0  400  transport")
+    found = measure(seen(both_ways(late), {"host": Clock(), "bridge": Clock(-3 * SECOND)}))
+    (series,) = [one for one in correct_skew(found)[0] if one.labels.transport == "kafka"]
+    deliver, broker = series.segments[segment("deliver")], series.segments[segment("broker")]
+    assert list(broker.lengths) == [0] * 4
+    for length, bound in zip(deliver.lengths, deliver.bounds, strict=True):
+        assert 0 < bound < 5 * MS
+        assert abs(length - 200 * MS) <= bound
+
+
+def test_a_proxy_s_answer_that_ends_after_its_asker_s_takes_no_negative_time():
+    lines = with_options(HTTP, "POST /v1/models", "@server").splitlines()
+    lines[3:4] = [lines[3], "    ingress                     SERVER    140  991  @edge"]
+    drawing = "\n".join([*lines[:5], *("  " + line for line in lines[5:])])
+    (series,), _ = clocked(drawing, {"host": Clock(), "server": Clock(SECOND), "edge": Clock(-2 * SECOND)})
+    back = series.segments[segment("proxy response")]
+    assert min(back.lengths) >= 0
+    assert all(abs(length) <= bound for length, bound in zip(back.lengths, back.bounds, strict=True))

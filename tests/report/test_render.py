@@ -3,9 +3,13 @@
 import csv
 import io
 import json
+import math
 import re
+from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from otel_kfs.analysis.statistics import Interval
@@ -160,6 +164,21 @@ def test_an_interval_is_from_to():
 
 def test_a_bound_stands_behind_its_length_rounded_up():
     assert render.cell(Bounded(12_340_000, 310_001), "milliseconds") == "12.3 \u00b10.4"
+
+
+def test_what_nothing_bounds_is_marked():
+    assert render.cell(Bounded(-3_689_000_000, math.inf), "seconds") == "-3.689 \u00b1?"
+
+
+@given(
+    st.integers(-(10**10), 10**10),
+    st.integers(1, 10**9),
+    st.sampled_from([("seconds", 10**9), ("milliseconds", 10**6)]),
+)
+def test_what_is_printed_encloses_what_it_bounds_though_it_is_rounded(length, bound, unit):
+    figure, half = (Decimal(text) * unit[1] for text in render.cell(Bounded(length, bound), unit[0]).split(" \u00b1"))
+    assert figure - half <= length - bound
+    assert figure + half >= length + bound
 
 
 def test_a_terminal_of_another_encoding_gets_what_it_can_show():

@@ -381,10 +381,15 @@ def _through_servers(
     elif route.server is not None:
         path.enter(route.server)
         path.latest = None
+        handed_on = [
+            proxy.inner or proxy.outer for _, proxy in passed if (proxy.inner or proxy.outer).key != caller.key
+        ]
+        path.handed_on = handed_on
         through = _through_steps if ours else _through_own_steps
         served = through(path, route.server, steps, server, arrival or segment_at(server, "request"), caller, calls)
         answering = path.at if served.answering is None else served.answering
-        path.certain(path.host, answering, caller.host, caller.end)
+        path.handed_on = handed_on
+        path.answered(caller, answering)
         waiting = segment_at(server, "response")
     elif first:
         waiting = UNTRACED

@@ -42,6 +42,7 @@ class PathBuilder:
         self.before: list[HappensBefore] = []
         self.latest: int | None = None  # points are not later, whatever their spans say
         self.sent: int | None = None  # by when the request was not sent yet, if its span was placed after that
+        self.handed_on: list[Span] = []  # of the proxies that have the request, those in which they hand it on
         self.retries = 0  # attempts that failed, of whatever request
         self._crossed = False  # from one host to another
         self._missing: list[str] = []
@@ -111,8 +112,18 @@ class PathBuilder:
 
     def arrived(self, caller: Span, receiver: Span, at: int) -> None:
         """Note that a request arrived by the receiver's clock after it was sent by the caller's."""
-        self.certain(caller.host, caller.start if self.sent is None else self.sent, receiver.host, at)
-        self.sent = None
+        sent = caller.start if self.sent is None else self.sent
+        self.certain(caller.host, sent, receiver.host, at)
+        for span in self.handed_on:
+            self.certain(caller.host, sent, span.host, span.start)
+            self.certain(span.host, span.start, receiver.host, at)
+        self.sent, self.handed_on = None, []
+
+    def answered(self, caller: Span, at: int) -> None:
+        """Note that an answer that was not sent before, by the clock of where the path is, came back to the caller."""
+        for span in (caller, *self.handed_on):
+            self.certain(self.host, at, span.host, span.end)
+        self.handed_on = []
 
     def check_sums(self) -> None:
         """Leave an image out whose times, or their sums, do not fit 64 bits; clocks can be wrong by centuries."""

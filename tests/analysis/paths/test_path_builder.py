@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from path_support import DRAWINGS, HTTP_SEGMENTS, KAFKA_SEGMENTS, one
-from traces_builder import HTTP, KAFKA, MS, at, sections, spans, with_options
+from traces_builder import EPOCH, HTTP, KAFKA, MS, STRAIGHT, at, sections, spans, with_options
 
+from otel_kfs import semconv
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.traces.span import SpanGraph
 
@@ -138,3 +139,41 @@ def test_segments_add_up_to_the_whole_whatever_the_clocks(drawn):
 def test_a_negative_segment_always_crosses_hosts(drawn):
     found, _ = critical_paths(SpanGraph(drawn))
     assert [one for one in found[0].sections if one.length < 0 and not one.hosts] == []
+
+
+# --- what is certain of two clocks ---
+
+
+def before_of(drawing, attributes=None):
+    drawn = spans(drawing)
+    drawn[0] = replace(drawn[0], attributes=drawn[0].attributes | (attributes or {}))
+    return [(host, (at_ - EPOCH) // MS, other, (later - EPOCH) // MS) for host, at_, other, later in one(*drawn).before]
+
+
+def test_a_request_arrives_after_it_was_sent_and_its_answer_too():
+    assert before_of(with_options(STRAIGHT, "POST /v1/models", "@server")) == [
+        ("host", 130, "server", 150),
+        ("server", 460, "host", 490),
+    ]
+
+
+def test_a_request_that_was_placed_afterwards_was_certainly_not_sent_before_its_program_began():
+    drawing = with_options(STRAIGHT, "POST /v1/models", "@server")
+    assert before_of(drawing, {semconv.PROCESS_EXECUTABLE_NAME: "curl"})[0] == ("host", 0, "server", 150)
+
+
+def test_what_a_proxy_hands_on_and_back_is_certain_of_its_clock_but_not_that_its_span_ends_before_the_answer_is_there():
+    lines = STRAIGHT.splitlines()
+    drawing = "\n".join([*lines[:4], "    ingress  SERVER  140  491  @edge", *("  " + line for line in lines[4:])])
+    assert before_of(with_options(drawing, "POST /v1/models", "@server")) == [
+        ("host", 130, "server", 150),
+        ("host", 130, "edge", 140),
+        ("edge", 140, "server", 150),
+        ("server", 460, "host", 490),
+        ("server", 460, "edge", 491),
+    ]
+
+
+def test_a_server_that_is_not_ours_has_certainly_not_answered_when_its_last_step_ends():
+    drawing = "POST  CLIENT  0  100\n  POST /v2/models/m/infer  SERVER  10  101  @server"
+    assert before_of(drawing) == [("host", 0, "server", 10), ("server", 10, "host", 100)]
