@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from otel_kfs.analysis.paths.coverage import Coverage
     from otel_kfs.report.rows import Table
     from otel_kfs.report.terminal_bars import Chart
+    from otel_kfs.traces.store import TraceStore
 
 
 def read_measurement(trace_query: str, *, quiet: bool) -> tuple[CorrectedMeasurement[Series], str]:
@@ -32,7 +33,7 @@ def read_measurement(trace_query: str, *, quiet: bool) -> tuple[CorrectedMeasure
 
     with reading(quiet=quiet) as say:
         found = read(trace_query, progress=say)
-    return found, covered(found.coverage, trace_query)
+    return found, covered(found.coverage, trace_query, found.store)
 
 
 def read_sketches(trace_query: str, *, quiet: bool) -> tuple[CorrectedMeasurement[SketchedSeries], str]:
@@ -47,11 +48,11 @@ def read_sketches(trace_query: str, *, quiet: bool) -> tuple[CorrectedMeasuremen
 
     with reading(quiet=quiet) as say:
         found = read_sketches(trace_query, progress=say)
-    return found, covered(found.coverage, trace_query)
+    return found, covered(found.coverage, trace_query, found.store)
 
 
-def covered(coverage: Coverage, trace_query: str) -> str:
-    """Return one line on what was measured and left out.
+def covered(coverage: Coverage, trace_query: str, store: TraceStore | None = None) -> str:
+    """Return one line on what was measured and left out; if nothing was, `store` is looked at for what there is.
 
     Raises:
         OtelKfsError: no image was measured.
@@ -60,21 +61,33 @@ def covered(coverage: Coverage, trace_query: str) -> str:
     from otel_kfs.traces.printable import printable
 
     if not coverage.measured:
-        raise OtelKfsError(f"no {coverage.what} was measured in {trace_query}: {_why_none(trace_query, coverage)}")
+        raise OtelKfsError(
+            f"no {coverage.what} was measured in {trace_query}: {_why_none(trace_query, coverage, store)}"
+        )
     return printable(coverage_line(coverage))
 
 
-def _why_none(trace_query: str, coverage: Coverage) -> str:
-    """Say why no image was measured."""
-    from otel_kfs.report.rows import coverage_line
+def _why_none(trace_query: str, coverage: Coverage, store: TraceStore | None) -> str:
+    """Say why no image was measured; what there is instead, if that is why; and what to do next."""
+    from otel_kfs.report.rows import contents_line, coverage_line
     from otel_kfs.traces.query_url import options_of, run_of
 
-    if coverage.left_out:
+    reasons = coverage.left_out.keys() - {f"no `{semconv.SEND_IMAGE}` span"}
+    if reasons:
         return coverage_line(coverage)
     if stamps := options_of(trace_query).get("stamps"):
         return f"no span fits stamp 1 of {stamps[0]}"
-    run = run_of(trace_query)
-    return f"there is no image of run {run}" if run else f"there is no `{semconv.SEND_IMAGE}` span"
+    if run := run_of(trace_query):
+        return f"there is no image of run {run}"
+    if coverage.left_out:
+        why = coverage_line(coverage)
+    else:
+        why = f"there is no `{semconv.SEND_IMAGE}` span, and no request to a model server"
+    if store is None:
+        return why
+    from otel_kfs.analysis.store_contents import contents_of
+
+    return f"{why}; {contents_line(contents_of(store))}"
 
 
 def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path | None) -> None:

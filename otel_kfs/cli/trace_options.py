@@ -39,6 +39,15 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"metavar": "NAME", "help": "ClickHouse: the database that the Collector writes to.  [default: default]"},
     ),
     "table": ("--table", {"metavar": "NAME", "help": "ClickHouse: the table there.  [default: otel_traces]"}),
+    "server": (
+        "--server",
+        {
+            "metavar": "NAME",
+            "multiple": True,
+            "help": "A service (service.name) that is a model server, where neither its routes nor its spans show it; "
+            "repeatable.",
+        },
+    ),
     "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (see send's --run-id)."}),
     "stamps": (
         "--stamps",

@@ -25,6 +25,7 @@ from otel_kfs.analysis.statistics import (
     intervals_available,
     summary,
 )
+from otel_kfs.analysis.store_contents import StoreContents
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.host_identity import is_unnamed, name_before
 
@@ -45,6 +46,7 @@ WIDER = (
 ONE_CLOCK = "all stamps are by the clock of stamp 1's host; \u00b1 is the uncertainty of the other clocks"
 EXACT, BOUNDED, UNBOUNDED = "exact", "bounded", "unbounded"  # what a record says of its clocks
 _CONTRADICTORY = "contradictory"
+_MOST_SERVICES = 8  # that are named
 _FEW = 4  # pairs of hosts, and hosts, that are told one by one
 SPANS_START = (
     "where no span says when a server had the whole request, stamp 2 is the start of the server's span; "
@@ -331,6 +333,28 @@ def _others_line(roots: Mapping[str, int]) -> str:
     shown = ", ".join(name for name, _ in commonest[:3])
     more = f" and {len(commonest) - 3} others" if len(commonest) > 3 else ""
     return f"{sum(roots.values())} without `{semconv.SEND_IMAGE}`, from {shown}{more} on"
+
+
+def contents_line(contents: StoreContents) -> str:
+    """Say what there is where nothing was measured, and what to do next."""
+    if not contents.spans:
+        return "it has no spans: see that they are exported, or look further back"
+    services = [service or "(without a name)" for service, _ in contents.services.most_common()]
+    more = f" and {len(services) - _MOST_SERVICES} more" if len(services) > _MOST_SERVICES else ""
+    roots = [
+        f"`{name}` ({service}) {_many_of(count, 'time')}" for (name, service), count in contents.roots.most_common(3)
+    ]
+    begin = ", ".join(roots) or "spans whose parents are missing"
+    return (
+        f"it has {_many_of(contents.spans, 'span')} of {_many_of(contents.traces, 'trace')}; services: "
+        f"{', '.join(services[:_MOST_SERVICES])}{more}; traces begin with {begin}. If one of the services is a model "
+        "server, name it by --server; for any other program, say by --stamps which spans' edges are the stamps "
+        "(docs/reading-traces.md)"
+    )
+
+
+def _many_of(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def clock_lines(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[str]:

@@ -23,14 +23,15 @@ OPTIONS = {
     "grafana": "Grafana's URL, for links to traces",
     "datasource": "the uid of the store's data source in Grafana",
     "run": "the run id of one measurement",
+    "server": "a service that is a model server",
     "stamps": "a TOML file that says which spans' edges are the stamps",
     "strict": "1: what can't be read is an error",
     "expect": "how many images there should be; the store is asked until they are complete",
     "wait": "how long to wait for them, as 30s",
 }
 STDIN = "-"
-COMMON = {"run", "stamps", "expect", "wait"}
-_MANY = {"service"}  # options that may be given many times
+COMMON = {"run", "server", "stamps", "expect", "wait"}
+_MANY = {"service", "server"}  # options that may be given many times
 
 _TAIL = re.compile(r"(?P<place>.+?)\?(?P<options>[a-z]+=[^?]*)", re.DOTALL)
 

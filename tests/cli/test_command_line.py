@@ -288,7 +288,12 @@ def test_json_that_is_not_traces(tmp_path):
 def test_traces_without_any_image(tmp_path):
     file = tmp_path / "other.jsonl"
     file.write_text(otlp_line(spans("GET  SERVER  0  10")))
-    assert one_error(tables(file)) == f"no image was measured in {file}: there is no `send image` span"
+    assert one_error(tables(file)) == (
+        f"no image was measured in {file}: there is no `send image` span, and no request to a model server; it has "
+        "1 span of 1 trace; services: (without a name); traces begin with `GET` () 1 time. If one of the services is a "
+        "model server, name it by --server; for any other program, say by --stamps which spans' edges are the stamps "
+        "(docs/reading-traces.md)"
+    )
 
 
 def test_images_that_are_all_left_out_are_an_error_that_says_why(tmp_path):

@@ -106,7 +106,7 @@ def _write(
     command += ["--trace-link", trace_link] if trace_link is not None else []
     with reading(quiet=quiet) as say:
         measurement = read(trace_query, progress=say)
-        line = covered(measurement.coverage, without_credentials(trace_query))
+        line = covered(measurement.coverage, without_credentials(trace_query), measurement.store)
         content = documents.file_of(
             measurement,
             format_,

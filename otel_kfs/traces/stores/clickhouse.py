@@ -53,6 +53,7 @@ def opened(query_url: QueryUrl, progress: ReadProgress) -> ClickHouse:
         window(options),
         options.get("run", ""),
         progress,
+        servers=query_url.options.get("server", ()),
     )
 
 
@@ -68,9 +69,12 @@ class ClickHouse:
         run: str = "",
         progress: ReadProgress | None = None,
         *,
+        servers: Sequence[str] = (),
         at_once: int = _IMAGES_AT_ONCE,
     ) -> None:
         """`url` is that of the HTTP interface; `run`: only the images of that run, and traces that link to them.
+
+        `servers`: services that are model servers, because the user says so.
 
         Raises:
             TraceQueryError: database or table are no names, or the credentials in the environment can't be sent.
@@ -92,6 +96,7 @@ class ClickHouse:
             "to": min(2**63 - 1 - _DAY, _nanoseconds(window.end)),
             "run": run,
             "keys": _KEYS,
+            "servers": list(servers),
         }
 
     def spans(self) -> Iterator[Span]:

@@ -30,7 +30,8 @@ _WHERE = ", ' ', ".join(f"SpanAttributes['{key}']" for key in semconv.ROUTE_KEYS
 _ROUTE = semconv.MODEL_ROUTE.replace("\\", "\\\\")
 _OF_AN_IMAGE = (
     f"(SpanName IN ({_ALL_STEPS}) OR ({_KIND} = 'consumer' AND startsWith(SpanName, '{semconv.process('')}'))"
-    f" OR SpanName IN ({_OF_OTHERS}) OR match(concat(SpanName, ' ', {_WHERE}), '{_ROUTE}'))"
+    f" OR SpanName IN ({_OF_OTHERS}) OR ServiceName IN {{servers:Array(String)}}"
+    f" OR match(concat(SpanName, ' ', {_WHERE}), '{_ROUTE}'))"
 )
 
 # Which traces there are to measure. A consumer's own trace belongs to the images that it links to; a trace with a

@@ -1,0 +1,46 @@
+"""What a store holds in which nothing could be measured: its spans, their services, and what traces begin with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from otel_kfs.traces.store import TraceStore
+
+_Name = TypeVar("_Name", str, tuple[str, str])
+_MOST_NAMES = 10_000  # of services, and of roots, that are told apart
+
+
+@dataclass(slots=True)
+class StoreContents:
+    """Counts of a store's spans; a root is a span without a parent, by its name and service."""
+
+    spans: int = 0
+    traces: int = 0
+    services: Counter[str] = field(default_factory=Counter)
+    roots: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+def contents_of(store: TraceStore) -> StoreContents:
+    """Return what a store holds; it is read once more.
+
+    Raises:
+        TraceQueryError: it can't be read.
+    """
+    found, ids = StoreContents(), set[int]()
+    for part in store.parts():
+        for batch in part():
+            for span in batch:
+                found.spans += 1
+                ids.add(hash(span.trace_id))
+                found.services.update(_counted(found.services, span.service))
+                if span.parent_id is None:
+                    found.roots.update(_counted(found.roots, (span.name, span.service)))
+    found.traces = len(ids)
+    return found
+
+
+def _counted(counter: Counter[_Name], name: _Name) -> list[_Name]:
+    """Return a name as what is counted, unless there are very many others already."""
+    return [name] if name in counter or len(counter) < _MOST_NAMES else []

@@ -1,0 +1,29 @@
+"""What a store holds where nothing was measured."""
+
+from collections import Counter
+
+from test_pipeline import Store
+from traces_builder import spans
+
+from otel_kfs.analysis.store_contents import StoreContents, contents_of
+from otel_kfs.report.rows import contents_line
+
+
+def test_spans_traces_services_and_roots_are_counted():
+    one = "publish  PRODUCER  0  9  service=producer\n  process  CONSUMER  10  20  service=consumer"
+    other = "GET  CLIENT  0  9  service=browser"
+    found = contents_of(Store(spans(one, "a"), [*spans(one, "b"), *spans(other, "c")]))
+    assert found == StoreContents(
+        spans=5,
+        traces=3,
+        services=Counter({"producer": 2, "consumer": 2, "browser": 1}),
+        roots=Counter({("publish", "producer"): 2, ("GET", "browser"): 1}),
+    )
+    assert contents_line(found).startswith(
+        "it has 5 spans of 3 traces; services: producer, consumer, browser; traces begin with `publish` (producer) "
+        "2 times, `GET` (browser) 1 time. If one of the services is a model server, name it by --server"
+    )
+
+
+def test_nothing_is_said_to_be_nothing():
+    assert contents_line(contents_of(Store())) == "it has no spans: see that they are exported, or look further back"
