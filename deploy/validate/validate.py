@@ -30,8 +30,20 @@ TRACEQL = "@grafana/lezer-traceql@1.0.0"
 # Modules that carry their CRDs as YAML. KafkaSource's and OpenTelemetryCollector's could not be had from a registry:
 # tests/deploy/deploy_tools.py says how to add them.
 CRDS = {
-    "github.com/kserve/kserve@v0.20.0": "config/crd/full/serving.kserve.io_inferenceservices.yaml",
-    "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_scaledobjects.yaml",
+    # 0.21, the first with `spec.tracing`, is in no registry; its LLMInferenceService had that field before.
+    "github.com/kserve/kserve@v0.20.0": [
+        "config/crd/full/serving.kserve.io_inferenceservices.yaml",
+        "config/crd/full/llmisvc/serving.kserve.io_llminferenceservices.yaml",
+    ],
+    "github.com/kedacore/keda/v2@v2.21.0": ["config/crd/bases/keda.sh_scaledobjects.yaml"],
+    "github.com/envoyproxy/gateway@v1.9.1": [
+        f"charts/gateway-helm/charts/crds/crds/generated/gateway.envoyproxy.io_{name}.yaml"
+        for name in ("envoyproxies", "clienttrafficpolicies")
+    ],
+    # 1.7 wants Go 1.27.
+    "sigs.k8s.io/gateway-api@v1.6.3": [
+        f"config/crd/standard/gateway.networking.k8s.io_{name}.yaml" for name in ("gatewayclasses", "gateways")
+    ],
 }
 STRIMZI = {"kafka": "kafka.Kafka", "kafkanodepool": "nodepool.KafkaNodePool", "kafkatopic": "topic.KafkaTopic"}
 
@@ -74,9 +86,10 @@ def traceql(target: Path) -> None:
 
 
 def module_crds(target: Path) -> None:
-    for module, file in CRDS.items():
+    for module, files in CRDS.items():
         answer = _run("go", "mod", "download", "-json", module, cwd=target, capture_output=True)
-        shutil.copyfile(Path(json.loads(answer.stdout)["Dir"], file), target / Path(file).name)
+        for file in files:
+            shutil.copyfile(Path(json.loads(answer.stdout)["Dir"], file), target / Path(file).name)
 
 
 def strimzi_crds(target: Path) -> None:
