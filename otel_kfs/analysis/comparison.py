@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from typing import Any
 
 from otel_kfs.analysis.image_size import SizeRange, group_labels, nearest_equal, size_label
@@ -25,6 +25,7 @@ FALSE_ALARMS = 0.05  # how often a comparison of equals names any difference, at
 # What a side can be chosen by.
 SELECTORS = (*Labels._fields, "size")
 
+_SOME_OVERLAP = 0.1  # of the images: a few that overlap change little
 _EXACT_UP_TO = 20  # images; from there on the normal approximation of the rank test is good, and exact is slow
 
 
@@ -85,10 +86,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Comparisons:
-    """The comparisons of all sizes that both sides have, and what only one has."""
+    """The comparisons of all sizes that both sides have, and what only one has.
+
+    `overlapping`: the sides, A or B, of whose images many were under way at the same time. Those wait for each other,
+    so that they are not independent, as the tests take them to be.
+    """
 
     of_sizes: tuple[Comparison, ...]
     unmatched: tuple[str, ...]
+    overlapping: tuple[str, ...] = ()
 
 
 def select(all_series: Sequence[Series], where: Mapping[str, str]) -> list[Series]:
@@ -170,7 +176,17 @@ def compare(
         f"only {side} has {series.labels.label}, {label} (n = {len(series)})"
         for (side, series), label in zip(alone, labels[len(pairs) :], strict=True)
     ]
-    return Comparisons(tuple(found), tuple(unmatched))
+    overlapping = tuple(side for side, of_side in (("A", a), ("B", b)) if _overlap(of_side) > _SOME_OVERLAP)
+    return Comparisons(tuple(found), tuple(unmatched), overlapping)
+
+
+def _overlap(all_series: Sequence[Series]) -> float:
+    """Return the share of the images that were sent before all earlier ones were answered."""
+    # Where nothing bounds the clocks, nothing tells whether images overlap.
+    known = [series for series in all_series if not any(map(math.isinf, series.bounds(TOTAL)))]
+    images = sorted(pair for series in known for pair in zip(series.stamps[0], series.stamps[3], strict=True))
+    before = accumulate((last for _, last in images), max)
+    return sum(first < busy for (first, _), busy in zip(images[1:], before, strict=False)) / max(1, len(images))
 
 
 def _matched(

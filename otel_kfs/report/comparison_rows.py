@@ -43,6 +43,12 @@ _NOTES = (
 )
 
 
+_OVERLAP = (
+    "images were under way at the same time and waited for each other, so that they are not independent: equal sides "
+    "are called different more often than that (otel-kfs experiment tests by block)"
+)
+
+
 def comparison_tables(found: Comparisons) -> list[Table]:
     """Return a table for each size, segments as rows; then every sentence."""
     tables = []
@@ -60,6 +66,8 @@ def comparison_tables(found: Comparisons) -> list[Table]:
             )
         )
     sentences = [*(verdict(of) for of in found.of_sizes), *found.unmatched, *_NOTES]
+    if found.overlapping:
+        sentences.append(f"{' and '.join(found.overlapping)}: {_OVERLAP}")
     return [*tables, Table("Where the time went", (), (), tuple(sentences))]
 
 

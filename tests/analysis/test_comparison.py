@@ -8,7 +8,7 @@ import pytest
 from comparison_support import MB, all_series, compared, drawn, images
 from hypothesis import given
 from hypothesis import strategies as st
-from traces_builder import MS, segment
+from traces_builder import MS, critical_path, segment
 
 from otel_kfs.analysis import comparison as room
 from otel_kfs.analysis.measurement import Labels, measured
@@ -117,6 +117,13 @@ def test_sizes_are_compared_that_count_as_equal_whatever_their_labels():
         "only B has HTTP, 1.13MB (n = 2)",
         "only B has HTTP, 2.04MB (n = 2)",
     )
+
+
+def test_images_that_were_under_way_at_the_same_time_are_told():
+    alone = [critical_path(100 * n, 100 * n, 100 * n, 100 * n + 50 + n) for n in range(20)]
+    together = [critical_path(100 * n, 100 * n, 100 * n, 100 * n + 150 + n) for n in range(20)]
+    assert room.compare(all_series(*alone), all_series(*alone)).overlapping == ()
+    assert room.compare(all_series(*alone), all_series(*together)).overlapping == ("B",)
 
 
 def test_a_size_is_chosen_by_its_label_or_by_the_shorter_one_that_it_shares():

@@ -1,6 +1,7 @@
 """What is printed of a comparison: the segment that was shifted is the one that is named."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from comparison_support import SEGMENTS, all_series, compared, drawn, images
@@ -77,6 +78,13 @@ def test_too_few_images_are_said_to_be_too_few_and_how_many_would_do():
         "HTTP, 1.1MB: too few images (n = 3 and 3) to tell a difference from noise, it takes 5 each; "
         "4-1 differs by +490.0 ms",
     )
+
+
+def test_sides_whose_images_waited_for_each_other_are_named_last():
+    found = room.compare(all_series(*[drawn("client 10")] * 15), all_series(*[drawn("client 10")] * 15))
+    for overlapping, beginning in ((("A", "B"), "A and B: images were under way at the same time"), ((), "95 % inter")):
+        *_, words = comparison_rows.comparison_tables(replace(found, overlapping=overlapping))
+        assert words.notes[-1].startswith(beginning)
 
 
 def test_rows_are_segments_and_the_sentences_come_last():

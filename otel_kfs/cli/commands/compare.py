@@ -128,7 +128,12 @@ def compare(
     else:
         records = comparison_rows.comparison_records(found)
         verdicts = [comparison_rows.verdict(of) for of in found.of_sizes]
-        document = {"comparison": records, "verdicts": verdicts, "unmatched": list(found.unmatched)}
+        document = {
+            "comparison": records,
+            "verdicts": verdicts,
+            "unmatched": list(found.unmatched),
+            "overlapping": list(found.overlapping),
+        }
         print_records(records, document, format_, output)
     if not quiet:
         say(f"A: {line_a}", err=format_ != "text" or output is not None)
