@@ -1,10 +1,13 @@
 """Which requests a path goes through: past proxies, to one server or several, and not to object stores."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from path_support import HTTP_SEGMENTS, KAFKA_SEGMENTS, TWO_PREDICTORS, UNTRACED, below, one, text_of
-from traces_builder import HTTP, KAFKA, STRAIGHT, at, spans
+from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, at, spans
 
 from otel_kfs.report.segment_names import segment_name
+from otel_kfs.traces.span import SpanGraph
 
 # --- proxies: what Istio's Envoy, Kourier and Knative's programs write ---
 
@@ -233,3 +236,105 @@ def test_a_failed_hop_before_the_one_that_was_answered_is_a_retry():
         "        POST                    CLIENT    500  930",
     )
     assert text_of(drawing) == HTTP_SEGMENTS.replace("serialise 90", "serialise 40, transformer retries 50")
+
+
+# --- what leads to a model, and what does not ---
+
+
+def behind_router(second, received, predicted):
+    """Two nodes of an InferenceGraph side by side below the client's request; the router has no span."""
+    return f"""
+send image         INTERNAL    0  400
+  encode           INTERNAL    0    5
+  POST             CLIENT      5  398
+    POST           SERVER     30  100  service=classifier
+      receive      INTERNAL   30   33  role=predictor
+      decode       INTERNAL   33   33
+      preprocess   INTERNAL   33   34
+      predict      INTERNAL   34   97
+      postprocess  INTERNAL   97   98
+    POST           SERVER    {second}  service=detector
+      receive      INTERNAL  {received}  role=predictor
+      decode       INTERNAL  116  116
+      preprocess   INTERNAL  116  116
+      predict      INTERNAL  {predicted}
+      postprocess  INTERNAL  377  378
+"""
+
+
+def test_servers_below_one_request_that_follow_one_another_are_all_on_the_path():
+    found = text_of(behind_router("110  380", "110  116", "116  377"))
+    assert ", predictor 0, predictor predict 63, predictor 0, predictor postprocess 1, predictor response 2, " in found
+    assert ", predictor 2 request 10, predictor 2 receive 6, " in found
+    assert found.endswith(", predictor 2 postprocess 1, predictor 2 response 20, client 2")
+
+
+def test_of_servers_below_one_request_that_overlap_the_last_to_end_is_on_the_path():
+    found = text_of(behind_router("99  380", "99  116", "116  377"))
+    assert found.startswith("client 0, encode 5, client 0, predictor request 94, predictor receive 17, ")
+    assert "predictor 2" not in found
+
+
+def test_the_failed_tries_of_a_proxy_are_its_retries():
+    drawing = behind(
+        "POST  CLIENT  10  99  @pod",
+        "ingress  SERVER  12  98  service=gateway",
+        "router up egress  CLIENT  30  95",
+    )
+    tries = "".join(f"      router up egress  CLIENT  {start}  {start + 2}  .error=true\n" for start in (13, 20))
+    drawing = drawing.replace("      router up egress", f"{tries}      router up egress", 1)
+    path = one(*spans(drawing))
+    assert "ingress request 2, ingress 1, ingress retries 17, predictor request 10, " in text_of(drawing)
+    assert path.requests == 3
+
+
+def test_the_failed_tries_of_a_hop_are_counted():
+    drawing = HTTP.replace(
+        "        POST                    CLIENT    500  930",
+        "        POST                    CLIENT    450  480  failed\n"
+        "        POST                    CLIENT    500  930",
+    )
+    assert one(*spans(drawing)).requests == 2
+
+
+@pytest.mark.parametrize("more", ["", "url=http://other/v1/models/m:predict failed", ".http.url=http://other/ failed"])
+def test_an_earlier_request_that_was_answered_or_went_elsewhere_is_no_retry(more):
+    drawing = STRAIGHT.replace(
+        "  POST                          CLIENT    130  490",
+        f"  POST                          CLIENT    115  120  {more}\n"
+        "  POST                          CLIENT    130  490  .http.url=http://model/v1/models/m:predict",
+    )
+    found = one(*spans(drawing))
+    assert (text_of(drawing), found.requests) == (text_of(STRAIGHT), 1)
+
+
+def test_an_early_get_is_the_client_s_own_time():
+    drawing = STRAIGHT.replace(
+        "  POST                          CLIENT    130  490",
+        "  GET                           CLIENT    112  120\n  POST                          CLIENT    130  490",
+    )
+    assert text_of(drawing) == text_of(STRAIGHT)
+
+
+@pytest.mark.parametrize("times", ["115  120", "295  299"])
+def test_a_record_that_leads_to_no_model_is_not_followed(times):
+    drawing = f"{KAFKA}\n  send audit                    PRODUCER  {times}\n    process audit  CONSUMER  296  320"
+    assert text_of(drawing) == KAFKA_SEGMENTS
+
+
+def test_an_earlier_consumer_without_a_group_is_not_followed():
+    drawing = f"{KAFKA}\n    process images              CONSUMER  291  300  service=archive"
+    assert text_of(drawing) == KAFKA_SEGMENTS
+
+
+def test_of_an_event_source_s_subscribers_the_model_server_is_followed():
+    drawing = f"{EVENT_SOURCE}\n    POST /                      SERVER    195  220  service=logger"
+    assert text_of(drawing) == text_of(EVENT_SOURCE)
+
+
+@settings(max_examples=20)
+@given(st.permutations(range(3)))
+def test_siblings_that_start_and_end_together_are_in_one_order_whatever_was_read_first(order):
+    drawn = spans("root  INTERNAL  0  9\n  POST  CLIENT  1  8\n  POST  CLIENT  1  8\n  POST  CLIENT  1  8")
+    graph = SpanGraph([drawn[0], *(drawn[1 + number] for number in order)])
+    assert graph.children(drawn[0]) == drawn[1:]

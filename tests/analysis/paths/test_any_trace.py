@@ -1,0 +1,120 @@
+"""Drawn traces of programs that are not ours, whose truth is known: every image is measured, and adds up."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_kfs.analysis.paths.critical_path import critical_paths
+from otel_kfs.traces.span import Kind, Span, SpanGraph
+
+EPOCH = 1_600_000_000_000_000_000
+
+
+@dataclass
+class Drawn:
+    """The spans of a trace, and when the models in it worked."""
+
+    spans: list[Span] = field(default_factory=list)
+    models: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, parent, name, kind, start, end, service, **attributes):
+        number = f"{len(self.spans):x}"
+        above = parent and parent.span_id
+        times = EPOCH + start, EPOCH + end
+        span = Span("t", number, above, name, kind, *times, service, "h", False, attributes)
+        self.spans.append(span)
+        return span
+
+
+@st.composite
+def traces(draw):
+    """A client of any kind, proxies that have one span or two, an unknown middleware, and models asked in turn."""
+    drawn = Drawn()
+    width = draw(st.integers(1_000, 10**9))
+    at, until = 0, width * 100
+    root, service = None, "client"
+
+    def shrunk():
+        return at + draw(st.integers(1, width)), until - draw(st.integers(1, width))
+
+    if draw(st.booleans()):
+        root = drawn.add(root, "classify", Kind.INTERNAL, at, until, service)
+        at, until = shrunk()
+    root = drawn.add(root, "POST", Kind.CLIENT, at, until, service, **{"url.full": "http://m/v1/models/m:predict"})
+    for number in range(draw(st.integers(0, 3))):
+        service = f"proxy{number}"
+        for kind in draw(st.sampled_from([(Kind.SERVER,), (Kind.CLIENT,), (Kind.SERVER, Kind.CLIENT)])):
+            at, until = shrunk()
+            root = drawn.add(root, "hop", kind, at, until, service)
+        if draw(st.booleans()):
+            at, until = shrunk()
+            root = drawn.add(root, "middleware", Kind.INTERNAL, at, until, service)
+    servers = draw(st.integers(1, 3))
+    share = (until - at) // servers
+    for number in range(servers):
+        start = at + number * share + draw(st.integers(1, width))
+        end = at + (number + 1) * share - draw(st.integers(1, width))
+        name = draw(st.sampled_from(["POST /v2/models/{name}/infer", "InferRequest", "POST /v1/models/m:predict"]))
+        server = drawn.add(root, name, Kind.SERVER, start, end, f"model{number}")
+        drawn.models.append((EPOCH + start, EPOCH + end))
+        cut = (end - start) // 4
+        for step in range(draw(st.integers(0, 2))):
+            drawn.add(
+                server,
+                f"step {step}",
+                Kind.INTERNAL,
+                start + (step + 1) * cut,
+                start + (step + 2) * cut,
+                server.service,
+            )
+    return drawn
+
+
+def measured(spans):
+    """The one path in some spans, of which the sections follow one another and add up to 4-1."""
+    (path,), coverage = critical_paths(SpanGraph(spans))
+    assert coverage.left_out == {}
+    assert sum(section.length for section in path.sections) == path.stamps[3] - path.stamps[0]
+    at = path.stamps[0]
+    for section in path.sections:
+        assert (section.start, section.end >= at) == (at, True)
+        at = section.end
+    assert at == path.stamps[3]
+    return path
+
+
+def of_models(path):
+    """The times at which the path is in a model server, from its request's arrival to its answer."""
+    found = []
+    for section in path.sections:
+        place, step, _ = section.segment
+        if place.name == "predictor" and step not in {"request", "response"}:
+            if found and found[-1][0] == place:
+                found[-1][2] = section.end
+            else:
+                found.append([place, section.start, section.end])
+    return [(start, end) for _, start, end in found]
+
+
+@settings(max_examples=60, deadline=None)
+@given(traces())
+def test_what_was_sent_and_answered_is_measured_and_adds_up(drawn):
+    path = measured(drawn.spans)
+    assert (path.stamps[0], path.stamps[3]) == (drawn.spans[0].start, drawn.spans[0].end)
+    assert of_models(path) == drawn.models
+
+
+@settings(max_examples=60, deadline=None)
+@given(traces(), st.data())
+def test_without_any_one_inner_span_it_is_measured_and_adds_up(drawn, data):
+    lost = data.draw(st.integers(1, len(drawn.spans) - 1))
+    path = measured([*drawn.spans[:lost], *drawn.spans[lost + 1 :]])
+    assert (path.stamps[0], path.stamps[3]) == (drawn.spans[0].start, drawn.spans[0].end)
+
+
+@settings(max_examples=30, deadline=None)
+@given(traces(), st.randoms(use_true_random=False))
+def test_the_order_in_which_spans_were_read_makes_no_difference(drawn, random):
+    shuffled = random.sample(drawn.spans, len(drawn.spans))
+    assert critical_paths(SpanGraph(shuffled)) == critical_paths(SpanGraph(drawn.spans))
