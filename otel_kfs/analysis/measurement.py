@@ -139,7 +139,7 @@ class Series:
     # Of each image, the number of its route in `Measurement.routes`, and the start and end of each of its crossings.
     routes: array[int] = field(default_factory=lambda: array("i"))
     crossings: list[array[int]] = field(default_factory=list)
-    # Of 2-1, 4-3 and 4-1, as `Durations.bounds`; empty if each is exact.
+    # Of 2-1, 3-2, 4-3 and 4-1, as `Durations.bounds`; empty if each is exact.
     stamp_bounds: dict[str, array[float]] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -45,6 +45,7 @@ Bounds = Mapping[tuple[Labels, str, Stretch], float]
 
 NO_BOUNDS: Bounds = MappingProxyType({})
 
+_BETWEEN_STAMPS = ("2-1", "3-2", "4-3", TOTAL)
 _SAME = SkewBound(0, 0)  # of one clock with itself
 _UNKNOWN = SkewBound(-math.inf, math.inf)
 
@@ -161,7 +162,7 @@ class _Image(NamedTuple):
     shifts: dict[str, int]
     lengths: list[int]
     bounds: list[float]
-    stamp_bounds: tuple[float, float, float]  # of 2-1, 4-3 and 4-1
+    stamp_bounds: tuple[float, float, float, float]  # of _BETWEEN_STAMPS
 
 
 def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Series:
@@ -172,7 +173,7 @@ def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Serie
     if not by_route:
         return series
     stamps = [array("q", column) for column in series.stamps]
-    stamp_bounds = {name: array("d", bytes(8 * len(series))) for name in ("2-1", "4-3", TOTAL)}
+    stamp_bounds = {name: array("d", bytes(8 * len(series))) for name in _BETWEEN_STAMPS}
     moved: dict[Stretch, dict[int, list[tuple[int, float]]]] = {}  # by segment and image: by how much, and its bound
     for number, numbers in by_route.items():
         route = routes[number]
@@ -186,7 +187,7 @@ def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Serie
             for column, host in zip(stamps, route.stamps, strict=True):
                 if column[image] != NO_STAMP:
                     column[image] += found.shifts[host]
-            for name, bound in zip(("2-1", "4-3", TOTAL), found.stamp_bounds, strict=True):
+            for name, bound in zip(_BETWEEN_STAMPS, found.stamp_bounds, strict=True):
                 stamp_bounds[name][image] = bound
             moments = series.crossings[image]
             for place, one in enumerate(route.crossings):
@@ -226,10 +227,11 @@ def _images(
         _bounds(clocks, one.ends, one.begins, [moments[2 * place + 1] for moments in crossings])
         for place, one in enumerate(route.crossings)
     ]
-    first, second, _, last = route.stamps
+    first, second, third, last = route.stamps
     to_second = _bounds(clocks, second, first, [of[1] for of in stamps])
     to_last = _bounds(clocks, last, first, [of[3] for of in stamps])
-    between = _bounds(clocks, last, second, [of[3] for of in stamps])
+    to_third = _bounds(clocks, third, second, [of[2] for of in stamps])
+    between = _bounds(clocks, last, third, [of[3] for of in stamps])
     found = []
     for number, moments in enumerate(crossings):
         shift = shifts[number]
@@ -237,7 +239,8 @@ def _images(
         _, arrived, preprocessed, _ = stamps[number]
         stamp_bounds = (
             0 if arrived == NO_STAMP else _off(shift[second] - shift[first], to_second[number]),
-            0 if preprocessed == NO_STAMP else _off(shift[last] - shift[second], between[number]),
+            0 if NO_STAMP in (arrived, preprocessed) else _off(shift[third] - shift[second], to_third[number]),
+            0 if preprocessed == NO_STAMP else _off(shift[last] - shift[third], between[number]),
             _off(shift[last] - shift[first], to_last[number]),
         )
         found.append(_Image(shift, lengths, bounds, stamp_bounds))

@@ -116,9 +116,9 @@ def seed_tables(all_series: Sequence[Series]) -> list[Table]:
         for series in of_labels:
             one, two, three, four = _stamps(series)
             image = series.median()
-            arrival, answer = (series.stamp_bound(name, image) for name in ("2-1", TOTAL))
+            arrival, between, answer = (series.stamp_bound(name, image) for name in ("2-1", "3-2", TOTAL))
             stamps.append(
-                (series.size, one, bounded(two, arrival), bounded(three, arrival), bounded(four, answer)),
+                (series.size, one, bounded(two, arrival), bounded(three, arrival + between), bounded(four, answer)),
             )
             durations = differences(one, two, three, four)
             seconds.append(
@@ -272,7 +272,7 @@ def seed_records(all_series: Sequence[Series]) -> list[dict[str, Any]]:
         record |= {str(number): stamp if stamp is None else seconds(stamp) for number, stamp in enumerate(stamps, 1)}
         durations = differences(one, two, three, four)
         record |= {name: duration if duration is None else seconds(duration) for name, duration in durations.items()}
-        for name in ("2-1", "4-3", TOTAL):
+        for name in ("2-1", "3-2", "4-3", TOTAL):
             bound = series.stamp_bound(name, series.median())
             whole = bound_or_none(bound)
             record[f"clock_bound_{name}"] = None if whole is None else seconds(whole)

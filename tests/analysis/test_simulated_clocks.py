@@ -16,8 +16,8 @@ def test_every_printed_interval_holds_the_truth_and_segments_add_up(naming):
     for seed in range(12):
         found.add(room.score(room.world(seed, 7, naming)))
     assert found.wrong == []
-    # There is something of each kind to be wrong about.
-    assert min(found.printed[kind] for kind in ("exact", "bounded", "unbounded")) > 0
+    # There is something to be wrong about.
+    assert min(found.printed[kind] for kind in ("exact", "bounded")) > 100
 
 
 def test_equal_runs_are_seldom_called_different_whatever_their_clocks():

@@ -62,6 +62,8 @@ SEED_RECORD = {
     "4-1": "1.000000000",
     "clock_bound_2-1": None,
     "clocks_2-1": "exact",
+    "clock_bound_3-2": None,
+    "clocks_3-2": "exact",
     "clock_bound_4-3": None,
     "clocks_4-3": "exact",
     "clock_bound_4-1": None,

@@ -102,6 +102,8 @@ def test_records_of_the_two_tables_are_exact_and_name_their_image():
             "4-1": "0.423000000",
             "clock_bound_2-1": None,
             "clocks_2-1": "exact",
+            "clock_bound_3-2": None,
+            "clocks_3-2": "exact",
             "clock_bound_4-3": None,
             "clocks_4-3": "exact",
             "clock_bound_4-1": None,

@@ -68,7 +68,7 @@ from otel_kfs.analysis.paths.segment import (
     Segment,
     segment_at,
 )
-from otel_kfs.analysis.paths.server_spans import Step, is_generation, is_step, own_steps, role_of
+from otel_kfs.analysis.paths.server_spans import Step, is_generation, is_step, own_steps, role_of, unanswered
 from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 
@@ -558,9 +558,7 @@ def _through_own_steps(
         else:
             _through_call(path, one, segment_at(server), server, span, calls)
     path.to(segment_at(server), max(end, path.at) if path.host == span.host else end, span)
-    # Its span may end after the caller has the answer, so only what it did before is certain.
-    before = [one.end if isinstance(one, Step) else one.span.end for one in met]
-    answering = min(span.end, max([start, *before]))
+    answering = unanswered(span, done, [call.span for call in asked])
     return _Served(span, received.end if received else span.start, received is None, answering=answering)
 
 

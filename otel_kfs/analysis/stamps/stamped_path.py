@@ -14,6 +14,7 @@ from otel_kfs.analysis.paths.coverage import Coverage, LeftOut
 from otel_kfs.analysis.paths.critical_path import CriticalPath
 from otel_kfs.analysis.paths.path_builder import PathBuilder
 from otel_kfs.analysis.paths.segment import OWN_STAMPS, Place, Segment
+from otel_kfs.analysis.paths.server_spans import own_steps, unanswered
 from otel_kfs.analysis.stamps.stamps_file import FIRST, LAST, SECOND, THIRD, Stamp, StampsFile, as_text
 from otel_kfs.traces.span import Kind, Span, SpanGraph
 
@@ -53,6 +54,7 @@ def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file:
     path = PathBuilder(beginning)
     path.at = first.at(beginning)
     at: dict[int | None, int] = {FIRST: path.at}
+    hosts: dict[int | None, str] = {FIRST: beginning.host}
     stamped, missing = [beginning], []
     for order, stamp in enumerate(others, 1):
         span = _span_of(stamp, spans, path)
@@ -64,7 +66,7 @@ def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file:
         place = Place(OWN_STAMPS, order)
         path.to(Segment(place, stamp.segment, tuple(missing)), stamp.at(span), span)
         missing.clear()
-        at[stamp.number] = path.at
+        at[stamp.number], hosts[stamp.number] = path.at, span.host
         stamped.append(span)
     _note_order(path, spans, graph)
     path.check_sums()
@@ -77,6 +79,12 @@ def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file:
         payload_size=None,
         stamps=(at[FIRST], at.get(SECOND), at.get(THIRD), at[LAST]),
         sections=tuple(path.sections),
+        hosts=(
+            beginning.host,
+            hosts.get(SECOND, beginning.host),
+            hosts.get(THIRD, hosts.get(SECOND, beginning.host)),
+            hosts[LAST],
+        ),
         cell=_label(_attribute(stamped, stamps_file.group)) if stamps_file.group else "",
         before=tuple(path.before),
         linked=tuple(dict.fromkeys(one.trace_id for one in stamped if one.trace_id != beginning.trace_id)),
@@ -104,7 +112,9 @@ def _note_order(path: PathBuilder, spans: Iterable[Span], graph: SpanGraph) -> N
             if _PAIRS.get(answering.kind) is caller.kind:
                 path.certain(caller.host, caller.start, answering.host, answering.start)
                 if caller.kind is Kind.CLIENT:
-                    path.certain(answering.host, answering.end, caller.host, caller.end)
+                    asked = [one for one in graph.children(answering) if one.kind is Kind.CLIENT]
+                    before = unanswered(answering, own_steps(answering, graph), asked)
+                    path.certain(answering.host, before, caller.host, caller.end)
 
 
 def _attribute(spans: Iterable[Span], key: str) -> object:
