@@ -1,10 +1,10 @@
-"""What the transformer's hot path is made of: decoders, bodies and tensors, each beside the way of 2020; prints tables.
+"""What the steps of the transformer's hot path cost: decoding, bodies and tensors, compared with 2020; prints tables.
 
     python benchmarks/hot_path.py [--rounds 15] [--picture 10.2MB]
 
-In each round every case runs once, in an order drawn anew, on one thread. A figure is CPU time, the median over the
-rounds, in milliseconds; a ratio is the median of the rounds' own ratios to the first case, with its quartiles: below 1
-is faster. The pictures are the example's; simplejpeg is compared where it is installed (the extra `encodings` has it).
+In each round every case runs once, in a new random order, on one thread. A figure is the median CPU time over the
+rounds, in milliseconds; a ratio is the median of the rounds' own ratios to the first case, with quartiles: below 1 is
+faster. The pictures are the example's; simplejpeg is compared where it is installed (the extra `encodings` has it).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def draft(jpg: bytes, whole: bool) -> Image.Image:
 
 
 def tensors() -> Cases:
-    """To the predictor and back into an array there."""
+    """To the predictor, and back to an array in it."""
     tensor = np.random.default_rng(0).standard_normal((1, 3, 224, 224), np.float32)
 
     def array(text: bytes | str, loads: Callable[[Any], Any]) -> np.ndarray:
@@ -87,7 +87,7 @@ def tensors() -> Cases:
 
 
 def bodies(jpg: bytes) -> Cases:
-    """From the file's bytes to a body, and back to them in the transformer."""
+    """From the file's bytes to a body, and from it back to the bytes in the transformer."""
 
     def picture(text: bytes, loads: Callable[[bytes], Any]) -> bytes:
         return base64.b64decode(loads(text)["instances"][0]["image_bytes"]["b64"], validate=True)
@@ -110,25 +110,25 @@ def bodies(jpg: bytes) -> Cases:
 
 def measure(title: str, cases: Cases, rounds: int) -> None:
     times: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(rounds + 1):  # the first is not counted
+    for _ in range(rounds + 1):  # the first is a warm-up
         for name in random.sample(list(cases), len(cases)):
             gc.collect()
             start = time.thread_time()
             cases[name]()
             times[name].append((time.thread_time() - start) * 1e3)
     first = next(iter(cases))
-    print(f"\n| {title} | ms | to the first |\n|---|--:|--:|")
-    for name, found in times.items():
-        ratios = [one / base for one, base in zip(found[1:], times[first][1:], strict=True)]
+    print(f"\n| {title} | ms | relative to the first |\n|---|--:|--:|")
+    for name, milliseconds in times.items():
+        ratios = [one / base for one, base in zip(milliseconds[1:], times[first][1:], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
         shown = f"{middle:.3f} ({low:.3f} - {high:.3f})" if name != first else "1"
-        print(f"| {name} | {statistics.median(found[1:]):.1f} | {shown} |", flush=True)
+        print(f"| {name} | {statistics.median(milliseconds[1:]):.1f} | {shown} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--picture", action="append", help="by its name; may be given many times  [1.1MB and 10.2MB]")
+    parser.add_argument("--picture", action="append", help="its name; repeatable  [1.1MB and 10.2MB]")
     args = parser.parse_args()
     wanted = args.picture or ["1.1MB", "10.2MB"]
     print(f"Python {platform.python_version()}, Pillow {Image.__version__}, {args.rounds} rounds")

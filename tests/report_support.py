@@ -65,11 +65,11 @@ def image(
     return [replace(span, start=stretched(span.start), end=stretched(span.end)) for span in (root, *others)]
 
 
-def measurement_of_both_ways(n: int = 3) -> list[list[Span]]:
+def measurement_of_both_transports(n: int = 3) -> list[list[Span]]:
     """`n` images of each of the three sizes over HTTP and Kafka; the larger, and the later, the longer."""
     return [
-        image(f"{way}{size}n{number:03}", drawing=drawing, size=size, factor=size / 5_000_000 + number / 10)
-        for way, drawing in (("h", HTTP), ("k", KAFKA))
+        image(f"{prefix}{size}n{number:03}", drawing=drawing, size=size, factor=size / 5_000_000 + number / 10)
+        for prefix, drawing in (("h", HTTP), ("k", KAFKA))
         for size in SIZES
         for number in range(n)
     ]

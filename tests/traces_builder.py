@@ -176,14 +176,14 @@ def segment(name: str) -> Segment:
     return Segment(Place(place), step)
 
 
-def sections(way: str, start: int = 0) -> tuple[Section, ...]:
+def sections(drawn_path: str, start: int = 0) -> tuple[Section, ...]:
     """A path's sections from their segments' names and lengths, `client 10, encode 100`.
 
     `!` behind a length: it crosses from host `one` to `other`; `!here>there`: between those two. `~` behind it all: it
     gives way to the next.
     """
     found = []
-    for part in way.split(", "):
+    for part in drawn_path.split(", "):
         name, length = part.rsplit(" ", 1)
         gives_way = length.endswith("~")
         length, crosses, hosts = length.removesuffix("~").partition("!")
@@ -204,11 +204,13 @@ def critical_path(
 
 def critical_path_of(names_and_lengths: str) -> CriticalPath:
     """A path with these segments, stamps 2 and 3 anywhere."""
-    way = sections(names_and_lengths)
-    crossed = [section.hosts for section in way if section.hosts]
+    drawn_path = sections(names_and_lengths)
+    crossed = [section.hosts for section in drawn_path if section.hosts]
     first, last = (crossed[0][0], crossed[-1][1]) if crossed else ("", "")
     hosts = (first, first, first, last)
-    return replace(critical_path(0, 0, 0, 0, sections=way), stamps=(at(0), at(1), at(2), way[-1].end), hosts=hosts)
+    return replace(
+        critical_path(0, 0, 0, 0, sections=drawn_path), stamps=(at(0), at(1), at(2), drawn_path[-1].end), hosts=hosts
+    )
 
 
 HTTP = """
@@ -230,7 +232,7 @@ send image                      INTERNAL    0 1000  transport=http image=1100000
       postprocess               INTERNAL  945  960  role=transformer
 """
 
-# The sender's span is over when the broker has the record; the way goes on until the bridge has the answer.
+# The sender's span is over when the broker has the record; the path goes on until the bridge has the answer.
 KAFKA = """
 send image                      INTERNAL    0  300  transport=kafka image=1100000 payload=1500000
   encode                        INTERNAL   10  110

@@ -1,4 +1,4 @@
-"""From a trace store to a Measurement, as a stream: however many traces there are, few are in memory at a time.
+"""From a trace store to a Measurement as a stream: however many traces there are, few are in memory at a time.
 
 The spans of one trace lie far apart (a file a process, a batch a second), so they are grouped by trace first
 (`reading/group_by_trace.py`). Then each trace is searched for its images' critical paths, which the measurement takes
@@ -22,7 +22,7 @@ from otel_kfs.analysis.paths.critical_path import PathFinder, critical_paths
 from otel_kfs.analysis.paths.shared_host_names import contradicted, explained, told_apart
 from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.analysis.reading.group_by_trace import PARTITIONS, Links, SpanTable
-from otel_kfs.analysis.reading.process_pool import Each, process_pool
+from otel_kfs.analysis.reading.process_pool import ParallelMap, process_pool
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import TraceStore
 
@@ -53,7 +53,7 @@ def read(
         TraceQueryError: the store can't be read, or holds something else than traces.
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
-    with _grouped(store.parts(), processes, progress or _nobody) as grouped:
+    with _grouped(store.parts(), processes, progress or _ignore) as grouped:
         measurement = _told_apart(partial(_all_measured, grouped, find))
     measurement.sort()
     return measurement
@@ -77,7 +77,7 @@ def read_sketches(
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
     needed()
-    with _grouped(store.parts(), processes, progress or _nobody) as grouped:
+    with _grouped(store.parts(), processes, progress or _ignore) as grouped:
         sketches = _told_apart(partial(_all_sketched, grouped, find, None))
         if sketches.pairs:
             sketches.by_key = _all_sketched(grouped, find, sketches.clocks, sketches.apart).by_key
@@ -85,8 +85,8 @@ def read_sketches(
     return sketches
 
 
-def _nobody(_: str) -> None:
-    """Whom progress is told to by default."""
+def _ignore(_: str) -> None:
+    """Ignore progress, by default."""
 
 
 def _cores() -> int:
@@ -97,7 +97,7 @@ def _cores() -> int:
 
 
 @contextmanager
-def _grouped(parts: Sequence[Part], processes: int | None, say: Progress) -> Iterator[_Few | _Many]:
+def _grouped(parts: Sequence[Part], processes: int | None, progress: Progress) -> Iterator[_InMemory | _OnDisk]:
     """Group the spans of all parts by trace, for as long as they are needed."""
     count = _cores() if processes is None else max(1, processes)
     with SpanTable() as table:
@@ -106,19 +106,19 @@ def _grouped(parts: Sequence[Part], processes: int | None, say: Progress) -> Ite
         while done < len(parts) and table.total * len(parts) <= group_by_trace.FEW * max(1, done):
             table.add(parts[done]())
             done += 1
-            say(f"read {done} of {len(parts)} parts")
+            progress(f"read {done} of {len(parts)} parts")
         if done == len(parts) and table.total <= group_by_trace.FEW:
             table.close(table.links)
-            yield _Few(table)
+            yield _InMemory(table)
             return
         path = table.move_to_file()
-        with process_pool(count) as each:
-            for links in each(_add, ((path, part) for part in parts[done:])):
+        with process_pool(count) as parallel_map:
+            for links in parallel_map(_add, ((path, part) for part in parts[done:])):
                 table.links.update(links)
                 done += 1
-                say(f"read {done} of {len(parts)} parts")
+                progress(f"read {done} of {len(parts)} parts")
             table.close(table.links)
-            yield _Many(path, each, count * _TASKS, say)
+            yield _OnDisk(path, parallel_map, count * _TASKS, progress)
 
 
 def _add(path: Path, part: Part) -> Links:
@@ -128,31 +128,31 @@ def _add(path: Path, part: Part) -> Links:
         return table.links
 
 
-class _Few:
+class _InMemory:
     """Spans in memory."""
 
     def __init__(self, table: SpanTable) -> None:
         self._table = table
 
-    def each(self, function: Callable[..., Result], *arguments: Any) -> Iterator[Result]:
+    def map(self, function: Callable[..., Result], *arguments: Any) -> Iterator[Result]:
         """Yield what a function makes of all traces."""
         yield function(self._table.traces(), *arguments)
 
 
-class _Many:
+class _OnDisk:
     """Spans in a file."""
 
-    def __init__(self, path: Path, each: Each, tasks: int, say: Progress) -> None:
-        self._path, self._each, self._tasks, self._say = path, each, tasks, say
+    def __init__(self, path: Path, parallel_map: ParallelMap, tasks: int, progress: Progress) -> None:
+        self._path, self._map, self._tasks, self._progress = path, parallel_map, tasks, progress
 
-    def each(self, function: Callable[..., Result], *arguments: Any) -> Iterator[Result]:
+    def map(self, function: Callable[..., Result], *arguments: Any) -> Iterator[Result]:
         """Yield what a module's function makes of the traces in each share of the partitions, as they are done."""
         tasks = [
             (self._path, range(first, PARTITIONS, self._tasks), function, arguments) for first in range(self._tasks)
         ]
-        for done, found in enumerate(self._each(_of_partitions, tasks), 1):
+        for done, found in enumerate(self._map(_of_partitions, tasks), 1):
             yield found
-            self._say(f"measured {100 * done // len(tasks)} %")
+            self._progress(f"measured {100 * done // len(tasks)} %")
 
 
 def _of_partitions(
@@ -179,16 +179,18 @@ def _told_apart(measure: Callable[[frozenset[str]], AnyMeasured]) -> AnyMeasured
     return measured
 
 
-def _all_measured(grouped: _Few | _Many, find: PathFinder, apart: frozenset[str]) -> Measurement:
+def _all_measured(grouped: _InMemory | _OnDisk, find: PathFinder, apart: frozenset[str]) -> Measurement:
     measurement = Measurement()
-    for found in grouped.each(_measured, find, apart):
+    for found in grouped.map(_measured, find, apart):
         measurement.merge(found)
     return measurement
 
 
-def _all_sketched(grouped: _Few | _Many, find: PathFinder, clocks: Clocks | None, apart: frozenset[str]) -> Sketches:
+def _all_sketched(
+    grouped: _InMemory | _OnDisk, find: PathFinder, clocks: Clocks | None, apart: frozenset[str]
+) -> Sketches:
     sketches = Sketches()
-    for found in grouped.each(_sketched, clocks, find, apart):
+    for found in grouped.map(_sketched, clocks, find, apart):
         sketches.merge(found)
     return sketches
 

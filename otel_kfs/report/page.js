@@ -95,7 +95,7 @@ function sortable(table) {
     button.append(...heading.childNodes);
     heading.append(button);
     button.addEventListener("click", () => {
-      // Figures are looked at from the largest down; the third time brings back the order of the way.
+      // Figures are looked at from the largest down; the third time brings back the order of the path.
       const first = heading.classList.contains("text") ? "ascending" : "descending";
       const second = first === "ascending" ? "descending" : "ascending";
       const now = heading.getAttribute("aria-sort");

@@ -1,4 +1,4 @@
-"""Spans as tables need them, some thousands at a time: the attributes that are read, if their values are plain."""
+"""Batches of spans with only the attributes that tables are made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from otel_kfs import semconv
 from otel_kfs.traces.span import Span
 
-FULL = 10_000  # spans
+BATCH_SIZE = 10_000  # spans
 
 _PLAIN = frozenset({str, int, float, bool})
 _INTEGERS = range(-(2**63), 2**63)  # OTLP's
@@ -24,7 +24,7 @@ def batched(spans: Callable[[], Iterable[Span]]) -> Iterator[list[Span]]:
 def chunks(spans: Iterable[Span]) -> Iterator[list[Span]]:
     """Yield spans in lists."""
     rest = iter(spans)
-    while chunk := list(islice(rest, FULL)):
+    while chunk := list(islice(rest, BATCH_SIZE)):
         yield chunk
 
 

@@ -1,4 +1,4 @@
-"""Requests side by side, in threads that nobody waits for: Ctrl-C ends the program at once, whatever a store does."""
+"""Calls in concurrent daemon threads, which nothing joins: Ctrl-C ends the program at once, whatever a store does."""
 
 from __future__ import annotations
 
@@ -9,33 +9,38 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-AT_ONCE = 8
+CONCURRENCY = 8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE) -> Iterator[Result]:
-    """Yield the result of `work` for each item, in their order, with `at_once` under way; an error is raised here."""
+def concurrent_map(
+    function: Callable[[Item], Result], items: Iterable[Item], concurrency: int = CONCURRENCY
+) -> Iterator[Result]:
+    """Yield what the function returns for each item, in their order, of at most `concurrency` calls at a time.
+
+    What a call raises is raised here, in its place.
+    """
     rest = iter(items)
-    running = deque(_started(work, item) for item in islice(rest, at_once))
+    running = deque(_started(function, item) for item in islice(rest, concurrency))
     while running:
         result, error = running.popleft().get()
         if error is not None:
             raise error
         for item in islice(rest, 1):
-            running.append(_started(work, item))
+            running.append(_started(function, item))
         yield result
 
 
-def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """Return the result of `work`, or what it raises.
+def with_timeout(seconds: float, function: Callable[[], Result]) -> Result:
+    """Return what the function returns, or raise what it raises.
 
     Raises:
-        TimeoutError: it takes longer than that.
+        TimeoutError: it takes longer than that; its thread goes on.
     """
     try:
-        result, error = _started(lambda _: work(), None).get(timeout=seconds)
+        result, error = _started(lambda _: function(), None).get(timeout=seconds)
     except Empty:
         raise TimeoutError from None
     if error is not None:
@@ -46,12 +51,12 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
 _Outcome = SimpleQueue[tuple[Any, BaseException | None]]
 
 
-def _started(work: Callable[[Item], Any], item: Item) -> _Outcome:
+def _started(function: Callable[[Item], Any], item: Item) -> _Outcome:
     outcome: _Outcome = SimpleQueue()
 
     def run() -> None:
         try:
-            outcome.put((work(item), None))
+            outcome.put((function(item), None))
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is wanted
             outcome.put((None, error))
 

@@ -1,4 +1,4 @@
-"""A trace file's bytes, decompressed as they are read: never more in memory than one line or message.
+"""Decompression of trace files as they are read: at most one line or message is in memory.
 
 Source of the framed form: the README of the Collector's file exporter (with `compression: zstd` or `format: proto`
 each message stands behind its length).
@@ -25,20 +25,20 @@ else:
 LONGEST = 256 * 2**20  # bytes of a line, a message, or a document over several lines: they are in memory as a whole
 ENV_LONGEST = "OTEL_KFS_MAX_DOCUMENT_MIB"  # another limit than that
 
-# What reading a compressed file raises when its bytes are not what they should be.
+# What reading a compressed file raises if it is damaged.
 CORRUPT = (zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _HEAD = 8
 _LENGTH = 4  # bytes of a message's length
 _PROTOBUF = b"\x0a"  # the first byte of a TracesData: field 1, with a length
-# Traces are made of random ids; what shrinks more than this is no trace file, but made to fill a disk.
+# Traces hold random ids, which can't be compressed: what grows more than this is a decompression bomb.
 _MOST_DENSE, _NOT_BEFORE = 500, 2**20
 
 
 @contextmanager
 def decompressed(raw: io.BufferedReader) -> Iterator[BinaryIO]:
-    """Open what is in a file, whether it is compressed or not."""
+    """Open a file's content, decompressed if it is compressed."""
     head = raw.peek(_HEAD)[:_HEAD]
     if head.startswith(_GZIP):
         with gzip.open(raw, "rb") as inside:
@@ -51,14 +51,14 @@ def decompressed(raw: io.BufferedReader) -> Iterator[BinaryIO]:
 
 
 def is_compressed(head: bytes) -> bool:
-    """Whether a file that begins so is compressed as a whole."""
+    """Whether a file with this beginning is compressed as a whole."""
     return head.startswith((_GZIP, _ZSTD))
 
 
 def is_framed(head: bytes) -> bool:
-    """Whether a file that begins so holds messages, each behind its length."""
+    """Whether a file with this beginning holds messages, each preceded by its length."""
     length, first = head[:_LENGTH], head[_LENGTH:]
-    # Lengths up to 144 MiB; text begins with a tab, a line end or something above.
+    # Up to 144 MiB; text begins with a tab or a higher byte.
     return length < b"\t" and (first == _ZSTD or first.startswith(_PROTOBUF))
 
 
@@ -80,10 +80,10 @@ def messages(raw: BinaryIO) -> Iterator[bytes]:
 
 
 def check_density(inside: int, raw: int) -> None:
-    """Refuse a file of which `raw` bytes became `inside`.
+    """Refuse a file of which `raw` bytes were decompressed to `inside` bytes.
 
     Raises:
-        TraceQueryError: that is more than traces can become.
+        TraceQueryError: that is a decompression bomb.
     """
     if inside > _NOT_BEFORE and inside > _MOST_DENSE * max(raw, 1):
         raise TraceQueryError(f"it grows to more than {_MOST_DENSE} times its size, as no traces do")
@@ -93,7 +93,7 @@ def longest() -> int:
     """Return how many bytes a line, message or document may have.
 
     Raises:
-        TraceQueryError: the environment's limit is no number.
+        TraceQueryError: the limit in the environment is not a number.
     """
     limit = os.environ.get(ENV_LONGEST)
     if not limit:
@@ -104,12 +104,12 @@ def longest() -> int:
 
 
 def too_long(what: str) -> str:
-    """Return the complaint about a line, message or document over the limit."""
+    """Return the error message for a line, message or document over the limit."""
     return f"{what} is longer than {longest() >> 20} MiB; {ENV_LONGEST} allows more, if there is memory for it"
 
 
 def inflated(message: bytes) -> bytes:
-    """Return what is in a message, whether it is compressed or not.
+    """Return a message's content, decompressed if it is compressed.
 
     Raises:
         CORRUPT, EOFError: it is damaged.

@@ -1,4 +1,4 @@
-"""What is in a trace file: its spans, whether it holds JSON lines, whole JSON documents or framed messages."""
+"""Reader of one trace file: JSON lines, JSON documents over several lines, or framed messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _BUFFER = 2**20  # lines are long: put together from Python's 8 kB, they take fi
 
 
 class File(NamedTuple):
-    """A file, and its name in messages if that is another one."""
+    """A file's path, and its name in messages if that differs."""
 
     path: str
     name: str = ""
@@ -53,7 +53,7 @@ class File(NamedTuple):
 
 @dataclass(slots=True)
 class _Position:
-    """Where the reader is; the line's number is counted only if somebody asks."""
+    """Where the reader is; line numbers are counted only when a message needs one."""
 
     file: File
     begin: int  # byte of the file at which the reading began
@@ -65,7 +65,7 @@ class _Position:
 
 
 class _Lines:
-    """Lines, of which the next one can be looked at."""
+    """Lines, with a look at the next one."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         self._lines = lines
@@ -83,14 +83,14 @@ class _Lines:
         return line
 
     def peek(self) -> bytes:
-        """Return the next line; nothing at the end."""
+        """Return the next line, without consuming it; empty at the end."""
         if self._ahead is None:
             self._ahead = next(self._lines, b"")
         return self._ahead
 
 
 def begins_document(before: bytes, line: bytes) -> bool:
-    """Whether no document that `before` is a line of, which is not blank, can go on in the next line.
+    """Whether a new document begins in a line; `before` is the last line that was not blank.
 
     In JSON a brace or a bracket opens only after a comma, a colon or a bracket, or where a document begins.
     """
@@ -101,7 +101,7 @@ def begins_document(before: bytes, line: bytes) -> bool:
 
 
 class FileReader:
-    """Reads the bytes from `begin` to `end` of a file, whatever its format, as batches of spans."""
+    """Reads the bytes from `begin` to `end` of a file of any format as batches of spans."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class FileReader:
         wanted: Callable[[bytes], bool] | None = None,
         for_tables: bool = False,
     ) -> None:
-        """`wanted` says of a line whether it is read; `for_tables`: only the attributes that tables are made of."""
+        """`wanted`: whether a line is read; `for_tables`: keep only the attributes that tables are made of."""
         self._file, self._warnings, self._progress = file, warnings, progress
         self._begin, self._end = begin, end
         self._wanted, self._for_tables = wanted, for_tables
@@ -123,10 +123,10 @@ class FileReader:
         self._first_complaint: str | None = None
 
     def read(self) -> Iterator[list[Span]]:
-        """Yield all spans; what is no traces among them is passed over and counted.
+        """Yield all spans; anything else is skipped and counted.
 
         Raises:
-            TraceQueryError: the file can't be read, or there is something in it, but nothing that is traces.
+            TraceQueryError: the file can't be read, or has content, but no traces.
         """
         try:
             raw: io.BufferedReader = io.BufferedReader(io.FileIO(self._file.path), _BUFFER)
@@ -159,7 +159,7 @@ class FileReader:
             yield from self._document(line, lines)
 
     def _document(self, line: bytes, lines: _Lines) -> Iterator[list[Span]]:
-        """Yield the spans of a line; what is no JSON by itself may be the beginning of what follows."""
+        """Yield the spans of a line; if it is not JSON by itself, a document may begin in it."""
         if (read := self._with_types(line)) is not None:
             yield from self._read(*read)
             return
@@ -175,7 +175,7 @@ class FileReader:
             yield from self._spans(document)
 
     def _whole_document(self, line: bytes, lines: _Lines) -> bytes:
-        """Return a line with those behind it, up to where another document begins."""
+        """Return a line and those that follow, up to where another document begins."""
         if line.lstrip()[:1] not in _BEGINNINGS:
             return line
         text = bytearray(line)
@@ -190,7 +190,7 @@ class FileReader:
         return bytes(text)
 
     def _several(self, text: bytes, error: orjson.JSONDecodeError) -> Iterator[list[Span]]:
-        """Yield the spans of what is no JSON document, and begins where the reader is: perhaps it is several."""
+        """Yield the spans of a text that is not one JSON document: perhaps it is several, one after another."""
         begin = self._position.number
         try:
             for document, line in detect.documents(text):
@@ -201,9 +201,9 @@ class FileReader:
             yield from self._broken(text[no.at :], no.reason or error.msg)
 
     def _broken(self, text: bytes, reason: str) -> Iterator[list[Span]]:
-        """Count what is no JSON; yield the spans of whole documents that are swallowed in it.
+        """Count a text that is not JSON; yield the spans of complete documents within it.
 
-        They stand behind what a writer left unfinished that was stopped: on its line, or on a line of their own.
+        They follow what a writer left incomplete when it was stopped: on the same line, or on lines of their own.
         """
         swallowed = text.rfind(_EXPORT, 1)
         if text[:1] in _BEGINNINGS and b"\n" not in text and swallowed < 0:
@@ -252,7 +252,7 @@ class FileReader:
             yield from self._read(self._chunks(spans), detect.unit_of(one))
 
     def _read(self, batches: Iterable[list[Span]], unit: int = 1) -> Iterator[list[Span]]:
-        """Yield batches, and stop where a document is not what it should be; `unit` is that of its times, ns."""
+        """Yield batches up to where a document is malformed; `unit` is that of its times, ns."""
         try:
             for batch in batches:
                 self._has_read = True
@@ -271,7 +271,7 @@ class FileReader:
                 self._warnings.note(_OF_1970.format(unit=other, due=_UNITS[unit]), self._position)
 
     def _complain(self, what: str, reason: str) -> None:
-        """Count what is passed over here; should nothing else be in the file, it is why."""
+        """Count what is skipped here; if the file has nothing else, this is its error."""
         complaint = f"{self._position}: {reason}"
         if self._warnings.strict:
             raise TraceQueryError(complaint)
@@ -303,7 +303,7 @@ class FileReader:
             yield line
 
     def _meter(self, raw: io.BufferedReader) -> Callable[[int], None]:
-        """Return what to call with the number of bytes that were read, decompressed."""
+        """Return the function to call with the number of decompressed bytes read so far."""
         size = max(1, os.fstat(raw.fileno()).st_size)
         origin = raw.tell()
 

@@ -1,4 +1,4 @@
-"""Trace files: which ones a path means, and their spans, from OTLP-JSON lines to what Jaeger and Tempo let you save."""
+"""Trace files: which files a path stands for, and their spans."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from otel_kfs.traces.query_url import STDIN, QueryUrl
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import ReadProgress, ReadWarnings
 
-ENDINGS = tuple(f".{kind}{packed}" for packed in ("", ".gz", ".zst") for kind in ("json", "jsonl"))
-PIECE = 16 * 2**20  # bytes of a plain file that are one part
+EXTENSIONS = tuple(f".{kind}{packed}" for packed in ("", ".gz", ".zst") for kind in ("json", "jsonl"))
+PART_SIZE = 16 * 2**20  # bytes of a plain file
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Files:
     """The spans in some files."""
 
     def __init__(self, files: list[File], progress: ReadProgress | None = None, *, strict: bool = False) -> None:
-        """`strict`: what can't be read is an error, not a warning."""
+        """`strict`: raise an error instead of a warning where something can't be read."""
         self._files, self._progress, self._strict = files, progress or ReadProgress(), strict
 
     def spans(self) -> Iterator[Span]:
@@ -81,7 +81,7 @@ class Files:
         return None
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
-        """Byte ranges of plain files of JSON lines, cut where a document begins; any other file is one piece."""
+        """Return byte ranges of plain JSON-lines files, cut where documents begin; any other file is one part."""
         return [partial(self._part, file, begin, end) for file in self._files for begin, end in _ranges(file)]
 
     def _read_all(self, wanted: Callable[[bytes], bool] | None) -> Iterator[Span]:
@@ -119,21 +119,21 @@ def _files(query: str) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Return the trace files in a folder; by their content, if their names do not say that they are such."""
+    """Return the trace files in a folder, by their names or else by their content."""
     found: list[Path] = []
     others: list[Path] = []
     for file in sorted(folder.rglob("*")):
         if file.is_file():
-            is_one = file.name.endswith(ENDINGS) or _is_certain(file)
+            is_one = file.name.endswith(EXTENSIONS) or _is_certain(file)
             (found if is_one else others).append(file)
     others = [file for file in others if not file.name.startswith(".") and file.stat().st_size]
     if not found:
         there = f"; {excerpt(str(others[0]))} is there: name a file to have it read" if others else ""
-        raise TraceQueryError(f"no trace files ({', '.join(ENDINGS)}) in the folder {excerpt(str(folder))}{there}")
+        raise TraceQueryError(f"no trace files ({', '.join(EXTENSIONS)}) in the folder {excerpt(str(folder))}{there}")
     if others:
         _log.warning(
             "files passed over that are not traces by name (%s) or content: %d, the first: %s; to read one, name it",
-            ", ".join(ENDINGS),
+            ", ".join(EXTENSIONS),
             len(others),
             excerpt(str(others[0])),
         )
@@ -141,7 +141,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _is_certain(file: Path) -> bool:
-    """Whether the beginning of a file leaves no doubt that it holds traces."""
+    """Whether a file begins as only trace files do."""
     try:
         with file.open("rb") as raw:
             if decompression.is_framed(raw.peek(8)[:8]):
@@ -154,7 +154,7 @@ def _is_certain(file: Path) -> bool:
 
 
 def _spooled(stream: BinaryIO, name: str, progress: ReadProgress, *, strict: bool) -> Files:
-    """Copy a stream to a temporary file, so that it can be read again; the file lives as long as the store."""
+    """Copy a stream to a temporary file, so that it can be read twice; the file is removed with the store."""
     progress(f"reading {name}")
     _log.info("reading %s to its end", excerpt(name))
     # Not mkstemp: Ctrl-C between the file's making and its return would leave the file.
@@ -185,7 +185,7 @@ def _remove(path: str, owner: int) -> None:
 
 
 def _may_hold(ids: set[str]) -> Callable[[bytes], bool]:
-    """Whether a line may have spans of these traces: a quick look for their ids in all spellings."""
+    """Return whether a line may hold spans of these traces, by a quick search for their ids in all spellings."""
     if len(ids) > _FEW or not all(len(one) == 32 and set(one) <= set("0123456789abcdef") for one in ids):
         return lambda _: True
     spellings = []
@@ -199,22 +199,22 @@ def _may_hold(ids: set[str]) -> Callable[[bytes], bool]:
 
 
 def _ranges(file: File) -> Iterator[tuple[int, int | None]]:
-    """Where the parts of a file begin and end."""
+    """Yield where each part of a file begins and ends."""
     try:
         size = os.path.getsize(file.path)
-        if size <= PIECE:
+        if size <= PART_SIZE:
             yield 0, None
             return
         with open(file.path, "rb") as raw:
             head = raw.peek(8)[:8]
-            # Of a file in which nothing can be read only its one reader can tell.
+            # Whether a file holds nothing that can be read, only one reader of the whole of it can tell.
             packed = decompression.is_compressed(head) or decompression.is_framed(head)
-            if packed or not detect.is_known(detect.parsed(raw.readline(PIECE).removeprefix(BOM))):
+            if packed or not detect.is_known(detect.parsed(raw.readline(PART_SIZE).removeprefix(BOM))):
                 yield 0, None
                 return
             begin = 0
-            while begin + PIECE < size:
-                raw.seek(begin + PIECE)
+            while begin + PART_SIZE < size:
+                raw.seek(begin + PART_SIZE)
                 line = raw.readline(decompression.longest())
                 while not begins_document(line, raw.peek(1)):
                     line = raw.readline(decompression.longest())

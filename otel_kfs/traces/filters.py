@@ -20,7 +20,7 @@ class RunFilter:
     """
 
     def __init__(self, store: TraceStore, run: str, *, keep: bool) -> None:
-        """`keep`: hold what is read in memory instead of reading it twice, for a store that is far away."""
+        """`keep`: keep the spans in memory instead of reading a remote store twice."""
         self._store, self._run, self._keep = store, run, keep
 
     def spans(self) -> Iterator[Span]:

@@ -1,4 +1,4 @@
-"""Where a store is, and what it is asked for: the URL and options of a trace query, taken apart and put together."""
+"""Parsing and building of trace queries: a store's URL or a path, and options."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def _told_apart(spans: Iterable[Span]) -> list[Span]:
     """Return each span once, with an id that no other one of its trace has.
 
     Those of one id, kind and process are one span that was read several times. Others share the id of the request that
-    they are about: each is the child of the one before it on the request's way.
+    they are about: each is the child of the one that the request passed before it.
     """
     by_key: dict[Key, dict[tuple[Kind, str, str], Span]] = {}
     for span in spans:

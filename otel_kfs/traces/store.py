@@ -1,4 +1,4 @@
-"""What every trace store shares: its protocol, the window of time to ask for, warnings about what was passed over."""
+"""What trace stores share: their protocol, the time window of a query, and warnings about what was not read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Protocol, TypeVar
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.concurrent import side_by_side
+from otel_kfs.traces.concurrent import concurrent_map
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.span import Span
 
@@ -64,13 +64,13 @@ class TraceStore(Protocol):
 
 
 class ReadProgress:
-    """Says in a few words what a store is doing; in another process, to nobody."""
+    """Reports in a few words what a store is doing; in another process it reports nothing."""
 
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
         self._say = say
 
     def __call__(self, what: str) -> None:
-        """Say what is done now."""
+        """Report the current step."""
         if self._say is not None:
             self._say(excerpt(what))
 
@@ -79,17 +79,17 @@ class ReadProgress:
 
 
 class ReadWarnings:
-    """What a reader passed over, counted by reason; said as warnings when the reading ends."""
+    """What a reader did not read, counted by reason, and logged as warnings at the end."""
 
     def __init__(self, *, strict: bool = False) -> None:
-        """`strict`: whatever could not be read is an error instead."""
+        """`strict`: raise an error instead where something can't be read."""
         self.strict = strict
         self.counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
         self._lock = Lock()  # look-ups run side by side
 
     def add(self, what: str, where: object, detail: str = "") -> None:
-        """Count one that could not be read; `where` (its `str`) and `detail` are kept of the first of a kind.
+        """Count something that can't be read; of the first of a kind, `where` (as text) and `detail` are kept.
 
         Raises:
             TraceQueryError: the reading is strict.
@@ -99,7 +99,7 @@ class ReadWarnings:
         self.note(what, where, detail)
 
     def note(self, what: str, where: object, detail: str = "") -> None:
-        """Count one that is as it should be, but is not read, or looks odd; no error, however strict the reading."""
+        """Count something valid that is not read or looks odd; never an error, even in strict mode."""
         with self._lock:
             if what not in self._first:
                 self._first[what] = excerpt(f"{where}{detail and f' ({detail})'}")
@@ -113,7 +113,7 @@ class ReadWarnings:
 
 
 def sound(spans: Iterable[Span], warnings: ReadWarnings, where: object) -> Iterator[Span]:
-    """Yield the spans that can be used; the others are counted."""
+    """Yield the valid spans, and count the others."""
     for span in spans:
         if _IDS.fullmatch(span.trace_id + span.span_id) is None or len(span.trace_id) != 32:
             warnings.add("spans left out for an invalid id", where)
@@ -141,11 +141,11 @@ class Window:
         return [Window(self.start, middle), Window(middle, self.end)]
 
     def around(self, times: Iterable[int], shortest: timedelta) -> list[Window]:
-        """Return it in slices, the latest first, of which two hold these times (ns since the epoch).
+        """Cut the window into slices, the latest first, two of which span these times (ns since the epoch).
 
-        Those two are of one length, but not below `shortest`. On both sides of them each slice is as long as all from
-        there to the two, so that hours in which as much happens come in few slices, and a year without anything, too.
-        No slice is longer than half of the window, or `shortest` if that is more.
+        Those two have the same duration, at least `shortest`. Away from them the slices double, so that both a few busy
+        hours and an empty year take few slices. No slice is longer than half of the window, or `shortest` if that is
+        more.
         """
         inside = [min(max(_EPOCH + timedelta(microseconds=time // 1000), self.start), self.end) for time in times]
         first, last = min(inside), max(inside)
@@ -181,7 +181,7 @@ def window(options: Mapping[str, str], now: datetime | None = None) -> Window:
 
 
 def duration(name: str, text: str) -> timedelta:
-    """Return the length of time that an option gives (`90s`, `30m`, `1h`, `7d`).
+    """Return the duration that an option gives (`90s`, `30m`, `1h`, `7d`).
 
     Raises:
         TraceQueryError: it can't be understood.
@@ -193,10 +193,10 @@ def duration(name: str, text: str) -> timedelta:
 
 
 class AnswerTooLarge(TraceQueryError):
-    """An answer of a store that is longer than we read; a smaller question may help."""
+    """An answer that is larger than we read; asking for less may help."""
 
 
-Search = Callable[["Window", int], list[Found]]  # what is in a window, of which it finds at most so many
+Search = Callable[["Window", int], list[Found]]  # returns what is in a window, but at most so many
 
 
 def in_slices(
@@ -206,19 +206,19 @@ def in_slices(
     longest: timedelta = timedelta.max,
     shortest: timedelta = timedelta(milliseconds=2),
 ) -> Iterator[Found]:
-    """All that some searches find in a window, though each finds at most a given number at a time.
+    """Yield all that some searches find in a window, though each returns a limited number at a time.
 
-    A window that is full is cut around what was found in it, which began at `start` (ns since the epoch): stores mostly
-    answer with the latest, so this tells where the rest may be, and how dense. It is only a guess, and nothing depends
-    on it but how often a store is asked: each slice is asked for until it is not full. Where an answer is too large, a
-    few are asked for; if that is too large, too, or a window is longer than `longest`, it is cut in halves. One that is
-    no longer than `shortest` is not cut. What lies in two slices, or in a full one, is found more than once. Slices are
-    searched side by side, SEARCHES at once.
+    If an answer reaches the limit, the window is cut around what it returned, which began at `start` (ns since the
+    epoch): stores mostly return the latest, so this suggests where the rest is, and how dense. It is only a guess, on
+    which nothing depends but the number of requests: a slice is cut until its answer is below the limit. If an answer
+    is too large, a smaller number is asked for; if that is still too large, or a window is longer than `longest`, it is
+    halved. Windows of `shortest` are not cut. What lies in two slices, or in one that reached the limit, comes more
+    than once. SEARCHES slices are searched concurrently.
     """
     waiting = [(search, whole) for search in searches]
     while waiting:
         slices = []
-        found_in = side_by_side(lambda one: _found(*one, start, longest, shortest), waiting, SEARCHES)
+        found_in = concurrent_map(lambda one: _found(*one, start, longest, shortest), waiting, SEARCHES)
         for (search, _), (found, rest) in zip(waiting, found_in, strict=True):
             yield from found
             slices += [(search, window) for window in rest]
@@ -228,18 +228,18 @@ def in_slices(
 def _found(
     search: Search[Found], window: Window, start: Callable[[Found], int], longest: timedelta, shortest: timedelta
 ) -> tuple[list[Found], Sequence[Window]]:
-    """Return what is found in a window, and the slices of it in which there may be more."""
-    length = window.end - window.start
-    if length > longest:
+    """Return what a search finds in a window, and the slices of it that may hold more."""
+    extent = window.end - window.start
+    if extent > longest:
         return [], window.halves()
-    last = length <= shortest
+    last = extent <= shortest
     depth = _DEEPEST if last else DEPTH
     try:
         found = search(window, depth)
     except AnswerTooLarge:
         if last:
             raise
-        # A few of them show where to cut.
+        # A few show where to cut.
         depth = max(DEPTH // 16, 1)
         try:
             found = search(window, depth)
@@ -254,9 +254,8 @@ def _found(
 
 
 def _before(end: datetime, lookback: str) -> datetime:
-    length = duration("lookback", lookback)
     try:
-        return end - length
+        return end - duration("lookback", lookback)
     except OverflowError as error:
         raise TraceQueryError(f"lookback={lookback} is before the year 1") from error
 

@@ -30,7 +30,7 @@ def test_series_are_http_first_then_small_first():
         for size in (10_200_000, 1_100_000, 3_300_000)
     ]
     assert [(series.labels, series.size) for series in measured(drawn).all_series()] == [
-        (way, size) for way in (HTTP, KAFKA) for size in ("1.1MB", "3.3MB", "10.2MB")
+        (labels, size) for labels in (HTTP, KAFKA) for size in ("1.1MB", "3.3MB", "10.2MB")
     ]
 
 
@@ -83,7 +83,7 @@ def test_no_paths_are_no_series():
 
 
 @pytest.mark.parametrize(
-    ("way", "label"),
+    ("labels", "label"),
     [
         (Labels("http"), "HTTP"),
         (Labels("kafka", "raw", "gzip"), "Kafka, raw, gzip"),
@@ -91,8 +91,8 @@ def test_no_paths_are_no_series():
         (Labels("carrier pigeon"), "carrier pigeon"),
     ],
 )
-def test_a_way_s_label(way, label):
-    assert way.label == label
+def test_the_label_of_labels(labels, label):
+    assert labels.label == label
 
 
 # --- the median image ---

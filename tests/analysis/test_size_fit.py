@@ -5,7 +5,7 @@ from math import isclose
 
 import numpy as np
 import pytest
-from report_support import contents_of, measurement_of_both_ways
+from report_support import contents_of, measurement_of_both_transports
 from scipy import stats
 from traces_builder import critical_path
 
@@ -56,10 +56,10 @@ def test_two_images_have_a_line_without_intervals():
 
 
 def test_the_segments_costs_add_up_to_those_of_the_whole():
-    for way in contents_of(measurement_of_both_ways()).by_labels:
-        parts = way.fits.segments.values()
-        assert isclose(sum(part.fixed for part in parts), way.fits.total.fixed, rel_tol=1e-9)
-        assert isclose(sum(part.per_megabyte for part in parts), way.fits.total.per_megabyte, rel_tol=1e-9)
+    for of_labels in contents_of(measurement_of_both_transports()).by_labels:
+        parts = of_labels.fits.segments.values()
+        assert isclose(sum(part.fixed for part in parts), of_labels.fits.total.fixed, rel_tol=1e-9)
+        assert isclose(sum(part.per_megabyte for part in parts), of_labels.fits.total.per_megabyte, rel_tol=1e-9)
 
 
 def test_every_image_counts_with_its_own_size():
@@ -75,6 +75,6 @@ def test_sizes_that_count_as_equal_have_no_line():
 
 
 def test_images_of_unknown_size_are_left_out():
-    all_series = [series.series for series in contents_of(measurement_of_both_ways()).by_labels[0].series]
+    all_series = [series.series for series in contents_of(measurement_of_both_transports()).by_labels[0].series]
     all_series[0].image_sizes = array("q")
     assert fits(all_series).total.n == 6

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_ways
+from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_transports
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from support import wait_until
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.chromium
 
 @pytest.fixture(scope="module")
 def text():
-    return page(contents_of(measurement_of_both_ways(25)))
+    return page(contents_of(measurement_of_both_transports(25)))
 
 
 @pytest.fixture
@@ -303,9 +303,10 @@ def test_without_javascript_all_is_there_to_read(chromium, text, tmp_path):
     assert len(chromium.find_elements(By.CSS_SELECTOR, "#all tbody tr")) == 123
     assert chromium.find_elements(By.TAG_NAME, "button") == []
     # Choosing needs no script either.
-    chromium.find_elements(By.CSS_SELECTOR, "[name=walk] + label")[3].click()
+    chromium.find_elements(By.CSS_SELECTOR, "[name=waterfall] + label")[3].click()
     shown = [
-        chosen.is_displayed() for chosen in chromium.find_elements(By.CSS_SELECTOR, "[name=walk] + label + .chosen")
+        chosen.is_displayed()
+        for chosen in chromium.find_elements(By.CSS_SELECTOR, "[name=waterfall] + label + .chosen")
     ]
     assert shown == [False, False, False, True, False, False]
 
@@ -361,7 +362,9 @@ def test_what_can_be_scrolled_can_be_scrolled_by_keyboard(opened):
 
 def test_it_prints_on_paper_with_every_waterfall(opened):
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    shown = [chosen.is_displayed() for chosen in opened.find_elements(By.CSS_SELECTOR, "[name=walk] + label + .chosen")]
+    shown = [
+        chosen.is_displayed() for chosen in opened.find_elements(By.CSS_SELECTOR, "[name=waterfall] + label + .chosen")
+    ]
     assert shown == [True] * 6
     assert not opened.find_element(By.CLASS_NAME, "tools").is_displayed()
     pdf = base64.b64decode(opened.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])

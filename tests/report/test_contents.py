@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
-from report_support import SIZES, contents_of, image, measurement_of_both_ways
+from report_support import SIZES, contents_of, image, measurement_of_both_transports
 from traces_builder import HTTP, MS, with_options
 
 from otel_kfs import semconv
@@ -11,7 +11,7 @@ from otel_kfs.report.contents import Trace
 
 @pytest.fixture(scope="module")
 def found():
-    return contents_of(measurement_of_both_ways())
+    return contents_of(measurement_of_both_transports())
 
 
 def test_labels_have_their_sizes_in_order(found):
@@ -46,14 +46,14 @@ def test_the_largest_segments_come_first(found):
 
 def test_every_series_has_the_spans_of_its_median_image(found):
     assert [drawn.root.trace_id for drawn in found.median_paths] == [
-        f"{way}{size}n001" for way in "hk" for size in SIZES
+        f"{prefix}{size}n001" for prefix in "hk" for size in SIZES
     ]
 
 
 def test_only_the_median_images_are_asked_for():
     asked = []
-    contents_of(measurement_of_both_ways(), spans=lambda ids: asked.extend(ids) or ())
-    assert asked == [f"{way}{size}n001" for way in "hk" for size in SIZES]
+    contents_of(measurement_of_both_transports(), spans=lambda ids: asked.extend(ids) or ())
+    assert asked == [f"{prefix}{size}n001" for prefix in "hk" for size in SIZES]
 
 
 def test_a_trace_leads_to_the_page_of_its_store():
@@ -112,7 +112,7 @@ def test_a_segment_between_two_hosts_bears_what_their_clocks_leave_open():
     crossing = with_options(HTTP, "POST /v1/models", "@elsewhere")
     series = contents_of([image("a", drawing=crossing)]).series[0]
     # The request takes 20 ms and its answer 30: the clocks may be 50 ms apart, or a little more, for they may drift:
-    # the host is moved as is right half-way through its time.
+    # the host is moved as is right half-prefix through its time.
     bounds = {row.name: row.summary.bound for row in series.rows if row.summary.bound}
     assert {name: round(bound / 1e6) for name, bound in bounds.items()} == {
         "transformer request": 26,

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_ways
+from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_transports
 from traces_builder import HTTP, MS, critical_path, sections, with_options
 
 from otel_kfs import semconv
@@ -60,7 +60,7 @@ class Parsed(HTMLParser):
 
 @pytest.fixture(scope="module")
 def parsed():
-    return Parsed(page(contents_of(measurement_of_both_ways())))
+    return Parsed(page(contents_of(measurement_of_both_transports())))
 
 
 def test_the_head_says_what_was_measured_and_how_it_was_made(parsed):
@@ -106,8 +106,10 @@ def test_costs_stand_in_a_table(parsed):
 
 def test_every_series_has_a_waterfall_and_every_segment_a_distribution(parsed):
     ids = parsed.values("id")
-    assert sum(one.startswith("walk-") for one in ids) == 6
-    assert sum(one.startswith("spread-") for one in ids) == 1 + len(contents_of(measurement_of_both_ways()).segments)
+    assert sum(one.startswith("waterfall-") for one in ids) == 6
+    assert sum(one.startswith("spread-") for one in ids) == 1 + len(
+        contents_of(measurement_of_both_transports()).segments
+    )
 
 
 def test_nothing_is_asked_for_anywhere(parsed):

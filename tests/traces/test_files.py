@@ -81,7 +81,7 @@ def file(tmp_path):
 def few_bytes(monkeypatch):
     """Limits that a small file reaches."""
     monkeypatch.setattr(decompression, "LONGEST", 2000)
-    monkeypatch.setattr(files, "PIECE", 5000)
+    monkeypatch.setattr(files, "PART_SIZE", 5000)
 
 
 # --- what a file may be ---
@@ -360,7 +360,7 @@ def test_whatever_happens_to_some_bytes_each_whole_line_is_read(data):
         content[at:until] = data.draw(st.sampled_from([inserted, b"", bytes(content[at:until][::-1])]))
     whole = {str(number) for number, one in enumerate(lines) if one in bytes(content).split(b"\n")}
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "PIECE", 500)
+        patch.setattr(files, "PART_SIZE", 500)
         (Path(folder) / "t.jsonl").write_bytes(content)
         try:
             read = [span.name for span in query.spans(folder)]
@@ -530,7 +530,7 @@ def test_the_parts_of_a_file_give_what_the_whole_gives(file, few_bytes):
     ids=["array", "gzip", "frames"],
 )
 def test_a_file_that_can_not_be_cut_is_one_part(file, monkeypatch, content):
-    monkeypatch.setattr(files, "PIECE", 1000)
+    monkeypatch.setattr(files, "PART_SIZE", 1000)
     file.write_bytes(content)
     parts = query.open_store(str(file)).parts()
     assert ([one.name for one in spans_in(parts)], len(parts)) == (names_of(file), 1)

@@ -1,4 +1,4 @@
-"""Spans grouped by trace, in a table of SQLite: in memory, or in a temporary file if there are many."""
+"""Spans grouped by trace in an SQLite table: in memory, or in a temporary file if there are many."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from otel_kfs.traces.span import Span
 FEW = 50_000  # spans that are kept in memory
 PARTITIONS = 64
 
-_AT_ONCE = 20_000  # spans that are written at a time
-_PATIENCE = 3600.0  # seconds to wait for other processes that write
+_WRITTEN_TOGETHER = 20_000  # spans
+_LOCK_TIMEOUT = 3600.0  # seconds to wait for other processes that write
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(list[Span]).decode
 
 
 class Links:
-    """Which traces are read as one: a consumer's own trace is part of those of what it links to."""
+    """Which traces belong together (a union-find): a consumer's own trace is part of those of what it links to."""
 
     def __init__(self) -> None:
         self._above: dict[str, str] = {}
 
     def join(self, trace_id: str, other: str) -> None:
-        """Let the two be one."""
+        """Put two traces together."""
         one, two = self._top(trace_id), self._top(other)
         if one != two:
             self._above[one] = two
 
     def update(self, other: Links) -> None:
-        """Join what another has joined."""
+        """Put together what another has put together."""
         for pair in other._above.items():
             self.join(*pair)
 
     def resolved(self) -> dict[str, str]:
-        """Return, for each trace that is part of another, that other, which is part of none."""
+        """Return, for each trace that is part of another, the trace at the top, which is part of none."""
         return {trace_id: self._top(trace_id) for trace_id in self._above}
 
     def _top(self, trace_id: str) -> str:
@@ -60,13 +60,13 @@ class Links:
 
 
 class SpanTable:
-    """Takes spans in, and gives them back by trace; traces that are linked to one another are one.
+    """Takes spans and gives them back trace by trace; linked traces come as one.
 
-    Several processes may add to a table in a file, and, when all is there, read its partitions.
+    Several processes may add to a table in a file and, once all spans are there, read its partitions.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """`path`: the file of a table that another process has made, and will remove."""
+        """`path`: the file of a table that another process created, and will remove."""
         self.path = path
         self.links = Links()
         self.total = 0  # spans that were added
@@ -87,7 +87,7 @@ class SpanTable:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, batches: Iterable[list[Span]]) -> None:
-        """Take spans in; from FEW on they are in a file."""
+        """Add spans; once there are more than FEW, the table is in a file."""
         waiting = 0
         for batch in batches:
             for span in batch:
@@ -96,16 +96,16 @@ class SpanTable:
                     self.links.join(span.trace_id, other)
             self.total += len(batch)
             waiting += len(batch)
-            if waiting >= _AT_ONCE:
+            if waiting >= _WRITTEN_TOGETHER:
                 self._write()
                 waiting = 0
         self._write()
 
     def move_to_file(self) -> Path:
-        """Return the file of the table, in which other processes may have a part from now on."""
+        """Move the table to a file, which other processes may use from now on; return its path."""
         if self.path is not None:
             return self.path
-        with _room():
+        with _disk_errors():
             self._folder = tempfile.mkdtemp(prefix="otel-kfs-")
             self.path = Path(self._folder) / "spans.sqlite"
             database = _connected(self.path)
@@ -115,8 +115,8 @@ class SpanTable:
         return self.path
 
     def close(self, links: Links) -> None:
-        """Join the linked traces; all is there."""
-        with _room():
+        """Join the linked traces, now that all spans are there."""
+        with _disk_errors():
             self._database.execute("CREATE TEMPORARY TABLE joined (trace_id TEXT PRIMARY KEY, other TEXT, partition)")
             rows = ((trace_id, other, _partition(other)) for trace_id, other in links.resolved().items())
             self._database.execute("BEGIN IMMEDIATE")
@@ -133,7 +133,7 @@ class SpanTable:
         """Yield the spans of each trace, with those of the traces that it is linked to."""
         question = "SELECT trace_id, spans FROM spans WHERE partition = ? ORDER BY trace_id, rowid"
         for partition in partitions:
-            with _room():
+            with _disk_errors():
                 for _, rows in groupby(self._database.execute(question, (partition,)), itemgetter(0)):
                     yield list(chain.from_iterable(_DECODE(spans) for _, spans in rows))
 
@@ -142,7 +142,7 @@ class SpanTable:
             self.move_to_file()
         rows = [(trace_id, _partition(trace_id), _ENCODE(spans)) for trace_id, spans in self._waiting.items()]
         self._waiting.clear()
-        with _room():
+        with _disk_errors():
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany("INSERT INTO spans VALUES (?, ?, ?)", rows)
             self._database.execute("COMMIT")
@@ -153,16 +153,16 @@ def _partition(trace_id: str) -> int:
 
 
 def _connected(path: Path | None) -> sqlite3.Connection:
-    with _room():
-        database = sqlite3.connect(path or ":memory:", timeout=_PATIENCE, isolation_level=None)
-        # The file is thrown away, whatever goes wrong.
+    with _disk_errors():
+        database = sqlite3.connect(path or ":memory:", timeout=_LOCK_TIMEOUT, isolation_level=None)
+        # The file is temporary: nothing has to survive a crash.
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("PRAGMA synchronous = OFF")
         return database
 
 
 @contextmanager
-def _room() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:

@@ -1,4 +1,4 @@
-"""Work done side by side in processes that end at once when whoever started them does, or fails."""
+"""A pool of processes that end at once when their parent does, or fails."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from otel_kfs.errors import OtelKfsError
 Result = TypeVar("Result")
 
 
-class Each(Protocol):
-    """Calls a module's function with each tuple of arguments."""
+class ParallelMap(Protocol):
+    """Calls a module-level function with each tuple of arguments."""
 
     def __call__(self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], /) -> Iterator[Result]:
-        """Yield the results as they are done."""
+        """Yield the results in the order in which the calls end."""
         ...
 
 
 @contextmanager
-def process_pool(count: int) -> Iterator[Each]:
-    """Start so many processes, each a fresh interpreter; of one, the work is done here.
+def process_pool(count: int) -> Iterator[ParallelMap]:
+    """Start `count` processes, each a fresh interpreter; with 1, all calls are made in this process.
 
-    What the called function raises and logs comes through; a process that was killed is an OtelKfsError.
+    What the function raises and logs comes through; if a process was killed, an OtelKfsError is raised.
     """
     if count == 1:
         yield lambda function, tasks: (function(*arguments) for arguments in tasks)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     there, here = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(count, context, _begin, (there,))
+    executor = ProcessPoolExecutor(count, context, _initialize, (there,))
     try:
-        yield partial(_each, executor)
+        yield partial(_map, executor)
     except BaseException:
-        here.close()  # which ends the processes, whatever they are doing
+        here.close()  # ends the processes, whatever they are doing
         raise
     finally:
         executor.shutdown(cancel_futures=True)
@@ -55,17 +55,17 @@ def process_pool(count: int) -> Iterator[Each]:
         there.close()
 
 
-class _Done(NamedTuple):
+class _Outcome(NamedTuple):
     result: Any
     error: Exception | None
     logged: list[logging.LogRecord]
 
 
-def _each(
+def _map(
     executor: ProcessPoolExecutor, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]]
 ) -> Iterator[Result]:
     try:
-        for future in as_completed([executor.submit(_do, function, arguments) for arguments in tasks]):
+        for future in as_completed([executor.submit(_call, function, arguments) for arguments in tasks]):
             done = future.result()
             for record in done.logged:
                 logging.getLogger(record.name).handle(record)
@@ -81,14 +81,14 @@ def _each(
 _logged: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
 
 
-def _begin(parent: Connection) -> None:
+def _initialize(parent: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends this process
-    gc.disable()  # what is made here has no cycles, and there is much of it
+    gc.disable()  # spans make no reference cycles, and there are many of them
     logging.getLogger().addHandler(logging.handlers.QueueHandler(_logged))
-    Thread(target=_end_with, args=(parent,), daemon=True).start()
+    Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: Connection) -> None:
+def _exit_with(parent: Connection) -> None:
     """End this process when its parent closes the pipe, or is no more."""
     try:
         parent.recv_bytes()
@@ -96,17 +96,17 @@ def _end_with(parent: Connection) -> None:
         os._exit(1)
 
 
-def _do(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Done:
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Outcome:
     result, error = None, None
     try:
         result = function(*arguments)
     except Exception as raised:  # noqa: BLE001 - it is raised again in the parent
         error = _portable(raised)
-    return _Done(result, error, [_logged.get() for _ in range(_logged.qsize())])
+    return _Outcome(result, error, [_logged.get() for _ in range(_logged.qsize())])
 
 
 def _portable(error: Exception) -> Exception:
-    """Return the error, if it survives the way to another process, or else its words."""
+    """Return the error if it can be pickled, or else one with its message."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     except Exception:  # noqa: BLE001 - whatever an exception's class does

@@ -21,7 +21,7 @@ def stacked_bars(contents: Contents) -> Element:
     drawing = svg.drawing(
         WIDTH,
         height,
-        "Segments of each way and size",
+        "Segments of each series",
         "Stacked bars: each segment's mean over all images, in milliseconds. The table of segments has every figure.",
     )
     draw(drawing, contents)

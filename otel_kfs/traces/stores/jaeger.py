@@ -14,7 +14,7 @@ import orjson
 
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
-from otel_kfs.traces.concurrent import side_by_side
+from otel_kfs.traces.concurrent import concurrent_map
 from otel_kfs.traces.formats import detect
 from otel_kfs.traces.query_url import QueryUrl
 from otel_kfs.traces.span import Span
@@ -59,7 +59,7 @@ class Jaeger:
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
         """Yield the spans of these traces alone."""
         warnings = ReadWarnings()
-        for number, trace in enumerate(side_by_side(lambda one: self._trace(one, warnings), ids), 1):
+        for number, trace in enumerate(concurrent_map(lambda one: self._trace(one, warnings), ids), 1):
             self._progress(f"Jaeger: {number} of {len(ids)} traces")
             yield from trace
         warnings.say()

@@ -23,7 +23,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.concurrent import AT_ONCE, within
+from otel_kfs.traces.concurrent import CONCURRENCY, with_timeout
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.store import NOT_TRACES, AnswerTooLarge
 
@@ -138,7 +138,7 @@ class StoreClient:
 
     @contextmanager
     def reached(self) -> Iterator[None]:
-        """Turn what goes wrong on the way to the store and back into a TraceQueryError that names the store."""
+        """Turn errors of the connection into a TraceQueryError that names the store."""
         try:
             yield
         except Busy as error:
@@ -174,7 +174,7 @@ class StoreClient:
         if self._session is None:
             session = requests.Session()
             for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(pool_maxsize=2 * AT_ONCE))
+                session.mount(scheme, HTTPAdapter(pool_maxsize=2 * CONCURRENCY))
             # Without this, a line in ~/.netrc would take the place of the credentials that were given.
             session.auth = lambda request: request
             self._session = session  # last, because the first requests may come side by side
@@ -200,7 +200,7 @@ class StoreClient:
 
         with self.reached():
             # In a thread that can be left behind: a store that sends a byte now and then keeps any time-out waiting.
-            return within(_WHOLE, lambda: self.again(ask, limit))
+            return with_timeout(_WHOLE, lambda: self.again(ask, limit))
 
     def _fetch(
         self,

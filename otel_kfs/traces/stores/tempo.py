@@ -14,7 +14,7 @@ import orjson
 
 from otel_kfs import semconv
 from otel_kfs.traces.batch import batched
-from otel_kfs.traces.concurrent import side_by_side
+from otel_kfs.traces.concurrent import concurrent_map
 from otel_kfs.traces.formats import detect, otlp_protobuf
 from otel_kfs.traces.query_url import QueryUrl, server_url
 from otel_kfs.traces.span import Span
@@ -119,7 +119,7 @@ class Tempo:
     def _look_up(self, ids: Collection[str], missing: str | None) -> Iterator[Span]:
         """Yield the spans of each trace; `missing` is the warning on one that has none."""
         warnings = ReadWarnings()
-        for number, (trace_id, trace) in enumerate(side_by_side(lambda one: self._trace(one, warnings), ids), 1):
+        for number, (trace_id, trace) in enumerate(concurrent_map(lambda one: self._trace(one, warnings), ids), 1):
             self._progress(f"Tempo: {number} of {len(ids)} traces")
             if missing and not trace:
                 warnings.add(missing, trace_id)

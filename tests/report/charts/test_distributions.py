@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from report_support import contents_of, image, measurement_of_both_ways, texts, tips
+from report_support import contents_of, image, measurement_of_both_transports, texts, tips
 from traces_builder import critical_path
 
 from otel_kfs.analysis.corrected_measurement import corrected
@@ -70,7 +70,7 @@ def test_the_tail_is_never_thinned():
 
 
 def test_each_size_has_a_chart_with_a_curve_for_each_series():
-    charts = distributions(contents_of(measurement_of_both_ways()))
+    charts = distributions(contents_of(measurement_of_both_transports()))
     assert [(texts(chart)[0], len(list(chart.iter("path")))) for chart in charts] == [
         ("1.1MB", 2),
         ("3.3MB", 2),
@@ -79,7 +79,7 @@ def test_each_size_has_a_chart_with_a_curve_for_each_series():
 
 
 def test_a_segment_is_drawn_where_it_occurs():
-    found = contents_of(measurement_of_both_ways())
+    found = contents_of(measurement_of_both_transports())
     assert [len(list(chart.iter("path"))) for chart in distributions(found, BROKER)] == [1, 1, 1]
     assert distributions(found, RETRIES) == []
 

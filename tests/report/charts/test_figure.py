@@ -4,7 +4,7 @@ import struct
 from xml.etree import ElementTree
 
 import pytest
-from report_support import HOSTILE, contents_of, image, measurement_of_both_ways, texts
+from report_support import HOSTILE, contents_of, image, measurement_of_both_transports, texts
 
 from otel_kfs import semconv
 from otel_kfs.errors import ConfigError, MissingExtra
@@ -15,7 +15,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def found():
-    return contents_of(measurement_of_both_ways())
+    return contents_of(measurement_of_both_transports())
 
 
 def read(drawing):

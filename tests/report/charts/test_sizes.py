@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from report_support import ORIGIN, SIZES, contents_of, image, measurement_of_both_ways, texts, tips
+from report_support import ORIGIN, SIZES, contents_of, image, measurement_of_both_transports, texts, tips
 from traces_builder import MS, critical_path_of
 
 from otel_kfs.analysis.corrected_measurement import corrected
@@ -18,7 +18,7 @@ MB = 1_000_000
 
 
 def test_every_image_of_a_small_sample_is_a_point():
-    chart = sizes(contents_of(measurement_of_both_ways()))
+    chart = sizes(contents_of(measurement_of_both_transports()))
     assert len(list(chart.iter("circle"))) == 18
 
 
@@ -50,7 +50,7 @@ def test_one_size_says_nothing_of_sizes():
 
 
 def test_segments_that_take_a_share_of_the_time_have_small_charts():
-    found = contents_of(measurement_of_both_ways())
+    found = contents_of(measurement_of_both_transports())
     segments = that_matter(found)
     names = [segment_name(one) for one in segments]
     assert "transformer preprocess" in names

@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
-from report_support import ORIGIN, contents_of, image, measurement_of_both_ways, texts, tips
+from report_support import ORIGIN, contents_of, image, measurement_of_both_transports, texts, tips
 from traces_builder import HTTP, critical_path_of, segment
 
 from otel_kfs.analysis.corrected_measurement import corrected
@@ -35,7 +35,7 @@ def test_segments_follow_one_another_from_zero():
 
 
 def test_every_series_has_a_bar_and_its_figures():
-    shown = texts(stacked_bars(contents_of(measurement_of_both_ways())))
+    shown = texts(stacked_bars(contents_of(measurement_of_both_transports())))
     assert [t for t in shown if t in {"HTTP", "Kafka"}] == ["HTTP", "Kafka", "Kafka"]  # the last is the legend's
     assert [t for t in shown if t.endswith("MB")] == ["1.1MB", "3.3MB", "10.2MB"] * 2
 
@@ -71,7 +71,7 @@ def test_bars_show_what_adds_up_and_what_is_rare_as_rare():
 
 
 def test_the_means_of_segments_add_up_to_the_mean_of_the_whole():
-    for report in (*rare().series, *contents_of(measurement_of_both_ways()).series):
+    for report in (*rare().series, *contents_of(measurement_of_both_transports()).series):
         assert sum(row.mean for row in report.rows) == pytest.approx(report.total.mean)
 
 
@@ -96,6 +96,6 @@ def test_a_segment_below_zero_has_no_bar():
 
 
 def test_the_legend_has_every_segment_once():
-    found = contents_of(measurement_of_both_ways())
+    found = contents_of(measurement_of_both_transports())
     legend = [tip for tip in tips(stacked_bars(found)) if ": " not in tip]
     assert sorted(legend) == sorted(map(segment_name, found.segments))

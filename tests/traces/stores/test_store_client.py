@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.concurrent import side_by_side
+from otel_kfs.traces.concurrent import concurrent_map
 from otel_kfs.traces.store import AnswerTooLarge
 from otel_kfs.traces.stores import store_client
 from otel_kfs.traces.stores.clickhouse_http import ClickHouseClient
@@ -470,7 +470,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
         done[number].set()
         return number
 
-    assert list(side_by_side(work, range(50))) == list(range(50))
+    assert list(concurrent_map(work, range(50))) == list(range(50))
 
 
 def test_so_many_are_under_way_and_no_more() -> None:
@@ -484,10 +484,10 @@ def test_so_many_are_under_way_and_no_more() -> None:
         with lock:
             at_once[0] -= 1
 
-    list(side_by_side(work, range(39), 3))
+    list(concurrent_map(work, range(39), 3))
     assert most[0] == 3
 
 
 def test_what_one_of_them_raises_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(side_by_side(lambda number: 1 // number, [1, 0, 1]))
+        list(concurrent_map(lambda number: 1 // number, [1, 0, 1]))
