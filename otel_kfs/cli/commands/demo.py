@@ -34,7 +34,8 @@ Examples:
     default=["seed"],
     show_default=True,
     help="seed: base64 in JSON, as in 2020. fast: the JPG as a CloudEvent, draft decoding, tensors as bytes. small: "
-    "fast, with images resized before they are sent. Repeatable, to compare.",
+    "fast, with images resized before they are sent. chat: by KServe's chat route, over HTTP only; MobileNet's class in "
+    "a sentence stands in for a model that speaks. Repeatable, to compare.",
 )
 @click.option(
     "--serving",
@@ -83,6 +84,6 @@ def demo(
     print_tables(str(traces), "text", DEFAULT_LAYOUTS, None, quiet=obj["quiet"])
     if not obj["quiet"]:
         click.echo(f"The traces are in {traces}, one file per process.")
-        if bootstrap_servers is None:
+        if bootstrap_servers is None and not all(VARIANTS[name].chat for name in variants):
             click.echo(f"Figures about the broker are {demo_run.BROKER}'s, not Apache Kafka's.")
         click.echo(f"The same tables again:  otel-kfs tables --trace-query {traces}")

@@ -142,6 +142,10 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
         ),
         ('[matrix]\nencoding = ["claim-check"]', "matrix: HTTP, claim-check: it needs servers.bucket"),
         (
+            '[matrix]\nencoding = ["openai"]',
+            "matrix: HTTP, openai: it needs servers.model, which the request names",
+        ),
+        (
             '[matrix]\ntransport = ["grpc"]\ncompression = ["zstd"]',
             "matrix: HTTP, grpc zstd: gRPC compresses by gzip only: exclude it",
         ),
@@ -181,7 +185,19 @@ def test_a_mistake_in_the_matrix_is_one_line(text, message):
             "matrix: HTTP, claim-check: it needs servers.bucket, and servers.store_url where the store is not AWS's",
         ),
         ('encoding = ["claim-check"]', 'matrix: HTTP, claim-check: the servers of way = "seed" accept json only:'),
-        ('way = ["slow"]', "matrix.way[0]: 'slow' is not allowed; choose seed or fast"),
+        (
+            'way = ["chat"]\nencoding = ["openai"]',
+            'matrix: HTTP, openai: KFServing has no chat route: give servers.serving = "kserve", or exclude it',
+        ),
+        (
+            'way = ["fast"]\nencoding = ["openai"]',
+            'matrix: HTTP, openai: only the server of way = "chat" has a chat: exclude it',
+        ),
+        (
+            'way = ["chat"]\ntransport = ["kafka"]\nencoding = ["openai"]',
+            "matrix: Kafka, openai: a chat is asked over HTTP only: exclude it",
+        ),
+        ('way = ["slow"]', "matrix.way[0]: 'slow' is not allowed; choose seed or fast or chat"),
     ],
 )
 def test_what_the_embedded_servers_cant_take_is_told_before_they_start(text, message):
