@@ -34,8 +34,8 @@ Examples:
     default=["seed"],
     show_default=True,
     help="seed: base64 in JSON, as in 2020. fast: the JPG as a CloudEvent, draft decoding, tensors as bytes. small: "
-    "fast, with images resized before they are sent. chat: by KServe's chat route, over HTTP only; MobileNet's class in "
-    "a sentence stands in for a model that speaks. Repeatable, to compare.",
+    "fast, with images resized before they are sent. chat: by KServe's chat route, over HTTP only; MobileNet's class "
+    "in a sentence stands in for a model that speaks. Repeatable, to compare.",
 )
 @click.option(
     "--serving",

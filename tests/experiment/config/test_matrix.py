@@ -142,8 +142,8 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
         ),
         ('[matrix]\nencoding = ["claim-check"]', "matrix: HTTP, claim-check: it needs servers.bucket"),
         (
-            '[matrix]\nencoding = ["openai"]',
-            "matrix: HTTP, openai: it needs servers.model, which the request names",
+            '[matrix]\ntransport = ["kafka"]\nencoding = ["openai"]',
+            "matrix: Kafka, openai: a chat is asked over HTTP only: exclude it",
         ),
         (
             '[matrix]\ntransport = ["grpc"]\ncompression = ["zstd"]',
@@ -161,6 +161,13 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
 )
 def test_a_mistake_in_the_matrix_is_one_line(text, message):
     assert mistake(text).startswith(message)
+
+
+def test_a_chat_needs_the_model_s_name_which_its_request_has():
+    without = OWN.replace('model = "mobilenet"\n', "")
+    assert mistake('[matrix]\nencoding = ["openai"]', without).startswith(
+        "matrix: HTTP, openai: it needs servers.model, which the request names"
+    )
 
 
 @pytest.mark.kfserving
