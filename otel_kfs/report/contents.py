@@ -57,6 +57,11 @@ class Row:
         return segment_name(self.segment)
 
     @property
+    def is_rare(self) -> bool:
+        """Whether fewer than half of the images have the segment: of most it is no part."""
+        return 2 * self.summary.n < self.images
+
+    @property
     def rarity(self) -> str:
         """How many images have the segment, `in 1 of 20 images`; empty where all have."""
         return "" if self.summary.n == self.images else f"in {self.summary.n} of {self.images} images"

@@ -65,6 +65,8 @@ def bar_charts(all_series: Sequence[AnySeries]) -> list[Chart]:
     found = []
     for labels, of_labels in by_labels(all_series).items():
         notes = [f"a bar is the mean image; {REST} is all segments below {_NAMED:.0%} together"]
+        if rare := _rare(of_labels, shown):
+            notes.append(f"in fewer than half of the images: {', '.join(rare)}")
         if any(mean < 0 for series in of_labels for name, mean in _means(series).items() if name != TOTAL):
             notes.append("segments that are negative because of clock skew are not drawn")
         if crossing := _crossing(of_labels):
@@ -87,6 +89,16 @@ def run_lengths(parts: Sequence[int], width: int) -> list[int]:
     for number in by_remainder[: width - sum(lengths)]:
         lengths[number] += 1
     return lengths
+
+
+def _rare(all_series: Sequence[AnySeries], shown: Sequence[Stretch]) -> list[str]:
+    """Name the segments that few images have, with how many of each size do."""
+    found = []
+    for series in all_series:
+        columns = series.columns()
+        few = [one for one in shown if one in columns and 2 * len(columns[one]) < len(series)]
+        found += [f"{segment_name(one)} ({len(columns[one])} of {len(series)} of {series.size})" for one in few]
+    return found
 
 
 def _crossing(all_series: Sequence[AnySeries]) -> list[str]:

@@ -31,6 +31,11 @@ def test_an_image_that_lacks_a_segment_spent_no_time_in_it():
     assert chart.bars == (Bar("1.1MB (n=2)", 25 * MS, (10 * MS, 15 * MS, 0)),)
 
 
+def test_what_few_images_have_is_said_to_be_rare():
+    (chart,) = bar_charts(measured([drawn("client 10")] * 19 + [drawn("client 10, retries 300")]).all_series())
+    assert chart.notes == (NOTE, "in fewer than half of the images: retries (1 of 20 of 1.1MB)")
+
+
 def test_a_letter_and_a_length_mean_the_same_in_all_charts():
     found = bar_charts(measured([drawn("client 10"), drawn("broker 90, client 10", transport="kafka")]).all_series())
     assert [(chart.segments, chart.longest) for chart in found] == [

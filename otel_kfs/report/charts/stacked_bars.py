@@ -12,6 +12,7 @@ from otel_kfs.report.segment_names import segment_name, step_name
 WIDTH = 960
 _LEFT, _RIGHT = 84, 150  # pixels beside the bars: sizes, and the figures of 4-1
 _BAR, _STEP, _HEADING = 22, 30, 34
+_RARE = "0.35"  # opacity of what fewer than half of the images have
 _THINNEST = 0.4  # pixels; what is shorter is not drawn
 
 
@@ -86,6 +87,7 @@ def _bar(parent: Element, report: SeriesReport, scale: Axis, y: float) -> None:
             width=round(right - left - gap, 2),
             height=_BAR,
             class_=palette.segment_class(row.segment),
+            **({"fill_opacity": _RARE} if row.is_rare else {}),
         )
         label = step_name(row.segment)
         if svg.text_width(label, 11) + 8 < right - left:
@@ -96,14 +98,14 @@ def _bar(parent: Element, report: SeriesReport, scale: Axis, y: float) -> None:
                 x=left + 5,
                 y=middle,
                 font_size=11,
-                class_=palette.on(row.segment),
+                class_="" if row.is_rare else palette.on(row.segment),
                 pointer_events="none",
             )
     total = report.total.summary
-    middle_line = y + _BAR / 2
+    below = y + _BAR + 2  # the bar, whose words a line would strike through
     p50, tail = scale(total.p50 / MS), scale(_tail(report.total) / MS)
     svg.add(parent, "line", x1=p50, x2=p50, y1=y - 3, y2=y + _BAR + 3, class_="ink", stroke_width=1.6)
-    svg.add(parent, "line", x1=p50, x2=tail, y1=middle_line, y2=middle_line, class_="ink", stroke_width=1)
+    svg.add(parent, "line", x1=p50, x2=tail, y1=below, y2=below, class_="ink", stroke_width=1)
     x = max(scale(at), tail, p50) + 8
     figures = svg.mark(parent, "text", tip(report, report.total), x=x, y=middle, font_size=12)
     svg.add(figures, "tspan", milliseconds(total.p50), font_weight=600)

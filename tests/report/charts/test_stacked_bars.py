@@ -62,6 +62,8 @@ def test_bars_show_what_adds_up_and_what_is_rare_as_rare():
     chart = stacked_bars(rare())
     client, retries = (float(rects(chart, name)[0].get("width")) for name in ("client", "retries"))
     assert client == pytest.approx(retries, abs=1.0)  # 250 ms in each of twenty images, and 5000 ms in one
+    pale = [rects(chart, name)[0].get("fill-opacity") for name in ("client", "retries")]
+    assert pale == [None, "0.35"]
     assert tips(chart)[:3] == [
         "client \u00b7 HTTP, 1.1MB: mean 250 ms, p50 250 ms, p95 250 ms, n 20, 50.0% of the time",
         "retries \u00b7 HTTP, 1.1MB: mean 250 ms of all images, p50 5000 ms, max 5000 ms, in 1 of 20 images, "
