@@ -164,7 +164,7 @@ def test_a_mistake_in_the_matrix_is_one_line(text, message):
 
 
 def test_a_chat_needs_the_model_s_name_which_its_request_has():
-    without = OWN.replace('model = "mobilenet"\n', "")
+    without = HEAD.replace('model = "mobilenet"\n', "")
     assert mistake('[matrix]\nencoding = ["openai"]', without).startswith(
         "matrix: HTTP, openai: it needs servers.model, which the request names"
     )
