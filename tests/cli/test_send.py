@@ -134,8 +134,8 @@ def test_every_image_is_timed_and_the_end_sums_them_up(server):
     assert (done.returncode, done.stderr.splitlines()) == (
         1,
         [
-            "Error: missing.jpg: can't read missing.jpg: No such file or directory",
-            "Error: missing.jpg: can't read missing.jpg: No such file or directory",
+            "Error: can't read missing.jpg: No such file or directory",
+            "Error: can't read missing.jpg: No such file or directory",
             "2 sent over HTTP: p50 0.0 ms, max 0.0 ms; 2 failed",
         ],
     )

@@ -256,7 +256,7 @@ def _send_all(
                     result = deliver(file)
                 except (SendError, InputError) as error:
                     failed += 1
-                    say(f"Error: {file}: {error}" if len(jobs) > 1 else f"Error: {error}")
+                    say(f"Error: {error}" if len(jobs) == 1 or file in str(error) else f"Error: {file}: {error}")
                 else:
                     times.append((time.perf_counter() - start) * 1000)
                     record = result if isinstance(result, dict) else result._asdict()
