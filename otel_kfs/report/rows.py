@@ -13,7 +13,7 @@ from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSerie
 from otel_kfs.analysis.image_size import TOLERANCE, SizeRange
 from otel_kfs.analysis.measurement import NO_STAMP, Series, by_labels
 from otel_kfs.analysis.paths.coverage import Coverage
-from otel_kfs.analysis.paths.segment import OWN_STAMPS, TOTAL, Segment, Stretch, path_order
+from otel_kfs.analysis.paths.segment import OWN_STAMPS, TOTAL, UNTRACED, Segment, Stretch, path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks, two_clocks_of_stamps
 from otel_kfs.analysis.statistics import (
     INTERVAL_NEEDS,
@@ -52,6 +52,7 @@ SPANS_START = (
     "where no span says when a server had the whole request, stamp 2 is the start of the server's span; "
     "-: no span says when it was"
 )
+INSIDE = "server (untraced): the model's server wrote no spans; docs/serving.md says how to see inside"
 INTERVAL = (
     "95 % interval: in 95 of 100 such measurements it contains the median that unlimited images would show; "
     "it covers the noise between these images, not what changes when servers are restarted"
@@ -164,6 +165,7 @@ def segment_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) 
             for one in _stretches(by_size)
         ]
         notes = [f"fewer than {P95_NEEDS} images can't support a p95: the maximum is shown instead"] if few else []
+        notes += [INSIDE] * any(UNTRACED in segments for segments in by_size)
         notes += _rarity_notes(of_labels, by_size) + size_notes(of_labels)
         notes += _sketch_notes(of_labels) + clock_notes(two_clocks(of_labels, bounds), _named(of_labels, by_size))
         tables.append(
