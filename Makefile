@@ -61,6 +61,7 @@ bench: $(VENV)/installed $(KSERVE_VENV)/installed  ## Measure what tracing costs
 	$(KSERVE_VENV)/bin/python benchmarks/overhead.py
 	$(KSERVE_VENV)/bin/python benchmarks/cold_cost.py
 	$(VENV)/bin/python benchmarks/export_faults.py
+	$(VENV)/bin/python benchmarks/bridge_throughput.py --batch 8
 
 findings: $(VENV)/installed  ## Run the experiments of docs/findings.md: tables and chart go to otel-kfs-runs/findings (about 12 minutes)
 	$(VENV)/bin/otel-kfs experiment examples/experiments/ways.toml -o otel-kfs-runs/findings/ways

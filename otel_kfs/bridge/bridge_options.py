@@ -15,6 +15,8 @@ from otel_kfs.bridge.retries import RetryPolicy
 from otel_kfs.client.model_request.answer_limits import DEFAULT_ANSWER_SIZE, new_session
 from otel_kfs.errors import ConfigError
 
+MOST_IN_BATCH = 128  # as many links as the SDK keeps of a span
+
 
 @dataclass(frozen=True)
 class BridgeOptions:
@@ -45,7 +47,9 @@ class BridgeOptions:
     links: bool = False
     trust_context: bool = True
     concurrency: int = 1  # records at the model at a time
-    max_in_flight: int | None = None  # records in memory; default: 1 with a concurrency of 1, else twice as many
+    batch: int = 1  # records in one request, at most; of 1, each has its own
+    # Records in memory; default: 1 where one is at the model at a time, else twice as many as can be.
+    max_in_flight: int | None = None
     retries: int = 5
     retry_for: float = 60.0
     dead_letter_topic: str | None = None
@@ -59,6 +63,8 @@ class BridgeOptions:
     session: Callable[[], requests.Session] = field(default=new_session)
 
     def __post_init__(self) -> None:
+        if not 1 <= self.batch <= MOST_IN_BATCH:
+            raise ConfigError(f"a batch has 1 to {MOST_IN_BATCH} records, not {self.batch}")
         if self.redrive and (self.topics or self.dead_letter_topic is None):
             raise ConfigError("a redrive reads the dead-letter topic: name that one, and no other topic")
         if self.dead_letter_topic in self.topics:
@@ -81,7 +87,12 @@ class BridgeOptions:
     @property
     def in_flight_limit(self) -> int:
         """How many records may be in memory at a time."""
-        return self.max_in_flight or (1 if self.concurrency == 1 else 2 * self.concurrency)
+        return self.max_in_flight or (1 if self.at_model == 1 else 2 * self.at_model)
+
+    @property
+    def at_model(self) -> int:
+        """How many records may be at the model at a time."""
+        return self.concurrency * self.batch
 
     @property
     def retry_policy(self) -> RetryPolicy:

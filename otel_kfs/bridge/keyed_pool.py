@@ -7,20 +7,21 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 Task = TypeVar("Task")
 
 
 class KeyedPool(Generic[Task]):
-    """`count` threads, each of which calls `work(number, task)` for one task after another.
+    """`count` threads, each of which calls `work(number, tasks)` again and again, with up to `batch` tasks.
 
     The threads do not keep the process from ending: whoever stops them waits as long as it cares to.
     """
 
-    def __init__(self, count: int, work: Callable[[int, Task], None]) -> None:
+    def __init__(self, count: int, work: Callable[[int, Sequence[Task]], None], batch: int = 1) -> None:
         self._work = work
+        self._batch = batch
         self._lock = threading.Lock()
         self._has_finished = threading.Condition(self._lock)  # a thread a task
         # Each thread waits for itself: all that were woken would want the interpreter at once, and one gets the task.
@@ -29,22 +30,27 @@ class KeyedPool(Generic[Task]):
         self._numbers = itertools.count()
         self._shared_queue: deque[tuple[int, Task]] = deque()
         self._queues: list[deque[tuple[int, Task]]] = [deque() for _ in range(count)]
-        self._running: list[Task | None] = [None] * count
+        self._running: list[Sequence[Task]] = [()] * count
         self._closed = False
         for number in range(count):
             threading.Thread(target=self._run, args=(number,), name=f"bridge-{number}", daemon=True).start()
 
     def submit(self, task: Task, key: bytes | None) -> None:
         """Hand a task to the worker of its key; one without a key to the first that is free."""
+        self.submit_all([(task, key)])
+
+    def submit_all(self, tasks: Sequence[tuple[Task, bytes | None]]) -> None:
+        """Do so with several, each with its key: those of one worker can be one batch."""
         with self._lock:
-            entry = next(self._numbers), task
-            if key is None:
-                self._shared_queue.append(entry)
-                self._wake_any()
-            else:
-                number = zlib.crc32(key) % len(self._queues)
-                self._queues[number].append(entry)
-                self._wake(number)
+            for task, key in tasks:
+                entry = next(self._numbers), task
+                if key is None:
+                    self._shared_queue.append(entry)
+                    self._wake_any()
+                else:
+                    number = zlib.crc32(key) % len(self._queues)
+                    self._queues[number].append(entry)
+                    self._wake(number)
 
     def cancel(self, wanted: Callable[[Task], bool] = lambda _: True) -> list[Task]:
         """Return the wanted tasks that no thread has begun; none will."""
@@ -68,7 +74,7 @@ class KeyedPool(Generic[Task]):
         """Wait for tasks that run, until a moment of `time.monotonic()`; return those that still run then."""
 
         def running() -> list[Task]:
-            return [task for task in self._running if task is not None and wanted(task)]
+            return [task for tasks in self._running for task in tasks if wanted(task)]
 
         with self._lock:
             self._has_finished.wait_for(lambda: not running(), max(0.0, deadline - time.monotonic()))
@@ -83,7 +89,7 @@ class KeyedPool(Generic[Task]):
 
     def _unfinished(self) -> int:
         queued = len(self._shared_queue) + sum(map(len, self._queues))
-        return queued + sum(task is not None for task in self._running)
+        return queued + sum(map(len, self._running))
 
     def _wake(self, number: int) -> None:
         if number in self._idle:
@@ -95,17 +101,17 @@ class KeyedPool(Generic[Task]):
             self._wake(next(iter(self._idle)))
 
     def _run(self, number: int) -> None:
-        while (task := self._wait_for_task(number)) is not None:
+        while tasks := self._wait_for_tasks(number):
             try:
-                self._work(number, task)
+                self._work(number, tasks)
             finally:
-                del task  # a record may be 100 MB
+                del tasks  # a record may be 100 MB
                 with self._lock:
-                    self._running[number] = None
+                    self._running[number] = ()
                     self._has_finished.notify_all()
 
-    def _wait_for_task(self, number: int) -> Task | None:
-        """Return a worker's next task, once there is one; None at the end."""
+    def _wait_for_tasks(self, number: int) -> Sequence[Task]:
+        """Return a worker's next tasks, once there is one; none at the end."""
         own, shared = self._queues[number], self._shared_queue
         with self._lock:
             while not (self._closed or own or shared):
@@ -113,10 +119,12 @@ class KeyedPool(Generic[Task]):
                 self._has_task[number].wait()
             self._idle.discard(number)
             if self._closed:
-                return None
-            # The older one of its own and the shared tasks, so that one worker keeps the order of all.
-            task = (own if own and (not shared or own[0][0] < shared[0][0]) else shared).popleft()[1]
+                return ()
+            tasks: list[Task] = []
+            while (own or shared) and len(tasks) < self._batch:
+                # The older one of its own and the shared tasks, so that one worker keeps the order of all.
+                tasks.append((own if own and (not shared or own[0][0] < shared[0][0]) else shared).popleft()[1])
             if shared:
                 self._wake_any()  # this thread may have been woken for one of these
-            self._running[number] = task
-            return task
+            self._running[number] = tasks
+            return tasks

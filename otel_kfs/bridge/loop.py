@@ -133,7 +133,7 @@ class _PollLoop:
         self._topics = options.consumed_topics
         self._dead_letter_topic = options.dead_letter_topic
         self._limit = options.in_flight_limit
-        self._ahead = options.concurrency
+        self._ahead = options.at_model
         self._consumer = consumer
         self._offsets = offsets
         self._workers = workers
@@ -216,8 +216,7 @@ class _PollLoop:
         dispatched = self._offsets.dispatch(self._polled, self._ahead)
         if not dispatched:
             return False
-        for record, (partition, delivery) in zip(self._polled, dispatched, strict=True):
-            self._workers.submit(Task(record, partition, delivery))
+        self._workers.submit([Task(record, *of) for record, of in zip(self._polled, dispatched, strict=True)])
         self._polled = []
         self._stall_watch.dispatch()
         return True

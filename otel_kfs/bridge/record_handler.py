@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,14 @@ class ModelConnection:
         headers = request_headers.http_headers(headers_of(record))
         value = record.value() or b""
         return self.retrier.call(lambda: self._client.post(value, headers), policy, stopped)
+
+    def answer_once(self, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return the model's answer to the request of several records, which is not repeated.
+
+        Raises:
+            SendError: it refuses it, or does not answer it.
+        """
+        return self.retrier.call(lambda: self._client.post(body, headers), RetryPolicy(retries=0), lambda _: False)
 
     def close(self) -> None:
         """Close the connection."""

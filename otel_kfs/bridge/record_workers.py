@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+from otel_kfs.bridge.batches.batch_handler import Batch, batches, handle_batch
 from otel_kfs.bridge.bridge_options import BridgeOptions
 from otel_kfs.bridge.dead_letters import DeadLetters
 from otel_kfs.bridge.keyed_pool import KeyedPool
 from otel_kfs.bridge.offsets.offset_tracker import OffsetTracker, PartitionOffsets
 from otel_kfs.bridge.outcomes import Answer, RunStats
 from otel_kfs.bridge.record_handler import ModelConnection, Task, handle
-from otel_kfs.bridge.retries import Abandoned
+from otel_kfs.bridge.retries import Abandoned, retry_after_seconds
 from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import DeadLetterError, SendError
 
@@ -45,13 +47,13 @@ class RecordWorkers:
         self._stopping = threading.Event()  # no further try of a request
         outages = OutageLog(_log, "the model does not answer")
         self._models = [ModelConnection(options, outages) for _ in range(options.concurrency)]
-        self._pool: KeyedPool[Task] = KeyedPool(options.concurrency, self._work)
+        self._pool: KeyedPool[Task] = KeyedPool(options.concurrency, self._work, options.batch)
 
-    def submit(self, task: Task) -> None:
-        """Hand a record to the worker of its key."""
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Hand records to the workers of their keys."""
         with self._reporting:
-            self._in_hand.add(task)
-        self._pool.submit(task, task.record.key())
+            self._in_hand.update(tasks)
+        self._pool.submit_all([(task, task.record.key()) for task in tasks])
 
     def wait_for_fewer(self, records: int, seconds: float) -> int:
         """Return how many records are in hand, once they are fewer than `records` or the time is over."""
@@ -97,13 +99,49 @@ class RecordWorkers:
         self._stats.add_returned(len(given_back))
         return given_back
 
-    def _work(self, number: int, task: Task) -> None:
-        if self.failure is not None or task.partition.revoked.is_set():
+    def _work(self, number: int, tasks: Sequence[Task]) -> None:
+        """Handle records: those that can share a request together, and if that fails, each of them by itself."""
+        model = self._models[number]
+        for batch in batches(tasks):
+            if len(batch) > 1 and self._is_answered_together(batch, model):
+                continue
+            for task, _ in batch:
+                self._handle(task, model)
+
+    def _is_answered_together(self, batch: Batch, model: ModelConnection) -> bool:
+        tasks = [task for task, _ in batch]
+        if not all(self._starts(task) for task in tasks):
+            return False
+        try:
+            answers = handle_batch(batch, model, self._options)
+        except SendError as error:
+            _log.info("%s to %s go one by one: %s", tasks[0].place, tasks[-1].place, error)
+            self._stopping.wait(min(retry_after_seconds(model.retrier.retry_after), self._options.retry_for))
+            return False
+        for task, answer in zip(tasks, answers, strict=True):
+            with self._failing(task):
+                self._report(task, answer)
+        return True
+
+    def _starts(self, task: Task) -> bool:
+        """Note that a record begins; tell whether it may."""
+        if self.failure is not None or self._stopping.is_set() or task.partition.revoked.is_set():
+            return False
+        self._offsets.start(task.partition, task.record.offset())
+        return True
+
+    def _handle(self, task: Task, model: ModelConnection) -> None:
+        if not self._starts(task):
             self._give_back([task])
             return
-        self._offsets.start(task.partition, task.record.offset())
+        with self._failing(task):
+            self._report(task, handle(task, model, self._options, self._dead_letters, self._stopping))
+
+    @contextmanager
+    def _failing(self, task: Task) -> Iterator[None]:
+        """Take what is raised for the end of a record, and, unless it was given back, of the run."""
         try:
-            self._report(task, handle(task, self._models[number], self._options, self._dead_letters, self._stopping))
+            yield
         except Abandoned as error:
             _log.info("%s: %s", task.place, error)
             self._give_back([task])

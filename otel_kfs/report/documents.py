@@ -55,6 +55,7 @@ def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str
         "left_out": dict(coverage.left_out),
         "retried": coverage.retried,
         "redelivered": coverage.redelivered,
+        "in_batches": coverage.in_batches,
     }
     found: dict[str, Any] = {layout: records(measurement, layout) for layout in layouts}
     found |= {"account": counts, "size_tolerance": TOLERANCE, "clocks": rows.clock_records(measurement.offsets)}

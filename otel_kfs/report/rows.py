@@ -324,6 +324,8 @@ def coverage_line(coverage: Coverage) -> str:
         parts.append(f"{coverage.retried} with retries")
     if coverage.redelivered:
         parts.append(f"{coverage.redelivered} redelivered")
+    if coverage.in_batches:
+        parts.append(f"{coverage.in_batches} shared a request with others, of which each has all of the time")
     if coverage.roots:
         parts.append(_others_line(coverage.roots))
     return "; ".join(parts)

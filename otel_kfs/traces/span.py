@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from otel_kfs import semconv
+
 
 class Kind(IntEnum):
     """A span's kind; the numbers are OTLP's (opentelemetry/proto/trace/v1/trace.proto)."""
@@ -51,9 +53,20 @@ class Span(msgspec.Struct, array_like=True, gc=False):
     @property
     def part_of(self) -> tuple[str, ...]:
         """The other traces that its own is part of: a consumer without a parent belongs to what it links to."""
-        if not self.linked_traces or self.kind is not Kind.CONSUMER or self.parent_id is not None:
+        if not self.linked_traces or not self.belongs_to_links:
             return ()
         return tuple(filter(None, self.linked_traces))
+
+    @property
+    def belongs_to_links(self) -> bool:
+        """Whether it is part of what it links to: a consumer's that has no parent, or has several records at once."""
+        return self.kind is Kind.CONSUMER and (self.parent_id is None or self.batch > 0)
+
+    @property
+    def batch(self) -> int:
+        """How many records it is about at once; 0 for a span of one, or of none."""
+        count = self.attributes.get(semconv.MESSAGING_BATCH_MESSAGE_COUNT)
+        return count if type(count) is int and self.kind is Kind.CONSUMER else 0
 
 
 class SpanGraph:
@@ -72,7 +85,7 @@ class SpanGraph:
         for span in self._spans.values():
             if span.parent_id is not None:
                 self._children.setdefault((span.trace_id, span.parent_id), []).append(span)
-            elif span.kind is Kind.CONSUMER:
+            if span.belongs_to_links:
                 for key in dict.fromkeys(_linked(span)):
                     self._children.setdefault(key, []).append(span)
         self._adopt()

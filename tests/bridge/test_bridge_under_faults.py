@@ -226,15 +226,19 @@ class BridgeUnderFaults(RuleBasedStateMachine):
     @initialize(
         assignment=st.sampled_from(sorted(ASSIGNMENTS)),
         concurrency=st.sampled_from([1, 2, 4]),
+        batch=st.sampled_from([1, 3]),
         retries=st.sampled_from([1, 1000]),
         grace=st.sampled_from([0.2, 2.0]),
         keyed=st.booleans(),
         health=HEALTH,
     )
-    def begin(self, assignment: str, concurrency: int, retries: int, grace: float, keyed: bool, health: str) -> None:
+    def begin(
+        self, assignment: str, concurrency: int, batch: int, retries: int, grace: float, keyed: bool, health: str
+    ) -> None:
         self.config = {**SOON, **ASSIGNMENTS[assignment]}
         self.options = {
             "concurrency": concurrency,
+            "batch": batch,
             "retries": retries,
             "retry_for": 2.0 if retries == 1 else 600.0,
             "grace": grace,

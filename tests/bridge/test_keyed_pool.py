@@ -17,11 +17,12 @@ def pool():
     def make(count, may=None):
         done, lock = [], threading.Lock()
 
-        def work(number, task):
-            if may is not None:
-                assert may(task).wait(30)
-            with lock:
-                done.append((number, task))
+        def work(number, tasks):
+            for task in tasks:
+                if may is not None:
+                    assert may(task).wait(30)
+                with lock:
+                    done.append((number, task))
 
         made.append(KeyedPool(count, work))
         return made[-1], done

@@ -165,7 +165,7 @@ def test_json_holds_the_layouts_and_the_account(traces):
     _, out, _ = tables(traces, *SEED, "--format", "json")
     assert json.loads(out) == {
         "seed": [SEED_RECORD],
-        "account": {"measured": 1, "left_out": {"warm-up": 1}, "retried": 0, "redelivered": 0},
+        "account": {"measured": 1, "left_out": {"warm-up": 1}, "retried": 0, "redelivered": 0, "in_batches": 0},
         "clocks": [],
     }
 

@@ -37,7 +37,7 @@ def test_a_document_has_each_layout_and_what_became_of_the_images():
     assert document == {
         "seed": documents.records(FOUND, "seed"),
         "segments": documents.records(FOUND, "segments"),
-        "account": {"measured": 2, "left_out": {"warm-up": 2}, "retried": 0, "redelivered": 0},
+        "account": {"measured": 2, "left_out": {"warm-up": 2}, "retried": 0, "redelivered": 0, "in_batches": 0},
         "size_tolerance": 0.01,
         "clocks": [],
     }

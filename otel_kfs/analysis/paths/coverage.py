@@ -20,6 +20,7 @@ class Coverage:
     left_out: Counter[str] = field(default_factory=Counter)
     retried: int = 0
     redelivered: int = 0
+    in_batches: int = 0  # that shared a request with others
     roots: Counter[str] = field(default_factory=Counter)  # what images began with that no sender of ours sent
     what: str = "image"  # in English: what was measured; a `path` where a stamps file says which
 
@@ -29,6 +30,7 @@ class Coverage:
         self.left_out.update(other.left_out)
         self.retried += other.retried
         self.redelivered += other.redelivered
+        self.in_batches += other.in_batches
         self.roots.update(other.roots)
         if other.measured or other.left_out:
             self.what = other.what

@@ -87,6 +87,7 @@ class CriticalPath:
     sections: tuple[Section, ...]
     hosts: tuple[str, str, str, str] = ("", "", "", "")  # by whose clocks the stamps are
     requests: int = 1  # HTTP requests it took; more than one: retries
+    batch: int = 1  # images that shared the request, each of which has all of its time
     deliveries: int = 1  # times that the record was processed; more than one: redeliveries
     encoding: str = ""  # as the sender named it; "" is base64 in JSON
     compression: str = ""
@@ -134,6 +135,7 @@ def critical_paths(
         coverage.measured += 1
         coverage.retried += path.requests > 1
         coverage.redelivered += path.deliveries > 1
+        coverage.in_batches += path.batch > 1
         if path.root:
             coverage.roots[path.root] += 1
     if rootless:
@@ -203,6 +205,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         sections=tuple(path.sections),
         requests=1 + path.retries,
         deliveries=deliveries,
+        batch=max(1, last.batch),
         encoding=_text(root, semconv.ENCODING),
         compression=_text(root, semconv.COMPRESSION),
         cell=_text(root, semconv.CELL),
@@ -314,6 +317,9 @@ def _through_topic(
     answered = next((number for number, one in enumerate(consumers) if not failed(one)), len(consumers) - 1)
     consumers = consumers[: answered + 1]
     first, last = consumers[0], consumers[-1]
+    # A batch that failed is tried again by the same consumer, a record at a time.
+    alone = [one for one in consumers[:-1] if not one.batch]
+    path.retries += len(consumers) - 1 - len(alone)
     topic = DELIVER_AND_BROKER
     if producer is not None:
         # The acknowledgement can reach the producer after a consumer has the record; it is then not on the path.
@@ -333,8 +339,8 @@ def _through_topic(
     if first.kind is not Kind.SERVER:
         path.to(topic, first.start, first)
         if last is not first:
-            path.to(REDELIVERIES, last.start, last)
-    return consumers, max(len(consumers), known)
+            path.to(REDELIVERIES if alone else RETRIES, last.start, last)
+    return consumers, max(len(alone) + 1, known)
 
 
 def _takes_records(span: Span) -> bool:

@@ -123,8 +123,10 @@ class ModelCalls:
         return [span for span in found if span.kind in _BETWEEN_PROCESSES]
 
     def requests(self, below: Span) -> list[Span]:
-        """Return the requests alone."""
-        found = self.graph.nearest_descendants(below, _leaves_or_hides)
+        """Return the requests alone; those of a batch also lie below the spans of its other topics."""
+        found = self.graph.nearest_descendants(
+            below, lambda span: _leaves_or_hides(span) and not (below.batch and span.batch)
+        )
         return [span for span in found if span.kind is Kind.CLIENT or span.kind is Kind.SERVER]
 
     def asked_by(self, server: Span) -> list[Span]:

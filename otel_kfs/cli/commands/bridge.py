@@ -65,9 +65,16 @@ Exit code: 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; 0 when --redri
     help="Records sent to the model at a time. Records with the same key are sent one by one, in order.",
 )
 @click.option(
+    "--batch",
+    type=click.IntRange(1, 128),
+    default=1,
+    show_default=True,
+    help="Records to send in one request, at most: V1 instances or V2 tensors. If it fails, they are sent one by one.",
+)
+@click.option(
     "--max-in-flight",
     type=click.IntRange(1),
-    help="Records in memory at a time.  [default: 1 without --concurrency, else twice as many]",
+    help="Records in memory at a time.  [default: 1 without --concurrency and --batch, else twice what these allow]",
 )
 @click.option(
     "--retries",
