@@ -63,6 +63,7 @@ MESSAGING_CLIENT_ID: Final = "messaging.client.id"
 MESSAGING_BATCH_MESSAGE_COUNT: Final = "messaging.batch.message_count"
 MESSAGING_MESSAGE_BODY_SIZE: Final = "messaging.message.body.size"  # bytes
 MESSAGING_KAFKA_OFFSET: Final = "messaging.kafka.offset"
+MESSAGING_KAFKA_MESSAGE_OFFSET: Final = "messaging.kafka.message.offset"  # its name before v1.27
 MESSAGING_KAFKA_MESSAGE_KEY: Final = "messaging.kafka.message.key"  # text keys only
 MESSAGING_KAFKA_MESSAGE_TOMBSTONE: Final = "messaging.kafka.message.tombstone"
 ERROR_TYPE: Final = "error.type"
@@ -207,6 +208,8 @@ READ = OF_OTHERS | frozenset(
         IMAGE_SIZE,
         MESSAGING_BATCH_MESSAGE_COUNT,
         MESSAGING_CONSUMER_GROUP_NAME,
+        MESSAGING_KAFKA_MESSAGE_OFFSET,
+        MESSAGING_KAFKA_OFFSET,
         MESSAGING_MESSAGE_BODY_SIZE,
         PAYLOAD_SIZE,
         PROCESS_EXECUTABLE_NAME,

@@ -6,9 +6,9 @@
 
 Times are milliseconds after EPOCH. What may follow them: `@host` (else the parent's; `@` alone is none), `id=...` (else
 the trace's name and the line's number), `service=` (else the parent's), `role=`, `image=`, `payload=`, `size=` (of a
-body), `transport=`, `group=`, `url=`, `run=`, `attempt=`, `warmup`, `failed`, and `links=` with the ids of the spans
-that are linked, separated by commas, each behind its trace's name and a `/` where that is another one. `events=` has
-pairs of a name and a time, `QUEUE_START:44,...`; what begins with a dot is an attribute, `.error=true`.
+body), `transport=`, `group=`, `offset=`, `url=`, `run=`, `attempt=`, `warmup`, `failed`, and `links=` with the ids of
+the spans that are linked, separated by commas, each behind its trace's name and a `/` where that is another one.
+`events=` has pairs of a name and a time, `QUEUE_START:44,...`; what begins with a dot is an attribute, `.error=true`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _NUMBERS = {
     "image": semconv.IMAGE_SIZE,
     "payload": semconv.PAYLOAD_SIZE,
     "attempt": semconv.DELIVERY_ATTEMPT,
+    "offset": semconv.MESSAGING_KAFKA_MESSAGE_OFFSET,
     "queued": semconv.REQUEST_QUEUE_TIME,
 }
 

@@ -12,7 +12,7 @@ from service_process import HERE, ServiceError, say
 
 from otel_kfs.errors import DemoError
 
-TARGET = HERE.parents[1] / "tests" / "data" / "traces" / "recorded"
+TARGET = HERE.parents[1] / "tests" / "data" / "recorded"
 
 RECORDINGS: dict[str, Recorder] = {
     **record_envoy.RECORDINGS,

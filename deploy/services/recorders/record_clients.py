@@ -61,6 +61,10 @@ def _run(recording: Recording, service: str, script: str, *arguments: str) -> No
     """Run a script to its end, instrumented as OpenTelemetry's own command does it."""
     bin_folder = environment_for("clients", FILES / "requirements.txt")
     command = [str(bin_folder / "opentelemetry-instrument"), str(bin_folder / "python"), str(FILES / script)]
-    # The new names of HTTP's attributes; by default the instrumentations still write the old ones.
-    environment = {**recording.environment(service), "OTEL_SEMCONV_STABILITY_OPT_IN": "http", "PYTHONPATH": ""}
+    environment = {
+        **recording.environment(service),
+        "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "host",  # by default Python's SDK does not say where it runs
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",  # the new names of HTTP's attributes, instead of the old ones
+        "PYTHONPATH": "",
+    }
     recording.run(service, [*command, *arguments], environment)

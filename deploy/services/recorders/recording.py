@@ -35,7 +35,7 @@ LIMIT = 60.0  # seconds for a program to be ready, or for spans to come
 # What the SDKs and the Java agent tell about the machine and the process.
 _TOLD = ("process.", "os.", "host.", "container.", "thread.")
 _KEPT = {"host.name", "host.arch", "os.type", "process.executable.name", "process.runtime.name"}
-_NEUTRAL = {"host.name": "host-a", "service.instance.id": "00000000-0000-0000-0000-000000000000"}
+_HOST, _INSTANCE = "host.name", "service.instance.id"
 
 
 @dataclass(frozen=True)
@@ -203,12 +203,12 @@ def record(name: str, recorder: Recorder, target: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     file = target / f"{name}.jsonl"
     with file.open("w", encoding="utf-8") as lines:
-        for document in services.values():
+        for document in services:
             lines.write(json.dumps({"resourceSpans": [document]}, separators=(",", ":")) + "\n")
     return file
 
 
-def _by_service(resource_spans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _by_service(resource_spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Put together what each service sent, its spans by their start, without what tells about the machine."""
     found: dict[str, dict[str, Any]] = {}
     for one in resource_spans:
@@ -225,10 +225,12 @@ def _by_service(resource_spans: list[dict[str, Any]]) -> dict[str, dict[str, Any
     for document in found.values():
         for scope in document["scopeSpans"]:
             scope["spans"].sort(key=lambda span: int(span["startTimeUnixNano"]))
-    return {
-        f"{_service(document)} {number}": document
-        for number, (_, document) in enumerate(sorted(found.items(), key=lambda item: _service(item[1])))
-    }
+    documents = [document for _, document in sorted(found.items(), key=lambda item: _service(item[1]))]
+    for number, document in enumerate(documents, 1):
+        for each in document["resource"]["attributes"]:
+            if each["key"] == _INSTANCE:
+                each["value"] = {"stringValue": f"00000000-0000-0000-0000-{number:012d}"}
+    return documents
 
 
 def _service(document: Mapping[str, Any]) -> str:
@@ -242,8 +244,8 @@ def _neutral(attributes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kept = []
     for each in attributes:
         key, value = each["key"], each["value"]
-        if key in _NEUTRAL:
-            value = {"stringValue": _NEUTRAL[key]}
+        if key == _HOST:
+            value = {"stringValue": "host-a"}
         elif key.startswith(_TOLD) and key not in _KEPT:
             continue
         elif "stringValue" in value:
@@ -258,10 +260,10 @@ def _without_machine(text: str) -> str:
     return text
 
 
-def _check(name: str, services: Mapping[str, Mapping[str, Any]], wanted: Expected) -> None:
+def _check(name: str, services: list[dict[str, Any]], wanted: Expected) -> None:
     """Raise unless each service has spans in as many traces as it should."""
     found: dict[str, set[str]] = {}
-    for document in services.values():
+    for document in services:
         ids = {span["traceId"] for scope in document["scopeSpans"] for span in scope["spans"]}
         found.setdefault(_service(document), set()).update(ids)
     for service in sorted(wanted.services):

@@ -331,7 +331,7 @@ def _through_topic(
             if receive is not None and receive.host == producer.host:
                 acknowledged = min(acknowledged, receive.start)
         # Where the acknowledgement can't be seen, the span ends when the program that sends has the record.
-        seen = producer.attributes.get(semconv.ACKNOWLEDGED, True)
+        seen = _sees_acknowledgement(producer)
         path.to(DELIVER if seen else HAND_OVER, acknowledged, producer, gives_way=producer.host != first.host)
         topic = BROKER if seen else DELIVER_AND_BROKER
     if first.kind is Kind.CLIENT:
@@ -341,6 +341,18 @@ def _through_topic(
         if last is not first:
             path.to(REDELIVERIES if alone else RETRIES, last.start, last)
     return consumers, max(len(alone) + 1, known)
+
+
+def _sees_acknowledgement(producer: Span) -> bool:
+    """Return whether a record's span lasts until the broker has acknowledged it.
+
+    Ours does unless it says otherwise. Of other programs' the Java agent's does, which then has the record's offset;
+    those of contrib's kafka-python and aiokafka end when the client has the record, and know of none.
+    """
+    if isinstance(seen := producer.attributes.get(semconv.ACKNOWLEDGED), bool):
+        return seen
+    offsets = (semconv.MESSAGING_KAFKA_OFFSET, semconv.MESSAGING_KAFKA_MESSAGE_OFFSET)
+    return producer.name.startswith(semconv.send("")) or any(key in producer.attributes for key in offsets)
 
 
 def _takes_records(span: Span) -> bool:

@@ -57,9 +57,19 @@ def test_a_server_that_begins_a_trace_is_measured_from_its_own_span_on():
     )
 
 
-def test_a_record_of_any_producer_is_followed_to_the_end_of_its_processing():
+def published(offset=""):
+    """The drawing from the record's span on, as another program's producer names it."""
     *_, publish = [line for line in KAFKA.splitlines() if "send images" in line]
-    drawing = KAFKA[KAFKA.index(publish) :].replace("send images  ", "images publish")
+    as_others = publish.replace("send images  ", "images publish") + offset
+    return KAFKA[KAFKA.index(publish) :].replace(publish, as_others)
+
+
+def test_a_producer_that_knows_no_offset_has_not_seen_the_acknowledgement():
+    assert text_of(published()).startswith("hand over 160, deliver + broker 40, bridge 20, transformer request 10, ")
+
+
+def test_a_record_of_any_producer_is_followed_to_the_end_of_its_processing():
+    drawing = published("  offset=3")
     path = one(*spans(drawing))
     assert (path.transport, path.stamps, path.root) == (
         "kafka",
