@@ -175,3 +175,33 @@ def test_a_call_that_the_sampler_drops_is_measured_all_the_same(points, stream):
     found = points()
     assert found["gen_ai.client.operation.duration"] == [(SHARED, 1)]
     assert ("gen_ai.client.operation.time_to_first_chunk" in found) is stream
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_metrics_that_fail_change_neither_the_answer_nor_the_span(spans, monkeypatch, stream):
+    class Broken(GenAIMetrics):
+        enabled = True
+
+        def __getattribute__(self, name):
+            if name in {"done", "first_chunk", "next_chunk", "tokens"}:
+                raise RuntimeError("no metrics today")
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(openai_calls, "metrics", Broken())
+    answer = ask(stream)
+    assert len(answer) == 6 if stream else answer.model == "m-1"
+    (span,) = spans.get_finished_spans()
+    assert (span.name, span.status.is_unset) == ("chat m", True)
+
+
+@pytest.mark.parametrize("choices", [3, [3], [{"delta": 3}], [{"index": [], "delta": {"content": 3}}], {"a": 1}])
+def test_pieces_of_another_shape_are_handed_on_and_the_span_ends(spans, monkeypatch, choices):
+    async def pieces(_):
+        yield f"data: {json.dumps({'choices': choices})}\n\n"
+        yield "data: not json\n\n"
+        yield 3
+
+    monkeypatch.setattr(Model, "pieces", pieces)
+    assert len(ask(stream=True)) == 3
+    (span,) = spans.get_finished_spans()
+    assert span.attributes[semconv.RESPONSE_CHUNKS] == 3

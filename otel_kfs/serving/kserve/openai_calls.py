@@ -112,10 +112,15 @@ class OpenAICall(StepSpan):
         """Write down the answer, or what the method raised, and end the span."""
         if self.streamed is None and self._answer is not None:
             _write_answer(span, self._answer, self._shared, self._captures)
-        if self.streamed is None and metrics.enabled and self._shared:
-            kind = _error_type(error, self._answer)
-            metrics.done((time.time_ns() - self.started) / 1e9, self._shared, kind)
+        if self.streamed is None and self._shared:
+            self._measure(error)
         super().finish(span, error)
+
+    @never_raises("the metrics of an answer")
+    def _measure(self, error: BaseException | None) -> None:
+        if metrics.enabled:
+            seconds = (time.time_ns() - self.started) / 1e9
+            metrics.done(seconds, self._shared, _error_type(error, self._answer))
 
     @never_raises("an OpenAI request")
     def _write_request(self, span: Span) -> None:
