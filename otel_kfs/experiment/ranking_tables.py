@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from otel_kfs.analysis.paths.segment import path_order
+from otel_kfs.analysis.paths.segment import TOTAL, path_order
+from otel_kfs.analysis.skew_correction import median_bound
 from otel_kfs.analysis.statistics import INTERVAL_NEEDS, summary
 from otel_kfs.experiment.ranking import Ranked, Ranking
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Saturation, knee
-from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, clock_notes, interval_record, size_notes
+from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, certainty, clock_notes, interval_record, size_notes
 from otel_kfs.report.segment_names import segment_name
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
@@ -120,6 +122,7 @@ def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
                     **interval_record(total.interval if total else None, "difference_"),
                     "p": ranked.p,
                     "verdict": ranked.verdict,
+                    "clocks": certainty(max(ranked.series.bounds(TOTAL), default=0)),
                     "saved_most": segment_name(most.segment) if most else None,
                     "saved_most_ns": -most.difference if most else None,
                 }
@@ -175,13 +178,15 @@ def saturation_records(found: Sequence[Sequence[Saturation]]) -> list[dict[str, 
 
 def _row(number: int, ranked: Ranked) -> tuple[Any, ...]:
     most = ranked.saved_most()
+    bound = median_bound(ranked.series.totals(), ranked.series.bounds(TOTAL))
+    apart = ranked.against.total.bound if ranked.against else bound
     return (
         number,
         ranked.cell.name,
         len(ranked.series),
-        ranked.p50,
-        ranked.interval,
-        f"{ranked.times_faster:.2f}",
+        bounded(ranked.p50, bound),
+        None if math.isinf(bound) else ranked.interval,
+        None if math.isinf(apart) else f"{ranked.times_faster:.2f}",
         ranked.verdict,
         f"{segment_name(most.segment)} {-most.difference / 1e6:.1f}" if most else None,
     )
@@ -199,7 +204,7 @@ def _segments(ranking: Ranking, where: str) -> Table:
     rows = []
     for stretch in sorted({one for of in differences for one in of}, key=path_order):
         of_cells = [of.get(stretch) for of in differences]
-        base = next(one.p50_a for one in of_cells if one is not None)
+        base = next(bounded(one.p50_a, one.bound_a) for one in of_cells if one is not None)
         figures = (None if one is None else bounded(one.difference, one.bound) for one in of_cells)
         rows.append((segment_name(stretch), base, *figures))
     columns = [Column("Segment", "text"), Column("baseline", "milliseconds")]
@@ -213,14 +218,13 @@ def _segments(ranking: Ranking, where: str) -> Table:
 
 def _saturation_row(one: Saturation) -> tuple[Any, ...]:
     figures = summary(one.series.totals()) if one.series is not None else None
+    widest = max(one.series.bounds(TOTAL), default=0) if one.series is not None else 0
     return (
         f"{one.cell.rate:g}",
         None if one.offered is None else f"{one.offered:.2f}",
         None if one.achieved is None else f"{one.achieved:.2f}",
         figures.n if figures else 0,
-        figures.p50 if figures else None,
-        figures.p95 if figures else None,
-        figures.max if figures else None,
+        *(bounded(figure, widest) for figure in ((figures.p50, figures.p95, figures.max) if figures else (None,) * 3)),
         one.backlog,
         one.failed,
         one.unsent,

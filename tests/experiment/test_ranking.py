@@ -1,5 +1,7 @@
 """From a measurement to ranks: the fastest first, beside the baseline, with the segment that saves the most."""
 
+import math
+
 import pytest
 from experiment_support import OWN, configured
 from hypothesis import HealthCheck, given, settings
@@ -82,6 +84,16 @@ def test_what_the_clocks_of_two_hosts_leave_open_is_no_difference():
     (found,) = ranking.rankings(cells, configured(TEXT), bounds=bounds)
     best = found.ranked[0]
     assert (best.cell.label, best.verdict, best.saved_most()) == ("raw", "within the clocks' uncertainty", None)
+
+
+def test_what_nothing_bounds_is_neither_faster_nor_slower_and_saves_nothing():
+    cells = measured([*images("json"), *images("raw", shift={"transformer decode": -50})]).all_series()
+    bounds = {
+        (cell.labels, cell.size, name): math.inf for cell in cells for name in ("4-1", segment("transformer decode"))
+    }
+    (found,) = ranking.rankings(cells, configured(TEXT), bounds=bounds)
+    best = found.ranked[0]
+    assert (best.verdict, best.saved_most()) == ("unknown: nothing bounds the clocks", None)
 
 
 def test_without_the_baseline_there_is_no_ranking():
