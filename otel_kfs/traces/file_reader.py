@@ -113,11 +113,15 @@ class FileReader:
         *,
         wanted: Callable[[bytes], bool] | None = None,
         for_tables: bool = False,
+        is_alone: bool = True,
     ) -> None:
-        """`wanted`: whether a line is read; `for_tables`: keep only the attributes that tables are made of."""
+        """`wanted`: whether a line is read; `for_tables`: keep only the attributes that tables are made of.
+
+        `is_alone`: no other file is read, so that it is an error if this one holds no traces.
+        """
         self._file, self._warnings, self._progress = file, warnings, progress
         self._begin, self._end = begin, end
-        self._wanted, self._for_tables = wanted, for_tables
+        self._wanted, self._for_tables, self._is_alone = wanted, for_tables, is_alone
         self._position = _Position(file, begin)
         self._has_read = False  # anything that is traces, or another signal of OpenTelemetry
         self._first_complaint: str | None = None
@@ -126,7 +130,7 @@ class FileReader:
         """Yield all spans; anything else is skipped and counted.
 
         Raises:
-            TraceQueryError: the file can't be read, or has content, but no traces.
+            TraceQueryError: the file can't be read, or has content, but no traces, and is alone.
         """
         try:
             raw: io.BufferedReader = io.BufferedReader(io.FileIO(self._file.path), _BUFFER)
@@ -143,7 +147,7 @@ class FileReader:
             raise TraceQueryError(f"{self._file} is damaged: {excerpt(str(error))}") from error
         except OSError as error:
             raise TraceQueryError(f"can't read {self._file}: {error.strerror or error}") from error
-        is_all = self._begin == 0 and self._end is None and self._wanted is None
+        is_all = self._is_alone and self._begin == 0 and self._end is None and self._wanted is None
         if self._first_complaint is not None and is_all and not self._has_read:
             raise TraceQueryError(self._first_complaint)
 

@@ -67,6 +67,10 @@ class Files:
         """`strict`: raise an error instead of a warning where something can't be read."""
         self._files, self._progress, self._strict = files, progress or ReadProgress(), strict
 
+    @property
+    def _is_single(self) -> bool:
+        return len(self._files) == 1
+
     def spans(self) -> Iterator[Span]:
         """All spans, in the files' order."""
         return self._read_all(None)
@@ -87,13 +91,15 @@ class Files:
     def _read_all(self, wanted: Callable[[bytes], bool] | None) -> Iterator[Span]:
         warnings = ReadWarnings(strict=self._strict)
         for file in self._files:
-            for batch in FileReader(file, warnings, self._progress, wanted=wanted).read():
+            for batch in FileReader(file, warnings, self._progress, wanted=wanted, is_alone=self._is_single).read():
                 yield from batch
         warnings.say()
 
     def _part(self, file: File, begin: int, end: int | None) -> Iterator[list[Span]]:
         warnings = ReadWarnings(strict=self._strict)
-        yield from FileReader(file, warnings, self._progress, begin, end, for_tables=True).read()
+        yield from FileReader(
+            file, warnings, self._progress, begin, end, for_tables=True, is_alone=self._is_single
+        ).read()
         warnings.say()
 
 

@@ -384,7 +384,7 @@ def test_a_folder_as_output_file_is_refused(traces, tmp_path):
 
 
 def test_an_interrupt_is_one_word_on_a_line_of_its_own_and_the_shell_s_exit_code(traces, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("otel_kfs.analysis.corrected_measurement.open_store", interrupt)

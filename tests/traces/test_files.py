@@ -290,6 +290,18 @@ def test_a_file_of_json_that_is_no_traces_is_an_error_that_names_what_it_is(file
     assert refusal(file) == f"{file}, line 1: JSON, but not traces ({what})"
 
 
+def test_a_file_of_other_json_among_traces_is_counted_and_the_others_are_read(file, tmp_path, caplog):
+    file.write_bytes(line("a"))
+    (tmp_path / "package.json").write_text('{"name": "x"}')
+    said = f"{OTHER}: 1, {tmp_path}/package.json, line 1 (JSON, but not traces (an object with the keys name))"
+    assert names_of(tmp_path) == ["a"]
+    assert caplog.messages == [said]
+    caplog.clear()
+    assert [one.name for one in spans_in(query.open_store(str(tmp_path)).parts())] == ["a"]
+    assert caplog.messages == [said]
+    assert refusal(f"{tmp_path}?strict=1").endswith("not traces (an object with the keys name)")
+
+
 def test_of_an_array_all_documents_are_read_that_are_traces(file, caplog):
     file.write_bytes(b"[" + line("a") + b', {"b": 1}, ' + line("c") + b"]")
     assert names_of(file) == ["a", "c"]
