@@ -5,7 +5,8 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from traces_builder import HTTP, KAFKA, otlp_line, spans
+from msgspec.structs import replace
+from traces_builder import HTTP, KAFKA, MS, otlp_line, spans, with_options
 
 from otel_kfs import cli
 
@@ -207,3 +208,38 @@ def test_a_choice_that_leaves_nothing_is_one_line(same):
 def test_a_query_that_finds_nothing_is_one_line(same, tmp_path):
     code, out, err = compare(same, tmp_path / "missing")
     assert (code, out, err.count("\n"), err.startswith("Error: ")) == (1, "", 1, True)
+
+
+def on_two_hosts(path, ahead):
+    """Images through Kafka whose bridge is on a host with a clock of its own, so many ms ahead."""
+    path.write_text("")
+    for number in range(12):
+        end = 1000 + number
+        drawn = spans(
+            with_options(KAFKA.replace("330 1000", f"330 {end}"), "process images", "@bridge"), f"{number:02}"
+        )
+        for host, by in (("host", 0), ("bridge", ahead * MS)):
+            own = [replace(one, start=one.start + by, end=one.end + by) for one in drawn if one.host == host]
+            export = json.loads(otlp_line(own))
+            named = {"key": "host.name", "value": {"stringValue": host}}
+            export["resourceSpans"][0]["resource"] = {"attributes": [named]}
+            with path.open("a") as file:
+                file.write(json.dumps(export) + "\n")
+    return path
+
+
+def test_a_clock_that_was_set_meanwhile_is_no_slower_run(tmp_path):
+    # A record travels one way: nothing bounds the clocks of sender and bridge.
+    sides = [on_two_hosts(tmp_path / f"{side}.jsonl", ahead) for side, ahead in (("a", 0), ("b", 250))]
+    code, out, err = compare(*sides, "--fail-if-slower", "10%")
+    assert (code, err) == (0, "")
+    assert "Kafka, 1.1MB: B and A can't be compared, because nothing bounds the clocks between which 4-1 lies" in out
+    (row,) = [line for line in out.split("\n") if line.startswith("broker")]
+    assert row.split() == ["broker", "40.0", "\u00b1?", "290.0", "\u00b1?", "250.0", "\u00b1?", "-", "-", "1.000"]
+    _, out, _ = compare(*sides, "--format", "json")
+    records = {one["segment"]: one for one in json.loads(out)["comparison"]}
+    assert [(records[name]["clocks"], records[name]["differs"]) for name in ("client", "broker", "4-1")] == [
+        ("exact", False),
+        ("unbounded", False),
+        ("unbounded", False),
+    ]
