@@ -50,13 +50,15 @@ def records(measurement: AnyMeasurement, layout: Layout) -> list[dict[str, Any]]
 def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str, Any]:
     """Return all that JSON says: the records of each layout, what was left out, and the clocks."""
     coverage = measurement.coverage
-    counts = {
+    counts: dict[str, Any] = {
         "measured": coverage.measured,
         "left_out": dict(coverage.left_out),
         "retried": coverage.retried,
         "redelivered": coverage.redelivered,
         "in_batches": coverage.in_batches,
     }
+    if coverage.roots:  # what images began with that no sender of ours sent
+        counts["roots"] = dict(coverage.roots)
     found: dict[str, Any] = {layout: records(measurement, layout) for layout in layouts}
     found |= {"account": counts, "size_tolerance": TOLERANCE, "clocks": rows.clock_records(measurement.offsets)}
     return found | {"percentiles_within": ACCURACY} if is_sketched(measurement) else found

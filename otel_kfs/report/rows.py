@@ -278,7 +278,7 @@ def seed_records(all_series: Sequence[Series]) -> list[dict[str, Any]]:
             bound = series.stamp_bound(name, series.median())
             whole = bound_or_none(bound)
             record[f"clock_bound_{name}"] = None if whole is None else seconds(whole)
-            record[f"clocks_{name}"] = certainty(bound)
+            record[f"clocks_{name}"] = None if durations[name] is None else certainty(bound)
         records.append(record)
     return records
 

@@ -166,13 +166,14 @@ def test_json_holds_the_layouts_and_the_account(traces):
     assert json.loads(out) == {
         "seed": [SEED_RECORD],
         "account": {"measured": 1, "left_out": {"warm-up": 1}, "retried": 0, "redelivered": 0, "in_batches": 0},
+        "size_tolerance": 0.01,
         "clocks": [],
     }
 
 
 def test_without_a_layout_both_are_printed(traces):
     _, out, _ = tables(traces, "--format", "json")
-    assert list(json.loads(out)) == ["seed", "segments", "account", "clocks"]
+    assert list(json.loads(out)) == ["seed", "segments", "account", "size_tolerance", "clocks"]
 
 
 def test_layouts_come_in_the_order_in_which_they_were_asked_for(traces):
@@ -296,6 +297,34 @@ def test_traces_without_any_image(tmp_path):
         "model server, name it by --server; for any other program, say by --stamps which spans' edges are the stamps "
         "(docs/reading-traces.md)"
     )
+
+
+OTHERS = "POST  CLIENT  0  100\n  POST /predictions/m  SERVER  10  90  service=torchserve"
+
+
+@pytest.mark.parametrize("command", [["tables", "--layout", "seed", "--format", "json"], ["report", "-o", "r.html"]])
+def test_a_model_server_may_be_named(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "torchserve.jsonl"
+    drawn = otlp_line(spans(OTHERS)).replace(
+        '{"scopeSpans"',
+        '{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "t"}}]}, "scopeSpans"',
+    )
+    file.write_text(drawn)
+    result = CliRunner().invoke(cli.main, [*command, "--trace-query", str(file), "--server", "t"])
+    assert result.exit_code == 0
+    assert "1 image measured; 1 without `send image`, from `POST` (t) on" in result.output
+
+
+def test_what_images_began_with_and_stamps_that_are_missing_are_in_json(tmp_path):
+    file = tmp_path / "others.jsonl"
+    file.write_text(otlp_line(spans("POST  CLIENT  0  100\n  InferRequest  SERVER  10  90")))
+    arguments = ["tables", "--trace-query", str(file), "--layout", "seed", "--format", "json"]
+    document = json.loads(CliRunner().invoke(cli.main, ["-q", *arguments]).output)
+    (record,) = document["seed"]
+    assert document["account"]["roots"] == {"`POST` ()": 1}
+    figures = [record[name] for name in ("3", "3-2", "4-3", "clocks_3-2", "clocks_2-1")]
+    assert figures == [None, None, None, None, "exact"]
 
 
 def test_images_that_are_all_left_out_are_an_error_that_says_why(tmp_path):
