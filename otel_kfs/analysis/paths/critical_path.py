@@ -29,6 +29,7 @@ The server has the whole request, `receive`, before its own span begins, and the
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -559,11 +560,12 @@ def _through_own_steps(
 ) -> _Served:
     """Go through a model server that is not ours: what its own spans say that it did, and the servers that it asked."""
     asked = calls.calls(calls.asked_by(span), guess=False)
-    done = [
-        step
-        for step in own_steps(span, calls.graph)
-        if not any(call.attempts[0].start < step.end and step.start < call.span.end for call in asked)
-    ]
+    begun = [call.attempts[0].start for call in asked]
+    done = []
+    for step in own_steps(span, calls.graph):
+        before = bisect_left(begun, step.end)  # so many calls began before it ended
+        if not before or asked[before - 1].span.end <= step.start:
+            done.append(step)
     received = next((step for step in done if step.name == semconv.RECEIVE), None)
     start, end = min(span.start, received.start if received else span.start), _not_after(span, caller)
     path.arrived(caller, span, start)

@@ -205,13 +205,15 @@ class ModelCalls:
             found = [one for one in requests if not _fetches(one)][-1:]
         answered = [one for one in found if not failed(one)] or found[-1:]
         calls = []
+        tried = iter([one for one in requests if failed(one)])
+        next_tried = next(tried, None)
         since = 0
         for one in in_turn(answered) if len(answered) > 1 else answered:
-            attempts = [
-                other
-                for other in requests
-                if other is not one and since <= other.start <= one.start and failed(other) and _same(other, one)
-            ]
+            attempts = []
+            while next_tried is not None and next_tried.start <= one.start:
+                if next_tried is not one and next_tried.start >= since and _same(next_tried, one):
+                    attempts.append(next_tried)
+                next_tried = next(tried, None)
             calls.append(ModelCall([*attempts, one], routes[one.key]))
             since = one.end
         return calls

@@ -118,3 +118,16 @@ def test_without_any_one_inner_span_it_is_measured_and_adds_up(drawn, data):
 def test_the_order_in_which_spans_were_read_makes_no_difference(drawn, random):
     shuffled = random.sample(drawn.spans, len(drawn.spans))
     assert critical_paths(SpanGraph(shuffled)) == critical_paths(SpanGraph(drawn.spans))
+
+
+def test_very_many_requests_of_one_span_take_no_more_than_linear_time():
+    # With the square of them this takes ten times as long.
+    drawn = Drawn()
+    root = drawn.add(None, "job", Kind.INTERNAL, 0, 400_000, "client")
+    for number in range(3_000):
+        start = number * 20
+        request = drawn.add(root, "POST", Kind.CLIENT, start, start + 9, "client")
+        drawn.add(request, "POST /v2/models/m/infer", Kind.SERVER, start + 1, start + 8, "model")
+        drawn.add(root, "POST", Kind.CLIENT, start + 10, start + 11, "client", error="true")
+    path = measured(drawn.spans)
+    assert path.requests == 3_000
