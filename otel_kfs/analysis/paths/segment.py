@@ -75,7 +75,7 @@ _PROXIES = (INGRESS, ACTIVATOR, QUEUE_PROXY, PROXY)
 _IN = ("request", "queue", "receive", "", "decode", "preprocess", "retries", "serialise")
 _MODEL = ("predict", "explain", FIRST_TOKEN, GENERATE)
 # Of other programs' steps those that are known; others stand where the model is.
-_OTHERS = ("queue and input", "input", "prefill", "compute", "generation", "output")
+_OTHERS = ("queue and input", "input", "prefill", "compute", "output")
 _OUT = ("postprocess", "response")
 _TRANSFORMER, _PREDICTOR = Place(semconv.TRANSFORMER), Place(semconv.PREDICTOR)
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from otel_kfs import semconv
+from otel_kfs.analysis.paths.segment import GENERATE
 from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 STEPS = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})
@@ -34,7 +35,7 @@ _LATENCIES = (
     "gen_ai.latency.time_to_first_token",
 )
 _VLLM = "vllm.request."
-_NAMES = {"vllm.request.decode": "generation"}  # of tokens: `decode` is what is done to a request's body
+_NAMES = {"vllm.request.decode": GENERATE}  # of tokens: `decode` is what is done to a request's body
 
 
 class Step(NamedTuple):
@@ -202,7 +203,7 @@ def _of_vllm(request: Span) -> list[Step]:
     within = [min(max(edge, request.start), request.end) for edge in edges]
     return [
         Step(name, start, end, request)
-        for name, start, end in zip(("queue", "prefill", "generation"), within, within[1:], strict=False)
+        for name, start, end in zip(("queue", "prefill", GENERATE), within, within[1:], strict=False)
         if end > start
     ]
 

@@ -79,7 +79,6 @@ _STEPS: dict[tuple[str, str], tuple[str, str]] = {
     (PREDICTOR, "input"): ("#a99ad8", "#9c8ed0"),
     (PREDICTOR, "prefill"): ("#6c5fb0", "#a296e6"),
     (PREDICTOR, "compute"): ("#4a2a86", "#b99af0"),
-    (PREDICTOR, "generation"): ("#5e2f9c", "#c8a6f5"),
     (PREDICTOR, "output"): ("#b48fc4", "#8e6a9e"),
     (PREDICTOR, "predict"): ("#552a7d", "#c79be6"),
     (PREDICTOR, "explain"): ("#43327d", "#8577c9"),

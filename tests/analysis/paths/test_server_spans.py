@@ -77,7 +77,7 @@ def test_a_vllm_s_request_tells_its_phases_by_attributes():
     drawing = f"llm_request  SERVER  10  95  service=vllm {LATENCIES}"
     assert text_of(behind(drawing)) == (
         "predictor request 10, predictor 5, predictor queue 10, predictor 0, predictor prefill 20, predictor 0, "
-        "predictor generation 40, predictor 10, predictor response 5"
+        "predictor generate 40, predictor 10, predictor response 5"
     )
 
 
@@ -85,7 +85,7 @@ def test_phases_that_do_not_fit_their_span_are_cut():
     drawing = f"llm_request  SERVER  10  60  service=vllm {LATENCIES}"
     assert text_of(behind(drawing)) == (
         "predictor request 10, predictor 5, predictor queue 10, predictor 0, predictor prefill 20, predictor 0, "
-        "predictor generation 15, predictor 0, predictor response 40"
+        "predictor generate 15, predictor 0, predictor response 40"
     )
 
 
@@ -100,7 +100,7 @@ POST /v1/chat/completions  SERVER  5  98  service=vllm
 """
     assert text_of(behind(drawing)) == (
         "predictor request 5, predictor 7, predictor queue 8, predictor 0, predictor wait remote kv 5, predictor 0, "
-        "predictor prefill 15, predictor 0, predictor generation 50, predictor 8, predictor response 2"
+        "predictor prefill 15, predictor 0, predictor generate 50, predictor 8, predictor response 2"
     )
 
 
