@@ -1,14 +1,15 @@
 """The path that a stamps file's stamps make through a trace: a section from each stamp to the next.
 
-A path begins at each span that fits stamp 1. Where a trace has one of them, the other stamps' spans may be anywhere in
-it; where it has several, below that one. Of those that fit a stamp the first (or the last, if the file says so) counts
-that is not before the stamp before it. A stamp without a span is a dash, and its time is part of the next segment,
-which says so; without stamp 4 there is no path.
+A path begins at each span that fits stamp 1 and is not below another one that does. Where a trace has one of them, the
+other stamps' spans may be anywhere in it; where it has several, below that one. Of those that fit a stamp the first (or
+the last, if the file says so) counts that is not before the stamp before it. A stamp without a span is a dash, and its
+time is part of the next segment, which says so; without stamp 4 there is no path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from otel_kfs.analysis.paths.coverage import Coverage, LeftOut
 from otel_kfs.analysis.paths.critical_path import CriticalPath
@@ -22,12 +23,15 @@ _PAIRS = {Kind.SERVER: Kind.CLIENT, Kind.CONSUMER: Kind.PRODUCER}
 
 
 def stamped_paths(graph: SpanGraph, stamps_file: StampsFile) -> tuple[list[CriticalPath], Coverage]:
-    """Find the path from every span that fits stamp 1, and count those that have none."""
+    """Find the path from every outermost span that fits stamp 1, and count those that have none."""
     found, coverage = [], Coverage(what="path")
     first = stamps_file.stamps[0]
-    beginnings = sorted((span for span in graph if first.fits(span)), key=first.at)
+    fitting = sorted((span for span in graph if first.fits(span)), key=first.at)
+    inner = {span.key for span in _below(fitting, graph)}
+    # Where parents are a circle none is the outermost.
+    beginnings = [span for span in fitting if span.key not in inner] or fitting[:1]
     for span in beginnings:
-        spans = [*graph] if len(beginnings) == 1 else _descendants(span, graph)
+        spans = [*graph] if len(beginnings) == 1 else [span, *_below([span], graph)]
         try:
             found.append(_path(span, spans, graph, stamps_file))
         except LeftOut as reason:
@@ -37,16 +41,16 @@ def stamped_paths(graph: SpanGraph, stamps_file: StampsFile) -> tuple[list[Criti
     return found, coverage
 
 
-def _descendants(span: Span, graph: SpanGraph) -> list[Span]:
-    """Return a span and all below it."""
-    found = {span.key: span}
-    waiting = [span]
-    for one in waiting:  # which grows meanwhile
+def _below(spans: Iterable[Span], graph: SpanGraph) -> list[Span]:
+    """Return all spans below some."""
+    seen = set()
+    found: list[Span] = []
+    for one in chain(spans, found):  # which grows meanwhile
         for child in graph.children(one):
-            if child.key not in found:  # parents in a circle
-                found[child.key] = child
-                waiting.append(child)
-    return waiting
+            if child.key not in seen:
+                seen.add(child.key)
+                found.append(child)
+    return found
 
 
 def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file: StampsFile) -> CriticalPath:

@@ -83,6 +83,27 @@ batch            INTERNAL   0  100
     assert coverage.measured == 2
 
 
+def test_a_path_begins_at_the_outermost_of_the_spans_that_fit_the_first_stamp():
+    nested = "order  SERVER  0 50\n  order  INTERNAL  5 40\n    label  INTERNAL  10 20\n"
+    (path,), coverage = found(nested, STAMPS[0], Stamp("end", 4, "all", span="label"))
+    assert (sections(path), coverage.measured) == ([("all", 0, 20)], 1)
+
+
+def test_spans_whose_parents_are_a_circle_are_one_path():
+    one, two = spans("order  INTERNAL  0 50\n  order  INTERNAL  5 40\n")
+    graph = SpanGraph([replace(one, parent_id=two.span_id), two])
+    paths, _ = stamped_paths(graph, StampsFile("Orders", (STAMPS[0], Stamp("end", 4, "all", span="order"))))
+    assert [sections(path) for path in paths] == [[("all", 0, 40)]]
+
+
+@pytest.mark.timeout(20)
+def test_thousands_of_spans_that_fit_one_below_the_other_take_no_more_than_linear_time():
+    (order, *_) = spans(ORDER)
+    deep = [replace(order, span_id=f"{n}", parent_id=f"{n - 1}" if n else None) for n in range(20_000)]
+    graph = SpanGraph(deep)
+    assert stamped_paths(graph, FILE)[1].left_out == {"no span is stamp 4": 1}
+
+
 def test_where_one_span_fits_the_first_stamp_the_others_may_be_anywhere_in_the_trace():
     beside = "all  INTERNAL  0 100\n  order  INTERNAL  1 20\n  label  INTERNAL  30 40\n"
     (path,), _ = found(beside, STAMPS[0], Stamp("end", 4, "all", span="label"))
