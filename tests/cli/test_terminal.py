@@ -111,6 +111,6 @@ def test_several_mistakes_in_a_plan_are_a_line_each(tmp_path):
     assert (code, lines[0], lines[1]) == (
         1,
         f"Error: {file}: sed: unknown key; the keys are images, repeat, warmups, seed, max_failures, timeout, "
-        "servers, matrix, baseline, arrivals, traces",
+        "prompt, stream, servers, matrix, baseline, arrivals, traces",
         f"{file}: repeat: 0 is not allowed; give a whole number from 1 to 1000000",
     )
