@@ -98,15 +98,15 @@ def read_sketches(
     )
 
 
-_OF_IMAGES = {"run": "images that otel-kfs sent", "expect": "images that otel-kfs sent", "server": "images"}
+_OF_IMAGES = {"run": "images that otel-kfs sent", "expect": "images", "server": "images"}
 
 
 def _opened(query: str, progress: Callable[[str], None] | None) -> tuple[TraceStore, PathFinder]:
     """Return a query's store, and what finds the paths that it asks for: those of images, or of a stamps file."""
     options = options_of(query)
     if "stamps" not in options:
-        store = open_store(query, progress, waiting=partial(WaitForImages, run=run_of(query)))
-        return store, partial(critical_paths, run=run_of(query), servers=tuple(options.get("server", ())))
+        paths_in = partial(critical_paths, run=run_of(query), servers=tuple(options.get("server", ())))
+        return open_store(query, progress, waiting=partial(WaitForImages, paths_in=paths_in)), paths_in
     for key, of in _OF_IMAGES.items():
         if key in options:
             raise ConfigError(f"{key} is for {of}: leave it out where there is a stamps file")

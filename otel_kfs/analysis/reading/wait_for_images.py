@@ -29,11 +29,16 @@ class WaitForImages:
     """A store whose spans are read when it has what is expected."""
 
     def __init__(
-        self, store: TraceStore, expect: int, wait: timedelta, progress: ReadProgress, run: str | None = None
+        self,
+        store: TraceStore,
+        expect: int,
+        wait: timedelta,
+        progress: ReadProgress,
+        paths_in: Callable[[SpanGraph], tuple[list[CriticalPath], Coverage]] = critical_paths,
     ) -> None:
-        """`expect` images of that run, or of all, without warm-ups."""
+        """`expect` images, without warm-ups, of those that `paths_in` finds."""
         self._store, self._expect, self._wait, self._progress = store, expect, wait.total_seconds(), progress
-        self._run = run
+        self._paths_in = paths_in
 
     def spans(self) -> Iterator[Span]:
         """All spans, with their whole attributes, when what is expected is there.
@@ -66,7 +71,7 @@ class WaitForImages:
         spans, since = -1, time.monotonic()
         while True:
             batches = [batch for part in self._store.parts() for batch in part()]
-            seen, now = _seen(batches, self._run), time.monotonic()
+            seen, now = _seen(batches, self._paths_in), time.monotonic()
             if seen.spans != spans:
                 spans, since = seen.spans, now
             is_enough = seen.whole + seen.settled >= self._expect
@@ -115,9 +120,9 @@ class _Seen:
         return bool(self.pending or self.torn or self.open_ends)
 
 
-def _seen(batches: list[list[Span]], run: str | None) -> _Seen:
+def _seen(batches: list[list[Span]], paths_in: Callable[[SpanGraph], tuple[list[CriticalPath], Coverage]]) -> _Seen:
     graph = SpanGraph(chain.from_iterable(batches))
-    paths, coverage = critical_paths(graph, run)
+    paths, coverage = paths_in(graph)
     pending = {reason: count for reason, count in coverage.left_out.items() if _is_pending(reason)}
     traces = {trace for path in paths for trace in _traces(path)}
     roots = {path.key: path for path in paths}

@@ -13,6 +13,7 @@ from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, s
 
 from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.corrected_measurement import read
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.reading import wait_for_images
 from otel_kfs.analysis.reading.wait_for_images import WaitForImages
 from otel_kfs.errors import TraceQueryError
@@ -66,8 +67,9 @@ def clock(monkeypatch):
     return clock
 
 
-def waiting(store, expect, wait=60, run=None, say=None):
-    return WaitForImages(store, expect, timedelta(seconds=wait), ReadProgress(say), run)
+def waiting(store, expect, wait=60, say=None, **which):
+    paths_in = partial(critical_paths, **which)
+    return WaitForImages(store, expect, timedelta(seconds=wait), ReadProgress(say), paths_in)
 
 
 def found(store, expect, **options):
@@ -166,6 +168,12 @@ def test_another_run_s_images_are_not_among_the_expected(clock):
     together = [replace(span, trace_id="monday") for span in tuesday]
     store = LateStore(clock, (0, together), (20, monday))
     assert len(found(store, 1, run="monday")) == 2 * len(monday)
+
+
+def test_images_before_a_server_that_the_user_names_are_among_the_expected(clock):
+    drawn = spans("GET /  CLIENT  0  90  service=app\n  rank  SERVER  10  80  service=ranker")
+    assert found(LateStore(clock, (0, drawn)), 1, servers=["ranker"]) == ["GET /", "rank"]
+    assert missing(LateStore(clock, (0, drawn)), 1) == "1 (no span is there)"
 
 
 def test_a_span_that_comes_twice_counts_once(clock):
