@@ -236,10 +236,11 @@ def clock_notes(clocks: TwoClocks, summaries: Iterable[tuple[str, Summary]] = ()
     """Return what must be said of segments that lie between two hosts; `summaries`: theirs, each with its name."""
     wider = [
         f"{milliseconds_off(of.widest)} for {name}"
-        for name, of in summaries
+        for name, of in sorted(summaries, key=lambda one: -one[1].widest)
         if of.bound < of.widest < math.inf and milliseconds_off(of.bound) != milliseconds_off(of.widest)
     ]
-    told = WIDER + ", ".join(wider) if wider else BOUND
+    others = [f"less for {len(wider) - _FEW} more"] if len(wider) > _FEW else []
+    told = WIDER + ", ".join([*wider[:_FEW], *others]) if wider else BOUND
     return [told] * (TwoClocks.BOUNDED in clocks) + [CLOCKS] * (TwoClocks.UNBOUNDED in clocks)
 
 
