@@ -231,14 +231,6 @@ def test_a_redrive_of_a_topic_that_is_not_there_ends_with_one_line(run, broker):
     ]
 
 
-def test_a_redrive_without_a_broker_ends_with_one_line(run):
-    servers = f"127.0.0.1:{free_port()}"
-    bridge = run("--redrive", "--dead-letter-topic", "d", topics=(), servers=servers)
-    _, errors = bridge.communicate(timeout=60)
-    assert bridge.returncode == 1
-    assert errors.splitlines()[-1].startswith(f"Error: no broker at {servers} says where topic d ends (")
-
-
 def test_a_broker_that_is_not_there_is_said_in_one_line(run):
     servers = f"127.0.0.1:{free_port()}"
     bridge = run("--grace", "0", servers=servers)

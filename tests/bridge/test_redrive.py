@@ -11,6 +11,8 @@ from support import wait_until
 
 from otel_kfs.bridge import redrive as module
 from otel_kfs.bridge.redrive import Redrive
+from otel_kfs.demo.processes import free_port
+from otel_kfs.errors import ConfigError
 from otel_kfs.kafka import Bridge
 
 pytestmark = pytest.mark.kafka
@@ -197,3 +199,13 @@ def test_two_redrives_hand_over_every_letter_between_them(start, server, assigno
         thread.join(60)
         assert not thread.is_alive()
     assert len(letters(*answers)) == LETTERS
+
+
+def test_a_redrive_without_a_broker_ends_with_one_line(monkeypatch):
+    monkeypatch.setattr(module, "_ASK_SECONDS", 0.5)  # of 10, which a command waits
+    servers = f"127.0.0.1:{free_port()}"
+    bridge = Bridge(servers, [], "http://127.0.0.1:1", dead_letter_topic="d", redrive=True)
+    with pytest.raises(ConfigError) as raised:
+        bridge.run(print)
+    assert str(raised.value).startswith(f"no broker at {servers} says where topic d ends (")
+    assert "\n" not in str(raised.value)
