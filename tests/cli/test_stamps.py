@@ -89,7 +89,7 @@ def test_two_measurements_are_compared_by_them():
     ("options", "message"),
     [
         (["--run", "monday"], "run is for images that otel-kfs sent: leave it out where there is a stamps file"),
-        (["--expect", "3"], "expect is for images that otel-kfs sent: leave it out where there is a stamps file"),
+        (["--expect", "3"], "expect is for images: leave it out where there is a stamps file"),
     ],
 )
 def test_what_counts_images_does_not_go_with_stamps(options, message):

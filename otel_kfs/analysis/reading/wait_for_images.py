@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import chain
 
 from otel_kfs.analysis.paths.coverage import NOT_PROCESSED, Coverage
-from otel_kfs.analysis.paths.critical_path import CriticalPath, critical_paths
+from otel_kfs.analysis.paths.critical_path import CriticalPath, PathFinder, critical_paths
 from otel_kfs.analysis.paths.model_calls import is_store
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.span import Kind, Span, SpanGraph
@@ -34,7 +34,7 @@ class WaitForImages:
         expect: int,
         wait: timedelta,
         progress: ReadProgress,
-        paths_in: Callable[[SpanGraph], tuple[list[CriticalPath], Coverage]] = critical_paths,
+        paths_in: PathFinder = critical_paths,
     ) -> None:
         """`expect` images, without warm-ups, of those that `paths_in` finds."""
         self._store, self._expect, self._wait, self._progress = store, expect, wait.total_seconds(), progress
@@ -120,7 +120,7 @@ class _Seen:
         return bool(self.pending or self.torn or self.open_ends)
 
 
-def _seen(batches: list[list[Span]], paths_in: Callable[[SpanGraph], tuple[list[CriticalPath], Coverage]]) -> _Seen:
+def _seen(batches: list[list[Span]], paths_in: PathFinder) -> _Seen:
     graph = SpanGraph(chain.from_iterable(batches))
     paths, coverage = paths_in(graph)
     pending = {reason: count for reason, count in coverage.left_out.items() if _is_pending(reason)}
