@@ -128,7 +128,7 @@ def test_images_outside_of_every_trial_are_left_out_with_their_segments():
     assert [list(stamps) for stamps in left.stamps[::3]] == [[at(0), at(100), at(300)], [at(10), at(110), at(310)]]
     encode = left.segments[ENCODE]
     assert (list(encode.images), list(encode.lengths)) == ([1, 2], [1 * MS, 3 * MS])
-    assert (len(left.second_pair), len(left.fourth_pair)) == (3, 3)
+    assert (len(left.routes), len(left.crossings)) == (3, 3)
 
 
 def test_when_all_count_the_series_stays_as_it_is():
