@@ -1,6 +1,7 @@
 import pytest
 from deploy_tools import DEPLOY, KUBERNETES, OVERLAYS, containers, crds, max_record_bytes, overlay, read_yaml, resource
 
+import otel_kfs
 from otel_kfs.cli import main
 
 pytestmark = pytest.mark.deploy
@@ -77,6 +78,28 @@ def test_commands_are_what_the_command_line_takes(name):
     for container in ours:
         command, *arguments = container["args"]
         main.commands[command].make_context(command, arguments)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_spans_say_where_and_by_which_version_they_were_written(name):
+    ours = [c for each in overlay(name) for c in containers(each) if c["image"].startswith("otel-kfs-")]
+    assert ours
+    for container in ours:
+        variables = [each["name"] for each in container["env"]]
+        by_name = {each["name"]: each for each in container["env"]}
+        fields = {"POD": "metadata.name", "NAMESPACE": "metadata.namespace", "NODE": "spec.nodeName"}
+        for variable, field in fields.items():
+            assert by_name[variable]["valueFrom"] == {"fieldRef": {"fieldPath": field}}
+            # Kubernetes fills in only what stands before.
+            assert variables.index(variable) < variables.index("OTEL_RESOURCE_ATTRIBUTES")
+        said = dict(pair.split("=") for pair in by_name["OTEL_RESOURCE_ATTRIBUTES"]["value"].split(","))
+        said.pop("service.instance.id", None)
+        assert said == {
+            "k8s.namespace.name": "$(NAMESPACE)",
+            "k8s.pod.name": "$(POD)",
+            "k8s.node.name": "$(NODE)",
+            "service.version": otel_kfs.__version__,
+        }
 
 
 def test_the_bridge_and_what_scales_it_agree():
