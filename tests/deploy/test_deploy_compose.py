@@ -62,8 +62,8 @@ def test_both_run_the_same_collector(services):
     assert resource("ingress", "OpenTelemetryCollector")["spec"]["image"] == services["collector"]["image"]
 
 
-def test_the_dockerfile_has_no_findings():
-    run(tool("python") / "bin" / "hadolint", DEPLOY / "Dockerfile")
+def test_the_dockerfiles_have_no_findings():
+    run(tool("python") / "bin" / "hadolint", *sorted(DEPLOY.rglob("Dockerfile")))
 
 
 def test_the_dockerfile_has_the_targets(services):
