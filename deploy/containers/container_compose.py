@@ -1,0 +1,129 @@
+"""deploy/compose.yaml as it stands, run by Docker Compose or by podman-compose, and what its containers say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from container_engine import HERE, ContainerError, Engine
+
+sys.path.append(str(HERE.parent / "validate"))
+import validate
+
+COMPOSE_FILE = HERE.parent / "compose.yaml"
+PROJECT = "otel-kfs"
+LIMIT = 300.0
+LINES_SHOWN = 60
+
+
+class Compose:
+    """The containers of deploy/compose.yaml."""
+
+    def __init__(self, engine: Engine, environment: Mapping[str, str] | None = None) -> None:
+        """Take the engine, and what compose.yaml reads of the environment."""
+        self.engine = engine
+        self._environment = {**engine.environment, **(environment or {})}
+        self._separator = "-" if engine.name == "docker" else "_"
+        if engine.name == "docker":
+            self._command = ["docker", "compose"]
+        else:
+            self._command = [sys.executable, "-m", "podman_compose", "--in-pod=false"]
+            self._command += ["--podman-path", str(HERE / "podman_for_compose.py")]
+            self._environment["PYTHONPATH"] = str(validate.folder("podman-compose"))
+        self._command += ["--file", str(COMPOSE_FILE)]
+
+    def up(self) -> None:
+        """Start every service without a profile, each once those that it depends on are ready."""
+        self._run("up", "--detach", "--no-build", limit=2 * LIMIT)
+
+    def start_sender(self, service: str, **environment: str) -> None:
+        """Start a sender anew, alone, with what compose.yaml reads of this environment."""
+        options = ("--profile", "sender", "up", "--detach", "--no-build", "--no-deps", "--force-recreate", service)
+        self._run(*options, limit=LIMIT, environment=environment)
+
+    def down(self) -> None:
+        """Take away every container, network and volume of the project."""
+        self._run("--profile", "sender", "down", "--volumes", "--timeout", "10", limit=120)
+
+    def container(self, service: str) -> str:
+        """Return the name of a service's container."""
+        return self._separator.join((PROJECT, service, "1"))
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """Return all that the engine knows of a service's container."""
+        (found,) = json.loads(self.engine.output("container", "inspect", self.container(service)))
+        return dict(found)
+
+    def execute(self, service: str, *command: str) -> str:
+        """Return what a command prints inside of a service's container."""
+        return self.engine.output("exec", self.container(service), *command)
+
+    def logs(self, service: str) -> str:
+        """Return all that a service has printed."""
+        done = self.engine.run(
+            "logs", self.container(service), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        return done.stdout
+
+    def is_healthy(self, service: str) -> bool:
+        """Tell whether a service's own health check succeeds."""
+        if self.engine.name == "docker":
+            return bool(self.inspect(service)["State"]["Health"]["Status"] == "healthy")
+        return self.engine.run("healthcheck", "run", self.container(service), check=False).returncode == 0
+
+    def wait_for_end(self, service: str, limit: float = LIMIT) -> int:
+        """Wait for a service's container to end, and return its exit code."""
+        try:
+            return int(self.engine.run("wait", self.container(service), timeout=limit).stdout)
+        except subprocess.TimeoutExpired as error:
+            raise ContainerError(f"{service} has not ended in {limit:.0f} s\n{self.last_lines(service)}") from error
+
+    def wait_until_healthy(self, service: str, limit: float = LIMIT) -> None:
+        """Wait until a service's own health check succeeds."""
+        until = time.monotonic() + limit
+        while not self.is_healthy(service):
+            if time.monotonic() > until:
+                raise ContainerError(f"{service} is not healthy after {limit:.0f} s\n{self.last_lines(service)}")
+            time.sleep(1)
+
+    def last_lines(self, *services: str) -> str:
+        """Return what these services printed last, or all of them did."""
+        every = services or self._services()
+        return "\n".join(
+            f"--- {service}\n" + "\n".join(self.logs(service).splitlines()[-LINES_SHOWN:]) for service in every
+        )
+
+    def _services(self) -> list[str]:
+        names = self.engine.output("ps", "--all", "--format", "{{.Names}}").split()
+        start = f"{PROJECT}{self._separator}"
+        return [name.removeprefix(start).rpartition(self._separator)[0] for name in names if name.startswith(start)]
+
+    def _run(self, *arguments: str, limit: float, environment: Mapping[str, str] | None = None) -> None:
+        command = [*self._command, *arguments]
+        with subprocess.Popen(
+            command,
+            env={**os.environ, **self._environment, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as started:
+            try:
+                output, _ = started.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                started.kill()
+                output, _ = started.communicate()
+                raise ContainerError(
+                    f"compose {arguments[0]} has not ended in {limit:.0f} s\n{output}\n{self.last_lines()}"
+                ) from None
+            except BaseException:
+                started.kill()
+                raise
+        if started.returncode != 0:
+            raise ContainerError(f"compose {' '.join(arguments)} failed\n{output}\n{self.last_lines()}")

@@ -1,0 +1,59 @@
+"""The containers of deploy/compose.yaml, for tests: `make test-deploy` makes their images."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from otel_kfs.cli import main
+
+sys.path.append(str(Path(__file__).parents[2] / "deploy" / "containers"))
+
+import container_engine  # it stands in the folder just added
+from container_compose import Compose
+
+__all__ = ["Compose", "find_engine", "left_out"]
+
+RUN = "containers"
+# What compose.yaml's senders send, and how often here.
+IMAGES = ["1.1MB.jpg", "3.3MB.jpg", "4.7MB.jpg", "10.2MB.jpg"]
+REPEAT = 2
+JAEGER = "jaeger:http://127.0.0.1:16686"
+
+# Read here, because tests run without the caller's OTEL_* settings.
+REQUIRED = "containers" in os.environ.get("OTEL_KFS_TESTS_REQUIRED", "").split(",")
+ENGINE = os.environ.get("OTEL_KFS_ENGINE")
+
+
+def left_out() -> str:
+    """Why the tests in containers do not run here, or nothing."""
+    return "" if REQUIRED else "they need images: run make test-deploy"
+
+
+def find_engine() -> container_engine.Engine:
+    """The engine that `make test-deploy` has chosen."""
+    if ENGINE:
+        os.environ["OTEL_KFS_ENGINE"] = ENGINE
+    return container_engine.find_engine()
+
+
+def tables(query: str, run: str) -> dict[str, Any]:
+    """What `otel-kfs tables` reads of a run, as its JSON; nothing where it measures no image."""
+    done = CliRunner().invoke(main, ["tables", "--trace-query", query, "--run", run, "--format", "json"])
+    return dict(json.loads(done.stdout)) if done.exit_code == 0 else {"seed": [], "output": done.output}
+
+
+def whole(read: Callable[[], dict[str, Any]], images: int, limit: float = 180.0) -> dict[str, Any]:
+    """What is read once all these images are measured: the bridge and the Collector are behind the sender."""
+    until = time.monotonic() + limit
+    while True:
+        found = read()
+        if sum(row["n"] for row in found["seed"]) >= images:
+            return found
+        assert time.monotonic() < until, found
+        time.sleep(1)
