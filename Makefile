@@ -16,7 +16,7 @@ constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test test-oldest test-services test-faults test-deploy services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -49,6 +49,9 @@ test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead r
 
 test-deploy: $(VENV)/installed  ## Run deploy/compose.yaml in containers, with Docker or with Podman, which is installed as root (needs Go, Java, Maven)
 	$(VENV)/bin/python deploy/containers/containers.py $(TESTS)
+
+dist:  ## Build a wheel and an sdist into dist/, install each in an empty place and run the demo there
+	$(PYTHON) .ci/dist.py $(SERVING) $(call constraints,$(SERVING))
 
 services: $(VENV)/installed  ## Start the real Kafka (Java 17 and Maven; SERVICES='kafka jaeger': Jaeger, too, by Go); Ctrl-C stops
 	$(VENV)/bin/python deploy/services/services.py run $(or $(SERVICES),kafka) $(SERVICES_OPTIONS)
