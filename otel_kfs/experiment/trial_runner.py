@@ -83,6 +83,8 @@ def _open_loop(trial: Trial, senders: CellSenders, image: Path, arrivals: Arriva
     until = time.monotonic() + arrivals.duration + senders.timeout
     for offset in unanswered:
         counts.attempt(partial(senders.wait, offset, until))
+    # To the stage's end, so that no image of the next one is due within its time and counts for it.
+    stop.wait(max(0.0, (start - time.time_ns()) / 1e9 + arrivals.duration))
     return counts.result(trial, start, arrivals.duration, last_due=start + round(times[-1] * 1e9))
 
 

@@ -150,7 +150,8 @@ def test_the_cat_is_a_cat_through_kafka_and_the_bridge_prints_it(mobilenet, brok
     Path("consumer.properties").write_text("".join(f"{key}={value}\n" for key, value in CONSUMER_SETTINGS.items()))
     command = [sys.executable, "-m", "otel_kfs.cli", "bridge", "--bootstrap-servers", broker, "--topic", topic]
     command += ["--url", mobilenet, "--model", "mobilenet", "--consumer-config", "consumer.properties"]
-    with start([*command, "--traces-file", "bridge.jsonl"], PYTHONUNBUFFERED="1") as bridge:
+    environment = {"PYTHONUNBUFFERED": "1", "OTEL_KFS_POLL_SPANS": "true"}
+    with start([*command, "--traces-file", "bridge.jsonl"], **environment) as bridge:
         line = json.loads(bridge.stdout.readline())
         bridge.send_signal(signal.SIGINT)
         bridge.communicate(timeout=30)

@@ -240,9 +240,13 @@ def test_every_connection_is_warm_and_all_cells_of_a_block_have_the_same_arrival
         )
         for stage in stages
     }
-    one, other = ({tuple(times) for key, times in due.items() if key[0] == block} for block in (0, 1))
+    of_blocks = [[times for key, times in due.items() if key[0] == block] for block in (0, 1)]
+    # On a busy machine the last ones are not sent, which has nothing to do with when they are due.
+    same = [min(map(len, times)) for times in of_blocks]
+    one, other = ({tuple(times[:count]) for times in block} for block, count in zip(of_blocks, same, strict=True))
     assert (len(one), len(other), one & other) == (1, 1, set())
-    assert [stage.last_due - stage.start for stage in stages] == [due[stage.key][-1] for stage in stages]
+    whole = [stage for stage in stages if not stage.unsent]
+    assert [stage.last_due - stage.start for stage in whole] == [due[stage.key][-1] for stage in whole]
 
 
 # --- before anything is sent ---

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
-from otel_kfs.kafka import Producer, process, process_span, processing
+from otel_kfs.kafka import Producer, process, processing
+from otel_kfs.kafka.process_spans import process_span
 
 pytestmark = pytest.mark.kafka
 
@@ -230,8 +231,8 @@ def test_what_is_no_record_is_processed_without_a_span_and_that_is_said_once(spa
         raise ValueError("the user's own")
     assert (done, spans.get_finished_spans()) == ([no_record] * 2, ())
     assert ours(caplog) == [
-        f"process() takes one record, not {kind}, and leaves no span here: call it for each record that consume() "
-        "returns, and only when poll() has returned one (logged once)"
+        f"process() takes one record, not {kind}, and leaves no span here: call it only when poll() has returned "
+        "one; the records that consume() returns are for process_batch() (logged once)"
     ]
 
 

@@ -653,7 +653,7 @@ def test_a_device_is_refused():
 def test_a_path_takes_the_options_of_files_and_no_others(file):
     file.write_bytes(line("a"))
     assert names_of(f"{file}?run=1") == []
-    assert refusal(f"{file}?lookback=1h") == "files: does not know 'lookback'; it takes run, stamps, strict"
+    assert refusal(f"{file}?lookback=1h") == "files: does not know 'lookback'; it takes run, server, stamps, strict"
     assert refusal(f"{file}?strict=yes") == "strict=yes is neither 1 nor 0"
 
 

@@ -45,6 +45,7 @@ def _span(span: dict[str, Any], processes: Processes) -> Span:
     trace = _padded(span["traceID"], 32)
     parent, links = _parent_and_links(trace, ((r["refType"], r["traceID"], r["spanID"]) for r in references))
     start = _whole(span["startTime"]) * 1000
+    status, error = attributes.pop("otel.status_code", None), attributes.pop("error", None)
     return Span(
         trace_id=trace,
         span_id=_padded(span["spanID"], 16),
@@ -55,7 +56,7 @@ def _span(span: dict[str, Any], processes: Processes) -> Span:
         end=start + _whole(span["duration"]) * 1000,
         service=service,
         host=host,
-        failed=attributes.pop("otel.status_code", None) == "ERROR" or attributes.pop("error", None) in _ERROR,
+        failed=status == "ERROR" or error in _ERROR,
         attributes=attributes,
         links=tuple(link for _, link in links),
         linked_traces=tuple(linked for linked, _ in links),
