@@ -37,7 +37,7 @@ def test_grpc_is_ranked_beside_http_and_listens_on_the_loopback_only(model, big_
     with Path("run/ranking.csv").open(newline="") as file:
         ranking = list(csv.DictReader(file))
     assert {(one["cell"], one["size"], one["n"]) for one in ranking} == {
-        (cell, size, "2") for cell in ("v2", "grpc") for size in (f"{PHOTO.stat().st_size / 1e6:.1f}MB", "10.2MB")
+        (cell, size, "2") for cell in ("v2", "grpc") for size in (f"{PHOTO.stat().st_size / 1e3:.1f}kB", "10.2MB")
     }
     spans = read_traces(Path("run/traces"))
     over_grpc = {
