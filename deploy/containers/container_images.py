@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import platform
 import re
@@ -28,8 +29,13 @@ DEBIAN = "trixie"
 BASE = "python:3.13-slim"
 STAND_IN = "otel-kfs.stand-in"
 OURS = ("serving", "clients")
-# Every file whose change makes an image of another kind.
-RECIPE = Path(__file__)
+# Beside its own code, what decides how a stand-in is made.
+RECIPES = {
+    "_make_base": [],
+    "_make_kafka": [*sorted((HERE / "kafka").iterdir()), DEPLOY / "services/kafka/pom.xml"],
+    "_make_jaeger": [HERE / "program/Dockerfile", DEPLOY / "services/service_stores.py"],
+    "_make_collector": [HERE / "program/Dockerfile", *sorted((DEPLOY / "validate/collector").iterdir())],
+}
 
 
 def make_images(engine: Engine) -> None:
@@ -49,7 +55,7 @@ def make_images(engine: Engine) -> None:
         path = image if "/" in image else f"library/{image}"
         # Podman keeps full names, Docker short ones.
         name = f"docker.io/{path}" if engine.name == "podman" else image
-        recipe = _digest(make.__name__)
+        recipe = _digest(make)
         if _stand_in(engine, name) != recipe:
             with timed(f"made {image} from packages"):
                 make(engine, name, recipe)
@@ -82,11 +88,10 @@ def _named(repository: str) -> str:
     return found[1]
 
 
-def _digest(what: str) -> str:
-    """Return what decides how a stand-in is made: its files, and this one."""
-    digest = hashlib.sha256(what.encode())
-    files = [RECIPE, *sorted((HERE / "kafka").iterdir()), *sorted((HERE / "program").iterdir())]
-    for file in [*files, DEPLOY / "services/kafka/pom.xml", DEPLOY / "validate/collector/go.mod"]:
+def _digest(make: Callable[[Engine, str, str], None]) -> str:
+    """Return what changes with whatever decides how a stand-in is made."""
+    digest = hashlib.sha256(f"{DEBIAN}\n{inspect.getsource(make)}".encode())
+    for file in RECIPES[make.__name__]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 

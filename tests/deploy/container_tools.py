@@ -45,15 +45,30 @@ def find_engine() -> container_engine.Engine:
 def tables(query: str, run: str) -> dict[str, Any]:
     """What `otel-kfs tables` reads of a run, as its JSON; nothing where it measures no image."""
     done = CliRunner().invoke(main, ["tables", "--trace-query", query, "--run", run, "--format", "json"])
-    return dict(json.loads(done.stdout)) if done.exit_code == 0 else {"seed": [], "output": done.output}
+    return dict(json.loads(done.stdout)) if done.exit_code == 0 else {"seed": [], "segments": [], "output": done.output}
 
 
-def whole(read: Callable[[], dict[str, Any]], images: int, limit: float = 180.0) -> dict[str, Any]:
-    """What is read once all these images are measured: the bridge and the Collector are behind the sender."""
+def is_whole(found: dict[str, Any], images: int) -> bool:
+    """Whether all these images are measured, each with all its stamps and segments."""
+    series = {(row["transport"], row["size"]): row for row in found["seed"]}
+    return (
+        sum(row["n"] for row in series.values()) >= images
+        and all(row[stamp] is not None for row in series.values() for stamp in "1234")
+        and all(row["n"] == series[row["transport"], row["size"]]["n"] for row in found["segments"])
+    )
+
+
+def wait_for(read: Callable[[], Any], accept: Callable[[Any], bool], limit: float = 180.0) -> Any:
+    """What is read once it is accepted: the bridge, all exporters and the Collector are behind the sender."""
     until = time.monotonic() + limit
     while True:
         found = read()
-        if sum(row["n"] for row in found["seed"]) >= images:
+        if accept(found):
             return found
         assert time.monotonic() < until, found
         time.sleep(1)
+
+
+def whole(run: str, images: int) -> dict[str, Any]:
+    """What Jaeger has of a run, once it has all these images as wholes."""
+    return wait_for(lambda: tables(JAEGER, run), lambda found: is_whole(found, images))

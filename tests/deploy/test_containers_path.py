@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from container_tools import IMAGES, JAEGER, REPEAT, RUN, tables, whole
+from container_tools import IMAGES, JAEGER, REPEAT, RUN, is_whole, tables, wait_for, whole
 
 import otel_kfs
 
@@ -14,22 +14,30 @@ OURS = ("predictor", "transformer", "bridge")
 
 
 def test_every_image_is_measured_alike_from_jaeger_and_from_the_file(sent, tmp_path):
-    from_jaeger = whole(lambda: tables(JAEGER, RUN), len(IMAGES) * REPEAT * 2)
-    assert {(row["transport"], row["size"], row["n"]) for row in from_jaeger["seed"]} == {
+    def both():
+        shutil.rmtree(tmp_path / "traces", ignore_errors=True)
+        sent.engine.run("cp", f"{sent.container('collector')}:/traces", tmp_path)
+        return [tables(query, RUN) for query in (JAEGER, str(tmp_path / "traces"))]
+
+    images = len(IMAGES) * REPEAT * 2
+    from_jaeger, from_file = wait_for(both, lambda found: is_whole(found[0], images) and found[0] == found[1])
+    assert from_file == from_jaeger
+    assert {(row["transport"], row["size"], row["n"]) for row in from_file["seed"]} == {
         (transport, image.removesuffix(".jpg"), REPEAT) for transport in ("http", "kafka") for image in IMAGES
     }
 
-    def from_file():
-        shutil.rmtree(tmp_path / "traces", ignore_errors=True)
-        sent.engine.run("cp", f"{sent.container('collector')}:/traces", tmp_path)
-        return tables(str(tmp_path / "traces"), RUN)
-
-    assert whole(from_file, len(IMAGES) * REPEAT * 2) == from_jaeger
-
 
 def test_containers_that_name_one_host_have_one_clock(sent):
-    rows = whole(lambda: tables(JAEGER, RUN), len(IMAGES) * REPEAT * 2)["seed"]
+    rows = whole(RUN, len(IMAGES) * REPEAT * 2)["seed"]
     assert [row["clocks_4-1"] for row in rows] == ["exact"] * len(IMAGES) * 2
+
+
+def test_a_sender_on_another_host_has_a_clock_that_is_bounded(sent):
+    run = "elsewhere"
+    sent.start_sender("sender-http", RUN_ID=run, REPEAT="1", HOST_NAME="elsewhere")
+    assert sent.wait_for_end("sender-http") == 0
+    rows = whole(run, len(IMAGES))["seed"]
+    assert [row["clocks_2-1"] for row in rows] == ["bounded"] * len(IMAGES)
 
 
 @pytest.mark.parametrize("service", OURS)
