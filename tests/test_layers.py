@@ -152,6 +152,12 @@ def test_a_folder_imports_only_what_stands_above_it_on_its_own_side(folder):
     assert imports_of_folder(folder) - SHARED - {folder} - FOLDERS[folder] == set()
 
 
+def test_a_name_of_a_test_s_file_occurs_once():
+    """pytest imports test files by their names alone: of two, one can't be collected."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, times in names.items() if times > 1] == []
+
+
 def test_a_file_s_name_occurs_once():
     names = Counter(path.name for path in PATHS.values() if not path.name.startswith("__"))
     assert [name for name, count in names.items() if count > 1] == []
