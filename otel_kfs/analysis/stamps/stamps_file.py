@@ -30,21 +30,16 @@ between them, and any others without a number.
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from otel_kfs.errors import ConfigError, ConfigErrors
+from otel_kfs.analysis.toml_file import read_toml
+from otel_kfs.errors import ConfigErrors
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.span import Kind, Span
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 EDGES = ("start", "end")
 CHOICES = ("first", "last")
@@ -118,14 +113,7 @@ def load(path: Path) -> StampsFile:
     Raises:
         ConfigError: it can't be read, or has mistakes; the message has a line for each.
     """
-    try:
-        with path.open("rb") as file:
-            document = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    return _Checked(path).stamps_file(document)
+    return _Checked(path).stamps_file(read_toml(path))
 
 
 class _Checked:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
 from typing import Any
 
+from otel_kfs.analysis.toml_file import read_toml
 from otel_kfs.demo import example
-from otel_kfs.errors import ConfigError
 from otel_kfs.experiment.config.experiment_config import (
     EMBEDDED_WAYS,
     PATTERNS,
@@ -30,11 +29,6 @@ from otel_kfs.experiment.config.matrix import (
     why_impossible,
 )
 from otel_kfs.experiment.config.validation import Rule, Validator, anything, flag, number, one_of, rates, text, texts
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _MOST_CELLS = 500
 _LEAST_ARRIVALS = 5
@@ -77,14 +71,7 @@ def load(path: Path) -> ExperimentConfig:
     Raises:
         ConfigError: it can't be read, or has mistakes; the message has a line for each.
     """
-    try:
-        with path.open("rb") as file:
-            document = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    return parse(document, path)
+    return parse(read_toml(path), path)
 
 
 def parse(document: Mapping[str, Any], path: Path) -> ExperimentConfig:
