@@ -59,10 +59,11 @@ def test_kafka_s_two_ends(server, broker, topic):
     assert run(SNIPPETS[1], server=server, broker=broker, topic=topic) == ("", "")
     with started(SNIPPETS[2], server=server, broker=broker, topic=topic) as consumer:
         assert consumer.stdout.readline() == "{'predictions': [1]}\n"
+        # A signal within the few microseconds of a span's end would lose it.
+        wait_until("the consumer's spans are written", lambda: len(read_traces(Path("spans.jsonl"))) == 3)
         consumer.send_signal(signal.SIGINT)
         assert consumer.wait(60) == -signal.SIGINT
     assert [request.body for request in server.requests] == [b'{"instances": [1]}']
-    wait_until("the consumer's spans are written", lambda: len(read_traces(Path("spans.jsonl"))) == 3)
     sent, processed, posted = read_traces(Path("spans.jsonl"))
     names = [span.name for span in (sent, processed, posted)]
     assert names == [f"send {topic}", f"process {topic}", "POST"]
@@ -75,7 +76,9 @@ def started(snippet, *, server, broker="", topic="mobilenet"):
     snippet = snippet.replace('"mobilenet", value', f'"{topic}", value').replace('(["mobilenet"])', f'(["{topic}"])')
     # The embedded broker's groups are quick with a short session alone.
     snippet = snippet.replace('"group.id"', '"session.timeout.ms": 6000, "fetch.wait.max.ms": 10, "group.id"')
-    return start([sys.executable, "-u", "-c", snippet], OTEL_KFS_TRACES_FILE="spans.jsonl")
+    return start(
+        [sys.executable, "-u", "-c", snippet], OTEL_KFS_TRACES_FILE="spans.jsonl", OTEL_BSP_SCHEDULE_DELAY="100"
+    )
 
 
 def run(snippet, **places):
