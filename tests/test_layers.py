@@ -33,7 +33,7 @@ READ_SIDE = {
 }
 ABOVE_BOTH = {
     "demo": {"telemetry", "serving", "client"},
-    "experiment": {"telemetry", "client", "analysis", "report", "demo"},
+    "experiment": {"telemetry", "client", "traces", "analysis", "report", "demo"},
     "cli": {"telemetry", "client", "bridge", "programs", "traces", "analysis", "report", "demo", "experiment"},
 }
 FOLDERS = WRITE_SIDE | READ_SIDE | ABOVE_BOTH

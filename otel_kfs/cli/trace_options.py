@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from otel_kfs.cli.parameter_types import Duration
 from otel_kfs.traces.query_url import joined
 
+_DURATION = Duration(or_zero=True, keep_text=True)
 _PATIENCE = 2.0  # seconds before the progress is shown
 
 # Each part's name in a query, its option and its help.
@@ -25,7 +27,7 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "lookback": (
         "--lookback",
-        {"metavar": "TIME", "help": "How far back from --end: 90s, 30m, 1h, 7d.  [default: 1h]"},
+        {"type": _DURATION, "help": "How far back from --end: 30m, 1h, 7d.  [default: 1h]"},
     ),
     "start": (
         "--start",
@@ -61,7 +63,7 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
         "--expect",
         {"metavar": "N", "help": "Wait until the store has N complete images, and fail if it never does."},
     ),
-    "wait": ("--wait", {"metavar": "TIME", "help": "With --expect: wait at most that long.  [default: 30s]"}),
+    "wait": ("--wait", {"type": _DURATION, "help": "With --expect: wait at most that long.  [default: 30s]"}),
     "grafana": ("--grafana", {"metavar": "URL", "help": "Tempo: the Grafana to link traces to."}),
     "datasource": (
         "--datasource",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from otel_kfs.traces.printable import excerpt
 # What each option is; a store takes those that it knows, and all take COMMON.
 OPTIONS = {
     "service": "a service that takes part in the traces",
-    "lookback": "how far back from the end, as 90s, 30m, 1h or 7d",
+    "lookback": "how far back from the end, as 30m, 1h or 7d",
     "start": "the window's start, as 2026-01-31T12:00:00Z",
     "end": "the window's end",
     "tenant": "the tenant's name",
@@ -32,6 +33,11 @@ OPTIONS = {
 STDIN = "-"
 COMMON = {"run", "server", "stamps", "expect", "wait"}
 _MANY = {"service", "server"}  # options that may be given many times
+
+# What a duration looks like, in words; and how many seconds its units have.
+DURATIONS = "a duration such as 30, 500ms, 30s, 5m, 1h or 7d"
+_SECONDS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(?P<number>(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)(?P<unit>ms|[smhd]?)", re.ASCII | re.IGNORECASE)
 
 _TAIL = re.compile(r"(?P<place>.+?)\?(?P<options>[a-z]+=[^?]*)", re.DOTALL)
 
@@ -157,6 +163,19 @@ def joined(query: str, given: Mapping[str, Sequence[str]]) -> str:
     if not added:
         return query
     return f"{query}{'&' if options else '?'}{'&'.join(added)}"
+
+
+def parse_seconds(text: str) -> float:
+    """Return the seconds of a duration as people write it: `30` (seconds), `500ms`, `30s`, `5m`, `1h` or `7d`.
+
+    Raises:
+        ValueError: it is none, or longer than a number can say.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    seconds = float(match["number"]) * _SECONDS[match["unit"].lower()] if match else math.inf
+    if math.isinf(seconds):
+        raise ValueError(f"{excerpt(text, 40)} is not {DURATIONS}")
+    return seconds
 
 
 def without_credentials(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.concurrent import concurrent_map
 from otel_kfs.traces.printable import excerpt
+from otel_kfs.traces.query_url import parse_seconds
 from otel_kfs.traces.span import Span
 
 SEARCHES = 4  # at once; each answer may have hundreds of traces
@@ -24,7 +25,6 @@ DEPTH = 2000  # traces that one search may bring; a window with more is cut
 NOT_TRACES = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 _DEEPEST = 10_000  # the same, in a window that can't be cut further
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _IDS = re.compile("[0-9a-f]{48}")  # a trace's id and a span's
 _ID = re.compile("[0-9a-f]{16}")
 _TIMES = range(2**64)  # OTLP's times are unsigned 64-bit integers
@@ -166,7 +166,7 @@ class Window:
 
 
 def window(options: Mapping[str, str], now: datetime | None = None) -> Window:
-    """Return the window of `lookback` (`90s`, `30m`, `1h`, `7d`), or of `start` and `end` (ISO 8601); default 1h.
+    """Return the window of `lookback` (see `parse_seconds`), or of `start` and `end` (ISO 8601); default 1h.
 
     Raises:
         TraceQueryError: one of them can't be understood.
@@ -181,15 +181,17 @@ def window(options: Mapping[str, str], now: datetime | None = None) -> Window:
 
 
 def duration(name: str, text: str) -> timedelta:
-    """Return the duration that an option gives (`90s`, `30m`, `1h`, `7d`).
+    """Return the duration that an option gives (see `parse_seconds`).
 
     Raises:
-        TraceQueryError: it can't be understood.
+        TraceQueryError: it can't be understood, or is longer than what can be waited for.
     """
-    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if match is None:
-        raise TraceQueryError(f"{name}={excerpt(text)} is not a time like 90s, 30m, 1h or 7d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        return timedelta(seconds=parse_seconds(text))
+    except ValueError as error:
+        raise TraceQueryError(f"{name}={error}") from error
+    except OverflowError as error:
+        raise TraceQueryError(f"{name}={excerpt(text, 40)} is too long") from error
 
 
 class AnswerTooLarge(TraceQueryError):

@@ -17,6 +17,7 @@ import click
 from otel_kfs import semconv
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import max_answer_size, model_access, properties
+from otel_kfs.cli.parameter_types import Duration
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _POLICY = click.Choice(["skip", "dead-letter", "stop"])
 _LOOK_SECONDS = 0.2  # how often the thread that waits for signals checks whether it is still needed
 _CLOSE_SECONDS = 15.0  # beyond the grace, to commit, leave the group and write the last spans
-_POSITIVE = click.FloatRange(0, min_open=True)
 
 
 @click.command(
@@ -33,7 +33,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 Examples:
   otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet --url http://ingress --model mobilenet
   otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet --url http://ingress --model mobilenet \\
-      --concurrency 8 --retries 8 --retry-for 300 --dead-letter-topic mobilenet.dead-letters
+      --concurrency 8 --retries 8 --retry-for 5m --dead-letter-topic mobilenet.dead-letters
   otel-kfs bridge --bootstrap-servers localhost:9092 --dead-letter-topic mobilenet.dead-letters --redrive \\
       --url http://ingress --model mobilenet
 
@@ -55,7 +55,9 @@ Exit code: 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; 0 when --redri
 @click.option("--model", help="The model's name.")
 @click.option("--host-header", "host", help="The Host header that an ingress routes by.")
 @model_access
-@click.option("--timeout", type=_POSITIVE, default=600.0, show_default=True, help="Seconds for one whole request.")
+@click.option(
+    "--timeout", type=Duration(), default="10m", show_default=True, help="How long one whole request may take."
+)
 @max_answer_size
 @click.option(
     "--concurrency",
@@ -85,10 +87,10 @@ Exit code: 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; 0 when --redri
 )
 @click.option(
     "--retry-for",
-    type=_POSITIVE,
-    default=60.0,
+    type=Duration(),
+    default="1m",
     show_default=True,
-    help="Seconds after which a request is no longer retried.",
+    help="How long a request is retried.",
 )
 @click.option("--dead-letter-topic", help="Where to write records that the model refuses or does not answer.")
 @click.option(
@@ -101,10 +103,10 @@ Exit code: 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; 0 when --redri
 @click.option("--redrive", is_flag=True, help="Send the records now in the dead-letter topic to the model, then exit.")
 @click.option(
     "--grace",
-    type=click.FloatRange(0),
-    default=30.0,
+    type=Duration(or_zero=True),
+    default="30s",
     show_default=True,
-    help="Seconds for records under way to finish, at the end and before a partition moves to another bridge.",
+    help="How long records under way may take to finish, at the end and before a partition moves to another bridge.",
 )
 @click.option("--links", is_flag=True, help="Link to the producer's trace instead of continuing it.")
 @click.option(

@@ -25,6 +25,7 @@ from otel_kfs.cli.options import (
     quiet_grpc,
 )
 from otel_kfs.cli.output import progress
+from otel_kfs.cli.parameter_types import Duration
 from otel_kfs.cli.termination import Stopping
 from otel_kfs.client import encodings
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
@@ -96,10 +97,10 @@ Examples:
 @click.option("--run-id", help="Marks the traces of one measurement.  [default: a new id]")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
+    type=Duration(),
+    default="1m",
     show_default=True,
-    help="Seconds to wait for one image.",
+    help="How long one image may take.",
 )
 @max_answer_size
 @click.option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")

@@ -28,12 +28,23 @@ from otel_kfs.experiment.config.matrix import (
     make_cell,
     why_impossible,
 )
-from otel_kfs.experiment.config.validation import Rule, Validator, anything, flag, number, one_of, rates, text, texts
+from otel_kfs.experiment.config.validation import (
+    Rule,
+    Validator,
+    anything,
+    flag,
+    number,
+    one_of,
+    rates,
+    seconds,
+    text,
+    texts,
+)
 
 _MOST_CELLS = 500
 _LEAST_ARRIVALS = 5
 
-_SECONDS = number(0.001, 86_400, whole=False)
+_SECONDS = seconds(0.001, 86_400)
 _COUNT = number(1, 1_000_000)
 _TABLES = ("servers", "matrix", "baseline", "arrivals", "traces")
 _TOP: dict[str, Rule] = {
@@ -157,7 +168,7 @@ def _arrivals(validator: Validator, value: Any) -> Arrivals | None:
         if rate * found.duration < _LEAST_ARRIVALS:
             validator.error(
                 "arrivals.duration",
-                f"{rate:g} a second is fewer than {_LEAST_ARRIVALS} images in {found.duration:g} s: give more seconds",
+                f"{rate:g} a second is fewer than {_LEAST_ARRIVALS} images in {found.duration:g} s: give more time",
             )
     return found
 

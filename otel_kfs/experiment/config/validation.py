@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_kfs.errors import ConfigErrors
+from otel_kfs.traces.query_url import parse_seconds
 
 NONE = "none"  # TOML has no null
 
@@ -34,6 +35,20 @@ def number(least: float, most: float, *, whole: bool = True) -> Rule:
         if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= most:
             raise ValueError(f"give a {'whole ' if whole else ''}number from {least:.10g} to {most:.10g}")
         return value
+
+    return rule
+
+
+def seconds(least: float, most: float) -> Rule:
+    """Allow a duration, as a number of seconds or as text such as "5m"; the value is the seconds."""
+    allowed = number(least, most, whole=False)
+
+    def rule(value: Any) -> Any:
+        try:
+            return allowed(parse_seconds(value) if isinstance(value, str) else value)
+        except ValueError:
+            wanted = f'give seconds, from {least:.10g} to {most:.10g}, or text such as "500ms", "30s" or "5m"'
+            raise ValueError(wanted) from None
 
     return rule
 

@@ -479,7 +479,7 @@ def test_the_window_is_what_the_options_say(options: dict[str, str], expected: W
             "jaeger: does not know 'lookbak'; it takes end, expect, lookback, run, server, service, stamps, "
             "start, tenant, wait",
         ),
-        ("tempo:http://h?lookback=soon", "lookback=soon is not a time like 90s, 30m, 1h or 7d"),
+        ("tempo:http://h?lookback=soon", "lookback=soon is not a duration such as 30, 500ms, 30s, 5m, 1h or 7d"),
         ("tempo:http://h?start=noon", "start=noon is not a time like 2026-01-31T12:00:00Z"),
         ("tempo:http://h?q=a&q=b", "q is given 2 times; once is enough"),
         ("tempo:http://h?lookback=999999999d", "lookback=999999999d is before the year 1"),
