@@ -36,7 +36,10 @@ class GenAIMetrics:
     """The instruments; ask `enabled` first, so that nothing is computed where nobody listens."""
 
     def __init__(self, provider: MeterProvider | None = None) -> None:
-        """Create the instruments of this provider, or of the global one."""
+        self.use(provider)
+
+    def use(self, provider: MeterProvider | None) -> None:
+        """Record with this provider's instruments from now on; None: with the global one's."""
         self._watch = MeterWatch(provider)
         meter = get_meter("otel_kfs", __version__, provider, SCHEMA_URL)
 

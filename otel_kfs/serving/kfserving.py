@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry import trace as otel_trace
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Span, SpanContext, Tracer, TracerProvider
 
 from otel_kfs.errors import MissingExtra
@@ -78,9 +79,9 @@ class KFServingInstrumentor(ServerInstrumentor):
     dependencies = ("kfserving >= 0.5.0, < 0.6.0",)
     requests = _requests
 
-    def trace_requests(self, provider: TracerProvider | None) -> None:
-        """Trace the requests of this process's servers."""
-        _trace_requests(provider)
+    def trace_requests(self, tracers: TracerProvider | None, _: MeterProvider | None) -> None:
+        """Trace the requests of this process's servers; there is nothing to count."""
+        _trace_requests(tracers)
 
     def trace_models(self, patches: Patches) -> None:
         """Trace a model when a server gets it."""

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 import wrapt
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_kfs.serving.model_spans import untrace_all
@@ -17,8 +18,8 @@ from otel_kfs.telemetry.patching_instrumentor import PatchingInstrumentor
 class ServerInstrumentor(PatchingInstrumentor):
     """`instrument()` traces every model that a server is given from then on; `uninstrument()` undoes all tracing.
 
-    `instrument` takes a `tracer_provider`; without one, the global one counts. Nothing is imported that the program
-    does not import itself: the SDK is changed when it is there.
+    `instrument` takes a `tracer_provider` and a `meter_provider`; without, the global ones count. Nothing is imported
+    that the program does not import itself: the SDK is changed when it is there.
     """
 
     library: str
@@ -26,14 +27,21 @@ class ServerInstrumentor(PatchingInstrumentor):
     _patches = Patches()
 
     @abstractmethod
-    def trace_requests(self, provider: TracerProvider | None) -> None:
+    def trace_requests(self, tracers: TracerProvider | None, meters: MeterProvider | None) -> None:
         """Make requests spans, unless they are."""
 
     @abstractmethod
     def trace_models(self, patches: Patches) -> None:
         """Trace every model that a server is given from now on."""
 
-    def patch(self, patches: Patches, *, tracer_provider: TracerProvider | None = None, **_: Any) -> None:
+    def patch(
+        self,
+        patches: Patches,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        **_: Any,
+    ) -> None:
         """Change the SDK once the program has imported it, unless `uninstrument` comes first."""
         wanted = [True]
         patches.on_undo(wanted.clear)
@@ -41,9 +49,9 @@ class ServerInstrumentor(PatchingInstrumentor):
         @never_raises("the models of a server")
         def begin(_: Any) -> None:
             if wanted:
-                if tracer_provider is not None:
-                    self.requests.undo()  # what `trace_model` had turned on, for the global provider
-                self.trace_requests(tracer_provider)
+                if tracer_provider is not None or meter_provider is not None:
+                    self.requests.undo()  # what `trace_model` had turned on, for the global providers
+                self.trace_requests(tracer_provider, meter_provider)
                 self.trace_models(patches)
 
         wrapt.register_post_import_hook(begin, self.library)

@@ -179,6 +179,38 @@ print(json.dumps([names, [span.name for span in globally.get_finished_spans()]])
     assert run(sdk, script) == [["SERVER", "decode", "postprocess", "predict", "preprocess", "receive"], []]
 
 
+@pytest.mark.kserve
+def test_calls_of_openai_models_are_counted_with_the_given_meter_provider():
+    script = """
+import asyncio, kserve
+from types import SimpleNamespace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from otel_kfs.serving import model_spans
+from otel_kfs.serving.kserve import openai_calls
+
+class Chat:
+    name = "m"
+    async def create_chat_completion(self, request, raw_request=None, context=None):
+        return SimpleNamespace(id="1", model="m", choices=[], usage=None, error=None)
+
+reader = InMemoryMetricReader()
+ours = instrumentor(sdk)
+ours.instrument(meter_provider=MeterProvider([reader]))
+model = Chat()
+model_spans.trace_steps(model, lambda _: "predictor", None, openai_calls.OPERATIONS, openai_calls.OpenAICall)
+def ask():
+    asyncio.run(model.create_chat_completion(request=SimpleNamespace(model="m")))
+ask()
+ours.uninstrument()
+model_spans.trace_steps(model, lambda _: "predictor", None, openai_calls.OPERATIONS, openai_calls.OpenAICall)
+ask()
+found = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+print(json.dumps([[metric.name, sum(point.count for point in metric.data.data_points)] for metric in found]))
+"""
+    assert run("kserve", script) == [["gen_ai.client.operation.duration", 1], ["gen_ai.server.request.duration", 1]]
+
+
 @pytest.mark.parametrize("sdk", [KFSERVING, KSERVE])
 def test_it_can_be_instrumented_again(sdk):
     script = """

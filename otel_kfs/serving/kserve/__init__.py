@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_kfs.serving.kserve import grpc_server, openai_calls, rest_server, worker_processes
@@ -56,9 +57,9 @@ class KServeInstrumentor(ServerInstrumentor):
     dependencies = ("kserve >= 0.21.0, < 1.0.0",)
     requests = _requests
 
-    def trace_requests(self, provider: TracerProvider | None) -> None:
-        """Trace the requests of this process's servers."""
-        _trace_requests(provider)
+    def trace_requests(self, tracers: TracerProvider | None, meters: MeterProvider | None) -> None:
+        """Trace the requests of this process's servers, and count their calls of OpenAI models."""
+        _trace_requests(tracers, meters)
 
     def trace_models(self, patches: Patches) -> None:
         """Trace a model when a server gets it."""
@@ -87,11 +88,13 @@ def _trace_inference_models(models: Iterable[Any]) -> None:
             trace(model)
 
 
-def _trace_requests(provider: TracerProvider | None = None) -> None:
+def _trace_requests(provider: TracerProvider | None = None, meters: MeterProvider | None = None) -> None:
     if not _requests.active:
         rest_server.instrument(_requests, provider)
         grpc_server.instrument(_requests)
         worker_processes.instrument(_requests, trace)
         use_provider(provider)
         _requests.on_undo(lambda: use_provider(None))
+        openai_calls.metrics.use(meters)
+        _requests.on_undo(lambda: openai_calls.metrics.use(None))
         _requests.on_undo(guard_propagator())
