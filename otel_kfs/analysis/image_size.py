@@ -72,6 +72,11 @@ def group_labels(ranges: Mapping[str, SizeRange | None]) -> dict[str, str]:
     return found
 
 
+def is_payload_label(label: str) -> bool:
+    """Return whether a label is of a payload's size, because the image's is not known."""
+    return label.endswith(_PAYLOAD)
+
+
 def labelled_size(label: str) -> int | None:
     """Return the size that a label names, bytes; None where it names none."""
     match = _LABEL.search(label)

@@ -85,7 +85,7 @@ def _why_none(trace_query: str, coverage: Coverage, store: TraceStore | None) ->
         why = f"there is no `{semconv.SEND_IMAGE}` span, and no request to a model server"
     if store is None:
         return why
-    from otel_kfs.analysis.store_contents import contents_of
+    from otel_kfs.analysis.reading.store_contents import contents_of
 
     return f"{why}; {contents_line(contents_of(store))}"
 

@@ -17,6 +17,7 @@ from otel_kfs.analysis.paths.shared_host_names import told_apart
 from otel_kfs.analysis.size_fit import Fits, fits
 from otel_kfs.analysis.skew_correction import Bounds, corrected_path, corrected_spans
 from otel_kfs.analysis.statistics import P95_NEEDS, Summary, summary
+from otel_kfs.report.answer import answer
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import Key, Span, SpanGraph
 
@@ -147,6 +148,7 @@ class Contents:
 
     origin: Origin
     measurement: CorrectedMeasurement[Series]
+    answer: str  # in one or two sentences
     by_labels: tuple[LabelsReport, ...]
     median_paths: tuple[MedianPath, ...] = ()
     undrawn: tuple[Undrawn, ...] = ()
@@ -217,6 +219,7 @@ def contents(
     return Contents(
         origin,
         measurement,
+        answer(measurement).sentence,
         tuple(groups),
         tuple(one for one in once_more if isinstance(one, MedianPath)),
         tuple(one for one in once_more if isinstance(one, Undrawn)),

@@ -14,6 +14,7 @@ from otel_kfs.analysis.image_size import TOLERANCE, SizeRange
 from otel_kfs.analysis.measurement import NO_STAMP, Series, by_labels
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.segment import OWN_STAMPS, TOTAL, UNTRACED, Segment, Stretch, path_order
+from otel_kfs.analysis.reading.store_contents import StoreContents
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks, two_clocks_of_stamps
 from otel_kfs.analysis.statistics import (
     INTERVAL_NEEDS,
@@ -25,7 +26,6 @@ from otel_kfs.analysis.statistics import (
     intervals_available,
     summary,
 )
-from otel_kfs.analysis.store_contents import StoreContents
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.host_identity import is_unnamed, name_before
 

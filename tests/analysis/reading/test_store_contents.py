@@ -2,10 +2,9 @@
 
 from collections import Counter
 
-from test_pipeline import Store
-from traces_builder import spans
+from traces_builder import Store, spans
 
-from otel_kfs.analysis.store_contents import StoreContents, contents_of
+from otel_kfs.analysis.reading.store_contents import StoreContents, contents_of
 from otel_kfs.report.rows import contents_line
 
 

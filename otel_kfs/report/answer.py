@@ -1,0 +1,294 @@
+"""The answer in one or two sentences, and the same as data: what comes first wherever a measurement is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from otel_kfs import semconv
+from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
+from otel_kfs.analysis.duration_sketch import AnySeries
+from otel_kfs.analysis.findings import (
+    Findings,
+    LabelsDifference,
+    Part,
+    Parts,
+    SeriesFinding,
+    findings,
+)
+from otel_kfs.analysis.image_size import UNKNOWN
+from otel_kfs.analysis.measurement import Labels, by_labels
+from otel_kfs.analysis.paths.segment import UNTRACED
+from otel_kfs.report.rows import bound_or_none, certainty, coverage_line, interval_record
+from otel_kfs.report.segment_names import segment_name
+
+_FEW = 3  # ways of sending whose totals are all told
+_NAMED_AT_MOST = 3
+_ENOUGH = 0.8  # of the time: no further segment is named then
+_NAMED_FROM = 0.1  # of the time; after the first segment
+_TEN_SECONDS = 10_000_000_000  # ns
+_MILLISECOND = 1_000_000  # ns
+_PREPOSITIONS = {semconv.HTTP: "over", semconv.KAFKA: "through"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a measurement shows: as plain text of one or two sentences, and as what JSON can hold (durations in ns)."""
+
+    sentence: str
+    data: dict[str, Any]
+
+
+def answer(measurement: CorrectedMeasurement[AnySeries]) -> Answer:
+    """Return the answer of a measurement, of samples or of sketches; one without images says so."""
+    if not measurement.series:
+        what = measurement.coverage.what
+        sentence = f"No {what} was measured: {coverage_line(measurement.coverage)}."
+        return Answer(sentence, {"sentence": sentence, "series": []})
+    found = findings(measurement.series, measurement.bounds)
+    sentence = _sentence(found, measurement.coverage.what)
+    return Answer(sentence, {"sentence": sentence, **_data(found)})
+
+
+def _sentence(found: Findings, what: str) -> str:
+    sentences = [f"{_totals(found, what)}: {'; '.join(_shares(found))}"]
+    if clauses := _clauses(found):
+        sentences.append(_capital("; ".join(clauses)))
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+def _totals(found: Findings, what: str) -> str:
+    """Say what an image takes, at which sizes and in which ways of sending."""
+    an = "An" if what == "image" else "A"
+    n = _counts(found.series, what)
+    groups = by_labels(found.series)
+    if len({one.size for one in found.series}) == 1 and len(groups) <= _FEW:
+        told = [f"{_total(one)} {_how(one.labels)}" for one in found.series]
+        return f"{an} {what}{_of(found.series[0].size)} takes {', and '.join(told)} ({n})"
+    if len(groups) > _FEW:
+        fast, slow = (end(found.series, key=lambda one: one.p50) for end in (min, max))
+        return (
+            f"In {len(groups)} ways of sending {an.lower()} {what} takes {_total(fast)}{_at(fast.size)} "
+            f"{_how(fast.labels)} to {_total(slow)}{_at(slow.size)} {_how(slow.labels)} ({n})"
+        )
+    told = []
+    for labels, of_labels in groups.items():
+        sizes = [one for one in of_labels if one.size in found.sizes] or _ends(of_labels)
+        told.append(f"{' and '.join(f'{_total(one)}{_at(one.size)}' for one in sizes)} {_how(labels)}")
+    return f"{an} {what} takes {', and '.join(told)} ({n})"
+
+
+def _shares(found: Findings) -> list[str]:
+    """Say which segments are most of the time; at the smallest size if that is another one there."""
+    *smaller, last = found.parts
+    told = [_shares_at(last, found, _named(last.parts))]
+    for parts in smaller:
+        if parts.largest and last.largest and parts.largest.segment != last.largest.segment:
+            told.append(_shares_at(parts, found, [parts.largest]))
+    return told
+
+
+def _shares_at(of: Parts, found: Findings, named: Sequence[Part]) -> str:
+    several = len(found.series) > len(of.labels)
+    where = _at(of.size) if several else ""
+    if several and len(by_labels(found.series)) > len(of.labels):
+        where += f" {_how(of.labels[0])}"
+    unknown = [
+        part for part in of.parts if part.share <= part.share_bound and part.share + part.share_bound > _NAMED_FROM
+    ]
+    if not named or (not of.largest and len(unknown) > _NAMED_AT_MOST):
+        return f"how the time{where} is spent is within the uncertainty of the clocks"
+    first, *others = (f"{_percent(part)} {{}}`{segment_name(part.segment)}`{_rarity(part)}" for part in named)
+    told = ", ".join([first.format(f"of the time{where} is "), *(one.format("") for one in others)])
+    if not of.largest and unknown:
+        told += f"; how large {_listed([f'`{segment_name(part.segment)}`' for part in unknown])} "
+        told += f"{'is' if len(unknown) == 1 else 'are'}, the clocks leave open"
+    return told
+
+
+def _clauses(found: Findings) -> list[str]:
+    """Say which way of sending is faster, what grows with size, and what would save most."""
+    told = []
+    growth, difference, saving = found.growth, found.labels_difference, found.saving
+    certainties = [one.certainty for one in (growth, difference) if one is not None]
+    if "too few" in certainties:
+        told.append(f"there are too few images to tell differences from noise (it takes {found.needed} of each)")
+    if difference is not None and difference.certainty != "too few":
+        told.append(_difference(difference, found))
+    if growth is not None and growth.certainty == "differs":
+        if growth.largest is not None and growth.largest.share <= 1:
+            told.append(
+                f"{growth.largest.share:.0%} of what {growth.large} takes longer than {growth.small} is "
+                f"`{segment_name(growth.largest.segment)}`"
+            )
+        elif growth.largest is not None:
+            told.append(
+                f"what grows most from {growth.small} to {growth.large} is "
+                f"`{segment_name(growth.largest.segment)}`, by {_duration(growth.largest.mean)}"
+            )
+    elif growth is not None and growth.certainty == "noise":
+        told.append(f"{growth.large} does not take longer than {growth.small} beyond noise")
+    if saving is not None and saving.segment == UNTRACED:
+        told.append("no span says what the server does; docs/serving.md says how to see inside")
+    elif saving is not None and saving.segment is not None:
+        size = _at(saving.size) if len(found.series) > 1 else ""
+        told.append(
+            f"most could be saved in `{segment_name(saving.segment)}`: up to {_duration(saving.nanoseconds)}{size}"
+        )
+    elif saving is not None and saving.fast is not None:
+        told.append(f"most could be saved by sending {_how(saving.fast)}")
+    return told
+
+
+def _difference(of: LabelsDifference, found: Findings) -> str:
+    slow, fast, size = _name(of.slow.labels), _name(of.fast.labels), _at(of.slow.size)
+    if of.certainty == "differs":
+        return f"{fast} is {_duration(of.difference)} faster than {slow}{size}"
+    first, second = (slow, fast) if found.series.index(of.slow) < found.series.index(of.fast) else (fast, slow)
+    if of.certainty == "noise":
+        return f"{first} and {second} do not differ beyond noise{size}"
+    return f"whether {first} or {second} is faster{size} is within the uncertainty of the clocks"
+
+
+def _data(found: Findings) -> dict[str, Any]:
+    growth, difference, saving = found.growth, found.labels_difference, found.saving
+    return {
+        "series": [
+            {
+                **one.labels._asdict(),
+                "size": one.size,
+                "n": one.n,
+                "p50_ns": one.p50,
+                **interval_record(one.interval, "p50_"),
+                "clock_bound_ns": bound_or_none(one.bound),
+                "clocks": certainty(one.bound),
+                "segments": [_part(part) for part in one.parts],
+            }
+            for one in found.series
+        ],
+        "largest": [
+            {
+                "size": one.size,
+                "labels": [labels._asdict() for labels in one.labels],
+                "segment": None if one.largest is None else segment_name(one.largest.segment),
+                "share": None if one.largest is None else round(one.largest.share, 6),
+            }
+            for one in found.parts
+        ],
+        "difference": difference
+        and {
+            "size": difference.slow.size,
+            "slow": difference.slow.labels._asdict(),
+            "fast": difference.fast.labels._asdict(),
+            "difference_ns": difference.difference,
+            "certainty": difference.certainty,
+        },
+        "growth": growth
+        and {
+            "small": growth.small,
+            "large": growth.large,
+            "labels": [labels._asdict() for labels in growth.labels],
+            "difference_ns": round(growth.difference),
+            "certainty": growth.certainty,
+            "segment": None if growth.largest is None else segment_name(growth.largest.segment),
+            "share": None if growth.largest is None else round(growth.largest.share, 6),
+        },
+        "saving": saving
+        and {
+            "size": saving.size,
+            "saved_ns": round(saving.nanoseconds),
+            "segment": None if saving.segment is None else segment_name(saving.segment),
+            "send": None if saving.fast is None else saving.fast._asdict(),
+        },
+        "images_needed": found.needed,
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "segment": segment_name(part.segment),
+        "images": part.images,
+        "mean_ns": round(part.mean),
+        "share": round(part.share, 6),
+        "clock_bound_ns": bound_or_none(part.bound),
+        "clocks": certainty(part.bound),
+    }
+
+
+def _named(parts: Sequence[Part]) -> list[Part]:
+    """Return the segments that are most of the time, as far as the clocks let it be told."""
+    named: list[Part] = []
+    told = 0.0
+    for part in parts:
+        if part.share <= part.share_bound:
+            continue
+        if named and (len(named) == _NAMED_AT_MOST or told >= _ENOUGH or part.share < _NAMED_FROM):
+            break
+        named.append(part)
+        told += part.share
+    return named
+
+
+def _percent(part: Part) -> str:
+    bound = f" \u00b1{math.ceil(100 * part.share_bound)}%" if part.share_bound else ""
+    return f"{part.share:.0%}{bound}"
+
+
+def _rarity(part: Part) -> str:
+    return f" (in {part.images} of {part.of})" if 2 * part.images < part.of else ""
+
+
+def _counts(series: Iterable[SeriesFinding], what: str) -> str:
+    """Say of how many images each figure is."""
+    counts = sorted({one.n for one in series})
+    if counts == [1]:
+        return f"one {what} each" if len([*series]) > 1 else f"one {what}"
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"p50 of {n} {what}s{' each' if len([*series]) > 1 else ''}"
+
+
+def _total(of: SeriesFinding) -> str:
+    if math.isinf(of.bound):
+        return f"{_duration(of.p50)} \u00b1?"
+    return f"{_duration(of.p50)} \u00b1{_duration(of.bound)}" if of.bound else _duration(of.p50)
+
+
+def _ends(of_labels: Sequence[SeriesFinding]) -> list[SeriesFinding]:
+    return [of_labels[0], of_labels[-1]] if len(of_labels) > 1 else list(of_labels)
+
+
+def _at(size: str) -> str:
+    return "" if size in {"", UNKNOWN} else f" at {size}"
+
+
+def _of(size: str) -> str:
+    return "" if size in {"", UNKNOWN} else f" of {size}"
+
+
+def _name(labels: Labels) -> str:
+    """Write `HTTP (raw, gzip)`."""
+    transport, *rest = labels.label.split(", ")
+    return f"{transport} ({', '.join(rest)})" if rest else transport
+
+
+def _how(labels: Labels) -> str:
+    """Write `over HTTP (raw, gzip)`."""
+    return f"{_PREPOSITIONS.get(labels.transport, 'by')} {_name(labels)}"
+
+
+def _duration(nanoseconds: float) -> str:
+    """Write a duration of any length with its unit."""
+    if abs(nanoseconds) >= _TEN_SECONDS:
+        return f"{nanoseconds / 1e9:.1f} s"
+    return f"{nanoseconds / 1e6:.{1 if abs(nanoseconds) >= _MILLISECOND else 3}f} ms"
+
+
+def _listed(words: Sequence[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:] if text[0].isalpha() and text.split(maxsplit=1)[0].islower() else text
