@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, zip_longest
+from itertools import accumulate, chain, zip_longest
 from typing import Any
 
 from otel_kfs.analysis.image_size import SizeRange, group_labels, nearest_equal, size_label
@@ -33,10 +33,11 @@ _EXACT_UP_TO = 20  # images; from there on the normal approximation of the rank 
 class Difference:
     """One segment on both sides, or the whole, `4-1`; durations in ns.
 
-    An image that lacks a segment spent no time in it, so the durations are those of all images; `images_a` and
-    `images_b` say how many have it. `p` is the rank test's, corrected for all the tests of the comparison, with each
-    duration as near to the other side's as the clocks of two hosts leave open. `bound`: what they leave open of the
-    difference; 0 where both are exact, `math.inf` where nothing bounds one of them.
+    An image that lacks a segment spent no time in it, so the durations are those of all images, and the means of the
+    segments add up to that of the whole; `images_a` and `images_b` say how many have it. `p` is the rank test's,
+    corrected for all the tests of the comparison, with each duration as near to the other side's as the clocks of two
+    hosts leave open. `bound`: what they leave open of the difference; 0 where both are exact, `math.inf` where nothing
+    bounds one of them.
     """
 
     segment: Stretch
@@ -50,11 +51,17 @@ class Difference:
     bound: float = 0
     bound_a: float = 0  # of each side's p50
     bound_b: float = 0
+    mean_a: float = 0
+    mean_b: float = 0
 
     @property
     def differs(self) -> bool:
         """Whether it is beyond noise, and beyond the doubt about clocks."""
         return self.p <= FALSE_ALARMS and abs(self.difference) > self.bound
+
+    def relative(self, nanoseconds: float) -> float | None:
+        """Return what share of A's p50 a duration is, the difference or an end of its interval; None if that is 0."""
+        return nanoseconds / self.p50_a if self.p50_a > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class Comparison:
 
     def slower_by(self) -> float | None:
         """Return what share of A's 4-1 B takes longer; None where that is not beyond noise."""
-        return self.total.difference / self.total.p50_a if self.total.differs and self.total.p50_a else None
+        return self.total.relative(self.total.difference) if self.total.differs else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +129,18 @@ def compare(
 ) -> Comparisons:
     """Compare the series of A and B that have the same labels, and sizes that count as equal.
 
-    What all of A have in common, and all of B, is not matched: HTTP is compared with Kafka if A has only the one and B
-    only the other.
+    Series are matched by the labels that vary on either side and of which the sides share some value. So HTTP is
+    compared with Kafka if A has only the one and B only the other, and a measurement without cells with each cell of
+    another.
 
     Raises:
-        ConfigError: A and B have no size and labels in common.
+        ConfigError: A and B have nothing in common.
         MissingExtra: scipy is not installed.
     """
     _scipy_stats()
-    fields = [key for key in Labels._fields if len({_value(series, key) for series in a}) > 1]
-    fields += [key for key in Labels._fields if key not in fields and len({_value(series, key) for series in b}) > 1]
-    pairs, only_a, only_b = _matched(a, b, fields)
+    pairs, only_a, only_b, unclear = _matched(a, b)
     if not pairs:
-        raise ConfigError(f"A and B have no size and way in common: A has {_list(a)}; B has {_list(b)}")
+        raise ConfigError(f"{_nothing_in_common(a, b, unclear)}: A has {_list(a)}; B has {_list(b)}")
     labels = _size_labels([*(of_a for of_a, _ in pairs), *only_a, *only_b])
     columns = [(durations_by_segment(of_a), durations_by_segment(of_b)) for of_a, of_b in pairs]
     names = [sorted({*in_a, *in_b}, key=path_order) for in_a, in_b in columns]
@@ -176,6 +182,7 @@ def compare(
         f"only {side} has {series.labels.label}, {label} (n = {len(series)})"
         for (side, series), label in zip(alone, labels[len(pairs) :], strict=True)
     ]
+    unmatched += unclear
     overlapping = tuple(side for side, of_side in (("A", a), ("B", b)) if _overlap(of_side) > _SOME_OVERLAP)
     return Comparisons(tuple(found), tuple(unmatched), overlapping)
 
@@ -190,27 +197,69 @@ def _overlap(all_series: Sequence[Series]) -> float:
 
 
 def _matched(
-    a: Sequence[Series], b: Sequence[Series], fields: Sequence[str]
-) -> tuple[list[tuple[Series, Series]], list[Series], list[Series]]:
-    """Pair the series of equal size whose labels agree in `fields`; return the pairs, and what is left of each side."""
-    pairs, only_a, left = [], [], list(b)
+    a: Sequence[Series], b: Sequence[Series]
+) -> tuple[list[tuple[Series, Series]], list[Series], list[Series], list[str]]:
+    """Pair the series of equal size whose labels agree; return the pairs, what is left of each side, what is unclear.
+
+    One set of labels may be compared with several of the other side, but not several with several.
+    """
+    fields = _matched_by(a, b)
+    pairs, unclear, told = [], [], set()
+    in_b = _by_values(b, fields)
+    for values, of_a in _by_values(a, fields).items():
+        of_b = in_b.get(values, {})
+        if len(of_a) > 1 and len(of_b) > 1:
+            names = [", ".join(labels.label for labels in of_side) for of_side in (of_a, of_b)]
+            unclear.append(f"choose which of A's cells ({names[0]}) to compare with which of B's ({names[1]})")
+            told |= {id(series) for of_side in (of_a, of_b) for series in chain.from_iterable(of_side.values())}
+            continue
+        pairs += [pair for one in of_a.values() for other in of_b.values() for pair in _of_equal_size(one, other)]
+    told |= {id(series) for pair in pairs for series in pair}
+    only_a, only_b = ([series for series in side if id(series) not in told] for side in (a, b))
+    return pairs, only_a, only_b, unclear
+
+
+def _matched_by(a: Sequence[Series], b: Sequence[Series]) -> list[str]:
+    """Return the labels that vary on either side, and of which the sides share some value."""
+    values = {key: ({_value(one, key) for one in a}, {_value(one, key) for one in b}) for key in Labels._fields}
+    return [key for key, (in_a, in_b) in values.items() if len(in_a | in_b) > 1 and in_a & in_b]
+
+
+_ByValues = dict[tuple[str, ...], dict[Labels, list[Series]]]
+
+
+def _by_values(all_series: Sequence[Series], fields: Sequence[str]) -> _ByValues:
+    """Group series by what their labels have in these fields, and then by all of their labels."""
+    found: _ByValues = {}
+    for series in all_series:
+        values = tuple(_value(series, key) for key in fields)
+        found.setdefault(values, {}).setdefault(series.labels, []).append(series)
+    return found
+
+
+def _of_equal_size(a: Sequence[Series], b: Sequence[Series]) -> list[tuple[Series, Series]]:
+    """Pair the series of two sets of labels whose sizes count as equal."""
+    pairs, left = [], list(b)
     for series in a:
-        alike = [
-            (number, other)
-            for number, other in enumerate(left)
-            if bool(other.image_sizes) is bool(series.image_sizes)
-            and all(_value(series, key) == _value(other, key) for key in fields)
-        ]
+        alike = [(n, other) for n, other in enumerate(left) if bool(other.image_sizes) is bool(series.image_sizes)]
         if series.size_range is None:
             match = next((number for number, other in alike if other.size == series.size), None)
         else:
             sizes = [(number, other.size_range.low) for number, other in alike if other.size_range is not None]
             match = nearest_equal(series.size_range.low, sizes)
-        if match is None:
-            only_a.append(series)
-        else:
+        if match is not None:
             pairs.append((series, left.pop(match)))
-    return pairs, only_a, left
+    return pairs
+
+
+def _nothing_in_common(a: Sequence[Series], b: Sequence[Series], unclear: Sequence[str]) -> str:
+    """Say why no image of A can be compared with one of B."""
+    if unclear:
+        return "; ".join(unclear)
+    if not _of_equal_size(a, b):
+        return "A and B have no image size in common"
+    fields = " and ".join(_matched_by(a, b))
+    return f"A and B have no images of the same size in common that were sent with the same {fields}"
 
 
 def _size_labels(all_series: Sequence[Series]) -> list[str]:
@@ -304,6 +353,8 @@ def _difference(
         bound=bound_a + bound_b,
         bound_a=bound_a,
         bound_b=bound_b,
+        mean_a=statistics.fmean(a),
+        mean_b=statistics.fmean(b),
     )
 
 

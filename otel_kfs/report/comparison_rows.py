@@ -1,4 +1,4 @@
-"""A comparison as it is printed: a table for each size, a sentence that says where the time went, records."""
+"""A comparison as it is printed: a table for each size, sentences that say where the time went, records."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ _MORE_THAN_ALL = 1.1
 _NAMED_AT_MOST = 3
 _NAMED_FROM = 0.1  # of a difference; after the first segment
 
+_ONLY = ("only A has ", "only B has ")  # as what was not compared begins
+
 _COLUMNS = (
     Column("Segment", "text"),
     Column("A p50", "milliseconds"),
     Column("B p50", "milliseconds"),
     Column("B - A", "milliseconds"),
     Column("95 % interval", "milliseconds"),
-    Column("of 4-1", "text"),
-    Column("p", "text"),
+    Column("of A", "count"),
     Column("", "text"),
 )
 _NOTES = (
-    "different: if A and B were equal, at most 5 of 100 comparisons would mark any row "
+    "slower, faster: beyond noise; if A and B were equal, at most 5 of 100 comparisons would mark any row "
     "(Mann-Whitney, corrected by Holm)",
     INTERVAL,
 )
@@ -49,26 +50,66 @@ _OVERLAP = (
 )
 
 
-def comparison_tables(found: Comparisons) -> list[Table]:
-    """Return a table for each size, segments as rows; then every sentence."""
+def comparison_tables(found: Comparisons, *, whole: bool = False) -> list[Table]:
+    """Return the sentences, then a table for each size with the segments that differ as rows, and the total.
+
+    `whole`: with those that do not differ, too, which are one note otherwise.
+    """
     tables = []
     for of in found.of_sizes:
         a, b = of.labels_a.label, of.labels_b.label
         sides = a if of.labels_a == of.labels_b else f"A: {a}, B: {b}"
-        rows = [_row(difference, of.total.difference if of.total.differs else None) for difference in of.segments]
-        rows.append(_row(of.total, None))
+        shown = [one for one in of.segments if whole or one.differs]
+        folded = [one for one in of.segments if one not in shown]
         tables.append(
             Table(
                 f"{sides}, {of.size} (n = {of.n_a} and {of.n_b}): milliseconds",
                 _COLUMNS,
-                tuple(rows),
-                (*size_notes([of]), *clock_notes(of.two_clocks)),
+                tuple(map(_row, (*shown, of.total))),
+                (*folded_line(folded), *size_notes([of]), *clock_notes(of.two_clocks)),
             )
         )
-    sentences = [*(verdict(of) for of in found.of_sizes), *found.unmatched, *_NOTES]
+    notes = [*_NOTES]
     if found.overlapping:
-        sentences.append(f"{' and '.join(found.overlapping)}: {_OVERLAP}")
-    return [*tables, Table("Where the time went", (), (), tuple(sentences))]
+        notes.append(f"{' and '.join(found.overlapping)}: {_OVERLAP}")
+    return [
+        Table("Where the time went", (), (), tuple(sentences(found))),
+        *tables,
+        Table("Notes", (), (), tuple(notes)),
+    ]
+
+
+def sentences(found: Comparisons) -> list[str]:
+    """Return what a comparison found, a sentence for each size, and what was not compared, a line for each side."""
+    alone: dict[str, list[str]] = {}
+    for text in found.unmatched:
+        beginning = next((one for one in _ONLY if text.startswith(one)), "")
+        alone.setdefault(beginning, []).append(text.removeprefix(beginning))
+    return [*(verdict(of) for of in found.of_sizes), *(one + "; ".join(texts) for one, texts in alone.items())]
+
+
+def folded_line(folded: Sequence[Difference]) -> list[str]:
+    """Return the line that stands for rows that do not differ; none where there is no such row."""
+    if not folded:
+        return []
+    known = [abs(one.difference) for one in folded if not math.isinf(one.bound)]
+    size = f", each by at most {_plain(max(known))} ms" if known else ""
+    count = "1 more segment does" if len(folded) == 1 else f"{len(folded)} more segments do"
+    return [f"{count} not differ beyond noise{size}: --all shows {'it' if len(folded) == 1 else 'them'}"]
+
+
+def percent(share: float | None) -> str | None:
+    """Write a difference as a share of A: `+12%`, `-0.4%`."""
+    if share is None:
+        return None
+    sign = "-" if share < 0 else "+"
+    text = _unsigned(share)
+    return text if text == "0%" else sign + text
+
+
+def mark(of: Difference) -> str:
+    """Return `slower` or `faster` where B differs from A beyond noise; the difference stands beside it."""
+    return "" if not of.differs else "slower" if of.difference > 0 else "faster"
 
 
 def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
@@ -89,6 +130,7 @@ def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
                     "p50_a_ns": difference.p50_a,
                     "p50_b_ns": difference.p50_b,
                     "difference_ns": difference.difference,
+                    "difference_share": difference.relative(difference.difference),
                     **interval_record(difference.interval),
                     "p": difference.p,
                     "clock_bound_ns": bound_or_none(difference.bound),
@@ -111,7 +153,7 @@ def verdict(of: Comparison) -> str:
         # The interval has the sign of the words.
         if total.difference < 0 and total.interval is not None:
             more = f"{_plain(-total.interval.high)} to {_plain(-total.interval.low)}, n = {of.n_a} and {of.n_b}"
-        return f"{where}: {b} is {_by(total.difference)} than {a} ({more}): {_explained(of)}"
+        return f"{where}: {b} is {_by_total(total)} than {a} ({more}): {_explained(of)}"
     if math.isinf(total.bound):
         return (
             f"{where}: {b} and {a} can't be compared, because nothing bounds the clocks between which 4-1 lies; it "
@@ -135,18 +177,15 @@ def verdict(of: Comparison) -> str:
     return f"{where}: {b} and {a} do not differ beyond noise: 4-1 by {_amount(total.difference)} ({more}){though}"
 
 
-def _row(of: Difference, total: int | None) -> tuple[Any, ...]:
-    share = f"{of.difference / total:.0%}" if total and of.differs else None
-    p = "<0.001" if of.p < 0.001 else f"{of.p:.3f}"
+def _row(of: Difference) -> tuple[Any, ...]:
     return (
         segment_name(of.segment),
         bounded(of.p50_a, of.bound_a),
         bounded(of.p50_b, of.bound_b),
         bounded(of.difference, of.bound),
         None if math.isinf(of.bound) else of.interval,
-        share,
-        p,
-        "different" if of.differs else "",
+        None if math.isinf(of.bound) else percent(of.relative(of.difference)),
+        mark(of),
     )
 
 
@@ -187,6 +226,18 @@ def _listed(differences: Sequence[Difference]) -> str:
 
 def _largest_first(differences: Iterable[Difference]) -> list[Difference]:
     return sorted(differences, key=lambda difference: -abs(difference.difference))
+
+
+def _by_total(of: Difference) -> str:
+    """Return `195.2 ms (34%) slower`."""
+    share = of.relative(of.difference)
+    beside = "" if share is None else f" ({_unsigned(share)})"
+    return f"{_plain(abs(of.difference))} ms{beside} {'slower' if of.difference >= 0 else 'faster'}"
+
+
+def _unsigned(share: float) -> str:
+    text = f"{abs(share):.{0 if abs(share) >= 0.0995 else 1}%}"
+    return "0%" if text == "0.0%" else text
 
 
 def _by(nanoseconds: int) -> str:

@@ -32,6 +32,7 @@ PART_SIZE = 16 * 2**20  # bytes of a plain file
 _log = logging.getLogger(__name__)
 
 _HEAD = 4096  # bytes that tell what a file is
+_OF_A_RUN = "traces"  # in the folder of a run of ours; beside it are its logs and results, which are no traces
 _FEW = 16  # ids for which a line is searched before it is parsed
 _COPIED = 2**20  # bytes of a stream that are copied at a time
 _NO_SUCH = (
@@ -133,6 +134,8 @@ def _in_folder(folder: Path) -> list[Path]:
             is_one = file.name.endswith(EXTENSIONS) or _is_certain(file)
             (found if is_one else others).append(file)
     others = [file for file in others if not file.name.startswith(".") and file.stat().st_size]
+    if found and all(file.is_relative_to(folder / _OF_A_RUN) for file in found):
+        others = [file for file in others if file.is_relative_to(folder / _OF_A_RUN)]
     if not found:
         there = f"; {excerpt(str(others[0]))} is there: name a file to have it read" if others else ""
         raise TraceQueryError(f"no trace files ({', '.join(EXTENSIONS)}) in the folder {excerpt(str(folder))}{there}")

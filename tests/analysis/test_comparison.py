@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from comparison_support import MB, all_series, compared, drawn, images
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from traces_builder import MS, critical_path, segment
 
@@ -101,8 +101,87 @@ def test_sides_without_a_common_size_are_an_error_that_lists_both():
     with pytest.raises(ConfigError) as raised:
         room.compare(all_series(drawn("client 1")), all_series(drawn("client 1", image_size=2 * MB)))
     assert str(raised.value) == (
-        "A and B have no size and way in common: A has HTTP, 1.1MB (n = 1); B has HTTP, 2.0MB (n = 1)"
+        "A and B have no image size in common: A has HTTP, 1.1MB (n = 1); B has HTTP, 2.0MB (n = 1)"
     )
+
+
+def test_sides_that_share_a_size_but_no_labels_say_which_labels():
+    a = [drawn("client 1"), drawn("client 1", transport="kafka", image_size=2 * MB)]
+    b = [drawn("client 1", image_size=2 * MB), drawn("client 1", transport="kafka")]
+    with pytest.raises(ConfigError) as raised:
+        room.compare(all_series(*a), all_series(*b))
+    assert str(raised.value) == (
+        "A and B have no images of the same size in common that were sent with the same transport: "
+        "A has HTTP, 1.1MB (n = 1); Kafka, 2.0MB (n = 1); B has HTTP, 2.0MB (n = 1); Kafka, 1.1MB (n = 1)"
+    )
+
+
+def test_a_demo_is_compared_with_every_cell_of_an_experiment_that_sends_as_it_does():
+    demo = [drawn("client 1", transport=transport) for transport in ("http", "kafka")]
+    cells = [
+        drawn("client 1", transport="http", cell="json seed"),
+        drawn("client 1", transport="http", cell="json fast"),
+        drawn("client 1", transport="kafka", cell="json fast"),
+        drawn("client 1", transport="http", cell="cloudevent fast", encoding="cloudevent"),
+    ]
+    found = room.compare(all_series(*demo), all_series(*cells))
+    assert [(of.labels_a.label, of.labels_b.label) for of in found.of_sizes] == [
+        ("HTTP", "HTTP, json fast"),
+        ("HTTP", "HTTP, json seed"),
+        ("Kafka", "Kafka, json fast"),
+    ]
+    assert found.unmatched == ("only B has HTTP, cloudevent fast, 1.1MB (n = 1)",)
+    # From the other side it is the same.
+    assert [
+        (of.labels_b.label, of.labels_a.label) for of in room.compare(all_series(*cells), all_series(*demo)).of_sizes
+    ]
+
+
+def test_several_cells_are_not_compared_with_several_of_other_names():
+    a, b = (
+        [drawn("client 1", transport=t, cell=cell) for t, cell in (("http", one), ("http", other), ("kafka", one))]
+        for one, other in (("json", "raw"), ("seed", "fast"))
+    )
+    found = room.compare(all_series(*a), all_series(*b))
+    assert [(of.labels_a.label, of.labels_b.label) for of in found.of_sizes] == [("Kafka, json", "Kafka, seed")]
+    unclear = "choose which of A's cells (HTTP, json, HTTP, raw) to compare with which of B's (HTTP, fast, HTTP, seed)"
+    assert found.unmatched == (unclear,)
+    with pytest.raises(ConfigError) as raised:
+        room.compare(all_series(*a[:2]), all_series(*b[:2]))
+    assert str(raised.value).startswith(f"{unclear}: A has HTTP, json, 1.1MB (n = 1); HTTP, raw, 1.1MB (n = 1); B has ")
+
+
+_LABELS = st.builds(
+    lambda transport, encoding, cell: {"transport": transport, "encoding": encoding, "cell": cell},
+    st.sampled_from(["http", "kafka"]),
+    st.sampled_from(["", "raw"]),
+    st.sampled_from(["", "x", "y"]),
+)
+
+
+@settings(max_examples=40)
+@given(*[st.lists(st.tuples(_LABELS, st.sampled_from([MB, 2 * MB])), min_size=1, max_size=5)] * 2)
+def test_every_series_is_compared_or_told_and_none_with_another_size(a, b):
+    sides = [all_series(*(drawn("client 1", image_size=size, **labels) for labels, size in side)) for side in (a, b)]
+    try:
+        found = room.compare(*sides)
+    except ConfigError:  # nothing in common
+        return
+    told = " ".join(found.unmatched)
+    for side, labels_of in zip(sides, ("labels_a", "labels_b"), strict=True):
+        compared_ = {(getattr(of, labels_of), of.size) for of in found.of_sizes}
+        for series in side:
+            assert (series.labels, series.size) in compared_ or series.labels.label in told
+    # With the sides changed over, the same is compared.
+    assert {(of.labels_b, of.labels_a, of.size) for of in room.compare(*reversed(sides)).of_sizes} == {
+        (of.labels_a, of.labels_b, of.size) for of in found.of_sizes
+    }
+
+
+def test_the_means_of_the_segments_add_up_to_that_of_the_whole():
+    of = compared([drawn("client 10"), drawn("client 20, broker 30")], [drawn("broker 5")])
+    for side in ("mean_a", "mean_b"):
+        assert sum(getattr(one, side) for one in of.segments) == pytest.approx(getattr(of.total, side))
 
 
 def test_sizes_are_compared_that_count_as_equal_whatever_their_labels():

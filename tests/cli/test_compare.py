@@ -50,16 +50,24 @@ def compare(*arguments):
 
 def test_tables_sentences_and_accounts_go_to_standard_output(same, slower):
     code, out, err = compare(same, slower)
-    title, _, first, *_ = out.split("\n")
-    assert (code, title, first.split()[:4], err) == (
+    sentence, *lines = out.split("\n")[1:]
+    assert (code, sentence, err) == (
         0,
-        "HTTP, 1.1MB (n = 12 and 12): milliseconds",
-        ["client", "45.5", "545.5", "500.0"],
+        "HTTP, 1.1MB: B is 500.0 ms (50%) slower than A (495.5 to 504.5, n = 12 and 12): 100% of it is `client`",
         "",
     )
-    assert "\nHTTP, 1.1MB: B is 500.0 ms slower than A (" in out
-    assert ": 100% of it is `client`\n" in out
-    assert out.endswith(ACCOUNT)
+    words = [" ".join(line.split()) for line in lines]
+    assert words[: words.index("Notes")] + words[-3:] == [
+        "",
+        "HTTP, 1.1MB (n = 12 and 12): milliseconds",
+        "Segment A p50 B p50 B - A 95 % interval of A",
+        "client 45.5 545.5 500.0 495.5 to 504.5 +1099% slower",
+        "4-1 1005.5 1505.5 500.0 495.5 to 504.5 +50% slower",
+        "17 more segments do not differ beyond noise, each by at most 0.0 ms: --all shows them",
+        "",
+        *ACCOUNT.split("\n"),
+    ]
+    assert len(compare(same, slower, "--all")[1].split("\n")) == len(out.split("\n")) + 17 - 1
 
 
 def test_the_other_formats_keep_the_accounts_on_standard_error(same, slower):
@@ -81,14 +89,46 @@ def test_csv_is_one_line_a_segment(same):
 def test_output_is_written_to_a_file(same, tmp_path):
     file = tmp_path / "comparison.md"
     assert compare(same, same, "--format", "md", "-o", file) == (0, "", ACCOUNT)
-    assert file.read_text().startswith("### HTTP, 1.1MB (n = 12 and 12): milliseconds\n")
+    sentence, heading = file.read_text().split("\n")[2:5:2]
+    assert sentence.startswith("HTTP, 1.1MB: B and A do not differ beyond noise: 4-1 by +0.0 ms (")
+    assert heading == "### HTTP, 1.1MB (n = 12 and 12): milliseconds"
 
 
 def test_two_sides_can_be_chosen_from_one_query(tmp_path):
     file = images(tmp_path / "both.jsonl", HTTP)
     file.write_text(file.read_text() + images(tmp_path / "kafka.jsonl", KAFKA).read_text())
     code, out, _ = compare(file, "--where-a", "transport=http", "--where-b", "transport=kafka", "--where", "size=1.1MB")
-    assert (code, out.split("\n")[0]) == (0, "A: HTTP, B: Kafka, 1.1MB (n = 12 and 12): milliseconds")
+    assert (code, out.split("\n")[3]) == (0, "A: HTTP, B: Kafka, 1.1MB (n = 12 and 12): milliseconds")
+    assert out.endswith(
+        "A: 12 images with size=1.1MB, transport=http, of 24 images measured\n"
+        "B: 12 images with size=1.1MB, transport=kafka, of 24 images measured\n"
+    )
+    _, out, _ = compare(file, "--where-a", "transport=http", "--where-b", "transport=kafka", "--format", "json")
+    assert json.loads(out)["images"] == {side: {"measured": 24, "chosen": 12} for side in "ab"}
+
+
+def test_a_run_s_folder_is_read_without_a_word_about_its_logs_and_results(same, tmp_path, caplog):
+    for side in ("demo", "ways"):
+        (tmp_path / side / "traces").mkdir(parents=True)
+        (tmp_path / side / "traces" / "sender.jsonl").write_text(same.read_text())
+        (tmp_path / side / "ranking.md").write_text("# text")
+        (tmp_path / side / "logs").mkdir()
+        (tmp_path / side / "logs" / "bridge.log").write_text("text")
+    code, out, _ = compare(tmp_path / "demo", tmp_path / "ways")
+    assert (code, out.endswith(ACCOUNT), caplog.text) == (0, True, "")
+    (tmp_path / "demo" / "traces" / "core").write_text("text")
+    compare(tmp_path / "demo", tmp_path / "ways")
+    assert "files passed over that are not traces by name" in caplog.text
+
+
+def test_nothing_in_common_is_one_line(same, tmp_path):
+    larger = tmp_path / "larger.jsonl"
+    larger.write_text(same.read_text().replace('"intValue": 1100000', '"intValue": 5500000'))
+    assert compare(same, larger) == (
+        1,
+        "",
+        "Error: A and B have no image size in common: A has HTTP, 1.1MB (n = 12); B has HTTP, 5.5MB (n = 12)\n",
+    )
 
 
 # --- the gate ---
@@ -98,7 +138,7 @@ def test_what_is_slower_than_allowed_ends_with_3_and_says_where(same, slower):
     code, _, err = compare(same, slower, "--fail-if-slower", "10%")
     assert (
         code,
-        err.startswith("slower than --fail-if-slower allows: HTTP, 1.1MB: B is 500.0 ms slower than A ("),
+        err.startswith("slower than --fail-if-slower allows: HTTP, 1.1MB: B is 500.0 ms (50%) slower than A ("),
     ) == (
         3,
         True,
@@ -152,7 +192,7 @@ def test_one_query_without_differing_choices_is_nothing_to_compare(same):
 def test_two_runs_can_be_chosen_from_one_query(tmp_path):
     file = of_runs(tmp_path)
     code, out, _ = compare(file, "--run-a", "monday", "--run-b", "tuesday")
-    assert (code, out.split("\n")[0], out.endswith(ACCOUNT)) == (
+    assert (code, out.split("\n")[3], out.endswith(ACCOUNT)) == (
         0,
         "HTTP, 1.1MB (n = 12 and 12): milliseconds",
         True,
@@ -231,11 +271,11 @@ def on_two_hosts(path, ahead):
 def test_a_clock_that_was_set_meanwhile_is_no_slower_run(tmp_path):
     # A record travels one way: nothing bounds the clocks of sender and bridge.
     sides = [on_two_hosts(tmp_path / f"{side}.jsonl", ahead) for side, ahead in (("a", 0), ("b", 250))]
-    code, out, err = compare(*sides, "--fail-if-slower", "10%")
+    code, out, err = compare(*sides, "--all", "--fail-if-slower", "10%")
     assert (code, err) == (0, "")
     assert "Kafka, 1.1MB: B and A can't be compared, because nothing bounds the clocks between which 4-1 lies" in out
     (row,) = [line for line in out.split("\n") if line.startswith("broker")]
-    assert row.split() == ["broker", "40.0", "\u00b1?", "290.0", "\u00b1?", "250.0", "\u00b1?", "-", "-", "1.000"]
+    assert row.split() == ["broker", "40.0", "\u00b1?", "290.0", "\u00b1?", "250.0", "\u00b1?", "-", "-"]
     _, out, _ = compare(*sides, "--format", "json")
     records = {one["segment"]: one for one in json.loads(out)["comparison"]}
     assert [(records[name]["clocks"], records[name]["differs"]) for name in ("client", "broker", "4-1")] == [

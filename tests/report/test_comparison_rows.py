@@ -29,7 +29,7 @@ def test_a_difference_is_told_with_its_interval_numbers_and_share():
     of = compared(a, b)
     assert (of.total.difference, comparison_rows.verdict(of)) == (
         500 * MS,
-        f"HTTP, 1.1MB: B is 500.0 ms slower than A ({of.total.interval.low / MS:.1f} to "
+        f"HTTP, 1.1MB: B is 500.0 ms (413%) slower than A ({of.total.interval.low / MS:.1f} to "
         f"{of.total.interval.high / MS:.1f}, n = 20 and 20): 100% of it is `encode`",
     )
 
@@ -37,7 +37,7 @@ def test_a_difference_is_told_with_its_interval_numbers_and_share():
 def test_faster_is_told_with_the_interval_in_the_sense_of_the_word():
     of = compared([drawn("client 600")] * 15, [drawn("client 100")] * 15)
     assert comparison_rows.verdict(of) == (
-        "HTTP, 1.1MB: B is 500.0 ms faster than A (500.0 to 500.0, n = 15 and 15): 100% of it is `client`"
+        "HTTP, 1.1MB: B is 500.0 ms (83%) faster than A (500.0 to 500.0, n = 15 and 15): 100% of it is `client`"
     )
 
 
@@ -87,22 +87,60 @@ def test_sides_whose_images_waited_for_each_other_are_named_last():
         assert words.notes[-1].startswith(beginning)
 
 
-def test_rows_are_segments_and_the_sentences_come_last():
+def test_the_sentences_come_first_and_rows_are_the_segments_that_differ():
     found = room.compare(
         all_series(*[drawn("client 10, encode 50")] * 15), all_series(*[drawn("client 10, encode 90")] * 15)
     )
-    table, words = comparison_rows.comparison_tables(found)
+    words, table, _ = comparison_rows.comparison_tables(found)
     same = room.Interval(0, 0)
     more = room.Interval(40 * MS, 40 * MS)
     assert (table.title, table.rows) == (
         "HTTP, 1.1MB (n = 15 and 15): milliseconds",
         (
-            ("client", 10 * MS, 10 * MS, 0, same, None, "1.000", ""),
-            ("encode", 50 * MS, 90 * MS, 40 * MS, more, "100%", "<0.001", "different"),
-            ("4-1", 60 * MS, 100 * MS, 40 * MS, more, None, "<0.001", "different"),
+            ("encode", 50 * MS, 90 * MS, 40 * MS, more, "+80%", "slower"),
+            ("4-1", 60 * MS, 100 * MS, 40 * MS, more, "+67%", "slower"),
         ),
     )
-    assert words.notes[0] == comparison_rows.verdict(found.of_sizes[0])
+    assert table.notes == ("1 more segment does not differ beyond noise, each by at most 0.0 ms: --all shows it",)
+    assert words.notes == (comparison_rows.verdict(found.of_sizes[0]),)
+    _, whole, _ = comparison_rows.comparison_tables(found, whole=True)
+    assert (whole.rows[0], whole.rows[1:], whole.notes) == (
+        ("client", 10 * MS, 10 * MS, 0, same, "0%", ""),
+        table.rows,
+        (),
+    )
+
+
+@settings(max_examples=25)
+@given(st.integers(6, 20), st.integers(0, 1000), st.sampled_from([{}, {"client": 30}, {"encode": -20}]))
+def test_no_row_is_marked_without_the_size_of_its_difference(n, seed, shift):
+    found = room.compare(all_series(*images(n, seed)), all_series(*images(n, seed + 5000, shift)))
+    for table in comparison_rows.comparison_tables(found, whole=True):
+        for *_, difference, interval, share, mark in table.rows:
+            if mark:
+                assert (mark, difference != 0, interval is not None, share.endswith("%")) == (
+                    "slower" if difference > 0 else "faster",
+                    True,
+                    True,
+                    True,
+                )
+
+
+@pytest.mark.parametrize(
+    ("share", "written"),
+    [(None, None), (0, "0%"), (0.0004, "0%"), (-0.004, "-0.4%"), (0.0994, "+9.9%"), (0.0996, "+10%"), (-2.5, "-250%")],
+)
+def test_a_share_is_written_with_the_digits_that_matter(share, written):
+    assert comparison_rows.percent(share) == written
+
+
+def test_what_only_one_side_has_is_one_line_a_side():
+    a = [drawn("client 1", image_size=size * 1_000_000) for size in (1, 2, 3)]
+    found = room.compare(all_series(*a), all_series(a[0], drawn("client 1", image_size=9_000_000)))
+    assert comparison_rows.sentences(found)[1:] == [
+        "only A has HTTP, 2.0MB (n = 1); HTTP, 3.0MB (n = 1)",
+        "only B has HTTP, 9.0MB (n = 1)",
+    ]
 
 
 def test_records_have_both_sides():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from otel_kfs.traces.query_url import is_stdin, joined
 
 if TYPE_CHECKING:
     from otel_kfs.analysis.comparison import Comparisons
+    from otel_kfs.analysis.measurement import Series
 
 SLOWER_EXIT = 3  # with --fail-if-slower; 1 and 2 are errors
 
@@ -71,6 +73,7 @@ Examples:
 @click.option("--run-a", metavar="ID", help="Only the images of this run, for A only.")
 @click.option("--run-b", metavar="ID", help="The same for B only.")
 @result_options
+@click.option("--all", "whole", is_flag=True, help="Text and Markdown: also show the segments that do not differ.")
 @click.option(
     "--fail-if-slower",
     "limit",
@@ -92,14 +95,15 @@ def compare(
     run_b: str | None,
     format_: Format,
     output: Path | None,
+    whole: bool,
     limit: float | None,
 ) -> None:
     """Compare two measurements: what became slower, how sure that is, and in which segment.
 
     A and B are trace queries, as for `otel-kfs tables` (a path, jaeger:URL, tempo:URL or clickhouse:URL); options such
     as --lookback apply to both. Without QUERY_B, both sides come from QUERY_A, selected by --where-a and --where-b or
-    by --run-a and --run-b. Images are compared with images of the same size, sent the same way (transport, encoding,
-    compression, cell), unless all of A were sent one way and all of B another.
+    by --run-a and --run-b. Images are compared with images of the same size, transport, encoding, compression and cell;
+    what the sides have no value of in common is what is compared: HTTP with Kafka, a demo with an experiment's cells.
     """
     from otel_kfs.analysis import comparison
     from otel_kfs.report import comparison_rows
@@ -115,16 +119,15 @@ def compare(
     quiet = obj["quiet"]
     in_a, line_a = read_measurement(query_a, quiet=quiet)
     in_b, line_b = (in_a, line_a) if one_query else read_measurement(query_b, quiet=quiet)
-    found = comparison.compare(
+    of_a, of_b = (
         comparison.select(in_a.series, where | where_a),
         comparison.select(in_b.series, where | where_b),
-        in_a.bounds,
-        in_b.bounds,
     )
+    found = comparison.compare(of_a, of_b, in_a.bounds, in_b.bounds)
     if limit is not None:
         _need_enough(found)
     if format_ in {"text", "md"}:
-        print_blocks(comparison_rows.comparison_tables(found), format_, output)
+        print_blocks(comparison_rows.comparison_tables(found, whole=whole), format_, output)
     else:
         records = comparison_rows.comparison_records(found)
         verdicts = [comparison_rows.verdict(of) for of in found.of_sizes]
@@ -133,16 +136,29 @@ def compare(
             "verdicts": verdicts,
             "unmatched": list(found.unmatched),
             "overlapping": list(found.overlapping),
+            "images": {
+                side: {"measured": sum(map(len, measured)), "chosen": sum(map(len, chosen))}
+                for side, measured, chosen in (("a", in_a.series, of_a), ("b", in_b.series, of_b))
+            },
         }
         print_records(records, document, format_, output)
     if not quiet:
-        say(f"A: {line_a}", err=format_ != "text" or output is not None)
-        say(f"B: {line_b}", err=format_ != "text" or output is not None)
+        for side, line, chosen, by in (("A", line_a, of_a, where | where_a), ("B", line_b, of_b, where | where_b)):
+            say(f"{side}: {_chosen(chosen, by)}{line}", err=format_ != "text" or output is not None)
     slower = [of for of in found.of_sizes if limit is not None and (of.slower_by() or 0) > limit]
     for of in slower:
         say(f"slower than --fail-if-slower allows: {comparison_rows.verdict(of)}")
     if slower:
         sys.exit(SLOWER_EXIT)
+
+
+def _chosen(series: Sequence[Series], where: dict[str, str]) -> str:
+    """Say how many images a side has after its choice; nothing where all were chosen."""
+    if not where:
+        return ""
+    count = sum(map(len, series))
+    by = ", ".join(f"{key}={value}" for key, value in where.items())
+    return f"{count} image{'' if count == 1 else 's'} with {by}, of "
 
 
 def _side(query: str, parts: Parts, run: str | None) -> str:
