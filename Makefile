@@ -4,6 +4,7 @@ VENV ?= .venv
 KSERVE_VENV ?= .venv-kserve
 AUDIT_VENV ?= .venv-audit
 OLDEST_VENV ?= .venv-oldest
+DOCS_VENV ?= .venv-docs
 # Processes that share the tests: make test WORKERS=4; with 0 there is one, which pytest's --pdb needs.
 WORKERS ?= 2
 
@@ -16,7 +17,7 @@ constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test docs test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -36,6 +37,12 @@ endif
 	@for program in java mvn go; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
 	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy, make test-deploy)."
+
+docs: $(DOCS_VENV)/installed  ## Build the documentation's site into build/docs/site, and check every link; SERVE=8000 shows it on that port
+	$(DOCS_VENV)/bin/python .ci/docs.py
+ifdef SERVE
+	$(DOCS_VENV)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs/site $(SERVE)
+endif
 
 test-oldest: $(OLDEST_VENV)/installed  ## Run the tests of telemetry and the Kafka clients with the oldest versions that pyproject.toml allows
 	OTEL_KFS_TESTS_REQUIRED=kafka $(OLDEST_VENV)/bin/pytest $(shared) tests/kafka tests/telemetry $(TESTS)
@@ -96,12 +103,13 @@ format: $(VENV)/installed  ## Put the code in the project's format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-constraints: $(VENV)/installed $(KSERVE_VENV)/installed  ## Pin, for CI, the versions that are installed now
+constraints: $(VENV)/installed $(KSERVE_VENV)/installed $(DOCS_VENV)/installed  ## Pin, for CI, the versions that are installed now
 	$(VENV)/bin/pip freeze --exclude-editable > .ci/constraints-kfserving.txt
 	$(KSERVE_VENV)/bin/pip freeze --exclude-editable > .ci/constraints-kserve.txt
+	$(DOCS_VENV)/bin/pip freeze > .ci/constraints-docs.txt
 
 clean:  ## Remove environments, caches and the demo's runs
-	rm -rf $(VENV) $(KSERVE_VENV) $(AUDIT_VENV) $(OLDEST_VENV) otel-kfs-runs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(KSERVE_VENV) $(AUDIT_VENV) $(OLDEST_VENV) $(DOCS_VENV) build otel-kfs-runs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
 $(VENV)/installed: $(INSTALLED)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "otel-kfs needs Python 3.10 or newer; give one with PYTHON=...")'
@@ -120,6 +128,11 @@ $(OLDEST_VENV)/installed: pyproject.toml .ci/oldest.py
 	$(PYTHON) -m venv $(OLDEST_VENV)
 	$(PYTHON) .ci/oldest.py > $(OLDEST_VENV)/oldest.txt
 	$(OLDEST_VENV)/bin/pip install --quiet --disable-pip-version-check -c $(OLDEST_VENV)/oldest.txt -e '.[demo,test]'
+	touch $@
+
+$(DOCS_VENV)/installed: requirements-docs.txt $(if $(CI),.ci/constraints-docs.txt)
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,docs) -r requirements-docs.txt
 	touch $@
 
 # Apart from the others, because its own packages are not ours to pin.
