@@ -32,9 +32,10 @@ READ_SIDE = {
     "report": {"traces", "analysis"},
 }
 ABOVE_BOTH = {
+    "watch": {"telemetry", "traces", "analysis", "report"},
     "demo": {"telemetry", "serving", "client"},
     "experiment": {"telemetry", "client", "traces", "analysis", "report", "demo"},
-    "cli": {"telemetry", "client", "bridge", "programs", "traces", "analysis", "report", "demo", "experiment"},
+    "cli": {"telemetry", "client", "bridge", "programs", "traces", "analysis", "report", "watch", "demo", "experiment"},
 }
 FOLDERS = WRITE_SIDE | READ_SIDE | ABOVE_BOTH
 A_DOZEN_OR_SO = 13
@@ -62,6 +63,8 @@ HOMES = {
     "jinja2": {"otel_kfs.report.page"},
     "resvg_py": {"otel_kfs.report.charts.figure"},
     "tritonclient": {"otel_kfs.client.grpc_sender"},
+    "prometheus_client": {"otel_kfs.watch"},
+    "uvicorn": {"otel_kfs.watch"},
 }
 LAZY_HOMES = {"confluent_kafka": {"otel_kfs.client.kafka_sender"}, "kserve": {"otel_kfs.client.grpc_sender"}}
 OPTIONAL = [

@@ -83,6 +83,12 @@ class Sketch:
     def __len__(self) -> int:
         return self.n
 
+    def copy(self) -> Sketch:
+        """Return a sketch of the same durations that can be merged with others by itself."""
+        quantiles = needed()(ACCURACY)
+        quantiles.merge(self.quantiles)
+        return replace(self, quantiles=quantiles)
+
     def merge(self, other: Sketch) -> None:
         """Count in another's durations."""
         self.quantiles.merge(other.quantiles)
@@ -149,6 +155,11 @@ class SketchedSeries:
         bound = self.by_segment[stretch].bound
         return (bound,) if bound else ()
 
+    def copy(self) -> SketchedSeries:
+        """Return the same images by themselves."""
+        by_segment = {name: replace(one, durations=one.durations.copy()) for name, one in self.by_segment.items()}
+        return replace(self, by_segment=by_segment)
+
     def merge(self, other: SketchedSeries) -> None:
         """Count in another's images."""
         if other.size_range is not None:
@@ -191,13 +202,19 @@ class Sketches:
         return self
 
     def merge(self, other: Sketches) -> None:
-        """Count in all that another has."""
+        """Count in all that another has, which becomes a part of this one: merge a `copy` to go on with it."""
         self.coverage.merge(other.coverage)
         self.clocks.merge(other.clocks)
         self.pairs |= other.pairs
         self.contradicted |= other.contradicted
         for series in other.by_key.values():
             self._add(series)
+
+    def copy(self) -> Sketches:
+        """Return the same by itself."""
+        found = Sketches(apart=self.apart)
+        found.merge(replace(self, by_key={key: series.copy() for key, series in self.by_key.items()}))
+        return found
 
     def group_sizes(self) -> None:
         """Make one series of the images whose sizes count as equal, and label each; for when all images are counted."""

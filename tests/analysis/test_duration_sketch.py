@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from test_pipeline import MANY, images
-from test_skew_correction import ON_HOSTS, SECOND, Clock, run, seen
+from sketch_support import EXACT, HOSTS, PERCENTILES, SECOND, Clock, apart, figures, images, images_on_hosts
+from test_pipeline import MANY
 from traces_builder import HTTP, KAFKA, Store, otlp_line, segment, spans
 
 from otel_kfs import cli
@@ -28,8 +28,6 @@ from otel_kfs.report.terminal_bars import bar_charts
 pytestmark = pytest.mark.sketch
 
 lengths = st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=300)
-EXACT = ("n", "mean", "sd", "max", "bound")
-PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
 def parts(count, of=MANY):
@@ -40,24 +38,6 @@ def parts(count, of=MANY):
 def few(monkeypatch):
     """Anything is much."""
     monkeypatch.setattr(group_by_trace, "FEW", 10)
-
-
-def figures(all_series, bounds, fields=EXACT):
-    """Of each column of each series, these figures."""
-    return {
-        (series.labels, series.size, name): [
-            getattr(summary(column, bounds.get((series.labels, series.size, name), 0)), f) for f in fields
-        ]
-        for series in all_series
-        for name, column in series.columns().items()
-    }
-
-
-def apart(one, other):
-    """By how much of its length two percentiles differ, rounding left out; None where one alone is missing."""
-    if one is None or other is None:
-        return 0 if one is other else None
-    return max(0, abs(one - other) - 1) / max(abs(one), 1)
 
 
 def assert_same(sketches, measurement):
@@ -176,35 +156,10 @@ def test_the_segments_of_a_series_add_up_to_the_whole_to_the_nanosecond(few):
     assert [sum(segments) for *segments, _ in sums] == [whole for *_, whole in sums]
 
 
-def on_hosts(by_host, count=60):
-    drawn = run(ON_HOSTS["http"], [number * SECOND for number in range(0, 2 * count, 2)])
-    drawn += [
-        [replace(one, trace_id=f"k{one.trace_id[1:]}") for one in of_image]
-        for of_image in run(ON_HOSTS["kafka"], [number * SECOND for number in range(1, 2 * count, 2)])
-    ]
-    return seen(drawn, by_host)
-
-
-HOSTS = {
-    "steady": {
-        "host": Clock(),
-        "bridge": Clock(SECOND),
-        "transformer": Clock(5 * SECOND),
-        "predictor": Clock(-3 * SECOND),
-    },
-    "drifting": {
-        "host": Clock(),
-        "bridge": Clock(SECOND, 10**6),
-        "transformer": Clock(5 * SECOND, -(10**6)),
-        "predictor": Clock(0, 5 * 10**6),
-    },
-}
-
-
 @pytest.mark.parametrize("clocks", HOSTS)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_lengths_between_hosts_are_corrected_each_by_its_own_moment_as_samples_are(few, clocks, processes):
-    drawn = on_hosts(HOSTS[clocks])
+    drawn = images_on_hosts(HOSTS[clocks])
     sketches = pipeline.read_sketches(parts(3, drawn), processes=processes)
     measurement = pipeline.read(Store(drawn), processes=1)
     assert {name for *_, name in sketches.correct_skew()[1]} >= {
@@ -216,7 +171,7 @@ def test_lengths_between_hosts_are_corrected_each_by_its_own_moment_as_samples_a
 
 def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_other_stays_as_it_was_read(few):
     # The first half has no such image; in the second, one host's clock was set meanwhile.
-    steady, set_later = (on_hosts({**HOSTS["steady"], "transformer": Clock(at * SECOND)}, 120) for at in (5, 9))
+    steady, set_later = (images_on_hosts({**HOSTS["steady"], "transformer": Clock(at * SECOND)}, 120) for at in (5, 9))
     drawn = []
     for one, two in zip(steady, set_later, strict=True):
         number = int(one.trace_id[1:], 16)

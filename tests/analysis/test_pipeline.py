@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from sketch_support import images
 from support import start, wait_until
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, Store, linked, spans, with_options
 
@@ -31,24 +32,6 @@ def as_a_whole(drawn):
     measurement = measured(*critical_paths(SpanGraph(drawn)))
     measurement.sort()
     return measurement
-
-
-def images(count):
-    """Images of all sorts, some of which can't be measured, and spans of nobody's image."""
-    drawings = [HTTP, KAFKA, STRAIGHT, EVENT_SOURCE, with_options(HTTP, "send image", "warmup"), "poll  CLIENT  0  9"]
-    drawings += [
-        with_options(HTTP, "POST", "failed"),
-        HTTP[HTTP.index("  POST") :],
-        with_options(STRAIGHT, "POST /", "@pod"),
-        with_options(HTTP, "send image", "run=one"),
-        with_options(KAFKA, "send image", "run=another"),
-    ]
-    found = []
-    for number in range(count):
-        found += spans(drawings[number % len(drawings)], f"trace{number:03}-")
-        if number % 5 == 0:
-            found += linked(f"sender{number:03}-", f"bridge{number:03}-")
-    return found
 
 
 MANY = images(90)

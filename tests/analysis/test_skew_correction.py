@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from traces_builder import EPOCH, HTTP, KAFKA, MS, segment, spans, with_options
+from sketch_support import ON_HOSTS, SECOND, Clock, image, run, seen
+from traces_builder import HTTP, KAFKA, MS, segment, with_options
 
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.coverage import Coverage
@@ -16,59 +17,7 @@ from otel_kfs.report import rows
 from otel_kfs.traces.span import SpanGraph
 
 TO_TRANSFORMER = segment("transformer request")
-SECOND = 1_000_000_000
-
-
-def on_hosts(drawing):
-    """The drawing with its servers, and its bridge, on hosts of their own."""
-    lines, servers = [], iter(("transformer", "predictor"))
-    for line in drawing.splitlines():
-        host = ""
-        if "  SERVER " in line:
-            host = f"  @{next(servers)}"
-        elif "  CONSUMER " in line:
-            host = "  @bridge"
-        lines.append(line + host)
-    return "\n".join(lines)
-
-
-ON_HOSTS = {"http": on_hosts(HTTP), "kafka": on_hosts(KAFKA)}
-
-
-class Clock:
-    """Shows `offset` more than the true time when the run begins, and `drift` ns more each second."""
-
-    def __init__(self, offset=0, drift=0):
-        self.offset, self.drift = offset, drift
-
-    def shows(self, true):
-        return true + self.offset + self.drift * (true - EPOCH) // SECOND
-
-
 clocks = st.builds(Clock, st.integers(-5 * SECOND, 5 * SECOND), st.integers(-5 * SECOND // 600, 5 * SECOND // 600))
-
-
-def image(drawing, trace, start, factor=1.0):
-    """The true spans of one image that is sent at that moment (ns), `factor` times as long as drawn."""
-
-    def moved(moment):
-        return EPOCH + start + round((moment - EPOCH) * factor)
-
-    return [replace(one, start=moved(one.start), end=moved(one.end)) for one in spans(drawing, trace)]
-
-
-def run(drawing, starts):
-    """The true spans of some images that are sent at those moments (ns)."""
-    return [image(drawing, f"{number:032x}", start) for number, start in enumerate(starts)]
-
-
-def seen(images, by_host):
-    """The spans as their hosts' clocks have them."""
-    return [
-        replace(one, start=by_host[one.host].shows(one.start), end=by_host[one.host].shows(one.end))
-        for spans_ in images
-        for one in spans_
-    ]
 
 
 def measure(drawn):

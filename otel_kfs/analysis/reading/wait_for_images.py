@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 
-from otel_kfs.analysis.paths.coverage import NOT_PROCESSED, Coverage
-from otel_kfs.analysis.paths.critical_path import CriticalPath, PathFinder, critical_paths
-from otel_kfs.analysis.paths.model_calls import is_store
+from otel_kfs.analysis.paths.critical_path import PathFinder, critical_paths
+from otel_kfs.analysis.reading.completeness import Completeness, completeness
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.span import Kind, Span, SpanGraph
+from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import ReadProgress, TraceStore
 
 _PAUSE = 2.0  # seconds between two looks at a store
@@ -87,7 +85,7 @@ class WaitForImages:
             time.sleep(min(_PAUSE, limit - now))
         return iter(batches)
 
-    def _missing(self, seen: _Seen) -> str:
+    def _missing(self, seen: Completeness) -> str:
         """Say what is not there."""
         reasons = dict(seen.pending)
         if seen.torn:
@@ -102,66 +100,6 @@ class WaitForImages:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a store had at one look."""
-
-    spans: int
-    whole: int  # images that were measured, with all that their spans refer to
-    settled: int  # images that are left out, whatever else may come: they failed
-    pending: dict[str, int]  # why others could not be measured, and how many
-    torn: int  # images of which a span refers to a parent that is not there
-    first_torn: str
-    open_ends: int  # requests that lead to no server's span, and roots whose parents are not there, if not ours
-
-    @property
-    def may_grow(self) -> bool:
-        """Whether something says that more spans are to come."""
-        return bool(self.pending or self.torn or self.open_ends)
-
-
-def _seen(batches: list[list[Span]], paths_in: PathFinder) -> _Seen:
+def _seen(batches: list[list[Span]], paths_in: PathFinder) -> Completeness:
     graph = SpanGraph(chain.from_iterable(batches))
-    paths, coverage = paths_in(graph)
-    pending = {reason: count for reason, count in coverage.left_out.items() if _is_pending(reason)}
-    traces = {trace for path in paths for trace in _traces(path)}
-    roots = {path.key: path for path in paths}
-    torn: dict[str, str] = {}
-    open_ends = 0
-    for span in graph:
-        if span.parent_id is not None and graph.get((span.trace_id, span.parent_id)) is None:
-            if span.key not in roots:
-                torn.setdefault(span.trace_id, span.name)
-            elif roots[span.key].root:
-                open_ends += 1
-        elif span.trace_id in traces and _is_unanswered(span, graph):
-            open_ends += 1
-    whole = [path for path in paths if torn.keys().isdisjoint(_traces(path))]
-    return _Seen(
-        len(graph),
-        len(whole),
-        _settled(coverage),
-        pending,
-        len(paths) - len(whole),
-        next((f"`{torn[trace]}` in trace {trace}" for path in paths for trace in _traces(path) if trace in torn), ""),
-        open_ends,
-    )
-
-
-def _traces(path: CriticalPath) -> tuple[str, ...]:
-    return (path.trace_id, *path.linked)
-
-
-def _is_pending(reason: str) -> bool:
-    """Whether an image that is left out for that reason may be measured once more of it is there."""
-    return reason == NOT_PROCESSED or reason.startswith("no ")
-
-
-def _settled(coverage: Coverage) -> int:
-    return sum(count for reason, count in coverage.left_out.items() if reason != "warm-up" and not _is_pending(reason))
-
-
-def _is_unanswered(span: Span, graph: SpanGraph) -> bool:
-    if span.kind is not Kind.CLIENT or span.failed or is_store(span):
-        return False
-    return not graph.nearest_descendants(span, lambda below: below.kind in {Kind.SERVER, Kind.CONSUMER})
+    return completeness(graph, *paths_in(graph))
