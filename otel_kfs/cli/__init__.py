@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-
 import click
 
 import otel_kfs
 from otel_kfs.cli.group import Group, LazyCommands
-from otel_kfs.cli.messages import OneLine
 
 _COMMANDS = LazyCommands(
     {
@@ -29,22 +25,9 @@ _COMMANDS = LazyCommands(
 @click.group(
     cls=Group,
     commands=_COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Each command's --help has examples.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each command's --help has examples. docs/command-line.md has every variable, exit code and file.",
 )
-@click.version_option(otel_kfs.__version__, prog_name="otel-kfs")
-@click.option("-v", "--verbose", is_flag=True, help="Log to standard error what happens.")
-@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
-@click.pass_context
-def main(context: click.Context, verbose: bool, quiet: bool) -> None:
+@click.version_option(otel_kfs.__version__, "-V", "--version", prog_name="otel-kfs")
+def main() -> None:
     """Show where the time goes when an image is sent to a model on KFServing or KServe."""
-    context.obj = {"quiet": quiet}
-    level = logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])
-    if not verbose:
-        # An exporter warns at each failed try, and logs an error when it gives up; the error is enough.
-        logging.getLogger("opentelemetry").setLevel(logging.ERROR)
-        # The same for urllib3, whose warnings contain whole URLs.
-        logging.getLogger("urllib3").setLevel(logging.ERROR)

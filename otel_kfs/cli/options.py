@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from otel_kfs.cli.command import option
 from otel_kfs.cli.output import STDOUT
 from otel_kfs.report.render import FORMATS, Format
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
 
+_ACCESS = "TLS and tokens"
 _MODEL_ACCESS = (
     ("--model-ca", "OTEL_KFS_MODEL_CA", "CA certificates to trust, in PEM.  [default: the usual ones]"),
     ("--model-cert", "OTEL_KFS_MODEL_CERT", "The client certificate, in PEM."),
@@ -49,8 +51,8 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, access=access, **kwargs)
 
     for name, variable, text in reversed(_MODEL_ACCESS):
-        option = click.option(name, envvar=variable, show_envvar=True, metavar="FILE", help=text)
-        with_access = option(with_access)
+        add = option(name, group=_ACCESS, envvar=variable, show_envvar=True, metavar="FILE", help=text)
+        with_access = add(with_access)
     return with_access
 
 
@@ -69,18 +71,18 @@ def result_options(command: Callable[..., None]) -> Callable[..., None]:
         ending = "" if output is None else output.suffix.lower()
         command(*args, format_=format_ or _ENDINGS.get(ending, "text"), output=output, **kwargs)
 
-    file = click.Path(dir_okay=False, path_type=Path)
+    file: Any = click.Path(dir_okay=False, path_type=Path)
     help_ = "Write to this file, not to the terminal; - is standard output."
-    with_results = click.option("-o", "--output", type=file, help=help_)(with_results)
-    help_ = "[default: from the output's extension, else text]"
-    return click.option("--format", "format_", type=click.Choice(FORMATS), help=help_)(with_results)
+    with_results = option("-o", "--output", type=file, metavar="FILE", help=help_)(with_results)
+    help_ = "What to write.  [default: by the output's ending, else text]"
+    return option("--format", "format_", type=click.Choice(FORMATS), help=help_)(with_results)
 
 
 # By HTTP; of gRPC's answers the client's own setting is a limit already.
-max_answer_size = click.option(
+max_answer_size = option(
     "--max-answer-size",
     type=click.FloatRange(0, min_open=True),
-    default=64.0,
+    default=64,
     show_default=True,
     metavar="MB",
     callback=lambda _, __, megabytes: round(megabytes * 1_000_000),
@@ -95,7 +97,8 @@ def no_sketch(why: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         if given:
             raise click.UsageError(f"--sketch is only for `otel-kfs tables`: {why}")
 
-    return click.option("--sketch", is_flag=True, hidden=True, expose_value=False, callback=refuse)
+    help_ = f"Only for `otel-kfs tables`: {why}."
+    return option("--sketch", is_flag=True, hidden=True, expose_value=False, callback=refuse, help=help_)
 
 
 def given_model_access() -> dict[str, object]:

@@ -11,7 +11,7 @@ from otel_kfs.traces.query_url import DURATIONS, parse_seconds
 _LONGEST_DAYS = 36_500  # longer than any clock, socket or lock can wait for is refused here, in words
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click only
+class Duration(click.ParamType[Any]):
     """A duration: `30` (seconds), `500ms`, `30s`, `5m`, `1h` or `7d`; the command gets seconds.
 
     With `keep_text`, it gets the text as it was given, once that is known to be one.

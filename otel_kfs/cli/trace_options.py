@@ -10,37 +10,18 @@ from typing import Any
 
 import click
 
+from otel_kfs.cli.command import option
 from otel_kfs.cli.parameter_types import Duration
 from otel_kfs.traces.query_url import joined
 
 _DURATION = Duration(or_zero=True, keep_text=True)
 _PATIENCE = 2.0  # seconds before the progress is shown
 
+_STORES = "Jaeger, Tempo and ClickHouse"
+
 # Each part's name in a query, its option and its help.
 _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "service": (
-        "--service",
-        {
-            "multiple": True,
-            "help": "Jaeger: a service in the traces; repeatable.  [default: image-sender]",
-        },
-    ),
-    "lookback": (
-        "--lookback",
-        {"type": _DURATION, "help": "How far back from --end: 30m, 1h, 7d.  [default: 1h]"},
-    ),
-    "start": (
-        "--start",
-        {"metavar": "TIME", "help": "The start of the window, instead of --lookback: 2026-01-31T12:00:00Z."},
-    ),
-    "end": ("--end", {"metavar": "TIME", "help": "The end of the window.  [default: now]"}),
-    "tenant": ("--tenant", {"help": "The tenant, if the store has several."}),
-    "q": ("--traceql", {"metavar": "TRACEQL", "help": "Tempo: the TraceQL query that finds the traces, as { ... }."}),
-    "database": (
-        "--database",
-        {"metavar": "NAME", "help": "ClickHouse: the database that the Collector writes to.  [default: default]"},
-    ),
-    "table": ("--table", {"metavar": "NAME", "help": "ClickHouse: the table there.  [default: otel_traces]"}),
+    "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (see send's --run-id)."}),
     "server": (
         "--server",
         {
@@ -50,7 +31,6 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
             "repeatable.",
         },
     ),
-    "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (see send's --run-id)."}),
     "stamps": (
         "--stamps",
         {
@@ -59,15 +39,69 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "strict": ("--strict", {"is_flag": True, "help": "Files: fail if anything can't be read, instead of warning."}),
+    "lookback": (
+        "--lookback",
+        {"group": _STORES, "type": _DURATION, "help": "How far back from --end: 30m, 1h, 7d.  [default: 1h]"},
+    ),
+    "start": (
+        "--start",
+        {
+            "group": _STORES,
+            "metavar": "TIME",
+            "help": "The start of the window, instead of --lookback: 2026-01-31T12:00:00Z.",
+        },
+    ),
+    "end": ("--end", {"group": _STORES, "metavar": "TIME", "help": "The end of the window.  [default: now]"}),
     "expect": (
         "--expect",
-        {"metavar": "N", "help": "Wait until the store has N complete images, and fail if it never does."},
+        {
+            "group": _STORES,
+            "metavar": "N",
+            "help": "Wait until the store has N complete images, and fail if it never does.",
+        },
     ),
-    "wait": ("--wait", {"type": _DURATION, "help": "With --expect: wait at most that long.  [default: 30s]"}),
-    "grafana": ("--grafana", {"metavar": "URL", "help": "Tempo: the Grafana to link traces to."}),
+    "wait": (
+        "--wait",
+        {"group": _STORES, "type": _DURATION, "help": "With --expect: wait at most that long.  [default: 30s]"},
+    ),
+    "tenant": ("--tenant", {"group": _STORES, "metavar": "NAME", "help": "The tenant, if the store has several."}),
+    "service": (
+        "--service",
+        {
+            "group": _STORES,
+            "metavar": "NAME",
+            "multiple": True,
+            "help": "Jaeger: a service in the traces; repeatable.  [default: image-sender]",
+        },
+    ),
+    "q": (
+        "--traceql",
+        {
+            "group": _STORES,
+            "metavar": "TRACEQL",
+            "help": "Tempo: the TraceQL query that finds the traces, as { ... }.",
+        },
+    ),
+    "grafana": ("--grafana", {"group": _STORES, "metavar": "URL", "help": "Tempo: the Grafana to link traces to."}),
     "datasource": (
         "--datasource",
-        {"metavar": "UID", "help": "Tempo: the data source's uid in that Grafana.  [default: tempo]"},
+        {
+            "group": _STORES,
+            "metavar": "UID",
+            "help": "Tempo: the data source's uid in that Grafana.  [default: tempo]",
+        },
+    ),
+    "database": (
+        "--database",
+        {
+            "group": _STORES,
+            "metavar": "NAME",
+            "help": "ClickHouse: the database that the Collector writes to.  [default: default]",
+        },
+    ),
+    "table": (
+        "--table",
+        {"group": _STORES, "metavar": "NAME", "help": "ClickHouse: the table there.  [default: otel_traces]"},
     ),
 }
 
@@ -88,7 +122,7 @@ def trace_parts(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, parts=parts, **options)
 
     for key, (flag, settings) in reversed(_PARTS.items()):
-        with_parts = click.option(flag, f"trace_{key}", **settings)(with_parts)
+        with_parts = option(flag, f"trace_{key}", **settings)(with_parts)
     return with_parts
 
 
@@ -117,7 +151,7 @@ def _with_query(command: Callable[..., Any], **settings: Any) -> Callable[..., A
             raise click.UsageError(f"{flag} needs --trace-query")
         return command(*args, trace_query=trace_query, **options)
 
-    return click.option("--trace-query", metavar="QUERY", **settings)(trace_parts(with_one_query))
+    return option("--trace-query", metavar="QUERY", **settings)(trace_parts(with_one_query))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from otel_kfs import semconv
+from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import max_answer_size, model_access, properties
 from otel_kfs.cli.parameter_types import Duration
@@ -23,100 +24,142 @@ if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
 
 _POLICY = click.Choice(["skip", "dead-letter", "stop"])
+_SPEED, _FAILURES, _TRACES = "Throughput", "Failures", "Traces"
 _LOOK_SECONDS = 0.2  # how often the thread that waits for signals checks whether it is still needed
 _CLOSE_SECONDS = 15.0  # beyond the grace, to commit, leave the group and write the last spans
 
 
-@click.command(
+@command(
     short_help="Send a topic's records to a model.",
     epilog="""\b
 Examples:
-  otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet --url http://ingress --model mobilenet
-  otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet --url http://ingress --model mobilenet \\
-      --concurrency 8 --retries 8 --retry-for 5m --dead-letter-topic mobilenet.dead-letters
-  otel-kfs bridge --bootstrap-servers localhost:9092 --dead-letter-topic mobilenet.dead-letters --redrive \\
+  otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet \\
+      --url http://ingress --model mobilenet
+  otel-kfs bridge --bootstrap-servers localhost:9092 --topic mobilenet \\
+      --url http://ingress --model mobilenet --concurrency 8 \\
+      --retries 8 --retry-for 5m --dead-letter-topic mobilenet.dead-letters
+  otel-kfs bridge --bootstrap-servers localhost:9092 --redrive \\
+      --dead-letter-topic mobilenet.dead-letters \\
       --url http://ingress --model mobilenet
 
 \b
-Exit code: 1 after an error, 130 after Ctrl-C, 143 after SIGTERM; 0 when --redrive is finished.
+Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
+143 after SIGTERM; 0 when --redrive is finished.
 """,
 )
-@click.option("--bootstrap-servers", required=True, help="host:port,...")
-@click.option("--topic", "topics", multiple=True, help="The topic; repeatable.")
-@click.option("--group", default="otel-kfs-bridge", show_default=True, help="The consumer group.")
-@click.option("--consumer-config", metavar="FILE", help="More settings, in Kafka's properties format.")
-@click.option(
+@option("--bootstrap-servers", required=True, metavar="HOST:PORT,...", help="Where Kafka is.")
+@option("--topic", "topics", multiple=True, metavar="NAME", help="The topic; repeatable.")
+@option("--group", default="otel-kfs-bridge", show_default=True, metavar="NAME", help="The consumer group.")
+@option("--consumer-config", metavar="FILE", help="More settings, in Kafka's properties format.")
+@option(
     "--url",
     envvar=semconv.ENV_MODEL_URL,
     show_envvar=True,
     required=True,
+    metavar="URL",
     help="The server or ingress (with --model), or the whole :predict URL.",
 )
-@click.option("--model", help="The model's name.")
-@click.option("--host-header", "host", help="The Host header that an ingress routes by.")
-@model_access
-@click.option(
-    "--timeout", type=Duration(), default="10m", show_default=True, help="How long one whole request may take."
-)
+@option("--model", metavar="NAME", help="The model's name.")
+@option("--host-header", "host", metavar="NAME", help="The Host header by which an ingress finds the model.")
+@option("--timeout", type=Duration(), default="10m", show_default=True, help="How long one request may take.")
 @max_answer_size
-@click.option(
+@option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
+@option(
     "--concurrency",
+    group=_SPEED,
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="Records sent to the model at a time. Records with the same key are sent one by one, in order.",
+    metavar="N",
+    help="Records sent to the model at a time, up to 1000. Records with the same key are sent one by one, in order.",
 )
-@click.option(
+@option(
     "--batch",
+    group=_SPEED,
     type=click.IntRange(1, 128),
     default=1,
     show_default=True,
-    help="Records to send in one request, at most: V1 instances or V2 tensors. If it fails, they are sent one by one.",
+    metavar="N",
+    help="Records to send in one request, up to 128: V1 instances or V2 tensors. If it fails, they are sent one by "
+    "one.",
 )
-@click.option(
+@option(
     "--max-in-flight",
+    group=_SPEED,
     type=click.IntRange(1),
+    metavar="N",
     help="Records in memory at a time.  [default: 1 without --concurrency and --batch, else twice what these allow]",
 )
-@click.option(
+@option(
     "--retries",
+    group=_FAILURES,
     type=click.IntRange(0),
     default=5,
     show_default=True,
+    metavar="N",
     help="How often to retry a request that was not answered (5xx, 408, 425, 429, no connection).",
 )
-@click.option(
+@option(
     "--retry-for",
+    group=_FAILURES,
     type=Duration(),
     default="1m",
     show_default=True,
-    help="How long a request is retried.",
+    help="How long to go on retrying a request.",
 )
-@click.option("--dead-letter-topic", help="Where to write records that the model refuses or does not answer.")
-@click.option(
+@option(
+    "--dead-letter-topic",
+    group=_FAILURES,
+    metavar="NAME",
+    help="Where to write records that the model refuses or does not answer.",
+)
+@option(
     "--dead-letter-config",
+    group=_FAILURES,
     metavar="FILE",
     help="More settings for its producer.  [default: the consumer's connection settings]",
 )
-@click.option("--on-refused", type=_POLICY, help="After a 4xx.  [default: dead-letter with a topic for it, else skip]")
-@click.option("--on-unanswered", type=_POLICY, help="After all retries.  [default: the same, else stop]")
-@click.option("--redrive", is_flag=True, help="Send the records now in the dead-letter topic to the model, then exit.")
-@click.option(
+@option(
+    "--on-refused",
+    group=_FAILURES,
+    type=_POLICY,
+    help="What to do after a 4xx.  [default: dead-letter with a topic for it, else skip]",
+)
+@option(
+    "--on-unanswered",
+    group=_FAILURES,
+    type=_POLICY,
+    help="What to do after all retries.  [default: dead-letter with a topic for it, else stop]",
+)
+@option(
+    "--redrive",
+    group=_FAILURES,
+    is_flag=True,
+    help="Send the records now in the dead-letter topic to the model, then exit.",
+)
+@option(
     "--grace",
+    group=_FAILURES,
     type=Duration(or_zero=True),
     default="30s",
     show_default=True,
     help="How long records under way may take to finish, at the end and before a partition moves to another bridge.",
 )
-@click.option("--links", is_flag=True, help="Link to the producer's trace instead of continuing it.")
-@click.option(
+@option(
+    "--links",
+    group=_TRACES,
+    is_flag=True,
+    help="Link to the producer's trace instead of continuing it.",
+)
+@option(
     "--trust-context",
+    group=_TRACES,
     type=click.Choice(["yes", "no"]),
     default="yes",
     show_default=True,
     help="no: for records from strangers; each gets a new trace, linked to theirs, without their baggage.",
 )
-@click.option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
+@model_access
 @click.pass_obj
 def bridge(
     obj: dict[str, bool],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from otel_kfs.cli.command import command
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import result_options
 from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
@@ -45,7 +46,7 @@ def _failing(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@click.command(
+@command(
     short_help="Check hand-stamped tables against their stamps.",
     epilog="""\b
 Examples:
@@ -54,7 +55,8 @@ Examples:
   pbpaste | otel-kfs check - --format json
 
 \b
-Exit code: 0 if all columns follow from the stamps, 1 if some do not, 2 if the file or the traces can't be read.
+Exit code: 0 if all columns follow from the stamps, 1 if some do not,
+2 if the file or the traces can't be read.
 """,
 )
 @_failing

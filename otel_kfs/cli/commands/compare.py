@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch, result_options
 from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
@@ -52,7 +53,7 @@ def _where(side: str) -> str:
     return f"Only images with this transport, encoding, compression, cell or size, {side}; repeatable."
 
 
-@click.command(
+@command(
     short_help="Compare two measurements, segment by segment.",
     epilog="""\b
 Examples:
@@ -60,21 +61,26 @@ Examples:
   otel-kfs compare traces/ --where-a transport=http --where-b transport=kafka
   otel-kfs compare through-ingress/ straight-to-predictor/ --where size=10.2MB
   otel-kfs compare traces/ --run-a monday --run-b tuesday -o comparison.md
-  otel-kfs compare clickhouse:http://localhost:8123 --database otel --lookback 2d --run-a monday --run-b tuesday
+  otel-kfs compare clickhouse:http://localhost:8123 --lookback 2d \\
+      --run-a monday --run-b tuesday
   otel-kfs compare main.jsonl.gz branch.jsonl.gz --fail-if-slower 10%
+
+\b
+Exit code: 0, 1 after an error, 2 if the command line is wrong, 3 if
+--fail-if-slower finds B slower.
 """,
 )
 @click.argument("query_a", metavar="QUERY_A")
 @click.argument("query_b", metavar="[QUERY_B]", required=False)
-@click.option("--where", multiple=True, callback=_selectors, metavar="KEY=VALUE", help=_where("on both sides"))
-@click.option("--where-a", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same for A only.")
-@click.option("--where-b", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same for B only.")
+@option("--where", multiple=True, callback=_selectors, metavar="KEY=VALUE", help=_where("on both sides"))
+@option("--where-a", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same for A only.")
+@option("--where-b", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same for B only.")
 @trace_parts
-@click.option("--run-a", metavar="ID", help="Only the images of this run, for A only.")
-@click.option("--run-b", metavar="ID", help="The same for B only.")
+@option("--run-a", metavar="ID", help="Only the images of this run, for A only.")
+@option("--run-b", metavar="ID", help="The same for B only.")
 @result_options
-@click.option("--all", "whole", is_flag=True, help="Text and Markdown: also show the segments that do not differ.")
-@click.option(
+@option("--all", "whole", is_flag=True, help="Text and Markdown: also show the segments that do not differ.")
+@option(
     "--fail-if-slower",
     "limit",
     callback=_percent,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
 
+from otel_kfs.cli.command import command, option
 from otel_kfs.cli.commands.tables import print_tables
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.output import progress
@@ -13,20 +15,26 @@ from otel_kfs.demo.example import VARIANTS
 from otel_kfs.report.rows import DEFAULT_LAYOUTS
 
 
-@click.command(
+@command(
     short_help="Run the whole measurement on this machine.",
     epilog="""\b
 Examples:
   otel-kfs demo
   otel-kfs demo --way seed --way fast --way small
   otel-kfs demo --repeat 20 --serving kserve --output my-run
-  otel-kfs demo --bootstrap-servers localhost:9092 --otlp-endpoint http://localhost:4318
+  otel-kfs demo --bootstrap-servers localhost:9092
+  otel-kfs demo --otlp-endpoint http://localhost:4318
 """,
 )
-@click.option(
-    "--repeat", type=click.IntRange(1), default=5, show_default=True, help="How often to send each size each way."
+@option(
+    "--repeat",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="How often to send each size each way.",
 )
-@click.option(
+@option(
     "--way",
     "variants",
     type=click.Choice(list(VARIANTS)),
@@ -37,19 +45,24 @@ Examples:
     "fast, with images resized before they are sent. chat: by KServe's chat route, over HTTP only; MobileNet's class "
     "in a sentence stands in for a model that speaks. Repeatable, to compare.",
 )
-@click.option(
+@option(
     "--serving",
     type=click.Choice(["kfserving", "kserve"]),
     help="The serving SDK.  [default: the one that is installed]",
 )
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
     help="A new folder for traces and logs.  [default: otel-kfs-runs/<time>]",
 )
-@click.option("--bootstrap-servers", help="Your own Kafka, host:port,...  [default: an embedded broker]")
-@click.option(
+@option(
+    "--bootstrap-servers",
+    metavar="HOST:PORT,...",
+    help="Your own Kafka.  [default: an embedded broker]",
+)
+@option(
     "--otlp-endpoint", metavar="URL", help="Also send spans there, with OTLP over HTTP (a Collector, Jaeger, Tempo)."
 )
 @click.pass_obj
@@ -79,7 +92,7 @@ def demo(
         bootstrap_servers=bootstrap_servers,
         otlp_endpoint=otlp_endpoint,
         say=lambda line: None if obj["quiet"] else say(line),
-        progress=progress,
+        progress=functools.partial(progress, quiet=obj["quiet"]),
     )
     print_tables(str(traces), "text", DEFAULT_LAYOUTS, None, quiet=obj["quiet"])
     if not obj["quiet"]:

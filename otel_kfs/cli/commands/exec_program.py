@@ -6,8 +6,10 @@ import sys
 
 import click
 
+from otel_kfs.cli.command import command, option
 
-@click.command(
+
+@command(
     "exec",
     short_help="Run the real curl, or Kafka's console producer, traced.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
@@ -15,13 +17,16 @@ import click
 Examples:
   otel-kfs exec -- curl -v -H "Host: mobilenet.default.example.com" \\
       http://ingress/v1/models/mobilenet:predict -d @1mb.json
-  otel-kfs exec -- kafka-console-producer.sh --bootstrap-server localhost:9092 \\
-      --topic mobilenet --producer.config producer.properties < 1mb.json
-  otel-kfs exec --traces-file traces/sender.jsonl -- curl -sf -o answer.json http://ingress/...
+  otel-kfs exec -- kafka-console-producer.sh \\
+      --bootstrap-server localhost:9092 --topic mobilenet < 1mb.json
+  otel-kfs exec --traces-file sender.jsonl -- curl -sf http://ingress/...
+
+\b
+Exit code: the program's own; 1 if it can't be started.
 """,
 )
-@click.option("--run-id", help="Marks the traces of one measurement.  [default: a new id]")
-@click.option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
+@option("--run-id", metavar="ID", help="Marks the traces of one measurement.  [default: a new id]")
+@option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]...")
 def exec_program(run_id: str | None, traces_file: str | None, command: tuple[str, ...]) -> None:
     """Run the real curl, or Kafka's console producer, and trace what it sends.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import quiet_grpc
 from otel_kfs.cli.output import progress, write
@@ -20,28 +21,29 @@ if TYPE_CHECKING:
     from otel_kfs.experiment.trial_log import TrialLog
 
 
-@click.command(
+@command(
     short_help="Compare and rank ways of sending.",
     epilog="""\b
 Examples:
   otel-kfs experiment examples/experiments/ways.toml --dry-run
   otel-kfs experiment examples/experiments/ways.toml -o ways
-  otel-kfs experiment examples/experiments/ways.toml -o ways --format json > ways.json
+  otel-kfs experiment examples/experiments/ways.toml -o ways --format json
   otel-kfs experiment examples/experiments/load.toml -o load
   otel-kfs tables --trace-query ways/traces
 
 docs/experiments.md describes the file.
 """,
 )
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@option(
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
     help="The run's folder. An existing run resumes where it stopped; a finished run is only ranked again.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be sent, and exit.")
-@click.option(
+@option("--dry-run", is_flag=True, help="Show what would be sent, and exit.")
+@option(
     "--format",
     "format_",
     type=click.Choice(FORMATS),

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import click
 
+from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.output import write
@@ -23,39 +24,41 @@ _ID = "{trace_id}"
 _EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy": "scipy"}
 
 
-@click.command(
+@command(
     short_help="Write an HTML report, or charts, of traces.",
     epilog="""\b
 Examples:
   otel-kfs report --trace-query otel-kfs-runs/latest/traces -o report.html
-  otel-kfs report --trace-query 'jaeger:http://localhost:16686?service=image-sender&lookback=1h' -o report.html
-  otel-kfs report --trace-query traces/ --trace-link 'http://localhost:16686/trace/{trace_id}'
+  otel-kfs report --trace-query jaeger:http://localhost:16686 --lookback 2h
+  otel-kfs report --trace-query traces/ \\
+      --trace-link 'http://localhost:16686/trace/{trace_id}'
   otel-kfs report --trace-query traces/ --chart segments -o segments.svg
 """,
 )
 @trace_options
-@click.option(
+@option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("report.html"),
+    metavar="FILE",
     show_default=True,
     help="The file to write.",
 )
-@click.option(
+@option(
     "--format",
     "format_",
     type=click.Choice(FORMATS),
     help="html: the whole report. svg, png: charts for a document.  [default: from the output's extension]",
 )
-@click.option(
+@option(
     "--chart",
     "charts",
     type=click.Choice(CHARTS),
     multiple=True,
     help="svg, png: draw bars of the segments, or latency by size. Repeatable.  [default: both]",
 )
-@click.option(
+@option(
     "--trace-link",
     metavar="URL",
     help="html: the URL of a trace's page, with {trace_id} for its id; links saved traces to a Jaeger, for example.  "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from otel_kfs import semconv
+from otel_kfs.cli.command import command, option
 from otel_kfs.cli.group import SIGTERM_EXIT
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import (
@@ -39,63 +40,66 @@ from otel_kfs.errors import InputError, SendError
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
 
+_CHAT = f"Chat (--transport {OPENAI})"
+_CLAIM_CHECK = f"Claim check (--encoding {CLAIM_CHECK})"
 
-@click.command(
+
+@command(
     short_help="Send images and trace them.",
     epilog="""\b
 Examples:
   otel-kfs send --transport http --url http://ingress --model mobilenet \\
       --host-header mobilenet.default.example.com --image cat.jpg
-  otel-kfs send --transport http --url http://ingress/v1/models/mobilenet:predict --json 1mb.json
-  otel-kfs send --transport http --url http://ingress --model mobilenet --encoding raw --image cat.jpg
-  otel-kfs send --transport openai --url http://ingress --model qwen --prompt "What is this?" --stream --image cat.jpg
-  otel-kfs send --transport grpc --url localhost:8081 --model mobilenet --resize 256 --image cat.jpg
-  otel-kfs send --transport grpc --url https://ingress:443 --model mobilenet --model-ca ca.pem \\
-      --model-token-file token --image cat.jpg
-  otel-kfs send --transport kafka --bootstrap-servers localhost:9092 --topic mobilenet \\
-      --producer-config producer.properties --image *.jpg --traces-file traces/sender.jsonl
+  otel-kfs send --transport http --json 1mb.json \\
+      --url http://ingress/v1/models/mobilenet:predict
+  otel-kfs send --transport http --url http://ingress --model mobilenet \\
+      --encoding raw --image cat.jpg
+  otel-kfs send --transport openai --url http://ingress --model qwen \\
+      --prompt "What is this?" --stream --image cat.jpg
+  otel-kfs send --transport grpc --url localhost:8081 --model mobilenet \\
+      --resize 256 --image cat.jpg
+  otel-kfs send --transport grpc --url https://ingress:443 --model mobilenet \\
+      --model-ca ca.pem --model-token-file token --image cat.jpg
+  otel-kfs send --transport kafka --bootstrap-servers localhost:9092 \\
+      --topic mobilenet --image *.jpg --traces-file traces/sender.jsonl
+
+\b
+Exit code: 0, 1 if anything was not sent or not answered, 2 if the command
+line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
 """,
 )
-@click.option("--transport", type=click.Choice(["http", "kafka", "grpc", OPENAI]), required=True)
-@click.option("--image", "images", multiple=True, metavar="FILE", help="An image file; repeatable.")
-@click.option("--json", "payloads", multiple=True, metavar="FILE", help="A file that is the JSON payload already.")
-@click.option(
+@option("--transport", type=click.Choice(["http", "kafka", "grpc", OPENAI]), required=True, help="How to send.")
+@option("--image", "images", multiple=True, metavar="FILE", help="An image file; repeatable.")
+@option("--json", "payloads", multiple=True, metavar="FILE", help="A file that is the JSON payload already.")
+@option(
     "--encoding",
     type=click.Choice([*encodings.NAMES, CLAIM_CHECK]),
     help="How the image is encoded. KFServing takes json, cloudevent, claim-check; KServe all.  [default: json]",
 )
-@click.option(
+@option(
     "--compression",
     type=click.Choice(CODECS),
     help="HTTP: compress the body (few servers decompress it). Kafka: producer's compression.type. gRPC: gzip only.",
 )
-@click.option(
+@option(
     "--resize",
     type=click.IntRange(1),
     metavar="PIXELS",
-    help="Scale the image down first, until its shorter side has this many pixels; 256 for a model that crops 224.",
+    help="Scale the image down first, until its shorter side has this many pixels: 256 for a model that crops 224.",
 )
-@click.option("--bucket", help="claim-check: the bucket to put images into.")
-@click.option(
-    "--store-url",
-    help="claim-check: the URL of an S3-compatible store other than AWS's. Credentials: the AWS_... variables.",
-)
-@click.option("--cell", help="A label for these settings; the tables group by it.")
-@click.option(
+@option("--cell", metavar="LABEL", help="A label for these settings; the tables group by it.")
+@option(
     "--url",
+    metavar="URL",
     help="HTTP: the server or ingress (with --model), or the model's whole URL. gRPC: host:port, or https://host:port.",
 )
-@click.option("--model", help="HTTP, gRPC: the model's name.")
-@click.option("--prompt", help=f"openai: what the model is asked.  [default: {PROMPT}]")
-@click.option("--stream", is_flag=True, help="openai: let the answer come piece by piece.")
-@click.option("--host-header", help="HTTP: the Host header by which an ingress finds the model.")
-@model_access
-@click.option("--bootstrap-servers", help="Kafka: host:port,...")
-@click.option("--topic", help="Kafka: the topic.")
-@click.option("--producer-config", metavar="FILE", help="Kafka: further settings, in Kafka's properties format.")
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="How often to send each file.")
-@click.option("--run-id", help="Marks the traces of one measurement.  [default: a new id]")
-@click.option(
+@option("--model", metavar="NAME", help="HTTP, gRPC: the model's name.")
+@option("--host-header", metavar="NAME", help="HTTP: the Host header by which an ingress finds the model.")
+@option(
+    "--repeat", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="How often to send each file."
+)
+@option("--run-id", metavar="ID", help="Marks the traces of one measurement.  [default: a new id]")
+@option(
     "--timeout",
     type=Duration(),
     default="1m",
@@ -103,7 +107,25 @@ Examples:
     help="How long one image may take.",
 )
 @max_answer_size
-@click.option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
+@option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
+@option("--bootstrap-servers", group="Kafka", metavar="HOST:PORT,...", help="Where Kafka is.")
+@option("--topic", group="Kafka", metavar="NAME", help="The topic.")
+@option(
+    "--producer-config",
+    group="Kafka",
+    metavar="FILE",
+    help="More settings, in Kafka's properties format.",
+)
+@option("--prompt", group=_CHAT, metavar="TEXT", help=f"What to ask the model.  [default: {PROMPT}]")
+@option("--stream", group=_CHAT, is_flag=True, help="Let the answer come piece by piece.")
+@option("--bucket", group=_CLAIM_CHECK, metavar="NAME", help="The bucket to put images into.")
+@option(
+    "--store-url",
+    group=_CLAIM_CHECK,
+    metavar="URL",
+    help="An S3-compatible store other than AWS's. Credentials: the AWS_... variables.",
+)
+@model_access
 @click.argument("more_files", nargs=-1, metavar="[FILE]...")
 @click.pass_obj
 def send(  # noqa: PLR0912, PLR0915 - a branch a transport

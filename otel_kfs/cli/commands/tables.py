@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import result_options
 from otel_kfs.cli.output import write
@@ -17,20 +18,21 @@ from otel_kfs.report.render import Format
 from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout
 
 
-@click.command(
+@command(
+    short_help="Print tables of where the time went.",
     epilog="""\b
 Examples:
   otel-kfs tables --trace-query otel-kfs-runs/latest/traces
-  otel-kfs tables --trace-query 'traces/*.jsonl' --layout segments -o segments.md
-  otel-kfs tables --trace-query jaeger:http://localhost:16686 --lookback 30m --run monday
-  otel-kfs tables --trace-query 'tempo:http://localhost:3200?start=2026-01-31T12:00:00Z'
+  otel-kfs tables --trace-query 'traces/*.jsonl' --layout segments -o out.md
+  otel-kfs tables --trace-query jaeger:http://localhost:16686 --lookback 30m
+  otel-kfs tables --trace-query 'tempo:http://localhost:3200?lookback=2h'
   zcat traces.jsonl.gz | otel-kfs tables --trace-query -
   otel-kfs tables --trace-query archive/ --sketch
-"""
+""",
 )
 @trace_options
 @result_options
-@click.option(
+@option(
     "--layout",
     type=click.Choice(LAYOUTS),
     multiple=True,
@@ -38,7 +40,7 @@ Examples:
     "percentiles and intervals of the medians. bars: each segment's share. Repeatable.  "
     "[default: seed, segments, and bars on a terminal]",
 )
-@click.option(
+@option(
     "--sketch",
     is_flag=True,
     help="For very many images: keep sketches instead of every duration, so that memory does not grow with their "
