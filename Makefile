@@ -17,7 +17,7 @@ constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test docs test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test newcomer docs test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -37,6 +37,9 @@ endif
 	@for program in java mvn go; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
 	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy, make test-deploy)."
+
+newcomer:  ## Do what README tells somebody new, in a fresh clone and environment, and compare all that is printed
+	$(PYTHON) tests/newcomer/newcomer.py $(call constraints,$(SERVING))
 
 docs: $(DOCS_VENV)/installed  ## Build the documentation's site into build/docs/site, and check every link; SERVE=8000 shows it on that port
 	$(DOCS_VENV)/bin/python .ci/docs.py

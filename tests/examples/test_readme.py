@@ -18,6 +18,8 @@ MODEL, BROKER = "localhost:8080", "localhost:9092"
 @pytest.fixture
 def server():
     """The model server, and a picture in the current folder."""
+    Path("examples/mobilenet/photos").mkdir(parents=True)
+    shutil.copy(PHOTO, "examples/mobilenet/photos/chelsea.jpg")
     shutil.copy(PHOTO, "cat.jpg")
     with HttpServer().running() as server:
         yield server
@@ -25,8 +27,8 @@ def server():
 
 def command(beginning):
     """The first line of the README that begins so, as arguments."""
-    line = re.search(rf"^    ({re.escape(beginning)}.*?)$", README.read_text(), re.M)[1]
-    return shlex.split(line)
+    text = re.sub(r"\\\n *", "", README.read_text())
+    return shlex.split(re.search(rf"^    ({re.escape(beginning)}.*?)$", text, re.M)[1])
 
 
 def typed(arguments, server):
@@ -41,7 +43,7 @@ def typed(arguments, server):
 
 def test_the_first_result_of_a_stranger_s_server(server):
     answers, summary = typed(command("otel-kfs send"), server)
-    assert answers == '{"file":"cat.jpg","ms":#,"predictions":[1]}\n' * 20
+    assert answers == '{"file":"examples/mobilenet/photos/chelsea.jpg","ms":#,"predictions":[1]}\n' * 20
     assert summary.splitlines()[0] == "20 sent over HTTP: p50 # ms, max # ms; none failed"
     tables, _ = typed(command("otel-kfs tables"), server)
     segments = tables[tables.index("HTTP: segments") :].split("\n\n")[0]

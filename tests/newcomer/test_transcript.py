@@ -1,0 +1,13 @@
+"""What `make newcomer` compares is a transcript of README's own commands."""
+
+from newcomer import TOP, TRANSCRIPT, commands, masked
+
+
+def test_the_transcript_has_the_readme_s_commands_in_their_order():
+    typed = [line[2:] for line in TRANSCRIPT.read_text().splitlines() if line.startswith("$ ")]
+    assert typed == commands((TOP / "README.md").read_text())
+
+
+def test_figures_dates_and_bars_are_masked_and_words_are_not():
+    printed = "p50 95.9 ms, 47% of it\ncat  ███▌ 12.3 ±0.4\nin otel-kfs-runs/2026-11-30-023717/traces, n = 20   \n"
+    assert masked(printed) == "p50 # ms, #% of it\ncat  <bar> #\nin otel-kfs-runs/<time>/traces, n = 20\n"
