@@ -18,6 +18,7 @@ _COMMANDS = LazyCommands(
         "report": "otel_kfs.cli.commands.report:report",
         "send": "otel_kfs.cli.commands.send:send",
         "tables": "otel_kfs.cli.commands.tables:tables",
+        "watch": "otel_kfs.cli.commands.watch:watch",
     }
 )
 

@@ -1,0 +1,202 @@
+"""`otel-kfs watch`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from otel_kfs.cli.messages import say
+from otel_kfs.cli.options import quiet_grpc
+from otel_kfs.cli.parameter_types import Duration
+from otel_kfs.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:
+    from otel_kfs.watch.core.snapshot import Snapshot
+    from otel_kfs.watch.watch_service import WatchService
+
+_LINE_SECONDS = 10.0  # between two lines where standard output is no terminal
+_TOKEN = "OTEL_KFS_WATCH_TOKEN"  # noqa: S105 - a variable's name
+_PORT = click.IntRange(0, 65535)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(
+    short_help="Measure images while they are sent.",
+    epilog="""\b
+Examples:
+  otel-kfs watch
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-kfs send cat.jpg --url http://ingress --model mobilenet
+  otel-kfs watch --forward http://localhost:14317 --traces-file traces.otlp
+  otel-kfs watch --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --token-file token
+
+\b
+Ctrl-C ends it and prints what was measured. Exit code: 130 after Ctrl-C, 143 after SIGTERM, 1 after an error.
+""",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--grpc-port", type=_PORT, default=4317, show_default=True, help="OTLP over gRPC.")
+@click.option("--http-port", type=_PORT, default=4318, show_default=True, help="OTLP over HTTP, protobuf or JSON.")
+@click.option(
+    "--linger",
+    type=Duration(or_zero=True),
+    default="10s",
+    show_default=True,
+    help="How long to wait, after a trace's last span, for what its images still lack.",
+)
+@click.option("--forward", metavar="URL", help="Hand every span on to this Collector, Jaeger or Tempo.")
+@click.option("--traces-file", type=_FILE, help="Keep every span in this file, which `otel-kfs tables` reads.")
+@click.option("--run", metavar="ID", help="Only the images of this run.")
+@click.option("--server", "servers", multiple=True, help="A service that is a model server; repeatable.")
+@click.option(
+    "--max-spans",
+    type=click.IntRange(1000),
+    default=200_000,
+    show_default=True,
+    help="Spans to keep in memory until their images are complete and a while after; about 1 kB each.",
+)
+@click.option(
+    "--max-request",
+    type=click.FloatRange(0, 1024, min_open=True),
+    default=16.0,
+    show_default=True,
+    metavar="MB",
+    help="The largest request to take, before and after decompression.",
+)
+@click.option("--tls-cert", type=_FILE, help="The receiver's certificate, in PEM.")
+@click.option("--tls-key", type=_FILE, help="The certificate's key, in PEM.")
+@click.option(
+    "--token-file", type=_FILE, help=f"A file with the bearer token that senders have to give.  [env var: {_TOKEN}]"
+)
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine without TLS and a token.")
+@click.pass_obj
+def watch(
+    obj: dict[str, bool],
+    host: str,
+    grpc_port: int,
+    http_port: int,
+    linger: float,
+    forward: str | None,
+    traces_file: Path | None,
+    run: str | None,
+    servers: tuple[str, ...],
+    max_spans: int,
+    max_request: float,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    token_file: Path | None,
+    *,
+    insecure: bool,
+) -> None:
+    """Receive spans by OTLP and show, while images are sent, where their time goes.
+
+    Any program with OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 can be watched; it takes no Collector and no
+    trace store.
+    """
+    from functools import partial
+
+    quiet_grpc()
+    try:
+        from otel_kfs.watch.watch_service import WatchOptions, WatchService
+    except ImportError as error:
+        raise MissingExtra(error.name or "uvicorn", "watch") from error
+    from otel_kfs.analysis.paths.critical_path import critical_paths
+    from otel_kfs.watch.core.open_traces import TraceBounds
+    from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
+
+    security = ReceiverSecurity(tls_cert, tls_key, _token(token_file))
+    security.check(host, insecure=insecure)
+    options = WatchOptions(
+        host=host,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        security=security,
+        largest_request=round(max_request * 1_000_000),
+        bounds=TraceBounds(spans=max_spans, linger=linger),
+        find=partial(critical_paths, run=run, servers=servers),
+        traces_file=traces_file,
+        forward=forward,
+    )
+    service = WatchService(options)
+    try:
+        with service.started():
+            if not obj["quiet"]:
+                say(_listening(service, host), err=True)
+            _show(service, quiet=obj["quiet"])
+    finally:
+        _summary(service)
+
+
+def _token(file: Path | None) -> str:
+    if file is None:
+        return os.environ.get(_TOKEN, "")
+    try:
+        token = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"can't read {file}: {error}") from error
+    if not token:
+        raise ConfigError(f"{file} is empty: write the token that senders have to give into it")
+    return token
+
+
+def _listening(service: WatchService, host: str) -> str:
+    return (
+        f"listening on {host}: OTLP over gRPC on port {service.grpc_port}, over HTTP on port {service.http_port}; "
+        "Ctrl-C ends"
+    )
+
+
+def _show(service: WatchService, *, quiet: bool) -> None:
+    """Print a line every so often."""
+    while True:
+        time.sleep(_LINE_SECONDS)
+        if not quiet:
+            say(_line(service.latest()), err=False)
+            sys.stdout.flush()
+
+
+def _line(snapshot: Snapshot) -> str:
+    from otel_kfs.report.answer import answer
+
+    coverage = snapshot.since_start.coverage
+    if not coverage.measured and not coverage.left_out:
+        return f"{snapshot.counts.spans} spans, no image yet"
+    return f"{snapshot.images_per_second:.1f} images/s. {answer(snapshot.last_minute).sentence}"
+
+
+def _summary(service: WatchService) -> None:
+    """Print what was measured since the start, and what was lost."""
+    from otel_kfs.report.answer import answer
+    from otel_kfs.report.rows import coverage_line
+
+    snapshot = service.latest()
+    coverage, counts = snapshot.since_start.coverage, snapshot.counts
+    if coverage.measured:
+        say(answer(snapshot.since_start).sentence, err=False)
+    if coverage.measured or coverage.left_out:
+        say(coverage_line(coverage), err=False)
+    else:
+        say(f"no image was measured, of {counts.spans} spans", err=False)
+    for line in _losses(service):
+        say(line)
+
+
+def _losses(service: WatchService) -> list[str]:
+    """Say what was not measured, not kept or not handed on; nothing where all was."""
+    counts, intake = service.latest().counts, service.intake.counts
+    told = {
+        "spans came when their trace was forgotten": counts.too_late,
+        "spans were beyond the bound on one trace": counts.dropped,
+        "traces were measured before they were complete, for lack of room (--max-spans)": counts.given_up,
+        "requests were no OTLP": intake.malformed,
+        "requests were told to come again": intake.refused,
+    }
+    told |= {f"spans were left out for {why}": count for why, count in intake.left_out.items()}
+    if (forwarder := service.forwarder) is not None:
+        reason = f": {forwarder.counts.reason}" if forwarder.counts.reason else ""
+        told[f"spans were not handed on to {forwarder.url}{reason}"] = forwarder.counts.dropped
+    return [f"{count} {what}" for what, count in told.items() if count]

@@ -1,0 +1,99 @@
+"""Intake: what is done with one request, whichever protocol brought it, before it is acknowledged."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from otel_kfs.traces.formats.otlp_protobuf import exported_spans
+from otel_kfs.traces.span import Span
+
+RETRY_AFTER = 1.0  # seconds, for a sender that is told to slow down
+
+
+class Refused(Exception):
+    """A request that is not taken: the message says why."""
+
+
+class MalformedRequest(Refused):
+    """It is no OTLP request for traces, and never will be one."""
+
+
+class Busy(Refused):
+    """It can't be taken now; the sender is to try again after RETRY_AFTER."""
+
+
+class Sink(Protocol):
+    """What takes a request's spans as they came, in protobuf."""
+
+    def __call__(self, request: bytes, spans: int, /) -> None:
+        """Take one; raise OSError if it can't be kept."""
+        ...
+
+
+@dataclass(slots=True)
+class IntakeCounts:
+    """What became of requests."""
+
+    requests: int = 0  # that were acknowledged
+    spans: int = 0  # in these
+    left_out: Counter[str] = field(default_factory=Counter)  # spans that can't be read, by reason
+    malformed: int = 0  # requests that are none
+    refused: int = 0  # that were told to try again
+
+
+class Intake:
+    """Takes requests as bytes, and keeps their spans until they are measured."""
+
+    def __init__(self, most_waiting: int = 50_000, keep: Sink | None = None, hand_on: Sink | None = None) -> None:
+        """Refuse requests while `most_waiting` spans wait to be measured.
+
+        `keep` is called before a request is acknowledged, which it is not if that fails; then `hand_on`.
+        """
+        self.counts = IntakeCounts()
+        self.waiting = 0  # spans that are not measured yet
+        self.arrived: Callable[[], None] = lambda: None
+        self._most_waiting, self._keep, self._hand_on = most_waiting, keep, hand_on
+        self._batches: deque[list[Span]] = deque()
+
+    def take(self, request: bytes) -> Counter[str]:
+        """Take one ExportTraceServiceRequest; return why how many of its spans are left out.
+
+        Raises:
+            MalformedRequest: it is none.
+            Busy: too many spans wait to be measured, or they can't be written.
+        """
+        if self.waiting > self._most_waiting:
+            self.counts.refused += 1
+            raise Busy("too many spans wait to be measured")
+        try:
+            spans, left_out = exported_spans(request)
+        except ValueError as error:
+            self.counts.malformed += 1
+            raise MalformedRequest(f"not an OTLP export of traces: {error}") from error
+        if self._keep is not None:
+            try:
+                self._keep(request, len(spans))
+            except OSError as error:
+                self.counts.refused += 1
+                raise Busy(f"the spans can't be kept: {error.strerror or error}") from error
+        if self._hand_on is not None:
+            self._hand_on(request, len(spans))
+        self.counts.requests += 1
+        self.counts.spans += len(spans)
+        self.counts.left_out.update(left_out)
+        if spans:
+            self.waiting += len(spans)
+            self._batches.append(spans)
+            self.arrived()
+        return left_out
+
+    def next(self) -> list[Span] | None:
+        """Return the spans of the request that waited longest; None where none waits."""
+        if not self._batches:
+            return None
+        spans = self._batches.popleft()
+        self.waiting -= len(spans)
+        return spans

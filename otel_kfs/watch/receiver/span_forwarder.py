@@ -1,0 +1,189 @@
+"""Hands every request on to a Collector, Jaeger or Tempo, without letting anybody wait for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from otel_kfs.errors import ConfigError
+
+_MOST_BYTES = 64 * 2**20  # that wait
+_TOGETHER = 2**20  # bytes of requests that go out as one
+_SECONDS = 10.0  # for the target to answer
+_PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the next try; then the last again and again
+_GRPC_PORT = 4317
+_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+
+
+@dataclass(slots=True)
+class ForwardCounts:
+    """What became of the spans that were to be handed on."""
+
+    sent: int = 0
+    dropped: int = 0  # there was no room, or the target did not want them
+    failures: int = 0  # tries that failed
+    reason: str = ""  # why the last of them did; "" since one succeeded
+
+
+class _Waiting(NamedTuple):
+    request: bytes
+    spans: int
+
+
+class _TryAgain(Exception):
+    """The target can't take it now."""
+
+
+class _NotWanted(Exception):
+    """The target will never take it."""
+
+
+class SpanForwarder:
+    """Sends requests to a target, in their order, from a thread of its own.
+
+    Requests that wait go out together: protobuf's messages, one behind the other, are one message with the spans of
+    both, and not a byte of a span changes. When there is no room left, what comes is dropped and counted.
+    """
+
+    def __init__(self, url: str) -> None:
+        """`grpc://host:4317`, `grpcs://`, or `http(s)://host:4318[/v1/traces]`; port 4317 is gRPC's by any name.
+
+        Raises:
+            ConfigError: it is no such URL.
+        """
+        self.counts = ForwardCounts()
+        self.url = url
+        self._send = _sender(url)
+        self._waiting: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="otel-kfs forward", daemon=True)
+        self._thread.start()
+
+    def __call__(self, request: bytes, spans: int) -> None:
+        """Put a request into the queue, or drop it where that is full; never wait."""
+        with self._changed:
+            if self._bytes + len(request) > _MOST_BYTES or self._stopping.is_set():
+                self.counts.dropped += spans
+                return
+            self._bytes += len(request)
+            self._waiting.append(_Waiting(request, spans))
+            self._changed.notify()
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Hand on what waits, for so long; what is left then is dropped."""
+        limit = time.monotonic() + seconds
+        with self._changed:
+            self._changed.wait_for(lambda: not self._bytes, timeout=max(0.0, limit - time.monotonic()))
+            self._stopping.set()
+            self._changed.notify_all()
+        self._thread.join(max(0.1, limit - time.monotonic()))
+        with self._changed:
+            self.counts.dropped += sum(one.spans for one in self._waiting)
+            self._waiting.clear()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopping.is_set())
+                batch = self._next()
+            if not batch:
+                continue
+            taken = self._deliver(b"".join(one.request for one in batch))
+            spans = sum(one.spans for one in batch)
+            with self._changed:
+                self.counts.sent += spans if taken else 0
+                self.counts.dropped += 0 if taken else spans
+                self._bytes -= sum(len(one.request) for one in batch)
+                self._changed.notify_all()
+
+    def _next(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and (not batch or size + len(self._waiting[0].request) <= _TOGETHER):
+            batch.append(self._waiting.popleft())
+            size += len(batch[-1].request)
+        return batch
+
+    def _deliver(self, request: bytes) -> bool:
+        """Send one until it is taken; return whether it was."""
+        tries = 0
+        while not self._stopping.is_set():
+            try:
+                self._send(request)
+            except _NotWanted as error:
+                self._failed(error)
+                return False
+            except _TryAgain as error:
+                self._failed(error)
+                self._stopping.wait(_PAUSES[min(tries, len(_PAUSES) - 1)])
+                tries += 1
+            else:
+                self.counts.reason = ""
+                return True
+        return False
+
+    def _failed(self, error: Exception) -> None:
+        self.counts.failures += 1
+        self.counts.reason = str(error)
+
+
+def _sender(url: str) -> Any:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"--forward {url}: {error}") from error
+    if parts.scheme not in {"http", "https", "grpc", "grpcs"} or not parts.hostname:
+        raise ConfigError(f"--forward {url} is not a URL like http://localhost:4317 or http://localhost:4318")
+    if parts.scheme.startswith("grpc") or port == _GRPC_PORT:
+        return _by_grpc(f"{parts.hostname}:{port or _GRPC_PORT}", tls=parts.scheme in {"https", "grpcs"})
+    return _by_http(url if parts.path.strip("/") else f"{url.rstrip('/')}/v1/traces")
+
+
+def _by_grpc(address: str, *, tls: bool) -> Any:
+    import grpc
+
+    channel = grpc.secure_channel(address, grpc.ssl_channel_credentials()) if tls else grpc.insecure_channel(address)
+    export = channel.unary_unary(_METHOD)
+    again = {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+    }
+
+    def send(request: bytes) -> None:
+        try:
+            export(request, timeout=_SECONDS)
+        except grpc.RpcError as error:
+            code = error.code()
+            raise (_TryAgain if code in again else _NotWanted)(f"{code.name}: {error.details()}") from error
+
+    return send
+
+
+def _by_http(url: str) -> Any:
+    import requests
+
+    session = requests.Session()
+    headers = {"Content-Type": "application/x-protobuf"}
+
+    def send(request: bytes) -> None:
+        try:
+            answer = session.post(url, data=request, headers=headers, timeout=_SECONDS, allow_redirects=False)
+        except requests.RequestException as error:
+            raise _TryAgain(str(error)) from error
+        if answer.status_code in _RETRIED_STATUSES:
+            raise _TryAgain(f"HTTP {answer.status_code}")
+        if not answer.ok or answer.is_redirect:
+            raise _NotWanted(f"HTTP {answer.status_code}")
+
+    return send

@@ -1,0 +1,226 @@
+"""WatchService: receivers and measurement in a thread of their own, with one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from otel_kfs.analysis.paths.critical_path import PathFinder, critical_paths
+from otel_kfs.errors import ConfigError
+from otel_kfs.watch.core.live_measurement import LiveMeasurement
+from otel_kfs.watch.core.open_traces import TraceBounds
+from otel_kfs.watch.core.snapshot import Observer, Snapshot
+from otel_kfs.watch.receiver.grpc_receiver import start_grpc
+from otel_kfs.watch.receiver.http_receiver import otlp_app
+from otel_kfs.watch.receiver.intake import Intake
+from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
+from otel_kfs.watch.receiver.span_forwarder import SpanForwarder
+from otel_kfs.watch.receiver.spans_file import SpansFile
+
+_SLICE = 0.005  # seconds of measuring between two looks at what arrived
+_TICK = 0.25  # seconds
+_SNAPSHOT = 1.0  # seconds between two
+_GRACE = 0.5  # seconds for requests that are under way at the end
+_CONCURRENT = 512  # HTTP requests at once
+
+Latest = Callable[[], Snapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """More to be served by HTTP, on a port of its own: the page, metrics."""
+
+    option: str  # that gives the port, for messages
+    port: int  # 0: any that is free
+    routes: Callable[[Latest], Sequence[BaseRoute]]  # is given what returns the latest figures
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What `otel-kfs watch` is told; ports may be 0, for any that is free."""
+
+    host: str = "127.0.0.1"
+    grpc_port: int = 4317
+    http_port: int = 4318
+    security: ReceiverSecurity = field(default_factory=ReceiverSecurity)
+    largest_request: int = 16 * 2**20  # bytes, compressed and not
+    most_waiting: int = 50_000  # spans that are acknowledged and not yet measured
+    bounds: TraceBounds = field(default_factory=TraceBounds)
+    find: PathFinder = critical_paths
+    traces_file: Path | None = None
+    forward: str | None = None
+
+
+class WatchService:
+    """Receives and measures from `started` on, until it is stopped."""
+
+    def __init__(self, options: WatchOptions, observers: Sequence[Observer] = (), sites: Sequence[Site] = ()) -> None:
+        """Tell `observers`, in the service's thread, of each image; serve `sites` beside the receivers.
+
+        Raises:
+            ConfigError: the traces file can't be written, or --forward is no URL.
+            MissingExtra: ddsketch is not installed.
+        """
+        self._options, self._sites = options, sites
+        self.grpc_port, self.http_port = options.grpc_port, options.http_port
+        self.site_ports: list[int] = []
+        self._live = LiveMeasurement(time.monotonic(), options.bounds, options.find, observers=observers)
+        self._file = None if options.traces_file is None else SpansFile(options.traces_file)
+        self.forwarder = None if options.forward is None else SpanForwarder(options.forward)
+        self.intake = Intake(options.most_waiting, self._file, self.forwarder)
+        self._latest = self._live.snapshot(time.monotonic())
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+        self._listening = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="otel-kfs watch", daemon=True)
+
+    @contextmanager
+    def started(self) -> Iterator[WatchService]:
+        """Listen until the end of the `with`, after which `latest` has the last figures.
+
+        Raises:
+            ConfigError: a port is in use, or TLS can't be set up.
+        """
+        self._thread.start()
+        self._listening.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        try:
+            yield self
+        finally:
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):  # it has ended
+                    self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+            if self._error is not None:
+                raise self._error
+
+    def latest(self) -> Snapshot:
+        """Return the figures of at most a second ago."""
+        return self._latest
+
+    # --- in the thread ---
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that started this one
+            self._error = error
+        finally:
+            self._listening.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        options = self._options
+        app = otlp_app(self.intake, options.security, options.largest_request)
+        http, self.http_port = _server(app, options, "--http-port", options.http_port)
+        servers = [http]
+        for site in self._sites:
+            server, port = _server(Starlette(routes=list(site.routes(self.latest))), options, site.option, site.port)
+            servers.append(server)
+            self.site_ports.append(port)
+        grpc_server, self.grpc_port = await start_grpc(
+            self.intake, options.host, options.grpc_port, options.security, options.largest_request
+        )
+        serving = [asyncio.create_task(server.serve(sockets=[server.config.socket])) for server in servers]
+        measuring = asyncio.create_task(self._measure())
+        while not all(server.started for server in servers) and not any(task.done() for task in serving):
+            await asyncio.sleep(0.005)
+        self._listening.set()
+        await asyncio.wait([asyncio.create_task(self._stop.wait()), measuring], return_when="FIRST_COMPLETED")
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(grpc_server.stop(_GRACE), *serving)
+        self._stop.set()
+        await measuring
+        self._finish()
+
+    async def _measure(self) -> None:
+        """Measure what arrived, a slice at a time, so that requests are answered in between."""
+        arrived = asyncio.Event()
+        self.intake.arrived = arrived.set
+        tick = snapshot = time.monotonic()
+        while not self._stop.is_set():
+            if not self.intake.waiting:
+                arrived.clear()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(arrived.wait(), _TICK)
+            now = time.monotonic()
+            until = now + _SLICE
+            while now < until and (spans := self.intake.next()) is not None:
+                self._live.add(spans, now)
+                now = time.monotonic()
+            if now >= tick:
+                self._live.tick(now)
+                tick = now + _TICK
+            if now >= snapshot:
+                self._latest = self._live.snapshot(now)
+                snapshot = time.monotonic() + _SNAPSHOT
+            await asyncio.sleep(0)
+
+    def _finish(self) -> None:
+        """Measure all that was acknowledged."""
+        now = time.monotonic()
+        while (spans := self.intake.next()) is not None:
+            self._live.add(spans, now)
+        if self.forwarder is not None:
+            self.forwarder.close()
+        if self._file is not None:
+            self._file.close()
+        self._latest = self._live.finish(now)
+
+
+def _server(app: Starlette, options: WatchOptions, option: str, port: int) -> tuple[Any, int]:
+    """Return a server that has its socket already, and the port.
+
+    Raises:
+        ConfigError: the port is in use, or TLS can't be set up.
+    """
+    security = options.security
+    listener = _listen(options.host, port, option)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_CONCURRENT,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=security.tls_cert,
+        ssl_keyfile=security.tls_key,
+    )
+    config.socket = listener
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        listener.close()
+        raise ConfigError(f"can't use --tls-cert {security.tls_cert} with --tls-key: {error}") from error
+    return uvicorn.Server(config), listener.getsockname()[1]
+
+
+def _listen(host: str, port: int, option: str) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(
+            f"can't listen on {host}:{port}: {error.strerror or error}; choose another by {option}"
+        ) from error
