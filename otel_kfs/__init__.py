@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from otel_kfs.client.kafka_sender import KafkaSender
     from otel_kfs.serving import trace_model
     from otel_kfs.telemetry.provider import configure, flush
+    from otel_kfs.watch.in_process.segment_exporter import SegmentExporter, SegmentProcessor
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,8 @@ __all__ = [
     "GrpcSender",
     "HttpSender",
     "KafkaSender",
+    "SegmentExporter",
+    "SegmentProcessor",
     "__version__",
     "configure",
     "flush",
@@ -47,6 +50,8 @@ _HOME = {
     "GrpcSender": "otel_kfs.client.grpc_sender",
     "HttpSender": "otel_kfs.client.http_sender",
     "KafkaSender": "otel_kfs.client.kafka_sender",
+    "SegmentExporter": "otel_kfs.watch.in_process.segment_exporter",
+    "SegmentProcessor": "otel_kfs.watch.in_process.segment_exporter",
     "configure": "otel_kfs.telemetry.provider",
     "flush": "otel_kfs.telemetry.provider",
     "image_span": "otel_kfs.client.image_span",

@@ -193,6 +193,8 @@ def test_the_exported_names():
         "GrpcSender",
         "HttpSender",
         "KafkaSender",
+        "SegmentExporter",
+        "SegmentProcessor",
         "__version__",
         "configure",
         "flush",

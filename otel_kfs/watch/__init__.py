@@ -4,6 +4,7 @@
     receiver/    OTLP over gRPC and HTTP; what keeps spans in a file and hands them on
     display/     what people look at: the terminal's table, the page
     metrics/     what other programs are told: Prometheus, OTLP
+    in_process/  the same of a process's own spans: OpenTelemetry's processor and exporter, pytest's fixture
 
 All meet in two things. `core.live_measurement.LiveMeasurement` takes spans and is asked for a
 `core.snapshot.Snapshot`, all figures of a moment, as often as something is to be drawn. Who needs every single image is
