@@ -87,12 +87,3 @@ def run(snippet, **places):
     """What a snippet printed, on both streams."""
     with started(snippet, **places) as process:
         return process.communicate(timeout=60)
-
-
-def test_every_page_that_the_readme_names_is_there():
-    links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
-    assert [link for link in links if "://" not in link and not (README.parent / link).exists()] == []
-
-
-def test_the_readme_can_be_read_in_five_minutes():
-    assert len(README.read_text().splitlines()) <= 130
