@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from otel_kfs.cli.command import Context, verbosity_options
+from otel_kfs.cli.command import Command, Context, verbosity_options
 from otel_kfs.cli.messages import say
 from otel_kfs.errors import ConfigErrors, OtelKfsError
 from otel_kfs.traces.printable import printable
@@ -65,6 +65,7 @@ class Group(click.Group):
     """Print our errors in one line and exit with 1; exit with 130 on Ctrl-C, 143 on SIGTERM, 141 without a reader."""
 
     context_class = Context
+    command_class = Command
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)

@@ -1,4 +1,4 @@
-"""The options of every command that reads traces: `--trace-query`, and each of its parts as an option."""
+"""What every command that reads traces takes: the trace query, and each of its parts as an option."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from otel_kfs.cli.command import option
+from otel_kfs.cli.command import old_name, option
 from otel_kfs.cli.parameter_types import Duration
-from otel_kfs.traces.query_url import joined
+from otel_kfs.traces.printable import excerpt
+from otel_kfs.traces.query_url import joined, without_credentials
 
 _DURATION = Duration(or_zero=True, keep_text=True)
 _PATIENCE = 2.0  # seconds before the progress is shown
@@ -21,7 +22,7 @@ _STORES = "Jaeger, Tempo and ClickHouse"
 
 # Each part's name in a query, its option and its help.
 _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (see send's --run-id)."}),
+    "run": ("--run", {"metavar": "ID", "help": "Only the images of this run (send's --run)."}),
     "server": (
         "--server",
         {
@@ -121,37 +122,76 @@ def trace_parts(command: Callable[..., Any]) -> Callable[..., Any]:
                 parts[key] = list(value) if isinstance(value, tuple) else ["1" if value is True else value]
         return command(*args, parts=parts, **options)
 
+    with_parts = old_name("--run-id", "--run")(with_parts)
     for key, (flag, settings) in reversed(_PARTS.items()):
         with_parts = option(flag, f"trace_{key}", **settings)(with_parts)
     return with_parts
 
 
 def trace_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add all of these options; the command gets them as one `trace_query`."""
-    return _with_query(
-        command,
-        required=True,
-        help="Where to read traces: a file, folder or pattern, - (standard input), jaeger:URL, tempo:URL or "
-        "clickhouse:URL. See docs/trace-queries.md.",
+    """Add all of these options, and the query as an argument; the command gets them as one `trace_query`."""
+    return _with_query(command, required=True)
+
+
+def optional_trace_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same to a command that also works without traces: `trace_query` may be None."""
+    return _with_query(command, required=False)
+
+
+def _with_query(command: Callable[..., Any], *, required: bool) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def with_one_query(
+        *args: Any, query: tuple[str, ...], trace_query: tuple[str, ...], parts: Parts, **options: Any
+    ) -> Any:
+        found = given_queries(query, trace_query, most=1)
+        if required and not found:
+            raise no_query()
+        if not found and parts:
+            flag, _ = _PARTS[next(iter(parts))]
+            raise click.UsageError(f"{flag} needs a trace query")
+        return command(*args, trace_query=joined(found[0], parts) if found else None, **options)
+
+    as_argument = click.argument("query", nargs=-1, metavar="QUERY" if required else "[QUERY]")
+    return as_argument(query_option("The same as QUERY.")(trace_parts(with_one_query)))
+
+
+def query_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--trace-query`, which says the same as an argument does; the command gets all that were given."""
+    return option("--trace-query", multiple=True, metavar="QUERY", help=text)
+
+
+def given_queries(arguments: tuple[str, ...], by_option: tuple[str, ...], *, most: int) -> tuple[str, ...]:
+    """Return the trace queries that were given, in one of the two ways.
+
+    Raises:
+        UsageError: they were given in both ways, or are too many.
+    """
+    if arguments and by_option:
+        raise click.UsageError(
+            f"give the trace query once: here are {_shown(arguments[0])} as an argument and {_shown(by_option[0])} by "
+            "--trace-query"
+        )
+    found = arguments or by_option
+    if len(found) > most:
+        taken = "one is read" if most == 1 else "two are compared"
+        raise click.UsageError(
+            f"{len(found)} trace queries are given, and {taken}: name a folder, or put a pattern in quotes, so that "
+            "the shell does not expand it: 'traces/*.jsonl'"
+        )
+    return found
+
+
+def no_query() -> click.UsageError:
+    """Return the error of a command that has nothing to read."""
+    command = click.get_current_context().command_path
+    return click.UsageError(
+        "no trace query: name a file, a folder, jaeger:URL, tempo:URL or clickhouse:URL, as in "
+        f"{command} otel-kfs-runs/latest/traces"
     )
 
 
-def optional_trace_options(purpose: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the same to a command that also works without traces: `trace_query` may be None."""
-    return functools.partial(_with_query, required=False, help=f"{purpose} Takes what `otel-kfs tables` takes.")
-
-
-def _with_query(command: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
-    @functools.wraps(command)
-    def with_one_query(*args: Any, trace_query: str | None, parts: Parts, **options: Any) -> Any:
-        if trace_query is not None:
-            trace_query = joined(trace_query, parts)
-        elif parts:
-            flag, _ = _PARTS[next(iter(parts))]
-            raise click.UsageError(f"{flag} needs --trace-query")
-        return command(*args, trace_query=trace_query, **options)
-
-    return option("--trace-query", metavar="QUERY", **settings)(trace_parts(with_one_query))
+def _shown(query: str) -> str:
+    return excerpt(without_credentials(query), 60)
 
 
 @contextmanager

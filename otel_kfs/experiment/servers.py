@@ -186,7 +186,7 @@ def _bridge(
         "--topic": endpoints.topic,
         "--group": f"otel-kfs-experiment-{run_id[:8]}",
         "--model": endpoints.model,
-        "--host-header": endpoints.host,
+        "--host": endpoints.host,
         "--model-ca": endpoints.ca,
         "--model-cert": endpoints.cert,
         "--model-key": endpoints.key,

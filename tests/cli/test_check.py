@@ -155,7 +155,7 @@ def test_csv_has_no_room_for_traced_figures(two_hosts):
     assert (code, out, err.splitlines()[-1]) == (
         2,
         "",
-        "Error: a CSV file holds one table: choose another --format with --trace-query",
+        "Error: a CSV file holds one table: choose another --format with QUERY",
     )
 
 
@@ -163,7 +163,7 @@ def test_standard_input_can_be_given_once():
     code, _, err = check("-", "--trace-query", "-", text=GOOD)
     assert (code, err.splitlines()[-1]) == (
         2,
-        "Error: standard input can be read only once: give - for FILE or for --trace-query",
+        "Error: standard input can be read only once: give - for FILE or for QUERY",
     )
 
 
@@ -176,7 +176,7 @@ def test_the_parts_of_the_trace_query_are_options():
     code, _, err = check(SEED, "--trace-query", "jaeger:http://h?lookback=1h", "--lookback", "2h")
     assert (code, err) == (2, "Error: lookback is 1h in the trace query and 2h beside it; give it once\n")
     code, _, err = check(SEED, "--run", "monday")
-    assert (code, err.splitlines()[-1]) == (2, "Error: --run needs --trace-query")
+    assert (code, err.splitlines()[-1]) == (2, "Error: --run needs a trace query")
 
 
 def test_an_output_that_can_t_be_written_ends_with_2(tmp_path):

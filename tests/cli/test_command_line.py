@@ -382,7 +382,11 @@ def test_verbose_logs_each_file_that_is_read(traces):
 
 def test_a_query_must_be_given():
     result = run("tables")
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, "Error: Missing option '--trace-query'.")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        2,
+        "Error: no trace query: name a file, a folder, jaeger:URL, tempo:URL or clickhouse:URL, as in "
+        "main tables otel-kfs-runs/latest/traces",
+    )
 
 
 @pytest.mark.parametrize("ending", ["md", "MD", "markdown", "csv", "json", "txt", ""])

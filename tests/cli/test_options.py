@@ -1,5 +1,7 @@
 """Every command's options and help: one word with one meaning, durations of one type, a help that can be read."""
 
+import contextlib
+import io
 import re
 from collections import defaultdict
 
@@ -8,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from otel_kfs import cli
-from otel_kfs.cli.command import Command
+from otel_kfs.cli.command import Command, OldName
 from otel_kfs.cli.parameter_types import Duration
 
 COMMANDS = dict(sorted(cli.main.commands.items()))
@@ -112,3 +114,53 @@ def test_the_version_has_two_spellings(flag):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_every_command_has_two_spellings(name):
     assert CliRunner().invoke(cli.main, [name, "-h"]).stdout == CliRunner().invoke(cli.main, [name, "--help"]).stdout
+
+
+OLD_NAMES = [
+    pytest.param(name, one, id=f"{name} {one.opts[0]}")
+    for name, command in COMMANDS.items()
+    for one in command.params
+    if isinstance(one, OldName)
+]
+
+
+def test_what_was_renamed():
+    assert {(*one.values[1].opts, one.values[1].now) for one in OLD_NAMES} == {
+        ("--host-header", "--host"),
+        ("--run-id", "--run"),
+    }
+    assert {one.id for one in OLD_NAMES} >= {
+        "send --host-header", "bridge --host-header", "send --run-id", "exec --run-id",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "old"), OLD_NAMES)
+def test_an_old_name_works_as_the_new_one_and_says_it(name, old):
+    command = COMMANDS[name]
+    new = next(one for one in command.params if old.now in one.opts)
+    given = {one: parsed(command, [one, "x"]) for one in (old.opts[0], old.now)}
+    assert given[old.opts[0]][0] == given[old.now][0]
+    assert given[old.opts[0]][0][new.name] == "x"
+    assert given[old.opts[0]][1:] == (f"{old.opts[0]} is called {old.now} now; the old name still works\n",)
+    assert given[old.now][1] == parsed(command, ["-q", old.opts[0], "x"])[1] == ""
+
+
+@pytest.mark.parametrize(("name", "old"), OLD_NAMES)
+def test_an_old_name_beside_the_new_one_is_an_error(name, old):
+    with pytest.raises(click.UsageError, match=f"^{old.opts[0]} is the old name of {old.now}: give one of them$"):
+        parsed(COMMANDS[name], [old.opts[0], "x", old.now, "x"])
+
+
+def parsed(command, arguments):
+    """A command's parameters, and what parsing said."""
+    needed = [
+        word for one in command.params if isinstance(one, click.Option) and one.required for word in value_of(one)
+    ]
+    files = ["file" for one in command.params if isinstance(one, click.Argument) and one.required]
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        context = command.make_context(command.name, [*arguments, *needed, *files], obj={})
+    return context.params, said.getvalue()
+
+
+def value_of(option):
+    return option.opts[-1], option.type.choices[0] if isinstance(option.type, click.Choice) else "v"

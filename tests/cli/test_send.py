@@ -152,7 +152,7 @@ def test_where_nobody_listens_the_spans_are_kept_in_a_file_of_the_run(server):
         [
             "1 sent over HTTP: 0.0 ms; none failed",
             f"Nobody listens at {endpoint}, so the spans are in {file}. Where the time went:",
-            f"  otel-kfs tables --trace-query {file.parent}",
+            f"  otel-kfs tables {file.parent}",
         ],
     )
     assert {span.name for span in read_traces(file)} >= {"send image", "POST"}

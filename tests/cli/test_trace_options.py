@@ -94,9 +94,71 @@ def test_every_option_is_understood_by_a_store():
     query.open_store(run("clickhouse:http://h", "--database", "d", "--table", "t")[1].split()[0])
 
 
-def test_a_query_must_be_given():
-    result = CliRunner().invoke(main, ["show"])
-    assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, "Error: Missing option '--trace-query'.")
+READING = ["tables", "report", "check", "compare"]
+# Besides the query, what a command needs; and how many queries it takes.
+BESIDE = {"check": ["FILE.md"]}
+MOST = {"compare": 2}
+
+
+def usage_error(*arguments):
+    """The last line of what is said on standard error; nothing is read."""
+    result = CliRunner().invoke(cli.main, arguments, prog_name="otel-kfs")
+    assert (result.exit_code, result.stdout) == (2, "")
+    return result.stderr.splitlines()[-1]
+
+
+def test_every_command_that_reads_takes_the_query_as_an_argument_and_as_an_option():
+    takes = {
+        name: {one.opts[0] for one in command.params} & {"query", "queries", "--trace-query"}
+        for name, command in cli.main.commands.items()
+    }
+    reading = {name for name, command in cli.main.commands.items() if "--lookback" in options_of(command)}
+    assert {name for name, found in takes.items() if len(found) == 2} == reading >= set(READING)
+
+
+def options_of(command):
+    return {name for one in command.params for name in one.opts}
+
+
+@pytest.mark.parametrize("query", ["traces/", "-", "jaeger:http://h?run=1"])
+def test_a_query_is_an_argument_or_an_option(query):
+    as_argument = CliRunner().invoke(main, ["show", query, "--lookback", "30m"]).output
+    assert as_argument == CliRunner().invoke(main, ["show", "--lookback", "30m", "--trace-query", query]).output
+    assert as_argument == f"{query}{'&' if '?' in query else '?'}lookback=30m None\n"
+
+
+@pytest.mark.parametrize("name", READING)
+def test_a_query_is_given_in_one_of_the_two_ways(name):
+    assert usage_error(name, *BESIDE.get(name, []), "a/", "--trace-query", "tempo:http://me:secret@h") == (
+        "Error: give the trace query once: here are a/ as an argument and tempo:http://h by --trace-query"
+    )
+
+
+@pytest.mark.parametrize("name", READING)
+@pytest.mark.parametrize("flag", [[], ["--trace-query"]])
+def test_a_pattern_that_the_shell_has_expanded_is_told_what_to_do(name, flag):
+    most = MOST.get(name, 1)
+    queries = [word for number in range(most + 1) for word in (*flag, f"{number}.jsonl")]
+    assert usage_error(name, *BESIDE.get(name, []), *queries) == (
+        f"Error: {most + 1} trace queries are given, and {'one is read' if most == 1 else 'two are compared'}: name a "
+        "folder, or put a pattern in quotes, so that the shell does not expand it: 'traces/*.jsonl'"
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in READING if name != "check"])
+def test_a_query_must_be_given(name):
+    assert usage_error(name) == (
+        "Error: no trace query: name a file, a folder, jaeger:URL, tempo:URL or clickhouse:URL, as in "
+        f"otel-kfs {name} otel-kfs-runs/latest/traces"
+    )
+
+
+def test_compare_takes_its_two_queries_by_the_option_too(tmp_path):
+    (tmp_path / "a.jsonl").touch()
+    both = ["--trace-query", str(tmp_path / "a.jsonl"), "--trace-query", str(tmp_path / "b.jsonl")]
+    by_option = CliRunner().invoke(cli.main, ["compare", *both])
+    assert by_option.stderr == CliRunner().invoke(cli.main, ["compare", *both[1::2]]).stderr
+    assert by_option.stderr.startswith("Error: ")
 
 
 def test_progress_is_silent_where_nobody_looks(capsys):

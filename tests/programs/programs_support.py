@@ -2,7 +2,7 @@
 
 import sys
 
-EXEC = [sys.executable, "-m", "otel_kfs.cli", "exec", "--traces-file", "spans.jsonl", "--run-id", "r", "--"]
+EXEC = [sys.executable, "-m", "otel_kfs.cli", "exec", "--traces-file", "spans.jsonl", "--run", "r", "--"]
 
 # The date, the header that exec adds, and a remark of newer curls that depends on how fast the answer was.
 DIFFERING = (b"date:", b"< date:", b"> traceparent:", b"* request completely sent off")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from otel_kfs import semconv
-from otel_kfs.cli.command import command, option
+from otel_kfs.cli.command import command, old_name, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import max_answer_size, model_access, properties
 from otel_kfs.cli.parameter_types import Duration
@@ -60,7 +60,8 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
     help="The server or ingress (with --model), or the whole :predict URL.",
 )
 @option("--model", metavar="NAME", help="The model's name.")
-@option("--host-header", "host", metavar="NAME", help="The Host header by which an ingress finds the model.")
+@option("--host", metavar="NAME", help="The Host header by which an ingress finds the model.")
+@old_name("--host-header", "--host")
 @option("--timeout", type=Duration(), default="10m", show_default=True, help="How long one request may take.")
 @max_answer_size
 @option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")

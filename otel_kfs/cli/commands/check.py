@@ -51,7 +51,7 @@ def _failing(command: Callable[..., None]) -> Callable[..., None]:
     epilog="""\b
 Examples:
   otel-kfs check measurement.md
-  otel-kfs check stamps.csv --trace-query otel-kfs-runs/latest/traces
+  otel-kfs check stamps.csv otel-kfs-runs/latest/traces
   pbpaste | otel-kfs check - --format json
 
 \b
@@ -61,7 +61,7 @@ Exit code: 0 if all columns follow from the stamps, 1 if some do not,
 )
 @_failing
 @click.argument("file", metavar="FILE")
-@optional_trace_options("Show the figures of these traces for the same sizes.")
+@optional_trace_options
 @result_options
 @click.pass_obj
 def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: Format, output: Path | None) -> None:
@@ -70,11 +70,13 @@ def check(obj: dict[str, bool], file: str, trace_query: str | None, format_: For
     FILE (- for standard input) has columns of unix times (in s, ms, us or ns), and durations next to them or in another
     table with the same number of rows. It is Markdown, CSV, or text with two spaces between columns. A duration may be
     off by one in its last printed digit.
+
+    With QUERY, the figures of these traces stand beside it, for the same sizes; QUERY is what `otel-kfs tables` takes.
     """
     if trace_query is not None and format_ == "csv":
-        raise click.UsageError("a CSV file holds one table: choose another --format with --trace-query")
+        raise click.UsageError("a CSV file holds one table: choose another --format with QUERY")
     if file == STDIN and trace_query is not None and is_stdin(trace_query):
-        raise click.UsageError("standard input can be read only once: give - for FILE or for --trace-query")
+        raise click.UsageError("standard input can be read only once: give - for FILE or for QUERY")
     if _check(file, trace_query, format_, output, quiet=obj["quiet"]):
         sys.exit(WRONG_EXIT)
 

@@ -13,7 +13,7 @@ from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch, result_options
 from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
-from otel_kfs.cli.trace_options import Parts, trace_parts
+from otel_kfs.cli.trace_options import Parts, given_queries, no_query, query_option, trace_parts
 from otel_kfs.errors import ConfigError
 from otel_kfs.report.render import Format
 from otel_kfs.traces.query_url import is_stdin, joined
@@ -70,14 +70,14 @@ Exit code: 0, 1 after an error, 2 if the command line is wrong, 3 if
 --fail-if-slower finds B slower.
 """,
 )
-@click.argument("query_a", metavar="QUERY_A")
-@click.argument("query_b", metavar="[QUERY_B]", required=False)
+@click.argument("queries", nargs=-1, metavar="QUERY_A [QUERY_B]")
+@query_option("The same as QUERY_A and, given again, as QUERY_B.")
 @option("--where", multiple=True, callback=_selectors, metavar="KEY=VALUE", help=_where("on both sides"))
 @option("--where-a", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same for A only.")
 @option("--where-b", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same for B only.")
-@trace_parts
-@option("--run-a", metavar="ID", help="Only the images of this run, for A only.")
+@option("--run-a", metavar="ID", help="Only the images of this run (send's --run), for A only.")
 @option("--run-b", metavar="ID", help="The same for B only.")
+@trace_parts
 @result_options
 @option("--all", "whole", is_flag=True, help="Text and Markdown: also show the segments that do not differ.")
 @option(
@@ -91,8 +91,8 @@ Exit code: 0, 1 after an error, 2 if the command line is wrong, 3 if
 @click.pass_obj
 def compare(
     obj: dict[str, bool],
-    query_a: str,
-    query_b: str | None,
+    queries: tuple[str, ...],
+    trace_query: tuple[str, ...],
     where: dict[str, str],
     where_a: dict[str, str],
     where_b: dict[str, str],
@@ -114,6 +114,10 @@ def compare(
     from otel_kfs.analysis import comparison
     from otel_kfs.report import comparison_rows
 
+    queries = given_queries(queries, trace_query, most=2)
+    if not queries:
+        raise no_query()
+    query_a, query_b = queries[0], queries[1] if len(queries) > 1 else None
     if query_b is None and where_a == where_b and run_a == run_b:
         raise click.UsageError(
             "nothing to compare: give QUERY_B, or different --where-a and --where-b or --run-a and --run-b"

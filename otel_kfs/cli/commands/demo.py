@@ -99,4 +99,4 @@ def demo(
         click.echo(f"The traces are in {traces}, one file per process.")
         if bootstrap_servers is None and not all(VARIANTS[name].chat for name in variants):
             click.echo(f"Figures about the broker are {demo_run.BROKER}'s, not Apache Kafka's.")
-        click.echo(f"The same tables again:  otel-kfs tables --trace-query {traces}")
+        click.echo(f"The same tables again:  otel-kfs tables {traces}")

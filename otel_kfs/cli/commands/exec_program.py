@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from otel_kfs.cli.command import command, option
+from otel_kfs.cli.command import command, old_name, option
 
 
 @command(
@@ -25,10 +25,11 @@ Examples:
 Exit code: the program's own; 1 if it can't be started.
 """,
 )
-@option("--run-id", metavar="ID", help="Marks the traces of one measurement.  [default: a new id]")
+@option("--run", metavar="ID", help="Marks the traces of one measurement.  [default: a new id]")
+@old_name("--run-id", "--run")
 @option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]...")
-def exec_program(run_id: str | None, traces_file: str | None, command: tuple[str, ...]) -> None:
+def exec_program(run: str | None, traces_file: str | None, command: tuple[str, ...]) -> None:
     """Run the real curl, or Kafka's console producer, and trace what it sends.
 
     The program keeps its arguments, streams, signals and exit code; exec adds the trace context to the headers that
@@ -42,7 +43,7 @@ def exec_program(run_id: str | None, traces_file: str | None, command: tuple[str
         from otel_kfs.telemetry import provider
 
         provider.configure_command("image-sender", traces_file=traces_file)
-    code = programs.run(command, run_id=run_id)
+    code = programs.run(command, run_id=run)
     if code < 0:
         foreground.end_by(-code)
     sys.exit(code)

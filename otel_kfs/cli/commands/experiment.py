@@ -29,7 +29,7 @@ Examples:
   otel-kfs experiment examples/experiments/ways.toml -o ways
   otel-kfs experiment examples/experiments/ways.toml -o ways --format json
   otel-kfs experiment examples/experiments/load.toml -o load
-  otel-kfs tables --trace-query ways/traces
+  otel-kfs tables ways/traces
 
 docs/experiments.md describes the file.
 """,
@@ -173,4 +173,4 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
             from otel_kfs.demo import embedded_broker
 
             say(f"Figures about the broker are {embedded_broker.NAME}'s, not Apache Kafka's.")
-        say(f"More tables of these traces:  otel-kfs tables --trace-query {query!r}")
+        say(f"More tables of these traces:  otel-kfs tables {query!r}")

@@ -28,11 +28,11 @@ _EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy":
     short_help="Write an HTML report, or charts, of traces.",
     epilog="""\b
 Examples:
-  otel-kfs report --trace-query otel-kfs-runs/latest/traces -o report.html
-  otel-kfs report --trace-query jaeger:http://localhost:16686 --lookback 2h
-  otel-kfs report --trace-query traces/ \\
+  otel-kfs report otel-kfs-runs/latest/traces -o report.html
+  otel-kfs report jaeger:http://localhost:16686 --lookback 2h
+  otel-kfs report traces/ \\
       --trace-link 'http://localhost:16686/trace/{trace_id}'
-  otel-kfs report --trace-query traces/ --chart segments -o segments.svg
+  otel-kfs report traces/ --chart segments -o segments.svg
 """,
 )
 @trace_options
@@ -74,7 +74,11 @@ def report(
     charts: tuple[ChartName, ...],
     trace_link: str | None,
 ) -> None:
-    """Write a self-contained HTML report, or charts, of traces."""
+    """Write a self-contained HTML report, or charts, of traces.
+
+    QUERY is where to read them: a file, a folder or a pattern, - for standard input, jaeger:URL, tempo:URL or
+    clickhouse:URL. See docs/trace-queries.md.
+    """
     format_ = format_ or _format(output)
     if trace_link is not None:
         _check_link(trace_link, format_)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from otel_kfs import semconv
-from otel_kfs.cli.command import command, option
+from otel_kfs.cli.command import command, old_name, option
 from otel_kfs.cli.group import SIGTERM_EXIT
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import (
@@ -49,7 +49,7 @@ _CLAIM_CHECK = f"Claim check (--encoding {CLAIM_CHECK})"
     epilog="""\b
 Examples:
   otel-kfs send --transport http --url http://ingress --model mobilenet \\
-      --host-header mobilenet.default.example.com --image cat.jpg
+      --host mobilenet.default.example.com --image cat.jpg
   otel-kfs send --transport http --json 1mb.json \\
       --url http://ingress/v1/models/mobilenet:predict
   otel-kfs send --transport http --url http://ingress --model mobilenet \\
@@ -94,11 +94,13 @@ line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
     help="HTTP: the server or ingress (with --model), or the model's whole URL. gRPC: host:port, or https://host:port.",
 )
 @option("--model", metavar="NAME", help="HTTP, gRPC: the model's name.")
-@option("--host-header", metavar="NAME", help="HTTP: the Host header by which an ingress finds the model.")
+@option("--host", metavar="NAME", help="HTTP: the Host header by which an ingress finds the model.")
 @option(
     "--repeat", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="How often to send each file."
 )
-@option("--run-id", metavar="ID", help="Marks the traces of one measurement.  [default: a new id]")
+@option("--run", metavar="ID", help="Marks the traces of one measurement.  [default: a new id]")
+@old_name("--host-header", "--host")
+@old_name("--run-id", "--run")
 @option(
     "--timeout",
     type=Duration(),
@@ -143,13 +145,13 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
     model: str | None,
     prompt: str | None,
     stream: bool,
-    host_header: str | None,
+    host: str | None,
     access: Callable[[], ModelAccess],
     bootstrap_servers: str | None,
     topic: str | None,
     producer_config: str | None,
     repeat: int,
-    run_id: str | None,
+    run: str | None,
     timeout: float,
     max_answer_size: int,
     traces_file: str | None,
@@ -182,7 +184,7 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
     payload: dict[str, Any] = {"encoding": encoding, "compression": compression, "resize": resize, "cell": cell}
     if transport == "kafka":
         _needs(**kafka)
-        _without("--transport kafka", url=url, model=model, host_header=host_header, **given_model_access())
+        _without("--transport kafka", url=url, model=model, host=host, **given_model_access())
     else:
         _needs(url=url)
         _without(f"--transport {transport}", **kafka, producer_config=producer_config)
@@ -192,7 +194,7 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
         if not is_encrypted(str(url)):
             certificates = {name: given for name, given in given_model_access().items() if name != "model_token_file"}
             _without("a plain --url; for TLS write it as https://host:port", **certificates)
-        _without("--transport grpc", host_header=host_header, encoding=payload.pop("encoding"), json=payloads)
+        _without("--transport grpc", host=host, encoding=payload.pop("encoding"), json=payloads)
     if transport == OPENAI:
         _needs(model=model)
         _without("--transport openai", encoding=encoding, json=payloads)
@@ -208,7 +210,7 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
     kept = _configure(traces_file)
     if transport != "grpc":
         payload["encoding"] = ClaimStore(bucket, endpoint_url=store_url).encoding if bucket else encoding or "json"
-    sender_options: dict[str, Any] = {"timeout": timeout, "run_id": run_id, **payload}
+    sender_options: dict[str, Any] = {"timeout": timeout, "run_id": run, **payload}
     sender: Sender
     if transport == OPENAI:
         sender_options |= {"encoding": OPENAI, "prompt": prompt, "stream": stream}
@@ -216,7 +218,7 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
         sender = HttpSender(
             str(url),
             model=model,
-            host=host_header,
+            host=host,
             session=access().session(),
             max_answer_size=max_answer_size,
             **sender_options,
@@ -290,7 +292,7 @@ def _send_all(
             say(_summary(times, failed, transport))
             if kept is not None:
                 say(f"Nobody listens at {kept.endpoint}, so the spans are in {kept.file}. Where the time went:")
-                say(f"  otel-kfs tables --trace-query {kept.file.parent}")
+                say(f"  otel-kfs tables {kept.file.parent}")
     if stopping.wanted:
         rest = [file for _, file in jobs[len(times) + failed :]]
         not_sent = f"{len(rest)} of {len(jobs)} were not sent: {', '.join(rest)}" if rest else "all were sent"

@@ -22,12 +22,12 @@ from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout
     short_help="Print tables of where the time went.",
     epilog="""\b
 Examples:
-  otel-kfs tables --trace-query otel-kfs-runs/latest/traces
-  otel-kfs tables --trace-query 'traces/*.jsonl' --layout segments -o out.md
-  otel-kfs tables --trace-query jaeger:http://localhost:16686 --lookback 30m
-  otel-kfs tables --trace-query 'tempo:http://localhost:3200?lookback=2h'
-  zcat traces.jsonl.gz | otel-kfs tables --trace-query -
-  otel-kfs tables --trace-query archive/ --sketch
+  otel-kfs tables otel-kfs-runs/latest/traces
+  otel-kfs tables 'traces/*.jsonl' --layout segments -o segments.md
+  otel-kfs tables jaeger:http://localhost:16686 --lookback 30m --run monday
+  otel-kfs tables 'tempo:http://localhost:3200?lookback=2h'
+  zcat traces.jsonl.gz | otel-kfs tables -
+  otel-kfs tables archive/ --sketch
 """,
 )
 @trace_options
@@ -56,7 +56,11 @@ def tables(
     *,
     sketch: bool,
 ) -> None:
-    """Print tables of stamps and segments from traces."""
+    """Print tables of stamps and segments from traces.
+
+    QUERY is where to read them: a file, a folder or a pattern, - for standard input, jaeger:URL, tempo:URL or
+    clickhouse:URL. See docs/trace-queries.md.
+    """
     if not layout:
         layout = ("segments",) if sketch else DEFAULT_LAYOUTS
         if format_ == "text" and output is None and sys.stdout.isatty():
