@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from otel_kfs.cli.command import option
 from otel_kfs.cli.output import STDOUT
+from otel_kfs.cli.parameter_types import FILE
 from otel_kfs.report.render import FORMATS, Format
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, access=access, **kwargs)
 
     for name, variable, text in reversed(_MODEL_ACCESS):
-        add = option(name, group=_ACCESS, envvar=variable, show_envvar=True, metavar="FILE", help=text)
+        add = option(name, group=_ACCESS, envvar=variable, show_envvar=True, type=FILE, metavar="FILE", help=text)
         with_access = add(with_access)
     return with_access
 

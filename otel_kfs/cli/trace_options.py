@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from otel_kfs.cli.command import old_name, option
-from otel_kfs.cli.parameter_types import Duration
+from otel_kfs.cli.parameter_types import FILE, Duration
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import joined, without_credentials
 
@@ -35,6 +35,7 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "stamps": (
         "--stamps",
         {
+            "type": FILE,
             "metavar": "FILE",
             "help": "For traces of any program: which spans' edges are the stamps. See docs/reading-traces.md.",
         },

@@ -18,7 +18,7 @@ from otel_kfs import semconv
 from otel_kfs.cli.command import command, old_name, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import max_answer_size, model_access, properties
-from otel_kfs.cli.parameter_types import Duration
+from otel_kfs.cli.parameter_types import FILE, Duration
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
@@ -50,7 +50,7 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
 @option("--bootstrap-servers", required=True, metavar="HOST:PORT,...", help="Where Kafka is.")
 @option("--topic", "topics", multiple=True, metavar="NAME", help="The topic; repeatable.")
 @option("--group", default="otel-kfs-bridge", show_default=True, metavar="NAME", help="The consumer group.")
-@option("--consumer-config", metavar="FILE", help="More settings, in Kafka's properties format.")
+@option("--consumer-config", type=FILE, metavar="FILE", help="More settings, in Kafka's properties format.")
 @option(
     "--url",
     envvar=semconv.ENV_MODEL_URL,
@@ -64,7 +64,9 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
 @old_name("--host-header", "--host")
 @option("--timeout", type=Duration(), default="10m", show_default=True, help="How long one request may take.")
 @max_answer_size
-@option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
+@option(
+    "--traces-file", type=FILE, metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them."
+)
 @option(
     "--concurrency",
     group=_SPEED,
@@ -117,6 +119,7 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
 @option(
     "--dead-letter-config",
     group=_FAILURES,
+    type=FILE,
     metavar="FILE",
     help="More settings for its producer.  [default: the consumer's connection settings]",
 )

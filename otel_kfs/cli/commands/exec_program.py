@@ -7,6 +7,7 @@ import sys
 import click
 
 from otel_kfs.cli.command import command, old_name, option
+from otel_kfs.cli.parameter_types import FILE
 
 
 @command(
@@ -27,7 +28,9 @@ Exit code: the program's own; 1 if it can't be started.
 )
 @option("--run", metavar="ID", help="Marks the traces of one measurement.  [default: a new id]")
 @old_name("--run-id", "--run")
-@option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
+@option(
+    "--traces-file", type=FILE, metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- PROGRAM [ARGUMENT]...")
 def exec_program(run: str | None, traces_file: str | None, command: tuple[str, ...]) -> None:
     """Run the real curl, or Kafka's console producer, and trace what it sends.

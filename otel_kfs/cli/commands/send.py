@@ -26,7 +26,7 @@ from otel_kfs.cli.options import (
     quiet_grpc,
 )
 from otel_kfs.cli.output import progress
-from otel_kfs.cli.parameter_types import Duration
+from otel_kfs.cli.parameter_types import FILE, Duration
 from otel_kfs.cli.termination import Stopping
 from otel_kfs.client import encodings
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
@@ -69,8 +69,8 @@ line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
 """,
 )
 @option("--transport", type=click.Choice(["http", "kafka", "grpc", OPENAI]), required=True, help="How to send.")
-@option("--image", "images", multiple=True, metavar="FILE", help="An image file; repeatable.")
-@option("--json", "payloads", multiple=True, metavar="FILE", help="A file that is the JSON payload already.")
+@option("--image", "images", multiple=True, type=FILE, metavar="FILE", help="An image file; repeatable.")
+@option("--json", "payloads", multiple=True, type=FILE, metavar="FILE", help="A file that is the JSON payload already.")
 @option(
     "--encoding",
     type=click.Choice([*encodings.NAMES, CLAIM_CHECK]),
@@ -109,12 +109,15 @@ line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
     help="How long one image may take.",
 )
 @max_answer_size
-@option("--traces-file", metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them.")
+@option(
+    "--traces-file", type=FILE, metavar="FILE", help="Append spans to this file as OTLP-JSON instead of exporting them."
+)
 @option("--bootstrap-servers", group="Kafka", metavar="HOST:PORT,...", help="Where Kafka is.")
 @option("--topic", group="Kafka", metavar="NAME", help="The topic.")
 @option(
     "--producer-config",
     group="Kafka",
+    type=FILE,
     metavar="FILE",
     help="More settings, in Kafka's properties format.",
 )
@@ -128,7 +131,7 @@ line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
     help="An S3-compatible store other than AWS's. Credentials: the AWS_... variables.",
 )
 @model_access
-@click.argument("more_files", nargs=-1, metavar="[FILE]...")
+@click.argument("more_files", nargs=-1, type=FILE, metavar="[FILE]...")
 @click.pass_obj
 def send(  # noqa: PLR0912, PLR0915 - a branch a transport
     obj: dict[str, bool],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import quiet_grpc
 from otel_kfs.cli.parameter_types import Duration
@@ -21,58 +22,88 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 10.0  # between two lines where standard output is no terminal
 _TOKEN = "OTEL_KFS_WATCH_TOKEN"  # noqa: S105 - a variable's name
+_ACCESS = "TLS and tokens"
 _PORT = click.IntRange(0, 65535)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command(
+@command(
     short_help="Measure images while they are sent.",
     epilog="""\b
 Examples:
   otel-kfs watch
-  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-kfs send cat.jpg --url http://ingress --model mobilenet
   otel-kfs watch --forward http://localhost:14317 --traces-file traces.otlp
-  otel-kfs watch --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --token-file token
+  otel-kfs watch --listen 0.0.0.0 --tls-cert cert.pem --tls-key key.pem \\
+      --token-file token
 
 \b
-Ctrl-C ends it and prints what was measured. Exit code: 130 after Ctrl-C, 143 after SIGTERM, 1 after an error.
+Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
+143 after SIGTERM.
 """,
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--grpc-port", type=_PORT, default=4317, show_default=True, help="OTLP over gRPC.")
-@click.option("--http-port", type=_PORT, default=4318, show_default=True, help="OTLP over HTTP, protobuf or JSON.")
-@click.option(
+@option(
+    "--listen",
+    "host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="The address at which to listen; 0.0.0.0 is every one of this machine.",
+)
+@option(
+    "--grpc-port",
+    type=_PORT,
+    default=4317,
+    show_default=True,
+    metavar="PORT",
+    help="The port for OTLP over gRPC; 0 takes a free one.",
+)
+@option(
+    "--http-port",
+    type=_PORT,
+    default=4318,
+    show_default=True,
+    metavar="PORT",
+    help="The port for OTLP over HTTP, protobuf or JSON; 0 takes a free one.",
+)
+@option(
     "--linger",
     type=Duration(or_zero=True),
     default="10s",
     show_default=True,
     help="How long to wait, after a trace's last span, for what its images still lack.",
 )
-@click.option("--forward", metavar="URL", help="Hand every span on to this Collector, Jaeger or Tempo.")
-@click.option("--traces-file", type=_FILE, help="Keep every span in this file, which `otel-kfs tables` reads.")
-@click.option("--run", metavar="ID", help="Only the images of this run.")
-@click.option("--server", "servers", multiple=True, help="A service that is a model server; repeatable.")
-@click.option(
+@option("--forward", metavar="URL", help="Hand every span on to this Collector, Jaeger or Tempo.")
+@option(
+    "--traces-file", type=_FILE, metavar="FILE", help="Keep every span in this file, which `otel-kfs tables` reads."
+)
+@option("--run", metavar="ID", help="Only the images of this run.")
+@option("--server", "servers", multiple=True, metavar="NAME", help="A service that is a model server; repeatable.")
+@option(
     "--max-spans",
     type=click.IntRange(1000),
     default=200_000,
     show_default=True,
+    metavar="N",
     help="Spans to keep in memory until their images are complete and a while after; about 1 kB each.",
 )
-@click.option(
+@option(
     "--max-request",
     type=click.FloatRange(0, 1024, min_open=True),
-    default=16.0,
+    default=16,
     show_default=True,
     metavar="MB",
     help="The largest request to take, before and after decompression.",
 )
-@click.option("--tls-cert", type=_FILE, help="The receiver's certificate, in PEM.")
-@click.option("--tls-key", type=_FILE, help="The certificate's key, in PEM.")
-@click.option(
-    "--token-file", type=_FILE, help=f"A file with the bearer token that senders have to give.  [env var: {_TOKEN}]"
+@option("--tls-cert", group=_ACCESS, type=_FILE, metavar="FILE", help="The receiver's certificate, in PEM.")
+@option("--tls-key", group=_ACCESS, type=_FILE, metavar="FILE", help="The certificate's key, in PEM.")
+@option(
+    "--token-file",
+    group=_ACCESS,
+    type=_FILE,
+    metavar="FILE",
+    help=f"A file with the bearer token that senders have to give.  [env var: {_TOKEN}]",
 )
-@click.option("--insecure", is_flag=True, help="Listen beyond this machine without TLS and a token.")
+@option("--insecure", group=_ACCESS, is_flag=True, help="Listen beyond this machine without TLS and a token.")
 @click.pass_obj
 def watch(
     obj: dict[str, bool],
@@ -95,7 +126,7 @@ def watch(
     """Receive spans by OTLP and show, while images are sent, where their time goes.
 
     Any program with OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 can be watched; it takes no Collector and no
-    trace store.
+    trace store. Ctrl-C ends it and prints what was measured.
     """
     from functools import partial
 

@@ -42,7 +42,7 @@ class ReceiverSecurity:
         if insecure or is_loopback(host) or (self.is_tls and self.token):
             return
         raise ConfigError(
-            f"--host {host} lets other machines send: give --tls-cert, --tls-key and --token-file, "
+            f"--listen {host} lets other machines send: give --tls-cert, --tls-key and --token-file, "
             "or --insecure if the network may be trusted"
         )
 
