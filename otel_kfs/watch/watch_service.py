@@ -83,6 +83,7 @@ class WatchService:
         self._latest = self._live.snapshot(time.monotonic())
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
+        self._is_due = False  # measuring, in the loop
         self._listening = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="otel-kfs watch", daemon=True)
@@ -125,6 +126,7 @@ class WatchService:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self.intake.arrived = self._arrived
         options = self._options
         app = otlp_app(self.intake, options.security, options.largest_request)
         http, self.http_port = _server(app, options, "--http-port", options.http_port)
@@ -137,40 +139,46 @@ class WatchService:
             self.intake, options.host, options.grpc_port, options.security, options.largest_request
         )
         serving = [asyncio.create_task(server.serve(sockets=[server.config.socket])) for server in servers]
-        measuring = asyncio.create_task(self._measure())
+        ticking = asyncio.create_task(self._tick())
         while not all(server.started for server in servers) and not any(task.done() for task in serving):
             await asyncio.sleep(0.005)
         self._listening.set()
-        await asyncio.wait([asyncio.create_task(self._stop.wait()), measuring], return_when="FIRST_COMPLETED")
+        await asyncio.wait([asyncio.create_task(self._stop.wait()), ticking], return_when="FIRST_COMPLETED")
         for server in servers:
             server.should_exit = True
         await asyncio.gather(grpc_server.stop(_GRACE), *serving)
-        self._stop.set()
-        await measuring
+        if ticking.done():
+            ticking.result()  # which raises what ended it
+        ticking.cancel()
         self._finish()
 
-    async def _measure(self) -> None:
-        """Measure what arrived, a slice at a time, so that requests are answered in between."""
-        arrived = asyncio.Event()
-        self.intake.arrived = arrived.set
-        tick = snapshot = time.monotonic()
-        while not self._stop.is_set():
-            if not self.intake.waiting:
-                arrived.clear()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(arrived.wait(), _TICK)
+    def _arrived(self) -> None:
+        """Measure soon what arrived, unless that is on its way already."""
+        if not self._is_due and self._loop is not None:
+            self._is_due = True
+            self._loop.call_soon(self._measure)
+
+    def _measure(self) -> None:
+        """Measure for a slice of time; then requests are answered before it goes on."""
+        now = time.monotonic()
+        until = now + _SLICE
+        while now < until and (spans := self.intake.next()) is not None:
+            self._live.add(spans, now)
             now = time.monotonic()
-            until = now + _SLICE
-            while now < until and (spans := self.intake.next()) is not None:
-                self._live.add(spans, now)
-                now = time.monotonic()
-            if now >= tick:
-                self._live.tick(now)
-                tick = now + _TICK
+        self._is_due = bool(self.intake.waiting)
+        if self._is_due and self._loop is not None:
+            self._loop.call_soon(self._measure)
+
+    async def _tick(self) -> None:
+        """Do what is due, whether or not spans come."""
+        snapshot = time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK)
+            now = time.monotonic()
+            self._live.tick(now)
             if now >= snapshot:
                 self._latest = self._live.snapshot(now)
                 snapshot = time.monotonic() + _SNAPSHOT
-            await asyncio.sleep(0)
 
     def _finish(self) -> None:
         """Measure all that was acknowledged."""

@@ -31,7 +31,7 @@ class Completeness:
 
 def completeness(graph: SpanGraph, paths: Sequence[CriticalPath], coverage: Coverage) -> Completeness:
     """Tell what is there of the images that were found in a graph."""
-    pending = {reason: count for reason, count in coverage.left_out.items() if _is_pending(reason)}
+    pending = {reason: count for reason, count in coverage.left_out.items() if is_pending(reason)}
     traces = {trace for path in paths for trace in _traces(path)}
     roots = {path.key: path for path in paths}
     torn: dict[str, str] = {}
@@ -67,10 +67,10 @@ def _traces(path: CriticalPath) -> tuple[str, ...]:
     return (path.trace_id, *path.linked)
 
 
-def _is_pending(reason: str) -> bool:
+def is_pending(reason: str) -> bool:
     """Whether an image that is left out for that reason may be measured once more of it is there."""
     return reason == NOT_PROCESSED or reason.startswith("no ")
 
 
 def _settled(coverage: Coverage) -> int:
-    return sum(count for reason, count in coverage.left_out.items() if reason != "warm-up" and not _is_pending(reason))
+    return sum(count for reason, count in coverage.left_out.items() if reason != "warm-up" and not is_pending(reason))

@@ -9,7 +9,7 @@ import base64
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_kfs import semconv
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LIBRARY_SPANS = 1000
 _PARTIAL = 1  # tempopb.PartialStatus
 _STATUS_ERROR = 2
-_TRACE_ID, _SPAN_ID = 16, 8  # bytes
+_TRACE_ID, _SPAN_ID, _PARENT_ID = 16, 8, (0, 8)  # bytes
 _KINDS = {int(kind): kind for kind in Kind}
 
 
@@ -98,15 +98,13 @@ def exported_spans(content: bytes) -> tuple[list[Span], Counter[str]]:
     left_out: Counter[str] = Counter()
     warnings = ReadWarnings()
     for resource_spans in data.resource_spans:
-        resource = _attributes(resource_spans.resource.attributes)
-        service = str(resource.get(semconv.SERVICE_NAME, ""))
-        host = host_of(resource, service)
-        libraries = _libraries(resource_spans, warnings, "")
-        for scope_spans in (*resource_spans.scope_spans, *libraries):
+        service, host = _service_and_host(resource_spans.resource.SerializeToString())
+        # Exporters write spans under the one name or under the other.
+        for scope_spans in resource_spans.scope_spans or _libraries(resource_spans, warnings, ""):
             for span in scope_spans.spans:
                 trace_id, span_id, parent_id, links = span.trace_id, span.span_id, span.parent_span_id, span.links
                 kind = _KINDS.get(span.kind)
-                if len(trace_id) != _TRACE_ID or len(span_id) != _SPAN_ID or len(parent_id) not in {0, _SPAN_ID}:
+                if len(trace_id) != _TRACE_ID or len(span_id) != _SPAN_ID or len(parent_id) not in _PARENT_ID:
                     left_out["an invalid id"] += 1
                 elif kind is None:
                     left_out["an unknown kind"] += 1
@@ -204,6 +202,16 @@ def _unknown_fields(message: Message) -> Iterator[str]:
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     return {pair.key: _value(pair.value) for pair in pairs}
+
+
+@lru_cache(1000)
+def _service_and_host(resource: bytes) -> tuple[str, str]:
+    """Return the service and the host that a resource names: each process sends the same one again and again."""
+    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+    found = _attributes(Resource.FromString(resource).attributes)
+    service = str(found.get(semconv.SERVICE_NAME, ""))
+    return service, host_of(found, service)
 
 
 def _read_attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:

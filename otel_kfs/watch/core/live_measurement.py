@@ -24,11 +24,11 @@ from otel_kfs.analysis.duration_sketch import SketchedSeries, Sketches, needed
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import CriticalPath, PathFinder, critical_paths
 from otel_kfs.analysis.paths.shared_host_names import contradicted, explained, told_apart
-from otel_kfs.analysis.reading.completeness import completeness
+from otel_kfs.analysis.reading.completeness import completeness, is_pending
 from otel_kfs.analysis.skew_correction import corrected_path, offsets
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.watch.core.image_block import BLOCK_IMAGES, BLOCK_SECONDS, Found, ImageBlock
-from otel_kfs.watch.core.open_traces import OpenTrace, OpenTraces, TraceBounds
+from otel_kfs.watch.core.open_traces import Look, OpenTrace, OpenTraces, TraceBounds
 from otel_kfs.watch.core.snapshot import Counts, Observer, Snapshot
 
 LAST = 60.0  # seconds that `Snapshot.last_minute` is about
@@ -80,9 +80,10 @@ class LiveMeasurement:
         for trace in self._traces.add(spans, now):
             if trace.found is not None:
                 self._late[trace] = None
-            elif trace.may_be_complete():
-                found, complete = self._search(trace)
-                if complete:
+            elif (look := trace.look()) is not Look.LATER:
+                graph, found = self._search(trace)
+                pending = look is Look.CLOSER and completeness(graph, found.paths, found.coverage).may_grow
+                if found.any and not pending and not any(map(is_pending, found.coverage.left_out)):
                     self._measured_as(trace, found, now)
         if self._traces.spans > self._bounds.spans:
             self._make_room(now)
@@ -95,7 +96,7 @@ class LiveMeasurement:
         self._correct_late(now)
         for trace in self._traces.overdue(now):
             self.counts.incomplete += 1
-            self._measured_as(trace, self._search(trace)[0], now)
+            self._measured_as(trace, self._search(trace)[1], now)
         for trace in self._traces.outdated(now):
             self._forget(trace, now)
         self._settle(now)
@@ -121,7 +122,7 @@ class LiveMeasurement:
         self._correct_late(now)
         for trace in list(self._traces.open.values()):
             self.counts.incomplete += 1
-            self._measured_as(trace, self._search(trace)[0], now)
+            self._measured_as(trace, self._search(trace)[1], now)
         if self._contradicted:
             self._tell_apart(now)
         self._correct_all()
@@ -165,16 +166,15 @@ class LiveMeasurement:
 
     # --- one trace ---
 
-    def _search(self, trace: OpenTrace) -> tuple[Found, bool]:
-        """Return what a trace holds, and whether nothing says that more of it is to come."""
-        spans = list(trace)
+    def _search(self, trace: OpenTrace) -> tuple[SpanGraph, Found]:
+        """Return a trace's graph, and what images it holds."""
+        spans = trace.all()
         graph = SpanGraph(spans)
         hosts = frozenset(contradicted(graph))
         if self._apart:
             graph = SpanGraph(told_apart(spans, self._apart))
         paths, coverage = self._find(graph)
-        found = Found(tuple(paths), coverage, hosts)
-        return found, found.any and not completeness(graph, paths, coverage).may_grow
+        return graph, Found(tuple(paths), coverage, hosts)
 
     def _measured_as(self, trace: OpenTrace, found: Found, now: float) -> None:
         """Count what a trace holds, in place of what was counted of it before."""
@@ -207,7 +207,7 @@ class LiveMeasurement:
 
     def _correct_late(self, now: float) -> None:
         for trace in list(self._late):
-            self._measured_as(trace, self._search(trace)[0], now)
+            self._measured_as(trace, self._search(trace)[1], now)
         self._late.clear()
 
     def _joined(self, large: OpenTrace, small: OpenTrace) -> None:
@@ -233,13 +233,13 @@ class LiveMeasurement:
             self._forget(trace, now)
         for trace in self._traces.excess():
             self.counts.given_up += 1
-            self._measured_as(trace, self._search(trace)[0], now)
+            self._measured_as(trace, self._search(trace)[1], now)
             self._forget(trace, now)
 
     def _forget(self, trace: OpenTrace, now: float) -> None:
         if trace in self._late:
             del self._late[trace]
-            self._measured_as(trace, self._search(trace)[0], now)
+            self._measured_as(trace, self._search(trace)[1], now)
         if trace.block is not None:
             trace.block.fix(trace)
         self._traces.forget(trace)
@@ -298,7 +298,7 @@ class LiveMeasurement:
             return
         self._apart = apart
         for trace in [*self._traces.remembered.values()]:
-            self._measured_as(trace, self._search(trace)[0], now)
+            self._measured_as(trace, self._search(trace)[1], now)
 
     # --- who is told ---
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from otel_kfs.analysis.paths.model_calls import is_store
-from otel_kfs.traces.span import Kind, Span
+from otel_kfs.traces.span import Key, Kind, Span
 from otel_kfs.watch.core.snapshot import Counts
 
 if TYPE_CHECKING:
@@ -32,59 +34,86 @@ class TraceBounds:
     remember: float = 600.0  # seconds after its last span for which a measured trace is corrected by late ones
 
 
+class Look(Enum):
+    """What can be told of a trace without searching it."""
+
+    LATER = auto()  # something is certainly still to come
+    CLOSER = auto()  # it takes a closer look
+    REFERS_TO_NOTHING_MISSING = auto()
+
+
 class OpenTrace:
     """The spans of a trace, or of several that links join."""
 
-    __slots__ = ("block", "found", "ids", "last", "looked_at", "size", "spans")
+    __slots__ = ("block", "found", "ids", "last", "looked_at", "others", "spans")
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
-        # By trace and span id; of one id there are several where a client and a server share it.
-        self.spans: dict[tuple[str, str], list[Span]] = {}
-        self.size = 0
+        self.spans: dict[Key, Span] = {}
+        self.others: dict[Key, list[Span]] = {}  # with an id that one of these has: a client and a server may share one
         self.last = 0.0  # when its last span came
         self.looked_at = 0  # spans that there were when it was last looked at
         self.found: Found | None = None  # what was measured last; None while it is open
         self.block: ImageBlock | None = None  # in which that is counted
 
-    def __iter__(self) -> Iterator[Span]:
-        for sharing in self.spans.values():
-            yield from sharing
+    @property
+    def size(self) -> int:
+        """How many spans there are."""
+        return len(self.spans) + (sum(map(len, self.others.values())) if self.others else 0)
+
+    def all(self) -> list[Span]:
+        """Return all spans."""
+        return [*self.spans.values(), *chain.from_iterable(self.others.values())]
 
     def add(self, span: Span) -> bool:
         """Add a span, unless it is there already; return whether it was new, or says more than what was there."""
-        sharing = self.spans.get(span.key)
-        if sharing is None:
-            self.spans[span.key] = [span]
-            self.size += 1
+        key = (span.trace_id, span.span_id)
+        known = self.spans.setdefault(key, span)
+        if known is span:
             return True
-        for place, known in enumerate(sharing):
-            if (known.kind, known.service, known.host) == (span.kind, span.service, span.host):
-                if known == span or _latest(known) >= _latest(span):
+        if _is_same(known, span):
+            if not _says_more(span, known):
+                return False
+            self.spans[key] = span
+            return True
+        others = self.others.setdefault(key, [])
+        for place, other in enumerate(others):
+            if _is_same(other, span):
+                if not _says_more(span, other):
                     return False
-                sharing[place] = span
+                others[place] = span
                 return True
-        sharing.append(span)
-        self.size += 1
+        others.append(span)
         return True
 
-    def may_be_complete(self) -> bool:
-        """Tell, at little cost, whether a closer look is worth it: there is a root, and all that spans refer to."""
-        if self.size > _FEW and self.size < self.looked_at * 5 // 4:
-            return False
-        self.looked_at = self.size
-        parents = set()
+    def look(self) -> Look:
+        """Tell, at little cost, whether its images can be complete: is there a root, and all that spans refer to."""
+        size = self.size
+        if size > _FEW and size < self.looked_at * 5 // 4:
+            return Look.LATER
+        self.looked_at = size
+        parents: set[Key] = set()
+        answered: set[Key] = set()
+        calls = []
         has_root = False
-        for span in self:
+        spans = self.all() if self.others else self.spans.values()
+        for span in spans:
+            kind = span.kind
             if span.parent_id is None:
                 has_root = has_root or not span.part_of
             else:
-                parents.add((span.trace_id, span.parent_id))
+                key = (span.trace_id, span.parent_id)
+                parents.add(key)
+                if kind is Kind.SERVER:
+                    answered.add(key)
+            if kind is Kind.CLIENT:
+                calls.append(span)
         if not has_root or not parents <= self.spans.keys():
-            return False
-        return all(
-            span.kind is not Kind.CLIENT or span.failed or span.key in parents or is_store(span) for span in self
-        )
+            return Look.LATER
+        unclear = [span for span in calls if span.key not in answered and not span.failed and not is_store(span)]
+        if any(span.key not in parents for span in unclear):
+            return Look.LATER
+        return Look.CLOSER if unclear or self.others else Look.REFERS_TO_NOTHING_MISSING
 
 
 class OpenTraces:
@@ -118,7 +147,8 @@ class OpenTraces:
                 counts.duplicates += 1
                 continue
             self.spans += trace.size - before
-            counts.late += trace.found is not None
+            if trace.found is not None:
+                counts.late += 1
             touched[id(trace)] = trace
         for trace in touched.values():
             trace.last = now
@@ -198,7 +228,7 @@ class OpenTraces:
         self._remove(small)
         touched.pop(id(small), None)
         before = large.size
-        for span in small:
+        for span in small.all():
             large.add(span)
         self.spans += large.size - before
         large.ids |= small.ids
@@ -207,6 +237,15 @@ class OpenTraces:
         self._joined(large, small)
         touched[id(large)] = large
         return large
+
+
+def _is_same(one: Span, other: Span) -> bool:
+    """Return whether two spans of one id are one span that came twice, as `SpanGraph` decides it."""
+    return (one.kind, one.service, one.host) == (other.kind, other.service, other.host)
+
+
+def _says_more(one: Span, other: Span) -> bool:
+    return one != other and _latest(one) > _latest(other)
 
 
 def _latest(span: Span) -> tuple[int, int, str]:

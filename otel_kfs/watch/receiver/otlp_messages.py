@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from otel_kfs.traces.formats import otlp
+
 _ID_KEYS = ("traceId", "spanId", "parentSpanId")
 
 
@@ -29,7 +31,8 @@ def protobuf_of_json(content: bytes) -> bytes:
     try:
         document = orjson.loads(content)
         for resource_spans in document.get("resourceSpans") or ():
-            for scope_spans in resource_spans.get("scopeSpans") or ():
+            resource_spans["scopeSpans"] = list(otlp.scopes_of(resource_spans))  # by their older name, too
+            for scope_spans in resource_spans["scopeSpans"]:
                 for span in scope_spans.get("spans") or ():
                     for holder in (span, *(span.get("links") or ())):
                         _encode_ids(holder)
