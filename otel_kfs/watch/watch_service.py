@@ -28,6 +28,7 @@ from otel_kfs.watch.receiver.intake import Intake
 from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
 from otel_kfs.watch.receiver.span_forwarder import SpanForwarder
 from otel_kfs.watch.receiver.spans_file import SpansFile
+from otel_kfs.watch.site_app import site_app
 
 _SLICE = 0.005  # seconds of measuring between two looks at what arrived
 _TICK = 0.25  # seconds
@@ -45,6 +46,8 @@ class Site:
     option: str  # that gives the port, for messages
     port: int  # 0: any that is free
     routes: Callable[[Latest], Sequence[BaseRoute]]  # is given what returns the latest figures
+    shows: str  # what is there, for messages
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,16 @@ class WatchService:
             if self._error is not None:
                 raise self._error
 
+    @property
+    def sites(self) -> list[tuple[Site, int]]:
+        """What is served beside the receivers, each with its port."""
+        return list(zip(self._sites, self.site_ports, strict=True))
+
+    def url(self, port: int, path: str) -> str:
+        """Return the URL of something on one of the ports."""
+        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+        return f"{'https' if self._options.security.is_tls else 'http'}://{host}:{port}{path}"
+
     def latest(self) -> Snapshot:
         """Return the figures of at most a second ago."""
         return self._latest
@@ -132,7 +145,9 @@ class WatchService:
         http, self.http_port = _server(app, options, "--http-port", options.http_port)
         servers = [http]
         for site in self._sites:
-            server, port = _server(Starlette(routes=list(site.routes(self.latest))), options, site.option, site.port)
+            server, port = _server(
+                site_app(site.routes(self.latest), options.security, options.host), options, site.option, site.port
+            )
             servers.append(server)
             self.site_ports.append(port)
         grpc_server, self.grpc_port = await start_grpc(

@@ -76,6 +76,8 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
 @option(
     "--traces-file", type=_FILE, metavar="FILE", help="Keep every span in this file, which `otel-kfs tables` reads."
 )
+@option("--metrics-port", type=_PORT, metavar="PORT", help="Serve /metrics for Prometheus on this port, such as 9464.")
+@option("--otlp-metrics", metavar="URL", help="Send the same metrics there, with OTLP, every 10 s.")
 @option("--run", metavar="ID", help="Only the images of this run.")
 @option("--server", "servers", multiple=True, metavar="NAME", help="A service that is a model server; repeatable.")
 @option(
@@ -113,6 +115,8 @@ def watch(
     linger: float,
     forward: str | None,
     traces_file: Path | None,
+    metrics_port: int | None,
+    otlp_metrics: str | None,
     run: str | None,
     servers: tuple[str, ...],
     max_spans: int,
@@ -132,6 +136,7 @@ def watch(
 
     quiet_grpc()
     try:
+        from otel_kfs.watch.metrics.metrics_output import MetricsOutput
         from otel_kfs.watch.watch_service import WatchOptions, WatchService
     except ImportError as error:
         raise MissingExtra(error.name or "uvicorn", "watch") from error
@@ -152,13 +157,16 @@ def watch(
         traces_file=traces_file,
         forward=forward,
     )
-    service = WatchService(options)
+    metrics = MetricsOutput(metrics_port, otlp_metrics)
+    service = WatchService(options, metrics.observers, metrics.sites)
+    metrics.follow(service)
     try:
         with service.started():
             if not obj["quiet"]:
                 say(_listening(service, host), err=True)
             _show(service, quiet=obj["quiet"])
     finally:
+        metrics.close()
         _summary(service)
 
 
@@ -175,9 +183,10 @@ def _token(file: Path | None) -> str:
 
 
 def _listening(service: WatchService, host: str) -> str:
+    others = [f"; {site.shows} {service.url(port, site.path)}" for site, port in service.sites]
     return (
-        f"listening on {host}: OTLP over gRPC on port {service.grpc_port}, over HTTP on port {service.http_port}; "
-        "Ctrl-C ends"
+        f"listening on {host}: OTLP over gRPC on port {service.grpc_port}, over HTTP on port {service.http_port}"
+        f"{''.join(others)}; Ctrl-C ends"
     )
 
 
