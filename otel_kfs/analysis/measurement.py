@@ -21,6 +21,7 @@ from otel_kfs.traces.span import Key
 
 MOST_RUNS = 1000  # ids that are kept
 NO_STAMP = -(2**63)  # in place of a stamp of which no span says when it was
+NO_SIZE = -1  # in place of a payload's size that no span tells
 
 _Number = TypeVar("_Number", int, float)
 
@@ -120,15 +121,15 @@ class Series:
 
     A trace may have several images: the span id `root_ids[i]` tells them apart.
 
-    `stamps[0..3][i]` are its stamps, ns since the epoch (2 and 3 may be NO_STAMP), and `image_sizes[i]` its size in
-    bytes, if that is known of any. `size` is that size as a label; while images are read, it is what `rounded_size`
-    keeps them apart by.
+    `stamps[0..3][i]` are its stamps, ns since the epoch (2 and 3 may be NO_STAMP), `image_sizes[i]` its size in bytes,
+    if that is known of any, and `payloads[i]` that of its payload, which may be NO_SIZE. `size` is its size as a label;
+    while images are read, it is what `rounded_size` keeps them apart by.
     """
 
     labels: Labels
     size: str
-    payload_sizes: SizeRange | None = None  # of those images that tell
     image_sizes: array[int] = field(default_factory=lambda: array("q"))
+    payloads: array[int] = field(default_factory=lambda: array("q"))
     trace_ids: list[str] = field(default_factory=list)
     root_ids: list[str] = field(default_factory=list)
     stamps: tuple[array[int], array[int], array[int], array[int]] = field(
@@ -155,9 +156,15 @@ class Series:
         return min(self.image_sizes, default=None)
 
     @property
+    def payload_sizes(self) -> SizeRange | None:
+        """The sizes of the payloads, of those images that tell."""
+        known = [size for size in self.payloads if size != NO_SIZE]
+        return SizeRange(min(known), max(known)) if known else None
+
+    @property
     def payload_size(self) -> int | None:
         """The size of the smallest payload, bytes."""
-        return self.payload_sizes.low if self.payload_sizes else None
+        return sizes.low if (sizes := self.payload_sizes) else None
 
     @property
     def size_range(self) -> SizeRange | None:
@@ -200,6 +207,7 @@ class Series:
         return replace(
             self,
             image_sizes=_in_order(self.image_sizes, images) if self.image_sizes else self.image_sizes,
+            payloads=_in_order(self.payloads, images),
             trace_ids=[self.trace_ids[image] for image in images],
             root_ids=[self.root_ids[image] for image in images],
             stamps=(one, two, three, four),
@@ -216,8 +224,7 @@ class Series:
         self.root_ids.append(path.root_id)
         if path.image_size is not None:
             self.image_sizes.append(path.image_size)
-        if path.payload_size is not None:
-            self._payloads(SizeRange(path.payload_size, path.payload_size))
+        self.payloads.append(NO_SIZE if path.payload_size is None else path.payload_size)
         for column, at in zip(self.stamps, path.stamps, strict=True):
             column.append(NO_STAMP if at is None else at)
         self.second_is_spans |= path.second_is_spans
@@ -234,7 +241,7 @@ class Series:
         """Add another's images behind; its route number i is `numbers[i]` here, or the same without them."""
         images = len(self)
         self.image_sizes.extend(other.image_sizes)
-        self._payloads(other.payload_sizes)
+        self.payloads.extend(other.payloads)
         self.trace_ids += other.trace_ids
         self.second_is_spans |= other.second_is_spans
         self.root_ids += other.root_ids
@@ -244,10 +251,6 @@ class Series:
         self.crossings += other.crossings
         for segment, lengths in other.segments.items():
             self.segments.setdefault(segment, Durations())._extend(lengths, images)
-
-    def _payloads(self, sizes: SizeRange | None) -> None:
-        if sizes is not None:
-            self.payload_sizes = sizes.widen(self.payload_sizes)
 
     def _sort(self) -> None:
         numbers = range(len(self))
@@ -260,6 +263,7 @@ class Series:
         self.root_ids = [self.root_ids[image] for image in order]
         if self.image_sizes:
             self.image_sizes = _in_order(self.image_sizes, order)
+        self.payloads = _in_order(self.payloads, order)
         one, two, three, four = (_in_order(column, order) for column in self.stamps)
         self.stamps = (one, two, three, four)
         self.routes = _in_order(self.routes, order)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from otel_kfs.cli.command import option
 from otel_kfs.cli.output import STDOUT
 from otel_kfs.cli.parameter_types import FILE
-from otel_kfs.report.render import FORMATS, Format
+from otel_kfs.report.render import FORMATS
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
@@ -57,26 +57,32 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
     return with_access
 
 
-_ENDINGS: dict[str, Format] = {".md": "md", ".markdown": "md", ".csv": "csv", ".json": "json"}
+_ENDINGS = {".md": "md", ".markdown": "md", ".csv": "csv", ".json": "json", ".parquet": "parquet"}
 
 
-def result_options(command: Callable[..., None]) -> Callable[..., None]:
+def results_as(formats: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add --format and -o; the command gets `format_`, by default the one of the output's extension, and `output`.
 
     `output` is None where the results go to standard output.
     """
 
-    @functools.wraps(command)
-    def with_results(*args: Any, format_: Format | None, output: Path | None, **kwargs: Any) -> None:
-        output = None if output == STDOUT else output
-        ending = "" if output is None else output.suffix.lower()
-        command(*args, format_=format_ or _ENDINGS.get(ending, "text"), output=output, **kwargs)
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_results(*args: Any, format_: str | None, output: Path | None, **kwargs: Any) -> None:
+            output = None if output == STDOUT else output
+            ending = _ENDINGS.get("" if output is None else output.suffix.lower())
+            command(*args, format_=format_ or (ending if ending in formats else "text"), output=output, **kwargs)
 
-    file: Any = click.Path(dir_okay=False, path_type=Path)
-    help_ = "Write to this file, not to the terminal; - is standard output."
-    with_results = option("-o", "--output", type=file, metavar="FILE", help=help_)(with_results)
-    help_ = "What to write.  [default: by the output's ending, else text]"
-    return option("--format", "format_", type=click.Choice(FORMATS), help=help_)(with_results)
+        file: Any = click.Path(dir_okay=False, path_type=Path)
+        help_ = "Write to this file, not to the terminal; - is standard output."
+        with_output = option("-o", "--output", type=file, metavar="FILE", help=help_)(with_results)
+        help_ = "What to write.  [default: by the output's ending, else text]"
+        return option("--format", "format_", type=click.Choice(formats), help=help_)(with_output)
+
+    return add
+
+
+result_options = results_as(FORMATS)
 
 
 # By HTTP; of gRPC's answers the client's own setting is a limit already.

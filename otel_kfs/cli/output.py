@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,8 +19,8 @@ STDOUT = Path("-")
 _DESCRIPTORS = re.compile(r"/dev/(?P<name>stdout|stderr)|/(dev|proc/self)/fd/(?P<number>\d+)")
 
 
-def write(text: str | bytes, output: Path | None) -> None:
-    """Write to standard output (None or `-`), or to a file (text as UTF-8).
+def write(content: str | bytes | Iterable[str | bytes], output: Path | None) -> None:
+    """Write to standard output (None or `-`), or to a file (text as UTF-8), in one piece or in several.
 
     A regular file is replaced in one step: what was there stays whole until all is written. Links are followed, and an
     old file keeps its mode and, where that is allowed, its owner. Anything else, such as a device or a FIFO, is
@@ -29,25 +29,27 @@ def write(text: str | bytes, output: Path | None) -> None:
     Raises:
         ConfigError: the file can't be written.
     """
+    pieces = [content] if isinstance(content, str | bytes) else content
     if output is None or output == STDOUT:
-        click.echo(text, nl=False)
+        for piece in pieces:
+            click.echo(piece, nl=False)
         return
-    content = text.encode() if isinstance(text, str) else text
+    encoded = (piece.encode() if isinstance(piece, str) else piece for piece in pieces)
     try:
         descriptor = _own_descriptor(output)
         if descriptor is not None:
             with os.fdopen(os.dup(descriptor), "wb") as opened:
-                opened.write(content)
+                opened.writelines(encoded)
             return
         try:
             old = os.stat(output)
         except FileNotFoundError:
             old = None
         if old is None or stat.S_ISREG(old.st_mode):
-            _replace(Path(os.path.realpath(output)), content, old)
+            _replace(Path(os.path.realpath(output)), encoded, old)
         else:
             with output.open("wb") as opened:
-                opened.write(content)
+                opened.writelines(encoded)
     except OSError as error:
         raise ConfigError(f"can't write {output}: {error.strerror}") from error
 
@@ -60,10 +62,10 @@ def _own_descriptor(output: Path) -> int | None:
     return int(found["number"]) if found["number"] else {"stdout": 1, "stderr": 2}[found["name"]]
 
 
-def _replace(output: Path, content: bytes, old: os.stat_result | None) -> None:
+def _replace(output: Path, pieces: Iterable[bytes], old: os.stat_result | None) -> None:
     with tempfile.NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as part:
         try:
-            part.write(content)
+            part.writelines(pieces)
             part.close()
             if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
                 with suppress(PermissionError):

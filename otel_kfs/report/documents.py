@@ -6,7 +6,7 @@ and stamps beside traces, which are of more than one measurement, have doors of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -15,14 +15,17 @@ from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.analysis.image_size import TOLERANCE
 from otel_kfs.analysis.measurement import Series
-from otel_kfs.report import rows
-from otel_kfs.report.rows import Layout, Table
+from otel_kfs.report import render, rows
+from otel_kfs.report.records import arrow
+from otel_kfs.report.records.image_records import ImageRecord, image_records
+from otel_kfs.report.rows import Layout, SegmentRecord, Table
 from otel_kfs.report.terminal_bars import Chart, bar_charts
 from otel_kfs.traces.query_url import without_credentials
 
 AnyMeasurement = CorrectedMeasurement[AnySeries]
 Link = Callable[[str], str | None]
 
+RecordFormat = Literal["csv", "json", "parquet"]
 FileFormat = Literal["html", "svg", "png"]
 ChartName = Literal["segments", "sizes"]
 CHARTS: tuple[ChartName, ...] = ("segments", "sizes")
@@ -40,15 +43,43 @@ def blocks(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> list[Table
     return [block for layout in layouts for block in of_layout[layout]()]
 
 
-def records(measurement: AnyMeasurement, layout: Layout) -> list[dict[str, Any]]:
-    """Return the records of one layout, a line of CSV each."""
+def records(measurement: AnyMeasurement, layout: Layout) -> Iterable[Mapping[str, Any]]:
+    """Return the records of one layout, a line of CSV each; those of images come one after the other."""
+    if layout == "images":
+        return image_records(_samples(measurement))
     if layout == "seed":
         return rows.seed_records(_samples(measurement))
     return rows.segment_records(measurement.series, measurement.bounds)
 
 
+def pieces(measurement: AnyMeasurement, layouts: Sequence[Layout], format_: RecordFormat) -> Iterator[str | bytes]:
+    """Yield the records of some layouts as a file, in pieces, so that those of images are never all in memory.
+
+    Raises:
+        ConfigError: pyarrow, for Parquet, can't be imported.
+        MissingExtra: it is not installed.
+    """
+    if format_ == "json":
+        return render.json_pieces(document(measurement, layouts))
+    (layout,) = layouts
+    found = records(measurement, layout)
+    if format_ == "csv":
+        return render.csv_pieces(found)
+    return arrow.parquet_pieces(found, _RECORDS[layout])
+
+
+_RECORDS: Mapping[Layout, type] = {
+    "images": ImageRecord,
+    "segments": SegmentRecord,
+    "statistics": SegmentRecord,
+}
+
+
 def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str, Any]:
-    """Return all that JSON says: the records of each layout, what was left out, and the clocks."""
+    """Return all that JSON says: the records of each layout, what was left out, and the clocks.
+
+    The records of images are an iterator, which `render.json_pieces` takes.
+    """
     coverage = measurement.coverage
     counts: dict[str, Any] = {
         "measured": coverage.measured,

@@ -6,8 +6,10 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
+from functools import lru_cache
+from itertools import chain, islice
 from typing import Any, Literal
 
 import orjson
@@ -27,6 +29,7 @@ FORMATS: tuple[Format, ...] = ("text", "md", "csv", "json")
 _ANY_WIDTH = 2**30  # of a line with a table: whatever that needs
 _BARS_LEAST = 60  # and where bars are drawn
 _BARS_IN_FILES = 80
+_AT_ONCE = 1000  # records that are in memory while others are written
 # Control characters that JSON does not escape by itself, and those that turn the direction of text.
 _OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")  # neighbours differ
@@ -121,24 +124,60 @@ def markdown(tables: Sequence[Table | Chart]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def comma_separated(records: Sequence[Mapping[str, Any]]) -> str:
-    """Write records as CSV with a heading line; RFC 4180's quoting, but line feeds alone as line ends.
+def comma_separated(records: Iterable[Mapping[str, Any]]) -> str:
+    """Write records as CSV: see `csv_pieces`."""
+    return "".join(csv_pieces(records))
+
+
+def csv_pieces(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield records as CSV with a heading line, some at a time; RFC 4180's quoting, but line feeds alone as line ends.
 
     Text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP's "CSV Injection" advises; line
     ends and control sequences are blanks, as everywhere, for CSV is looked at on terminals, too.
     """
-    out = io.StringIO()
-    if records:
-        writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _inert(value) for key, value in record.items()} for record in records)
-    return out.getvalue()
+    rest = iter(records)
+    first = next(rest, None)
+    if first is None:
+        return
+    head: list[Iterable[Any]] = [first.keys()]
+    rows = chain(head, (map(_inert, record.values()) for record in chain([first], rest)))
+    while some := list(islice(rows, _AT_ONCE)):
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows(some)
+        yield out.getvalue()
 
 
 def json(document: Any) -> str:
     """Write a document as indented JSON; what a terminal would obey is escaped, which means the same."""
-    text = orjson.dumps(document, default=_named, option=orjson.OPT_INDENT_2).decode()
-    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+    return f"{_indented(document)}\n"
+
+
+def json_pieces(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the same of a document of which some values are iterators of records, some records at a time."""
+    before = "{\n"
+    for key, value in document.items():
+        yield f"{before}  {_indented(key)}: "
+        before = ",\n"
+        if isinstance(value, Iterator):
+            between = "[\n"
+            while some := list(islice(value, _AT_ONCE)):
+                # The list's own brackets are those of all pieces together.
+                yield between + _within(_indented(some).removeprefix("[\n").removesuffix("\n]"))
+                between = ",\n"
+            yield "[]" if between == "[\n" else "\n  ]"
+        else:
+            yield _within(_indented(value)).removeprefix("  ")
+    yield "\n}\n" if document else "{}\n"
+
+
+def _indented(value: Any) -> str:
+    text = orjson.dumps(value, default=_named, option=orjson.OPT_INDENT_2).decode()
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _within(text: str) -> str:
+    """Return JSON as it stands within a document, which is indented once more."""
+    return "  " + text.replace("\n", "\n  ")
 
 
 def _named(value: Any) -> dict[str, Any]:
@@ -149,8 +188,11 @@ def _named(value: Any) -> dict[str, Any]:
 
 
 def _inert(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+    return _inert_text(value) if isinstance(value, str) else value
+
+
+@lru_cache  # most texts are names, which come again and again
+def _inert_text(value: str) -> str:
     text = printable(value)
     if text.lstrip().startswith(("=", "+", "-", "@")):
         try:

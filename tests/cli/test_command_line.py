@@ -68,6 +68,16 @@ SEED_RECORD = {
     "clocks_4-3": "exact",
     "clock_bound_4-1": None,
     "clocks_4-1": "exact",
+    "stamp_1_ns": 1_600_000_000_000_000_000,
+    "stamp_2_ns": 1_600_000_000_200_000_000,
+    "stamp_3_ns": 1_600_000_000_400_000_000,
+    "stamp_4_ns": 1_600_000_001_000_000_000,
+    "2-1_ns": 200_000_000,
+    "3-2_ns": 200_000_000,
+    "4-3_ns": 600_000_000,
+    "4-1_ns": 1_000_000_000,
+    "size_low_bytes": 1_100_000,
+    "size_high_bytes": 1_100_000,
 }
 SEED = ("--layout", "seed")
 COMMANDS = sorted(cli.main.commands)
@@ -147,9 +157,9 @@ def test_csv_of_the_segments_layout_is_one_line_a_segment(traces):
     lines = out.splitlines()
     assert (lines[0], lines[1], lines[-1]) == (
         "transport,encoding,compression,cell,size,segment,n,mean_ns,sd_ns,p50_ns,p50_low_ns,p50_high_ns,p90_ns,p95_ns,"
-        "p99_ns,max_ns,clock_bound_ns,widest_clock_bound_ns,clocks",
-        "http,,,,1.1MB,client,1,40000000,,40000000,,,,,,40000000,,,exact",
-        "http,,,,1.1MB,4-1,1,1000000000,,1000000000,,,,,,1000000000,,,exact",
+        "p99_ns,max_ns,clock_bound_ns,widest_clock_bound_ns,clocks,size_low_bytes,size_high_bytes",
+        "http,,,,1.1MB,client,1,40000000,,40000000,,,,,,40000000,,,exact,1100000,1100000",
+        "http,,,,1.1MB,4-1,1,1000000000,,1000000000,,,,,,1000000000,,,exact,1100000,1100000",
     )
 
 
@@ -157,7 +167,7 @@ def test_csv_holds_one_table(traces):
     assert tables(traces, "--format", "csv") == (
         1,
         "",
-        "Error: a CSV file holds one table: choose --layout seed or --layout segments\n",
+        "Error: a CSV file holds one table: choose one --layout, such as segments or images\n",
     )
 
 

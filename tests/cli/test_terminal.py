@@ -52,6 +52,13 @@ def evil(tmp_path):
     return images(tmp_path / "evil.jsonl")
 
 
+def test_parquet_is_not_for_a_terminal(evil):
+    assert on_a_terminal("tables", "--trace-query", evil, "--layout", "images", "--format", "parquet") == (
+        1,
+        ["Error: Parquet is not for a terminal: name a file by -o"],
+    )
+
+
 @pytest.mark.parametrize("format_", ["text", "md", "csv", "json"])
 def test_tables_send_no_control_sequence(evil, format_):
     code, lines = on_a_terminal("tables", "--trace-query", evil, "--layout", "segments", "--format", format_)

@@ -108,6 +108,16 @@ def test_records_of_the_two_tables_are_exact_and_name_their_image():
             "clocks_4-3": "exact",
             "clock_bound_4-1": None,
             "clocks_4-1": "exact",
+            "stamp_1_ns": at(0),
+            "stamp_2_ns": at(45),
+            "stamp_3_ns": at(190),
+            "stamp_4_ns": at(423),
+            "2-1_ns": 45 * MS,
+            "3-2_ns": 145 * MS,
+            "4-3_ns": 233 * MS,
+            "4-1_ns": 423 * MS,
+            "size_low_bytes": 1_100_000,
+            "size_high_bytes": 1_100_000,
         }
     ]
 
@@ -202,7 +212,8 @@ def test_records_of_segments_end_with_the_whole():
     drawn = cells([critical_path_of("client 10, encode 20"), critical_path_of("client 30, encode 40")])
     nothing = dict.fromkeys(["p50_low_ns", "p50_high_ns", "p90_ns", "p95_ns", "p99_ns", "clock_bound_ns"])
     nothing["widest_clock_bound_ns"] = None
-    first = WAY | {"size": "1.1MB", "n": 2, "sd_ns": 14142136, "clocks": "exact"} | nothing
+    sizes = {"size": "1.1MB", "size_low_bytes": 1_100_000, "size_high_bytes": 1_100_000}
+    first = WAY | sizes | {"n": 2, "sd_ns": 14142136, "clocks": "exact"} | nothing
     assert rows.segment_records(drawn) == [
         first | {"segment": "client", "mean_ns": 20 * MS, "p50_ns": 20 * MS, "max_ns": 30 * MS},
         first | {"segment": "encode", "mean_ns": 30 * MS, "p50_ns": 30 * MS, "max_ns": 40 * MS},

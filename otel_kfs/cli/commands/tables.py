@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
-from otel_kfs.cli.options import result_options
+from otel_kfs.cli.options import results_as
 from otel_kfs.cli.output import write
 from otel_kfs.cli.read_traces import print_blocks, read_measurement, read_sketches
 from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
-from otel_kfs.report.render import Format
+from otel_kfs.report import render
+from otel_kfs.report.records import arrow
 from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout
+
+Format = render.Format | Literal["parquet"]
+FORMATS: tuple[Format, ...] = (*render.FORMATS, "parquet")
 
 
 @command(
@@ -28,16 +34,18 @@ Examples:
   otel-kfs tables 'tempo:http://localhost:3200?lookback=2h'
   zcat traces.jsonl.gz | otel-kfs tables -
   otel-kfs tables archive/ --sketch
+  otel-kfs tables traces/ --layout images -o images.parquet
 """,
 )
 @trace_options
-@result_options
+@results_as(FORMATS)
 @option(
     "--layout",
     type=click.Choice(LAYOUTS),
     multiple=True,
     help="seed: unix times and their differences. segments: every segment. statistics: the same with sd, "
-    "percentiles and intervals of the medians. bars: each segment's share. Repeatable.  "
+    "percentiles and intervals of the medians. bars: each segment's share. images: for csv, json and parquet, a record "
+    "for each image and segment. Repeatable.  "
     "[default: seed, segments, and bars on a terminal]",
 )
 @option(
@@ -78,28 +86,44 @@ def print_tables(
     quiet: bool,
 ) -> None:
     """Read the traces; print or write the tables and what was left out."""
-    from otel_kfs.report import documents, render, rows
+    from otel_kfs.report import documents, rows
 
     layouts = tuple(dict.fromkeys(layouts))
-    if format_ == "csv" and len(layouts) > 1:
-        raise ConfigError("a CSV file holds one table: choose --layout seed or --layout segments")
-    if "bars" in layouts and format_ in {"csv", "json"}:
-        raise ConfigError("bars are drawn only as text or md; --layout statistics has their figures")
-    if sketch and "seed" in layouts:
-        raise ConfigError("--layout seed shows single images, which --sketch does not keep; choose one of them")
+    _check(format_, layouts, output, sketch=sketch)
     measurement: documents.AnyMeasurement
     if sketch:
         measurement, line = read_sketches(trace_query, quiet=quiet)
         line = f"{line}; {rows.SKETCHED}"
     else:
         measurement, line = read_measurement(trace_query, quiet=quiet)
-    if format_ in {"text", "md"}:
-        print_blocks(documents.blocks(measurement, layouts), format_, output)
-    elif format_ == "csv":
-        write(render.comma_separated(documents.records(measurement, layouts[0])), output)
-    else:
-        write(render.json(documents.document(measurement, layouts)), output)
+    match format_:
+        case "text" | "md":
+            print_blocks(documents.blocks(measurement, layouts), format_, output)
+        case _:
+            write(documents.pieces(measurement, layouts, format_), output)
     if not quiet:
         for clock_line in rows.clock_lines(measurement.offsets):
             say(clock_line, err=format_ != "text" or output is not None)
         say(line, err=format_ != "text" or output is not None)
+
+
+def _check(format_: Format, layouts: Sequence[Layout], output: Path | None, *, sketch: bool) -> None:
+    """Raise an error for what can't go together, before minutes of reading."""
+    if format_ in {"csv", "parquet"} and len(layouts) > 1:
+        name = "CSV" if format_ == "csv" else "Parquet"
+        raise ConfigError(f"a {name} file holds one table: choose one --layout, such as segments or images")
+    if "bars" in layouts and format_ not in {"text", "md"}:
+        raise ConfigError("bars are drawn only as text or md; --layout statistics has their figures")
+    if "images" in layouts and format_ in {"text", "md"}:
+        raise ConfigError("--layout images is a file for other programs: choose csv, json or parquet by --format or -o")
+    if format_ == "parquet":
+        if "seed" in layouts:
+            raise ConfigError("--layout seed is not for parquet; --layout images has the stamps of every image")
+        if output is None and sys.stdout.isatty():
+            raise ConfigError("Parquet is not for a terminal: name a file by -o")
+        arrow.needed()
+    for layout in ("seed", "images"):
+        if sketch and layout in layouts:
+            raise ConfigError(
+                f"--layout {layout} shows single images, which --sketch does not keep; choose one of them"
+            )

@@ -1,0 +1,1 @@
+"""Records of single images, and any records as Apache Arrow and Parquet."""
