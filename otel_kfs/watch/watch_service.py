@@ -93,7 +93,7 @@ class WatchService:
 
     @contextmanager
     def started(self) -> Iterator[WatchService]:
-        """Listen until the end of the `with`, after which `latest` has the last figures.
+        """Listen until `stop` or the end of the `with`.
 
         Raises:
             ConfigError: a port is in use, or TLS can't be set up.
@@ -106,12 +106,16 @@ class WatchService:
         try:
             yield self
         finally:
-            if self._loop is not None:
-                with contextlib.suppress(RuntimeError):  # it has ended
-                    self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
-            if self._error is not None:
-                raise self._error
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop listening and measure what was acknowledged; `latest` has the last figures then."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
 
     @property
     def sites(self) -> list[tuple[Site, int]]:
@@ -235,8 +239,12 @@ def _server(app: Starlette, options: WatchOptions, option: str, port: int) -> tu
         config.load()
     except (OSError, ValueError) as error:
         listener.close()
-        raise ConfigError(f"can't use --tls-cert {security.tls_cert} with --tls-key: {error}") from error
+        raise ConfigError(f"can't use --tls-cert {security.tls_cert} with --tls-key: {_reason(error)}") from error
     return uvicorn.Server(config), listener.getsockname()[1]
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _listen(host: str, port: int, option: str) -> socket.socket:
@@ -244,6 +252,4 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise ConfigError(
-            f"can't listen on {host}:{port}: {error.strerror or error}; choose another by {option}"
-        ) from error
+        raise ConfigError(f"can't listen on {host}:{port}: {_reason(error)}; choose another by {option}") from error

@@ -162,12 +162,15 @@ def watch(
     metrics.follow(service)
     try:
         with service.started():
-            if not obj["quiet"]:
-                say(_listening(service, host), err=True)
-            _show(service, quiet=obj["quiet"])
+            try:
+                if not obj["quiet"]:
+                    say(_listening(service, host), err=True)
+                _show(service, quiet=obj["quiet"])
+            finally:
+                service.stop()
+                _summary(service)
     finally:
         metrics.close()
-        _summary(service)
 
 
 def _token(file: Path | None) -> str:
@@ -176,7 +179,8 @@ def _token(file: Path | None) -> str:
     try:
         token = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"can't read {file}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"can't read {file}: {reason}") from error
     if not token:
         raise ConfigError(f"{file} is empty: write the token that senders have to give into it")
     return token
@@ -229,14 +233,14 @@ def _losses(service: WatchService) -> list[str]:
     """Say what was not measured, not kept or not handed on; nothing where all was."""
     counts, intake = service.latest().counts, service.intake.counts
     told = {
-        "spans came when their trace was forgotten": counts.too_late,
-        "spans were beyond the bound on one trace": counts.dropped,
-        "traces were measured before they were complete, for lack of room (--max-spans)": counts.given_up,
-        "requests were no OTLP": intake.malformed,
-        "requests were told to come again": intake.refused,
+        "spans that came when their trace was forgotten": counts.too_late,
+        "spans beyond the bound on one trace": counts.dropped,
+        "traces measured before they were complete, for lack of room (--max-spans)": counts.given_up,
+        "requests that were no OTLP": intake.malformed,
+        "requests that were told to come again": intake.refused,
     }
-    told |= {f"spans were left out for {why}": count for why, count in intake.left_out.items()}
+    told |= {f"spans left out for {why}": count for why, count in intake.left_out.items()}
     if (forwarder := service.forwarder) is not None:
-        reason = f": {forwarder.counts.reason}" if forwarder.counts.reason else ""
-        told[f"spans were not handed on to {forwarder.url}{reason}"] = forwarder.counts.dropped
-    return [f"{count} {what}" for what, count in told.items() if count]
+        reason = f" ({forwarder.counts.reason})" if forwarder.counts.reason else ""
+        told[f"spans not handed on to {forwarder.url}{reason}"] = forwarder.counts.dropped
+    return [f"{what}: {count}" for what, count in told.items() if count]

@@ -60,7 +60,7 @@ class SpanForwarder:
         self.url = url
         self._send = _sender(url)
         self._waiting: deque[_Waiting] = deque()
-        self._bytes = 0
+        self._bytes = self._spans = 0  # that wait or are under way
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="otel-kfs forward", daemon=True)
@@ -73,6 +73,7 @@ class SpanForwarder:
                 self.counts.dropped += spans
                 return
             self._bytes += len(request)
+            self._spans += spans
             self._waiting.append(_Waiting(request, spans))
             self._changed.notify()
 
@@ -80,13 +81,10 @@ class SpanForwarder:
         """Hand on what waits, for so long; what is left then is dropped."""
         limit = time.monotonic() + seconds
         with self._changed:
-            self._changed.wait_for(lambda: not self._bytes, timeout=max(0.0, limit - time.monotonic()))
+            self._changed.wait_for(lambda: not self._spans, timeout=max(0.0, limit - time.monotonic()))
             self._stopping.set()
+            self.counts.dropped += self._spans  # what is under way may arrive, which nobody can tell
             self._changed.notify_all()
-        self._thread.join(max(0.1, limit - time.monotonic()))
-        with self._changed:
-            self.counts.dropped += sum(one.spans for one in self._waiting)
-            self._waiting.clear()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -98,8 +96,11 @@ class SpanForwarder:
             taken = self._deliver(b"".join(one.request for one in batch))
             spans = sum(one.spans for one in batch)
             with self._changed:
+                if self._stopping.is_set():
+                    return
                 self.counts.sent += spans if taken else 0
                 self.counts.dropped += 0 if taken else spans
+                self._spans -= spans
                 self._bytes -= sum(len(one.request) for one in batch)
                 self._changed.notify_all()
 
@@ -170,6 +171,16 @@ def _by_grpc(address: str, *, tls: bool) -> Any:
     return send
 
 
+def _reason(error: BaseException) -> str:
+    """Return what the system says, if that is why: the libraries' own messages are a line of class names."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return type(error).__name__
+
+
 def _by_http(url: str) -> Any:
     import requests
 
@@ -180,7 +191,7 @@ def _by_http(url: str) -> Any:
         try:
             answer = session.post(url, data=request, headers=headers, timeout=_SECONDS, allow_redirects=False)
         except requests.RequestException as error:
-            raise _TryAgain(str(error)) from error
+            raise _TryAgain(_reason(error)) from error
         if answer.status_code in _RETRIED_STATUSES:
             raise _TryAgain(f"HTTP {answer.status_code}")
         if not answer.ok or answer.is_redirect:
