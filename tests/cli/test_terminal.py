@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import termios
 
 import pytest
 from msgspec.structs import replace
+from support import JPG, HttpServer
 from traces_builder import HTTP, otlp_line, spans
 
 from otel_kfs import semconv
@@ -18,13 +20,13 @@ EVIL = "\x1b[31mEVIL\x1b[0m\nError: injected \u202e\x9b31m"
 MEANS = " [31mEVIL [0m Error: injected   31m"
 
 
-def on_a_terminal(*arguments):
+def on_a_terminal(*arguments, term="dumb"):
     """The exit code, and the lines that a terminal is sent on standard output and standard error."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     command = [sys.executable, "-m", "otel_kfs.cli", *map(str, arguments)]
-    # A dumb terminal, so that nothing of ours is coloured either.
-    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=os.environ | {"TERM": "dumb"}) as process:
+    # By default a dumb terminal, so that nothing of ours is coloured either.
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=os.environ | {"TERM": term}) as process:
         os.close(its)
         sent = bytearray()
         try:
@@ -121,3 +123,16 @@ def test_several_mistakes_in_a_plan_are_a_line_each(tmp_path):
         "prompt, stream, servers, matrix, baseline, arrivals, traces",
         f"{file}: repeat: 0 is not allowed; give a whole number from 1 to 1000000",
     )
+
+
+def test_each_answer_that_send_prints_is_a_line_of_its_own(tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(JPG)
+    with HttpServer().running() as server:
+        way = ("--transport", "http", "--url", server.url, "--model", "m", "--traces-file", tmp_path / "spans.jsonl")
+        code, lines = on_a_terminal("send", *way, "--repeat", 2, tmp_path / "cat.jpg", term="xterm")
+    shown = [re.sub(r"\d+\.\d+", "#", line) for line in lines]
+    assert [code, *shown] == [
+        0,
+        *[f'{{"file":"{tmp_path / "cat.jpg"}","ms":#,"predictions":[1]}}'] * 2,
+        "2 sent over HTTP: p50 # ms, max # ms; none failed",
+    ]

@@ -275,7 +275,9 @@ def _send_all(
     times: list[float] = []
     failed = 0
     try:
-        with Stopping() as stopping, progress(len(jobs), "sending", quiet=quiet) as advance:
+        # On a terminal the answers' lines show how far it is, and a bar would be in their way.
+        no_bar = quiet or sys.stdout.isatty()
+        with Stopping() as stopping, progress(len(jobs), "sending", quiet=no_bar) as advance:
             for deliver, file in jobs:
                 if stopping.wanted:
                     break
