@@ -163,9 +163,7 @@ def watch(
     try:
         with service.started():
             try:
-                if not obj["quiet"]:
-                    say(_listening(service, host), err=True)
-                _show(service, quiet=obj["quiet"])
+                show(service, _listening(service, host), quiet=obj["quiet"])
             finally:
                 service.stop()
                 _summary(service)
@@ -194,8 +192,21 @@ def _listening(service: WatchService, host: str) -> str:
     )
 
 
-def _show(service: WatchService, *, quiet: bool) -> None:
-    """Print a line every so often."""
+def show(service: WatchService, listening: str, *, quiet: bool) -> None:
+    """Show the figures until Ctrl-C: a table where standard output is a terminal, else a line every so often."""
+    from rich.console import Console
+
+    from otel_kfs.watch.display.live_table import FRAME_SECONDS, Frame, live_table
+    from otel_kfs.watch.display.losses import losses
+
+    console = Console(highlight=False)
+    if console.is_terminal and not console.is_dumb_terminal and not quiet:
+        with live_table(lambda: Frame(service.latest(), losses(service), listening), console) as draw:
+            while True:
+                time.sleep(FRAME_SECONDS)
+                draw()
+    if not quiet:
+        say(listening)
     while True:
         time.sleep(_LINE_SECONDS)
         if not quiet:
@@ -216,6 +227,7 @@ def _summary(service: WatchService) -> None:
     """Print what was measured since the start, and what was lost."""
     from otel_kfs.report.answer import answer
     from otel_kfs.report.rows import coverage_line
+    from otel_kfs.watch.display.losses import losses
 
     snapshot = service.latest()
     coverage, counts = snapshot.since_start.coverage, snapshot.counts
@@ -225,22 +237,5 @@ def _summary(service: WatchService) -> None:
         say(coverage_line(coverage), err=False)
     else:
         say(f"no image was measured, of {counts.spans} spans", err=False)
-    for line in _losses(service):
+    for line in losses(service):
         say(line)
-
-
-def _losses(service: WatchService) -> list[str]:
-    """Say what was not measured, not kept or not handed on; nothing where all was."""
-    counts, intake = service.latest().counts, service.intake.counts
-    told = {
-        "spans that came when their trace was forgotten": counts.too_late,
-        "spans beyond the bound on one trace": counts.dropped,
-        "traces measured before they were complete, for lack of room (--max-spans)": counts.given_up,
-        "requests that were no OTLP": intake.malformed,
-        "requests that were told to come again": intake.refused,
-    }
-    told |= {f"spans left out for {why}": count for why, count in intake.left_out.items()}
-    if (forwarder := service.forwarder) is not None:
-        reason = f" ({forwarder.counts.reason})" if forwarder.counts.reason else ""
-        told[f"spans not handed on to {forwarder.url}{reason}"] = forwarder.counts.dropped
-    return [f"{what}: {count}" for what, count in told.items() if count]

@@ -136,7 +136,8 @@ class LiveMeasurement:
         since_start = self._closed.copy()
         since_start.merge(self._blocks[-1].sketches(self._clocks).copy())
         last_minute = Sketches()
-        for block in self._minute:
+        # Where no image comes any more, the last block stays the last, and is too old at some time.
+        for block in (block for block in self._minute if block.began + BLOCK_SECONDS > now - LAST):
             last_minute.merge(block.sketches(self._clocks).copy())
         since, before = self._spans_at[0]
         return Snapshot(

@@ -1,0 +1,170 @@
+"""The terminal's table of a watch: every series with its largest segments, of the last minute and since the start.
+
+It fits whatever width and height the terminal has by then: where there is little room, fewer segments are named, and
+the others are one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
+from otel_kfs.analysis.duration_sketch import Sketch, SketchedSeries
+from otel_kfs.analysis.measurement import Labels
+from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
+from otel_kfs.analysis.statistics import Summary, summary
+from otel_kfs.report.answer import answer
+from otel_kfs.report.render import cell
+from otel_kfs.report.rows import bounded, coverage_line
+from otel_kfs.report.segment_names import segment_name
+from otel_kfs.traces.printable import printable
+from otel_kfs.watch.core.snapshot import Snapshot
+
+_NARROW = 72  # columns, below which p95 is left out
+_SMALLEST = 0.01  # of the time; a segment below it is part of the rest
+_MOST_SEGMENTS = 12  # that are named of one series
+_MOST_SERIES = 30
+_AROUND_THE_TABLE = 3  # its headings, and where the cursor stands
+FRAME_SECONDS = 1.0  # between two frames
+
+Window = CorrectedMeasurement[SketchedSeries]
+_Key = tuple[Labels, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a watch; Rich draws it anew in the size that the terminal has."""
+
+    snapshot: Snapshot
+    losses: Sequence[str] = ()
+    foot: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the answer's sentence, the rates, the table, and what was left out or lost."""
+        head = [Text(printable(_sentence(self.snapshot)), style="bold"), Text(_rates(self.snapshot), style="dim")]
+        foot = [Text(printable(line), style="yellow") for line in [*_left_out(self.snapshot), *self.losses]]
+        foot += [Text(printable(self.foot), style="dim")] if self.foot else []
+        lines = sum(len(console.render_lines(one, options)) for one in [*head, *foot])
+        height = options.height or console.height
+        yield from head
+        if self.snapshot.since_start.series:
+            yield table(self.snapshot, options.max_width, max(0, height - lines - _AROUND_THE_TABLE))
+        yield from foot
+
+
+def table(snapshot: Snapshot, width: int, rows: int) -> RenderableType:
+    """Return the table of a snapshot of some image, in so many columns of characters and about so many rows."""
+    all_series = snapshot.since_start.series[:_MOST_SERIES]
+    drawn = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=False)
+    figures = ["n", "p50", "p95"] if width >= _NARROW else ["n", "p50"]
+    drawn.add_column("\n4-1 and segments, ms", min_width=20, max_width=max(20, width - 52), no_wrap=True)
+    for heading in figures:
+        drawn.add_column("1 min\nn" if heading == "n" else f"\n{heading}", justify="right", no_wrap=True, style="cyan")
+    for heading in (*figures, "%"):
+        drawn.add_column("start\nn" if heading == "n" else f"\n{heading}", justify="right", no_wrap=True)
+    minute = {(one.labels, one.size): one for one in snapshot.last_minute.series}
+    named = min(_MOST_SEGMENTS, max(0, rows // max(1, len(all_series)) - 2))
+    for series in all_series:
+        key = series.labels, series.size
+        since, last = _figures(snapshot.since_start, series), _figures(snapshot.last_minute, minute.get(key))
+        shares = _shares(series)
+        shown, rest = _largest(shares, named)
+        title = Text(printable(f"{series.labels.label}, {series.size}"), style="bold")
+        drawn.add_row(title, *_cells(last, since, TOTAL, width), "", style="bold")
+        for segment in shown:
+            name = Text("  " + printable(segment_name(segment)))
+            drawn.add_row(name, *_cells(last, since, segment, width), _percent(shares[segment]))
+        if rest and named:
+            blank = [""] * (len(drawn.columns) - 2)
+            count = f"  {len(rest)} more segment{'s' * (len(rest) > 1)}"
+            drawn.add_row(Text(count, style="dim"), *blank, _percent(sum(shares[one] for one in rest)))
+    if more := len(snapshot.since_start.series) - len(all_series):
+        drawn.add_row(Text(f"{more} more series", style="dim"))
+    return drawn
+
+
+@contextmanager
+def live_table(frame: Callable[[], Frame], console: Console) -> Iterator[Callable[[], None]]:
+    """Show frames on the terminal until the end of the `with`; yield what draws the next one, which takes its time."""
+    with Live(frame(), console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        yield lambda: live.update(frame(), refresh=True)
+
+
+def _sentence(snapshot: Snapshot) -> str:
+    coverage = snapshot.since_start.coverage
+    if not coverage.measured and not coverage.left_out:
+        return f"Waiting for images: {snapshot.counts.spans} spans came."
+    return answer(snapshot.last_minute if snapshot.last_minute.series else snapshot.since_start).sentence
+
+
+def _rates(snapshot: Snapshot) -> str:
+    counts, images = snapshot.counts, snapshot.since_start.coverage.measured
+    parts = [
+        f"{snapshot.images_per_second:.1f} images/s",
+        f"{snapshot.spans_per_second:.0f} spans/s",
+        f"{images} image{'s' * (images != 1)} in {_age(snapshot.seconds)}",
+        f"{snapshot.open_traces} under way",
+    ]
+    if counts.late:
+        parts.append(f"{counts.late} late spans")
+    return ", ".join(parts)
+
+
+def _age(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _left_out(snapshot: Snapshot) -> list[str]:
+    """Return what is said of images beside that they were measured, since the start and in the last minute."""
+    coverage = snapshot.since_start.coverage
+    if not coverage.left_out and not coverage.retried and not coverage.redelivered:
+        return []
+    recent = sum(snapshot.last_minute.coverage.left_out.values())
+    return [coverage_line(coverage) + (f" (in the last minute {recent})" if coverage.left_out else "")]
+
+
+def _figures(window: Window, series: SketchedSeries | None) -> Mapping[Stretch, Summary]:
+    if series is None:
+        return {}
+    return {
+        stretch: summary(sketch, window.bounds.get((series.labels, series.size, stretch), 0))
+        for stretch, sketch in series.columns().items()
+    }
+
+
+def _shares(series: SketchedSeries) -> dict[Segment, float]:
+    """Return what share of all images' time each segment is, in the order of the path."""
+    columns: Mapping[Stretch, Sketch] = series.columns()
+    whole = columns[TOTAL].total or 1
+    return {one: sketch.total / whole for one, sketch in columns.items() if isinstance(one, Segment)}
+
+
+def _largest(shares: Mapping[Segment, float], most: int) -> tuple[list[Segment], list[Segment]]:
+    """Return the segments that are named, in the order of the path, and the others."""
+    by_share = sorted(shares, key=lambda one: -shares[one])
+    shown = [one for one in by_share[:most] if abs(shares[one]) >= _SMALLEST]
+    return sorted(shown, key=path_order), [one for one in shares if one not in shown]
+
+
+def _cells(
+    last: Mapping[Stretch, Summary], since: Mapping[Stretch, Summary], stretch: Stretch, width: int
+) -> Iterator[str]:
+    for figures in (last, since):
+        found = figures.get(stretch)
+        yield "" if found is None else str(found.n)
+        yield "" if found is None else cell(bounded(found.p50, found.bound), "milliseconds")
+        if width >= _NARROW:
+            yield "" if found is None else cell(found.p95, "milliseconds")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
