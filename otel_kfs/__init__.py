@@ -8,6 +8,7 @@ The write side makes spans, each process its own, and only trace context travels
 The read side makes tables of them:
 
     traces (files, stores) -> segments -> tables -> render -> cli
+                                      -> read(...), for notebooks and CI
 
 Importing this package imports nothing heavy: each name below brings what it needs when it is first used.
 """
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from otel_kfs.client.http_sender import HttpSender
     from otel_kfs.client.image_span import image_span
     from otel_kfs.client.kafka_sender import KafkaSender
+    from otel_kfs.reader.read import read
+    from otel_kfs.reader.reading import Reading
     from otel_kfs.serving import trace_model
     from otel_kfs.telemetry.provider import configure, flush
     from otel_kfs.watch.in_process.segment_exporter import SegmentExporter, SegmentProcessor
@@ -35,6 +38,7 @@ __all__ = [
     "GrpcSender",
     "HttpSender",
     "KafkaSender",
+    "Reading",
     "SegmentExporter",
     "SegmentProcessor",
     "__version__",
@@ -42,6 +46,7 @@ __all__ = [
     "flush",
     "image_span",
     "kafka",
+    "read",
     "trace_model",
 ]
 
@@ -50,11 +55,13 @@ _HOME = {
     "GrpcSender": "otel_kfs.client.grpc_sender",
     "HttpSender": "otel_kfs.client.http_sender",
     "KafkaSender": "otel_kfs.client.kafka_sender",
+    "Reading": "otel_kfs.reader.reading",
     "SegmentExporter": "otel_kfs.watch.in_process.segment_exporter",
     "SegmentProcessor": "otel_kfs.watch.in_process.segment_exporter",
     "configure": "otel_kfs.telemetry.provider",
     "flush": "otel_kfs.telemetry.provider",
     "image_span": "otel_kfs.client.image_span",
+    "read": "otel_kfs.reader.read",
     "trace_model": "otel_kfs.serving",
 }
 

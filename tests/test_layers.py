@@ -30,12 +30,25 @@ READ_SIDE = {
     "traces": set(),
     "analysis": {"traces"},
     "report": {"traces", "analysis"},
+    "reader": {"traces", "analysis", "report"},
 }
 ABOVE_BOTH = {
     "watch": {"telemetry", "traces", "analysis", "report"},
     "demo": {"telemetry", "serving", "client"},
     "experiment": {"telemetry", "client", "traces", "analysis", "report", "demo"},
-    "cli": {"telemetry", "client", "bridge", "programs", "traces", "analysis", "report", "watch", "demo", "experiment"},
+    "cli": {
+        "telemetry",
+        "client",
+        "bridge",
+        "programs",
+        "traces",
+        "analysis",
+        "report",
+        "reader",
+        "watch",
+        "demo",
+        "experiment",
+    },
 }
 FOLDERS = WRITE_SIDE | READ_SIDE | ABOVE_BOTH
 A_DOZEN_OR_SO = 13
@@ -193,6 +206,7 @@ def test_the_exported_names():
         "GrpcSender",
         "HttpSender",
         "KafkaSender",
+        "Reading",
         "SegmentExporter",
         "SegmentProcessor",
         "__version__",
@@ -200,6 +214,7 @@ def test_the_exported_names():
         "flush",
         "image_span",
         "kafka",
+        "read",
         "trace_model",
     ]
 

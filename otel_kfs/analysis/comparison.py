@@ -103,6 +103,20 @@ class Comparisons:
     unmatched: tuple[str, ...]
     overlapping: tuple[str, ...] = ()
 
+    def slower(self, by: float) -> list[Comparison]:
+        """Return those of which B's 4-1 is longer by more than a share of A's, beyond noise."""
+        return [of for of in self.of_sizes if (of.slower_by() or 0) > by]
+
+    def too_few(self) -> str | None:
+        """Say at which size there are too few images to ever find a difference; None where there are enough."""
+        for of in self.of_sizes:
+            if not of.enough:
+                return (
+                    f"can't tell a difference from noise at {of.size}: there are {of.n_a} and {of.n_b} images, and it "
+                    f"takes {of.needed} on each side"
+                )
+        return None
+
 
 def select(all_series: Sequence[Series], where: Mapping[str, str]) -> list[Series]:
     """Return the series that have all these values, `{"transport": "http"}`.

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otel_kfs import semconv
 from otel_kfs.cli.output import write
 from otel_kfs.cli.trace_options import reading
-from otel_kfs.errors import OtelKfsError
 from otel_kfs.report.render import Format
 
 if TYPE_CHECKING:
@@ -57,37 +55,12 @@ def covered(coverage: Coverage, trace_query: str, store: TraceStore | None = Non
     Raises:
         OtelKfsError: no image was measured.
     """
+    from otel_kfs.reader.no_images import need_images
     from otel_kfs.report.rows import coverage_line
     from otel_kfs.traces.printable import printable
 
-    if not coverage.measured:
-        raise OtelKfsError(
-            f"no {coverage.what} was measured in {trace_query}: {_why_none(trace_query, coverage, store)}"
-        )
+    need_images(coverage, trace_query, store)
     return printable(coverage_line(coverage))
-
-
-def _why_none(trace_query: str, coverage: Coverage, store: TraceStore | None) -> str:
-    """Say why no image was measured; what there is instead, if that is why; and what to do next."""
-    from otel_kfs.report.rows import contents_line, coverage_line
-    from otel_kfs.traces.query_url import options_of, run_of
-
-    reasons = coverage.left_out.keys() - {f"no `{semconv.SEND_IMAGE}` span"}
-    if reasons:
-        return coverage_line(coverage)
-    if stamps := options_of(trace_query).get("stamps"):
-        return f"no span fits stamp 1 of {stamps[0]}"
-    if run := run_of(trace_query):
-        return f"there is no image of run {run}"
-    if coverage.left_out:
-        why = coverage_line(coverage)
-    else:
-        why = f"there is no `{semconv.SEND_IMAGE}` span, and no request to a model server"
-    if store is None:
-        return why
-    from otel_kfs.analysis.reading.store_contents import contents_of
-
-    return f"{why}; {contents_line(contents_of(store))}"
 
 
 def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path | None) -> None:

@@ -18,6 +18,7 @@ from otel_kfs.report.rows import (
     interval_record,
     milliseconds_off,
     size_notes,
+    size_record,
 )
 from otel_kfs.report.segment_names import segment_name
 
@@ -136,6 +137,7 @@ def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
                     "clock_bound_ns": bound_or_none(difference.bound),
                     "clocks": certainty(difference.bound),
                     "differs": difference.differs,
+                    **size_record(of.size_range),
                 }
             )
     return records

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Literal
 
 import otel_kfs
@@ -15,6 +16,7 @@ from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.analysis.image_size import TOLERANCE
 from otel_kfs.analysis.measurement import Series
+from otel_kfs.errors import MissingExtra
 from otel_kfs.report import render, rows
 from otel_kfs.report.records import arrow
 from otel_kfs.report.records.image_records import ImageRecord, image_records
@@ -29,6 +31,9 @@ RecordFormat = Literal["csv", "json", "parquet"]
 FileFormat = Literal["html", "svg", "png"]
 ChartName = Literal["segments", "sizes"]
 CHARTS: tuple[ChartName, ...] = ("segments", "sizes")
+_ENDINGS: dict[str, FileFormat] = {".html": "html", ".htm": "html", ".svg": "svg", ".png": "png"}
+# Modules that the report's extra brings, and the packages that they are of.
+_EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy": "scipy"}
 
 
 def blocks(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> list[Table | Chart]:
@@ -99,14 +104,22 @@ def load_libraries(format_: FileFormat) -> None:
     """Import what a file of this format needs, so that what is missing is known before minutes of reading.
 
     Raises:
-        MissingExtra: what makes PNG, or its font, is not installed.
-        ModuleNotFoundError: a library of the report's extra is not installed.
+        MissingExtra: a library of the report's extra, what makes PNG, or its font, is not installed.
     """
-    from otel_kfs.report import contents, page  # noqa: F401
-    from otel_kfs.report.charts import figure
-
+    try:
+        from otel_kfs.report import contents, page  # noqa: F401
+        from otel_kfs.report.charts import figure
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise MissingExtra(_EXTRA[error.name], "report") from error
     if format_ == "png":
         figure.need_png()
+
+
+def file_format(output: Path) -> FileFormat | None:
+    """Return the format of a file with that ending; None of any other."""
+    return _ENDINGS.get(output.suffix.lower())
 
 
 def file_of(

@@ -19,7 +19,6 @@ from otel_kfs.report.render import Format
 from otel_kfs.traces.query_url import is_stdin, joined
 
 if TYPE_CHECKING:
-    from otel_kfs.analysis.comparison import Comparisons
     from otel_kfs.analysis.measurement import Series
 
 SLOWER_EXIT = 3  # with --fail-if-slower; 1 and 2 are errors
@@ -134,8 +133,8 @@ def compare(
         comparison.select(in_b.series, where | where_b),
     )
     found = comparison.compare(of_a, of_b, in_a.bounds, in_b.bounds)
-    if limit is not None:
-        _need_enough(found)
+    if limit is not None and (why := found.too_few()):
+        raise ConfigError(f"--fail-if-slower {why}")
     if format_ in {"text", "md"}:
         print_blocks(comparison_rows.comparison_tables(found, whole=whole), format_, output)
     else:
@@ -155,7 +154,7 @@ def compare(
     if not quiet:
         for side, line, chosen, by in (("A", line_a, of_a, where | where_a), ("B", line_b, of_b, where | where_b)):
             say(f"{side}: {_chosen(chosen, by)}{line}", err=format_ != "text" or output is not None)
-    slower = [of for of in found.of_sizes if limit is not None and (of.slower_by() or 0) > limit]
+    slower = [] if limit is None else found.slower(limit)
     for of in slower:
         say(f"slower than --fail-if-slower allows: {comparison_rows.verdict(of)}")
     if slower:
@@ -176,13 +175,3 @@ def _side(query: str, parts: Parts, run: str | None) -> str:
     if run is not None and "run" in parts:
         raise click.UsageError("--run applies to both sides: give either --run, or --run-a and --run-b")
     return joined(query, parts if run is None else {**parts, "run": [run]})
-
-
-def _need_enough(found: Comparisons) -> None:
-    """Raise an error where there are too few images for --fail-if-slower to ever find a difference."""
-    for of in found.of_sizes:
-        if not of.enough:
-            raise ConfigError(
-                f"--fail-if-slower can't tell a difference from noise at {of.size}: there are {of.n_a} and {of.n_b} "
-                f"images, and it takes {of.needed} on each side"
-            )

@@ -14,14 +14,13 @@ from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.output import write
 from otel_kfs.cli.read_traces import covered
 from otel_kfs.cli.trace_options import reading, trace_options
-from otel_kfs.errors import ConfigError, MissingExtra
+from otel_kfs.errors import ConfigError
 from otel_kfs.report import documents
 from otel_kfs.report.documents import CHARTS, ChartName, FileFormat
 from otel_kfs.traces.query_url import without_credentials
 
 FORMATS: tuple[FileFormat, ...] = ("html", "png", "svg")
 _ID = "{trace_id}"
-_EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy": "scipy"}
 
 
 @command(
@@ -86,12 +85,7 @@ def report(
         raise ConfigError("--chart is for svg and png; the HTML file has all charts")
     if output.parent != Path() and not output.parent.is_dir():
         raise ConfigError(f"can't write {output}: there is no folder {output.parent}")
-    try:
-        line = _write(trace_query, output, format_, charts or CHARTS, trace_link, quiet=obj["quiet"])
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
-            raise
-        raise MissingExtra(_EXTRA[error.name], "report") from error
+    line = _write(trace_query, output, format_, charts or CHARTS, trace_link, quiet=obj["quiet"])
     if not obj["quiet"]:
         say(f"{output}: {line}")
 
@@ -135,8 +129,7 @@ def _check_link(trace_link: str, format_: FileFormat) -> None:
 
 
 def _format(output: Path) -> FileFormat:
-    ending = output.suffix.lower()
-    formats: dict[str, FileFormat] = {".html": "html", ".htm": "html", ".svg": "svg", ".png": "png"}
-    if ending not in formats:
+    found = documents.file_format(output)
+    if found is None:
         raise ConfigError(f"unknown format of {output}: use the extension .html, .svg or .png, or give --format")
-    return formats[ending]
+    return found
