@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +17,9 @@ from otel_kfs.cli.output import progress
 from otel_kfs.demo.example import VARIANTS
 from otel_kfs.report.rows import DEFAULT_LAYOUTS
 
+if TYPE_CHECKING:
+    from otel_kfs.demo.demo_run import ProgressBar
+
 
 @command(
     short_help="Run the whole measurement on this machine.",
@@ -22,6 +28,7 @@ Examples:
   otel-kfs demo
   otel-kfs demo --way seed --way fast --way small
   otel-kfs demo --repeat 20 --serving kserve --output my-run
+  otel-kfs demo --watch
   otel-kfs demo --bootstrap-servers localhost:9092
   otel-kfs demo --otlp-endpoint http://localhost:4318
 """,
@@ -65,6 +72,7 @@ Examples:
 @option(
     "--otlp-endpoint", metavar="URL", help="Also send spans there, with OTLP over HTTP (a Collector, Jaeger, Tempo)."
 )
+@option("--watch", is_flag=True, help="Show the figures while the images are sent, as `otel-kfs watch` does.")
 @click.pass_obj
 def demo(
     obj: dict[str, bool],
@@ -74,6 +82,8 @@ def demo(
     output: Path | None,
     bootstrap_servers: str | None,
     otlp_endpoint: str | None,
+    *,
+    watch: bool,
 ) -> None:
     """Run the whole measurement on this machine, and print its tables.
 
@@ -84,16 +94,23 @@ def demo(
     serving = example.serving(serving)  # first, because its message names all that the demo needs
     from otel_kfs.demo import demo_run
 
-    traces = demo_run.demo(
-        repeat=repeat,
-        variants=variants,
-        serving=serving,
-        output=output,
-        bootstrap_servers=bootstrap_servers,
-        otlp_endpoint=otlp_endpoint,
-        say=lambda line: None if obj["quiet"] else say(line),
-        progress=functools.partial(progress, quiet=obj["quiet"]),
-    )
+    with ExitStack() as stack:
+        told: Callable[[str], None] = (lambda _: None) if obj["quiet"] else say
+        bar: ProgressBar = functools.partial(progress, quiet=obj["quiet"])
+        if watch and not obj["quiet"]:
+            from otel_kfs.cli.demo_watch import watched
+
+            otlp_endpoint, told, bar = stack.enter_context(watched(otlp_endpoint))
+        traces = demo_run.demo(
+            repeat=repeat,
+            variants=variants,
+            serving=serving,
+            output=output,
+            bootstrap_servers=bootstrap_servers,
+            otlp_endpoint=otlp_endpoint,
+            say=told,
+            progress=bar,
+        )
     print_tables(str(traces), "text", DEFAULT_LAYOUTS, None, quiet=obj["quiet"])
     if not obj["quiet"]:
         click.echo(f"The traces are in {traces}, one file per process.")

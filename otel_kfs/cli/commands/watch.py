@@ -163,10 +163,10 @@ def watch(
     try:
         with service.started():
             try:
-                show(service, _listening(service, host), quiet=obj["quiet"])
+                _show(service, _listening(service, host), quiet=obj["quiet"])
             finally:
                 service.stop()
-                _summary(service)
+                print_summary(service)
     finally:
         metrics.close()
 
@@ -192,19 +192,18 @@ def _listening(service: WatchService, host: str) -> str:
     )
 
 
-def show(service: WatchService, listening: str, *, quiet: bool) -> None:
+def _show(service: WatchService, listening: str, *, quiet: bool) -> None:
     """Show the figures until Ctrl-C: a table where standard output is a terminal, else a line every so often."""
     from rich.console import Console
 
-    from otel_kfs.watch.display.live_table import FRAME_SECONDS, Frame, live_table
+    from otel_kfs.watch.display.live_table import Frame, is_drawable, live_table
     from otel_kfs.watch.display.losses import losses
 
     console = Console(highlight=False)
-    if console.is_terminal and not console.is_dumb_terminal and not quiet:
-        with live_table(lambda: Frame(service.latest(), losses(service), listening), console) as draw:
+    if is_drawable(console) and not quiet:
+        with live_table(lambda: Frame(service.latest(), losses(service), listening), console):
             while True:
-                time.sleep(FRAME_SECONDS)
-                draw()
+                time.sleep(_LINE_SECONDS)
     if not quiet:
         say(listening)
     while True:
@@ -223,7 +222,7 @@ def _line(snapshot: Snapshot) -> str:
     return f"{snapshot.images_per_second:.1f} images/s. {answer(snapshot.last_minute).sentence}"
 
 
-def _summary(service: WatchService) -> None:
+def print_summary(service: WatchService) -> None:
     """Print what was measured since the start, and what was lost."""
     from otel_kfs.report.answer import answer
     from otel_kfs.report.rows import coverage_line

@@ -32,7 +32,6 @@ _SMALLEST = 0.01  # of the time; a segment below it is part of the rest
 _MOST_SEGMENTS = 12  # that are named of one series
 _MOST_SERIES = 30
 _AROUND_THE_TABLE = 3  # its headings, and where the cursor stands
-FRAME_SECONDS = 1.0  # between two frames
 
 Window = CorrectedMeasurement[SketchedSeries]
 _Key = tuple[Labels, str]
@@ -91,10 +90,15 @@ def table(snapshot: Snapshot, width: int, rows: int) -> RenderableType:
 
 
 @contextmanager
-def live_table(frame: Callable[[], Frame], console: Console) -> Iterator[Callable[[], None]]:
-    """Show frames on the terminal until the end of the `with`; yield what draws the next one, which takes its time."""
-    with Live(frame(), console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
-        yield lambda: live.update(frame(), refresh=True)
+def live_table(frame: Callable[[], Frame], console: Console) -> Iterator[None]:
+    """Show a new frame on the terminal every second, until the end of the `with`."""
+    with Live(get_renderable=frame, console=console, screen=True, refresh_per_second=1, vertical_overflow="crop"):
+        yield
+
+
+def is_drawable(console: Console) -> bool:
+    """Return whether a console can show it: a terminal that moves its cursor."""
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def _sentence(snapshot: Snapshot) -> str:

@@ -1,15 +1,7 @@
 """The terminal's table: every series, in any size of terminal, whatever names spans have; the command on a terminal."""
 
-import fcntl
-import os
-import pty
 import re
 import signal
-import struct
-import subprocess
-import sys
-import termios
-import threading
 from functools import cache
 
 from hypothesis import given, settings
@@ -18,6 +10,7 @@ from msgspec.structs import replace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from pty_support import on_a_drawable_terminal
 from rich.console import Console
 from sdk_spans_support import play
 from support import wait_until
@@ -107,41 +100,18 @@ def test_hostile_names_send_no_control_sequence_and_no_markup():
 
 
 def test_on_a_terminal_the_command_draws_the_table_follows_its_size_and_ends_with_the_sentence():
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    command = [sys.executable, "-m", "otel_kfs.cli", "watch", "--grpc-port", "0", "--http-port", "0"]
-    sent = bytearray()
-
-    def read():
-        try:
-            while chunk := os.read(ours, 65536):
-                sent.extend(chunk)
-        except OSError:  # how Linux says that the terminal's other side is closed
-            pass
-
-    def shown(text):
-        return text in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", bytes(sent)).decode(errors="replace")
-
-    env = os.environ | {"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""}
-    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=env) as process:
-        os.close(its)
-        reader = threading.Thread(target=read)
-        reader.start()
-        wait_until("the first frame", lambda: shown("Waiting for images: 0 spans came."))
-        port = re.search(rb"over HTTP on port (\d+)", bytes(sent))[1].decode()
+    with on_a_drawable_terminal("watch", "--grpc-port", "0", "--http-port", "0", columns=100) as terminal:
+        wait_until("the first frame", lambda: "Waiting for images: 0 spans came." in terminal.text)
+        port = re.search(r"over HTTP on port (\d+)", terminal.text)[1]
         provider = TracerProvider()
         exporter = OTLPSpanExporter(f"http://127.0.0.1:{port}/v1/traces")
         provider.add_span_processor(SimpleSpanProcessor(exporter))
         play(STRAIGHT, provider)
-        wait_until("the image", lambda: shown("HTTP, 1.1MB"))
-        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 60, 0, 0))
-        os.kill(process.pid, signal.SIGWINCH)
-        del sent[:]
-        wait_until("a frame of the new size", lambda: shown("HTTP, 1.1MB"))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-        reader.join()
-    os.close(ours)
-    after = bytes(sent).decode().rpartition("\x1b[?1049l")[2]
-    assert "An image of 1.1MB takes 500.0 ms over HTTP" in after
-    assert "1 image measured" in after
+        wait_until("the image", lambda: "HTTP, 1.1MB" in terminal.text)
+        terminal.resize(20, 60)
+        terminal.forget()
+        wait_until("a frame of the new size", lambda: "HTTP, 1.1MB" in terminal.text)
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.process.wait(30) == 130
+    assert "An image of 1.1MB takes 500.0 ms over HTTP" in terminal.after_the_screen
+    assert "1 image measured" in terminal.after_the_screen
