@@ -19,6 +19,7 @@ from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, median_bound, two_clocks
 from otel_kfs.analysis.statistics import Interval, difference_interval
 from otel_kfs.errors import ConfigError, MissingExtra
+from otel_kfs.traces.printable import did_you_mean
 
 FALSE_ALARMS = 0.05  # how often a comparison of equals names any difference, at most
 
@@ -126,7 +127,9 @@ def select(all_series: Sequence[Series], where: Mapping[str, str]) -> list[Serie
     """
     for key in where:
         if key not in SELECTORS:
-            raise ConfigError(f"images can't be chosen by {key!r}, only by {', '.join(SELECTORS)}")
+            raise ConfigError(
+                f"images can't be chosen by {key!r}{did_you_mean(key, SELECTORS)}, only by {', '.join(SELECTORS)}"
+            )
     found = [series for series in all_series if all(_has(series, key, value) for key, value in where.items())]
     if not found:
         there = {key: sorted({_value(series, key) for series in all_series}) for key in where}

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from otel_kfs.cli.command import option
 from otel_kfs.cli.output import STDOUT
-from otel_kfs.cli.parameter_types import FILE
+from otel_kfs.cli.parameter_types import FILE, Choice
 from otel_kfs.report.render import FORMATS
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def results_as(formats: Sequence[str]) -> Callable[[Callable[..., None]], Callab
         help_ = "Write to this file, not to the terminal; - is standard output."
         with_output = option("-o", "--output", type=file, metavar="FILE", help=help_)(with_results)
         help_ = "What to write.  [default: by the output's ending, else text]"
-        return option("--format", "format_", type=click.Choice(formats), help=help_)(with_output)
+        return option("--format", "format_", type=Choice(formats), help=help_)(with_output)
 
     return add
 

@@ -6,12 +6,23 @@ from typing import Any
 
 import click
 
+from otel_kfs.traces.printable import nearest
 from otel_kfs.traces.query_url import DURATIONS, parse_seconds
 
 # A file's name, which shells complete; what is wrong with the file is said by who reads or writes it.
 FILE = click.Path(readable=False)
 
 _LONGEST_DAYS = 36_500  # longer than any clock, socket or lock can wait for is refused here, in words
+
+
+class Choice(click.Choice[str]):
+    """One of some words; a misspelled one is answered with the nearest."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Return click's message with the word that was probably meant."""
+        message = super().get_invalid_choice_message(value, ctx)
+        word = nearest(str(value), self.choices)
+        return f"{message} Did you mean {word!r}?" if word else message
 
 
 class Duration(click.ParamType[Any]):

@@ -22,7 +22,7 @@ from otel_kfs.traces import decompression
 from otel_kfs.traces.file_reader import BOM, File, FileReader, begins_document
 from otel_kfs.traces.formats import detect, otlp_protobuf
 from otel_kfs.traces.printable import excerpt
-from otel_kfs.traces.query_url import STDIN, QueryUrl
+from otel_kfs.traces.query_url import STDIN, QueryUrl, misspelled_option
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import ReadProgress, ReadWarnings
 
@@ -119,10 +119,11 @@ def _files(query: str) -> list[Path]:
         found = sorted(Path(match) for match in glob.glob(query, recursive=True) if Path(match).is_file())
         if not found:
             raise TraceQueryError(
-                f"no file matches {excerpt(query)}; quote the pattern so that the shell leaves it alone"
+                f"no file matches {excerpt(query)}{misspelled_option(query)}; quote the pattern so that the shell "
+                "leaves it alone"
             )
         return found
-    raise TraceQueryError(f"no file or folder {excerpt(query)}; {_NO_SUCH}")
+    raise TraceQueryError(f"no file or folder {excerpt(query)}{misspelled_option(query)}; {_NO_SUCH}")
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -1,6 +1,10 @@
-"""Text from elsewhere - names in spans, what a store says - as part of one line."""
+"""Text from elsewhere - names in spans, what a store says, a misspelled word - as part of one line."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+_LONGEST_WORD = 100
 
 
 def printable(text: str) -> str:
@@ -12,3 +16,18 @@ def excerpt(text: str, longest: int = 300) -> str:
     """Return the same, cut after so many characters."""
     shown = printable(text[: longest + 1])
     return shown if len(text) <= longest else f"{shown[:longest]}..."
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str | None:
+    """Return which of the allowed words was probably meant, if any is near."""
+    import difflib  # takes as long as all of a command's own module
+
+    by_lower = {word.lower(): word for word in allowed}
+    found = difflib.get_close_matches(given[:_LONGEST_WORD].lower(), by_lower, n=1)
+    return by_lower[found[0]] if found else None
+
+
+def did_you_mean(given: str, allowed: Iterable[str]) -> str:
+    """Return the same as the middle of a sentence, ` (did you mean jaeger:?)`, or nothing."""
+    word = nearest(given, allowed)
+    return f" (did you mean {word}?)" if word else ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import files
 from otel_kfs.traces.filters import RunFilter, expected
+from otel_kfs.traces.printable import did_you_mean, excerpt
 from otel_kfs.traces.query_url import QueryUrl, split, split_path
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import ReadProgress, TraceStore, duration
@@ -55,8 +57,20 @@ def open_store(query: str, say: Callable[[str], None] | None = None, *, waiting:
         store: TraceStore = importlib.import_module(f"otel_kfs.traces.stores.{scheme}").opened(query_url, progress)
     else:
         query_url = split_path(query)
+        _check_scheme(scheme, rest, query_url.place)
         store = files.opened(query_url, progress)
     return _chosen(store, query_url, progress, waiting)
+
+
+def _check_scheme(scheme: str, rest: str, path: str) -> None:
+    """Raise an error for what looks like a store's URL, but names no store, and is no file either."""
+    known = sorted(f"{name}:" for name in _STORES)
+    meant = did_you_mean(f"{scheme}:", known) if rest else ""
+    if scheme.isalpha() and (meant or rest.startswith(("http:", "https:", "//"))) and not os.path.lexists(path):
+        raise TraceQueryError(
+            f"{excerpt(scheme, 40)}: is no trace store{meant}; a trace query is a path, or begins with "
+            f"{', '.join(known)}"
+        )
 
 
 def _chosen(store: TraceStore, query_url: QueryUrl, progress: ReadProgress, waiting: Waiting | None) -> TraceStore:

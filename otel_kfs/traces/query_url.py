@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.printable import excerpt
+from otel_kfs.traces.printable import did_you_mean, excerpt, nearest
 
 # What each option is; a store takes those that it knows, and all take COMMON.
 OPTIONS = {
@@ -59,7 +59,10 @@ class QueryUrl:
         takes = common | set(known)
         for key, values in self.options.items():
             if key not in takes:
-                raise TraceQueryError(f"{self.scheme}: does not know {key!r}; it takes {', '.join(sorted(takes))}")
+                meant = did_you_mean(key, takes)
+                raise TraceQueryError(
+                    f"{self.scheme}: does not know {key!r}{meant}; it takes {', '.join(sorted(takes))}"
+                )
             if len(values) > 1 and key not in _MANY:
                 raise TraceQueryError(f"{key} is given {len(values)} times; once is enough")
         return self
@@ -98,6 +101,18 @@ def split_path(query: str) -> QueryUrl:
         if query_url.options and query_url.options.keys() <= OPTIONS.keys():
             return QueryUrl("files", match["place"], query_url.options)
     return QueryUrl("files", query, {})
+
+
+def misspelled_option(path: str) -> str:
+    """Say which word behind the `?` of a path is no option, as the middle of a sentence; nothing if there is none."""
+    match = _TAIL.fullmatch(path)
+    if match is None:
+        return ""
+    key = next((key for key in split("files", f"x?{match['options']}").options if key not in OPTIONS), "")
+    if not key:
+        return ""
+    word = nearest(key, OPTIONS)
+    return f" ({key!r} is no option{f'; did you mean {word}?' if word else ''})"
 
 
 def is_stdin(query: str) -> bool:

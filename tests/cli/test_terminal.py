@@ -72,7 +72,7 @@ def test_tables_send_no_control_sequence(evil, format_):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ((), f"A and B have no size and way in common: A has HTTP, {MEANS}, 1.1MB (n = 12); B has "),
+        ((), f"A and B have no image size in common: A has HTTP, {MEANS}, 1.1MB (n = 12); B has "),
         (("--where-a", "cell=x"), f"no image has cell=x: cell is {MEANS}"),
     ],
 )
@@ -119,8 +119,8 @@ def test_several_mistakes_in_a_plan_are_a_line_each(tmp_path):
     code, lines = on_a_terminal("experiment", file, "--dry-run")
     assert (code, lines[0], lines[1]) == (
         1,
-        f"Error: {file}: sed: unknown key; the keys are images, repeat, warmups, seed, max_failures, timeout, "
-        "prompt, stream, servers, matrix, baseline, arrivals, traces",
+        f"Error: {file}: sed: unknown key (did you mean seed?); the keys are images, repeat, warmups, seed, "
+        "max_failures, timeout, prompt, stream, servers, matrix, baseline, arrivals, traces",
         f"{file}: repeat: 0 is not allowed; give a whole number from 1 to 1000000",
     )
 

@@ -29,7 +29,6 @@ between them, and any others without a number.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -38,7 +37,7 @@ from typing import Any
 
 from otel_kfs.analysis.toml_file import read_toml
 from otel_kfs.errors import ConfigErrors
-from otel_kfs.traces.printable import excerpt
+from otel_kfs.traces.printable import did_you_mean, excerpt
 from otel_kfs.traces.span import Kind, Span
 
 EDGES = ("start", "end")
@@ -199,7 +198,7 @@ class _Checked:
     def _check_keys(self, table: Mapping[str, Any], where: str, keys: tuple[str, ...]) -> None:
         for key in table:
             if key not in keys:
-                what = f"unknown key{_meant(key, keys)}; the keys are {', '.join(keys)}"
+                what = f"unknown key{did_you_mean(key, keys)}; the keys are {', '.join(keys)}"
                 self._error(_full(where, key), what)
 
     def _text(self, table: Mapping[str, Any], where: str, key: str) -> str:
@@ -212,7 +211,9 @@ class _Checked:
     def _one_of(self, table: Mapping[str, Any], where: str, key: str, allowed: tuple[str, ...]) -> str:
         value = table.get(key, "")
         if key in table and value not in allowed:
-            self._not_allowed(_full(where, key), value, f"choose {' or '.join(allowed)}", _meant(str(value), allowed))
+            self._not_allowed(
+                _full(where, key), value, f"choose {' or '.join(allowed)}", did_you_mean(str(value), allowed)
+            )
             return ""
         return str(value)
 
@@ -225,10 +226,3 @@ class _Checked:
 
 def _full(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
-
-
-def _meant(given: str, allowed: tuple[str, ...]) -> str:
-    """Return which of the allowed words was probably meant, as the middle of a sentence."""
-    by_lower = {word.lower(): word for word in allowed}
-    found = difflib.get_close_matches(given.lower(), by_lower, n=1)
-    return f" (did you mean {by_lower[found[0]]}?)" if found else ""

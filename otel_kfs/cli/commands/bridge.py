@@ -18,12 +18,12 @@ from otel_kfs import semconv
 from otel_kfs.cli.command import command, old_name, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import max_answer_size, model_access, properties
-from otel_kfs.cli.parameter_types import FILE, Duration
+from otel_kfs.cli.parameter_types import FILE, Choice, Duration
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
 
-_POLICY = click.Choice(["skip", "dead-letter", "stop"])
+_POLICY = Choice(["skip", "dead-letter", "stop"])
 _SPEED, _FAILURES, _TRACES = "Throughput", "Failures", "Traces"
 _LOOK_SECONDS = 0.2  # how often the thread that waits for signals checks whether it is still needed
 _CLOSE_SECONDS = 15.0  # beyond the grace, to commit, leave the group and write the last spans
@@ -158,7 +158,7 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
 @option(
     "--trust-context",
     group=_TRACES,
-    type=click.Choice(["yes", "no"]),
+    type=Choice(["yes", "no"]),
     default="yes",
     show_default=True,
     help="no: for records from strangers; each gets a new trace, linked to theirs, without their baggage.",

@@ -14,6 +14,7 @@ from otel_kfs.cli.command import command, option
 from otel_kfs.cli.commands.tables import print_tables
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.output import progress
+from otel_kfs.cli.parameter_types import Choice
 from otel_kfs.demo.example import VARIANTS
 from otel_kfs.report.rows import DEFAULT_LAYOUTS
 
@@ -44,7 +45,7 @@ Examples:
 @option(
     "--way",
     "variants",
-    type=click.Choice(list(VARIANTS)),
+    type=Choice(list(VARIANTS)),
     multiple=True,
     default=["seed"],
     show_default=True,
@@ -54,7 +55,7 @@ Examples:
 )
 @option(
     "--serving",
-    type=click.Choice(["kfserving", "kserve"]),
+    type=Choice(["kfserving", "kserve"]),
     help="The serving SDK.  [default: the one that is installed]",
 )
 @option(

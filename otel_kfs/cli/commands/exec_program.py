@@ -13,7 +13,7 @@ from otel_kfs.cli.parameter_types import FILE
 @command(
     "exec",
     short_help="Run the real curl, or Kafka's console producer, traced.",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
     epilog="""\b
 Examples:
   otel-kfs exec -- curl -v -H "Host: mobilenet.default.example.com" \\

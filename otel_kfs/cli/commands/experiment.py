@@ -12,6 +12,7 @@ from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import quiet_grpc
 from otel_kfs.cli.output import progress, write
+from otel_kfs.cli.parameter_types import Choice
 from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
 from otel_kfs.errors import ConfigError, MissingExtra, OtelKfsError, TraceQueryError
 from otel_kfs.report.render import FORMATS, Format, comma_separated, markdown
@@ -46,7 +47,7 @@ docs/experiments.md describes the file.
 @option(
     "--format",
     "format_",
-    type=click.Choice(FORMATS),
+    type=Choice(FORMATS),
     default="text",
     show_default=True,
     help="The printed format; the folder always gets ranking.md and CSV files.",

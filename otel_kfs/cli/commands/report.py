@@ -12,6 +12,7 @@ from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch
 from otel_kfs.cli.output import write
+from otel_kfs.cli.parameter_types import Choice
 from otel_kfs.cli.read_traces import covered
 from otel_kfs.cli.trace_options import reading, trace_options
 from otel_kfs.errors import ConfigError
@@ -47,13 +48,13 @@ Examples:
 @option(
     "--format",
     "format_",
-    type=click.Choice(FORMATS),
+    type=Choice(FORMATS),
     help="html: the whole report. svg, png: charts for a document.  [default: from the output's extension]",
 )
 @option(
     "--chart",
     "charts",
-    type=click.Choice(CHARTS),
+    type=Choice(CHARTS),
     multiple=True,
     help="svg, png: draw bars of the segments, or latency by size. Repeatable.  [default: both]",
 )

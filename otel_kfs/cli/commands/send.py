@@ -26,7 +26,7 @@ from otel_kfs.cli.options import (
     quiet_grpc,
 )
 from otel_kfs.cli.output import progress
-from otel_kfs.cli.parameter_types import FILE, Duration
+from otel_kfs.cli.parameter_types import FILE, Choice, Duration
 from otel_kfs.cli.termination import Stopping
 from otel_kfs.client import encodings
 from otel_kfs.client.claim_check import NAME as CLAIM_CHECK
@@ -68,17 +68,17 @@ Exit code: 0, 1 if anything was not sent or not answered, 2 if the command
 line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
 """,
 )
-@option("--transport", type=click.Choice(["http", "kafka", "grpc", OPENAI]), required=True, help="How to send.")
+@option("--transport", type=Choice(["http", "kafka", "grpc", OPENAI]), required=True, help="How to send.")
 @option("--image", "images", multiple=True, type=FILE, metavar="FILE", help="An image file; repeatable.")
 @option("--json", "payloads", multiple=True, type=FILE, metavar="FILE", help="A file that is the JSON payload already.")
 @option(
     "--encoding",
-    type=click.Choice([*encodings.NAMES, CLAIM_CHECK]),
+    type=Choice([*encodings.NAMES, CLAIM_CHECK]),
     help="How the image is encoded. KFServing takes json, cloudevent, claim-check; KServe all.  [default: json]",
 )
 @option(
     "--compression",
-    type=click.Choice(CODECS),
+    type=Choice(CODECS),
     help="HTTP: compress the body (few servers decompress it). Kafka: producer's compression.type. gRPC: gzip only.",
 )
 @option(

@@ -13,6 +13,7 @@ from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import results_as
 from otel_kfs.cli.output import write
+from otel_kfs.cli.parameter_types import Choice
 from otel_kfs.cli.read_traces import print_blocks, read_measurement, read_sketches
 from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
@@ -41,7 +42,7 @@ Examples:
 @results_as(FORMATS)
 @option(
     "--layout",
-    type=click.Choice(LAYOUTS),
+    type=Choice(LAYOUTS),
     multiple=True,
     help="seed: unix times and their differences. segments: every segment. statistics: the same with sd, "
     "percentiles and intervals of the medians. bars: each segment's share. images: for csv, json and parquet, a record "

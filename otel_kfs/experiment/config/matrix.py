@@ -26,6 +26,7 @@ from otel_kfs.experiment.config.validation import (
     or_none,
     setting,
 )
+from otel_kfs.traces.printable import did_you_mean
 
 TRANSPORTS = (semconv.HTTP, semconv.KAFKA, semconv.GRPC)
 ENCODINGS = (*encodings.NAMES, OPENAI, CLAIM_CHECK)
@@ -117,7 +118,10 @@ def _conditions(validator: Validator, item: Any, where: str, axes: Axes) -> dict
         if key == "kafka":
             continue
         if key not in axes:
-            validator.error(f"{where}.{key}", f"unknown key; the keys are {', '.join(axes)}, kafka")
+            validator.error(
+                f"{where}.{key}",
+                f"unknown key{did_you_mean(key, [*axes, 'kafka'])}; the keys are {', '.join(axes)}, kafka",
+            )
             continue
         try:
             found[key] = axes[key][0](value)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_kfs.errors import ConfigErrors
+from otel_kfs.traces.printable import did_you_mean
 from otel_kfs.traces.query_url import parse_seconds
 
 NONE = "none"  # TOML has no null
@@ -21,7 +22,8 @@ def one_of(*allowed: str) -> Rule:
 
     def rule(value: Any) -> str:
         if not isinstance(value, str) or value not in allowed:
-            raise ValueError(f"choose {' or '.join(allowed)}")
+            meant = did_you_mean(value, allowed) if isinstance(value, str) else ""
+            raise ValueError(f"choose {' or '.join(allowed)}{meant}")
         return value
 
     return rule
@@ -143,7 +145,7 @@ class Validator:
         for key, item in value.items():
             full = f"{where}.{key}" if where else key
             if key not in rules:
-                self.error(full, f"unknown key; the keys are {', '.join(rules)}")
+                self.error(full, f"unknown key{did_you_mean(key, rules)}; the keys are {', '.join(rules)}")
             elif (taken := self.value(item, full, rules[key])) is not None:
                 found[key] = taken
         return found

@@ -117,7 +117,10 @@ def test_embedded_servers_bring_their_pictures():
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (f"{IMAGES}sed = 1\n{OWN}", "sed: unknown key; the keys are images, repeat, warmups, seed, max_failures"),
+        (
+            f"{IMAGES}sed = 1\n{OWN}",
+            "sed: unknown key (did you mean seed?); the keys are images, repeat, warmups",
+        ),
         (f"{IMAGES}repeat = 0\n{OWN}", "repeat: 0 is not allowed; give a whole number from 1 to 1000000"),
         (f"{IMAGES}repeat = true\n{OWN}", "repeat: True is not allowed; give a whole number from 1 to 1000000"),
         (f"{IMAGES}timeout = 'long'\n{OWN}", "timeout: 'long' is not allowed; give seconds, from 0.001"),
@@ -132,7 +135,10 @@ def test_embedded_servers_bring_their_pictures():
         (IMAGES, "servers: it is missing: set embedded = true, or url, bootstrap_servers"),
         (f"{IMAGES}servers = 1", "servers: it is not a table of keys and values"),
         (f"{IMAGES}[servers]\nurl = 1", "servers.url: 1 is not allowed; give text"),
-        (f"{IMAGES}[servers]\nurI = 'x'", "servers.urI: unknown key; the keys are url, model, host"),
+        (
+            f"{IMAGES}[servers]\nurI = 'x'",
+            "servers.urI: unknown key (did you mean url?); the keys are url, model",
+        ),
         (f"{IMAGES}[servers]\nserving = 'kserve'\nurl = 'u'", "servers.serving: only embedded servers have it"),
         (
             "[servers]\nembedded = true\nserving = 'triton'",

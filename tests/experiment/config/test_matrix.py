@@ -109,7 +109,10 @@ def test_the_baseline_is_the_way_of_2020_the_first_cell_or_what_was_chosen(matri
     ("text", "message"),
     [
         ("matrix = 1", "servers.matrix: unknown key"),
-        ("[matrix]\nencodng = []", "matrix.encodng: unknown key; the keys are transport, encoding, compression"),
+        (
+            "[matrix]\nencodng = []",
+            "matrix.encodng: unknown key (did you mean encoding?); the keys are transport",
+        ),
         ("[matrix]\nencoding = []", "matrix.encoding: [] is not allowed; give a list of values"),
         ('[matrix]\nencoding = "json"', "matrix.encoding: 'json' is not allowed; give a list of values"),
         ('[matrix]\nencoding = ["png"]', "matrix.encoding[0]: 'png' is not allowed; choose json or v2 or raw or"),

@@ -476,8 +476,8 @@ def test_the_window_is_what_the_options_say(options: dict[str, str], expected: W
         ("tempo:", "tempo: needs the URL of a server, as in tempo:http://host:port?lookback=1h"),
         (
             "jaeger:http://h?lookbak=1h",
-            "jaeger: does not know 'lookbak'; it takes end, expect, lookback, run, server, service, stamps, "
-            "start, tenant, wait",
+            "jaeger: does not know 'lookbak' (did you mean lookback?); it takes end, expect, lookback, run, server, "
+            "service, stamps, start, tenant, wait",
         ),
         ("tempo:http://h?lookback=soon", "lookback=soon is not a duration such as 30, 500ms, 30s, 5m, 1h or 7d"),
         ("tempo:http://h?start=noon", "start=noon is not a time like 2026-01-31T12:00:00Z"),
