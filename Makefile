@@ -49,7 +49,7 @@ ifdef SERVE
 	$(DOCS_VENV)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs/site $(SERVE)
 endif
 
-picture: $(VENV)/installed $(DOCS_VENV)/installed  ## Record docs/terminal.svg, README's picture, from a real run (needs port 8080)
+picture: $(VENV)/installed $(DOCS_VENV)/installed  ## Record docs/terminal.svg, README's picture, from a real run (needs ports 4317, 4318, 8080, 8081)
 	$(DOCS_VENV)/bin/python .ci/terminal_picture.py $(VENV)/bin/python
 
 test-oldest: $(OLDEST_VENV)/installed  ## Run the tests of telemetry and the Kafka clients with the oldest versions that pyproject.toml allows

@@ -2,9 +2,10 @@
 
     make picture
 
-The example's transformer and predictor are started, with the picture of 1.1 MB and the one of 10.2 MB in the current
-folder. Then the commands of `SCENE` are typed into a shell in a terminal, which pyte emulates. What was on each of its
-rows, and when, becomes one SVG that plays in a browser, also as an <img>; without animation it is the last screen.
+The example's transformer and predictor are started, with pictures of 1.1 and 10.2 MB in the current folder; ports 4317,
+4318, 8080 and 8081 have to be free. Then the commands of `SCENE` are typed into a shell in a terminal, which pyte
+emulates. What was on each of its rows, and when, becomes one SVG that plays in a browser, also as an <img>; without
+animation it is the last screen.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import os
 import pty
 import select
 import shutil
-import socket
 import struct
 import subprocess
 import sys
@@ -23,6 +23,7 @@ import termios
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -59,10 +60,8 @@ class Step:
     meanwhile: str = ""
 
 
-SCENE = (
-    Step("otel-kfs send --transport http --url http://localhost:8080 --model mobilenet --repeat 5 cat.jpg big.jpg"),
-    Step("clear; otel-kfs tables otel-kfs-runs/latest"),
-)
+SEND = "otel-kfs send --transport http --url http://localhost:8080 --model mobilenet --repeat 8 cat.jpg big.jpg"
+SCENE = (Step("otel-kfs watch", meanwhile=SEND),)
 
 Row = tuple[tuple[str, str, bool], ...]  # runs of text, each with its colour, and whether it is bold
 
@@ -139,6 +138,7 @@ def drawn(frames: list[tuple[float, tuple[Row, ...]]], seconds: float) -> str:
     wide, high = COLUMNS * WIDTH + 2 * MARGIN, LINES * HEIGHT + 2 * MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high:g}" width="{wide:g}" height="{high:g}" '
+        'xml:space="preserve" '
         f'font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace" font-size="{SIZE}">',
         "<style>text { white-space: pre } .b { font-weight: bold }</style>",
         f'<rect width="{wide:g}" height="{high:g}" rx="8" fill="#1d2027"/>',
@@ -183,63 +183,41 @@ def line(row: Row, number: int, since: float, until: float, seconds: float) -> s
     return f'<text y="{y:g}"{hidden}>{"".join(texts)}{shown if len(changes) > 1 else ""}</text>'
 
 
-def free_port() -> int:
-    """Return a port of this machine that nobody uses."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 def main(python: str) -> None:
     """Start the servers, play the scene, and draw it."""
-    programs = Path(python).parent
-    ports = {"predictor": free_port(), "transformer": 8080, "http": free_port()}  # 8080 as the pages have it
-    common = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": os.environ["HOME"], "PYTHONPATH": str(TOP)}
-    watched = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['http']}"}
-    watched["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
-    with tempfile.TemporaryDirectory(prefix="otel-kfs-picture-") as name:
+    common = {"PATH": f"{Path(python).parent}:/usr/bin:/bin", "HOME": os.environ["HOME"], "PYTHONPATH": str(TOP)}
+    common |= {"TERM": "xterm-256color", "PS1": PROMPT, "LANG": "C.UTF-8", "OTEL_SEMCONV_STABILITY_OPT_IN": "http"}
+    with tempfile.TemporaryDirectory(prefix="otel-kfs-picture-") as name, ExitStack() as stack:
         folder = Path(name)
         made = subprocess.check_output([python, TOP / "examples/mobilenet/pictures.py"], env=common, text=True)
-        for line_, target in zip((made.splitlines()[0], made.splitlines()[-1]), ("cat.jpg", "big.jpg"), strict=True):
-            shutil.copy(line_.split()[0], folder / target)
-        traces = folder / "otel-kfs-runs/latest/traces"
-        traces.mkdir(parents=True)
-        servers = []
-        for role in ("predictor", "transformer"):
+        smallest, *_, largest = (line.split()[0] for line in made.splitlines())
+        shutil.copy(smallest, folder / "cat.jpg")
+        shutil.copy(largest, folder / "big.jpg")
+        for role, options in (("predictor", ["8081"]), ("transformer", ["8080", "--predictor_host", "127.0.0.1:8081"])):
             script = TOP / f"examples/mobilenet/{role}.py"
-            more = ["--predictor_host", f"127.0.0.1:{ports['predictor']}"] if role == "transformer" else []
-            variables = {
-                "OTEL_SERVICE_NAME": f"mobilenet-{role}",
-                "OTEL_KFS_TRACES_FILE": str(traces / f"{role}.jsonl"),
-            }
-            servers.append(
-                subprocess.Popen(
-                    [python, "-m", "otel_kfs.demo.loopback", script, "--http_port", str(ports[role]), *more],
-                    env={**common, **variables, "OTEL_SEMCONV_STABILITY_OPT_IN": "http"},
+            server = subprocess.Popen(
+                [python, "-m", "otel_kfs.demo.loopback", script, "--http_port", *options],
+                env=common | {"OTEL_SERVICE_NAME": f"mobilenet-{role}"},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(server.wait)
+            stack.callback(server.terminate)
+        wait_for("http://127.0.0.1:8080/v1/models/mobilenet")
+        terminal = Terminal(folder, common)
+        terminal.begin()
+        for step in SCENE:
+            terminal.play(
+                step,
+                lambda command: subprocess.Popen(
+                    ["/bin/bash", "-c", command],
+                    cwd=folder,
+                    env=common,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                )
+                ),
             )
-        try:
-            url = f"http://127.0.0.1:{ports['transformer']}"
-            wait_for(f"{url}/v1/models/mobilenet")
-            shell = {**common, "TERM": "xterm-256color", "PS1": PROMPT, "LANG": "C.UTF-8"}
-            shell |= {"OTEL_KFS_TRACES_FILE": str(traces / "sender.jsonl")}
-            terminal = Terminal(folder, shell)
-            terminal.begin()
-            for step in SCENE:
-                terminal.play(
-                    step,
-                    lambda command: subprocess.Popen(
-                        ["/bin/bash", "-c", command], cwd=folder, env={**shell, **watched}
-                    ),
-                )
-            PICTURE.write_text(drawn(terminal.frames, terminal.end()))
-        finally:
-            for server in servers:
-                server.terminate()
-            for server in servers:
-                server.wait()
+        PICTURE.write_text(drawn(terminal.frames, terminal.end()))
     print(f"{PICTURE.relative_to(TOP)}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 

@@ -27,6 +27,7 @@ NOT_TYPED = {
     "otel-kfs demo": "takes minutes: tests/demo runs it",
     "otel-kfs experiment": "takes minutes, or starts model servers: tests/experiment and tests/cli run smaller ones",
     "otel-kfs bridge": "runs until it is ended: tests/bridge",
+    "otel-kfs watch": "runs until it is ended: tests/watch",
     "otel-kfs exec -- curl": "tests/programs run it with the real curl",
     "otel-kfs exec -- kafka-console-producer.sh": "tests/programs run it with Kafka's own",
     "--transport kafka": "tests/cli and tests/client send to a broker",
