@@ -15,7 +15,10 @@ from click.core import ParameterSource
 from otel_kfs.cli.command import option
 from otel_kfs.cli.output import STDOUT
 from otel_kfs.cli.parameter_types import FILE, Choice
+from otel_kfs.errors import ConfigError
+from otel_kfs.reader.output_file import need_folder
 from otel_kfs.report.render import FORMATS
+from otel_kfs.traces.printable import did_you_mean
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
@@ -57,29 +60,68 @@ def model_access(command: Callable[..., None]) -> Callable[..., None]:
     return with_access
 
 
-_ENDINGS = {".md": "md", ".markdown": "md", ".csv": "csv", ".json": "json", ".parquet": "parquet"}
+# Which format a file's ending stands for; the first ending of each is the one that messages name.
+_ENDINGS = {
+    ".txt": "text",
+    ".text": "text",
+    ".md": "md",
+    ".markdown": "md",
+    ".csv": "csv",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".html": "html",
+    ".htm": "html",
+    ".svg": "svg",
+    ".png": "png",
+}
+_REPORT = {"html", "svg", "png"}
 
 
-def results_as(formats: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add --format and -o; the command gets `format_`, by default the one of the output's extension, and `output`.
+def results_as(
+    formats: Sequence[str], *, file: str | None = None, what: str = "What to write."
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add --format and -o; the command gets `format_`, by default that of the output's ending, and `output`.
 
-    `output` is None where the results go to standard output.
+    `output` is None where the results go to standard output: by -o -, and without -o if there is no `file` to be
+    written then. The first of the formats is that of standard output and of a file without an ending.
     """
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def with_results(*args: Any, format_: str | None, output: Path | None, **kwargs: Any) -> None:
             output = None if output == STDOUT else output
-            ending = _ENDINGS.get("" if output is None else output.suffix.lower())
-            command(*args, format_=format_ or (ending if ending in formats else "text"), output=output, **kwargs)
+            format_ = format_ or _format_of(output, formats)
+            if output is not None:
+                need_folder(output)
+            command(*args, format_=format_, output=output, **kwargs)
 
-        file: Any = click.Path(dir_okay=False, path_type=Path)
-        help_ = "Write to this file, not to the terminal; - is standard output."
-        with_output = option("-o", "--output", type=file, metavar="FILE", help=help_)(with_results)
-        help_ = "What to write.  [default: by the output's ending, else text]"
+        path: Any = click.Path(dir_okay=False, path_type=Path)
+        default = {} if file is None else {"default": Path(file), "show_default": True}
+        help_ = f"Write to this file{'' if file else ', not to the terminal'}; - is standard output."
+        with_output = option("-o", "--output", type=path, metavar="FILE", help=help_, **default)(with_results)
+        help_ = f"{what}  [default: by the output's ending, else {formats[0]}]"
         return option("--format", "format_", type=Choice(formats), help=help_)(with_output)
 
     return add
+
+
+def _format_of(output: Path | None, formats: Sequence[str]) -> str:
+    """Return the format that a file's ending stands for.
+
+    Raises:
+        ConfigError: it stands for none that can be written.
+    """
+    ending = "" if output is None else output.suffix.lower()
+    found = _ENDINGS.get(ending)
+    if not ending or found in formats:
+        return found or formats[0]
+    endings = [next(one for one, of in _ENDINGS.items() if of == format_) for format_ in formats]
+    meant = did_you_mean(ending, endings)
+    elsewhere = "; `otel-kfs report` writes .html, .svg and .png" if found in _REPORT and "svg" not in formats else ""
+    raise ConfigError(
+        f"unknown format of {output}{meant}: use the ending {', '.join(endings[:-1])} or {endings[-1]}, or give "
+        f"--format{elsewhere}"
+    )
 
 
 result_options = results_as(FORMATS)

@@ -43,7 +43,19 @@ def write_file(pieces: Iterable[str | bytes], output: Path) -> None:
             with output.open("wb") as opened:
                 opened.writelines(encoded)
     except OSError as error:
+        need_folder(output)
         raise ConfigError(f"can't write {output}: {error.strerror}") from error
+
+
+def need_folder(output: Path) -> None:
+    """Raise a ConfigError if a file's folder is not there: best before the work that the file is to hold."""
+    if _own_descriptor(output) is None:
+        try:
+            os.stat(os.path.dirname(os.path.realpath(output)))
+        except FileNotFoundError:
+            raise ConfigError(f"can't write {output}: there is no folder {output.parent}") from None
+        except OSError:  # whatever else is wrong, writing will tell
+            pass
 
 
 def _own_descriptor(output: Path) -> int | None:

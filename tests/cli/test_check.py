@@ -181,7 +181,7 @@ def test_the_parts_of_the_trace_query_are_options():
 
 def test_an_output_that_can_t_be_written_ends_with_2(tmp_path):
     out = tmp_path / "gone" / "out.md"
-    assert check(SEED, "-o", out) == (2, "", f"Error: can't write {out}: No such file or directory\n")
+    assert check(SEED, "-o", out) == (2, "", f"Error: can't write {out}: there is no folder {out.parent}\n")
 
 
 DIGITS = "7" * 1_000_000

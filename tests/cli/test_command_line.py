@@ -254,7 +254,7 @@ def test_a_query_that_fails_leaves_an_existing_file_untouched(tmp_path):
 
 def test_a_file_that_can_not_be_written_is_an_error(traces, tmp_path):
     out = tmp_path / "gone" / "out.md"
-    assert tables(traces, "-o", out) == (1, "", f"Error: can't write {out}: No such file or directory\n")
+    assert tables(traces, "-o", out) == (1, "", f"Error: can't write {out}: there is no folder {out.parent}\n")
 
 
 # --- errors ---

@@ -84,7 +84,7 @@ def test_a_new_file_has_the_rights_that_the_umask_leaves(tmp_path, umask, rights
 def test_a_folder_that_is_not_there_is_an_error_of_one_line(tmp_path):
     with pytest.raises(ConfigError) as raised:
         output.write("the new\n", tmp_path / "gone" / "out.md")
-    assert str(raised.value) == f"can't write {tmp_path / 'gone' / 'out.md'}: No such file or directory"
+    assert str(raised.value) == f"can't write {tmp_path / 'gone' / 'out.md'}: there is no folder {tmp_path / 'gone'}"
 
 
 def test_a_file_in_place_of_the_folder_is_an_error_of_one_line(folder):

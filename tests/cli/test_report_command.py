@@ -113,7 +113,7 @@ def test_the_command_is_in_the_report(traces):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("-o", "r.pdf"), "unknown format of r.pdf: use the extension .html, .svg or .png, or give --format"),
+        (("-o", "r.pdf"), "unknown format of r.pdf: use the ending .html, .png or .svg, or give --format"),
         (
             ("-o", "r.html", "--chart", "sizes"),
             "--chart is for svg and png; the HTML file has all charts",

@@ -137,5 +137,5 @@ def test_a_report_of_another_ending_is_an_error(tmp_path, of_this_project):
 
 
 def test_a_file_that_can_t_be_written_is_an_error(tmp_path, of_this_project):
-    with pytest.raises(ConfigError, match=r"No such file or directory$"):
+    with pytest.raises(ConfigError, match=r"there is no folder .*$"):
         of_this_project.report(tmp_path / "nowhere" / "report.svg")

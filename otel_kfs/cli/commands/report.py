@@ -10,8 +10,8 @@ import click
 
 from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
-from otel_kfs.cli.options import no_sketch
-from otel_kfs.cli.output import write
+from otel_kfs.cli.options import no_sketch, results_as
+from otel_kfs.cli.output import STDOUT, write
 from otel_kfs.cli.parameter_types import Choice
 from otel_kfs.cli.read_traces import covered
 from otel_kfs.cli.trace_options import reading, trace_options
@@ -36,21 +36,7 @@ Examples:
 """,
 )
 @trace_options
-@option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("report.html"),
-    metavar="FILE",
-    show_default=True,
-    help="The file to write.",
-)
-@option(
-    "--format",
-    "format_",
-    type=Choice(FORMATS),
-    help="html: the whole report. svg, png: charts for a document.  [default: from the output's extension]",
-)
+@results_as(FORMATS, file="report.html", what="html: the whole report. svg, png: charts for a document.")
 @option(
     "--chart",
     "charts",
@@ -69,8 +55,8 @@ Examples:
 def report(
     obj: dict[str, bool],
     trace_query: str,
-    output: Path,
-    format_: FileFormat | None,
+    output: Path | None,
+    format_: FileFormat,
     charts: tuple[ChartName, ...],
     trace_link: str | None,
 ) -> None:
@@ -79,21 +65,18 @@ def report(
     QUERY is where to read them: a file, a folder or a pattern, - for standard input, jaeger:URL, tempo:URL or
     clickhouse:URL. See docs/trace-queries.md.
     """
-    format_ = format_ or _format(output)
     if trace_link is not None:
         _check_link(trace_link, format_)
     if charts and format_ == "html":
         raise ConfigError("--chart is for svg and png; the HTML file has all charts")
-    if output.parent != Path() and not output.parent.is_dir():
-        raise ConfigError(f"can't write {output}: there is no folder {output.parent}")
     line = _write(trace_query, output, format_, charts or CHARTS, trace_link, quiet=obj["quiet"])
     if not obj["quiet"]:
-        say(f"{output}: {line}")
+        say(f"{output or 'standard output'}: {line}")
 
 
 def _write(
     trace_query: str,
-    output: Path,
+    output: Path | None,
     format_: FileFormat,
     charts: tuple[ChartName, ...],
     trace_link: str | None,
@@ -104,7 +87,7 @@ def _write(
     from otel_kfs.analysis.corrected_measurement import read
 
     documents.load_libraries(format_)
-    command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output)]
+    command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output or STDOUT)]
     command += ["--trace-link", trace_link] if trace_link is not None else []
     with reading(quiet=quiet) as say:
         measurement = read(trace_query, progress=say)
@@ -127,10 +110,3 @@ def _check_link(trace_link: str, format_: FileFormat) -> None:
         raise ConfigError("--trace-link is for the HTML file; a chart has no links")
     if _ID not in trace_link or not trace_link.startswith(("https://", "http://")):
         raise ConfigError(f"--trace-link {trace_link} is not the URL of a trace's page: give http(s)://...{_ID}...")
-
-
-def _format(output: Path) -> FileFormat:
-    found = documents.file_format(output)
-    if found is None:
-        raise ConfigError(f"unknown format of {output}: use the extension .html, .svg or .png, or give --format")
-    return found
