@@ -68,8 +68,7 @@ class LiveMeasurement:
         self._clocks = Clocks()  # as they were known when all was corrected the last time
         self._corrected_at = 0  # images that were measured by then
         self._measured = 0
-        self._contradicted: set[str] = set()
-        self._looked_into: set[str] = set()  # of these, whether it explains the contradiction to tell them apart
+        self._looked_into: frozenset[str] = frozenset()  # hosts of which it was tried whether they are several
         self._apart: frozenset[str] = frozenset()
         self._spans_at: deque[tuple[float, int]] = deque([(now, 0)])
 
@@ -100,7 +99,7 @@ class LiveMeasurement:
         for trace in self._traces.outdated(now):
             self._forget(trace, now)
         self._settle(now)
-        while len(self._minute) > 1 and self._minute[0].began <= now - LAST:
+        while self._minute and self._minute[0].began + BLOCK_SECONDS <= now - LAST:
             self._minute.popleft()
         self._spans_at.append((now, self.counts.spans))
         while len(self._spans_at) > 2 and self._spans_at[1][0] <= now - LAST:
@@ -111,7 +110,7 @@ class LiveMeasurement:
     def snapshot(self, now: float) -> Snapshot:
         """Return all figures as of now."""
         self.tick(now)
-        if not self._contradicted <= self._looked_into:
+        if self._contradicted() != self._looked_into:
             self._tell_apart(now)
         if self._measured >= 2 * self._corrected_at:
             self._correct_all()
@@ -123,8 +122,7 @@ class LiveMeasurement:
         for trace in list(self._traces.open.values()):
             self.counts.incomplete += 1
             self._measured_as(trace, self._search(trace)[1], now)
-        if self._contradicted:
-            self._tell_apart(now)
+        self._tell_apart(now)
         self._correct_all()
         return self._snapshot(now)
 
@@ -140,6 +138,7 @@ class LiveMeasurement:
         for block in (block for block in self._minute if block.began + BLOCK_SECONDS > now - LAST):
             last_minute.merge(block.sketches(self._clocks).copy())
         since, before = self._spans_at[0]
+        minute = max(LAST, now - self._minute[0].began) if self._minute else LAST
         return Snapshot(
             now - self._began,
             self._corrected(since_start),
@@ -148,7 +147,7 @@ class LiveMeasurement:
             open_traces=len(self._traces.open),
             remembered_traces=len(self._traces.remembered),
             kept_spans=self._traces.spans,
-            images_per_second=last_minute.coverage.measured / max(1.0, min(LAST, now - self._began)),
+            images_per_second=last_minute.coverage.measured / max(1.0, min(minute, now - self._began)),
             spans_per_second=(self.counts.spans - before) / max(1.0, now - since),
         )
 
@@ -181,8 +180,7 @@ class LiveMeasurement:
         """Count what a trace holds, in place of what was counted of it before."""
         before, trace.found = trace.found, found
         self._traces.measured(trace)
-        self._contradicted |= found.contradicted
-        if trace.block is None and found.any:
+        if trace.block is None and (found.any or found.contradicted):
             trace.block = self._block(now)
         if trace.block is not None:
             trace.block.put(trace, found)
@@ -285,14 +283,18 @@ class LiveMeasurement:
 
     def _tell_apart(self, now: float) -> None:
         """Measure again with a host for each service where the times contradict one clock, if that explains it."""
-        self._looked_into = set(self._contradicted)
-        apart = frozenset(self._contradicted)
+        self._looked_into = apart = self._contradicted()
         while True:
             self._measure_again(apart, now)
             fitting = explained(apart, *self._all_seen())
             if fitting == apart:
                 return
             apart = fitting
+
+    def _contradicted(self) -> frozenset[str]:
+        """Return the hosts of which some spans can't be by one clock."""
+        of_blocks = [block.sketches(self._clocks).contradicted for block in self._blocks]
+        return frozenset(self._settled.contradicted.union(*of_blocks))
 
     def _measure_again(self, apart: frozenset[str], now: float) -> None:
         if apart == self._apart:

@@ -68,8 +68,9 @@ class OpenTrace:
     def add(self, span: Span) -> bool:
         """Add a span, unless it is there already; return whether it was new, or says more than what was there."""
         key = (span.trace_id, span.span_id)
-        known = self.spans.setdefault(key, span)
-        if known is span:
+        known = self.spans.get(key)
+        if known is None:
+            self.spans[key] = span
             return True
         if _is_same(known, span):
             if not _says_more(span, known):
