@@ -6,6 +6,7 @@ import re
 import pytest
 from pages import MAINTAINERS, PAGES, README, TOP, USERS, anchors, links, prose
 
+import otel_kfs
 from otel_kfs.analysis.paths.coverage import NOT_PROCESSED
 
 PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -69,6 +70,13 @@ def test_the_words_of_an_empty_measurement_are_explained():
     quoted = re.findall(r"^\| (`+) ?(.+?) ?\1 \|", table, re.MULTILINE)
     assert len(quoted) == 4
     assert [text for _, text in quoted if text.replace("send image", "{semconv.SEND_IMAGE}") not in said] == []
+
+
+def test_the_reference_has_every_public_name():
+    shown = re.findall(r"^::: otel_kfs\.([\w.]+)$", (TOP / "docs/api.md").read_text(), re.MULTILINE)
+    assert {name for name in otel_kfs.__all__ if name != "__version__"} - {
+        name.split(".")[0] for name in shown
+    } == set()
 
 
 def reasons():
