@@ -73,7 +73,7 @@ HOMES = {
     "opentelemetry.instrumentation.httpx": {"otel_kfs.serving.kserve"},
     "boto3": {"otel_kfs.client.claim_check"},
     "ddsketch": {"otel_kfs.analysis.duration_sketch"},
-    "jinja2": {"otel_kfs.report.page"},
+    "jinja2": {"otel_kfs.report.html.html_file"},
     "resvg_py": {"otel_kfs.report.charts.figure"},
     "tritonclient": {"otel_kfs.client.grpc_sender"},
     "prometheus_client": {"otel_kfs.watch"},

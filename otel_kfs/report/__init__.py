@@ -7,5 +7,5 @@ segment_names.py                   what a segment is called
 render.py                          tables -> terminal, Markdown, CSV, JSON
 contents.py                        measurement -> what the page says, numbers only
 charts/                            a chart each, and one of them as SVG or PNG
-page.py, page.html, page.css, page.js        the HTML file
+html/                              the HTML files: the report, and a comparison
 """

@@ -58,45 +58,76 @@ def comparison_tables(found: Comparisons, *, whole: bool = False) -> list[Table]
     """
     tables = []
     for of in found.of_sizes:
-        a, b = of.labels_a.label, of.labels_b.label
-        sides = a if of.labels_a == of.labels_b else f"A: {a}, B: {b}"
-        shown = [one for one in of.segments if whole or one.differs]
-        folded = [one for one in of.segments if one not in shown]
+        shown, left = (of.segments, ()) if whole else folded(of)
         tables.append(
             Table(
-                f"{sides}, {of.size} (n = {of.n_a} and {of.n_b}): milliseconds",
+                f"{title(of)}: milliseconds",
                 _COLUMNS,
                 tuple(map(_row, (*shown, of.total))),
-                (*folded_line(folded), *size_notes([of]), *clock_notes(of.two_clocks)),
+                (*folded_line(left), *size_notes([of]), *clock_notes(of.two_clocks)),
             )
         )
-    notes = [*_NOTES]
-    if found.overlapping:
-        notes.append(f"{' and '.join(found.overlapping)}: {_OVERLAP}")
-    return [
-        Table("Where the time went", (), (), tuple(sentences(found))),
-        *tables,
-        Table("Notes", (), (), tuple(notes)),
+    first = Table("Where the time went", (), (), tuple(sentences(found)))
+    return [first, *tables, Table("Notes", (), (), tuple(notes(found)))]
+
+
+def title(of: Comparison) -> str:
+    """Return what is compared: `HTTP, 1.1MB (n = 20 and 20)`."""
+    a, b = of.labels_a.label, of.labels_b.label
+    sides = a if of.labels_a == of.labels_b else f"A: {a}, B: {b}"
+    return f"{sides}, {of.size} (n = {of.n_a} and {of.n_b})"
+
+
+def folded(of: Comparison) -> tuple[Sequence[Difference], Sequence[Difference]]:
+    """Return the segments that differ, and those that do not, which one line may stand for."""
+    return [one for one in of.segments if one.differs], [one for one in of.segments if not one.differs]
+
+
+def counted(compared: Sequence[Comparison]) -> str:
+    """Say in how many comparisons B is slower, faster, or neither."""
+    marks = [mark(of.total) for of in compared]
+    told = [
+        f"{words} in {marks.count(marked)} of {len(marks)} comparisons"
+        for words, marked in (
+            ("B is slower", "slower"),
+            ("B is faster", "faster"),
+            ("there is no difference beyond noise", ""),
+        )
+        if marked in marks
     ]
+    text = "; ".join(told)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def notes(found: Comparisons) -> list[str]:
+    """Say how it was decided, and what weakens that here."""
+    if not found.overlapping:
+        return [*_NOTES]
+    return [*_NOTES, f"{' and '.join(found.overlapping)}: {_OVERLAP}"]
 
 
 def sentences(found: Comparisons) -> list[str]:
-    """Return what a comparison found, a sentence for each size, and what was not compared, a line for each side."""
+    """Return what a comparison found, a sentence for each size, and what was not compared."""
+    return [*(verdict(of) for of in found.of_sizes), *unmatched_lines(found)]
+
+
+def unmatched_lines(found: Comparisons) -> list[str]:
+    """Return what was not compared, a line for each side."""
     alone: dict[str, list[str]] = {}
     for text in found.unmatched:
         beginning = next((one for one in _ONLY if text.startswith(one)), "")
         alone.setdefault(beginning, []).append(text.removeprefix(beginning))
-    return [*(verdict(of) for of in found.of_sizes), *(one + "; ".join(texts) for one, texts in alone.items())]
+    return [one + "; ".join(texts) for one, texts in alone.items()]
 
 
-def folded_line(folded: Sequence[Difference]) -> list[str]:
+def folded_line(left: Sequence[Difference]) -> list[str]:
     """Return the line that stands for rows that do not differ; none where there is no such row."""
-    if not folded:
+    if not left:
         return []
-    known = [abs(one.difference) for one in folded if not math.isinf(one.bound)]
+    known = [abs(one.difference) for one in left if not math.isinf(one.bound)]
     size = f", each by at most {_plain(max(known))} ms" if known else ""
-    count = "1 more segment does" if len(folded) == 1 else f"{len(folded)} more segments do"
-    return [f"{count} not differ beyond noise{size}: --all shows {'it' if len(folded) == 1 else 'them'}"]
+    count = "1 more segment does" if len(left) == 1 else f"{len(left)} more segments do"
+    return [f"{count} not differ beyond noise{size}: --all shows {'it' if len(left) == 1 else 'them'}"]
 
 
 def percent(share: float | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import otel_kfs
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
@@ -23,6 +23,10 @@ from otel_kfs.report.records.image_records import ImageRecord, image_records
 from otel_kfs.report.rows import Layout, SegmentRecord, Table
 from otel_kfs.report.terminal_bars import Chart, bar_charts
 from otel_kfs.traces.query_url import without_credentials
+
+if TYPE_CHECKING:
+    from otel_kfs.analysis.comparison import Comparisons
+    from otel_kfs.report.contents import Origin
 
 AnyMeasurement = CorrectedMeasurement[AnySeries]
 Link = Callable[[str], str | None]
@@ -107,8 +111,9 @@ def load_libraries(format_: FileFormat) -> None:
         MissingExtra: a library of the report's extra, what makes PNG, or its font, is not installed.
     """
     try:
-        from otel_kfs.report import contents, page  # noqa: F401
+        from otel_kfs.report import contents  # noqa: F401
         from otel_kfs.report.charts import figure
+        from otel_kfs.report.html import comparison_page, page  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
@@ -141,22 +146,40 @@ def file_of(
         ConfigError: `sizes` alone is asked for, and there is only one size.
         MissingExtra: what makes PNG, or its font, is not installed.
     """
-    from otel_kfs.report.contents import Origin, contents
+    from otel_kfs.report.contents import contents
 
     progress("computing the figures")
-    origin = Origin(
-        without_credentials(query), without_credentials(command), otel_kfs.__version__, datetime.now(timezone.utc)
-    )
+    origin = _origin(query, command)
     found = contents(measurement, origin, link=link, draws_paths=format_ == "html")
     progress("drawing the charts")
     if format_ == "html":
-        from otel_kfs.report.page import page
+        from otel_kfs.report.html.page import page
 
         return page(found)
     from otel_kfs.report.charts import figure
 
     drawing = figure.figure(found, charts)
     return figure.png(drawing) if format_ == "png" else drawing
+
+
+def comparison_file(found: Comparisons, a: tuple[str, str], b: tuple[str, str], *, command: str) -> str:
+    """Return the HTML file of a comparison; of each side its query, and one line on what was measured.
+
+    Raises:
+        ModuleNotFoundError: a library of the report's extra is not installed.
+    """
+    from otel_kfs.report.html.comparison_page import Side, comparison_page
+
+    side_a, side_b = (Side(without_credentials(query), line) for query, line in (a, b))
+    return comparison_page(found, side_a, side_b, _origin(a[0], command))
+
+
+def _origin(query: str, command: str) -> Origin:
+    from otel_kfs.report.contents import Origin
+
+    return Origin(
+        without_credentials(query), without_credentials(command), otel_kfs.__version__, datetime.now(timezone.utc)
+    )
 
 
 def is_sketched(measurement: AnyMeasurement) -> bool:

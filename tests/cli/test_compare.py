@@ -94,6 +94,19 @@ def test_output_is_written_to_a_file(same, tmp_path):
     assert heading == "### HTTP, 1.1MB (n = 12 and 12): milliseconds"
 
 
+def test_html_by_its_ending_or_its_name_is_one_page_with_the_sentence_first(same, slower, tmp_path):
+    file = tmp_path / "comparison.html"
+    chosen = ("--where", "transport=http")
+    account = "A: 12 images with transport=http, of 12 images measured\n"
+    assert compare(same, slower, *chosen, "-o", file) == (0, "", account + account.replace("A:", "B:"))
+    text = file.read_text()
+    assert text.startswith("<!doctype html>\n")
+    assert '<p class="answer">HTTP, 1.1MB: B is 500.0 ms (50%) slower than A (495.5 to 504.5, n = 12 and 12): ' in text
+    assert f"otel-kfs compare {same} {slower} --where transport=http" in text
+    code, out, err = compare(same, slower, "--format", "html")
+    assert (code, out.startswith("<!doctype html>\n"), err) == (0, True, ACCOUNT)
+
+
 def test_two_sides_can_be_chosen_from_one_query(tmp_path):
     file = images(tmp_path / "both.jsonl", HTTP)
     file.write_text(file.read_text() + images(tmp_path / "kafka.jsonl", KAFKA).read_text())

@@ -14,7 +14,9 @@ from support import wait_until
 from traces_builder import HTTP
 
 from otel_kfs import semconv
-from otel_kfs.report.page import page
+from otel_kfs.analysis.comparison import compare
+from otel_kfs.report.html.comparison_page import Side, comparison_page
+from otel_kfs.report.html.page import page
 
 pytestmark = pytest.mark.chromium
 
@@ -345,14 +347,131 @@ def test_all_text_can_be_read_in_either_scheme(opened, scheme):
     assert opened.execute_script(script) == [background, []]
 
 
-@pytest.mark.parametrize("width", [400, 800])
-def test_a_narrow_page_is_never_wider_than_its_window(chromium, text, hostile_text, tmp_path, width):
-    chromium.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    )
-    for shown in (text, hostile_text):
+# What stands out of the window, but for what scrolls within itself.
+BEYOND = """
+    const inside = (element) => {
+      for (let one = element.parentElement; one; one = one.parentElement) {
+        if (getComputedStyle(one).overflowX !== "visible") return true;
+      }
+    };
+    return [...document.querySelectorAll("body *")].filter((element) => {
+      const box = element.getBoundingClientRect();
+      const beyond = box.width && (box.left < -0.5 || box.right > innerWidth + 0.5);
+      return beyond && !element.closest("#tip, .skip") && !inside(element);
+    }).map((element) => `${element.tagName} ${element.textContent.slice(0, 40)}`);
+"""
+
+
+def resize(chromium, width, height=800):
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_is_wider_than_the_window(chromium, text, hostile_text, comparison_text, tmp_path, width):
+    resize(chromium, width)
+    for shown in (text, hostile_text, comparison_text):
         show(chromium, shown, tmp_path)
         assert chromium.execute_script("return document.documentElement.scrollWidth") == width
+        assert chromium.execute_script(BEYOND) == []
+
+
+def test_a_phone_shows_the_answer_first_then_bars_of_its_width_and_each_series_as_a_card(chromium, text, tmp_path):
+    resize(chromium, 390, 844)
+    show(chromium, text, tmp_path)
+    answer = chromium.find_element(By.CLASS_NAME, "answer")
+    assert answer.text.startswith("An image takes ")
+    assert answer.rect["y"] + answer.rect["height"] < 844
+    bars = chromium.find_element(By.CSS_SELECTOR, ".bars .narrow svg.chart")
+    assert (bars.is_displayed(), bars.rect["width"]) == (True, 358)
+    assert not chromium.find_element(By.CSS_SELECTOR, ".bars .wide").is_displayed()
+    first, *_ = chromium.find_elements(By.CSS_SELECTOR, "#glance tbody tr")
+    assert first.text.splitlines()[:2] == ["HTTP 1.1MB", "predictor predict 26%"]
+    assert first.text.splitlines()[-1] == "1420.0 2500.0 2620.0 25"
+    # A table that is wider says so.
+    hints = [hint for hint in chromium.find_elements(By.CLASS_NAME, "hint") if hint.is_displayed()]
+    assert {hint.text for hint in hints} == {"Scroll the table sideways for more columns \u2192"}
+
+
+# --- legend and navigation ---
+
+
+def lit(chromium):
+    """Each segment that stands out, and in how many charts that are shown."""
+    script = (
+        "const lit = [...document.querySelectorAll('svg.chart [data-segment].lit')];"
+        "const names = [...new Set(lit.map((one) => one.dataset.segment))];"
+        "return [names, new Set(lit.map((one) => one.closest('svg'))).size,"
+        " document.body.classList.contains('highlighting')]"
+    )
+    return chromium.execute_script(script)
+
+
+def test_a_segment_of_the_legend_stands_out_in_all_charts_by_pointer_and_by_keyboard(opened):
+    from selenium.webdriver import ActionChains
+
+    key = opened.find_element(By.CSS_SELECTOR, ".key[data-segment='transformer preprocess']")
+    ActionChains(opened).move_to_element(key).perform()
+    # The bars, the costs' chart of that segment, and six waterfalls; most of them also for a phone.
+    assert lit(opened) == [["transformer preprocess"], 2 + 1 + 2 * 6, True]
+    ActionChains(opened).move_to_element(opened.find_element(By.CLASS_NAME, "answer")).perform()
+    assert lit(opened) == [[], 0, False]
+    other = opened.find_element(By.CSS_SELECTOR, ".key[data-segment='encode']")
+    other.send_keys(Keys.ENTER)
+    assert (lit(opened)[0], other.get_attribute("aria-pressed")) == (["encode"], "true")
+    opened.execute_script("document.activeElement.blur()")
+    assert lit(opened)[0] == ["encode"]
+    other.send_keys(Keys.ESCAPE)
+    opened.execute_script("document.activeElement.blur()")
+    assert lit(opened) == [[], 0, False]
+
+
+def current(chromium):
+    return chromium.execute_script(
+        "return [...document.querySelectorAll('nav [aria-current]')].map((one) => one.textContent)"
+    )
+
+
+def test_the_navigation_stays_and_marks_where_one_is(opened):
+    bar = opened.find_element(By.TAG_NAME, "nav")
+    for name in ("Spread", "Figures", "Segments"):
+        bar.find_element(By.LINK_TEXT, name).click()
+        wait_until(f"{name} is marked", lambda wanted=name: current(opened) == [wanted])
+        assert opened.execute_script("return document.querySelector('nav').getBoundingClientRect().top >= 0")
+        hidden = "return document.querySelector(':target').getBoundingClientRect().top < arguments[0]"
+        assert not opened.execute_script(hidden, bar.rect["height"])
+
+
+# --- a comparison ---
+
+
+@pytest.fixture(scope="module")
+def comparison_text():
+    """The page of a comparison whose names are hostile, too."""
+    name = HOSTILE["the end of an attribute"]
+    sides = []
+    for side, factor, cell in (("a", 1.0, {}), ("b", 1.3, {semconv.CELL: name})):
+        images = [
+            image(f"{side}{size}n{n}", size=size, factor=factor + n / 100, **cell)
+            for size in SIZES[:2]
+            for n in range(12)
+        ]
+        sides.append(contents_of(images).measurement.series)
+    found = compare(*sides)
+    return comparison_page(found, Side("a/", "24 images measured"), Side(name, "24 images measured"), ORIGIN)
+
+
+def test_a_comparison_asks_nobody_and_says_first_what_it_found(chromium, comparison_text, tmp_path):
+    show(chromium, comparison_text, tmp_path)
+    assert (requests(chromium), complaints(chromium)) == ([(tmp_path / "report.html").as_uri()], [])
+    assert chromium.execute_script("return window.ran") is None
+    first = chromium.find_element(By.CLASS_NAME, "answer").text
+    assert re.match(
+        r"1\.1MB: B \(HTTP, .*\) is [\d.]+ ms \(28%\) slower than A \(HTTP\) \([\d.]+ to [\d.]+, n = 12", first
+    )
+    assert chromium.find_element(By.CLASS_NAME, "more").text.startswith("B is slower in 2 of 2 comparisons.")
+    marks = column(chromium, "all", "beyond noise")
+    assert (len(marks), set(marks)) == (2 * 19, {"slower"})
 
 
 def test_what_can_be_scrolled_can_be_scrolled_by_keyboard(opened):
@@ -370,6 +489,9 @@ def test_it_prints_on_paper_with_every_waterfall(opened):
     assert not opened.find_element(By.CLASS_NAME, "tools").is_displayed()
     pdf = base64.b64decode(opened.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
     assert pdf.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type /Page\b", pdf)) <= 8  # two ways, three sizes
+    assert opened.find_element(By.CLASS_NAME, "facts").is_displayed()
+    assert opened.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
 def test_a_trace_is_a_link_that_can_be_followed(chromium, tmp_path):

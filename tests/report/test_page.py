@@ -16,7 +16,7 @@ from otel_kfs import semconv
 from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.contents import contents
-from otel_kfs.report.page import page
+from otel_kfs.report.html.page import page
 from otel_kfs.traces.span import Span
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from otel_kfs.cli.command import command, option
 from otel_kfs.cli.messages import say
-from otel_kfs.cli.options import no_sketch, result_options
+from otel_kfs.cli.options import no_sketch, results_as
+from otel_kfs.cli.output import write
 from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
 from otel_kfs.cli.trace_options import Parts, given_queries, no_query, query_option, trace_parts
 from otel_kfs.errors import ConfigError
-from otel_kfs.report.render import Format
+from otel_kfs.report.render import FORMATS, Format
 from otel_kfs.traces.query_url import is_stdin, joined
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ Examples:
   otel-kfs compare before/traces after/traces
   otel-kfs compare traces/ --where-a transport=http --where-b transport=kafka
   otel-kfs compare through-ingress/ straight-to-predictor/ --where size=10.2MB
-  otel-kfs compare traces/ --run-a monday --run-b tuesday -o comparison.md
+  otel-kfs compare traces/ --run-a monday --run-b tuesday -o comparison.html
   otel-kfs compare clickhouse:http://localhost:8123 --lookback 2d \\
       --run-a monday --run-b tuesday
   otel-kfs compare main.jsonl.gz branch.jsonl.gz --fail-if-slower 10%
@@ -77,7 +79,7 @@ Exit code: 0, 1 after an error, 2 if the command line is wrong, 3 if
 @option("--run-a", metavar="ID", help="Only the images of this run (send's --run), for A only.")
 @option("--run-b", metavar="ID", help="The same for B only.")
 @trace_parts
-@result_options
+@results_as((*FORMATS, "html"))
 @option("--all", "whole", is_flag=True, help="Text and Markdown: also show the segments that do not differ.")
 @option(
     "--fail-if-slower",
@@ -98,7 +100,7 @@ def compare(
     parts: Parts,
     run_a: str | None,
     run_b: str | None,
-    format_: Format,
+    format_: Format | Literal["html"],
     output: Path | None,
     whole: bool,
     limit: float | None,
@@ -111,7 +113,7 @@ def compare(
     what the sides have no value of in common is what is compared: HTTP with Kafka, a demo with an experiment's cells.
     """
     from otel_kfs.analysis import comparison
-    from otel_kfs.report import comparison_rows
+    from otel_kfs.report import comparison_rows, documents
 
     queries = given_queries(queries, trace_query, most=2)
     if not queries:
@@ -121,6 +123,8 @@ def compare(
         raise click.UsageError(
             "nothing to compare: give QUERY_B, or different --where-a and --where-b or --run-a and --run-b"
         )
+    if format_ == "html":
+        documents.load_libraries(format_)
     one_query = query_b is None and run_a == run_b
     query_a, query_b = _side(query_a, parts, run_a), _side(query_b or query_a, parts, run_b)
     if not one_query and is_stdin(query_a) and is_stdin(query_b):
@@ -135,7 +139,15 @@ def compare(
     found = comparison.compare(of_a, of_b, in_a.bounds, in_b.bounds)
     if limit is not None and (why := found.too_few()):
         raise ConfigError(f"--fail-if-slower {why}")
-    if format_ in {"text", "md"}:
+    lines = [
+        f"{_chosen(chosen, by)}{line}"
+        for line, chosen, by in ((line_a, of_a, where | where_a), (line_b, of_b, where | where_b))
+    ]
+    if format_ == "html":
+        made_by = _command(dict.fromkeys([query_a, query_b]), where=where, where_a=where_a, where_b=where_b)
+        page = documents.comparison_file(found, (query_a, lines[0]), (query_b, lines[1]), command=made_by)
+        write(page, output)
+    elif format_ in {"text", "md"}:
         print_blocks(comparison_rows.comparison_tables(found, whole=whole), format_, output)
     else:
         records = comparison_rows.comparison_records(found)
@@ -152,13 +164,24 @@ def compare(
         }
         print_records(records, document, format_, output)
     if not quiet:
-        for side, line, chosen, by in (("A", line_a, of_a, where | where_a), ("B", line_b, of_b, where | where_b)):
-            say(f"{side}: {_chosen(chosen, by)}{line}", err=format_ != "text" or output is not None)
+        for side, line in zip("AB", lines, strict=True):
+            say(f"{side}: {line}", err=format_ != "text" or output is not None)
     slower = [] if limit is None else found.slower(limit)
     for of in slower:
         say(f"slower than --fail-if-slower allows: {comparison_rows.verdict(of)}")
     if slower:
         sys.exit(SLOWER_EXIT)
+
+
+def _command(queries: Iterable[str], **chosen: dict[str, str]) -> str:
+    """Return the command line, as the page names it."""
+    options = [
+        part
+        for name, by in chosen.items()
+        for key, value in by.items()
+        for part in (f"--{name.replace('_', '-')}", f"{key}={value}")
+    ]
+    return shlex.join(["otel-kfs", "compare", *queries, *options])
 
 
 def _chosen(series: Sequence[Series], where: dict[str, str]) -> str:

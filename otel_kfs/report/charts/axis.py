@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from otel_kfs.report.charts.svg import text_width
 
 MS = 1e6  # ns
 
@@ -17,29 +19,32 @@ class Axis:
     high: float
     start: float
     end: float
+    step: float | None = None  # between its ticks; None: `ticks` is asked how many there should be
 
     def __call__(self, value: float) -> float:
         """Return where a value lies, pixels."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, about: int = 5) -> list[float]:
-        """Return about that many round values within the axis."""
-        step = _round_step((self.high - self.low) / max(about, 1))
+        """Return about that many round values within the axis, or those that it was made for."""
+        step = self.step or _round_step((self.high - self.low) / max(about, 1))
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         return [number * step for number in range(first, last + 1)]
 
 
-def axis(values: Iterable[float], start: float, end: float, *, zero: bool = True) -> Axis:
-    """Make an axis that holds all values (and 0), with a little room at its ends."""
+def axis(values: Iterable[float], start: float, end: float, *, zero: bool = True, about: int = 5) -> Axis:
+    """Make an axis that holds all values (and 0) and ends at round values beyond them; it has `about` so many ticks."""
     values = list(values)
     low, high = min(values, default=0.0), max(values, default=1.0)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
     if high - low < 1e-9 * max(abs(high), abs(low), 1.0):
         low, high = (low, low + 1) if zero else (low - abs(low) * 0.05 - 1, high + abs(high) * 0.05 + 1)
-    room = (high - low) * 0.03
-    return Axis(low if zero and low == 0 else low - room, high + room, start, end)
+    room = (high - low) * 0.01
+    step = _round_step((high - low) / max(about, 1))
+    first = low if zero and low == 0 else math.floor((low - room) / step) * step
+    return Axis(first, math.ceil((high + room) / step) * step, start, end, step)
 
 
 def milliseconds(nanoseconds: float) -> str:
@@ -49,6 +54,23 @@ def milliseconds(nanoseconds: float) -> str:
         return "0"
     digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 0.995 else 2
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def labelled(values: Sequence[float], unit: str) -> list[tuple[float, str]]:
+    """Return ticks with their labels; the last one bears the unit: `0`, `500`, `1000 ms`."""
+    return [(value, tick(value) + (f" {unit}" if value == values[-1] else "")) for value in values]
+
+
+def apart(ticks: Sequence[tuple[float, str]], scale: Axis, size: float, edge: float) -> list[tuple[float, str, str]]:
+    """Return where labels below an axis stand, pixels, with their text anchors; the last one ends at `edge` at most.
+
+    A label that the last one, which bears the unit, would touch is left out.
+    """
+    *others, (last, unit) = ticks
+    begin = min(scale(last) - text_width(unit, size) / 2, edge - text_width(unit, size))
+    middle = [(scale(value), label) for value, label in others]
+    kept = [(x, label, "middle") for x, label in middle if x + text_width(label, size) / 2 + 3 < begin]
+    return [*kept, (begin, unit, "start")]
 
 
 def tick(value: float) -> str:

@@ -27,77 +27,90 @@ SENDER, KAFKA, PROXIES, UNTRACED_SERVER, TRANSFORMER, PREDICTOR, STAMPED, ELSEWH
     "Between stamps",
     "Elsewhere",
 )
+_PROXIES = frozenset(("ingress", "activator", "queue-proxy", "proxy"))
 _SERVERS = {"transformer": TRANSFORMER, "predictor": PREDICTOR}
 NO_SPAN = "no span"  # a server's time that no span of its accounts for
 
-# Light page, dark page; by place and step.
-_PROXY = {
-    "ingress": ("#a9583d", "#d08a70"),
-    "activator": ("#bd5f79", "#d9849b"),
-    "queue-proxy": ("#8a6038", "#bd9066"),
-    "proxy": ("#7d6d66", "#a89a93"),
-}
-_STEPS: dict[tuple[str, str], tuple[str, str]] = {
-    (SENDER, "late start"): ("#7a8594", "#9aa5b4"),
-    (SENDER, "program start"): ("#9db4d0", "#7f9dc2"),
-    (SENDER, "client"): ("#c9d4e2", "#5d6b7d"),
-    (SENDER, "encode"): ("#5a86b8", "#6b9ad0"),
-    (SENDER, "retries"): ("#b03a3a", "#d05a5a"),
-    (SENDER, "upload"): ("#7fa3cf", "#5c84b5"),
-    (KAFKA, "object store"): ("#8c8a2e", "#b3b04f"),
-    (KAFKA, "deliver"): ("#e2a63f", "#dca441"),
-    (KAFKA, "broker"): ("#bf6f1c", "#c77a2a"),
-    (KAFKA, "hand over"): ("#edc780", "#b98d3d"),
-    (KAFKA, "deliver + broker"): ("#d38b2b", "#d0913a"),
-    (KAFKA, "redeliveries"): ("#a34a1a", "#b9582a"),
-    (KAFKA, "event source"): ("#f0d7a6", "#8d7440"),
-    (KAFKA, "bridge"): ("#ece2cb", "#6d634b"),
-    (TRANSFORMER, "request"): ("#bfe0d4", "#3f6b5e"),
-    (TRANSFORMER, "queue"): ("#9fd0b8", "#6f9a86"),
-    (TRANSFORMER, "receive"): ("#7fc4ac", "#5fae95"),
-    (TRANSFORMER, NO_SPAN): ("#dcebe5", "#3a4a45"),
-    (TRANSFORMER, "decode"): ("#4ea58b", "#4aa489"),
-    (TRANSFORMER, "preprocess"): ("#1d7d69", "#2b937c"),
-    (TRANSFORMER, "retries"): ("#b53f52", "#d4606f"),
-    (TRANSFORMER, "serialise"): ("#9ab23c", "#a5bd4a"),
-    (TRANSFORMER, "predict"): ("#0e5a50", "#1c7a6d"),
-    (TRANSFORMER, "explain"): ("#2f7290", "#3d88a8"),
-    (TRANSFORMER, "first token"): ("#3c8f3f", "#5fb862"),
-    (TRANSFORMER, "generate"): ("#1f5f22", "#88d38b"),
-    (TRANSFORMER, "postprocess"): ("#6fb596", "#5aa184"),
-    (TRANSFORMER, "response"): ("#a9d2c3", "#4f7d6d"),
-    (UNTRACED_SERVER, "server (untraced)"): ("#6f7f95", "#93a3ba"),
-    (PREDICTOR, "request"): ("#dccbe6", "#5d4a6b"),
-    (PREDICTOR, "receive"): ("#bb9bd0", "#a583bd"),
-    (PREDICTOR, NO_SPAN): ("#ebe3f1", "#453d4d"),
-    (PREDICTOR, "decode"): ("#9a6ab8", "#a273c2"),
-    (PREDICTOR, "preprocess"): ("#7d4c9e", "#8a57ad"),
-    (PREDICTOR, "retries"): ("#a8326b", "#c95089"),
-    (PREDICTOR, "serialise"): ("#7f8fd6", "#8e9ce0"),
-    (PREDICTOR, "queue and input"): ("#d0a9c9", "#7f5d79"),
-    (PREDICTOR, "queue"): ("#cfb3d6", "#75597d"),
-    (PREDICTOR, "input"): ("#a99ad8", "#9c8ed0"),
-    (PREDICTOR, "prefill"): ("#6c5fb0", "#a296e6"),
-    (PREDICTOR, "compute"): ("#4a2a86", "#b99af0"),
-    (PREDICTOR, "output"): ("#b48fc4", "#8e6a9e"),
-    (PREDICTOR, "predict"): ("#552a7d", "#c79be6"),
-    (PREDICTOR, "explain"): ("#43327d", "#8577c9"),
-    (PREDICTOR, "first token"): ("#3f5fc0", "#7d9bf0"),
-    (PREDICTOR, "generate"): ("#22398a", "#b5c5fa"),
-    (PREDICTOR, "postprocess"): ("#c48db4", "#b57aa4"),
-    (PREDICTOR, "response"): ("#e3cadb", "#6b4f62"),
+# Light page, dark page; by place and step. A place has its hue. Neighbours in a bar differ in lightness, too, so that
+# they stay apart for every kind of sight and in grey: tests/report/charts/test_palette.py computes it.
+_COLOURS: dict[tuple[str, str], tuple[str, str]] = {
+    (SENDER, "late start"): ("#798490", "#95aec1"),
+    (SENDER, "program start"): ("#a1b3d0", "#768db1"),
+    (SENDER, "client"): ("#c6d4e0", "#425065"),
+    (SENDER, "encode"): ("#48679e", "#6387c1"),
+    (SENDER, "retries"): ("#4a4b51", "#b0b1b8"),
+    (SENDER, "upload"): ("#7097c1", "#354283"),
+    (KAFKA, "object store"): ("#9b822f", "#dfc268"),
+    (KAFKA, "deliver"): ("#c29c65", "#c79e58"),
+    (KAFKA, "broker"): ("#913b01", "#a56500"),
+    (KAFKA, "hand over"): ("#ecc77a", "#be8801"),
+    (KAFKA, "deliver + broker"): ("#d28b24", "#dea650"),
+    (KAFKA, "redeliveries"): ("#a44a1e", "#ab4a09"),
+    (KAFKA, "event source"): ("#eece9f", "#95835f"),
+    (KAFKA, "bridge"): ("#937569", "#663c1f"),
+    (TRANSFORMER, "request"): ("#89a24e", "#56655b"),
+    (TRANSFORMER, "queue"): ("#c9dba3", "#6d9a87"),
+    (TRANSFORMER, "receive"): ("#0cc8db", "#8ddeb6"),
+    (TRANSFORMER, NO_SPAN): ("#d0d8c2", "#474943"),
+    (TRANSFORMER, "decode"): ("#4ba48b", "#25ac92"),
+    (TRANSFORMER, "preprocess"): ("#306d4c", "#2ecdc1"),
+    (TRANSFORMER, "retries"): ("#788081", "#d4606f"),
+    (TRANSFORMER, "serialise"): ("#a3c450", "#c2e570"),
+    (TRANSFORMER, "predict"): ("#08564c", "#4d804d"),
+    (TRANSFORMER, "explain"): ("#2a727b", "#459eaa"),
+    (TRANSFORMER, "first token"): ("#509838", "#76c26b"),
+    (TRANSFORMER, "generate"): ("#1b5f23", "#87e69a"),
+    (TRANSFORMER, "postprocess"): ("#269faa", "#6aa993"),
+    (TRANSFORMER, "response"): ("#afe1bc", "#638862"),
+    (UNTRACED_SERVER, "server (untraced)"): ("#283650", "#9ba9c3"),
+    (PREDICTOR, "request"): ("#7c527a", "#625e86"),
+    (PREDICTOR, "receive"): ("#c392d3", "#c4b3e8"),
+    (PREDICTOR, NO_SPAN): ("#cabfce", "#52424f"),
+    (PREDICTOR, "decode"): ("#8d5fad", "#9578d3"),
+    (PREDICTOR, "preprocess"): ("#703494", "#884aa9"),
+    (PREDICTOR, "retries"): ("#aa498b", "#bf629f"),
+    (PREDICTOR, "serialise"): ("#8687e4", "#ab9cec"),
+    (PREDICTOR, "queue and input"): ("#cab2d6", "#806478"),
+    (PREDICTOR, "queue"): ("#debae1", "#877b92"),
+    (PREDICTOR, "input"): ("#a48fdb", "#a698cf"),
+    (PREDICTOR, "prefill"): ("#684f9f", "#8877bc"),
+    (PREDICTOR, "compute"): ("#47298c", "#c599f2"),
+    (PREDICTOR, "output"): ("#b98dba", "#8e699d"),
+    (PREDICTOR, "predict"): ("#4d2376", "#d2bdfb"),
+    (PREDICTOR, "explain"): ("#574b8b", "#7974d0"),
+    (PREDICTOR, "first token"): ("#6373d4", "#879af7"),
+    (PREDICTOR, "generate"): ("#2e358a", "#b7c4fd"),
+    (PREDICTOR, "postprocess"): ("#a76896", "#b37aa3"),
+    (PREDICTOR, "response"): ("#a59dd7", "#7a5778"),
+    (PROXIES, "ingress request"): ("#e2a589", "#a88b8d"),
+    (PROXIES, "ingress"): ("#a45d46", "#e8a07f"),
+    (PROXIES, "ingress retries"): ("#bf866b", "#a46d55"),
+    (PROXIES, "activator request"): ("#d9a8b8", "#844a5e"),
+    (PROXIES, "activator"): ("#b16577", "#d7889d"),
+    (PROXIES, "activator retries"): ("#c88a97", "#a8687d"),
+    (PROXIES, "queue-proxy request"): ("#deb4a2", "#785444"),
+    (PROXIES, "queue-proxy"): ("#8c5c46", "#c08d75"),
+    (PROXIES, "queue-proxy retries"): ("#a78474", "#8d7164"),
+    (PROXIES, "proxy request"): ("#b2a9ac", "#5f5659"),
+    (PROXIES, "proxy"): ("#775659", "#bc9aa0"),
+    (PROXIES, "proxy retries"): ("#9e7268", "#867e7f"),
+    (PROXIES, "proxy response"): ("#988085", "#a39b99"),
+    (PROXIES, "queue-proxy response"): ("#c9ada1", "#7d585e"),
+    (PROXIES, "activator response"): ("#eccad3", "#5d3d49"),
+    (PROXIES, "ingress response"): ("#8d6b6c", "#6a615d"),
 }
 _OTHERS = (("#8b929b", "#8b929b"), ("#b7bcc3", "#5f666f"), ("#6a717a", "#b0b6bd"))
 _LABELS = (
-    ("#2766b0", "#6fabec"),
-    ("#bd5212", "#f09a5c"),
-    ("#2f7d4f", "#6cc391"),
-    ("#8a3d96", "#cf8bdb"),
-    ("#0d7c86", "#55c3cd"),
-    ("#a83256", "#f0839f"),
-    ("#6b5b10", "#cdb95a"),
-    ("#565d66", "#aab2bc"),
+    ("#3375c4", "#a2c8fa"),
+    ("#6d3b0b", "#ef9383"),
+    ("#172c00", "#489d2b"),
+    ("#754e84", "#fce6ff"),
+    ("#013b3e", "#22afb6"),
+    ("#410423", "#cb607f"),
+    ("#7d6917", "#f9dd73"),
+    ("#36405f", "#7a95eb"),
 )
+_DASHES = ("none", "5 2.5", "1.5 2.5", "7 2 1.5 2")
 _LIGHT_ENOUGH = 0.179  # relative luminance from which black text reads better than white
 
 
@@ -109,7 +122,7 @@ def place_and_step(stretch: Stretch) -> tuple[str, str]:
     if isinstance(stretch, str):
         return ELSEWHERE, stretch
     place, step, _ = stretch
-    if place.name in _PROXY:
+    if place.name in _PROXIES:
         return PROXIES, f"{place.name} {step}".rstrip()
     if place.name in _BY_STEP:
         return _BY_STEP[place.name], step or place.name
@@ -147,6 +160,7 @@ def style(theme: int) -> str:
         f".ink{{stroke:{ink['text']}}}",
         f".inkfill{{fill:{ink['text']}}}",
         f".page{{fill:{ink['page']}}}",
+        f".edge{{stroke:{ink['muted']};fill:none}}",
         f".halo{{stroke:{ink['page']}}}",
     ]
     colours = [of_themes[theme] for of_themes in (*_COLOURS.values(), *_OTHERS, *_LABELS)]
@@ -170,6 +184,11 @@ def line_class(number: int) -> str:
     return "l" + labels_class(number)[1:]
 
 
+def dashes(number: int) -> str:
+    """Return the dashes of the line of the labels with that number: what tells it apart besides its colour."""
+    return _DASHES[number % len(_DASHES)]
+
+
 def by_place(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
     """Group segments by place; places without segments are left out."""
     found: dict[str, list[Segment]] = {name: [] for name in PLACES}
@@ -178,27 +197,8 @@ def by_place(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
     return {name: of_place for name, of_place in found.items() if of_place}
 
 
-def _paler(colour: str, page: str, share: float) -> str:
-    """Mix a colour with that share of the page's colour."""
-    pairs = [(int(colour[i : i + 2], 16), int(page[i : i + 2], 16)) for i in (1, 3, 5)]
-    return "#" + "".join(f"{round(own + (paper - own) * share):02x}" for own, paper in pairs)
-
-
 def _luminance(colour: str) -> float:
     """Return the relative luminance, 0 to 1, as WCAG 2 defines it."""
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def _proxies() -> dict[tuple[str, str], tuple[str, str]]:
-    """Return full colour within a proxy, a paler one on the way to it and the palest on the way back."""
-    found = {}
-    for name, (light, dark) in _PROXY.items():
-        for step, share in ((" request", 0.45), ("", 0.0), (" retries", 0.25), (" response", 0.65)):
-            pages = INK["page"]
-            found[PROXIES, name + step] = (_paler(light, pages[0], share), _paler(dark, pages[1], share))
-    return found
-
-
-_COLOURS = _STEPS | _proxies()

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from statistics import fmean
 from xml.etree.ElementTree import Element
 
-from otel_kfs.analysis.paths.segment import Segment
+from otel_kfs.analysis.paths.segment import TOTAL, Segment
 from otel_kfs.analysis.size_fit import MEGABYTE, Line
 from otel_kfs.report.charts import palette, svg
-from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
+from otel_kfs.report.charts.axis import MS, Axis, apart, axis, labelled, milliseconds, tick
 from otel_kfs.report.contents import Contents, LabelsReport, SeriesReport
 from otel_kfs.report.segment_names import segment_name
 
-WIDTH, HEIGHT = 960, 400
-SMALL, SMALL_HEIGHT = 226, 170
+WIDTH, HEIGHT = 880, 400
+NARROW, NARROW_HEIGHT = 358, 320  # where there is no room beside the lines, their labels stand above
+SMALL, SMALL_HEIGHT = 226, 180
 _POINTS = 120  # of a series, at most, in the large chart
 _FEW = 30  # points that may be larger
+_TICKS, _FEW_TICKS = 6, 3
+_ABOVE = 18  # pixels of a label above the chart
 _GOLDEN = 0.6180339887
 
 
@@ -25,30 +28,44 @@ def has_sizes(contents: Contents) -> bool:
     return any(group.fits.total is not None for group in contents.by_labels)
 
 
-def sizes(contents: Contents) -> Element:
+def sizes(contents: Contents, *, narrow: bool = False) -> Element:
     """Draw 4-1 against the image's size."""
+    above = _ABOVE * sum(group.fits.total is not None for group in contents.by_labels)
     drawing = svg.drawing(
-        WIDTH,
-        HEIGHT,
+        NARROW if narrow else WIDTH,
+        NARROW_HEIGHT + above if narrow else HEIGHT,
         "4-1 against the image's size",
         "Points: images. Lines: least squares. The table of costs has every figure.",
     )
-    draw(drawing, contents)
+    if narrow:
+        _draw(drawing, contents, (46, NARROW - 18), (24 + above, NARROW_HEIGHT + above - 40), beside=False)
+    else:
+        draw(drawing, contents)
     return drawing
 
 
 def draw(parent: Element, contents: Contents) -> None:
     """Draw the large chart from the top left corner of `parent`."""
-    left, right, top, bottom = 52, WIDTH - 190, 24, HEIGHT - 40
+    _draw(parent, contents, (52, WIDTH - 190), (24, HEIGHT - 40), beside=True)
+
+
+def _draw(
+    parent: Element, contents: Contents, across: tuple[float, float], down: tuple[float, float], *, beside: bool
+) -> None:
+    """Draw the chart between these pixels, the lines' labels beside it or above it."""
+    (left, right), (top, bottom) = across, down
+    about = _TICKS if beside else 4
     sized = [report for report in contents.series if report.series.image_sizes]
-    x = axis(_ends(sized), left, right)
+    x = axis(_ends(sized), left, right, about=about)
     lines = [group.fits.total for group in contents.by_labels if group.fits.total is not None]
     ends = [line.at(size * MEGABYTE) for line in lines for size in (0, x.high)]
     durations = [value for report in sized for value in (min(report.series.totals()), report.total.summary.max)]
-    y = axis([value / MS for value in ends + durations], bottom, top)
-    _grid(parent, x, y, 6)
-    svg.add(parent, "text", "4-1, ms", x=0, y=12, font_size=11, class_="muted")
-    svg.add(parent, "text", "image, MB", x=right, y=HEIGHT - 4, font_size=11, text_anchor="end", class_="muted")
+    y = axis([value / MS for value in ends + durations], bottom, top, about=about)
+    _grid(parent, x, y)
+    svg.add(parent, "text", f"{TOTAL}, ms", x=0, y=top - 10, font_size=11, class_="muted")
+    svg.add(
+        parent, "text", "size of the image, MB", x=right, y=bottom + 36, font_size=11, text_anchor="end", class_="muted"
+    )
     count = len(contents.by_labels)
     for group in contents.by_labels:
         # Labels stand side by side, so that none hides another; images of one size are spread a little.
@@ -76,6 +93,10 @@ def draw(parent: Element, contents: Contents) -> None:
             continue
         _line(parent, group, line, x, y)
         labels.append((y(line.at(x.high * MEGABYTE) / MS), group, line))
+    if not beside:
+        for number, (_, group, line) in enumerate(labels):
+            _label_above(parent, group, line, 12 + number * _ABOVE)
+        return
     for at, group, line in _apart(labels, 34):
         colour = palette.labels_class(group.number)
         svg.add(
@@ -89,6 +110,14 @@ def draw(parent: Element, contents: Contents) -> None:
             class_=colour,
         )
         svg.add(parent, "text", cost(line), x=right + 10, y=at + 15, font_size=11, class_=colour)
+
+
+def _label_above(parent: Element, group: LabelsReport, line: Line, y: float) -> None:
+    colour = palette.labels_class(group.number)
+    svg.add(parent, "line", x1=0, x2=16, y1=y - 4, y2=y - 4, class_=palette.line_class(group.number), stroke_width=2)
+    text = svg.add(parent, "text", x=22, y=y, font_size=11.5, class_=colour)
+    svg.add(text, "tspan", svg.fitted(group.labels.label, 130), font_weight=600)
+    svg.add(text, "tspan", cost(line), dx=8, font_size=11)
 
 
 def small(contents: Contents, segments: Sequence[Segment]) -> list[Element]:
@@ -115,20 +144,34 @@ def cost(line: Line) -> str:
 
 def _small(contents: Contents, segment: Segment) -> Element:
     name = segment_name(segment)
-    left, right, top, bottom = 34, SMALL - 8, 26, SMALL_HEIGHT - 24
+    left, right, top, bottom = 34, SMALL - 16, 38, SMALL_HEIGHT - 24
     costs = "; ".join(
         f"{group.labels.label}: {cost(line)}"
         for group in contents.by_labels
         if (line := group.fits.segments.get(segment)) is not None
     )
     chart = svg.drawing(SMALL, SMALL_HEIGHT, f"{name} against the image's size", costs)
-    svg.add(chart, "rect", x=0, y=2, width=10, height=10, rx=1.5, class_=palette.segment_class(segment))
+    svg.add(
+        chart,
+        "rect",
+        x=0,
+        y=2,
+        width=10,
+        height=10,
+        rx=1.5,
+        class_=palette.segment_class(segment),
+        data_segment=name,
+    )
     svg.add(chart, "text", svg.fitted(name, SMALL - 20), x=16, y=11.5, font_size=12, font_weight=600)
-    x = axis(_ends([report for report in contents.series if report.series.image_sizes]), left, right)
+    sized = [report for report in contents.series if report.series.image_sizes]
+    x = axis(_ends(sized), left, right, about=4)
     means = [row.mean / MS for report in contents.series for row in report.rows if row.segment == segment]
     lines = [line for group in contents.by_labels if (line := group.fits.segments.get(segment)) is not None]
-    y = axis(means + [line.at(size * MEGABYTE) / MS for line in lines for size in (0, x.high)], bottom, top)
-    _grid(chart, x, y, 3, 10)
+    y = axis(
+        means + [line.at(size * MEGABYTE) / MS for line in lines for size in (0, x.high)], bottom, top, about=_FEW_TICKS
+    )
+    _grid(chart, x, y, 10)
+    svg.add(chart, "text", "ms", x=left - 6, y=top - 8, font_size=10, text_anchor="end", class_="muted")
     for group in contents.by_labels:
         line = group.fits.segments.get(segment)
         if line is not None:
@@ -149,17 +192,18 @@ def _small(contents: Contents, segment: Segment) -> Element:
     return chart
 
 
-def _grid(parent: Element, x: Axis, y: Axis, ticks: int, font: float = 11) -> None:
-    for value in y.ticks(ticks):
+def _grid(parent: Element, x: Axis, y: Axis, font: float = 11) -> None:
+    for value in y.ticks():
         at = y(value)
         svg.add(parent, "line", x1=x.start, x2=x.end, y1=at, y2=at, class_="axis" if value == 0 else "grid")
         svg.add(
             parent, "text", tick(value), x=x.start - 6, y=at + 3.5, font_size=font, text_anchor="end", class_="muted"
         )
-    for value in x.ticks(ticks):
+    for value in x.ticks():
         at = x(value)
         svg.add(parent, "line", x1=at, x2=at, y1=y.start, y2=y.start + 4, class_="axis")
-        svg.add(parent, "text", tick(value), x=at, y=y.start + 16, font_size=font, text_anchor="middle", class_="muted")
+    for at, label, anchor in apart(labelled(x.ticks(), "MB"), x, font, x.end + 16):
+        svg.add(parent, "text", label, x=at, y=y.start + 16, font_size=font, text_anchor=anchor, class_="muted")
 
 
 def _line(parent: Element, group: LabelsReport, line: Line, x: Axis, y: Axis, width: float = 1.6) -> None:

@@ -2,74 +2,135 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
+from otel_kfs.analysis.paths.segment import Stretch
 from otel_kfs.report.charts import palette, svg
-from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
+from otel_kfs.report.charts.axis import MS, Axis, axis, labelled, milliseconds
+from otel_kfs.report.charts.legend import draw_legend, legend_height, letters
 from otel_kfs.report.contents import Contents, Row, SeriesReport
 from otel_kfs.report.segment_names import segment_name, step_name
 
-WIDTH = 960
-_LEFT, _RIGHT = 84, 150  # pixels beside the bars: sizes, and the figures of 4-1
-_BAR, _STEP, _HEADING = 22, 30, 34
 _RARE = "0.35"  # opacity of what fewer than half of the images have
 _THINNEST = 0.4  # pixels; what is shorter is not drawn
+_LEAST = 9  # pixels of a bar that has room for a segment's letter
+_BAR, _HEADING = 24, 34
 
 
-def stacked_bars(contents: Contents) -> Element:
-    """Draw the chart."""
-    height = body_height(contents)
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things stand, pixels. `beside`: sizes and totals stand beside the bars, else above each."""
+
+    width: int
+    left: int
+    right: int
+    step: int
+    ticks: int
+    beside: bool = True
+
+
+WIDE = Layout(width=880, left=70, right=150, step=32, ticks=6)
+NARROW = Layout(width=358, left=0, right=18, step=56, ticks=3, beside=False)
+WIDTH = WIDE.width
+
+
+def stacked_bars(contents: Contents, layout: Layout = WIDE) -> Element:
+    """Draw the chart, without a legend."""
     drawing = svg.drawing(
-        WIDTH,
-        height,
+        layout.width,
+        _plot_height(contents, layout) + 22,
         "Segments of each series",
         "Stacked bars: each segment's mean over all images, in milliseconds. The table of segments has every figure.",
     )
-    draw(drawing, contents)
+    _draw_bars(drawing, contents, layout)
     return drawing
 
 
 def body_height(contents: Contents) -> float:
     """Return how high the chart is, legend and all, pixels."""
-    return _plot_height(contents) + 34 + _legend_height(contents)
+    return _plot_height(contents, WIDE) + 34 + legend_height(contents.segments)
 
 
 def draw(parent: Element, contents: Contents) -> None:
-    """Draw the chart from the top left corner of `parent`."""
-    bottom = _plot_height(contents)
+    """Draw the chart from the top left corner of `parent`, and its legend below."""
+    _draw_bars(parent, contents, WIDE)
+    draw_legend(parent, contents.segments, WIDTH, _plot_height(contents, WIDE) + 34)
+
+
+def _draw_bars(parent: Element, contents: Contents, layout: Layout) -> None:
+    bottom = _plot_height(contents, layout)
     tails = [max(_stack(report), _tail(report.total), report.total.summary.p50) / MS for report in contents.series]
-    scale = axis(tails, _LEFT, WIDTH - _RIGHT)
-    for value in scale.ticks(6):
-        x = scale(value)
-        svg.add(parent, "line", x1=x, x2=x, y1=22, y2=bottom, class_="grid")
-        svg.add(parent, "text", tick(value), x=x, y=bottom + 15, font_size=11, text_anchor="middle", class_="muted")
-    svg.add(parent, "text", "ms", x=WIDTH - _RIGHT + 8, y=bottom + 15, font_size=11, class_="muted")
+    scale = axis(tails, layout.left, layout.width - layout.right, about=layout.ticks)
+    milliseconds_axis(parent, scale, 22, bottom)
+    letter = letters(contents.segments)
     y = 0.0
     for group in contents.by_labels:
         y += _HEADING
         svg.add(
-            parent, "text", svg.fitted(group.labels.label, WIDTH - _LEFT), x=0, y=y - 11, font_size=13, font_weight=600
+            parent,
+            "text",
+            svg.fitted(group.labels.label, 0.72 * layout.width, 13),
+            x=0,
+            y=y - 11,
+            font_size=13,
+            font_weight=600,
         )
         for report in group.series:
-            _bar(parent, report, scale, y)
-            y += _STEP
-    _legend(parent, contents, bottom + 34)
+            _bar(parent, report, scale, y, layout, letter)
+            y += layout.step
 
 
-def _bar(parent: Element, report: SeriesReport, scale: Axis, y: float) -> None:
-    middle = y + _BAR / 2 + 4
-    svg.add(
-        parent,
-        "text",
-        svg.fitted(report.series.size, _LEFT - 16),
-        x=_LEFT - 10,
-        y=middle,
-        font_size=12,
-        text_anchor="end",
-    )
+def milliseconds_axis(parent: Element, scale: Axis, top: float, bottom: float) -> None:
+    """Draw the lines of an axis of milliseconds, and its labels below them."""
+    for value, label in labelled(scale.ticks(), "ms"):
+        x = scale(value)
+        svg.add(parent, "line", x1=x, x2=x, y1=top, y2=bottom, class_="axis" if value == 0 else "grid")
+        anchor = "start" if x < svg.text_width(label, 11) / 2 else "middle"
+        svg.add(parent, "text", label, x=x, y=bottom + 15, font_size=11, text_anchor=anchor, class_="muted")
+
+
+def _bar(
+    parent: Element, report: SeriesReport, scale: Axis, y: float, layout: Layout, letter: Mapping[Stretch, str]
+) -> None:
+    total = report.total.summary
+    at = max(0.0, _stack(report) / MS)
+    p50, tail = scale(total.p50 / MS), scale(_tail(report.total) / MS)
+    tailed = f"{_tail_name(report.total)} {milliseconds(_tail(report.total))}"
+    if layout.beside:
+        top, base, size = y, y + _BAR / 2 + 4, {"x": layout.left - 10, "text_anchor": "end"}
+        x = max(scale(at), tail, p50) + 8
+    else:
+        top, base, size = y + 20, y + 11, {"x": 0}
+        x = svg.text_width(report.series.size, 12) + 12
+    svg.add(parent, "text", svg.fitted(report.series.size, 70), y=base, font_size=12, **size)
+    stack(parent, [(row.segment, row.mean, tip(report, row), row.is_rare) for row in report.rows], scale, top, letter)
+    figures = svg.mark(parent, "text", tip(report, report.total), x=x, y=base, font_size=12)
+    svg.add(figures, "tspan", f"{milliseconds(total.p50)} ms", font_weight=600)
+    svg.add(figures, "tspan", tailed, dx=6, class_="muted", font_size=11)
+    marker = f"M{p50 - 3.5:.1f} {top - 5.5:.1f}h7l-3.5 5z"
+    svg.add(parent, "path", d=marker, class_="inkfill")
+    below = top + _BAR + 3  # the bar, whose words a line would strike through
+    svg.add(parent, "line", x1=p50, x2=tail, y1=below, y2=below, class_="ink", stroke_width=1)
+    for end in (p50, tail):
+        svg.add(parent, "line", x1=end, x2=end, y1=below - 2, y2=below + 2, class_="ink", stroke_width=1)
+
+
+def stack(
+    parent: Element,
+    parts: Sequence[tuple[Stretch, float, str, bool]],
+    scale: Axis,
+    top: float,
+    letter: Mapping[Stretch, str],
+) -> None:
+    """Draw one bar of segments: each with its mean, ns, its tooltip, and whether few images have it.
+
+    A segment bears the name of its step where there is room for that, else its letter.
+    """
     at = 0.0
-    for row in report.rows:
-        duration = row.mean / MS
+    for segment, mean, words, is_rare in parts:
+        duration = mean / MS
         if duration <= 0:
             continue
         left, right = scale(at), scale(at + duration)
@@ -77,46 +138,36 @@ def _bar(parent: Element, report: SeriesReport, scale: Axis, y: float) -> None:
         if right - left < _THINNEST:
             continue
         # A hairline of the page's colour parts two neighbours, where there is room for it.
-        gap = 0.8 if right - left > 3 else 0
+        gap = 1.0 if right - left > 3 else 0
         svg.mark(
             parent,
             "rect",
-            tip(report, row),
+            words,
             x=left,
-            y=y,
+            y=top,
             width=round(right - left - gap, 2),
             height=_BAR,
-            class_=palette.segment_class(row.segment),
-            **({"fill_opacity": _RARE} if row.is_rare else {}),
+            class_=palette.segment_class(segment),
+            data_segment=segment_name(segment),
+            **({"fill_opacity": _RARE} if is_rare else {}),
         )
-        label = step_name(row.segment)
-        if svg.text_width(label, 11) + 8 < right - left:
+        name = step_name(segment)
+        is_named = svg.text_width(name, 11) + 8 < right - left
+        if is_named or right - left >= _LEAST * len(letter[segment]):
             svg.add(
                 parent,
                 "text",
-                label,
-                x=left + 5,
-                y=middle,
-                font_size=11,
-                class_="" if row.is_rare else palette.on(row.segment),
+                name if is_named else letter[segment],
+                x=left + 5 if is_named else (left + right - gap) / 2,
+                y=top + _BAR / 2 + 4,
+                font_size=11 if is_named else 9.5,
+                text_anchor="start" if is_named else "middle",
+                class_="" if is_rare else palette.on(segment),
                 pointer_events="none",
             )
-    total = report.total.summary
-    below = y + _BAR + 2  # the bar, whose words a line would strike through
-    p50, tail = scale(total.p50 / MS), scale(_tail(report.total) / MS)
-    svg.add(parent, "line", x1=p50, x2=p50, y1=y - 3, y2=y + _BAR + 3, class_="ink", stroke_width=1.6)
-    svg.add(parent, "line", x1=p50, x2=tail, y1=below, y2=below, class_="ink", stroke_width=1)
-    x = max(scale(at), tail, p50) + 8
-    figures = svg.mark(parent, "text", tip(report, report.total), x=x, y=middle, font_size=12)
-    svg.add(figures, "tspan", milliseconds(total.p50), font_weight=600)
-    svg.add(
-        figures,
-        "tspan",
-        f"{_tail_name(report.total)} {milliseconds(_tail(report.total))}",
-        dx=6,
-        class_="muted",
-        font_size=11,
-    )
+    # However pale a segment is, the bar's own end can be seen.
+    edge = {"x": scale(0), "y": top, "width": round(scale(at) - scale(0), 2), "height": _BAR}
+    svg.add(parent, "rect", class_="edge", stroke_width=0.7, pointer_events="none", **edge)
 
 
 def tip(report: SeriesReport, row: Row) -> str:
@@ -130,29 +181,8 @@ def tip(report: SeriesReport, row: Row) -> str:
     return f"{row.name} · {report.title}: {figures}"
 
 
-def _legend(parent: Element, contents: Contents, y: float) -> None:
-    groups = palette.by_place(contents.segments)
-    width = WIDTH / len(groups)
-    for column, (place, segments) in enumerate(groups.items()):
-        x = column * width
-        svg.add(parent, "text", place, x=x, y=y + 12, font_size=11, font_weight=600, class_="muted")
-        for number, segment in enumerate(segments):
-            top = y + 22 + number * 17
-            svg.add(parent, "rect", x=x, y=top, width=11, height=11, rx=1.5, class_=palette.segment_class(segment))
-            # At its place a segment needs no more than its step; proxies stand before different servers.
-            name = segment_name(segment)
-            shown = name.removeprefix(f"{place.lower()} ")
-            shown = palette.NO_SPAN if palette.place_and_step(segment)[1] == palette.NO_SPAN else shown
-            label = svg.mark(parent, "text", name, x=x + 17, y=top + 9.5, font_size=11.5)
-            label.text = svg.fitted(shown, width - 26, 11.5)
-
-
-def _legend_height(contents: Contents) -> float:
-    return 28 + 17 * max(len(segments) for segments in palette.by_place(contents.segments).values())
-
-
-def _plot_height(contents: Contents) -> float:
-    return sum(_HEADING + _STEP * len(group.series) for group in contents.by_labels) + 4
+def _plot_height(contents: Contents, layout: Layout) -> float:
+    return sum(_HEADING + layout.step * len(group.series) for group in contents.by_labels) + 4
 
 
 def _stack(report: SeriesReport) -> float:

@@ -9,16 +9,36 @@ from xml.etree.ElementTree import Element
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.segment import DELIVER, ENCODE, Place, Segment
 from otel_kfs.report.charts import palette, svg
-from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, tick
+from otel_kfs.report.charts.axis import MS, Axis, axis, labelled, milliseconds
 from otel_kfs.report.contents import MedianPath
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
-WIDTH = 960
 MOST = 150  # spans drawn of one trace
-_LEFT, _RIGHT, _ROW = 350, 62, 19
-_TRACE = 131.5  # where a line stands beside the spans of a linked trace
 _SHORTEST = 1.2  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things stand, pixels. `beside`: names stand beside the bars, else above each.
+
+    `names` and `trace`: where names begin, and where a line stands beside the spans of a linked trace.
+    """
+
+    width: int
+    left: int
+    right: int
+    row: int
+    names: int
+    trace: float
+    indent: int
+    deepest: int
+    ticks: int
+    beside: bool = True
+
+
+WIDE = Layout(width=960, left=350, right=62, row=19, names=136, trace=131.5, indent=9, deepest=14, ticks=6)
+NARROW = Layout(width=358, left=0, right=18, row=29, names=8, trace=2.5, indent=5, deepest=10, ticks=3, beside=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +49,9 @@ class SpanRow:
     span: Span
     links_to: Span | None = None  # the span above it, where it begins a trace of its own
 
-    @property
-    def height(self) -> int:
-        """Pixels; a line above the span says that another trace begins."""
-        return _ROW if self.links_to is None else 2 * _ROW
+    def height(self, layout: Layout) -> int:
+        """Return how many pixels it takes; a line above the span says that another trace begins."""
+        return layout.row if self.links_to is None else 2 * layout.row
 
 
 def span_rows(graph: SpanGraph, root: Span) -> list[SpanRow]:
@@ -53,7 +72,7 @@ def span_rows(graph: SpanGraph, root: Span) -> list[SpanRow]:
     return found
 
 
-def waterfall(drawn: MedianPath) -> Element:
+def waterfall(drawn: MedianPath, layout: Layout = WIDE) -> Element:
     """Draw the chart."""
     rows = span_rows(drawn.graph, drawn.root)
     shown = rows[:MOST]
@@ -61,26 +80,28 @@ def waterfall(drawn: MedianPath) -> Element:
     scale = axis(
         [(moment - first) / MS for row in shown for moment in (row.span.start, row.span.end)]
         + [(drawn.path.stamps[3] - first) / MS],
-        _LEFT,
-        WIDTH - _RIGHT,
+        layout.left,
+        layout.width - layout.right,
+        about=layout.ticks,
     )
     top = 44
-    ends = list(accumulate((row.height for row in shown), initial=top))[1:]
+    ends = list(accumulate((row.height(layout) for row in shown), initial=top))[1:]
     bottom = ends[-1] + 4
     left_out = len(rows) - len(shown)
     chart = svg.drawing(
-        WIDTH,
+        layout.width,
         bottom + 20 + (16 if left_out else 0),
         f"Spans of the median image: {drawn.of.title}",
         f"Trace {' and linked trace '.join(trace.trace_id for trace in drawn.of.median.whole)}: "
         f"{len(rows)} spans over {milliseconds(drawn.path.stamps[3] - first)} ms.",
     )
-    for value in scale.ticks(6):
+    for value, label in labelled(scale.ticks(), "ms"):
         x = scale(value)
+        anchor = "start" if x < svg.text_width(label, 10.5) / 2 else "middle"
         svg.add(chart, "line", x1=x, x2=x, y1=top - 2, y2=bottom, class_="grid")
-        svg.add(chart, "text", tick(value), x=x, y=bottom + 14, font_size=10.5, text_anchor="middle", class_="muted")
-    svg.add(chart, "text", "ms", x=WIDTH - _RIGHT + 8, y=bottom + 14, font_size=10.5, class_="muted")
-    svg.add(chart, "text", "segments", x=0, y=31, font_size=11, class_="muted")
+        svg.add(chart, "text", label, x=x, y=bottom + 14, font_size=10.5, text_anchor=anchor, class_="muted")
+    if layout.beside:
+        svg.add(chart, "text", "segments", x=0, y=31, font_size=11, class_="muted")
     for section in drawn.path.sections:
         x, end = scale((section.start - first) / MS), scale((section.end - first) / MS)
         if end - x >= 0.2:
@@ -93,6 +114,7 @@ def waterfall(drawn: MedianPath) -> Element:
                 width=round(end - x, 2),
                 height=15,
                 class_=palette.segment_class(section.segment),
+                data_segment=segment_name(section.segment),
             )
     _stamps(chart, [None if stamp is None else scale((stamp - first) / MS) for stamp in drawn.path.stamps], bottom)
     hosts = {row.span.host for row in rows}
@@ -102,32 +124,44 @@ def waterfall(drawn: MedianPath) -> Element:
         at = f"{row.span.service} @{row.span.host}" if len(hosts) > 1 else row.span.service
         if row.span.host in drawn.unknown:
             at += " \u00b1?"
-        y = end - _ROW
+        y = end - layout.row
         if row.links_to is not None:
-            _beginning(chart, row.span, row.links_to, y - _ROW)
+            _beginning(chart, row.span, row.links_to, y - layout.row, layout)
         if row.span.trace_id != drawn.root.trace_id:
-            svg.add(chart, "line", x1=_TRACE, x2=_TRACE, y1=end - row.height, y2=end, class_="ink")
-        if at != above:
+            begin = end - row.height(layout)
+            svg.add(chart, "line", x1=layout.trace, x2=layout.trace, y1=begin, y2=end, class_="ink")
+        if at != above and layout.beside:
             svg.add(chart, "text", svg.fitted(at, 128, 11), x=0, y=y + 13, font_size=11, class_="muted")
-            above = at
-        _span(chart, row, y, at, colours[row.span.service], scale, first)
+        _span(chart, row, y, at, colours[row.span.service], scale, first, layout, names_service=at != above)
+        above = at
     if left_out:
         svg.add(chart, "text", f"and {left_out} more spans", x=0, y=bottom + 32, font_size=11, class_="muted")
     return chart
 
 
-def _beginning(chart: Element, span: Span, links_to: Span, y: float) -> None:
+def _beginning(chart: Element, span: Span, links_to: Span, y: float, layout: Layout) -> None:
     """Draw the line that says which trace begins here."""
     tip = (
         f"Here begins the linked trace {span.trace_id}: {span.name} is no child of {links_to.name}, "
         f"but links to it, in the trace {links_to.trace_id}"
     )
-    svg.add(chart, "line", x1=_TRACE, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="axis")
-    label = svg.mark(chart, "text", tip, x=136, y=y + 14, font_size=11, font_weight=600)
-    label.text = svg.fitted(f"linked trace {span.trace_id[:8]}", _LEFT - 144, 11)
+    svg.add(chart, "line", x1=layout.trace, x2=layout.width - layout.right, y1=y, y2=y, class_="axis")
+    label = svg.mark(chart, "text", tip, x=layout.names, y=y + 14, font_size=11, font_weight=600)
+    label.text = svg.fitted(f"linked trace {span.trace_id[:8]}", 206, 11)
 
 
-def _span(chart: Element, row: SpanRow, y: float, at: str, colour: str, scale: Axis, first: int) -> None:
+def _span(
+    chart: Element,
+    row: SpanRow,
+    y: float,
+    at: str,
+    colour: str,
+    scale: Axis,
+    first: int,
+    layout: Layout,
+    *,
+    names_service: bool,
+) -> None:
     span = row.span
     duration = span.end - span.start
     tip = (
@@ -135,13 +169,21 @@ def _span(chart: Element, row: SpanRow, y: float, at: str, colour: str, scale: A
         f"takes {milliseconds(duration)} ms{', failed' if span.failed else ''}"
     )
     base = y + 13
-    indent = min(row.depth, 14) * 9
-    name = svg.fitted(("✕ " if span.failed else "") + span.name, _LEFT - 150 - indent, 11.5)
-    svg.add(chart, "text", name, x=136 + indent, y=base, font_size=11.5)
-    x, end = scale((span.start - first) / MS), scale((span.end - first) / MS)
-    svg.mark(chart, "rect", tip, x=x, y=y + 4, width=round(max(end - x, _SHORTEST), 2), height=11, rx=1, class_=colour)
     label = milliseconds(duration)
-    if end + svg.text_width(label, 10.5) + 6 < WIDTH:
+    indent = layout.names + min(row.depth, layout.deepest) * layout.indent
+    room = (layout.left - 14 if layout.beside else layout.width - 60) - indent
+    name = svg.fitted(("✕ " if span.failed else "") + span.name, room, 11.5)
+    svg.add(chart, "text", name, x=indent, y=base, font_size=11.5)
+    x, end = scale((span.start - first) / MS), scale((span.end - first) / MS)
+    bar = {"x": x, "y": y + 4, "height": 11} if layout.beside else {"x": x, "y": y + 17, "height": 8}
+    svg.mark(chart, "rect", tip, width=round(max(end - x, _SHORTEST), 2), rx=1, class_=colour, **bar)
+    if not layout.beside:
+        svg.add(chart, "text", label, x=layout.width, y=base, font_size=10.5, text_anchor="end", class_="muted")
+        left = room - svg.text_width(name, 11.5) - 12
+        if names_service and left > 30:
+            beside = indent + svg.text_width(name, 11.5) + 10
+            svg.add(chart, "text", svg.fitted(at, left, 10), x=beside, y=base, font_size=10, class_="muted")
+    elif end + svg.text_width(label, 10.5) + 6 < layout.width:
         svg.add(chart, "text", label, x=max(end, x + _SHORTEST) + 5, y=base, font_size=10.5, class_="muted")
     else:
         svg.add(chart, "text", label, x=x - 5, y=base, font_size=10.5, text_anchor="end", class_="muted")

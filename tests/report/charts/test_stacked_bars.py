@@ -1,5 +1,8 @@
 """The stacked bars."""
 
+from string import ascii_uppercase
+from xml.etree import ElementTree
+
 import pytest
 from msgspec.structs import replace
 from report_support import ORIGIN, contents_of, image, measurement_of_both_transports, texts, tips
@@ -8,9 +11,11 @@ from traces_builder import HTTP, critical_path_of, segment
 from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.charts import palette
+from otel_kfs.report.charts import stacked_bars as stacked_bars_room
+from otel_kfs.report.charts.legend import letters
 from otel_kfs.report.charts.stacked_bars import stacked_bars
 from otel_kfs.report.contents import contents
-from otel_kfs.report.segment_names import segment_name
+from otel_kfs.report.segment_names import segment_name, step_name
 
 
 def rects(chart, name):
@@ -31,12 +36,12 @@ def test_segments_follow_one_another_from_zero():
     found = [r for r in chart.iter("rect") if r.find("title") is not None]
     lefts = [float(r.get("x")) for r in found]
     assert lefts == sorted(lefts)
-    assert (lefts[0], len(lefts)) == (84, 18)
+    assert (lefts[0], len(lefts)) == (stacked_bars_room.WIDE.left, 18)
 
 
 def test_every_series_has_a_bar_and_its_figures():
     shown = texts(stacked_bars(contents_of(measurement_of_both_transports())))
-    assert [t for t in shown if t in {"HTTP", "Kafka"}] == ["HTTP", "Kafka", "Kafka"]  # the last is the legend's
+    assert [t for t in shown if t in {"HTTP", "Kafka"}] == ["HTTP", "Kafka"]
     assert [t for t in shown if t.endswith("MB")] == ["1.1MB", "3.3MB", "10.2MB"] * 2
 
 
@@ -97,7 +102,46 @@ def test_a_segment_below_zero_has_no_bar():
     assert rects(stacked_bars(found), "transformer request") == []
 
 
-def test_the_legend_has_every_segment_once():
+def test_the_legend_of_a_figure_has_every_segment_once_with_its_letter():
     found = contents_of(measurement_of_both_transports())
-    legend = [tip for tip in tips(stacked_bars(found)) if ": " not in tip]
+    drawing = ElementTree.Element("g")
+    stacked_bars_room.draw(drawing, found)
+    legend = [tip for tip in tips(drawing) if ": " not in tip]
     assert sorted(legend) == sorted(map(segment_name, found.segments))
+    assert {text for text in texts(drawing)[-2 * len(legend) :] if len(text) == 1} == set(
+        ascii_uppercase[: len(legend)]
+    )
+
+
+def test_a_segment_bears_its_name_or_its_letter_where_either_has_room():
+    found = contents_of([image("a")])
+    letter = letters(found.segments)
+    for layout in (stacked_bars_room.WIDE, stacked_bars_room.NARROW):
+        chart = stacked_bars(found, layout)
+        words = {(float(t.get("x")), t.text) for t in chart.iter("text") if t.get("pointer-events") == "none"}
+        for row in found.series[0].rows:
+            (bar,) = rects(chart, row.name)
+            left, width = float(bar.get("x")), float(bar.get("width"))
+            inside = [text for x, text in words if left <= x < left + width]
+            assert inside in ([step_name(row.segment)], [letter[row.segment]], [])
+            assert inside or width < 9
+
+
+def test_on_a_phone_nothing_is_drawn_beyond_the_chart():
+    found = contents_of(measurement_of_both_transports())
+    chart = stacked_bars(found, stacked_bars_room.NARROW)
+    width = stacked_bars_room.NARROW.width
+    assert max(float(r.get("x")) + float(r.get("width")) for r in chart.iter("rect")) <= width
+    assert max(float(line.get("x2")) for line in chart.iter("line")) <= width
+
+
+def test_an_axis_ends_at_a_round_value_beyond_the_data_and_names_its_unit():
+    shown = texts(stacked_bars(contents_of([image("a", factor=0.93)])))
+    assert [text for text in shown if text.replace(" ms", "").isdecimal()] == [
+        "0",
+        "200",
+        "400",
+        "600",
+        "800",
+        "1000 ms",
+    ]

@@ -1,4 +1,5 @@
-// What the report does beyond what it is without this: tooltips, sorting, filtering, copying. It asks nobody for anything.
+// What a page does beyond what it is without this: tooltips, highlighting, sorting, filtering, copying. It asks nobody for
+// anything.
 "use strict";
 
 // --- tooltips: for the pointer, and by arrow keys where a chart has the focus ---
@@ -55,6 +56,73 @@ addEventListener("scroll", () => {
   else hide();
 }, { passive: true, capture: true });
 
+// --- the legend: what is pointed at, focused or pressed there stands out in all charts ---
+const keys = [...document.querySelectorAll(".key")];
+let pinned = null;
+
+function highlight(segment) {
+  document.body.classList.toggle("highlighting", segment !== null);
+  for (const each of document.querySelectorAll("[data-segment]")) {
+    each.classList.toggle("lit", segment !== null && each.dataset.segment === segment);
+  }
+}
+
+for (const key of keys) {
+  const segment = key.dataset.segment;
+  key.setAttribute("role", "button");
+  key.setAttribute("tabindex", "0");
+  key.setAttribute("aria-pressed", "false");
+  key.setAttribute("aria-label", `Highlight ${segment}`);
+  key.title = segment;
+  const press = () => {
+    pinned = pinned === segment ? null : segment;
+    for (const each of keys) each.setAttribute("aria-pressed", String(each.dataset.segment === pinned));
+    highlight(pinned);
+  };
+  key.addEventListener("click", press);
+  key.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && pinned !== null) {
+      pinned = segment;
+      press();
+    } else if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      press();
+    }
+  });
+  for (const [begin, end] of [["mouseenter", "mouseleave"], ["focus", "blur"]]) {
+    key.addEventListener(begin, () => highlight(segment));
+    key.addEventListener(end, () => highlight(pinned));
+  }
+}
+
+// --- where one is ---
+const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
+const headings = [...links.keys()].map((id) => document.getElementById(id)).filter(Boolean);
+
+function mark() {
+  const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 2;
+  const passed = headings.filter((heading) => heading.getBoundingClientRect().top < innerHeight / 3);
+  const now = (atEnd ? headings : passed).at(-1) ?? headings[0];
+  for (const [id, link] of links) {
+    const isHere = id === now?.id;
+    if (isHere === link.hasAttribute("aria-current")) continue;
+    link.toggleAttribute("aria-current", isHere);
+    if (!isHere) continue;
+    link.setAttribute("aria-current", "location");
+    const bar = link.parentElement;
+    bar.scrollLeft = link.offsetLeft - (bar.clientWidth - link.offsetWidth) / 2;
+  }
+}
+
+addEventListener("scroll", mark, { passive: true });
+addEventListener("resize", mark, { passive: true });
+mark();
+
+// On paper nothing is folded away.
+addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("details")) each.open = true;
+});
+
 // --- tables ---
 // What a cell is sorted by: its figure, or its words.
 function value(cell) {
@@ -88,8 +156,8 @@ function compare(one, other) {
 
 function sortable(table) {
   const original = [...table.tBodies[0].rows];
-  const headings = [...table.tHead.rows[0].cells];
-  headings.forEach((heading, column) => {
+  const columns = [...table.tHead.rows[0].cells];
+  columns.forEach((heading, column) => {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...heading.childNodes);
@@ -100,7 +168,7 @@ function sortable(table) {
       const second = first === "ascending" ? "descending" : "ascending";
       const now = heading.getAttribute("aria-sort");
       const next = now === null ? first : now === first ? second : null;
-      headings.forEach((each) => each.removeAttribute("aria-sort"));
+      columns.forEach((each) => each.removeAttribute("aria-sort"));
       const rows = [...original];
       if (next) {
         heading.setAttribute("aria-sort", next);
@@ -177,6 +245,12 @@ for (const table of document.querySelectorAll("table")) {
     tools.append(button);
   }
   tools.append(said);
+  const hint = document.createElement("p");
+  hint.className = "hint";
+  hint.textContent = "Scroll the table sideways for more columns \u2192";
+  table.closest(".scroll").before(hint);
+  const region = table.closest(".scroll");
+  new ResizeObserver(() => hint.classList.toggle("shown", region.scrollWidth > region.clientWidth + 1)).observe(region);
   const scroll = table.closest(".scroll");
   // Above a long table, below a short one.
   if (table.classList.contains("sortable")) scroll.before(tools);
