@@ -19,7 +19,7 @@ from otel_kfs.analysis.clock_skew import Clocks
 from otel_kfs.analysis.image_size import SizeRange
 from otel_kfs.analysis.measurement import Labels, Measurement, Series, grouped_by_size, in_order
 from otel_kfs.analysis.paths.coverage import Coverage
-from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
+from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.skew_correction import correct_skew
 from otel_kfs.errors import MissingExtra
 
@@ -145,6 +145,11 @@ class SketchedSeries:
 
     def __len__(self) -> int:
         return len(self.by_segment[TOTAL].durations)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Every segment that occurs, in the order of the path."""
+        return [one for one in sorted(self.by_segment, key=path_order) if isinstance(one, Segment)]
 
     def columns(self) -> dict[Stretch, Sketch]:
         """Return the sketch of every segment, in the order of the path, and of the whole."""

@@ -127,6 +127,11 @@ class WatchService:
         host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
         return f"{'https' if self._options.security.is_tls else 'http'}://{host}:{port}{path}"
 
+    @property
+    def is_stopping(self) -> bool:
+        """Return whether it takes nothing any more: what is streamed ends then."""
+        return self._stop.is_set()
+
     def latest(self) -> Snapshot:
         """Return the figures of at most a second ago."""
         return self._latest

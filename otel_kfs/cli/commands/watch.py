@@ -32,6 +32,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     epilog="""\b
 Examples:
   otel-kfs watch
+  otel-kfs watch --page 8000
   otel-kfs watch --forward http://localhost:14317 --traces-file traces.otlp
   otel-kfs watch --listen 0.0.0.0 --tls-cert cert.pem --tls-key key.pem \\
       --token-file token
@@ -76,6 +77,7 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
 @option(
     "--traces-file", type=_FILE, metavar="FILE", help="Keep every span in this file, which `otel-kfs tables` reads."
 )
+@option("--page", "page_port", type=_PORT, metavar="PORT", help="Show the figures as a web page on this port, too.")
 @option("--metrics-port", type=_PORT, metavar="PORT", help="Serve /metrics for Prometheus on this port, such as 9464.")
 @option("--otlp-metrics", metavar="URL", help="Send the same metrics there, with OTLP, every 10 s.")
 @option("--run", metavar="ID", help="Only the images of this run.")
@@ -115,6 +117,7 @@ def watch(
     linger: float,
     forward: str | None,
     traces_file: Path | None,
+    page_port: int | None,
     metrics_port: int | None,
     otlp_metrics: str | None,
     run: str | None,
@@ -136,6 +139,7 @@ def watch(
 
     quiet_grpc()
     try:
+        from otel_kfs.watch.display.page_output import PageOutput
         from otel_kfs.watch.metrics.metrics_output import MetricsOutput
         from otel_kfs.watch.watch_service import WatchOptions, WatchService
     except ImportError as error:
@@ -158,8 +162,10 @@ def watch(
         forward=forward,
     )
     metrics = MetricsOutput(metrics_port, otlp_metrics)
-    service = WatchService(options, metrics.observers, metrics.sites)
+    page = PageOutput(page_port)
+    service = WatchService(options, metrics.observers, [*page.sites, *metrics.sites])
     metrics.follow(service)
+    page.follow(service)
     try:
         with service.started():
             try:

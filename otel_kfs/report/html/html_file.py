@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
@@ -32,23 +32,41 @@ _SENTENCE_ENDS = re.compile(r"(?<=[\w)%`])\. (?=[A-Z`])")
 
 def html_file(template: str, segments: Iterable[Segment], **values: Any) -> str:
     """Return the file's text. `segments`: those that have a letter in its legend."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
+    segments = [*segments]
+    found = environment(_HERE)
+    found.filters["coded"] = lambda text: coded(text, segments)
+    css, script = style(), (_HERE / "page.js").read_text(encoding="utf-8")
+    found.globals |= {
+        **shared_values(segments),
+        # Files of ours, without a figure or a name in them.
+        "style": Markup(css),  # noqa: S704
+        "script": Markup(script),  # noqa: S704
+        "style_hash": _hash(css),
+        "script_hash": _hash(script),
+    }
+    return found.get_template(template).render(**values)
+
+
+def environment(*folders: Path) -> Environment:
+    """Return what makes text of the templates in some folders; those of this one can be imported in them."""
+    found = Environment(
+        loader=FileSystemLoader([*folders, _HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    segments = [*segments]
-    by_name = {segment_name(one): one for one in segments}
-    environment.filters |= {
+    found.filters |= {
         "plain": lambda text: printable(str(text)),
         "segment_name": segment_name,
         "legend_name": legend_name,
-        "coded": lambda text: _coded(text, by_name),
     }
-    style, script = _style(), (_HERE / "page.js").read_text(encoding="utf-8")
-    environment.globals |= {
+    return found
+
+
+def shared_values(segments: Sequence[Segment]) -> dict[str, Any]:
+    """Return what macros.html needs, for segments that have a letter in the legend."""
+    return {
         "version": otel_kfs.__version__,
         "total": TOTAL,
         "segment_class": palette.segment_class,
@@ -60,13 +78,7 @@ def html_file(template: str, segments: Iterable[Segment], **values: Any) -> str:
         "figure": _figure,
         "off": _off,
         "percent": lambda share: f"{share:.1%}".replace("-", "\N{MINUS SIGN}"),
-        # Files of ours, without a figure or a name in them.
-        "style": Markup(style),  # noqa: S704
-        "script": Markup(script),  # noqa: S704
-        "style_hash": _hash(style),
-        "script_hash": _hash(script),
     }
-    return environment.get_template(template).render(**values)
 
 
 def drawn(chart: Element) -> Markup:
@@ -80,8 +92,9 @@ def sentences(text: str) -> list[str]:
     return [f"{one}." for one in found[:-1]] + found[-1:]
 
 
-def _coded(text: str, by_name: dict[str, Segment]) -> Markup:
+def coded(text: str, segments: Iterable[Segment]) -> Markup:
     """Escape a text, and mark what stands between backquotes as code, or as the segment that it names."""
+    by_name = {segment_name(one): one for one in segments}
 
     def marked(match: re.Match[str]) -> str:
         name = match[1]
@@ -102,7 +115,9 @@ def _coded(text: str, by_name: dict[str, Segment]) -> Markup:
     return Markup("".join([*parts, str(escape(printable(text[at:])))]))  # noqa: S704 - escaped above
 
 
-def _style() -> str:
+def style() -> str:
+    """Return the rules of every page and of its charts, light and dark."""
+
     def theme(number: int) -> str:
         variables = "".join(f"--{name}:{colours[number]};" for name, colours in palette.INK.items())
         return f":root{{{variables}--link:{_LINKS[number]}}}\n{palette.style(number)}"

@@ -47,7 +47,7 @@ class Frame:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the answer's sentence, the rates, the table, and what was left out or lost."""
-        head = [Text(printable(_sentence(self.snapshot)), style="bold"), Text(_rates(self.snapshot), style="dim")]
+        head = [Text(printable(sentence(self.snapshot)), style="bold"), Text(rates(self.snapshot), style="dim")]
         foot = [Text(printable(line), style="yellow") for line in [*_left_out(self.snapshot), *self.losses]]
         foot += [Text(printable(self.foot), style="dim")] if self.foot else []
         lines = sum(len(console.render_lines(one, options)) for one in [*head, *foot])
@@ -101,14 +101,16 @@ def is_drawable(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal
 
 
-def _sentence(snapshot: Snapshot) -> str:
+def sentence(snapshot: Snapshot) -> str:
+    """Return the answer of the last minute, or of all where no image came in it."""
     coverage = snapshot.since_start.coverage
     if not coverage.measured and not coverage.left_out:
         return f"Waiting for images: {snapshot.counts.spans} spans came."
     return answer(snapshot.last_minute if snapshot.last_minute.series else snapshot.since_start).sentence
 
 
-def _rates(snapshot: Snapshot) -> str:
+def rates(snapshot: Snapshot) -> str:
+    """Return how much comes, and how much came."""
     counts, images = snapshot.counts, snapshot.since_start.coverage.measured
     parts = [
         f"{snapshot.images_per_second:.1f} images/s",

@@ -1,0 +1,86 @@
+"""What the report's charts are given, made of sketches: no single image and no trace is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
+from otel_kfs.analysis.duration_sketch import Sketch, SketchedSeries
+from otel_kfs.analysis.measurement import Labels, by_labels
+from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
+from otel_kfs.analysis.statistics import summary
+from otel_kfs.report.contents import Row, Trace
+
+Window = CorrectedMeasurement[SketchedSeries]
+
+_NONE = Trace("")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSeries:
+    """One series, as `contents.SeriesReport`."""
+
+    series: SketchedSeries
+    number: int
+    total: Row
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """`HTTP, 1.1MB`."""
+        return f"{self.series.labels.label}, {self.series.size}"
+
+    @property
+    def largest(self) -> list[Row]:
+        """The three segments that take most of the time."""
+        return sorted(self.rows, key=lambda row: -row.share)[:3]
+
+
+class LiveLabels(NamedTuple):
+    """The series of the same labels, small images first."""
+
+    labels: Labels
+    series: Sequence[LiveSeries]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveContents:
+    """What `stacked_bars` draws, as `contents.Contents`."""
+
+    by_labels: Sequence[LiveLabels]
+
+    @property
+    def series(self) -> list[LiveSeries]:
+        """All series."""
+        return [report for group in self.by_labels for report in group.series]
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Every segment that occurs, in the order of the path."""
+        return sorted({one for report in self.series for one in report.series.segments}, key=path_order)
+
+
+def live_contents(window: Window) -> LiveContents:
+    """Return what charts are drawn of."""
+    return LiveContents(
+        [
+            LiveLabels(labels, [_report(series, number, window) for series in of_labels])
+            for number, (labels, of_labels) in enumerate(by_labels(window.series).items())
+        ]
+    )
+
+
+def _report(series: SketchedSeries, number: int, window: Window) -> LiveSeries:
+    columns: dict[Stretch, Sketch] = series.columns()
+    time = columns[TOTAL].total or 1
+
+    def row(stretch: Stretch, sketch: Sketch) -> Row:
+        bound = window.bounds.get((series.labels, series.size, stretch), 0)
+        figures = summary(sketch, bound, max(series.bounds(stretch), default=0))
+        images = len(series)
+        return Row(stretch, figures, sketch.total / images, images, sketch.total / time, _NONE, _NONE)
+
+    rows = {stretch: row(stretch, sketch) for stretch, sketch in columns.items()}
+    return LiveSeries(series, number, rows.pop(TOTAL), tuple(rows.values()))
