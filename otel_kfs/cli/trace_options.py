@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from otel_kfs.cli.command import old_name, option
 from otel_kfs.cli.parameter_types import FILE, Duration
@@ -16,6 +17,7 @@ from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import joined, without_credentials
 
 _DURATION = Duration(or_zero=True, keep_text=True)
+_MOST_RUNS = 20  # the latest
 _PATIENCE = 2.0  # seconds before the progress is shown
 
 _STORES = "Jaeger, Tempo and ClickHouse"
@@ -111,6 +113,22 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 Parts = dict[str, list[str]]
 
 
+class Query(click.ParamType[str]):
+    """A trace query, understood where it is read; shells complete trace stores, the folders of runs, and files."""
+
+    name = "query"
+
+    def shell_complete(self, _: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return what may be meant by the beginning of a query, or the sign for any file."""
+        from otel_kfs.demo.run_folder import RUNS
+        from otel_kfs.traces.query import STORES
+
+        runs = sorted(map(str, RUNS.glob("*/traces")), reverse=True)  # latest, and the others by their time
+        queries = [*(f"{scheme}:http://" for scheme in sorted(STORES)), *runs[:_MOST_RUNS]]
+        found = [query for query in queries if query.startswith(incomplete)]
+        return [CompletionItem(query) for query in found] or [CompletionItem(incomplete, type="file")]
+
+
 def trace_parts(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the parts as options; the command gets those that are given as `parts`, to be joined to a query."""
 
@@ -152,13 +170,13 @@ def _with_query(command: Callable[..., Any], *, required: bool) -> Callable[...,
             raise click.UsageError(f"{flag} needs a trace query")
         return command(*args, trace_query=joined(found[0], parts) if found else None, **options)
 
-    as_argument = click.argument("query", nargs=-1, metavar="QUERY" if required else "[QUERY]")
+    as_argument = click.argument("query", nargs=-1, type=Query(), metavar="QUERY" if required else "[QUERY]")
     return as_argument(query_option("The same as QUERY.")(trace_parts(with_one_query)))
 
 
 def query_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add `--trace-query`, which says the same as an argument does; the command gets all that were given."""
-    return option("--trace-query", multiple=True, metavar="QUERY", help=text)
+    return option("--trace-query", multiple=True, type=Query(), metavar="QUERY", help=text)
 
 
 def given_queries(arguments: tuple[str, ...], by_option: tuple[str, ...], *, most: int) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from otel_kfs.traces.store import ReadProgress, TraceStore, duration
 
 # Each is a module of its name, imported when it is asked for: HTTP takes as long to import as many a file to read. Its
 # `opened` is given the place and the options, and says which of them it takes.
-_STORES = {"jaeger", "tempo", "clickhouse"}
+STORES = {"jaeger", "tempo", "clickhouse"}
 _OWN_RUN = {"clickhouse"}  # stores that see to `run` themselves
 
 
@@ -52,7 +52,7 @@ def open_store(query: str, say: Callable[[str], None] | None = None, *, waiting:
         raise TraceQueryError("the trace query is empty; give a path, - for standard input, jaeger:URL or tempo:URL")
     progress = ReadProgress(say)
     scheme, _, rest = query.partition(":")
-    if scheme in _STORES:
+    if scheme in STORES:
         query_url = split(scheme, rest)
         store: TraceStore = importlib.import_module(f"otel_kfs.traces.stores.{scheme}").opened(query_url, progress)
     else:
@@ -64,7 +64,7 @@ def open_store(query: str, say: Callable[[str], None] | None = None, *, waiting:
 
 def _check_scheme(scheme: str, rest: str, path: str) -> None:
     """Raise an error for what looks like a store's URL, but names no store, and is no file either."""
-    known = sorted(f"{name}:" for name in _STORES)
+    known = sorted(f"{name}:" for name in STORES)
     meant = did_you_mean(f"{scheme}:", known) if rest else ""
     if scheme.isalpha() and (meant or rest.startswith(("http:", "https:", "//"))) and not os.path.lexists(path):
         raise TraceQueryError(
@@ -76,7 +76,7 @@ def _check_scheme(scheme: str, rest: str, path: str) -> None:
 def _chosen(store: TraceStore, query_url: QueryUrl, progress: ReadProgress, waiting: Waiting | None) -> TraceStore:
     options = query_url.single()
     if "run" in options and query_url.scheme not in _OWN_RUN:
-        store = RunFilter(store, options["run"], keep=query_url.scheme in _STORES)
+        store = RunFilter(store, options["run"], keep=query_url.scheme in STORES)
     if "expect" in options:
         images, wait = expected(options["expect"]), duration("wait", options.get("wait", "30s"))
         if waiting is None:

@@ -15,7 +15,7 @@ from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import no_sketch, results_as
 from otel_kfs.cli.output import write
 from otel_kfs.cli.read_traces import print_blocks, print_records, read_measurement
-from otel_kfs.cli.trace_options import Parts, given_queries, no_query, query_option, trace_parts
+from otel_kfs.cli.trace_options import Parts, Query, given_queries, no_query, query_option, trace_parts
 from otel_kfs.errors import ConfigError
 from otel_kfs.report.render import FORMATS, Format
 from otel_kfs.traces.query_url import is_stdin, joined
@@ -71,7 +71,7 @@ Exit code: 0, 1 after an error, 2 if the command line is wrong, 3 if
 --fail-if-slower finds B slower.
 """,
 )
-@click.argument("queries", nargs=-1, metavar="QUERY_A [QUERY_B]")
+@click.argument("queries", nargs=-1, type=Query(), metavar="QUERY_A [QUERY_B]")
 @query_option("The same as QUERY_A and, given again, as QUERY_B.")
 @option("--where", multiple=True, callback=_selectors, metavar="KEY=VALUE", help=_where("on both sides"))
 @option("--where-a", multiple=True, callback=_selectors, metavar="KEY=VALUE", help="The same for A only.")
