@@ -31,6 +31,7 @@ NOT_TYPED = {
     "otel-kfs exec -- curl": "tests/programs run it with the real curl",
     "otel-kfs exec -- kafka-console-producer.sh": "tests/programs run it with Kafka's own",
     "--transport kafka": "tests/cli and tests/client send to a broker",
+    "images.parquet": "needs pyarrow: tests/cli/test_images_layout.py",
     "jaeger:": "tests/traces/stores read from a Jaeger",
     "tempo:": "tests/traces/stores read from a Tempo",
     "clickhouse:": "tests/traces/stores read from a ClickHouse",

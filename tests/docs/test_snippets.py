@@ -21,6 +21,8 @@ SNIPPETS = {
 RUN = {
     "clients-0": "{'predictions': [1]}\n",
     "trace-queries-0": "",
+    "python-api-0": "{'warm-up': 1}\nhttp 1.1MB 1 410231810 exact\nkafka 1.1MB 1 411688999 exact\n",
+    "python-api-3": "",
 }
 
 # What is not run here, and why.
@@ -32,6 +34,8 @@ NOT_RUN = {
     "kafka-1": "the instrumentor, tests/kafka/test_instrumentor.py",
     "kafka-2": "the loop's body is left out: tests/kafka/test_process_span.py",
     "kafka-3": "needs a client of yours: tests/kafka/test_existing_client.py",
+    "python-api-1": "tests/reader/test_data_frames.py and the notebook make frames",
+    "python-api-2": "a test that needs two runs: tests/reader/test_reading_comparison.py",
     "reliability-0": "tests/faults fill a producer's queue",
 }
 
