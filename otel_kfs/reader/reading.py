@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from otel_kfs.analysis import comparison
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
@@ -115,13 +116,10 @@ class Reading:
             MissingExtra: pandas or pyarrow is not installed.
             ConfigError: pyarrow can't be imported, as beside a numpy older than 2; or images are wanted of sketches.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError as error:
-            raise MissingExtra("pandas", "pandas") from error
+        pandas = _library("pandas")
         table = self.to_arrow(what)
         integer = arrow.needed().int64()
-        frame = table.to_pandas(types_mapper={integer: pd.Int64Dtype()}.get)
+        frame: pd.DataFrame = table.to_pandas(types_mapper={integer: pandas.Int64Dtype()}.get)
         always = [field.name for field in table.schema if field.type == integer and not field.nullable]
         return frame.astype(dict.fromkeys(always, "int64"))
 
@@ -132,12 +130,7 @@ class Reading:
             MissingExtra: polars or pyarrow is not installed.
             ConfigError: pyarrow can't be imported, as beside a numpy older than 2; or images are wanted of sketches.
         """
-        try:
-            import polars as pl
-        except ModuleNotFoundError as error:
-            raise MissingExtra("polars", "polars") from error
-        frame = pl.from_arrow(self.to_arrow(what))
-        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - for mypy: it is one of a table
+        frame: pl.DataFrame = _library("polars").from_arrow(self.to_arrow(what))
         return frame
 
     def where(
@@ -209,3 +202,15 @@ class Reading:
         if any(isinstance(one, SketchedSeries) for one in self._measurement.series):
             raise ConfigError(f"{what} not kept where traces are read with sketch=True")
         return replace(self._measurement, series=series)  # type: ignore[return-value]
+
+
+def _library(name: str) -> Any:
+    """Import a library that has an extra of its name.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(name, name) from error
