@@ -4,7 +4,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from support import HttpServer
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from support import HttpServer, wait_until
 
 from otel_kfs.bridge.loop import Answer
 from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
@@ -45,6 +46,30 @@ def unmarked_repeats(deliveries: Mapping[int, list[tuple[int, int]]], requested:
         firsts = [requests for attempt, requests in reported if attempt == 1]
         if len(firsts) > 1 or (len(firsts) == len(reported) and requested[record] > sum(firsts)):
             found.add(record)
+    return found
+
+
+# What is answered while a group's coordinator is found, or moves.
+NO_COORDINATOR = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
+
+
+def committed_offsets(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    """What the consumer's group has committed, once the group has a coordinator."""
+    found: list[TopicPartition] = []
+
+    def answered() -> bool:
+        try:
+            found.extend(consumer.committed(asked, timeout=10))
+        except KafkaException as error:
+            if error.args[0].code() not in NO_COORDINATOR:
+                raise
+        return bool(found)
+
+    wait_until("the group's coordinator", answered, 60)
     return found
 
 

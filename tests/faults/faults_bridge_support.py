@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import confluent_kafka
+from bridge_support import committed_offsets
 from support import HttpServer, start, wait_until
 
 # Found out sooner, and told sooner, that another bridge is gone than by default (45 s, 3 s).
@@ -83,8 +84,7 @@ def produce(servers: str, topic: str, records: list[tuple[bytes | None, bytes]])
 def committed(servers: str, topic: str, partitions: int = 1, group: str = "g") -> list[int]:
     """The group's committed offset of each partition."""
     consumer = confluent_kafka.Consumer({"bootstrap.servers": servers, "group.id": group})
-    asked = [confluent_kafka.TopicPartition(topic, number) for number in range(partitions)]
-    found = consumer.committed(asked, timeout=10)
+    found = committed_offsets(consumer, [confluent_kafka.TopicPartition(topic, number) for number in range(partitions)])
     consumer.close()
     return [at.offset for at in found]
 
