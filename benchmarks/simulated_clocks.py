@@ -293,7 +293,7 @@ def score(of: World) -> Score:
             found.wrong.append("segments do not add up")
         # A duration is that by the clock of the host where it begins: what that clock drifts is beyond dispute.
         slack = 2 * DRIFT / SECOND
-        shown, seconds = rows.segment_tables([series], seen.bounds)[0], rows.seed_tables([series])[1]
+        shown, seconds = rows.segment_tables([series], seen.bounds)[0], rows.seed_tables([series])[0]
         names = {rows.segment_name(one): one for one in series.columns()}
         for name, p50, _ in shown.rows:
             truth = statistics.median(of_truth.columns()[names[name]])

@@ -63,16 +63,16 @@ def covered(coverage: Coverage, trace_query: str, store: TraceStore | None = Non
     return printable(coverage_line(coverage))
 
 
-def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path | None) -> None:
+def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path | None, *, wide: bool = False) -> None:
     """Print or write tables and bars as text or Markdown."""
     from otel_kfs.report import render
 
     if format_ == "md":
         write(render.markdown(blocks), output)
     elif output is None:
-        render.terminal(blocks)
+        render.terminal(blocks, wide=wide)
     else:
-        write(render.text(blocks), output)
+        write(render.text(blocks, wide=wide), output)
 
 
 def print_records(records: Sequence[dict[str, Any]], document: Any, format_: Format, output: Path | None) -> None:

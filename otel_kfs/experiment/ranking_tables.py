@@ -13,13 +13,13 @@ from otel_kfs.analysis.statistics import INTERVAL_NEEDS, summary
 from otel_kfs.experiment.ranking import Ranked, Ranking
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Saturation, knee
 from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, certainty, clock_notes, interval_record, size_notes
-from otel_kfs.report.segment_names import segment_name
+from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
 
 _RANKING = (
     Column("#", "count"),
-    Column("Cell", "text"),
+    Column("Cell", "text", repeats=True),
     Column("n", "count"),
     Column("p50", "milliseconds"),
     Column("95 % interval", "milliseconds"),
@@ -81,7 +81,7 @@ def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -
         notes += dict.fromkeys(
             note for ranked in ranking.ranked if ranked.against for note in clock_notes(ranked.against.two_clocks)
         )
-        tables.append(Table(f"{where}: 4-1 by cell, milliseconds", _RANKING, rows, (*notes, *_RANKING_NOTES)))
+        tables.append(Table(f"{where}: {TOTAL_NAME} by cell, milliseconds", _RANKING, rows, (*notes, *_RANKING_NOTES)))
         if len(ranking.ranked) > 1:
             tables.append(_segments(ranking, where))
     return tables
@@ -138,7 +138,7 @@ def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
             "rate": ranking.rate,
             "transport": ranked.cell.transport,
             "cell": ranked.cell.label,
-            "segment": segment_name(one.segment),
+            "segment": segment_key(one.segment),
             "baseline_p50_ns": one.p50_a,
             "p50_ns": one.p50_b,
             "difference_ns": one.difference,
@@ -211,7 +211,8 @@ def _segments(ranking: Ranking, where: str) -> Table:
     columns += [Column(f"#{number}", "milliseconds") for number, _ in others]
     notes = (
         f"baseline: p50 by {baseline.cell.name}; #: by how much longer (or, with -, shorter) it takes by that cell",
-        "each is a difference of medians, so that a column adds up to its 4-1 only roughly; -: neither has the segment",
+        "each is a difference of medians, so that a column adds up to its total only roughly; -: neither has the "
+        "segment",
     )
     return Table(f"{where}: segments, milliseconds", tuple(columns), tuple(rows), notes)
 

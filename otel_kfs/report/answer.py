@@ -66,18 +66,21 @@ def _totals(found: Findings, what: str) -> str:
     groups = by_labels(found.series)
     if len({one.size for one in found.series}) == 1 and len(groups) <= _FEW:
         told = [f"{_total(one)} {_how(one.labels)}" for one in found.series]
-        return f"{an} {what}{_of(found.series[0].size)} takes {', and '.join(told)} ({n})"
+        return f"{an} {what}{_of(found.series[0].size)} takes {_listed(told)} ({n})"
     if len(groups) > _FEW:
-        fast, slow = (end(found.series, key=lambda one: one.p50) for end in (min, max))
-        return (
-            f"In {len(groups)} ways of sending {an.lower()} {what} takes {_total(fast)}{_at(fast.size)} "
-            f"{_how(fast.labels)} to {_total(slow)}{_at(slow.size)} {_how(slow.labels)} ({n})"
-        )
-    told = []
+        of_size = [one for one in found.series if one.size in found.sizes[-1:]]
+        fast, slow = (end(of_size or found.series, key=lambda one: one.p50) for end in (min, max))
+        size = _of(fast.size) if of_size else ""
+        told = [f"{_total(one)}{'' if of_size else _at(one.size)} {_how(one.labels)}" for one in (fast, slow)]
+        return f"In {len(groups)} ways of sending, {an.lower()} {what}{size} takes {' to '.join(told)} ({n})"
+    told, before = [], list[str]()
     for labels, of_labels in groups.items():
-        sizes = [one for one in of_labels if one.size in found.sizes] or _ends(of_labels)
-        told.append(f"{' and '.join(f'{_total(one)}{_at(one.size)}' for one in sizes)} {_how(labels)}")
-    return f"{an} {what} takes {', and '.join(told)} ({n})"
+        ends = [one for one in of_labels if one.size in found.sizes] or _ends(of_labels)
+        sizes = [_at(one.size) for one in ends]
+        totals = [f"{_total(one)}{'' if sizes == before else size}" for one, size in zip(ends, sizes, strict=True)]
+        told.append(f"{_listed(totals)} {_how(labels)}")
+        before = sizes
+    return f"{an} {what} takes {'; '.join(told)} ({n})"
 
 
 def _shares(found: Findings) -> list[str]:
@@ -99,12 +102,12 @@ def _shares_at(of: Parts, found: Findings, named: Sequence[Part]) -> str:
         part for part in of.parts if part.share <= part.share_bound and part.share + part.share_bound > _NAMED_FROM
     ]
     if not named or (not of.largest and len(unknown) > _NAMED_AT_MOST):
-        return f"how the time{where} is spent is within the uncertainty of the clocks"
+        return f"the clocks leave open how the time{where} is spent"
     first, *others = (f"{_percent(part)} {{}}`{segment_name(part.segment)}`{_rarity(part)}" for part in named)
     told = ", ".join([first.format(f"of the time{where} is "), *(one.format("") for one in others)])
     if not of.largest and unknown:
-        told += f"; how large {_listed([f'`{segment_name(part.segment)}`' for part in unknown])} "
-        told += f"{'is' if len(unknown) == 1 else 'are'}, the clocks leave open"
+        names = _listed([f"`{segment_name(part.segment)}`" for part in unknown])
+        told += f"; the clocks leave open how large {names} {'is' if len(unknown) == 1 else 'are'}"
     return told
 
 
@@ -149,7 +152,7 @@ def _difference(of: LabelsDifference, found: Findings) -> str:
     first, second = (slow, fast) if found.series.index(of.slow) < found.series.index(of.fast) else (fast, slow)
     if of.certainty == "noise":
         return f"{first} and {second} do not differ beyond noise{size}"
-    return f"whether {first} or {second} is faster{size} is within the uncertainty of the clocks"
+    return f"the clocks leave open whether {first} or {second} is faster{size}"
 
 
 def _data(found: Findings) -> dict[str, Any]:
@@ -275,7 +278,7 @@ def _name(labels: Labels) -> str:
 
 def _how(labels: Labels) -> str:
     """Write `over HTTP (raw, gzip)`."""
-    return f"{_PREPOSITIONS.get(labels.transport, 'by')} {_name(labels)}"
+    return f"{_PREPOSITIONS.get(labels.transport, 'in')} {_name(labels)}"
 
 
 def _duration(nanoseconds: float) -> str:

@@ -20,7 +20,7 @@ from otel_kfs.report.rows import (
     size_notes,
     size_record,
 )
-from otel_kfs.report.segment_names import segment_name
+from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
 
 _ENOUGH_EXPLAINED = 0.8  # of a difference: no further segment is named then
 _MORE_THAN_ALL = 1.1
@@ -154,7 +154,7 @@ def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
                     **{f"{key}_a": value for key, value in of.labels_a._asdict().items()},
                     **{f"{key}_b": value for key, value in of.labels_b._asdict().items()},
                     "size": of.size,
-                    "segment": segment_name(difference.segment),
+                    "segment": segment_key(difference.segment),
                     "n_a": of.n_a,
                     "n_b": of.n_b,
                     "images_a": difference.images_a,
@@ -189,25 +189,27 @@ def verdict(of: Comparison) -> str:
         return f"{where}: {b} is {_by_total(total)} than {a} ({more}): {_explained(of)}"
     if math.isinf(total.bound):
         return (
-            f"{where}: {b} and {a} can't be compared, because nothing bounds the clocks between which 4-1 lies; it "
-            f"differs by {_amount(total.difference)}, of which their clocks' difference is a part (n = {of.n_a} and "
-            f"{of.n_b})"
+            f"{where}: {b} and {a} can't be compared, because nothing bounds the clocks between which the {TOTAL_NAME} "
+            f"lies; it differs by {_amount(total.difference)}, of which their clocks' difference is a part "
+            f"(n = {of.n_a} and {of.n_b})"
         )
     if total.bound and abs(total.difference) <= total.bound:
         changed = _largest_first(difference for difference in of.segments if difference.differs)
         though = f", though {_listed(changed[:_NAMED_AT_MOST])}" if changed else ""
         return (
             f"{where}: {b} and {a} do not differ beyond the uncertainty of clocks ({milliseconds_off(total.bound)}): "
-            f"4-1 by {_amount(total.difference)} ({more}){though}"
+            f"{TOTAL_NAME} by {_amount(total.difference)} ({more}){though}"
         )
     if not of.enough:
         return (
             f"{where}: too few images ({more}) to tell a difference from noise, it takes {of.needed} each; "
-            f"4-1 differs by {_amount(total.difference)}"
+            f"the {TOTAL_NAME} differs by {_amount(total.difference)}"
         )
     changed = _largest_first(difference for difference in of.segments if difference.differs)
     though = f", though {_listed(changed[:_NAMED_AT_MOST])}" if changed else ""
-    return f"{where}: {b} and {a} do not differ beyond noise: 4-1 by {_amount(total.difference)} ({more}){though}"
+    return (
+        f"{where}: {b} and {a} do not differ beyond noise: {TOTAL_NAME} by {_amount(total.difference)} ({more}){though}"
+    )
 
 
 def _row(of: Difference) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from otel_kfs.analysis.image_size import TOLERANCE
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.errors import MissingExtra
 from otel_kfs.report import render, rows
+from otel_kfs.report.answer import answer
 from otel_kfs.report.records import arrow
 from otel_kfs.report.records.image_records import ImageRecord, image_records
 from otel_kfs.report.rows import Layout, SegmentRecord, Table
@@ -50,6 +51,11 @@ def blocks(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> list[Table
         "bars": lambda: bar_charts(measurement.series),
     }
     return [block for layout in layouts for block in of_layout[layout]()]
+
+
+def answer_block(measurement: AnyMeasurement) -> Table:
+    """Return the answer, to be printed before the others, or after them."""
+    return Table("", (), (), (answer(measurement).sentence,))
 
 
 def records(measurement: AnyMeasurement, layout: Layout) -> Iterable[Mapping[str, Any]]:
@@ -85,7 +91,7 @@ _RECORDS: Mapping[Layout, type] = {
 
 
 def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str, Any]:
-    """Return all that JSON says: the records of each layout, what was left out, and the clocks.
+    """Return all that JSON says: the answer, the records of each layout, what was left out, the clocks.
 
     The records of images are an iterator, which `render.json_pieces` takes.
     """
@@ -99,7 +105,8 @@ def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str
     }
     if coverage.roots:  # what images began with that no sender of ours sent
         counts["roots"] = dict(coverage.roots)
-    found: dict[str, Any] = {layout: records(measurement, layout) for layout in layouts}
+    found: dict[str, Any] = {"answer": answer(measurement).data}
+    found |= {layout: records(measurement, layout) for layout in layouts}
     found |= {"account": counts, "size_tolerance": TOLERANCE, "clocks": rows.clock_records(measurement.offsets)}
     return found | {"percentiles_within": ACCURACY} if is_sketched(measurement) else found
 

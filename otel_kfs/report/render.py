@@ -26,9 +26,10 @@ from otel_kfs.traces.printable import printable
 Format = Literal["text", "md", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("text", "md", "csv", "json")
 
-_ANY_WIDTH = 2**30  # of a line with a table: whatever that needs
-_BARS_LEAST = 60  # and where bars are drawn
-_BARS_IN_FILES = 80
+_ANY_WIDTH = 2**30  # whatever a table needs
+_LEAST_WIDTH = 60  # in a narrower terminal lines are too long
+_WIDTH_IN_FILES = 80
+_APART = 2  # blanks between columns
 _AT_ONCE = 1000  # records that are in memory while others are written
 # Control characters that JSON does not escape by itself, and those that turn the direction of text.
 _OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -75,30 +76,31 @@ class _Terminal(Console):
         raise  # noqa: PLE0704
 
 
-def terminal(blocks: Sequence[Table | Chart], console: Console | None = None) -> None:
-    """Print tables and bars on the terminal."""
+def terminal(blocks: Sequence[Table | Chart], console: Console | None = None, *, wide: bool = False) -> None:
+    """Print tables and bars on the terminal.
+
+    Of a table that is too wide, columns stand below one another, unless it is asked for as `wide` as it is.
+    """
     console = console or _Terminal(highlight=False)
     show = _shown(console.encoding)
-    width = console.width  # of the bars: they fit into any
-    # Cut to a terminal's width a table would lose figures; a line that is too long is only ugly.
-    console.width = _ANY_WIDTH
+    console.width = max(console.width, _LEAST_WIDTH)
     for block in blocks:
+        if block.title:
+            _print_text(show(block.title), "bold", console)
         if isinstance(block, Chart):
-            _draw(block, console, max(width, _BARS_LEAST), show)
+            _draw(block, console, show)
         elif block.columns:
-            console.print(_drawn(block.title, block.columns, _texts(block), show))
-        else:
-            console.print(Text(show(block.title), style="bold"))
+            _print_table(block.columns, _texts(block), console, show, _ANY_WIDTH if wide else console.width)
         for note in block.notes:
             style = "dim" if isinstance(block, Chart) or block.columns else ""
-            console.print(Text(show(note), style=style), soft_wrap=True)
+            _print_text(show(note), style, console)
         console.print()
 
 
-def text(blocks: Sequence[Table | Chart]) -> str:
+def text(blocks: Sequence[Table | Chart], *, wide: bool = False) -> str:
     """Write tables and bars as on a terminal, without its control sequences or trailing blanks."""
     out = io.StringIO()
-    terminal(blocks, Console(file=out, highlight=False, width=_BARS_IN_FILES))
+    terminal(blocks, Console(file=out, highlight=False, width=_WIDTH_IN_FILES), wide=wide)
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
@@ -106,7 +108,7 @@ def markdown(tables: Sequence[Table | Chart]) -> str:
     """Write tables in GitHub's Markdown, a heading each; bars as preformatted text."""
     blocks = []
     for table in tables:
-        lines = [f"### {_escaped(table.title)}", ""]
+        lines = [f"### {_escaped(table.title)}", ""] if table.title else []
         if isinstance(table, Chart) or not table.columns:
             if isinstance(table, Chart):
                 # Indented rather than fenced: no name can end that.
@@ -209,23 +211,66 @@ def _shown(encoding: str) -> Callable[[str], str]:
     return lambda text: printable(text).replace("\u00b1", "+/-").encode(encoding, "replace").decode(encoding)
 
 
-def _drawn(
-    title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], show: Callable[[str], str]
-) -> RichTable:
-    drawn = RichTable(title=Text(show(title)), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        drawn.add_column(Text(show(column.heading)), justify=_justify(column), no_wrap=True)
-    for row in rows:
-        drawn.add_row(*(Text(show(cell)) for cell in row))
-    return drawn
+def _print_text(text: str, style: str, console: Console) -> None:
+    """Print a text, wrapped at words, without a blank at a line's end."""
+    for line in Text(text, style=style).wrap(console, console.width):
+        line.rstrip()
+        console.print(line)
 
 
-def _draw(chart: Chart, console: Console, width: int, show: Callable[[str], str]) -> None:
+def _print_table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    console: Console,
+    show: Callable[[str], str],
+    width: int,
+) -> None:
+    """Print a table, in parts below one another where it is wider than that."""
+    shown = [[show(column.heading) for column in columns], *([show(cell) for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    screen = console.width
+    # Cut to a terminal's width a column would lose figures; a line that is too long is only ugly.
+    console.width = _ANY_WIDTH
+    for number, part in enumerate(_side_by_side(columns, widths, width)):
+        drawn = RichTable(box=None, pad_edge=False, padding=(0, _APART, 0, 0))
+        for column in part:
+            drawn.add_column(Text(shown[0][column]), justify=_justify(columns[column]), no_wrap=True)
+        for row in shown[1:]:
+            drawn.add_row(*(Text(row[column]) for column in part))
+        if number:
+            console.print()
+        console.print(drawn)
+    console.width = screen
+
+
+def _side_by_side(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[list[int]]:
+    """Share the columns out among parts of at most that width, by their numbers; each has one at least."""
+    repeated = [number for number, column in enumerate(columns) if column.repeats or not number]
+    groups: list[list[int]] = []
+    for number, column in enumerate(columns):
+        if number in repeated:
+            continue
+        if column.joined and groups:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    parts, room = [[*repeated]], 0
+    for group in groups:
+        needed = sum(widths[number] + _APART for number in group)
+        if len(parts[-1]) > len(repeated) and needed > room:
+            parts.append([*repeated])
+        if len(parts[-1]) == len(repeated):
+            room = width - sum(widths[number] + _APART for number in repeated) + _APART
+        parts[-1] += group
+        room -= needed
+    return parts
+
+
+def _draw(chart: Chart, console: Console, show: Callable[[str], str]) -> None:
     """Draw bars of letters, on coloured backgrounds where there are colours, and say what the letters mean."""
     labels = [show(bar.label) for bar in chart.bars]
     totals = [f"{cell(bar.total, 'milliseconds')} ms" for bar in chart.bars]
-    room = max(10, width - max(map(cell_len, labels)) - max(map(len, totals)) - 2)
-    console.print(Text(show(chart.title), style="bold"))
+    room = max(10, console.width - max(map(cell_len, labels)) - max(map(len, totals)) - 2)
     for bar, label, total in zip(chart.bars, labels, totals, strict=True):
         line = Text(label + " " * (max(map(cell_len, labels)) - cell_len(label)) + " ")
         length = round(room * sum(bar.parts) / chart.longest) if chart.longest else 0
@@ -236,15 +281,15 @@ def _draw(chart: Chart, console: Console, width: int, show: Callable[[str], str]
         console.print(line)
     console.print()
     shares = [bar.shares() for bar in chart.bars]
-    columns = [Column("", "text"), Column("Segment", "text"), *(Column(label, "count") for label in labels)]
+    # The bars have each size's n.
+    sizes = [Column(label.rpartition(" (n=")[0] or label, "count") for label in labels]
+    columns = [Column("", "text"), Column("Segment", "text", repeats=True), *sizes]
     rows = [
         [letter, name, *(f"{of_bar[number]:.0%}" for of_bar in shares)]
         for number, (letter, name) in enumerate(chart.segments)
         if any(bar.parts[number] for bar in chart.bars)
     ]
-    legend = _drawn("", columns, rows, show)
-    legend.title = None
-    console.print(legend)
+    _print_table(columns, rows, console, show, console.width)
 
 
 def _texts(table: Table) -> list[list[str]]:

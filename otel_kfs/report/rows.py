@@ -26,12 +26,12 @@ from otel_kfs.analysis.statistics import (
     intervals_available,
     summary,
 )
-from otel_kfs.report.segment_names import segment_name
+from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
 from otel_kfs.traces.host_identity import is_unnamed, name_before
 
 Layout = Literal["seed", "segments", "statistics", "bars", "images"]
 LAYOUTS: tuple[Layout, ...] = ("seed", "segments", "statistics", "bars", "images")
-DEFAULT_LAYOUTS: tuple[Layout, ...] = ("seed", "segments")
+DEFAULT_LAYOUTS: tuple[Layout, ...] = ("segments", "seed")
 
 CLOCKS = "\u00b1?: between two hosts, and nothing bounds how far their clocks are apart; the figure holds that, too"
 _NARROWER = "more images, above all small ones, narrow it: it is as wide as the shortest round trip"
@@ -48,6 +48,7 @@ EXACT, BOUNDED, UNBOUNDED = "exact", "bounded", "unbounded"  # what a record say
 _CONTRADICTORY = "contradictory"
 _MOST_SERVICES = 8  # that are named
 _FEW = 4  # pairs of hosts, and hosts, that are told one by one
+STAMPS = "1 sent, 2 arrived, 3 preprocessed, 4 answered; 2-1 is the time from 1 to 2"
 SPANS_START = (
     "where no span says when a server had the whole request, stamp 2 is the start of the server's span; "
     "-: no span says when it was"
@@ -91,16 +92,23 @@ class Sized(Protocol):
 class Column:
     """A column's heading, and what its cells are: times and durations are nanoseconds until they are rendered.
 
-    In place of a duration a cell may hold a `Bounded` or an `Interval`.
+    In place of a duration a cell may hold a `Bounded` or an `Interval`. Where a table is too wide for a terminal, its
+    columns are shown below one another: each time behind the first one and those that `repeats` says, and never apart
+    from the one that they are `joined` to, which stands before.
     """
 
     heading: str
     unit: Unit
+    repeats: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under a title; a cell is None where there is nothing to say. `notes` go below."""
+    """Rows under a title; a cell is None where there is nothing to say. `notes` go below.
+
+    Without columns it is text, which needs no title.
+    """
 
     title: str
     columns: tuple[Column, ...]
@@ -109,8 +117,8 @@ class Table:
 
 
 def seed_tables(all_series: Sequence[Series]) -> list[Table]:
-    """Return the tables of unix times and of seconds of each set of labels, one image per size: the median one."""
-    tables = []
+    """Return each set of labels' table of seconds, then those of unix times; an image per size: the median one."""
+    tables, unix_times = [], []
     for labels, of_labels in by_labels(all_series).items():
         title = labels.label
         stamps, seconds = [], []
@@ -130,19 +138,16 @@ def seed_tables(all_series: Sequence[Series]) -> list[Table]:
             )
         counts = sorted({len(series) for series in of_labels})
         n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        notes = [f"a row is one image, the one with the median 4-1 of n = {n}; each figure is rounded separately"]
+        notes = [f"a row is one image, that of the median {TOTAL_NAME} of n = {n}; each figure is rounded separately"]
+        notes += [STAMPS] * (not _has_own_stamps(of_labels))
         notes += [SPANS_START] * any(series.second_is_spans for series in of_labels)
         notes += size_notes(of_labels) + stamp_notes(two_clocks_of_stamps(of_labels))
-        tables.append(Table(f"{title}: unix time", _columns("1 2 3 4", "unix"), tuple(stamps)))
+        headings = ("2-1", "3-2", "4-3", TOTAL_NAME)
         tables.append(
-            Table(
-                f"{title}: seconds",
-                _columns("2-1 3-2 4-3 4-1", "seconds"),
-                tuple(seconds),
-                worded(notes, of_labels),
-            )
+            Table(f"{title}: seconds", _columns(headings, "seconds"), tuple(seconds), worded(notes, of_labels))
         )
-    return tables
+        unix_times.append(Table(f"{title}: unix time", _columns("1234", "unix"), tuple(stamps)))
+    return tables + unix_times
 
 
 def segment_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) -> list[Table]:
@@ -158,7 +163,7 @@ def segment_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS) 
             few = few or n < P95_NEEDS
             columns += [
                 Column(f"{series.size} p50", "milliseconds"),
-                Column(f"{tail} (n={n})", "milliseconds"),
+                Column(f"{tail} (n={n})", "milliseconds", joined=True),
             ]
         rows = [
             (segment_name(one), *_p50_and_tail(of_labels, [segments.get(one) for segments in by_size]))
@@ -201,9 +206,14 @@ def statistics_tables(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUND
 
 def worded(notes: Iterable[str], all_series: Iterable[AnySeries]) -> tuple[str, ...]:
     """Return notes about images, or, where a stamps file says what was measured, about paths."""
-    stretches = (stretch for series in all_series for stretch in series.columns())
-    own = any(isinstance(one, Segment) and one.place.name == OWN_STAMPS for one in stretches)
+    own = _has_own_stamps(all_series)
     return tuple(note.replace("image", "path") if own else note for note in notes)
+
+
+def _has_own_stamps(all_series: Iterable[AnySeries]) -> bool:
+    """Return whether a stamps file says what the stamps are."""
+    stretches = (stretch for series in all_series for stretch in series.columns())
+    return any(isinstance(one, Segment) and one.place.name == OWN_STAMPS for one in stretches)
 
 
 def size_notes(all_series: Iterable[Sized]) -> list[str]:
@@ -332,7 +342,7 @@ def segment_records(all_series: Sequence[AnySeries], bounds: Bounds = NO_BOUNDS)
                     compression=series.labels.compression,
                     cell=series.labels.cell,
                     size=series.size,
-                    segment=segment_name(stretch),
+                    segment=segment_key(stretch),
                     n=of_segment.n,
                     mean_ns=of_segment.mean,
                     sd_ns=of_segment.sd,
@@ -563,8 +573,8 @@ def _key(series: AnySeries) -> dict[str, Any]:
     return {**series.labels._asdict(), "size": series.size}
 
 
-def _columns(headings: str, unit: Unit) -> tuple[Column, ...]:
-    return (Column("Size", "text"), *(Column(heading, unit) for heading in headings.split()))
+def _columns(headings: Iterable[str], unit: Unit) -> tuple[Column, ...]:
+    return (Column("Size", "text"), *(Column(heading, unit) for heading in headings))
 
 
 def _p50_and_tail(all_series: Sequence[AnySeries], of_sizes: Sequence[Summary | None]) -> list[int | Bounded | None]:
@@ -580,7 +590,7 @@ def _p50_and_tail(all_series: Sequence[AnySeries], of_sizes: Sequence[Summary | 
 
 _STATISTICS = (
     Column("Segment", "text"),
-    Column("Size", "text"),
+    Column("Size", "text", repeats=True),
     Column("n", "count"),
     *(
         Column(heading, "milliseconds")

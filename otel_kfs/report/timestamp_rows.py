@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from otel_kfs.analysis.manual_timestamps import Beside
-from otel_kfs.report.rows import Column, Table, bounded, stamp_notes
+from otel_kfs.report.rows import STAMPS, Column, Table, bounded, stamp_notes
+from otel_kfs.report.segment_names import TOTAL_NAME
 
 _COLUMNS = (
     Column("Size", "text"),
-    *(Column(heading, "seconds") for pair in ("2-1", "3-2", "4-3", "4-1") for heading in (f"{pair} by hand", "traced")),
+    *(
+        Column(heading, "seconds", joined=heading == "traced")
+        for pair in ("2-1", "3-2", "4-3", TOTAL_NAME)
+        for heading in (f"{pair} by hand", "traced")
+    ),
     Column("n", "count"),
 )
 
@@ -15,7 +20,8 @@ _COLUMNS = (
 def beside_table(of: Beside) -> Table:
     """Return the table of one block: what its stamps say, and the same of the median image of each row's size."""
     notes = [
-        "by hand: the difference of the stamps themselves, whatever the columns say; traced: the median image of n"
+        "by hand: the difference of the stamps themselves, whatever the columns say; traced: the median image of n",
+        STAMPS,
     ]
     if of.transport is None:
         notes.append("nothing says whether this is HTTP or Kafka: the traced images may be either")

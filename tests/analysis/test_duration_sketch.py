@@ -247,8 +247,10 @@ def tables_of(query, *arguments):
 def test_without_a_layout_it_prints_the_segments_and_says_how_near_percentiles_are(traces):
     code, out, errors = tables_of(traces)
     assert (code, errors) == (0, "")
-    assert [line.split()[-1] for line in out.splitlines() if line.startswith("4-1")] == ["1000.0"]
-    assert out.splitlines()[0].strip() == "HTTP: segments, milliseconds"
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith("total (4-1)")] == ["1000.0"]
+    first, second = out.split("\n\n")[:2]
+    assert first.startswith("An image of 1.1MB takes 1000.0 ms over HTTP (one image): 26% of the time is")
+    assert second.splitlines()[0] == "HTTP: segments, milliseconds"
     assert out.splitlines()[-3] == "percentiles within 1 %, from sketches"
     assert out.splitlines()[-1] == "1 image measured; percentiles within 1 %, from sketches"
 

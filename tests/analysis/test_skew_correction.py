@@ -84,7 +84,7 @@ def test_a_clock_that_is_five_seconds_fast_is_taken_off():
     # Between the drawn 20 ms of the request and the 30 ms of its answer.
     assert list(all_series[0].segments[TO_TRANSFORMER].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
     assert bounds[all_series[0].labels, all_series[0].size, TO_TRANSFORMER] == pytest.approx(25 * MS, abs=5 * MS)
-    assert [row[1:] for row in rows.seed_tables(all_series)[1].rows] == [
+    assert [row[1:] for row in rows.seed_tables(all_series)[0].rows] == [
         (
             rows.Bounded(pytest.approx(205 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
             200 * MS,
@@ -122,7 +122,7 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
     unknown = {TO_TRANSFORMER, segment("transformer response"), "2-1", "4-3"}
     assert {one for (_, _, one), bound in bounds.items() if bound == math.inf} == unknown
     assert {one for _, _, one in bounds} - unknown == {segment("predictor request"), segment("predictor response")}
-    assert rows.seed_tables(all_series)[1].notes[-1] == rows.CLOCKS
+    assert rows.seed_tables(all_series)[0].notes[-1] == rows.CLOCKS
     assert rows.clock_lines(offsets(measurement))[0].startswith("clocks: no constant drift fits host and transformer")
 
 

@@ -25,7 +25,7 @@ each row is one image (n = 1): nothing shows how much the next would differ
 
 def check(*arguments, text=None):
     """Exit code, standard output and standard error."""
-    result = CliRunner().invoke(cli.main, ["check", *map(str, arguments)], input=text)
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.main, ["check", *map(str, arguments)], input=text)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, "\n".join(line.rstrip() for line in result.stdout.split("\n")), result.stderr
 
@@ -128,7 +128,11 @@ def exported(host, drawn):
 
 
 def test_the_figures_beside_are_those_of_tables_with_their_bounds_and_notes(two_hosts):
-    tables = CliRunner().invoke(cli.main, ["tables", "--trace-query", str(two_hosts), "--layout", "seed"]).stdout
+    tables = (
+        CliRunner(env={"COLUMNS": "200"})
+        .invoke(cli.main, ["tables", "--trace-query", str(two_hosts), "--layout", "seed"])
+        .stdout
+    )
     (row,) = [line.split("  ") for line in tables.split("\n") if line.startswith("1.1MB  0")]
     traced = [cell.strip() for cell in row[1:] if cell.strip()]
     assert [cell.partition(" ")[2][:1] for cell in traced] == ["\u00b1", "", "\u00b1", ""]

@@ -43,7 +43,7 @@ def slower(tmp_path):
 
 def compare(*arguments):
     """Exit code, standard output and standard error."""
-    result = CliRunner().invoke(cli.main, ["compare", *map(str, arguments)])
+    result = CliRunner(env={"COLUMNS": "300"}).invoke(cli.main, ["compare", *map(str, arguments)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, "\n".join(line.rstrip() for line in result.stdout.split("\n")), result.stderr
 
@@ -62,7 +62,7 @@ def test_tables_sentences_and_accounts_go_to_standard_output(same, slower):
         "HTTP, 1.1MB (n = 12 and 12): milliseconds",
         "Segment A p50 B p50 B - A 95 % interval of A",
         "client 45.5 545.5 500.0 495.5 to 504.5 +1099% slower",
-        "4-1 1005.5 1505.5 500.0 495.5 to 504.5 +50% slower",
+        "total (4-1) 1005.5 1505.5 500.0 495.5 to 504.5 +50% slower",
         "17 more segments do not differ beyond noise, each by at most 0.0 ms: --all shows them",
         "",
         *ACCOUNT.split("\n"),
@@ -90,7 +90,7 @@ def test_output_is_written_to_a_file(same, tmp_path):
     file = tmp_path / "comparison.md"
     assert compare(same, same, "--format", "md", "-o", file) == (0, "", ACCOUNT)
     sentence, heading = file.read_text().split("\n")[2:5:2]
-    assert sentence.startswith("HTTP, 1.1MB: B and A do not differ beyond noise: 4-1 by +0.0 ms (")
+    assert sentence.startswith("HTTP, 1.1MB: B and A do not differ beyond noise: total (4-1) by +0.0 ms (")
     assert heading == "### HTTP, 1.1MB (n = 12 and 12): milliseconds"
 
 
@@ -286,7 +286,10 @@ def test_a_clock_that_was_set_meanwhile_is_no_slower_run(tmp_path):
     sides = [on_two_hosts(tmp_path / f"{side}.jsonl", ahead) for side, ahead in (("a", 0), ("b", 250))]
     code, out, err = compare(*sides, "--all", "--fail-if-slower", "10%")
     assert (code, err) == (0, "")
-    assert "Kafka, 1.1MB: B and A can't be compared, because nothing bounds the clocks between which 4-1 lies" in out
+    assert (
+        "Kafka, 1.1MB: B and A can't be compared, because nothing bounds the clocks between which the total (4-1) lies"
+        in out
+    )
     (row,) = [line for line in out.split("\n") if line.startswith("broker")]
     assert row.split() == ["broker", "40.0", "\u00b1?", "290.0", "\u00b1?", "250.0", "\u00b1?", "-", "-"]
     _, out, _ = compare(*sides, "--format", "json")

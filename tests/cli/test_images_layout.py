@@ -41,7 +41,7 @@ def test_json_has_the_records_beside_those_of_another_layout(records):
     document = json.loads(out)
     assert (code, [*document], document["images"]) == (
         0,
-        ["segments", "images", "account", "size_tolerance", "clocks"],
+        ["answer", "segments", "images", "account", "size_tolerance", "clocks"],
         records,
     )
 

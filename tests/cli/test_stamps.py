@@ -18,7 +18,7 @@ DOCUMENT = (ROOT / "docs" / "reading-traces.md").read_text("utf-8")
 
 
 def run(*arguments):
-    return CliRunner(env={"COLUMNS": "200"}).invoke(main, arguments)
+    return CliRunner(env={"COLUMNS": "80"}).invoke(main, arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def test_a_report_draws_them(tmp_path):
 
 def test_two_measurements_are_compared_by_them():
     stamps = str(EXAMPLE / "stamps.toml")
-    result = run("compare", str(EXAMPLE), str(EXAMPLE), "--stamps", stamps, "--where", "size=9 items")
+    result = run("compare", str(EXAMPLE), str(EXAMPLE), "--stamps", stamps, "--where", "size=9 items", "--all")
     assert result.exit_code == 0
     assert "wait for a packer" in result.output
 

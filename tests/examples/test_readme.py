@@ -48,7 +48,7 @@ def test_the_first_result_of_a_stranger_s_server(server):
     tables, _ = typed(command("otel-kfs tables"), server)
     segments = tables[tables.index("HTTP: segments") :].split("\n\n")[0]
     rows = [line.split("  ")[0] for line in segments.splitlines()[2:] if "#" in line]
-    assert rows == ["client", "encode", "upload", "server (untraced)", "4-1"]
+    assert rows == ["client", "encode", "upload", "server (untraced)", "total (4-1)"]
 
 
 def test_the_sender(server):

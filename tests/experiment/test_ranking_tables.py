@@ -27,7 +27,7 @@ def test_the_tables_have_a_row_a_cell_and_a_row_a_segment():
     exact = {name: [image(name, lengths)] * 10 for name, lengths in (("json", SEGMENTS), ("raw", {"encode": 10}))}
     found = ranked(*exact.values(), text=TEXT.replace(', "kafka"', ""))
     cells, segments = ranking_tables.ranking_tables(found)
-    assert cells.title == "1.1MB: 4-1 by cell, milliseconds"
+    assert cells.title == "1.1MB: total (4-1) by cell, milliseconds"
     assert cells.rows == (
         (1, "HTTP, raw", 10, 10 * MS, (10 * MS, 10 * MS), "16.00", "faster", "transformer decode 100.0"),
         (2, "HTTP, json", 10, 160 * MS, (160 * MS, 160 * MS), "1.00", "baseline", None),
@@ -41,7 +41,7 @@ def test_the_tables_have_a_row_a_cell_and_a_row_a_segment():
         ("encode", 40 * MS, -30 * MS),
         ("transformer decode", 100 * MS, -100 * MS),
         ("predictor predict", 20 * MS, -20 * MS),
-        ("4-1", 160 * MS, -150 * MS),
+        ("total (4-1)", 160 * MS, -150 * MS),
     )
 
 

@@ -40,8 +40,8 @@ def test_several_sizes_over_http_and_through_kafka():
         )
     ]
     assert sentence(*found) == (
-        "An image takes 297.1 ms at 1.0MB and 547.7 ms at 10.0MB over HTTP, and 357.1 ms at 1.0MB and 607.7 ms at "
-        "10.0MB through Kafka (p50 of 20 images each): 84% of the time at 10.0MB is `transformer preprocess`. HTTP is "
+        "An image takes 297.1 ms at 1.0MB and 547.7 ms at 10.0MB over HTTP; 357.1 ms and 607.7 ms through "
+        "Kafka (p50 of 20 images each): 84% of the time at 10.0MB is `transformer preprocess`. HTTP is "
         "60.0 ms faster than Kafka at 10.0MB; what grows most from 1.0MB to 10.0MB is `transformer preprocess`, by "
         "257.4 ms; most could be saved in `transformer preprocess`: up to 487.3 ms at 10.0MB."
     )

@@ -161,15 +161,15 @@ def test_a_click_sorts_from_the_largest_down_then_up_then_as_it_was(opened):
 
 
 def test_the_short_tables_are_sorted_by_their_figures_and_sizes_too(opened):
-    heading(opened, "glance", "4-1 p50, ms").click()
-    figures = column(opened, "glance", "4-1 p50, ms")
+    heading(opened, "glance", "total (4-1) p50, ms").click()
+    figures = column(opened, "glance", "total (4-1) p50, ms")
     assert figures == sorted(figures, key=float, reverse=True)
     heading(opened, "glance", "Size").click()
     assert column(opened, "glance", "Size") == ["1.1MB", "1.1MB", "3.3MB", "3.3MB", "10.2MB", "10.2MB"]
     short = opened.find_element(By.XPATH, "//table[caption[normalize-space()='HTTP: seconds']]")
     opened.execute_script("arguments[0].id = 'seconds'", short)
-    heading(opened, "seconds", "4-1").click()
-    assert column(opened, "seconds", "4-1") == ["3.240", "1.860", "1.420"]
+    heading(opened, "seconds", "total (4-1)").click()
+    assert column(opened, "seconds", "total (4-1)") == ["3.240", "1.860", "1.420"]
 
 
 def test_names_are_sorted_as_names(opened):
@@ -233,7 +233,7 @@ def test_no_name_is_copied_to_a_spreadsheet_as_a_formula(chromium, tmp_path):
 def test_a_table_of_2020_is_copied_as_markdown(opened):
     button = opened.find_element(By.CSS_SELECTOR, "[aria-label='Copy Markdown: HTTP: seconds']")
     assert paste_after(opened, button).splitlines() == [
-        "| Size | 2-1 | 3-2 | 4-3 | 4-1 |",
+        "| Size | 2-1 | 3-2 | 4-3 | total (4-1) |",
         "|:--|--:|--:|--:|--:|",
         "| 1.1MB | 0.284 | 0.284 | 0.852 | 1.420 |",
         "| 3.3MB | 0.372 | 0.372 | 1.116 | 1.860 |",
@@ -505,4 +505,4 @@ def test_a_figure_below_zero_is_copied_as_a_spreadsheet_reads_it(chromium, tmp_p
     show(chromium, page(contents_of(images)), tmp_path)
     assert column(chromium, "costs", "Fixed, ms")[0] == "\u2212500.00"
     copied = paste_after(chromium, tools(chromium, "costs").find_element(By.XPATH, ".//button[text()='Copy TSV']"))
-    assert copied.splitlines()[1].split("\t")[:3] == ["HTTP", "4-1", "-500.00"]
+    assert copied.splitlines()[1].split("\t")[:3] == ["HTTP", "total (4-1)", "-500.00"]

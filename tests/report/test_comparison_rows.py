@@ -55,7 +55,9 @@ def test_equals_do_not_differ_beyond_noise():
     same = [drawn(f"client {n}, encode 100") for n in range(1, 21)]
     of = compared(same, same)
     assert (
-        comparison_rows.verdict(of).startswith("HTTP, 1.1MB: B and A do not differ beyond noise: 4-1 by +0.0 ms ("),
+        comparison_rows.verdict(of).startswith(
+            "HTTP, 1.1MB: B and A do not differ beyond noise: total (4-1) by +0.0 ms ("
+        ),
         of.slower_by(),
     ) == (
         True,
@@ -66,7 +68,7 @@ def test_equals_do_not_differ_beyond_noise():
 def test_segments_that_cancel_out_are_told_beside_an_equal_whole():
     a, b = [drawn("client 10, encode 50")] * 15, [drawn("client 50, encode 10")] * 15
     assert comparison_rows.verdict(compared(a, b)) == (
-        "HTTP, 1.1MB: B and A do not differ beyond noise: 4-1 by +0.0 ms (0.0 to 0.0, n = 15 and 15), "
+        "HTTP, 1.1MB: B and A do not differ beyond noise: total (4-1) by +0.0 ms (0.0 to 0.0, n = 15 and 15), "
         "though `client` is 40.0 ms slower, `encode` is 40.0 ms faster"
     )
 
@@ -76,7 +78,7 @@ def test_too_few_images_are_said_to_be_too_few_and_how_many_would_do():
     assert (of.enough, comparison_rows.verdict(of)) == (
         False,
         "HTTP, 1.1MB: too few images (n = 3 and 3) to tell a difference from noise, it takes 5 each; "
-        "4-1 differs by +490.0 ms",
+        "the total (4-1) differs by +490.0 ms",
     )
 
 
@@ -98,7 +100,7 @@ def test_the_sentences_come_first_and_rows_are_the_segments_that_differ():
         "HTTP, 1.1MB (n = 15 and 15): milliseconds",
         (
             ("encode", 50 * MS, 90 * MS, 40 * MS, more, "+80%", "slower"),
-            ("4-1", 60 * MS, 100 * MS, 40 * MS, more, "+67%", "slower"),
+            ("total (4-1)", 60 * MS, 100 * MS, 40 * MS, more, "+67%", "slower"),
         ),
     )
     assert table.notes == ("1 more segment does not differ beyond noise, each by at most 0.0 ms: --all shows it",)

@@ -8,6 +8,7 @@ from otel_kfs.analysis.duration_sketch import Sketches
 from otel_kfs.analysis.measurement import Measurement, measured
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.report import documents
+from otel_kfs.report.answer import answer
 
 
 def measurement_of(*paths: str) -> Measurement:
@@ -22,8 +23,8 @@ def test_tables_and_bars_come_in_the_order_in_which_they_are_asked_for():
     assert titles == [
         "HTTP: where the time goes",
         "HTTP: segments, milliseconds",
-        "HTTP: unix time",
         "HTTP: seconds",
+        "HTTP: unix time",
     ]
 
 
@@ -35,6 +36,7 @@ def test_records_are_of_stamps_or_of_segments():
 def test_a_document_has_each_layout_and_what_became_of_the_images():
     document = documents.document(FOUND, ("seed", "segments"))
     assert document == {
+        "answer": answer(FOUND).data,
         "seed": documents.records(FOUND, "seed"),
         "segments": documents.records(FOUND, "segments"),
         "account": {"measured": 2, "left_out": {"warm-up": 2}, "retried": 0, "redelivered": 0, "in_batches": 0},

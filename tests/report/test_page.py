@@ -72,11 +72,11 @@ def test_the_head_says_what_was_measured_and_how_it_was_made(parsed):
 
 def test_the_tables_of_2020_are_there_for_each_set_of_labels(parsed):
     # The median image of 1.1 MB is 0.32 times as long as drawn.
-    assert parsed.tables["table 1"][:2] == [
+    assert parsed.tables["table 2"][:2] == [
         ["Size", "1", "2", "3", "4"],
         ["1.1MB", "1600000000.000", "1600000000.064", "1600000000.128", "1600000000.320"],
     ]
-    assert parsed.tables["table 4"][0] == ["Size", "2-1", "3-2", "4-3", "4-1"]
+    assert parsed.tables["table 3"][0] == ["Size", "2-1", "3-2", "4-3", "total (4-1)"]
 
 
 def test_each_segment_of_each_series_is_a_row(parsed):
@@ -95,12 +95,12 @@ def test_each_segment_of_each_series_is_a_row(parsed):
         "median": "h1100000",
         "slowest": "h1100000",
     }
-    assert [row["Segment"] for row in rows].count("4-1") == 6
+    assert [row["Segment"] for row in rows].count("total (4-1)") == 6
 
 
 def test_costs_stand_in_a_table(parsed):
     assert parsed.tables["costs"][0] == ["Way", "Segment", "Fixed, ms", "\u00b1", "ms per MB", "\u00b1", "n"]
-    assert parsed.tables["costs"][1][:3] == ["HTTP", "4-1", "100.00"]
+    assert parsed.tables["costs"][1][:3] == ["HTTP", "total (4-1)", "100.00"]
     assert parsed.tables["costs"][1][4] == "200.00"
 
 
@@ -249,7 +249,7 @@ def test_very_many_runs_are_said_to_be_so():
 def test_a_linked_trace_is_named_and_led_to_wherever_the_image_s_is():
     images = [image(f"k{n}", consumer=f"c{n}", factor=1 + n) for n in range(3)]
     found = Parsed(page(contents_of(images, link=lambda one: f"https://jaeger.example/{one}")))
-    assert "4-1 2000 ms, the median of 3 \u00b7 trace k1, linked trace c1" in found.text
+    assert "total (4-1) 2000 ms, the median of 3 \u00b7 trace k1, linked trace c1" in found.text
     head, row = found.tables["all"][0], found.tables["all"][1]
     assert (row[head.index("median")], row[head.index("slowest")]) == ("k1 + c1", "k2 + c2")
     assert {"k1 c1", "k2 c2"} <= set(found.values("data-copy"))

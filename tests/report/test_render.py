@@ -119,13 +119,75 @@ def test_no_number_of_sizes_cuts_a_cell(sizes):
     columns = [Column(f"{number}.0MB p50", "milliseconds") for number in range(sizes)]
     row = ("transformer request to a server with a very long name", *[123_456_789_000_000] * sizes)
     table = Table("T", (Column("Segment", "text"), *columns), (row,))
-    title, headings, cells, _, _ = render.text([table]).split("\n")
+    title, headings, cells, _, _ = render.text([table], wide=True).split("\n")
     found = [part.strip() for part in headings.split("  ") if part.strip()]
     assert (title, found, cells.split("  ")) == (
         "T",
         ["Segment", *(column.heading for column in columns)],
         [row[0], *["123456789.0"] * sizes],
     )
+
+
+WIDE = Table(
+    "HTTP: statistics",
+    (
+        Column("Segment", "text"),
+        Column("Size", "text", repeats=True),
+        *(
+            column
+            for number in range(4)
+            for column in (
+                Column(f"{number}.0MB, as it was sent", "milliseconds"),
+                Column("max", "milliseconds", joined=True),
+            )
+        ),
+    ),
+    (("encode", "1.1MB", *[1_000_000] * 8), ("total (4-1)", "1.1MB", *[2_000_000] * 8)),
+    ("a note that is longer than a line of a terminal is wrapped where words end, not within one",),
+)
+
+
+def test_columns_that_do_not_fit_stand_below_one_another_behind_those_that_tell_the_rows():
+    assert render.text([WIDE]) == (
+        "HTTP: statistics\n"
+        "Segment      Size   0.0MB, as it was sent  max  1.0MB, as it was sent  max\n"
+        "encode       1.1MB                    1.0  1.0                    1.0  1.0\n"
+        "total (4-1)  1.1MB                    2.0  2.0                    2.0  2.0\n"
+        "\n"
+        "Segment      Size   2.0MB, as it was sent  max  3.0MB, as it was sent  max\n"
+        "encode       1.1MB                    1.0  1.0                    1.0  1.0\n"
+        "total (4-1)  1.1MB                    2.0  2.0                    2.0  2.0\n"
+        "a note that is longer than a line of a terminal is wrapped where words end, not\n"
+        "within one\n"
+        "\n"
+    )
+
+
+def test_a_wide_table_is_as_wide_as_it_is():
+    assert [len(line) for line in render.text([WIDE], wide=True).split("\n")[1:4]] == [130] * 3
+
+
+FIGURES = st.integers(0, 10**18)
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), FIGURES, FIGURES), min_size=1, max_size=12), st.integers(60, 200))
+def test_a_table_has_every_figure_once_and_fits_the_terminal_if_its_columns_do(sizes, width):
+    columns = [Column("Segment", "text")]
+    for length, *_ in sizes:
+        columns += [Column("s" * length, "milliseconds"), Column("max", "milliseconds", joined=True)]
+    row = ("encode", *(figure for _, *figures in sizes for figure in figures))
+    out = io.StringIO()
+    render.terminal([Table("", tuple(columns), (row,))], Console(file=out, width=width, highlight=False))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    headings, figures = (
+        [line for line in lines if line.startswith("Segment")],
+        [line for line in lines if line.startswith("encode")],
+    )
+    assert [heading for line in headings for heading in line.split()[1:]] == [one.heading for one in columns[1:]]
+    assert [one for line in figures for one in line.split()[1:]] == [
+        render.cell(one, "milliseconds") for one in row[1:]
+    ]
 
 
 # --- cells ---
@@ -210,10 +272,10 @@ def test_bars_of_text_are_letters_of_one_scale_with_a_legend_of_what_occurs():
         f"1.1MB (n=2) {'A' * 8}{'B' * 15}{'.' * 7} 40.0 ms\n"
         f"3.3MB (n=1) {'A' * 15}{'B' * 45} 80.0 ms\n"
         "\n"
-        "   Segment   1.1MB (n=2)  3.3MB (n=1)\n"
-        "A  client            25%          25%\n"
-        "B  encode            50%          75%\n"
-        ".  the rest          25%           0%\n"
+        "   Segment   1.1MB  3.3MB\n"
+        "A  client      25%    25%\n"
+        "B  encode      50%    75%\n"
+        ".  the rest    25%     0%\n"
         "a note\n"
         "\n"
     )

@@ -25,7 +25,7 @@ SECOND = Place("predictor", 2)
             Segment(SECOND, "response", ("predict", "postprocess")),
             "predictor 2 response (no predictor 2 predict, predictor 2 postprocess span)",
         ),
-        (TOTAL, "4-1"),
+        (TOTAL, "total (4-1)"),
     ],
 )
 def test_a_segment_s_name_says_its_place_and_step_and_what_is_missing(segment, name):

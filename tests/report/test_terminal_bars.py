@@ -50,7 +50,7 @@ def test_what_is_negative_by_two_clocks_is_not_drawn_and_said_so():
         (
             NOTE,
             "segments that are negative because of clock skew are not drawn",
-            f"{CROSSING}transformer request \u00b1?, 4-1 \u00b1?",
+            f"{CROSSING}transformer request \u00b1?, total (4-1) \u00b1?",
         ),
     )
 
@@ -61,7 +61,7 @@ def test_what_two_clocks_leave_open_stands_below():
         one.segments[segment("transformer request")].bounds[0] = bound
         one.stamp_bounds["4-1"][0] = MS
     (chart,) = bar_charts(found)
-    assert chart.notes[1:] == (f"{CROSSING}transformer request \u00b11.3 ms, 4-1 \u00b11.0 ms",)
+    assert chart.notes[1:] == (f"{CROSSING}transformer request \u00b11.3 ms, total (4-1) \u00b11.0 ms",)
 
 
 def test_no_series_are_no_charts():

@@ -21,7 +21,7 @@ def test_each_length_stands_beside_the_traced_one():
 def test_a_row_without_a_traced_image_is_named_below():
     row = BesideRow("9MB", (Duration(0, None),) * 4, None)
     table = beside_table(Beside("Kafka", "kafka", (ROW, row), TwoClocks.NOTHING))
-    assert (table.rows[1], table.notes[1:]) == (
+    assert (table.rows[1], table.notes[2:]) == (
         ("9MB", 0, None, 0, None, 0, None, 0, None, None),
         ("no traced image has this size: 9MB",),
     )
@@ -30,7 +30,7 @@ def test_a_row_without_a_traced_image_is_named_below():
 def test_what_the_clocks_of_two_hosts_leave_open_stands_behind_a_length():
     row = BesideRow("1.1MB", (Duration(1 * MS, 2 * MS, 3 * MS), *ROW.durations[1:]), 9)
     table = beside_table(Beside("", None, (row,), TwoClocks.BOUNDED))
-    assert (table.title, table.rows[0][2], table.notes[1:]) == (
+    assert (table.title, table.rows[0][2], table.notes[2:]) == (
         "Stamps: seconds, by hand and traced",
         Bounded(2 * MS, 3 * MS),
         ("nothing says whether this is HTTP or Kafka: the traced images may be either", ONE_CLOCK),

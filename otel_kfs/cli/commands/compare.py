@@ -86,7 +86,7 @@ Exit code: 0, 1 after an error, 2 if the command line is wrong, 3 if
     "limit",
     callback=_percent,
     metavar="PERCENT",
-    help=f"Exit with {SLOWER_EXIT} if B's 4-1 is longer by more than this at any size, beyond noise.",
+    help=f"Exit with {SLOWER_EXIT} if B's total (4-1) is longer by more than this at any size, beyond noise.",
 )
 @no_sketch("the rank test of a comparison needs every duration")
 @click.pass_obj

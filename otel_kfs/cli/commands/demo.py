@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 import click
 
 from otel_kfs.cli.command import command, option
-from otel_kfs.cli.commands.tables import print_tables
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.output import progress
 from otel_kfs.cli.parameter_types import Choice
+from otel_kfs.cli.read_traces import print_blocks, read_measurement
 from otel_kfs.demo.example import VARIANTS
 from otel_kfs.report.rows import DEFAULT_LAYOUTS
 
 if TYPE_CHECKING:
     from otel_kfs.demo.demo_run import ProgressBar
+
+_ENOUGH_TO_COMPARE = 8  # images of each size and transport: then segments can differ beyond noise
 
 
 @command(
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 Examples:
   otel-kfs demo
   otel-kfs demo --way seed --way fast --way small
-  otel-kfs demo --repeat 20 --serving kserve --output my-run
+  otel-kfs demo --repeat 5 --serving kserve --output my-run
   otel-kfs demo --watch
   otel-kfs demo --bootstrap-servers localhost:9092
   otel-kfs demo --otlp-endpoint http://localhost:4318
@@ -37,10 +39,10 @@ Examples:
 @option(
     "--repeat",
     type=click.IntRange(1),
-    default=5,
+    default=20,
     show_default=True,
     metavar="N",
-    help="How often to send each size each way.",
+    help="How often to send each size each way. 20 are enough for intervals, p95 and compare.",
 )
 @option(
     "--way",
@@ -86,7 +88,7 @@ def demo(
     *,
     watch: bool,
 ) -> None:
-    """Run the whole measurement on this machine, and print its tables.
+    """Run the whole measurement on this machine, print its tables, and say what they show.
 
     Starts a broker, a transformer, a predictor and a bridge, and sends four images over HTTP and through Kafka.
     """
@@ -94,6 +96,7 @@ def demo(
 
     serving = example.serving(serving)  # first, because its message names all that the demo needs
     from otel_kfs.demo import demo_run
+    from otel_kfs.report import documents
 
     with ExitStack() as stack:
         told: Callable[[str], None] = (lambda _: None) if obj["quiet"] else say
@@ -112,9 +115,16 @@ def demo(
             say=told,
             progress=bar,
         )
-    print_tables(str(traces), "text", DEFAULT_LAYOUTS, None, quiet=obj["quiet"])
+    measurement, line = read_measurement(str(traces), quiet=obj["quiet"])
+    print_blocks(documents.blocks(measurement, ("bars", *DEFAULT_LAYOUTS)), "text", None)
     if not obj["quiet"]:
+        say(line, err=False)
         click.echo(f"The traces are in {traces}, one file per process.")
         if bootstrap_servers is None and not all(VARIANTS[name].chat for name in variants):
             click.echo(f"Figures about the broker are {demo_run.BROKER}'s, not Apache Kafka's.")
         click.echo(f"The same tables again:  otel-kfs tables {traces}")
+        if repeat >= _ENOUGH_TO_COMPARE and not all(VARIANTS[name].chat for name in variants):
+            sides = "--where-a transport=http --where-b transport=kafka"
+            click.echo(f"HTTP against Kafka:  otel-kfs compare {traces} {sides}")
+        click.echo()
+    print_blocks([documents.answer_block(measurement)], "text", None)

@@ -47,7 +47,12 @@ Examples:
     help="seed: unix times and their differences. segments: every segment. statistics: the same with sd, "
     "percentiles and intervals of the medians. bars: each segment's share. images: for csv, json and parquet, a record "
     "for each image and segment. Repeatable.  "
-    "[default: seed, segments, and bars on a terminal]",
+    "[default: segments, seed, and before them bars on a terminal]",
+)
+@option(
+    "--wide",
+    is_flag=True,
+    help="Text: let tables be as wide as they are. Without it, sizes that do not fit stand below one another.",
 )
 @option(
     "--sketch",
@@ -63,9 +68,10 @@ def tables(
     layout: tuple[Layout, ...],
     output: Path | None,
     *,
+    wide: bool,
     sketch: bool,
 ) -> None:
-    """Print tables of stamps and segments from traces.
+    """Say what traces show, and print tables of segments and stamps.
 
     QUERY is where to read them: a file, a folder or a pattern, - for standard input, jaeger:URL, tempo:URL or
     clickhouse:URL. See docs/trace-queries.md.
@@ -73,8 +79,8 @@ def tables(
     if not layout:
         layout = ("segments",) if sketch else DEFAULT_LAYOUTS
         if format_ == "text" and output is None and sys.stdout.isatty():
-            layout += ("bars",)
-    print_tables(trace_query, format_, layout, output, sketch=sketch, quiet=obj["quiet"])
+            layout = ("bars", *layout)
+    print_tables(trace_query, format_, layout, output, wide=wide, sketch=sketch, quiet=obj["quiet"])
 
 
 def print_tables(
@@ -83,10 +89,11 @@ def print_tables(
     layouts: tuple[Layout, ...],
     output: Path | None,
     *,
+    wide: bool = False,
     sketch: bool = False,
     quiet: bool,
 ) -> None:
-    """Read the traces; print or write the tables and what was left out."""
+    """Read the traces; print or write the answer, the tables and what was left out."""
     from otel_kfs.report import documents, rows
 
     layouts = tuple(dict.fromkeys(layouts))
@@ -99,7 +106,8 @@ def print_tables(
         measurement, line = read_measurement(trace_query, quiet=quiet)
     match format_:
         case "text" | "md":
-            print_blocks(documents.blocks(measurement, layouts), format_, output)
+            blocks = [documents.answer_block(measurement), *documents.blocks(measurement, layouts)]
+            print_blocks(blocks, format_, output, wide=wide)
         case _:
             write(documents.pieces(measurement, layouts, format_), output)
     if not quiet:

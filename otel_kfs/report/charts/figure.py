@@ -30,8 +30,8 @@ def figure(contents: Contents, charts: Sequence[str] = CHARTS) -> str:
         raise ConfigError("the images are all of one size: latency against size can't be drawn")
     heights = {"segments": stacked_bars.body_height(contents), "sizes": float(sizes.HEIGHT)}
     titles = {
-        "segments": "Where the time goes: mean of each segment (pale: in under half the images); triangle: p50 of 4-1",
-        "sizes": "4-1 against the image's size, and least squares",
+        "segments": "Where the time goes: mean of each segment (pale: in under half the images); triangle: p50",
+        "sizes": "Total (4-1) against the image's size, and least squares",
     }
     height = 2 * _MARGIN + sum(heights[part] + _HEADING for part in parts) + _GAP * (len(parts) - 1) + 22
     width = stacked_bars.WIDTH + 2 * _MARGIN

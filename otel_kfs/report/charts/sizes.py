@@ -34,7 +34,7 @@ def sizes(contents: Contents, *, narrow: bool = False) -> Element:
     drawing = svg.drawing(
         NARROW if narrow else WIDTH,
         NARROW_HEIGHT + above if narrow else HEIGHT,
-        "4-1 against the image's size",
+        "Total (4-1) against the image's size",
         "Points: images. Lines: least squares. The table of costs has every figure.",
     )
     if narrow:

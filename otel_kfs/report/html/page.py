@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from otel_kfs.analysis.measurement import MOST_RUNS
@@ -12,7 +12,7 @@ from otel_kfs.analysis.statistics import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P
 from otel_kfs.report.charts import distributions, sizes, stacked_bars, waterfall
 from otel_kfs.report.contents import Contents
 from otel_kfs.report.html.html_file import drawn, html_file, sentences
-from otel_kfs.report.rows import clock_lines, coverage_line, seed_tables, size_notes
+from otel_kfs.report.rows import Table, clock_lines, coverage_line, seed_tables, size_notes
 
 
 class _Column(NamedTuple):
@@ -60,7 +60,7 @@ def page(contents: Contents) -> str:
         clocks=clock_lines(measurement.offsets),
         negative=[(report, row) for report, row in rows if row.mean < 0],
         size_notes=[note[0].upper() + note[1:] for note in size_notes(measurement.series)],
-        seed_tables=seed_tables([report.series for report in contents.series]),
+        stamps=_pairs(seed_tables([report.series for report in contents.series])),
         # Of a percentile that no n is large enough for there is no column.
         columns=[column for column in _COLUMNS if any(column.of(row.summary) is not None for _, row in rows + totals)],
         needs={"p90": P90_NEEDS, "p95": P95_NEEDS, "p99": P99_NEEDS, "interval": INTERVAL_NEEDS},
@@ -84,3 +84,9 @@ def page(contents: Contents) -> str:
             for one in contents.median_paths
         ],
     )
+
+
+def _pairs(tables: Sequence[Table]) -> list[tuple[Table, Table]]:
+    """Return each table of seconds with that of the same images' unix times."""
+    half = len(tables) // 2
+    return list(zip(tables[:half], tables[half:], strict=True))

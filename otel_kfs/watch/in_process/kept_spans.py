@@ -20,7 +20,7 @@ from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.statistics import Summary, summary
 from otel_kfs.report.rows import coverage_line
-from otel_kfs.report.segment_names import segment_name, step_name
+from otel_kfs.report.segment_names import segment_key, segment_name, step_name
 from otel_kfs.telemetry.safe_tracer import never_raises
 from otel_kfs.traces.batch import chunks
 from otel_kfs.traces.formats.sdk_spans import read_span
@@ -107,7 +107,7 @@ class KeptSpans:
         """
         found = self._series(transport, size)
         stretches = sorted({one for series in found for one in series.columns()}, key=path_order)
-        wanted = [one for one in stretches if segment_name(one) == name]
+        wanted = [one for one in stretches if name in {segment_name(one), segment_key(one)}]
         wanted = wanted or [one for one in stretches if step_name(one) == name]
         if len(wanted) != 1:
             names = ", ".join(map(segment_name, wanted or stretches))

@@ -28,10 +28,8 @@ def read(drawing):
 
 def test_a_figure_has_both_charts(found):
     shown = texts(read(figure.figure(found)))
-    assert {"Where the time goes: mean of each segment (pale: in under half the images); triangle: p50 of 4-1"} < set(
-        shown
-    )
-    assert {"4-1 against the image's size, and least squares"} < set(shown)
+    assert {"Where the time goes: mean of each segment (pale: in under half the images); triangle: p50"} < set(shown)
+    assert {"Total (4-1) against the image's size, and least squares"} < set(shown)
 
 
 @pytest.mark.parametrize(("chart", "there"), [("segments", (True, False)), ("sizes", (False, True))])

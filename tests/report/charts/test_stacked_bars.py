@@ -53,7 +53,7 @@ def test_a_segment_says_its_figures_when_pointed_at():
 def test_the_whole_says_its_figures_too():
     assert (
         tips(stacked_bars(contents_of([image("a")])))[18]
-        == "4-1 \u00b7 HTTP, 1.1MB: mean 1000 ms, p50 1000 ms, max 1000 ms, n 1, 100.0% of the time"
+        == "total (4-1) \u00b7 HTTP, 1.1MB: mean 1000 ms, p50 1000 ms, max 1000 ms, n 1, 100.0% of the time"
     )
 
 
@@ -73,7 +73,7 @@ def test_bars_show_what_adds_up_and_what_is_rare_as_rare():
         "client \u00b7 HTTP, 1.1MB: mean 250 ms, p50 250 ms, p95 250 ms, n 20, 50.0% of the time",
         "retries \u00b7 HTTP, 1.1MB: mean 250 ms of all images, p50 5000 ms, max 5000 ms, in 1 of 20 images, "
         "50.0% of the time",
-        "4-1 \u00b7 HTTP, 1.1MB: mean 500 ms, p50 250 ms, p95 500 ms, n 20, 100.0% of the time",
+        "total (4-1) \u00b7 HTTP, 1.1MB: mean 500 ms, p50 250 ms, p95 500 ms, n 20, 100.0% of the time",
     ]
 
 
