@@ -33,10 +33,10 @@ import pyte
 
 TOP = Path(__file__).resolve().parents[1]
 PICTURE = TOP / "docs/terminal.svg"
-COLUMNS, LINES = 80, 30
+COLUMNS, LINES = 80, 26
 WIDTH, HEIGHT, SIZE, MARGIN = 8.0, 18, 13.3, 14  # of a character, a row, the font, the frame
 PROMPT = "$ "
-LONGEST_PAUSE, LAST_PAUSE = 1.2, 6.0  # seconds: longer ones are cut; the last screen stays
+LONGEST_PAUSE, ANSWER = 1.2, 5.0  # seconds: longer pauses are cut; the last screen is shown first, and again at the end
 
 COLOURS = {
     "default": "#d6dae0",
@@ -103,7 +103,9 @@ class Terminal:
         """End the shell; return how long the whole takes, in seconds."""
         os.write(self._terminal, b"exit\n")
         os.waitpid(self._shell, 0)
-        return self._now + LAST_PAUSE
+        last = self.frames[-1][1]
+        self.frames = [(0.0, last), *((moment + ANSWER, shown) for moment, shown in self.frames)]
+        return self._now + 2 * ANSWER
 
     def _is_waiting(self) -> bool:
         return self._screen.display[self._screen.cursor.y].rstrip() == PROMPT.rstrip()
