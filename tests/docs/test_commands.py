@@ -109,7 +109,7 @@ def folder(monkeypatch):
     """What the pages' commands find: traces, pictures, the examples; and a model server, whose URL is returned."""
     for name in ("examples", "tests"):
         Path(name).symlink_to(TOP / name)
-    for name in ("cat.jpg", "payload.json", "1mb.json"):
+    for name in ("cat.jpg", "big.jpg", "payload.json", "1mb.json"):
         shutil.copy(PHOTO, name) if name.endswith("jpg") else Path(name).write_text('{"instances": [1]}')
     shutil.copy(TOP / "tests/data/seed-tables.md", "measurement.md")
     for traces in ("before/traces", "main", "traces", "archive", "ways/traces", "otel-kfs-runs/latest/traces"):
