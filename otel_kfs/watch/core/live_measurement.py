@@ -14,7 +14,8 @@ What is exact, and until when:
 
 from __future__ import annotations
 
-from collections import deque
+import logging
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -30,6 +31,9 @@ from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.watch.core.image_block import BLOCK_IMAGES, BLOCK_SECONDS, Found, ImageBlock
 from otel_kfs.watch.core.open_traces import Look, OpenTrace, OpenTraces, TraceBounds
 from otel_kfs.watch.core.snapshot import Counts, Observer, Snapshot
+
+_UNFORESEEN = "an error of otel-kfs, which its log tells"
+_log = logging.getLogger(__name__)
 
 LAST = 60.0  # seconds that `Snapshot.last_minute` is about
 
@@ -168,7 +172,13 @@ class LiveMeasurement:
 
     def _search(self, trace: OpenTrace) -> tuple[SpanGraph, Found]:
         """Return a trace's graph, and what images it holds."""
-        spans = trace.all()
+        try:
+            return self._searched(trace.all())
+        except Exception:  # noqa: BLE001 - one trace that nobody foresaw must not end the measuring of all others
+            _log.exception("a trace can't be measured: %s", next(iter(trace.ids)))
+            return SpanGraph(()), Found((), Coverage(left_out=Counter({_UNFORESEEN: 1})), frozenset())
+
+    def _searched(self, spans: list[Span]) -> tuple[SpanGraph, Found]:
         graph = SpanGraph(spans)
         hosts = frozenset(contradicted(graph))
         if self._apart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class IntakeCounts:
 
 
 class Intake:
-    """Takes requests as bytes, and keeps their spans until they are measured."""
+    """Takes requests as bytes, in any thread, and keeps their spans until they are measured."""
 
     def __init__(self, most_waiting: int = 50_000, keep: Sink | None = None, hand_on: Sink | None = None) -> None:
         """Refuse requests while `most_waiting` spans wait to be measured.
@@ -57,6 +58,7 @@ class Intake:
         self.arrived: Callable[[], None] = lambda: None
         self._most_waiting, self._keep, self._hand_on = most_waiting, keep, hand_on
         self._batches: deque[list[Span]] = deque()
+        self._lock = threading.Lock()
 
     def take(self, request: bytes) -> Counter[str]:
         """Take one ExportTraceServiceRequest; return why how many of its spans are left out.
@@ -73,27 +75,28 @@ class Intake:
         except ValueError as error:
             self.counts.malformed += 1
             raise MalformedRequest(f"not an OTLP export of traces: {error}") from error
-        if self._keep is not None:
-            try:
-                self._keep(request, len(spans))
-            except OSError as error:
-                self.counts.refused += 1
-                raise Busy(f"the spans can't be kept: {error.strerror or error}") from error
-        if self._hand_on is not None:
-            self._hand_on(request, len(spans))
-        self.counts.requests += 1
-        self.counts.spans += len(spans)
-        self.counts.left_out.update(left_out)
-        if spans:
+        with self._lock:
+            if self._keep is not None:
+                try:
+                    self._keep(request, len(spans))
+                except OSError as error:
+                    self.counts.refused += 1
+                    raise Busy(f"the spans can't be kept: {error.strerror or error}") from error
+            if self._hand_on is not None:
+                self._hand_on(request, len(spans))
+            self.counts.requests += 1
+            self.counts.spans += len(spans)
+            self.counts.left_out.update(left_out)
             self.waiting += len(spans)
             self._batches.append(spans)
-            self.arrived()
+        self.arrived()
         return left_out
 
     def next(self) -> list[Span] | None:
         """Return the spans of the request that waited longest; None where none waits."""
-        if not self._batches:
-            return None
-        spans = self._batches.popleft()
-        self.waiting -= len(spans)
-        return spans
+        with self._lock:
+            if not self._batches:
+                return None
+            spans = self._batches.popleft()
+            self.waiting -= len(spans)
+            return spans
