@@ -29,6 +29,7 @@ COMPOSE = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
 # It takes compose.yaml where Podman is the engine.
 PODMAN_COMPOSE = "podman-compose==1.6.0"
 TRACEQL = "@grafana/lezer-traceql@1.0.0"
+PROMQL = "@prometheus-io/lezer-promql@0.315.0"
 # Modules that carry their CRDs as YAML. KafkaSource's and OpenTelemetryCollector's could not be had from a registry:
 # tests/deploy/deploy_tools.py says how to add them.
 CRDS = {
@@ -91,8 +92,11 @@ def collector(target: Path) -> None:
     _run("go", "build", "-trimpath", "-o", target / "otelcol", ".", cwd=HERE / "collector")
 
 
-def traceql(target: Path) -> None:
-    _run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", target, TRACEQL)
+def node_package(package: str) -> Callable[[Path], None]:
+    def install(target: Path) -> None:
+        _run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", target, package)
+
+    return install
 
 
 def module_crds(target: Path) -> None:
@@ -121,7 +125,8 @@ TOOLS: dict[str, tuple[list[str | Path], Callable[[Path], None]]] = {
     "compose": ([COMPOSE], go_tool(COMPOSE)),
     "collector": ([HERE / "collector" / "main.go", HERE / "collector" / "go.mod"], collector),
     "podman-compose": ([PODMAN_COMPOSE, sys.version[:4]], python_package(PODMAN_COMPOSE)),
-    "traceql": ([TRACEQL], traceql),
+    "traceql": ([TRACEQL], node_package(TRACEQL)),
+    "promql": ([PROMQL], node_package(PROMQL)),
     "crds-modules": ([json.dumps(CRDS)], module_crds),
     "crds-strimzi": ([HERE / "strimzi" / "pom.xml", json.dumps(STRIMZI)], strimzi_crds),
 }

@@ -42,7 +42,8 @@ def test_panels_do_not_overlap():
 
 
 def test_queries_are_traceql_to_grafanas_editor():
-    broken = run("node", DEPLOY / "validate/traceql.cjs", tool("traceql"), input="\n".join([*QUERIES, BROKEN]))
+    command = ["node", DEPLOY / "validate/grammar.cjs", tool("traceql"), "@grafana/lezer-traceql"]
+    broken = run(*command, input="\n".join([*QUERIES, BROKEN]))
     assert broken.splitlines() == [BROKEN]
 
 

@@ -47,29 +47,31 @@ class LiveLabels(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LiveContents:
-    """What `stacked_bars` draws, as `contents.Contents`."""
+    """What `stacked_bars` draws, as `contents.Contents`; `segments`: those of the legend, in the order of the path."""
 
     by_labels: Sequence[LiveLabels]
+    segments: Sequence[Segment]
 
     @property
     def series(self) -> list[LiveSeries]:
         """All series."""
         return [report for group in self.by_labels for report in group.series]
 
-    @property
-    def segments(self) -> list[Segment]:
-        """Every segment that occurs, in the order of the path."""
-        return sorted({one for report in self.series for one in report.series.segments}, key=path_order)
 
-
-def live_contents(window: Window) -> LiveContents:
-    """Return what charts are drawn of."""
+def live_contents(window: Window, segments: Sequence[Segment]) -> LiveContents:
+    """Return what charts are drawn of, with the letters that `segments` give to each."""
     return LiveContents(
         [
             LiveLabels(labels, [_report(series, number, window) for series in of_labels])
             for number, (labels, of_labels) in enumerate(by_labels(window.series).items())
-        ]
+        ],
+        segments,
     )
+
+
+def segments_of(window: Window) -> list[Segment]:
+    """Return every segment that occurs, in the order of the path."""
+    return sorted({one for series in window.series for one in series.segments}, key=path_order)
 
 
 def _report(series: SketchedSeries, number: int, window: Window) -> LiveSeries:

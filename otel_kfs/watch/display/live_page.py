@@ -24,7 +24,7 @@ from otel_kfs.report.contents import Row
 from otel_kfs.report.html.html_file import coded, drawn, environment, sentences, shared_values, style
 from otel_kfs.report.rows import coverage_line
 from otel_kfs.watch.core.snapshot import Snapshot
-from otel_kfs.watch.display.live_contents import LiveSeries, live_contents
+from otel_kfs.watch.display.live_contents import LiveSeries, live_contents, segments_of
 from otel_kfs.watch.display.live_table import rates, sentence
 
 MOST_BROWSERS = 20
@@ -117,8 +117,9 @@ class LivePage:
         return self._drawn[1]
 
     def _draw(self, snapshot: Snapshot) -> str:
-        since, minute = live_contents(snapshot.since_start), live_contents(snapshot.last_minute)
-        segments = since.segments
+        # Of all: what the last minute lacks must not give another letter to what it has.
+        segments = segments_of(snapshot.since_start)
+        since, minute = (live_contents(window, segments) for window in (snapshot.since_start, snapshot.last_minute))
         recent = {
             (of.series.labels, of.series.size, row.segment): row for of in minute.series for row in (*of.rows, of.total)
         }

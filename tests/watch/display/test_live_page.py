@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 import socket
 
 import pytest
@@ -161,6 +162,18 @@ def test_a_slow_browser_gets_the_latest_figures_and_none_between():
     first, second = asyncio.run(taken())
     assert "Waiting for images" in json.loads(first.removeprefix("data: "))["html"]
     assert "5 images measured" in json.loads(second.removeprefix("data: "))["html"]
+
+
+def test_a_segment_has_the_letter_of_the_legend_whatever_the_last_minute_lacks():
+    live = LiveMeasurement(0.0)
+    live.add(spans(KAFKA, "k"), 0.0)
+    live.add(spans(STRAIGHT, "s"), 100.0)
+    snapshot = live.snapshot(110.0)
+    html = LivePage(lambda: snapshot, list, lambda: False)._html()
+    minute = html[html.index('id="minute"') : html.index('id="since"')]
+    legend, chart, _ = minute.split('class="chart"')
+    letters = dict(re.findall(r'data-segment="predictor (\w+)".*?>([A-Z])</text>', legend))
+    assert set(re.findall(r">([A-Z])</text>", chart)) < set(letters.values())
 
 
 def test_a_snapshot_is_drawn_once_for_all_browsers(monkeypatch):
