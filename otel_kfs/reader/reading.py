@@ -150,7 +150,9 @@ class Reading:
         given = {"transport": transport, "encoding": encoding, "compression": compression, "cell": cell, "size": size}
         wanted = {key: value for key, value in given.items() if value is not None}
         samples = self._samples("images are")
-        return Reading(self.query, replace(samples, series=comparison.select(samples.series, wanted)))
+        series = comparison.select(samples.series, wanted)
+        coverage = replace(samples.coverage, measured=sum(map(len, series)))
+        return Reading(self.query, replace(samples, series=series, coverage=coverage))
 
     def compare(self, other: Reading) -> ReadingComparison:
         """Compare with another reading, which is B, and this one A: how much slower B is, in which segment, how surely.

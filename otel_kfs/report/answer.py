@@ -21,7 +21,7 @@ from otel_kfs.analysis.findings import (
 from otel_kfs.analysis.image_size import UNKNOWN
 from otel_kfs.analysis.measurement import Labels, by_labels
 from otel_kfs.analysis.paths.segment import UNTRACED
-from otel_kfs.report.rows import bound_or_none, certainty, coverage_line, interval_record
+from otel_kfs.report.rows import bound_or_none, certainty, coverage_line, interval_record, size_record
 from otel_kfs.report.segment_names import segment_name
 
 _FEW = 3  # ways of sending whose totals are all told
@@ -167,6 +167,7 @@ def _data(found: Findings) -> dict[str, Any]:
                 **interval_record(one.interval, "p50_"),
                 "clock_bound_ns": bound_or_none(one.bound),
                 "clocks": certainty(one.bound),
+                **size_record(one.size_range),
                 "segments": [_part(part) for part in one.parts],
             }
             for one in found.series

@@ -56,7 +56,13 @@ def test_images_are_chosen_by_their_labels(run_of):
     kafka = reading.where(transport="kafka", size="1.1MB")
     assert [(row["transport"], row["n"]) for row in kafka.summary()] == [("kafka", 3)]
     assert {row["transport"] for row in kafka.images()} == {"kafka"}
-    assert len(reading) == 6
+    assert (len(reading), len(kafka)) == (6, 3)
+
+
+@pytest.mark.analysis
+def test_a_chart_of_some_images_tells_their_number(run_of):
+    drawing = drawing_in(otel_kfs.read(run_of(3)).where(transport="kafka")._repr_html_())
+    assert drawing.findtext("{http://www.w3.org/2000/svg}desc") == "3 images measured"
 
 
 def test_a_choice_that_no_image_fits_says_which_there_are(run_of):

@@ -1,6 +1,8 @@
 """A user's program: what mypy must know of each call, without a complaint and without Any where there is a type."""
 
 import asyncio
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -62,6 +64,20 @@ def consumers() -> None:
     assert_type(of_text.poll(), confluent_kafka.Message[str, str] | None)
     for text in otel_kfs.kafka.processing(of_text):
         assert_type(text.deserialized_value(), str | None)
+
+
+def readings() -> None:
+    reading = otel_kfs.read(Path("traces"), run="monday", servers=["mine"], lookback=timedelta(hours=2))
+    assert_type(reading, otel_kfs.Reading)
+    assert_type(reading.answer.sentence, str)
+    assert_type(reading.left_out, dict[str, int])
+    for image in reading.images():
+        assert_type(image["duration_ns"], int)
+        assert_type(image["stamp_2_ns"], int | None)
+        assert_type(image["segment"], str)
+    assert_type([row["p95_ns"] for row in reading.summary()], list[int | None])
+    assert_type(reading.where(transport="http").compare(reading).slower(0.1), list[str])
+    reading.report("report.html")
 
 
 async def asyncio_uploads() -> None:

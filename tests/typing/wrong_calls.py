@@ -21,3 +21,9 @@ consumer.poll(1.0).value()  # error: union-attr
 consumer.poll("1.0")  # error: arg-type
 consumer.consume(timeout_seconds=1)  # error: call-arg
 consumer.no_such_method()  # error: attr-defined
+
+reading = otel_kfs.read("traces/")
+reading.to_pandas("traces")  # error: arg-type
+reading.compare("traces/")  # error: arg-type
+print(next(reading.images())["duration"])  # error: typeddict-item
+otel_kfs.read("traces/", look_back="1h")  # error: call-arg
