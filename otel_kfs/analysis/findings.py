@@ -100,7 +100,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What would save most at one size: to send in the fast way, or the largest segment's time, which is the most."""
+    """What would save most at one size: to send in the fast way, or the largest segment, whose time is the most, ns."""
 
     size: str
     nanoseconds: float
@@ -244,7 +244,7 @@ def _saving(parts: Parts, difference: LabelsDifference | None) -> Saving | None:
         saved = difference.difference - difference.slow.bound - difference.fast.bound
         if largest is None or saved > largest.mean + largest.bound:
             return Saving(parts.size, difference.difference, None, difference.fast.labels)
-    return None if largest is None else Saving(parts.size, largest.mean, largest.segment, None)
+    return None if largest is None else Saving(parts.size, largest.mean + largest.bound, largest.segment, None)
 
 
 def _exceeds(more: SeriesFinding, less: SeriesFinding) -> Certainty:

@@ -94,13 +94,14 @@ def _shares(found: Findings) -> list[str]:
 
 
 def _shares_at(of: Parts, found: Findings, named: Sequence[Part]) -> str:
-    several = len(found.series) > len(of.labels)
-    where = _at(of.size) if several else ""
-    if several and len(by_labels(found.series)) > len(of.labels):
+    where = _where(of.size, found)
+    if len(by_labels(found.series)) > len(of.labels):
         where += f" {_how(of.labels[0])}"
     unknown = [
         part for part in of.parts if part.share <= part.share_bound and part.share + part.share_bound > _NAMED_FROM
     ]
+    if not any(part.mean or part.bound for part in of.parts):
+        return "no segment takes any time"
     if not named or (not of.largest and len(unknown) > _NAMED_AT_MOST):
         return f"the clocks leave open how the time{where} is spent"
     first, *others = (f"{_percent(part)} {{}}`{segment_name(part.segment)}`{_rarity(part)}" for part in named)
@@ -124,7 +125,7 @@ def _clauses(found: Findings) -> list[str]:
         if growth.largest is not None and growth.largest.share <= 1:
             told.append(
                 f"{growth.largest.share:.0%} of what {growth.large} takes longer than {growth.small} is "
-                f"`{segment_name(growth.largest.segment)}`"
+                f"`{segment_name(growth.largest.segment)}`{_rarity(growth.largest)}"
             )
         elif growth.largest is not None:
             told.append(
@@ -136,17 +137,15 @@ def _clauses(found: Findings) -> list[str]:
     if saving is not None and saving.segment == UNTRACED:
         told.append("no span says what the server does; docs/serving.md says how to see inside")
     elif saving is not None and saving.segment is not None:
-        size = _at(saving.size) if len(found.series) > 1 else ""
-        told.append(
-            f"most could be saved in `{segment_name(saving.segment)}`: up to {_duration(saving.nanoseconds)}{size}"
-        )
+        saved = f"{_duration(saving.nanoseconds)}{_where(saving.size, found)}"
+        told.append(f"most could be saved in `{segment_name(saving.segment)}`: up to {saved}")
     elif saving is not None and saving.fast is not None:
         told.append(f"most could be saved by sending {_how(saving.fast)}")
     return told
 
 
 def _difference(of: LabelsDifference, found: Findings) -> str:
-    slow, fast, size = _name(of.slow.labels), _name(of.fast.labels), _at(of.slow.size)
+    slow, fast, size = _name(of.slow.labels), _name(of.fast.labels), _where(of.slow.size, found)
     if of.certainty == "differs":
         return f"{fast} is {_duration(of.difference)} faster than {slow}{size}"
     first, second = (slow, fast) if found.series.index(of.slow) < found.series.index(of.fast) else (fast, slow)
@@ -261,6 +260,11 @@ def _total(of: SeriesFinding) -> str:
 
 def _ends(of_labels: Sequence[SeriesFinding]) -> list[SeriesFinding]:
     return [of_labels[0], of_labels[-1]] if len(of_labels) > 1 else list(of_labels)
+
+
+def _where(size: str, found: Findings) -> str:
+    """Write a size where there are several."""
+    return _at(size) if len({one.size for one in found.series}) > 1 else ""
 
 
 def _at(size: str) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_kfs.analysis import statistics as room
-from otel_kfs.analysis.statistics import Interval, Summary, summary
+from otel_kfs.analysis.statistics import Interval, Summary, rank_interval, rank_interval_needs, summary
 from otel_kfs.errors import MissingExtra
 
 columns = st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=120)
@@ -155,3 +155,28 @@ def test_without_scipy_an_interval_is_answered_with_the_extra_that_brings_it(mon
     ):
         room.median_interval(range(20))
     assert not room.intervals_available()
+
+
+@pytest.mark.analysis
+@given(st.lists(st.integers(), min_size=1, max_size=60), st.sampled_from([0.9, 0.95, 0.99]))
+def test_the_interval_by_ranks_is_that_of_the_binomial_distribution(values, confidence):
+    from scipy import stats
+
+    interval = rank_interval(values, confidence)
+    below = int(stats.binom.ppf((1 - confidence) / 2, len(values), 0.5))
+    if stats.binom.cdf(below, len(values), 0.5) > (1 - confidence) / 2:
+        below -= 1
+    ordered = sorted(values)
+    assert interval == (None if below < 0 else Interval(ordered[below], ordered[-1 - below]))
+    assert (interval is None) is (len(values) < rank_interval_needs(confidence))
+
+
+@pytest.mark.analysis
+@pytest.mark.parametrize("n", [1001, 10_000, 1_000_000])
+def test_the_interval_by_ranks_of_many_values_is_hardly_wider(n):
+    from scipy import stats
+
+    low, high = rank_interval(range(n))
+    exact = int(stats.binom.ppf(0.025, n, 0.5))
+    assert exact - 3 <= low <= exact
+    assert high == n - 1 - low
