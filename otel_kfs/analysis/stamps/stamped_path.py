@@ -19,6 +19,7 @@ from otel_kfs.analysis.paths.server_spans import own_steps, unanswered
 from otel_kfs.analysis.stamps.stamps_file import FIRST, LAST, SECOND, THIRD, Stamp, StampsFile, as_text
 from otel_kfs.traces.span import Kind, Span, SpanGraph
 
+_DIGITS = 19  # of the largest number that 64 bits hold
 _PAIRS = {Kind.SERVER: Kind.CLIENT, Kind.CONSUMER: Kind.PRODUCER}
 
 
@@ -75,7 +76,7 @@ def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file:
     _note_order(path, spans, graph)
     path.check_sums()
     size = _attribute(stamped, stamps_file.size)
-    in_bytes = size if type(size) is int and 0 <= size < 2**63 and not stamps_file.unit else None
+    in_bytes = None if stamps_file.unit else _in_bytes(size)
     return CriticalPath(
         trace_id=beginning.trace_id,
         transport=stamps_file.title,
@@ -124,6 +125,13 @@ def _note_order(path: PathBuilder, spans: Iterable[Span], graph: SpanGraph) -> N
 def _attribute(spans: Iterable[Span], key: str) -> object:
     """Return the value of an attribute in the first of these spans that has it."""
     return next((span.attributes[key] for span in spans if key in span.attributes), None) if key else None
+
+
+def _in_bytes(size: object) -> int | None:
+    """Return a size in bytes, which some programs write as text; None if it is something else."""
+    if isinstance(size, str) and size.isdecimal() and len(size) <= _DIGITS:
+        size = int(size)
+    return size if type(size) is int and 0 <= size < 2**63 else None
 
 
 def _row(size: object, stamps_file: StampsFile) -> str:

@@ -162,6 +162,8 @@ def labelled(**attributes):
         ({"size": "items", "unit": "items"}, {}, "?", ""),
         ({"size": "kind"}, {"kind": "large"}, "large", ""),
         ({"size": "bytes"}, {"bytes": 1_482_786}, "1.5MB", ""),
+        ({"size": "bytes"}, {"bytes": "1482786"}, "1.5MB", ""),
+        ({"size": "bytes"}, {"bytes": "9" * 19}, "9" * 19, ""),
         ({"size": "bytes"}, {}, "?", ""),
         ({"size": "weight"}, {"weight": 2.5}, "2.5", ""),
         ({"group": "gift"}, {"gift": True}, "all", "true"),
@@ -172,6 +174,19 @@ def test_rows_and_tables_are_by_attributes(settings, attributes, row, group):
     paths, _ = stamped_paths(SpanGraph(labelled(**attributes)), StampsFile("Orders", STAMPS, **settings))
     (series,) = measured(paths).all_series()
     assert (series.size, series.labels.cell, series.labels.transport) == (row, group, "Orders")
+
+
+def test_a_size_that_one_program_writes_as_text_and_another_as_a_number_is_one():
+    paths = []
+    for number, size in enumerate((1_110_000, "1110000", "small")):
+        drawn = [replace(span, trace_id=f"t{number}") for span in labelled(bytes=size)]
+        paths += stamped_paths(SpanGraph(drawn), StampsFile("Orders", STAMPS, size="bytes"))[0]
+    measurement = measured(paths)
+    measurement.sort()
+    assert [(series.size, [*series.image_sizes]) for series in measurement.all_series()] == [
+        ("small", []),
+        ("1.1MB", [1_110_000, 1_110_000]),
+    ]
 
 
 def test_rows_are_sorted_by_their_numbers():
