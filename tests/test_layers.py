@@ -33,7 +33,7 @@ READ_SIDE = {
     "reader": {"traces", "analysis", "report"},
 }
 ABOVE_BOTH = {
-    "watch": {"telemetry", "traces", "analysis", "report"},
+    "watch": {"telemetry", "traces", "analysis", "report", "reader"},
     "demo": {"telemetry", "serving", "client"},
     "experiment": {"telemetry", "client", "traces", "analysis", "report", "demo"},
     "cli": {

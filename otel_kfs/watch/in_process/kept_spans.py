@@ -19,18 +19,25 @@ from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement, correc
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.statistics import Summary, summary
+from otel_kfs.reader.no_images import need_images
+from otel_kfs.reader.reading import Reading
 from otel_kfs.report.rows import coverage_line
 from otel_kfs.report.segment_names import segment_key, segment_name, step_name
 from otel_kfs.telemetry.safe_tracer import never_raises
 from otel_kfs.traces.batch import chunks
 from otel_kfs.traces.formats.sdk_spans import read_span
 from otel_kfs.traces.span import Span
+from otel_kfs.watch.in_process.image_stream import ImageStream
+from otel_kfs.watch.metrics.image_metrics import ImageMetrics
+from otel_kfs.watch.metrics.otlp_metrics import OtlpMetrics
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan
 
 MOST_SPANS = 50_000  # some 3,000 images through transformer and predictor
 
+_PLACE = "this process"
 _LOOKS = 0.01  # seconds between two looks at whether all is there
 
 
@@ -61,7 +68,12 @@ class KeptSpans:
     counted in `given_up`.
     """
 
-    def __init__(self, max_spans: int = MOST_SPANS) -> None:
+    def __init__(self, max_spans: int = MOST_SPANS, *, meter_provider: MeterProvider | None = None) -> None:
+        """Tell `meter_provider` of every image, too: the metrics of `otel-kfs watch`, `otel_kfs.segment.duration`.
+
+        Raises:
+            MissingExtra: ddsketch is not installed, with `meter_provider`.
+        """
         self._most = max_spans
         self._changed = threading.Condition()
         self._by_trace: OrderedDict[str, list[Span]] = OrderedDict()
@@ -70,6 +82,9 @@ class KeptSpans:
         self._version = 0
         self._open: dict[int, int | None] = {}  # by its id, the parent's, of each span that has begun and not ended
         self._measured: tuple[int, CorrectedMeasurement[Series]] | None = None
+        self._stream: ImageStream | None = None
+        if meter_provider is not None:
+            self._stream = ImageStream([ImageMetrics([OtlpMetrics(meter_provider)])], max_spans)
         _all_kept.add(self)
 
     @property
@@ -83,6 +98,27 @@ class KeptSpans:
             self._by_trace.clear()
             self._kept = self._given_up = 0
             self._version += 1
+
+    def read(self) -> Reading:
+        """Return the images of all spans that have ended, as `otel_kfs.read` returns those of a store.
+
+        Raises:
+            OtelKfsError: no image was measured; the message says why, and what there is.
+        """
+        found = self.measurement()
+        need_images(found.coverage, _PLACE, found.store)
+        return Reading(_PLACE, found)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - nothing is waited for
+        """Have metrics of all images that are complete; spans that have ended are kept already."""
+        if self._stream is not None:
+            self._stream.measure()
+        return True
+
+    def shutdown(self) -> None:
+        """Have metrics of all images, complete or not; what is kept stays."""
+        if self._stream is not None:
+            self._stream.measure(finish=True)
 
     def measurement(self) -> CorrectedMeasurement[Series]:
         """Measure the images of all spans that have ended: what `otel-kfs tables` makes of the same spans."""
@@ -166,6 +202,8 @@ class KeptSpans:
             if span is not None:
                 self._keep(span)
             self._changed.notify_all()
+        if span is not None and self._stream is not None:
+            self._stream.add(span)
 
     def _keep(self, span: Span) -> None:
         self._by_trace.setdefault(span.trace_id, []).append(span)
@@ -207,6 +245,8 @@ def _unlock() -> None:
     """Give a forked child locks that no thread of its parent holds."""
     for kept in _all_kept:
         kept._changed = threading.Condition()
+        if kept._stream is not None:
+            kept._stream.new_locks()
 
 
 os.register_at_fork(after_in_child=_unlock)

@@ -32,13 +32,6 @@ class SegmentExporter(KeptSpans, SpanExporter):
             self._ended(span)
         return SpanExportResult.SUCCESS
 
-    def shutdown(self) -> None:
-        """Keep what is there."""
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - nothing is under way
-        """Return at once: what was exported is kept."""
-        return True
-
 
 class SegmentProcessor(KeptSpans, SpanProcessor):
     """Keeps every sampled span of a provider as it ends, and knows which have not ended."""
@@ -50,10 +43,3 @@ class SegmentProcessor(KeptSpans, SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Keep a span, if it was sampled."""
         self._ended(span)
-
-    def shutdown(self) -> None:
-        """Keep what is there."""
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - nothing is under way
-        """Return at once: a span that has ended is kept."""
-        return True

@@ -172,7 +172,7 @@ def test_a_segment_has_the_letter_of_the_legend_whatever_the_last_minute_lacks()
     html = LivePage(lambda: snapshot, list, lambda: False)._html()
     minute = html[html.index('id="minute"') : html.index('id="since"')]
     legend, chart, _ = minute.split('class="chart"')
-    letters = dict(re.findall(r'data-segment="predictor (\w+)".*?>([A-Z])</text>', legend))
+    letters = dict(re.findall(r'data-segment="predictor( \w+)?".*?>([A-Z])</text>', legend))
     assert set(re.findall(r">([A-Z])</text>", chart)) < set(letters.values())
 
 

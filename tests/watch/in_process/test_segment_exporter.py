@@ -8,20 +8,24 @@ import traces_builder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.json.file import FileSpanExporter
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, StaticSampler
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from sdk_spans_support import play
-from support import run_python
+from support import run_python, wait_until
 from traces_builder import HTTP, KAFKA, STRAIGHT
 
 import otel_kfs
 from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.corrected_measurement import corrected
+from otel_kfs.errors import OtelKfsError
 from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.formats import otlp_protobuf
 from otel_kfs.traces.formats.sdk_spans import read_span
@@ -246,3 +250,65 @@ def test_what_goes_wrong_with_a_span_stays_with_telemetry(provider, segments, mo
     play(STRAIGHT, provider)
     assert segments.measurement().coverage.measured == 0
     assert "the program continues" in caplog.text
+
+
+def test_a_reading_is_that_of_otel_kfs_read(provider, segments, tmp_path):
+    file = tmp_path / "traces.jsonl"
+    with file.open("w") as stream:
+        provider.add_span_processor(SimpleSpanProcessor(FileSpanExporter(stream=stream)))
+        play(STRAIGHT, provider)
+        provider.force_flush()
+    stored = otel_kfs.read(file)
+    assert segments.read().segments() == stored.segments()
+    assert len(list(segments.read().images())) == len(list(stored.images()))
+
+
+def test_a_reading_without_images_is_an_error_that_says_why(provider, segments):
+    with provider.get_tracer("a test").start_as_current_span("send image"):
+        pass
+    with pytest.raises(OtelKfsError, match="no request span"):
+        segments.read()
+
+
+def durations(reader):
+    """The number of durations and their sum by segment, as a meter provider has them."""
+    data = reader.get_metrics_data()
+    return {
+        point.attributes["otel_kfs.segment"]: (point.count, round(point.sum, 6))
+        for of_resource in (data.resource_metrics if data else ())
+        for metric in of_resource.scope_metrics[0].metrics
+        if metric.name == "otel_kfs.segment.duration"
+        for point in metric.data.data_points
+    }
+
+
+@pytest.mark.sketch
+@pytest.mark.parametrize("how", ["processor", "exporter"])
+def test_a_meter_provider_is_told_of_every_image(how):
+    reader, provider = InMemoryMetricReader(), TracerProvider()
+    meters = MeterProvider([reader])
+    if how == "processor":
+        provider.add_span_processor(otel_kfs.SegmentProcessor(meter_provider=meters))
+    else:
+        provider.add_span_processor(BatchSpanProcessor(otel_kfs.SegmentExporter(meter_provider=meters)))
+    for _ in range(3):
+        play(STRAIGHT, provider)
+    provider.force_flush()
+    if how == "processor":
+        assert durations(reader)["predictor decode"] == (3, 0.09)
+    else:  # the SDK flushes an exporter only when it is shut down
+        wait_until("the images", lambda: durations(reader).get("predictor decode") == (3, 0.09))
+    provider.shutdown()
+    assert {count for count, _ in durations(reader).values()} == {3}
+
+
+@pytest.mark.sketch
+def test_at_the_end_what_is_not_complete_is_told_too():
+    reader, provider = InMemoryMetricReader(), TracerProvider()
+    provider.add_span_processor(otel_kfs.SegmentProcessor(meter_provider=MeterProvider([reader])))
+    root = provider.get_tracer("x").start_span("send image", attributes={"otel_kfs.transport": "http"})
+    post = provider.get_tracer("x").start_span("POST", trace.set_span_in_context(root), kind=SpanKind.CLIENT)
+    post.end()
+    root.end()
+    provider.shutdown()
+    assert durations(reader)
