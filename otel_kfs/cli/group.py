@@ -83,6 +83,7 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line and exit."""
         kwargs["standalone_mode"] = False
+        _open_closed_streams()
         code: str | int | None
         try:
             with _cleaning_up_on_sigterm():
@@ -116,6 +117,13 @@ class Group(click.Group):
         # Only here are the error and its traceback gone, and with them the Kafka clients that they held: a client
         # that is closed while the interpreter shuts down calls back into what no longer exists, and crashes.
         sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Let what would go to a stream that is closed (`>&-`) go nowhere: Python has none then."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _discard_output() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from otel_kfs.client.model_request.model_url import redact_url
 from otel_kfs.demo import watchdog
-from otel_kfs.errors import DemoError
+from otel_kfs.errors import ConfigError, DemoError
 
 _STOP_SECONDS = 10.0  # for a process to end by itself after SIGTERM
 
@@ -153,8 +155,14 @@ class Processes:
 
 
 def export_to(otlp_endpoint: str | None) -> None:
-    """Let this process and those that it starts send their spans to an endpoint, if there is one."""
+    """Let this process and those that it starts send their spans to an endpoint, if there is one.
+
+    Raises:
+        ConfigError: it is no URL.
+    """
     if otlp_endpoint:
+        if not re.match(r"https?://[^/?#]", otlp_endpoint):
+            raise ConfigError(f"the OTLP endpoint {redact_url(otlp_endpoint)!r} is no URL; write http://host:port")
         os.environ["OTEL_TRACES_EXPORTER"] = "otlp"
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = otlp_endpoint
 

@@ -48,7 +48,7 @@ def run(config: ExperimentConfig, folder: Path, *, say: Callable[[str], None], p
             _run_trials(config, servers, senders, remaining, log, progress)
         servers.settle()
     if not provider.flush():
-        say("Not all spans reached the OTLP endpoint; the files are complete.")
+        say("Not all spans could be written or exported; the log above says which.")
     return log
 
 

@@ -8,13 +8,14 @@ import uuid
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from otel_kfs.analysis.measurement import Series
-from otel_kfs.errors import ConfigError
+from otel_kfs.errors import ConfigError, OtelKfsError
 from otel_kfs.experiment.config.experiment_config import ExperimentConfig
 from otel_kfs.experiment.schedule import Trial
 
@@ -90,10 +91,17 @@ class TrialLog:
         return [trial for trial in trials if trial.key not in keys]
 
     def add(self, result: TrialResult) -> None:
-        """Write a result at once: what comes next may be Ctrl-C or a power cut."""
+        """Write a result at once: what comes next may be Ctrl-C or a power cut.
+
+        Raises:
+            OtelKfsError: it can't be written.
+        """
         assert self._file is not None  # noqa: S101 - inside the `with`
-        self._file.write(json.dumps(asdict(result)) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(asdict(result)) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OtelKfsError(f"can't write {self.path}: {error.strerror}") from error
         self.results.append(result)
 
     def __enter__(self) -> TrialLog:
@@ -107,7 +115,8 @@ class TrialLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be written before can't be now, and that was told
+                self._file.close()
 
     def _begin(self, head: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

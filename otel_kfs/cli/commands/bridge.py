@@ -188,6 +188,8 @@ def bridge(
     from otel_kfs.bridge.outcomes import as_json
     from otel_kfs.client.model_request.model_url import predict_url
 
+    if not options["bootstrap_servers"].strip():
+        raise click.BadParameter("it is empty: give host:port,...", param_hint="'--bootstrap-servers'")
     if options["redrive"] and (options["topics"] or not options["dead_letter_topic"]):
         raise click.UsageError("--redrive reads the --dead-letter-topic: give that, and no --topic")
     if not options["redrive"] and not options["topics"]:

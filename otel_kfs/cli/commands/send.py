@@ -271,6 +271,7 @@ def _send_all(
 ) -> None:
     """Send one after another, whatever becomes of it, and sum up; after SIGTERM, say which were not sent."""
     from otel_kfs.client.encodings import answer_json
+    from otel_kfs.telemetry import provider
 
     times: list[float] = []
     failed = 0
@@ -295,7 +296,7 @@ def _send_all(
     finally:
         if not quiet and (times or failed > 1):
             say(_summary(times, failed, transport))
-            if kept is not None:
+            if kept is not None and provider.flush():  # else the log says what became of them
                 say(f"Nobody listens at {kept.endpoint}, so the spans are in {kept.file}. Where the time went:")
                 say(f"  otel-kfs tables {kept.file.parent}")
     if stopping.wanted:
