@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from traces_builder import EPOCH, HTTP, KAFKA, linked, spans
 
 from otel_kfs import semconv
+from otel_kfs.analysis.comparison import Comparisons, compare
 from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.report.contents import Contents, Origin, contents
+from otel_kfs.report.html.comparison_page import Side
 from otel_kfs.traces.span import Span, SpanGraph
 
 ORIGIN = Origin(
@@ -84,6 +86,17 @@ def contents_of(
     graph = SpanGraph(chain.from_iterable(images))
     store: Any = SimpleNamespace(link=link, traces=spans or (lambda _: graph))
     return contents(corrected(measured(*critical_paths(graph)), store), ORIGIN)
+
+
+def compared(name: str = "", n: int = 12) -> tuple[Comparisons, Side, Side]:
+    """Two sizes on both sides, of which B takes longer; `name`: the label of B's images, and B's query."""
+    sides = []
+    for side, factor, labels in (("a", 1.0, {}), ("b", 1.3, {semconv.CELL: name} if name else {})):
+        sent = [(size, number) for size in SIZES[:2] for number in range(n)]
+        images = [image(f"{side}{size}n{i}", size=size, factor=factor + i / 100, **labels) for size, i in sent]
+        sides.append(contents_of(images).measurement.series)
+    line = f"{2 * n} images measured"
+    return compare(*sides), Side("a/", line), Side(name or "b/", line)
 
 
 def tips(chart: ElementTree.Element) -> list[str]:

@@ -67,10 +67,11 @@ def apart(ticks: Sequence[tuple[float, str]], scale: Axis, size: float, edge: fl
     A label that the last one, which bears the unit, would touch is left out.
     """
     *others, (last, unit) = ticks
-    begin = min(scale(last) - text_width(unit, size) / 2, edge - text_width(unit, size))
+    half = text_width(unit, size) / 2
+    end = (scale(last), unit, "middle") if scale(last) + half <= edge else (edge, unit, "end")
+    begin = min(scale(last) - half, edge - 2 * half)
     middle = [(scale(value), label) for value, label in others]
-    kept = [(x, label, "middle") for x, label in middle if x + text_width(label, size) / 2 + 3 < begin]
-    return [*kept, (begin, unit, "start")]
+    return [*((x, label, "middle") for x, label in middle if x + text_width(label, size) / 2 + 3 < begin), end]
 
 
 def tick(value: float) -> str:

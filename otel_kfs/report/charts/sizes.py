@@ -202,7 +202,7 @@ def _grid(parent: Element, x: Axis, y: Axis, font: float = 11) -> None:
     for value in x.ticks():
         at = x(value)
         svg.add(parent, "line", x1=at, x2=at, y1=y.start, y2=y.start + 4, class_="axis")
-    for at, label, anchor in apart(labelled(x.ticks(), "MB"), x, font, x.end + 16):
+    for at, label, anchor in apart(labelled(x.ticks(), "MB"), x, font, x.end + 14):
         svg.add(parent, "text", label, x=at, y=y.start + 16, font_size=font, text_anchor=anchor, class_="muted")
 
 

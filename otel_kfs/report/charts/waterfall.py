@@ -196,7 +196,7 @@ def _stamps(chart: Element, places: list[float | None], bottom: float) -> None:
         if x is None:  # no span says when it was
             continue
         svg.add(chart, "line", x1=x, x2=x, y1=15, y2=bottom, class_="ink", stroke_width=0.7, stroke_dasharray="2 3")
-        shown = max(x, last + 9)
+        shown = max(x, last + 10)
         svg.add(chart, "text", str(number), x=shown, y=11, font_size=11, font_weight=600, text_anchor="middle")
         last = shown
 

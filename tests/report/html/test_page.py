@@ -5,10 +5,10 @@ import hashlib
 import random
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import msgspec
 import pytest
+from html_support import Parsed
 from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_transports
 from traces_builder import HTTP, MS, critical_path, sections, with_options
 
@@ -18,44 +18,6 @@ from otel_kfs.analysis.measurement import measured
 from otel_kfs.report.contents import contents
 from otel_kfs.report.html.page import page
 from otel_kfs.traces.span import Span
-
-
-class Parsed(HTMLParser):
-    """Tags, attributes and the text of cells."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.attributes, self.raw, self.text = Counter(), [], {"script": "", "style": ""}, ""
-        self.tables, self.table, self._in = {}, "", ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags[tag] += 1
-        self.attributes += [(tag, *pair) for pair in attributes]
-        self._in = tag
-        if tag == "table":
-            self.table = dict(attributes).get("id", f"table {len(self.tables)}")
-            self.tables[self.table] = []
-        elif tag == "tr":
-            self.tables[self.table].append([])
-        elif tag in {"td", "th"}:
-            self.tables[self.table][-1].append("")
-
-    def handle_endtag(self, tag):
-        self._in = ""
-        if tag == "table":
-            self.table = ""
-
-    def handle_data(self, data):
-        if self._in in self.raw:
-            self.raw[self._in] += data
-            return
-        self.text += data
-        if self.table and self.tables[self.table] and self.tables[self.table][-1]:
-            self.tables[self.table][-1][-1] += data.strip("\n")
-
-    def values(self, name):
-        return [value for _, key, value in self.attributes if key == name]
 
 
 @pytest.fixture(scope="module")
