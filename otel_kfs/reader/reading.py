@@ -22,7 +22,7 @@ from otel_kfs.report import answer, documents
 from otel_kfs.report.records import arrow
 from otel_kfs.report.records.image_records import ImageRecord, image_records
 from otel_kfs.report.rows import SegmentRecord, segment_records
-from otel_kfs.report.segment_names import segment_name
+from otel_kfs.report.segment_names import segment_key
 from otel_kfs.traces.printable import excerpt
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Reading:
 
         They are the rows of `segments()` whose segment is `4-1`, from stamp 1 to stamp 4.
         """
-        return [one for one in self.segments() if one["segment"] == segment_name(TOTAL)]
+        return [one for one in self.segments() if one["segment"] == segment_key(TOTAL)]
 
     def segments(self) -> list[SegmentRecord]:
         """Return a row for each way of sending, size and segment, in the order of the path, `4-1` the last.
