@@ -1,13 +1,14 @@
 """How many spans a second `otel-kfs watch` takes, and how long its senders wait; beside the Collector.
 
-    python benchmarks/watch_load.py [--rate 50000] [--seconds 10] [--collector]
+    python benchmarks/watch_load.py [--rate 50000] [--seconds 10] [--images 1] [--collector]
 
-Sender processes hold requests of 16 spans that are encoded already - one image over HTTP, from the sender to the
-predictor - put a new trace id into each and send it over gRPC, at an even rate or (--rate 0) as fast as answers come,
-each with so many requests under way. What is printed: spans acknowledged a second, how long the acknowledgements took,
-the receiver's CPU time and what it comes to in spans a second a core, its memory in the middle and at the end; and what
-decoding the same requests takes of one core in this process, which tells how busy the machine was. With --collector,
-the Collector that `make validate-deploy` builds (an OTLP receiver and a file exporter, in protobuf) takes the same.
+Sender processes hold requests that are encoded already - an image over HTTP, from the sender to the predictor, in 16
+spans, or several - put a new trace id into each and send it over gRPC, at an even rate or (--rate 0) as fast as
+answers come, each with so many requests under way. What is printed: spans acknowledged a second, how long the
+acknowledgements took, the receiver's CPU time and what it comes to in spans a second a core, its memory in the middle
+and at the end. And what decoding the same requests takes of one core in this process: it tells how busy the machine
+was. With --collector, the Collector that `make validate-deploy` builds (an OTLP receiver and a file exporter, in
+protobuf) takes the same.
 """
 
 from __future__ import annotations
@@ -92,30 +93,35 @@ def request() -> bytes:
 # --- a sender ---
 
 
-def send(address: str, rate: float, seconds: float, under_way: int) -> None:
+def send(address: str, rate: float, seconds: float, under_way: int, images: int) -> None:
     """Send for so long; print as JSON the latencies (ms), and what was answered otherwise."""
     import grpc
 
     export = grpc.insecure_channel(address).unary_unary(METHOD)
-    template, draw = request(), random.Random(os.getpid())
+    template, draw, size = request(), random.Random(os.getpid()), images * SPANS
+
+    def drawn() -> bytes:
+        # One message behind the other is one message with the spans of all.
+        return b"".join([template.replace(TRACE, draw.randbytes(16)) for _ in range(images)])
+
     done: queue.SimpleQueue[tuple[float, object]] = queue.SimpleQueue()
     places = threading.Semaphore(under_way)
-    export(template.replace(TRACE, draw.randbytes(16)), timeout=30)
+    export(drawn(), timeout=30)
     print("ready", flush=True)
     sys.stdin.readline()
     begin = time.monotonic()
     sent = 0
     while (now := time.monotonic()) < begin + seconds:
-        if rate and (wait := begin + sent * SPANS / rate - now) > 0:
+        if rate and (wait := begin + sent * size / rate - now) > 0:
             time.sleep(wait)
         places.acquire()
-        due = begin + sent * SPANS / rate if rate else time.monotonic()
+        due = begin + sent * size / rate if rate else time.monotonic()
 
         def answered(future: grpc.Future, due: float = due) -> None:
             done.put((1000 * (time.monotonic() - due), future.code()))
             places.release()
 
-        export.future(template.replace(TRACE, draw.randbytes(16)), timeout=30).add_done_callback(answered)
+        export.future(drawn(), timeout=30).add_done_callback(answered)
         sent += 1
     found = [done.get() for _ in range(sent)]
     elapsed = time.monotonic() - begin
@@ -179,6 +185,7 @@ def memory(process: subprocess.Popen[str]) -> int:
 def load(name: str, address: str, process: subprocess.Popen[str], arguments: argparse.Namespace) -> None:
     command = [sys.executable, __file__, "--send", address, "--seconds", str(arguments.seconds)]
     command += ["--rate", str(arguments.rate / arguments.senders), "--under-way", str(arguments.under_way)]
+    command += ["--images", str(arguments.images)]
     senders = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(arguments.senders)
@@ -196,7 +203,7 @@ def load(name: str, address: str, process: subprocess.Popen[str], arguments: arg
     time.sleep(1)  # for what is acknowledged and waits
     used, end = cpu(process) - before, memory(process)
     latencies = sorted(latency for one in found for latency in one["latencies"])
-    spans = SPANS * len(latencies)
+    spans = SPANS * arguments.images * len(latencies)
     print(
         f"{name}: {spans / seconds:,.0f} spans/s acknowledged; p50 {latencies[len(latencies) // 2]:.1f} ms, "
         f"p99 {latencies[len(latencies) * 99 // 100]:.1f} ms, at most {latencies[-1]:.0f} ms; "
@@ -222,15 +229,17 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50_000, help="spans a second; 0: as fast as they are answered")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--senders", type=int, default=3)
+    parser.add_argument("--images", type=int, default=1, help="in a request")
     parser.add_argument("--under-way", type=int, default=16, help="requests of a sender at once")
     parser.add_argument("--collector", action="store_true", help="the Collector, too")
     parser.add_argument("--watch", nargs=argparse.REMAINDER, default=[], help="options of `otel-kfs watch`")
     parser.add_argument("--send", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.send:
-        send(arguments.send, arguments.rate, arguments.seconds, arguments.under_way)
+        send(arguments.send, arguments.rate, arguments.seconds, arguments.under_way, arguments.images)
         return
-    print(f"{SPANS} spans a request of {len(request()):,} bytes, {arguments.senders} senders")
+    size = SPANS * arguments.images, len(request()) * arguments.images
+    print(f"{size[0]} spans a request of {size[1]:,} bytes, {arguments.senders} senders")
     decoding()
     with tempfile.TemporaryDirectory() as folder:
         with watching(Path(folder), *arguments.watch) as (address, process):
