@@ -23,6 +23,7 @@ RUN = {
     "trace-queries-0": "",
     "python-api-0": "{'warm-up': 1}\nhttp 1.1MB 1 410231810 exact\nkafka 1.1MB 1 411688999 exact\n",
     "python-api-3": "",
+    "in-process-1": "",
 }
 
 # What is not run here, and why.
@@ -30,6 +31,7 @@ NOT_RUN = {
     "README-0": "tests/examples/test_readme.py runs it",
     "README-1": "tests/examples/test_readme.py runs it with a broker",
     "README-2": "tests/examples/test_readme.py runs it with a broker",
+    "in-process-0": "needs a server of yours: tests/watch/in_process runs examples/pytest",
     "kafka-0": "shows several ways beside one another: tests/kafka has each",
     "kafka-1": "the instrumentor, tests/kafka/test_instrumentor.py",
     "kafka-2": "the loop's body is left out: tests/kafka/test_process_span.py",

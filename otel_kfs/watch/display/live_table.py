@@ -63,7 +63,7 @@ def table(snapshot: Snapshot, width: int, rows: int) -> RenderableType:
     all_series = snapshot.since_start.series[:_MOST_SERIES]
     drawn = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=False)
     figures = ["n", "p50", "p95"] if width >= _NARROW else ["n", "p50"]
-    drawn.add_column("\n4-1 and segments, ms", min_width=20, max_width=max(20, width - 52), no_wrap=True)
+    drawn.add_column("\ntotal and segments, ms", min_width=20, max_width=max(20, width - 52), no_wrap=True)
     for heading in figures:
         drawn.add_column("1 min\nn" if heading == "n" else f"\n{heading}", justify="right", no_wrap=True, style="cyan")
     for heading in (*figures, "%"):
