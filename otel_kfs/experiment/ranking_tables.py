@@ -53,6 +53,31 @@ _SATURATION_NOTES = (
 )
 
 
+def ranking_answer(found: Sequence[Ranking], saturations: Sequence[Sequence[Saturation]] = ()) -> str:
+    """Say what an experiment found: which cell is how much faster at the largest size, or where the knees are."""
+    if saturations:
+        size = _size(saturations[-1])
+        knees = [f"{_without_rate(rates[0])}: {knee(rates)}" for rates in saturations if _size(rates) == size]
+        return f"At {size}, {'; '.join(knees)}."
+    ranking = found[-1]
+    baseline = next(ranked for ranked in ranking.ranked if ranked.baseline)
+    base = f"{baseline.cell.name} ({_ms(baseline.p50)})"
+    if len(ranking.ranked) == 1:
+        return f"At {ranking.size} there is nothing to compare the baseline with: {base}."
+    faster = next((ranked for ranked in ranking.ranked if ranked.verdict == "faster"), None)
+    if faster is None:
+        needed = next((ranked.needed for ranked in ranking.ranked if ranked.needed is not None), None)
+        if needed is not None:
+            return f"At {ranking.size} too few blocks tell a cell from the baseline, {base}: it takes {needed}."
+        return f"At {ranking.size} no cell is faster than the baseline, {base}, beyond noise."
+    most = faster.saved_most()
+    saved = f"; `{segment_name(most.segment)}` saves most, {_ms(-most.difference)}" if most else ""
+    return (
+        f"At {ranking.size} {faster.cell.name} takes {_ms(faster.p50)}: {faster.times_faster:.2f} times as fast as the "
+        f"baseline, {base}{saved}."
+    )
+
+
 def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -> list[Table]:
     """Make two tables of each ranking: a row a cell, and what each segment takes more or less."""
     tables = []
@@ -91,9 +116,7 @@ def saturation_tables(found: Sequence[Sequence[Saturation]]) -> list[Table]:
     """Make a table for each cell and size, with a row a rate, and where the knee is."""
     tables = []
     for rates in found:
-        size = next(one.series.size for one in rates if one.series is not None)
-        cell = rates[0].cell
-        title = f"{cell.name.removesuffix(f' {cell.rate:g}/s')}, {size}: latency against load"
+        title = f"{_without_rate(rates[0])}, {_size(rates)}: latency against load"
         tables.append(Table(title, _SATURATION, tuple(map(_saturation_row, rates)), (knee(rates), *_SATURATION_NOTES)))
     return tables
 
@@ -174,6 +197,18 @@ def saturation_records(found: Sequence[Sequence[Saturation]]) -> list[dict[str, 
         for one in rates
         for figures in (summary(one.series.totals()) if one.series is not None else None,)
     ]
+
+
+def _size(rates: Sequence[Saturation]) -> str:
+    return next(one.series.size for one in rates if one.series is not None)
+
+
+def _without_rate(one: Saturation) -> str:
+    return one.cell.name.removesuffix(f" {one.cell.rate:g}/s")
+
+
+def _ms(nanoseconds: int) -> str:
+    return f"{nanoseconds / 1e6:.1f} ms"
 
 
 def _row(number: int, ranked: Ranked) -> tuple[Any, ...]:

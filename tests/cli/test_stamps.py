@@ -72,7 +72,7 @@ def test_every_layout_has_the_file_s_segments(layout):
 def test_a_report_draws_them(tmp_path):
     stamps, page = str(EXAMPLE / "stamps.toml"), tmp_path / "report.html"
     result = run("report", "--trace-query", str(EXAMPLE), "--stamps", stamps, "-o", str(page))
-    assert result.output == f"{page}: 8 paths measured\n"
+    assert result.output.splitlines()[1:] == [f"{page}: 8 paths measured"]
     text = page.read_text()
     assert text.count("wait for a packer") > 3
     assert "send image" not in text

@@ -16,6 +16,7 @@ from jaeger_support import critical_path
 from support import CAT, PHOTO, SERVER, Written, read_traces, start, wait_until
 
 from otel_kfs.analysis.corrected_measurement import read
+from otel_kfs.report.answer import answer
 from otel_kfs.report.segment_names import segment_name
 
 pytestmark = [pytest.mark.demo, pytest.mark.model]
@@ -58,10 +59,15 @@ def test_each_table_has_all_four_sizes_for_both_ways(run):
     headings = re.findall(r"^(HTTP|Kafka): (.*?),? *(?:milliseconds)? *$", run.output, re.M)
     assert {way for way, _ in headings} == {"HTTP", "Kafka"}
     rows = Counter(re.findall(r"^(\d+\.\dMB) ", run.output, re.M))
-    # Two tables of the first kind a way: unix times, and their differences.
-    assert rows == dict.fromkeys(SIZES, 4)
+    # A bar each way, and rows of two tables: unix times, and their differences.
+    assert rows == dict.fromkeys(SIZES, 6)
     for size in SIZES:
         assert len(re.findall(rf"^Segment .*\b{re.escape(size)} p50", run.output, re.M)) == 2
+
+
+def test_it_ends_with_the_answer(run):
+    sentence = answer(read(str(run.traces), processes=1)).sentence
+    assert run.output.rstrip().split("\n\n")[-1].split() == sentence.split()
 
 
 def test_no_image_is_left_out_but_the_warm_ups(run):

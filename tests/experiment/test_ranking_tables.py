@@ -10,6 +10,35 @@ from otel_kfs.report.rows import Column
 pytestmark = pytest.mark.analysis
 
 
+def test_the_answer_is_how_much_faster_a_cell_is_than_the_baseline_and_what_saves_most():
+    exact = {name: [image(name, lengths)] * 10 for name, lengths in (("json", SEGMENTS), ("raw", {"encode": 10}))}
+    found = ranked(*exact.values(), text=TEXT.replace(', "kafka"', ""))
+    assert ranking_tables.ranking_answer(found) == (
+        "At 1.1MB HTTP, raw takes 10.0 ms: 16.00 times as fast as the baseline, HTTP, json (160.0 ms); `transformer "
+        "decode` saves most, 100.0 ms."
+    )
+
+
+def test_a_cell_that_is_not_faster_beyond_noise_is_not_called_faster():
+    equal = [[image(name, SEGMENTS)] * 10 for name in ("json", "raw")]
+    assert ranking_tables.ranking_answer(ranked(*equal)) == (
+        "At 1.1MB no cell is faster than the baseline, HTTP, json (160.0 ms), beyond noise."
+    )
+
+
+def test_too_few_blocks_are_said_to_be_too_few():
+    few = [[image("json", SEGMENTS)] * 2, [image("raw", {"encode": 10})] * 2]
+    assert ranking_tables.ranking_answer(ranked(*few)) == (
+        "At 1.1MB too few blocks tell a cell from the baseline, HTTP, json (160.0 ms): it takes 4."
+    )
+
+
+def test_a_baseline_alone_has_nothing_beside_it():
+    assert ranking_tables.ranking_answer(ranked(images("json"))) == (
+        "At 1.1MB there is nothing to compare the baseline with: HTTP, json (159.9 ms)."
+    )
+
+
 def test_a_cell_without_images_and_one_with_failures_are_named_below_the_table():
     found = ranked(images("json"), images("raw"))
     first, _ = ranking_tables.ranking_tables(found, {("kafka", "json", "a.jpg"): 3, ("http", "raw", "a.jpg"): 1})

@@ -119,7 +119,8 @@ def main(arguments: list[str]) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # Nothing of this machine may help or be in the way: neither another tree, nor a collector that listens.
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON", "PIP_C"))}
-    variables |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "COLUMNS": "80", "NO_COLOR": "1"}
+    variables |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "NO_COLOR": "1"}
+    variables["COLUMNS"] = "400"  # sentences are not wrapped, which would be by the width of their figures
     variables |= {"PIP_QUIET": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "GIT_CONFIG_COUNT": "1"}
     variables |= {"GIT_CONFIG_KEY_0": "advice.detachedHead", "GIT_CONFIG_VALUE_0": "false"}
     if "-c" in arguments:

@@ -138,6 +138,7 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
     """Rank what lies in the folder (or where the configuration says the traces are), print it, and write it there."""
     from otel_kfs.experiment import ranking, ranking_tables
     from otel_kfs.experiment.trial_log import TRACES, within_trials
+    from otel_kfs.report.rows import Table
     from otel_kfs.traces.query_url import is_url, joined, options_of
 
     answered = sum(result.sent - result.failed for result in log.results)
@@ -155,7 +156,12 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
     saturations = ranking.saturations(series, config, log.results)
     if not found:
         raise OtelKfsError(f"no image by the baseline, {config.baselines[0].name}, was measured: {line}")
-    tables = [*ranking_tables.saturation_tables(saturations), *ranking_tables.ranking_tables(found, log.failures())]
+    answer = ranking_tables.ranking_answer(found, saturations)
+    tables = [
+        Table("", (), (), (answer,)),
+        *ranking_tables.saturation_tables(saturations),
+        *ranking_tables.ranking_tables(found, log.failures()),
+    ]
     records = {"ranking": ranking_tables.ranking_records(found), "segments": ranking_tables.segment_records(found)}
     if saturations:
         records["load"] = ranking_tables.saturation_records(saturations)
@@ -165,7 +171,7 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
     if format_ in {"text", "md"}:
         print_blocks(tables, format_, None)
     else:
-        document: dict[str, Any] = {"run_id": log.run_id, "seed": config.seed, **records}
+        document: dict[str, Any] = {"answer": answer, "run_id": log.run_id, "seed": config.seed, **records}
         print_records(records["ranking"], document, format_, None)
     if not quiet:
         say(line, err=format_ != "text")

@@ -69,8 +69,9 @@ def report(
         _check_link(trace_link, format_)
     if charts and format_ == "html":
         raise ConfigError("--chart is for svg and png; the HTML file has all charts")
-    line = _write(trace_query, output, format_, charts or CHARTS, trace_link, quiet=obj["quiet"])
+    sentence, line = _write(trace_query, output, format_, charts or CHARTS, trace_link, quiet=obj["quiet"])
     if not obj["quiet"]:
+        say(sentence)
         say(f"{output or 'standard output'}: {line}")
 
 
@@ -82,9 +83,10 @@ def _write(
     trace_link: str | None,
     *,
     quiet: bool,
-) -> str:
-    """Read the traces and write the file; return one line on what was measured and left out."""
+) -> tuple[str, str]:
+    """Read the traces and write the file; return the answer, and one line on what was measured and left out."""
     from otel_kfs.analysis.corrected_measurement import read
+    from otel_kfs.report.answer import answer
 
     documents.load_libraries(format_)
     command = ["otel-kfs", "report", "--trace-query", trace_query, "-o", str(output or STDOUT)]
@@ -102,7 +104,7 @@ def _write(
             progress=say,
         )
     write(content, output)
-    return line
+    return answer(measurement).sentence, line
 
 
 def _check_link(trace_link: str, format_: FileFormat) -> None:
