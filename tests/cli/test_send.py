@@ -32,7 +32,7 @@ def send(*arguments):
 def test_the_form_is_what_the_options_say(server, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(JPG)
     payload = ["--encoding", "raw", "--compression", "gzip", "--cell", "a label"]
-    result = send("--transport", "http", "--url", server.url, "--model", "m", *payload, "--image", "cat.jpg")
+    result = send("--url", server.url, "--model", "m", *payload, "--image", "cat.jpg")
     assert (result.exit_code, without_ms(result.output)) == (0, {"file": "cat.jpg", "predictions": [1]})
     (request,) = server.requests
     assert (request.headers["content-type"], request.headers["content-encoding"]) == ("image/jpeg", "gzip")
@@ -90,6 +90,8 @@ def test_a_picture_is_resized_before_it_is_sent(server):
             "--encoding does not apply to --transport grpc",
         ),
         (["--transport", "kafka", "--bootstrap-servers", "h:1"], "needs --topic"),
+        (["--bootstrap-servers", "h:1"], "needs --topic"),
+        (["--model", "m"], "nowhere to send to: give --url, or --bootstrap-servers and --topic for Kafka"),
     ],
 )
 def test_what_cannot_go_together_is_a_usage_error(options, complaint):

@@ -48,11 +48,12 @@ _CLAIM_CHECK = f"Claim check (--encoding {CLAIM_CHECK})"
     short_help="Send images and trace them.",
     epilog="""\b
 Examples:
-  otel-kfs send --transport http --url http://ingress --model mobilenet \\
-      --host mobilenet.default.example.com --image cat.jpg
-  otel-kfs send --transport http --json 1mb.json \\
-      --url http://ingress/v1/models/mobilenet:predict
-  otel-kfs send --transport http --url http://ingress --model mobilenet \\
+  otel-kfs send --url http://localhost:8080 --model mobilenet cat.jpg
+  otel-kfs send --url http://ingress --model mobilenet \\
+      --host mobilenet.default.example.com --image *.jpg
+  otel-kfs send --url http://ingress/v1/models/mobilenet:predict \\
+      --json 1mb.json
+  otel-kfs send --url http://ingress --model mobilenet \\
       --encoding raw --image cat.jpg
   otel-kfs send --transport openai --url http://ingress --model qwen \\
       --prompt "What is this?" --stream --image cat.jpg
@@ -60,7 +61,7 @@ Examples:
       --resize 256 --image cat.jpg
   otel-kfs send --transport grpc --url https://ingress:443 --model mobilenet \\
       --model-ca ca.pem --model-token-file token --image cat.jpg
-  otel-kfs send --transport kafka --bootstrap-servers localhost:9092 \\
+  otel-kfs send --bootstrap-servers localhost:9092 \\
       --topic mobilenet --image *.jpg --traces-file traces/sender.jsonl
 
 \b
@@ -68,7 +69,11 @@ Exit code: 0, 1 if anything was not sent or not answered, 2 if the command
 line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
 """,
 )
-@option("--transport", type=Choice(["http", "kafka", "grpc", OPENAI]), required=True, help="How to send.")
+@option(
+    "--transport",
+    type=Choice(["http", "kafka", "grpc", OPENAI]),
+    help="How to send.  [default: kafka with --bootstrap-servers, else http]",
+)
 @option("--image", "images", multiple=True, type=FILE, metavar="FILE", help="An image file; repeatable.")
 @option("--json", "payloads", multiple=True, type=FILE, metavar="FILE", help="A file that is the JSON payload already.")
 @option(
@@ -135,7 +140,7 @@ line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
 @click.pass_obj
 def send(  # noqa: PLR0912, PLR0915 - a branch a transport
     obj: dict[str, bool],
-    transport: str,
+    transport: str | None,
     encoding: str | None,
     compression: str | None,
     resize: int | None,
@@ -183,6 +188,9 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
         images += more_files
     if not images and not payloads:
         raise click.UsageError("nothing to send: give --image FILE or --json FILE")
+    if not transport and not url and not bootstrap_servers:
+        raise click.UsageError("nowhere to send to: give --url, or --bootstrap-servers and --topic for Kafka")
+    transport = transport or ("kafka" if bootstrap_servers else "http")
     kafka = {"bootstrap_servers": bootstrap_servers, "topic": topic}
     payload: dict[str, Any] = {"encoding": encoding, "compression": compression, "resize": resize, "cell": cell}
     if transport == "kafka":
