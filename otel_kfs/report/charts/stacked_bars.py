@@ -31,7 +31,7 @@ class Layout:
     beside: bool = True
 
 
-WIDE = Layout(width=880, left=70, right=150, step=32, ticks=6)
+WIDE = Layout(width=880, left=70, right=150, step=36, ticks=6)
 NARROW = Layout(width=358, left=0, right=18, step=56, ticks=3, beside=False)
 WIDTH = WIDE.width
 
