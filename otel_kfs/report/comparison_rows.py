@@ -59,12 +59,13 @@ def comparison_tables(found: Comparisons, *, whole: bool = False) -> list[Table]
     tables = []
     for of in found.of_sizes:
         shown, left = (of.segments, ()) if whole else folded(of)
+        is_bounded = any(one.bound for one in (*shown, of.total))
         tables.append(
             Table(
                 f"{title(of)}: milliseconds",
                 _COLUMNS,
                 tuple(map(_row, (*shown, of.total))),
-                (*folded_line(left), *size_notes([of]), *clock_notes(of.two_clocks)),
+                (*folded_line(left), *size_notes([of]), *(clock_notes(of.two_clocks) if is_bounded else ())),
             )
         )
     first = Table("Where the time went", (), (), tuple(sentences(found)))

@@ -155,3 +155,15 @@ def test_records_have_both_sides():
         ("http", "kafka", "1.1MB", "broker", 0),
         ("http", "kafka", "1.1MB", "4-1", 15),
     ]
+
+
+def test_a_doubt_about_clocks_is_explained_where_a_row_with_it_is_shown():
+    a, b = ([drawn(f"client {length}, broker 5!")] * 15 for length in (10, 20))
+    found = room.compare(all_series(*a), all_series(*b))
+    assert found.of_sizes[0].total.bound  # nothing bounds the clocks that 4-1 lies between
+    notes = [comparison_rows.comparison_tables(found, whole=whole)[1].notes for whole in (False, True)]
+    assert [any(note.startswith("\u00b1?") for note in of) for of in notes] == [True, True]
+    (of,) = found.of_sizes
+    exact = replace(found, of_sizes=(replace(of, total=replace(of.total, bound=0)),))
+    folded_away = comparison_rows.comparison_tables(exact)[1].notes
+    assert [note for note in folded_away if note.startswith("\u00b1")] == []
