@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,9 @@ SIGINT_EXIT = 130  # what a shell reports for a program that Ctrl-C ended
 SIGTERM_EXIT = 143  # and SIGTERM
 SIGPIPE_EXIT = 141  # and one that wrote to a pipe without a reader, such as `cat`
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+_log = logging.getLogger(__name__)
 
 
 class _NoReader(Exception):
@@ -109,10 +113,14 @@ class Group(click.Group):
         except SystemExit as ending:
             code = ending.code
         except OSError as error:
-            if error.errno not in _NO_ROOM or error.filename is not None:
+            if error.filename is not None:  # what nobody foresaw of a file or folder
+                _log.info("%s", error, exc_info=True)
+                say(f"Error: can't use {error.filename}: {error.strerror}")
+            elif error.errno in _NO_ROOM:
+                _discard_output()
+                say(f"Error: can't write to standard output: {error.strerror}")
+            else:
                 raise
-            _discard_output()
-            say(f"Error: can't write to standard output: {error.strerror}")
             code = 1
         # Only here are the error and its traceback gone, and with them the Kafka clients that they held: a client
         # that is closed while the interpreter shuts down calls back into what no longer exists, and crashes.

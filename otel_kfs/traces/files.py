@@ -51,14 +51,15 @@ def opened(query_url: QueryUrl, progress: ReadProgress) -> Files:
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
             with path.open("rb") as pipe:
                 return _spooled(pipe, query_url.place, progress, strict=strict)
-        files = _files(query_url.place)
+        files = _files(query_url.place, strict=strict)
         if _log.isEnabledFor(logging.INFO):
             for file in files:
                 _log.info("reading %s, %d bytes", excerpt(str(file)), file.stat().st_size)
         return Files([File(str(path)) for path in files], progress, strict=strict)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise TraceQueryError(f"can't read {excerpt(query_url.place)}: {reason}") from error
+        place = error.filename if isinstance(error, OSError) and error.filename else query_url.place
+        raise TraceQueryError(f"can't read {excerpt(str(place))}: {reason}") from error
 
 
 class Files:
@@ -107,12 +108,12 @@ class Files:
 # --- which files ---
 
 
-def _files(query: str) -> list[Path]:
+def _files(query: str, *, strict: bool) -> list[Path]:
     path = Path(query)
     if path.is_file():
         return [path]
     if path.is_dir():
-        return _in_folder(path)
+        return _in_folder(path, strict=strict)
     if path.exists():
         raise TraceQueryError(f"{excerpt(query)} is neither a file nor a folder")
     if glob.has_magic(query):
@@ -126,11 +127,11 @@ def _files(query: str) -> list[Path]:
     raise TraceQueryError(f"no file or folder {excerpt(query)}{misspelled_option(query)}; {_NO_SUCH}")
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def _in_folder(folder: Path, *, strict: bool) -> list[Path]:
     """Return the trace files in a folder, by their names or else by their content."""
     found: list[Path] = []
     others: list[Path] = []
-    for file in sorted(folder.rglob("*")):
+    for file in _all_in(folder, strict=strict):
         if file.is_file():
             is_one = file.name.endswith(EXTENSIONS) or _is_certain(file)
             (found if is_one else others).append(file)
@@ -148,6 +149,28 @@ def _in_folder(folder: Path) -> list[Path]:
             excerpt(str(others[0])),
         )
     return found
+
+
+def _all_in(folder: Path, *, strict: bool) -> list[Path]:
+    """Return what is in a folder and the folders below it, links to folders aside.
+
+    Raises:
+        OSError: the folder can't be read; with `strict`, or one below it.
+    """
+    unreadable: list[OSError] = []
+    found = [Path(place, name) for place, _, names in os.walk(folder, onerror=unreadable.append) for name in names]
+    of_below = [error for error in unreadable if error.filename != str(folder)]
+    if unreadable and (strict or len(of_below) < len(unreadable)):
+        raise unreadable[0]
+    if of_below:
+        first = of_below[0]
+        _log.warning(
+            "folders passed over that can't be read: %d, the first: %s (%s)",
+            len(of_below),
+            excerpt(str(first.filename)),
+            first.strerror,
+        )
+    return sorted(found)
 
 
 def _is_certain(file: Path) -> bool:

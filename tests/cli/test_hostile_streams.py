@@ -80,7 +80,9 @@ def test_verbose_shows_the_traceback(model):
 
 def test_spans_that_could_not_be_kept_are_not_said_to_be_there(model, tmp_path):
     """`ulimit -f 1`: a file of at most one block."""
-    code, out, errors = shell(f"cd {tmp_path}; ulimit -f 1; {send(model)} --repeat 3")
+    nobody = "http://127.0.0.1:9"
+    command = f"cd {tmp_path}; ulimit -f 1; {send(model)} --repeat 3"
+    code, out, errors = shell(command, OTEL_EXPORTER_OTLP_ENDPOINT=nobody, OTEL_TRACES_EXPORTER="otlp")
     assert (code, out.count("\n")) == (0, 3)
     assert "spans were not exported to otel-kfs-runs/" in errors
     assert "the spans are in" not in errors
@@ -125,3 +127,22 @@ def test_an_endpoint_that_is_no_url_is_refused_before_anything_is_started(endpoi
 
     with pytest.raises(ConfigError, match=r"is no URL; write http://host:port$"):
         export_to(endpoint)
+
+
+def test_what_nobody_foresaw_of_a_file_is_one_line_and_its_traceback_is_for_verbose(capsys, caplog):
+    import click
+
+    from otel_kfs.cli.group import Group
+
+    @click.group(cls=Group)
+    def main():
+        pass
+
+    @main.command()
+    def fail():
+        raise PermissionError(13, "Permission denied", "/a/file")
+
+    with pytest.raises(SystemExit) as raised:
+        main.main(["fail"])
+    assert (raised.value.code, capsys.readouterr().err) == (1, "Error: can't use /a/file: Permission denied\n")
+    assert caplog.records == []
