@@ -8,6 +8,12 @@ def test_the_transcript_has_the_readme_s_commands_in_their_order():
     assert typed == commands((TOP / "README.md").read_text())
 
 
+def test_a_sentence_is_the_same_wherever_it_is_broken():
+    assert masked("An image takes 9.9 ms: 95% of the\ntime is `server`\nmore\n\ntime") == (
+        "An image takes # ms: #% of the time is `server` more\n\ntime"
+    )
+
+
 def test_figures_dates_and_bars_are_masked_and_words_are_not():
     printed = "p50 95.9 ms, 47% of it\ncat  ███▌ 12.3 ±0.4\nin otel-kfs-runs/2026-11-30-023717/traces, n = 20   \n"
     assert masked(printed) == "p50 # ms, #% of it\ncat  <bar> #\nin otel-kfs-runs/<time>/traces, n = 20\n"
