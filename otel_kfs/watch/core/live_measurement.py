@@ -32,6 +32,7 @@ from otel_kfs.watch.core.image_block import BLOCK_IMAGES, BLOCK_SECONDS, Found, 
 from otel_kfs.watch.core.open_traces import Look, OpenTrace, OpenTraces, TraceBounds
 from otel_kfs.watch.core.snapshot import Counts, Observer, Snapshot
 
+_PAUSE = 0.001  # seconds for each span of a trace until it is measured again: ten times as long as that takes
 _UNFORESEEN = "an error of otel-kfs, which its log tells"
 _log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class LiveMeasurement:
                 pending = look is Look.CLOSER and completeness(graph, found.paths, found.coverage).may_grow
                 if found.any and not pending and not any(map(is_pending, found.coverage.left_out)):
                     self._measured_as(trace, found, now)
-        if self._traces.spans > self._bounds.spans:
+        if self._traces.is_full:
             self._make_room(now)
 
     def tick(self, now: float) -> None:
@@ -122,6 +123,8 @@ class LiveMeasurement:
 
     def finish(self, now: float) -> Snapshot:
         """Measure all that is there, complete or not, and return the figures, of which all are corrected again."""
+        for trace in [*self._late]:
+            trace.again = now
         self._correct_late(now)
         for trace in list(self._traces.open.values()):
             self.counts.incomplete += 1
@@ -189,6 +192,7 @@ class LiveMeasurement:
     def _measured_as(self, trace: OpenTrace, found: Found, now: float) -> None:
         """Count what a trace holds, in place of what was counted of it before."""
         before, trace.found = trace.found, found
+        trace.again = now + _PAUSE * trace.size
         self._traces.measured(trace)
         if trace.block is None and (found.any or found.contradicted):
             trace.block = self._block(now)
@@ -215,9 +219,9 @@ class LiveMeasurement:
         return block
 
     def _correct_late(self, now: float) -> None:
-        for trace in list(self._late):
+        for trace in [trace for trace in self._late if trace.again <= now]:
+            del self._late[trace]
             self._measured_as(trace, self._search(trace)[1], now)
-        self._late.clear()
 
     def _joined(self, large: OpenTrace, small: OpenTrace) -> None:
         """Take back what was counted of a trace that became a part of another; that one is to be measured again."""

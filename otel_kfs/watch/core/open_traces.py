@@ -28,7 +28,7 @@ _FEW = 256  # spans; a trace with more is not looked at again at each span that 
 class TraceBounds:
     """What is kept of traces at most."""
 
-    spans: int = 200_000  # of all traces
+    spans: int = 200_000  # of all traces, and what they link to
     spans_of_trace: int = 20_000  # of one, or of those that links join
     linger: float = 10.0  # seconds after its last span for which an incomplete trace is waited for
     remember: float = 600.0  # seconds after its last span for which a measured trace is corrected by late ones
@@ -45,7 +45,7 @@ class Look(Enum):
 class OpenTrace:
     """The spans of a trace, or of several that links join."""
 
-    __slots__ = ("block", "found", "ids", "last", "looked_at", "others", "spans")
+    __slots__ = ("again", "block", "found", "ids", "last", "looked_at", "others", "spans")
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
@@ -53,6 +53,7 @@ class OpenTrace:
         self.others: dict[Key, list[Span]] = {}  # with an id that one of these has: a client and a server may share one
         self.last = 0.0  # when its last span came
         self.looked_at = 0  # spans that there were when it was last looked at
+        self.again = 0.0  # when it may be measured again
         self.found: Found | None = None  # what was measured last; None while it is open
         self.block: ImageBlock | None = None  # in which that is counted
 
@@ -129,6 +130,12 @@ class OpenTraces:
         self.remembered: OrderedDict[int, OpenTrace] = OrderedDict()
         self._forgotten: OrderedDict[str, None] = OrderedDict()
         self.spans = 0  # that are kept
+        self._links = 0  # ids of traces that others are part of
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is more than may be kept."""
+        return self.spans + self._links > self._bounds.spans
 
     def add(self, spans: Iterable[Span], now: float) -> list[OpenTrace]:
         """Add spans; return the traces to which they brought something."""
@@ -168,14 +175,14 @@ class OpenTraces:
 
     def excess(self) -> Iterator[OpenTrace]:
         """Yield the open traces that are to be given up, because all that is kept is open and there is too much."""
-        while self.spans > self._bounds.spans and self.open and not self.remembered:
+        while self.is_full and self.open and not self.remembered:
             yield next(iter(self.open.values()))
 
     def outdated(self, now: float) -> Iterator[OpenTrace]:
         """Yield the remembered traces that are to be forgotten, for their age or for lack of room."""
         while self.remembered:
             first = next(iter(self.remembered.values()))
-            if self.spans <= self._bounds.spans and first.last + self._bounds.remember > now:
+            if not self.is_full and first.last + self._bounds.remember > now:
                 return
             yield first
 
@@ -201,6 +208,7 @@ class OpenTraces:
         self.open.pop(id(trace), None)
         self.remembered.pop(id(trace), None)
         self.spans -= trace.size
+        self._links -= len(trace.ids) - 1
 
     def _trace_of(self, span: Span, touched: dict[int, OpenTrace]) -> OpenTrace | None:
         """Return the trace that a span belongs to, with all that the span joins; None if that is forgotten."""
@@ -219,6 +227,7 @@ class OpenTraces:
             if other is None:
                 if other_id not in self._forgotten:
                     trace.ids.add(other_id)
+                    self._links += 1
                     self._of[other_id] = trace
             elif other is not trace and trace.size + other.size <= self._bounds.spans_of_trace:
                 trace = self._join(trace, other, touched)
@@ -232,6 +241,7 @@ class OpenTraces:
         for span in small.all():
             large.add(span)
         self.spans += large.size - before
+        self._links += len(small.ids)
         large.ids |= small.ids
         for trace_id in small.ids:
             self._of[trace_id] = large

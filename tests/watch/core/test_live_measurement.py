@@ -14,6 +14,7 @@ from traces_builder import EPOCH, EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, Store, li
 from benchmarks import simulated_clocks
 from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.duration_sketch import ACCURACY
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.skew_correction import offsets
 from otel_kfs.traces.query import open_store
 from otel_kfs.watch.core.live_measurement import LiveMeasurement
@@ -267,6 +268,43 @@ def test_a_trace_beyond_its_bound_is_measured_by_the_spans_that_came_first_and_t
     live.add(drawn, 0.0)
     live.add([replace(drawn[-1], span_id=f"more{number}") for number in range(100)], 0.1)
     assert (live.counts.dropped, live.finish(1.0).since_start.coverage.measured) == (100, 1)
+
+
+def test_what_a_span_links_to_is_bounded_too():
+    live, _ = watched(spans=100)
+    (batch,) = spans("process images  CONSUMER  0  9  .messaging.batch.message_count=5000")
+    links = tuple(f"{number:016x}" for number in range(5000))
+    live.add([replace(batch, links=links, linked_traces=tuple(f"linked{link}" for link in links))], 0.0)
+    snapshot = live.snapshot(0.1)
+    assert (snapshot.counts.given_up, snapshot.open_traces, snapshot.remembered_traces) == (1, 0, 0)
+
+
+def test_a_large_trace_to_which_a_span_comes_now_and_then_is_not_measured_each_time(monkeypatch):
+    live, _ = watched(linger=0.0)
+    drawn = spans(HTTP)
+    live.add([replace(drawn[-1], span_id=f"more{number}") for number in range(2000)] + drawn, 0.0)
+    live.tick(0.0)
+    searches = []
+    monkeypatch.setattr(live, "_find", lambda graph: searches.append(len(graph)) or critical_paths(graph))
+    for number in range(100):
+        live.add([replace(drawn[-1], span_id=f"late{number}")], 0.1 * number)
+        live.tick(0.1 * number)
+    assert len(searches) < 7
+    assert live.finish(10.0).since_start.coverage.measured == 1
+    assert searches[-1] == 2000 + len(drawn) + 100
+
+
+def test_a_trace_that_nobody_foresaw_is_left_out_and_logged_and_the_others_are_measured(caplog):
+    def find(graph):
+        if any(span.trace_id == "bad" for span in graph):
+            raise ZeroDivisionError
+        return critical_paths(graph)
+
+    live = LiveMeasurement(0.0, find=find)
+    live.add([*spans(HTTP, "bad"), *spans(HTTP, "good")], 0.0)
+    coverage = live.finish(1.0).since_start.coverage
+    assert (coverage.measured, dict(coverage.left_out)) == (1, {"an error of otel-kfs, which its log tells": 1})
+    assert {record.getMessage() for record in caplog.records} == {"a trace can't be measured: bad"}
 
 
 def test_spans_of_1970_and_of_2500_are_measured_as_tables_measure_them():

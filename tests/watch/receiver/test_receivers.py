@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import socket
 
 import grpc
 import pytest
@@ -10,6 +11,7 @@ import requests
 from traces_builder import HTTP, KAFKA, otlp_line, spans
 from watch_support import JSON, PROTOBUF, as_json, as_protobuf, export, post, refusal, said
 
+from otel_kfs.watch.receiver import http_receiver
 from otel_kfs.watch.receiver.intake import Intake
 from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
 
@@ -137,6 +139,15 @@ def test_over_grpc_it_is_told_that_it_is_too_large(watching):
     error = refusal(watching(largest_request=1000).grpc, bytes(2000))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "larger than max (2000 vs. 1000)" in error.details()
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for_forever(watching, monkeypatch):
+    monkeypatch.setattr(http_receiver, "_BODY_SECONDS", 0.05)
+    watch = watching()
+    with socket.create_connection(("127.0.0.1", watch.service.http_port), 10) as connection:
+        head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head.encode() + b"half")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize(
