@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from traces_builder import MS
 
 from otel_kfs.analysis import comparison as room
+from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.skew_correction import correct_skew
 from otel_kfs.report import comparison_rows
 
 pytestmark = pytest.mark.analysis
@@ -158,8 +160,9 @@ def test_records_have_both_sides():
 
 
 def test_a_doubt_about_clocks_is_explained_where_a_row_with_it_is_shown():
-    a, b = ([drawn(f"client {length}, broker 5!")] * 15 for length in (10, 20))
-    found = room.compare(all_series(*a), all_series(*b))
+    sides = [correct_skew(measured([drawn(f"client {length}, broker 5!")] * 15)) for length in (10, 20)]
+    (a, bounds_a), (b, bounds_b) = sides
+    found = room.compare(a, b, bounds_a, bounds_b)
     assert found.of_sizes[0].total.bound  # nothing bounds the clocks that 4-1 lies between
     notes = [comparison_rows.comparison_tables(found, whole=whole)[1].notes for whole in (False, True)]
     assert [any(note.startswith("\u00b1?") for note in of) for of in notes] == [True, True]
