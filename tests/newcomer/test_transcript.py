@@ -15,5 +15,5 @@ def test_a_sentence_is_the_same_wherever_it_is_broken():
 
 
 def test_figures_dates_and_bars_are_masked_and_words_are_not():
-    printed = "p50 95.9 ms, 47% of it\ncat  ███▌ 12.3 ±0.4\nin otel-kfs-runs/2026-11-30-023717/traces, n = 20   \n"
-    assert masked(printed) == "p50 # ms, #% of it\ncat  <bar> #\nin otel-kfs-runs/<time>/traces, n = 20\n"
+    printed = "p50 95.9 ms, 47% of it\n\ncat  ███▌ 12.3 ±0.4\nin otel-kfs-runs/2026-11-30-023717/traces, n = 20   \n"
+    assert masked(printed) == "p50 # ms, #% of it\n\ncat  <bar> #\nin otel-kfs-runs/<time>/traces, n = 20\n"
