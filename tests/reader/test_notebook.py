@@ -69,8 +69,8 @@ def test_the_frames_show_the_figures_that_were_drawn(ran):
     ]
     assert shown(slowest, "stream") == f"{b'h07'.hex():0>32} http 1.1MB\n"
     assert shown(comparison, "stream") == (
-        "1.1MB: B (Kafka) and A (HTTP) do not differ beyond noise: 4-1 by +0.0 ms (-40.0 to 35.0, n = 8 and 8), though "
-        "`predictor predict` is 207.0 ms faster, `deliver` is 165.6 ms slower, `broker` is 41.4 ms slower\n"
+        "1.1MB: B (Kafka) and A (HTTP) do not differ beyond noise: total (4-1) by +0.0 ms (-40.0 to 35.0, n = 8 and "
+        "8), though `predictor predict` is 207.0 ms faster, `deliver` is 165.6 ms slower, `broker` is 41.4 ms slower\n"
     )
 
 

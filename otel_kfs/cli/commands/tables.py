@@ -58,7 +58,7 @@ Examples:
     "--sketch",
     is_flag=True,
     help="For very many images: keep sketches instead of every duration, so that memory does not grow with their "
-    "number. Percentiles are then within 1 %, and there is no seed layout, because no single image is kept.",
+    "number. Percentiles are then within 1 %, and there are no seed and images layouts, as no single image is kept.",
 )
 @click.pass_obj
 def tables(
