@@ -266,6 +266,18 @@ def test_a_table_of_traces_finds_the_sizes_it_was_made_of(sizes, written):
     ]
 
 
+@pytest.mark.parametrize("written", [render.text, render.markdown])
+def test_tables_of_traces_follow_from_their_own_stamps_whatever_table_is_nearest(written):
+    paths = [
+        critical_path(0, 1000 + n, 3000, longer, image_size=(n + 1) * 10**6, transport=transport)
+        for transport, longer in (("http", 4000), ("kafka", 9000))
+        for n in range(3)
+    ]
+    found = room.blocks(written(rows.seed_tables(measured(paths).all_series())))
+    assert [one.text for one in room.check(found) if one.wrong] == []
+    assert [sorted(block.durations) for block in found] == [["2-1", "3-2", "4-1", "4-3"]] * 2
+
+
 def test_other_than_four_stamps_can_t_stand_beside_traces():
     with pytest.raises(InputError, match="only rows with four stamps can be compared with traces"):
         room.beside(room.blocks(table(*GOOD)), measured([critical_path(0, 1, 2, 3)]).all_series())

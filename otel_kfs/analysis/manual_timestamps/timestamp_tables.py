@@ -76,7 +76,7 @@ def blocks(text: str) -> list[Block]:
 
     Tables may be Markdown's, CSV (with comma, semicolon or tab), or columns with two blanks between them. Stamps are
     columns of unix times in s, ms, us or ns. Durations stand beside them or in a table of as many rows, before or
-    after.
+    after: in the nearest, or in that whose title begins the same (`HTTP: unix time`, `HTTP: seconds`).
 
     Raises:
         InputError: there is no table, no stamps, or a cell that is no number; or a table has more columns or longer
@@ -92,11 +92,15 @@ def blocks(text: str) -> list[Block]:
     if not found:
         raise InputError("no table has two columns of stamps: unix times in s, ms, us or ns")
     own = dict(found)
-    by_rows: dict[int, list[tuple[int, Block]]] = {}
+    by_rows: dict[tuple[int, str], list[tuple[int, Block]]] = {}
     for number, block in found:
-        by_rows.setdefault(len(block.stamps), []).append((number, block))
+        rows = len(block.stamps)
+        for subject in {_subject(grids[number]), ""}:
+            by_rows.setdefault((rows, subject), []).append((number, block))
     for number, grid in enumerate(grids):
-        nearest = own.get(number) or _nearest(by_rows.get(len(grid.rows), []), number)
+        rows = len(grid.rows)
+        alike = by_rows.get((rows, _subject(grid))) or by_rows.get((rows, ""), [])
+        nearest = own.get(number) or _nearest(alike, number)
         if nearest is not None:
             _add_durations(nearest, grid)
     return [block for _, block in found]
@@ -107,6 +111,12 @@ def _nearest(found: Sequence[tuple[int, Block]], number: int) -> Block | None:
     behind = bisect_left(found, number, key=itemgetter(0))
     beside = found[max(behind - 1, 0) : behind + 1]
     return min(beside, key=lambda one: (abs(one[0] - number), one[0] > number))[1] if beside else None
+
+
+def _subject(grid: Grid) -> str:
+    """Return what a table is about, where its title says that before a colon."""
+    subject, colon, _ = (grid.caption or grid.section).partition(":")
+    return subject.strip() if colon else ""
 
 
 def _grids(text: str) -> Iterator[Grid]:
@@ -287,12 +297,14 @@ def _labels(grid: Grid, but: set[int]) -> tuple[str, ...]:
 
 
 def _bare(heading: str) -> str:
-    """Return a heading without its unit in brackets."""
+    """Return a heading without its unit in brackets; of `total (4-1)`, what it is the difference of."""
     text = heading.strip()
     if text.endswith((")", "]")):
         closed = max(text.rfind(")", 0, -1), text.rfind("]", 0, -1))  # the bracket before the last one
         opened = min((at for at in (text.find("(", closed + 1), text.find("[", closed + 1)) if at >= 0), default=-1)
-        text = text[:opened].rstrip() if opened >= 0 else text
+        if opened >= 0:
+            inner = text[opened + 1 : -1].strip()
+            text = inner if _DIFFERENCE.fullmatch(inner) else text[:opened].rstrip()
     return text.strip("*`").strip()
 
 
