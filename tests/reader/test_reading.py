@@ -51,6 +51,11 @@ def test_the_answer_is_that_of_the_report_as_words_and_data(of_this_project):
     assert of_this_project.answer.sentence.startswith("An image of 1.1MB takes 410.2 ms over HTTP")
 
 
+def test_the_page_on_the_python_api_shows_the_answer_as_it_is(of_this_project):
+    page = (TRACES.parents[2] / "docs" / "python-api.md").read_text(encoding="utf-8")
+    assert f"\n{of_this_project.answer.sentence}\n" in page
+
+
 def test_images_are_chosen_by_their_labels(run_of):
     reading = otel_kfs.read(run_of(3))
     kafka = reading.where(transport="kafka", size="1.1MB")
