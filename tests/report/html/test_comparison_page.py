@@ -42,7 +42,7 @@ def test_the_sentence_of_the_largest_difference_comes_first_and_the_others_below
 def test_every_segment_has_its_row_with_p_and_what_is_beyond_noise_its_mark():
     _, text = page_of(images(20, 1), images(20, 2, {"encode": 100}))
     head, *rows = Parsed(text).tables["all"]
-    found = {row[3]: dict(zip(head, row, strict=True)) for row in rows}
+    found = {row[1]: dict(zip(head, row, strict=True)) for row in rows}
     assert list(found) == ["client", "encode", "transformer preprocess", "predictor predict", "total (4-1)"]
     encode = found["encode"]
     assert (encode["p"], encode["beyond noise"], encode["of A"][0], encode["B \u2212 A"] > "90") == (
@@ -58,7 +58,7 @@ def test_what_nothing_bounds_has_neither_interval_nor_share():
     a, b = ([drawn(f"client 10, broker {length}!")] * 15 for length in (5, 255))
     _, text = page_of(a, b)
     head, *rows = Parsed(text).tables["all"]
-    broker = dict(zip(head, next(row for row in rows if row[3] == "broker"), strict=True))
+    broker = dict(zip(head, next(row for row in rows if row[1] == "broker"), strict=True))
     assert (broker["B \u2212 A"], broker["95% interval"], broker["of A"], broker["beyond noise"]) == (
         "250.00 \u00b1?",
         "",
