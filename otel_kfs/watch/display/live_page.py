@@ -23,6 +23,7 @@ from otel_kfs.report.charts import stacked_bars
 from otel_kfs.report.contents import Row
 from otel_kfs.report.html.html_file import coded, drawn, environment, sentences, shared_values, style
 from otel_kfs.report.rows import coverage_line
+from otel_kfs.telemetry.safe_tracer import never_raises
 from otel_kfs.watch.core.snapshot import Snapshot
 from otel_kfs.watch.display.live_contents import LiveSeries, live_contents, segments_of
 from otel_kfs.watch.display.live_table import rates, sentence
@@ -31,6 +32,9 @@ MOST_BROWSERS = 20
 
 _HERE = Path(__file__).parent
 _MOST_SERIES = 30
+_UNDRAWN = (
+    '<header id="head"><p class="answer">These figures can\'t be drawn; the log of the watch says why.</p></header>'
+)
 _SECONDS = 1.0  # between two looks at whether there is something new
 _POLICY = "; ".join(
     (
@@ -113,9 +117,10 @@ class LivePage:
     def _html(self) -> str:
         snapshot = self._latest()
         if self._drawn is None or self._drawn[0] is not snapshot:
-            self._drawn = snapshot, self._draw(snapshot)
+            self._drawn = snapshot, self._draw(snapshot) or _UNDRAWN
         return self._drawn[1]
 
+    @never_raises("drawing the page")
     def _draw(self, snapshot: Snapshot) -> str:
         # Of all: what the last minute lacks must not give another letter to what it has.
         segments = segments_of(snapshot.since_start)

@@ -24,6 +24,7 @@ from otel_kfs.report.answer import answer
 from otel_kfs.report.render import cell
 from otel_kfs.report.rows import bounded, coverage_line
 from otel_kfs.report.segment_names import segment_name
+from otel_kfs.telemetry.safe_tracer import never_raises
 from otel_kfs.traces.printable import printable
 from otel_kfs.watch.core.snapshot import Snapshot
 
@@ -47,15 +48,19 @@ class Frame:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the answer's sentence, the rates, the table, and what was left out or lost."""
+        # Rich would draw no further frame after an error, and say nothing.
+        yield from self._drawn(console, options) or [Text("these figures can't be drawn; the log says why", "red")]
+
+    @never_raises("drawing the table")
+    def _drawn(self, console: Console, options: ConsoleOptions) -> list[RenderableType]:
         head = [Text(printable(sentence(self.snapshot)), style="bold"), Text(rates(self.snapshot), style="dim")]
         foot = [Text(printable(line), style="yellow") for line in [*_left_out(self.snapshot), *self.losses]]
         foot += [Text(printable(self.foot), style="dim")] if self.foot else []
         lines = sum(len(console.render_lines(one, options)) for one in [*head, *foot])
         height = options.height or console.height
-        yield from head
-        if self.snapshot.since_start.series:
-            yield table(self.snapshot, options.max_width, max(0, height - lines - _AROUND_THE_TABLE))
-        yield from foot
+        if not self.snapshot.since_start.series:
+            return [*head, *foot]
+        return [*head, table(self.snapshot, options.max_width, max(0, height - lines - _AROUND_THE_TABLE)), *foot]
 
 
 def table(snapshot: Snapshot, width: int, rows: int) -> RenderableType:

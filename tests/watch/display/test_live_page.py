@@ -176,9 +176,20 @@ def test_a_segment_has_the_letter_of_the_legend_whatever_the_last_minute_lacks()
     assert set(re.findall(r">([A-Z])</text>", chart)) < set(letters.values())
 
 
+def test_what_can_t_be_drawn_is_said_and_the_next_figures_are_drawn(monkeypatch):
+    shown = [LiveMeasurement(0.0).snapshot(0.0)]
+    page = LivePage(lambda: shown[-1], list, lambda: False)
+    with monkeypatch.context() as broken:
+        broken.setattr("otel_kfs.watch.display.live_page.rates", lambda _: 1 / 0)
+        assert "can't be drawn; the log of the watch says why" in page._html()
+    shown.append(LiveMeasurement(0.0).snapshot(1.0))
+    assert "Waiting for images: 0 spans came." in page._html()
+
+
 def test_a_snapshot_is_drawn_once_for_all_browsers(monkeypatch):
     snapshot, drawn = LiveMeasurement(0.0).snapshot(0.0), []
     page = LivePage(lambda: snapshot, list, lambda: False)
     monkeypatch.setattr(page, "_draw", lambda one: drawn.append(one) or "")
-    assert [page._html(), page._html()] == ["", ""]
+    page._html()
+    page._html()
     assert drawn == [snapshot]

@@ -99,6 +99,13 @@ def test_hostile_names_send_no_control_sequence_and_no_markup():
     assert "[bold]x[/bold]" in said
 
 
+def test_what_can_t_be_drawn_is_said_and_the_next_frame_is_drawn(monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("otel_kfs.watch.display.live_table.rates", lambda _: 1 / 0)
+        assert lines(Frame(busy())) == ["these figures can't be drawn; the log says why"]
+    assert len(lines(Frame(busy()))) > 8
+
+
 def test_on_a_terminal_the_command_draws_the_table_follows_its_size_and_ends_with_the_sentence():
     with on_a_drawable_terminal("watch", "--grpc-port", "0", "--http-port", "0", columns=100) as terminal:
         wait_until("the first frame", lambda: "Waiting for images: 0 spans came." in terminal.text)
