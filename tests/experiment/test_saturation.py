@@ -7,6 +7,7 @@ from traces_builder import EPOCH, MS, critical_path
 
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment.config.experiment_config import Arrivals, Cell
+from otel_kfs.experiment.ranking_tables import ranking_answer
 from otel_kfs.experiment.saturation import Saturation, knee, measure_saturation
 from otel_kfs.experiment.schedule import due_times
 from otel_kfs.experiment.trial_log import TrialResult
@@ -111,6 +112,13 @@ def of(rate, offered, achieved, **more):
 )
 def test_where_the_knee_is(rates, sentence):
     assert knee(rates) == sentence
+
+
+def test_under_a_load_the_answer_is_where_the_knees_are():
+    rates = [saturation(rate, served(rate, 6), stage()) for rate in (5, 20)]
+    assert ranking_answer([], [rates]) == (
+        "At 1.1MB, HTTP, json: the knee lies between 5/s and 20/s: 30% of the rate is achieved, and 281 images pile up."
+    )
 
 
 def test_latency_grows_with_the_backlog_because_it_counts_from_when_an_image_was_due():
