@@ -90,7 +90,7 @@ class Terminal:
             self._record(lambda: False, 2.0)
             process = meanwhile(step.meanwhile)
             self._record(lambda: process.poll() is not None, 120.0)
-            self._record(lambda: False, 2.0)
+            self._record(lambda: False, 7.0)  # servers export every five seconds
             os.write(self._terminal, b"\x03")
         self._record(self._is_waiting, 120.0)
         self._now += LONGEST_PAUSE
@@ -219,7 +219,8 @@ def main(python: str) -> None:
                     stderr=subprocess.DEVNULL,
                 ),
             )
-        PICTURE.write_text(drawn(terminal.frames, terminal.end()))
+        seconds = terminal.end()
+        PICTURE.write_text(drawn(terminal.frames, seconds))
     print(f"{PICTURE.relative_to(TOP)}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 
