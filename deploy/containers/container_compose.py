@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from container_engine import HERE, ContainerError, Engine
@@ -36,6 +37,7 @@ class Compose:
             self._command += ["--podman-path", str(HERE / "podman_for_compose.py")]
             self._environment["PYTHONPATH"] = str(validate.folder("podman-compose"))
         self._command += ["--file", str(COMPOSE_FILE)]
+        self.network = f"{PROJECT}_default"
 
     def up(self) -> None:
         """Start every service without a profile, each once those that it depends on are ready."""
@@ -62,6 +64,39 @@ class Compose:
     def execute(self, service: str, *command: str) -> str:
         """Return what a command prints inside of a service's container."""
         return self.engine.output("exec", self.container(service), *command)
+
+    def kill(self, service: str) -> None:
+        """Kill a service's container, and start it again."""
+        self.engine.run("kill", self.container(service))
+        self.engine.run("start", self.container(service))
+
+    @contextmanager
+    def without_network(self, service: str) -> Iterator[None]:
+        """Lose every packet that a service's container sends or should get, loopback's aside (Linux, as root)."""
+        pid = str(self.inspect(service)["State"]["Pid"])
+        lost = (["INPUT", "!", "--in-interface", "lo"], ["OUTPUT", "!", "--out-interface", "lo"])
+
+        def for_each(change: str) -> None:
+            for rule in lost:
+                command = ["nsenter", "--target", pid, "--net", "iptables", change, *rule, "--jump", "DROP"]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode != 0:
+                    raise ContainerError(f"{service}'s network can't be changed: {done.stderr.strip()}")
+
+        for_each("--insert")
+        try:
+            yield
+        finally:
+            for_each("--delete")
+
+    def limit_memory(self, service: str, megabytes: int) -> None:
+        """Set the limit of a running service's container; swap is no way around it."""
+        limit = f"{megabytes}m"
+        self.engine.run("update", "--memory", limit, "--memory-swap", limit, self.container(service))
+
+    def restarts(self, service: str) -> int:
+        """Return how often the engine has started a service's container again by itself."""
+        return int(self.inspect(service)["RestartCount"])
 
     def logs(self, service: str) -> str:
         """Return all that a service has printed."""

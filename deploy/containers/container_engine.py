@@ -15,7 +15,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PODMAN_PACKAGES = (
-    *("podman", "buildah", "runc", "crun", "uidmap"),
+    *("podman", "buildah", "runc", "crun", "uidmap", "catatonit"),
     *("netavark", "aardvark-dns", "containernetworking-plugins", "iptables"),
 )
 ULIMIT = 4096
@@ -74,9 +74,10 @@ def find_engine(install: Callable[[], None] | None = None) -> Engine:
             return docker
     if wanted == "docker":
         raise ContainerError("OTEL_KFS_ENGINE asks for docker, and no Docker engine answers")
-    if shutil.which("podman") is None:
+    # The latter is process 1 of `init: true`.
+    if shutil.which("podman") is None or shutil.which("catatonit") is None:
         if install is None:
-            raise ContainerError("neither Docker's engine nor Podman is on this machine")
+            raise ContainerError("neither Docker's engine nor Podman with its catatonit is on this machine")
         install()
     return _podman()
 

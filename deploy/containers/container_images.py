@@ -40,28 +40,32 @@ RECIPES = {
 
 def make_images(engine: Engine) -> None:
     """Make every image that deploy/compose.yaml needs without its profile `dashboard`, where it is not there yet."""
-    # Where Docker is, images can mostly be pulled; OTEL_KFS_IMAGES=make or =pull decides it.
-    pulled = os.environ.get("OTEL_KFS_IMAGES", "pull" if engine.name == "docker" else "make") == "pull"
-    others: dict[str, Callable[[Engine, str, str], None]] = {
-        BASE: _make_base,
-        _named("apache/kafka"): _make_kafka,
-        _named("jaegertracing/jaeger"): _make_jaeger,
-        _named("otel/opentelemetry-collector-contrib"): _make_collector,
-    }
-    for image, make in others.items():
-        if pulled:
-            engine.run("pull", "--quiet", image)
-            continue
-        path = image if "/" in image else f"library/{image}"
-        # Podman keeps full names, Docker short ones.
-        name = f"docker.io/{path}" if engine.name == "podman" else image
-        recipe = _digest(make)
-        if _stand_in(engine, name) != recipe:
-            with timed(f"made {image} from packages"):
-                make(engine, name, recipe)
+    make_base(engine)
+    _provide(engine, _named("apache/kafka"), _make_kafka)
+    _provide(engine, _named("jaegertracing/jaeger"), _make_jaeger)
+    _provide(engine, _named("otel/opentelemetry-collector-contrib"), _make_collector)
     for target in OURS:
         with timed(f"built otel-kfs-{target}:dev"):
             build(engine, target, f"otel-kfs-{target}:dev")
+
+
+def make_base(engine: Engine) -> None:
+    """Make the image that ours begin from, where it is not there yet."""
+    _provide(engine, BASE, _make_base)
+
+
+def _provide(engine: Engine, image: str, make: Callable[[Engine, str, str], None]) -> None:
+    # Where Docker is, images can mostly be pulled; OTEL_KFS_IMAGES=make or =pull decides it.
+    if os.environ.get("OTEL_KFS_IMAGES", "pull" if engine.name == "docker" else "make") == "pull":
+        engine.run("pull", "--quiet", image)
+        return
+    path = image if "/" in image else f"library/{image}"
+    # Podman keeps full names, Docker short ones.
+    name = f"docker.io/{path}" if engine.name == "podman" else image
+    recipe = _digest(make)
+    if _stand_in(engine, name) != recipe:
+        with timed(f"made {image} from packages"):
+            make(engine, name, recipe)
 
 
 def build(engine: Engine, target: str, tag: str, *options: str) -> None:

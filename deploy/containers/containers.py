@@ -37,7 +37,8 @@ def main(arguments: list[str]) -> int:
             engine = find_engine(install_podman)
             say(f"the engine is {engine.output('--version')}")
             if engine.name == "podman":
-                validate.fetch("podman-compose")
+                # The last two build what `podman kube play` runs.
+                validate.fetch("podman-compose", "kustomize", "python")
             _clean(engine)
             try:
                 with timed("all images"):

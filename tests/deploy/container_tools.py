@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,9 +17,10 @@ from otel_kfs.cli import main
 sys.path.append(str(Path(__file__).parents[2] / "deploy" / "containers"))
 
 import container_engine  # it stands in the folder just added
-from container_compose import Compose
+from container_compose import COMPOSE_FILE, Compose
+from kube_play import playable
 
-__all__ = ["Compose", "find_engine", "left_out"]
+__all__ = ["COMPOSE_FILE", "Compose", "find_engine", "left_out", "playable"]
 
 RUN = "containers"
 # What compose.yaml's senders send, and how often here.
@@ -54,7 +57,12 @@ def is_whole(found: dict[str, Any], images: int) -> bool:
     return (
         sum(row["n"] for row in series.values()) >= images
         and all(row[stamp] is not None for row in series.values() for stamp in "1234")
-        and all(row["n"] == series[row["transport"], row["size"]]["n"] for row in found["segments"])
+        and all(
+            row["n"] == series[row["transport"], row["size"]]["n"]
+            for row in found["segments"]
+            # A server that is busy lets some requests wait, and others not.
+            if not row["segment"].endswith(" queue")
+        )
     )
 
 
@@ -72,3 +80,31 @@ def wait_for(read: Callable[[], Any], accept: Callable[[Any], bool], limit: floa
 def whole(run: str, images: int) -> dict[str, Any]:
     """What Jaeger has of a run, once it has all these images as wholes."""
     return wait_for(lambda: tables(JAEGER, run), lambda found: is_whole(found, images))
+
+
+def collector_files(compose: Compose, folder: Path) -> str:
+    """A folder with what the Collector's volume holds now."""
+    traces = folder / "traces"
+    shutil.rmtree(traces, ignore_errors=True)
+    compose.engine.run("cp", f"{compose.container('collector')}:/traces", folder)
+    return str(traces)
+
+
+def beside(compose: Compose, service: str, *options: str) -> list[str]:
+    """How to run the image of a service once more, in the same network, up to the program's own arguments."""
+    return [
+        "run",
+        "--network",
+        compose.network,
+        "--read-only",
+        *options,
+        compose.inspect(service)["Config"]["Image"],
+    ]
+
+
+def send(compose: Compose, run: str, *options: str, arguments: tuple[str, ...] = ()) -> list[str]:
+    """The lines that a sender prints, one answer after the other and what it has to say in the end."""
+    command = beside(compose, "bridge", "--rm", *options)
+    command += ["send", "--transport=http", "--url=http://transformer:8080", "--model=mobilenet", f"--run={run}"]
+    command += ["--repeat=3", "--image=1.1MB.jpg", *arguments]
+    return compose.engine.run(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.splitlines()

@@ -1,9 +1,9 @@
 """deploy/compose.yaml as it stands, in containers: what it measures, and what its containers may do."""
 
-import shutil
+import json
 
 import pytest
-from container_tools import IMAGES, JAEGER, REPEAT, RUN, is_whole, tables, wait_for, whole
+from container_tools import IMAGES, JAEGER, REPEAT, RUN, collector_files, is_whole, tables, wait_for, whole
 
 import otel_kfs
 
@@ -15,9 +15,7 @@ OURS = ("predictor", "transformer", "bridge")
 
 def test_every_image_is_measured_alike_from_jaeger_and_from_the_file(sent, tmp_path):
     def both():
-        shutil.rmtree(tmp_path / "traces", ignore_errors=True)
-        sent.engine.run("cp", f"{sent.container('collector')}:/traces", tmp_path)
-        return [tables(query, RUN) for query in (JAEGER, str(tmp_path / "traces"))]
+        return [tables(query, RUN) for query in (JAEGER, collector_files(sent, tmp_path))]
 
     images = len(IMAGES) * REPEAT * 2
     from_jaeger, from_file = wait_for(both, lambda found: is_whole(found[0], images) and found[0] == found[1])
@@ -57,6 +55,17 @@ def test_a_service_can_write_nowhere(compose, service):
     assert compose.execute(service, "python", "-c", writes) == ""
 
 
+@pytest.mark.parametrize("service", ["kafka", *OURS])
+def test_what_a_command_leaves_behind_is_not_left_defunct(compose, service):
+    def states():
+        script = "for each in /proc/[0-9]*/stat; do cut -d' ' -f2,3 $each; done 2> /dev/null"
+        return compose.execute(service, "sh", "-c", script).splitlines()
+
+    compose.execute(service, "sh", "-c", "sleep 0.1 & echo left")
+    wait_for(states, lambda found: not any("(sleep)" in each for each in found), limit=30)
+    assert [each for each in states() if each.endswith(" Z")] == []
+
+
 @pytest.mark.parametrize("service", ["kafka", "predictor", "transformer"])
 def test_a_health_check_is_true(compose, service):
     assert compose.is_healthy(service)
@@ -65,3 +74,22 @@ def test_a_health_check_is_true(compose, service):
 @pytest.mark.parametrize("service", ["transformer", "bridge"])
 def test_an_image_tells_its_version(compose, service):
     assert compose.execute(service, "otel-kfs", "--version").split()[-1] == otel_kfs.__version__
+
+
+@pytest.mark.parametrize("service", ["transformer", "bridge"])
+def test_an_image_has_no_tools_to_build_with(compose, service):
+    compilers = " -o ".join(f"-name '{name}'" for name in ("cc", "gcc*", "*-gcc*", "g++*", "clang*", "ld", "make"))
+    packages = " -o ".join(f"-name '{name}*'" for name in ("pip", "setuptools", "wheel", "grpc_tools", "Cython"))
+    script = f"find / -xdev -type f -perm /111 \\( {compilers} \\) 2> /dev/null; "
+    script += f"find /opt/otel-kfs/lib/*/* -maxdepth 1 {packages}"
+    assert compose.execute(service, "sh", "-c", f"({script}) || true") == ""
+
+
+@pytest.mark.parametrize("service", ["transformer", "bridge"])
+def test_an_images_bill_of_materials_lists_the_packages_that_are_in_it(compose, service):
+    bill = json.loads(compose.execute(service, "cat", "/opt/otel-kfs/sbom.json"))
+    listed = {(part["name"].lower(), part["version"]) for part in bill["components"]}
+    script = "import importlib.metadata as m; [print(d.name.lower(), d.version) for d in m.distributions()]"
+    installed = {tuple(line.split()) for line in compose.execute(service, "python", "-c", script).splitlines()}
+    assert installed == listed
+    assert ("otel-kfs", otel_kfs.__version__) in listed
