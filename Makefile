@@ -65,7 +65,7 @@ test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead r
 test-deploy: $(VENV)/installed  ## Run deploy/compose.yaml in containers, with Docker or with Podman, which is installed as root (needs Go, Java, Maven)
 	$(VENV)/bin/python deploy/containers/containers.py $(TESTS)
 
-dist:  ## Build a wheel and an sdist into dist/, install each in an empty place and run the demo there
+dist:  ## Build a wheel, an sdist and the images into dist/, and run each in an empty place (images: Docker, or Podman as root)
 	$(PYTHON) .ci/dist.py $(SERVING) $(call constraints,$(SERVING))
 
 services: $(VENV)/installed  ## Start the real Kafka (Java 17 and Maven; SERVICES='kafka jaeger': Jaeger, too, by Go); Ctrl-C stops
