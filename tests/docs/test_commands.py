@@ -98,7 +98,7 @@ def test_the_command_line_understands_every_command_of_ours(command):
             Path(argument).parent.mkdir(parents=True, exist_ok=True)
             Path(argument).touch()
     place = next(number for number, argument in enumerate(arguments) if argument[0] != "-")
-    context = click.Context(cli.main, info_name="otel-kfs")
+    context = click.Context(cli.main, info_name="otel-kfs", **cli.main.context_settings)
     subcommand = cli.main.get_command(context, arguments[place])
     assert subcommand is not None
     subcommand.make_context(arguments[place], arguments[:place] + arguments[place + 1 :], parent=context)
