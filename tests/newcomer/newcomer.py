@@ -30,7 +30,7 @@ URL = "<the Git URL of this repository>"
 
 # In the order in which they are applied.
 MASKS = [
-    (r"(?<=[a-z,;:.`])\n(?=[a-z`])", " "),  # where a sentence is broken depends on its figures
+    (r"(?<=[a-z,;:`])\n(?=[a-z`])", " "),  # where a sentence is broken depends on its figures
     (r"\d{4}-\d\d-\d\d-\d{6}", "<time>"),
     (r"[█▉▊▋▌▍▎▏▐░▒▓■━╸╺]+", "<bar>"),
     (r"-?\d+\.\d+(?: ?±[\d.?]+)?", "#"),
