@@ -4,5 +4,5 @@
 set -e
 cd /opt/otel-kfs/lib/python3.*/site-packages
 rm -rf pandas/tests numpy/tests numpy/*/tests
-/opt/otel-kfs/bin/python -m compileall -q --invalidation-mode unchecked-hash "$1"
+/opt/otel-kfs/bin/python -m compileall -q -f --invalidation-mode unchecked-hash "$1"
 cyclonedx-py environment --output-reproducible --output-format JSON --output-file /opt/otel-kfs/sbom.json /opt/otel-kfs/bin/python
