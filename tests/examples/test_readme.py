@@ -26,8 +26,8 @@ def server():
 
 
 def command(beginning):
-    """The first line of the README that begins so, as arguments."""
-    text = re.sub(r"\\\n *", "", README.read_text())
+    """The first line of README's section on the first result that begins so, as arguments."""
+    _, _, text = re.sub(r"\\\n *", "", README.read_text()).partition("## The first result")
     return shlex.split(re.search(rf"^    ({re.escape(beginning)}.*?)$", text, re.M)[1])
 
 

@@ -1,11 +1,18 @@
 """What `make newcomer` compares is a transcript of README's own commands."""
 
+import re
+
 from newcomer import TOP, TRANSCRIPT, commands, masked
 
 
 def test_the_transcript_has_the_readme_s_commands_in_their_order():
     typed = [line[2:] for line in TRANSCRIPT.read_text().splitlines() if line.startswith("$ ")]
     assert typed == commands((TOP / "README.md").read_text())
+
+
+def test_the_answer_that_the_readme_quotes_is_the_transcript_s():
+    quoted = re.search(r"begins with the answer.*?\n\n((?:    .*\n)+)", (TOP / "README.md").read_text(), re.DOTALL)
+    assert masked(re.sub(r"^    ", "", quoted[1], flags=re.MULTILINE)) in TRANSCRIPT.read_text()
 
 
 def test_a_sentence_is_the_same_wherever_it_is_broken():
