@@ -11,7 +11,7 @@ def test_the_transcript_has_the_readme_s_commands_in_their_order():
 
 
 def test_the_answer_that_the_readme_quotes_is_the_transcript_s():
-    quoted = re.search(r"begins with the answer.*?\n\n((?:    .*\n)+)", (TOP / "README.md").read_text(), re.DOTALL)
+    quoted = re.search(r"begins with the answer.*\n\n((?:    .*\n)+)", (TOP / "README.md").read_text())
     assert masked(re.sub(r"^    ", "", quoted[1], flags=re.MULTILINE)) in TRANSCRIPT.read_text()
 
 
