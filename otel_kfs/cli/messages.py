@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import shutil
 import sys
+import textwrap
 
 import click
 
@@ -21,6 +23,17 @@ def say(text: str, *, err: bool = True) -> None:
     except OSError as error:
         if not err or isinstance(error, BrokenPipeError):
             raise
+
+
+def say_sentence(text: str, *, err: bool = True) -> None:
+    """Print sentences of any length: on a terminal in lines that end between words."""
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty():
+        lines = textwrap.wrap(printable(text), shutil.get_terminal_size().columns, break_long_words=False)
+        for line in lines:
+            say(line, err=err)
+    else:
+        say(text, err=err)
 
 
 class OneLine(logging.Formatter):

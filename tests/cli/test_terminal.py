@@ -61,6 +61,14 @@ def test_parquet_is_not_for_a_terminal(evil):
     )
 
 
+def test_a_sentence_is_broken_between_words(tmp_path):
+    code, lines = on_a_terminal("report", images(tmp_path / "images.jsonl", cell=""), "-o", "report.html")
+    *sentence, line = lines
+    assert (code, line, max(map(len, sentence)) <= 100) == (0, "report.html: 12 images measured", True)
+    assert " ".join(sentence).startswith("An image of 1.1MB takes ")
+    assert len(sentence) > 1
+
+
 @pytest.mark.parametrize("format_", ["text", "md", "csv", "json"])
 def test_tables_send_no_control_sequence(evil, format_):
     code, lines = on_a_terminal("tables", "--trace-query", evil, "--layout", "segments", "--format", format_)

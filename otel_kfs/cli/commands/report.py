@@ -9,7 +9,7 @@ from urllib.parse import quote
 import click
 
 from otel_kfs.cli.command import command, option
-from otel_kfs.cli.messages import say
+from otel_kfs.cli.messages import say, say_sentence
 from otel_kfs.cli.options import no_sketch, results_as
 from otel_kfs.cli.output import STDOUT, write
 from otel_kfs.cli.parameter_types import Choice
@@ -71,7 +71,7 @@ def report(
         raise ConfigError("--chart is for svg and png; the HTML file has all charts")
     sentence, line = _write(trace_query, output, format_, charts or CHARTS, trace_link, quiet=obj["quiet"])
     if not obj["quiet"]:
-        say(sentence)
+        say_sentence(sentence)
         say(f"{output or 'standard output'}: {line}")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from otel_kfs.cli.command import command, option
-from otel_kfs.cli.messages import say
+from otel_kfs.cli.messages import say, say_sentence
 from otel_kfs.cli.options import quiet_grpc
 from otel_kfs.cli.parameter_types import Duration
 from otel_kfs.errors import ConfigError, MissingExtra
@@ -236,8 +236,10 @@ def print_summary(service: WatchService) -> None:
 
     snapshot = service.latest()
     coverage, counts = snapshot.since_start.coverage, snapshot.counts
+    if sys.stdout.isatty():
+        say("", err=False)  # below the terminal's ^C
     if coverage.measured:
-        say(answer(snapshot.since_start).sentence, err=False)
+        say_sentence(answer(snapshot.since_start).sentence, err=False)
     if coverage.measured or coverage.left_out:
         say(coverage_line(coverage), err=False)
     else:
