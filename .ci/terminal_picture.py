@@ -60,7 +60,7 @@ class Step:
     meanwhile: str = ""
 
 
-SEND = "otel-kfs send --transport http --url http://localhost:8080 --model mobilenet --repeat 8 cat.jpg big.jpg"
+SEND = "otel-kfs send --url http://localhost:8080 --model mobilenet --repeat 8 cat.jpg big.jpg"
 SCENE = (Step("otel-kfs watch", meanwhile=SEND),)
 
 Row = tuple[tuple[str, str, bool], ...]  # runs of text, each with its colour, and whether it is bold
