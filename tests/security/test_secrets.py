@@ -337,4 +337,5 @@ def test_no_option_takes_a_secret():
         for option in parameter.opts
         if any(word in option for word in ("token", "password", "secret", "user", "header", "key"))
     }
-    assert named == {"--model-token-file", "--model-key", "--host-header"}
+    files = {"--model-token-file", "--model-key", "--tls-key", "--token-file"}
+    assert named == {*files, "--host-header"}

@@ -258,7 +258,7 @@ def outcomes_of_sync(generator, reads):
     return found
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(reads=READS)
 def test_a_generator_answers_every_read_as_the_model_s_own_does(reads):
     exporter, provider = InMemorySpanExporter(), TracerProvider()

@@ -1,6 +1,8 @@
 """Folders that may not be read: never taken for empty ones."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from traces_builder import HTTP, otlp_line, spans
@@ -10,22 +12,22 @@ from otel_kfs.traces import query
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder():
     """One with traces, and a folder in it that may not be read, for somebody who is not root."""
-    locked = tmp_path / "locked"
-    locked.mkdir()
-    (tmp_path / "traces.jsonl").write_text(otlp_line(spans(HTTP)))
-    (locked / "more.jsonl").write_text(otlp_line(spans(HTTP, "b")))
-    for above in list(tmp_path.parents)[:2]:  # pytest's own are the user's alone
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are below folders that only their owner may enter
+        above = Path(name)
+        locked = above / "locked"
+        locked.mkdir()
+        (above / "traces.jsonl").write_text(otlp_line(spans(HTTP)))
+        (locked / "more.jsonl").write_text(otlp_line(spans(HTTP, "b")))
         above.chmod(0o755)
-    tmp_path.chmod(0o755)
-    locked.chmod(0)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    yield tmp_path
-    os.seteuid(user)
-    locked.chmod(0o755)
+        locked.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        yield above
+        os.seteuid(user)
+        locked.chmod(0o755)
 
 
 def test_one_that_a_query_names_is_an_error(folder):

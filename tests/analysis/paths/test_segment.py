@@ -51,5 +51,5 @@ def test_what_is_at_no_known_place_comes_last_but_for_the_whole():
         "client",
         "ingress response",
         "explainer decode",
-        "4-1",
+        "total (4-1)",
     ]
