@@ -231,9 +231,14 @@ ENDING = ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGAL
     ("name", "to"), [*((name, "process") for name in ENDING), *((name, "group") for name in ENDING[:4])]
 )
 def test_a_signal_ends_curl_and_whoever_started_it_sees_which(tmp_path, name, to):
+    number = getattr(signal, name)
+
+    def before_start():
+        os.setpgrp()
+        signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
+
     def ended(side):
-        with waiting(side, tmp_path) as (running, _):
-            number = getattr(signal, name)
+        with waiting(side, tmp_path, before_start) as (running, _):
             os.kill(running.pid, number) if to == "process" else os.killpg(running.pid, number)
             out, err = running.communicate(timeout=SECONDS)
             with pytest.raises(ProcessLookupError):
