@@ -90,6 +90,8 @@ class Terminal:
             self._record(lambda: False, 2.0)
             process = meanwhile(step.meanwhile)
             self._record(lambda: process.poll() is not None, 120.0)
+            if process.poll() != 0:
+                sys.exit(f"did not work, and is no picture: {step.meanwhile}")
             self._record(lambda: False, 7.0)  # servers export every five seconds
             os.write(self._terminal, b"\x03")
         self._record(self._is_waiting, 120.0)
@@ -187,7 +189,7 @@ def line(row: Row, number: int, since: float, until: float, seconds: float) -> s
 
 def main(python: str) -> None:
     """Start the servers, play the scene, and draw it."""
-    common = {"PATH": f"{Path(python).parent}:/usr/bin:/bin", "HOME": os.environ["HOME"], "PYTHONPATH": str(TOP)}
+    common = {"PATH": f"{Path(python).absolute().parent}:/usr/bin:/bin", "HOME": os.environ["HOME"], "PYTHONPATH": str(TOP)}
     common |= {"TERM": "xterm-256color", "PS1": PROMPT, "LANG": "C.UTF-8", "OTEL_SEMCONV_STABILITY_OPT_IN": "http"}
     with tempfile.TemporaryDirectory(prefix="otel-kfs-picture-") as name, ExitStack() as stack:
         folder = Path(name)
