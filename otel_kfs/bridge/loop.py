@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,7 @@ _POLL_SECONDS = 0.05  # how soon an answer is committed, and a request to stop i
 # With no room for another record, so long until the partitions are paused: what librdkafka has fetched already is
 # thrown away by that, and fetched again.
 _PAUSE_AFTER_SECONDS = 1.0
+_LEAVING_SECONDS = 5.0  # at most, until all partitions are given back; that asks no broker
 
 # Where a partition without a committed offset begins, by `auto.offset.reset`; other values are left to librdkafka.
 _RESET_OFFSETS = {
@@ -177,9 +179,25 @@ class _PollLoop:
         finally:
             self._closing = True
             self._workers.close()
-            self._consumer.close()
+            try:
+                self._leave_group()
+            finally:
+                self._consumer.close()
         if self._workers.failure is not None:
             raise self._workers.failure
+
+    def _leave_group(self) -> None:
+        """Give all partitions back while they are polled for.
+
+        A rebalance that comes while librdkafka closes the consumer is answered by nobody there, and keeps `close`, and
+        with it the interpreter's lock, for ever.
+        """
+        self._consumer.pause(self._consumer.assignment())  # what is polled now is for whoever comes next
+        self._consumer.unsubscribe()
+        limit = time.monotonic() + _LEAVING_SECONDS
+        self._consumer.poll(0)
+        while self._consumer.assignment() and time.monotonic() < limit:
+            self._consumer.poll(_POLL_SECONDS)
 
     def _is_redriven(self) -> bool:
         return (

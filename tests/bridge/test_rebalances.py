@@ -102,8 +102,13 @@ class Scripted:
     def resume(self, partitions):
         self.paused -= {at.partition for at in partitions}
 
+    def unsubscribe(self):
+        """Take the partitions back at the next poll."""
+        self.steps = [revoked] if self.assigned else []
+
     def close(self):
-        """Nothing."""
+        """Fail where librdkafka would call back meanwhile, which may keep it from ending."""
+        assert not self.assigned, "closed with partitions"
 
 
 # The client assigns and unassigns once the callback has returned.
