@@ -189,7 +189,8 @@ def line(row: Row, number: int, since: float, until: float, seconds: float) -> s
 
 def main(python: str) -> None:
     """Start the servers, play the scene, and draw it."""
-    common = {"PATH": f"{Path(python).absolute().parent}:/usr/bin:/bin", "HOME": os.environ["HOME"], "PYTHONPATH": str(TOP)}
+    programs = Path(python).absolute().parent
+    common = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": os.environ["HOME"], "PYTHONPATH": str(TOP)}
     common |= {"TERM": "xterm-256color", "PS1": PROMPT, "LANG": "C.UTF-8", "OTEL_SEMCONV_STABILITY_OPT_IN": "http"}
     with tempfile.TemporaryDirectory(prefix="otel-kfs-picture-") as name, ExitStack() as stack:
         folder = Path(name)
