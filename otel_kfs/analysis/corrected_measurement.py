@@ -84,18 +84,7 @@ def read_sketches(
         OtelKfsError: there is no room for temporary files, or a process was killed.
     """
     store, find = _opened(query, progress)
-    sketches: Sketches = pipeline.read_sketches(store, find, processes=processes, progress=progress)
-    series, bounds = sketches.correct_skew()
-    return CorrectedMeasurement(
-        series,
-        bounds,
-        offsets(sketches),
-        sketches.coverage,
-        store=store,
-        find=find,
-        clocks=sketches.clocks,
-        apart=sketches.apart,
-    )
+    return corrected_sketches(pipeline.read_sketches(store, find, processes=processes, progress=progress), store, find)
 
 
 _OF_IMAGES = {"run": "images that otel-kfs sent", "expect": "images", "server": "images"}
@@ -131,4 +120,21 @@ def corrected(
         find,
         measurement.clocks,
         measurement.apart,
+    )
+
+
+def corrected_sketches(
+    sketches: Sketches, store: TraceStore | None = None, find: PathFinder = critical_paths
+) -> CorrectedMeasurement[SketchedSeries]:
+    """Correct the clocks of sketches."""
+    series, bounds = sketches.correct_skew()
+    return CorrectedMeasurement(
+        series,
+        bounds,
+        offsets(sketches),
+        sketches.coverage,
+        store=store,
+        find=find,
+        clocks=sketches.clocks,
+        apart=sketches.apart,
     )

@@ -14,7 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity, is_loopback
+from otel_kfs.telemetry.export.protocol_probe import is_loopback
+from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 

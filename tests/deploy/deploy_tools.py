@@ -129,3 +129,16 @@ def filled(query: str) -> str:
     query = query.replace("$run", ".*").replace("$transport", "http|kafka")
     assert not re.search(r"\$\w", query)
     return query
+
+
+def overlapping(dashboard: dict[str, Any]) -> list[str]:
+    """The titles of a Grafana dashboard's panels that lie on one before them."""
+    taken: set[tuple[int, int]] = set()
+    found = []
+    for panel in dashboard["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        if cells & taken:
+            found.append(panel["title"])
+        taken |= cells
+    return found

@@ -6,7 +6,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from deploy_tools import DEPLOY, filled, read_yaml, run, tool
+from deploy_tools import DEPLOY, filled, overlapping, read_yaml, run, tool
 
 from otel_kfs import semconv
 
@@ -33,12 +33,7 @@ def test_spans_are_those_that_are_written():
 
 
 def test_panels_do_not_overlap():
-    taken = set()
-    for panel in DASHBOARD["panels"]:
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-        assert not cells & taken
-        taken |= cells
+    assert overlapping(DASHBOARD) == []
 
 
 def test_queries_are_traceql_to_grafanas_editor():

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from deploy_tools import DEPLOY, run, tool
+from deploy_tools import DEPLOY, overlapping, run, tool
 
 from otel_kfs.watch.metrics.definitions import ALL, MetricKind
 
@@ -56,12 +56,7 @@ def test_queries_are_promql():
 
 
 def test_panels_do_not_overlap():
-    taken = set()
-    for panel in DASHBOARD["panels"]:
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-        assert not cells & taken
-        taken |= cells
+    assert overlapping(DASHBOARD) == []
 
 
 def test_a_variable_s_values_come_from_a_metric_that_there_is():

@@ -31,7 +31,7 @@ def is_absent(url: str) -> bool:
     parts = _parts(url)
     try:
         host, port = parts.hostname or "", parts.port or _port(parts)
-        if not _is_loopback(host):
+        if not is_loopback(host):
             return False
         with socket.create_connection((host, port), _SECONDS):
             return False
@@ -41,7 +41,8 @@ def is_absent(url: str) -> bool:
         return False
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether an address is one that only this machine reaches."""
     if host == "localhost":
         return True
     try:

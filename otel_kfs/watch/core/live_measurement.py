@@ -20,13 +20,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from otel_kfs.analysis.clock_skew import Clocks
-from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
+from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement, corrected_sketches
 from otel_kfs.analysis.duration_sketch import SketchedSeries, Sketches, needed
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import CriticalPath, PathFinder, critical_paths
 from otel_kfs.analysis.paths.shared_host_names import contradicted, explained, told_apart
 from otel_kfs.analysis.reading.completeness import completeness, is_pending
-from otel_kfs.analysis.skew_correction import corrected_path, offsets
+from otel_kfs.analysis.skew_correction import corrected_path
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.watch.core.image_block import BLOCK_IMAGES, BLOCK_SECONDS, Found, ImageBlock
 from otel_kfs.watch.core.open_traces import Look, OpenTrace, OpenTraces, TraceBounds
@@ -160,16 +160,8 @@ class LiveMeasurement:
 
     def _corrected(self, sketches: Sketches) -> CorrectedMeasurement[SketchedSeries]:
         sketches.group_sizes()
-        series, bounds = sketches.correct_skew()
-        return CorrectedMeasurement(
-            series,
-            bounds,
-            offsets(sketches),
-            sketches.coverage,
-            find=self._find,
-            clocks=sketches.clocks,
-            apart=self._apart,
-        )
+        sketches.apart = self._apart
+        return corrected_sketches(sketches, find=self._find)
 
     # --- one trace ---
 

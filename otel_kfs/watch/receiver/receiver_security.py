@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
 from otel_kfs.errors import ConfigError
+from otel_kfs.telemetry.export.protocol_probe import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,6 @@ class ReceiverSecurity:
             f"--listen {host} lets other machines send: give --tls-cert, --tls-key and --token-file, "
             "or --insecure if the network may be trusted"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is one that only this machine reaches."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def read_pem(path: Path) -> bytes:
