@@ -287,7 +287,7 @@ def score(of: World) -> Score:
             continue
         sums = [0] * len(series)
         for durations in series.segments.values():
-            for image, length in zip(durations.images, durations.lengths, strict=True):
+            for image, length in zip(durations.images, durations.values, strict=True):
                 sums[image] += length
         if sums != series.totals():
             found.wrong.append("segments do not add up")

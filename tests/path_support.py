@@ -34,7 +34,7 @@ def one(*drawn):
 def text_of(drawing):
     """Its segments as text, the form of HTTP_SEGMENTS."""
     return ", ".join(
-        f"{segment_name(section.segment)} {section.length / MS:g}" for section in one(*spans(drawing)).sections
+        f"{segment_name(section.segment)} {section.duration / MS:g}" for section in one(*spans(drawing)).sections
     )
 
 

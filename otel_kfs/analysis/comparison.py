@@ -380,7 +380,7 @@ def durations_by_segment(series: Series) -> dict[Stretch, list[int]]:
     columns: dict[Stretch, list[int]] = {TOTAL: series.totals()}
     for name, durations in series.segments.items():
         column = columns[name] = [0] * len(series)
-        for image, duration in zip(durations.images, durations.lengths, strict=True):
+        for image, duration in zip(durations.images, durations.values, strict=True):
             column[image] = duration
     return columns
 

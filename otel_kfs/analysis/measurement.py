@@ -72,30 +72,30 @@ class Durations:
     """
 
     images: array[int] = field(default_factory=lambda: array("q"))
-    lengths: array[int] = field(default_factory=lambda: array("q"))
+    values: array[int] = field(default_factory=lambda: array("q"))
     bounds: array[float] = field(default_factory=lambda: array("d"))
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.values)
 
-    def _add(self, image: int, length: int) -> None:
+    def _add(self, image: int, duration: int) -> None:
         if self.images and self.images[-1] == image:
-            self.lengths[-1] += length
+            self.values[-1] += duration
             return
         self.images.append(image)
-        self.lengths.append(length)
+        self.values.append(duration)
 
     def _extend(self, other: Durations, images: int) -> None:
         """Add another's behind, whose first image is number `images` here; neither is corrected yet."""
         self.images.extend([images + image for image in other.images] if images else other.images)
-        self.lengths.extend(other.lengths)
+        self.values.extend(other.values)
 
     def _only(self, became: Mapping[int, int]) -> Durations:
         """Return that of some images, with the numbers that they have there."""
         places = [place for place, image in enumerate(self.images) if image in became]
         return Durations(
             array("q", [became[self.images[place]] for place in places]),
-            _in_order(self.lengths, places),
+            _in_order(self.values, places),
             _in_order(self.bounds, places) if self.bounds else self.bounds,
         )
 
@@ -112,7 +112,7 @@ class Durations:
             found = [place - 1 for place in there if place]
             at = array("q", [number for number, place in enumerate(there) if place])  # type: ignore[assignment]
         self.images = array("q", at)
-        self.lengths = _in_order(self.lengths, found)
+        self.values = _in_order(self.values, found)
 
 
 @dataclass(slots=True)
@@ -185,11 +185,11 @@ class Series:
         return sorted(self.segments, key=path_order)
 
     def columns(self) -> dict[Stretch, Sequence[int]]:
-        """Return the lengths of every segment, in the order of the path, and of the whole, 4-1, ns."""
-        return {**{one: self.segments[one].lengths for one in self.ordered_segments()}, TOTAL: self.totals()}
+        """Return the durations of every segment, in the order of the path, and of the whole, 4-1, ns."""
+        return {**{one: self.segments[one].values for one in self.ordered_segments()}, TOTAL: self.totals()}
 
     def bounds(self, stretch: Stretch) -> Sequence[float]:
-        """Return how far off each length of a column may be either way, ns; nothing if each is exact."""
+        """Return how far off each duration of a column may be either way, ns; nothing if each is exact."""
         return self.stamp_bounds.get(stretch, ()) if isinstance(stretch, str) else self.segments[stretch].bounds
 
     def stamp_bound(self, stretch: str, image: int) -> float:
@@ -203,7 +203,7 @@ class Series:
             return self
         became = {image: number for number, image in enumerate(images)}
         one, two, three, four = (_in_order(column, images) for column in self.stamps)
-        segments = {segment: lengths._only(became) for segment, lengths in self.segments.items()}
+        segments = {segment: durations._only(became) for segment, durations in self.segments.items()}
         return replace(
             self,
             image_sizes=_in_order(self.image_sizes, images) if self.image_sizes else self.image_sizes,
@@ -211,7 +211,7 @@ class Series:
             trace_ids=[self.trace_ids[image] for image in images],
             root_ids=[self.root_ids[image] for image in images],
             stamps=(one, two, three, four),
-            segments={segment: lengths for segment, lengths in segments.items() if len(lengths)},
+            segments={segment: durations for segment, durations in segments.items() if len(durations)},
             routes=_in_order(self.routes, images),
             crossings=[self.crossings[image] for image in images],
             stamp_bounds={name: _in_order(bounds, images) for name, bounds in self.stamp_bounds.items()},
@@ -232,7 +232,7 @@ class Series:
             durations = self.segments.get(section.segment)
             if durations is None:
                 durations = self.segments[section.segment] = Durations()
-            durations._add(image, section.length)
+            durations._add(image, section.duration)
         route, moments = _route(path)
         self.routes.append(ONE_CLOCK if route is None else number_of(route))
         self.crossings.append(moments)
@@ -249,8 +249,8 @@ class Series:
             column.extend(more)
         self.routes.extend(_renumbered(other.routes, numbers))
         self.crossings += other.crossings
-        for segment, lengths in other.segments.items():
-            self.segments.setdefault(segment, Durations())._extend(lengths, images)
+        for segment, durations in other.segments.items():
+            self.segments.setdefault(segment, Durations())._extend(durations, images)
 
     def _sort(self) -> None:
         numbers = range(len(self))
@@ -268,8 +268,8 @@ class Series:
         self.stamps = (one, two, three, four)
         self.routes = _in_order(self.routes, order)
         self.crossings = [self.crossings[image] for image in order]
-        for lengths in self.segments.values():
-            lengths._reorder(order)
+        for durations in self.segments.values():
+            durations._reorder(order)
 
 
 @dataclass(slots=True)
@@ -364,7 +364,7 @@ class Measurement:
 
 
 def crossing(path: CriticalPath) -> list[bool]:
-    """Return for each section whether its length can only be told when the clocks are known."""
+    """Return for each section whether its duration can only be told when the clocks are known."""
     before = [False, *(section.gives_way for section in path.sections)]
     return [
         section.hosts is not None or section.gives_way or gave_way

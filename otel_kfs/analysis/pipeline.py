@@ -69,7 +69,7 @@ def read_sketches(
     """Return the same as sketches, so that memory does not grow with the number of images.
 
     How far apart two hosts' clocks were is known when all was read. So where there are several hosts, images are
-    measured twice, the second time to correct each length between hosts by its own moment, as with samples.
+    measured twice, the second time to correct each duration between hosts by its own moment, as with samples.
 
     Raises:
         MissingExtra: ddsketch is not installed.

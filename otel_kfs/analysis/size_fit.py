@@ -59,7 +59,7 @@ def fits(all_series: list[Series]) -> Fits:
         for series in known:
             column = np.zeros(len(series))
             if (found := series.segments.get(segment)) is not None:
-                column[np.asarray(found.images)] = np.asarray(found.lengths)
+                column[np.asarray(found.images)] = np.asarray(found.values)
             columns.append(column)
         durations[segment] = np.concatenate(columns)
     return Fits(line(sizes, totals), {segment: line(sizes, column) for segment, column in durations.items()})

@@ -76,9 +76,9 @@ def correct_skew(measurement: Measurement) -> tuple[list[Series], dict[tuple[Lab
     return all_series, bounds
 
 
-def median_bound(lengths: Sequence[int], bounds: Sequence[float]) -> float:
-    """Return how far off the median of some lengths may be, if each may be off so far; 0 if each is exact."""
-    return _of_median(lengths, bounds) if bounds else 0
+def median_bound(durations: Sequence[int], bounds: Sequence[float]) -> float:
+    """Return how far off the median of some durations may be, if each may be off so far; 0 if each is exact."""
+    return _of_median(durations, bounds) if bounds else 0
 
 
 class _Seen(Protocol):
@@ -123,9 +123,9 @@ def corrected_path(path: CriticalPath, clocks: Clocks) -> tuple[CriticalPath, Ma
         return path, {path.hosts[0]: 0}
     (route,) = measurement.routes
     (image,) = _images([series.crossings[0]], [tuple(stamps[0] for stamps in series.stamps)], route, clocks)
-    sections, at, lengths = [], path.stamps[0], iter(image.lengths)
+    sections, at, durations = [], path.stamps[0], iter(image.durations)
     for section, crosses in zip(path.sections, crossing(path), strict=True):
-        end = at + (next(lengths) if crosses else section.length)
+        end = at + (next(durations) if crosses else section.duration)
         sections.append(section._replace(start=at, end=end))
         at = end
     shifts = [image.shifts[host] for host in route.stamps]
@@ -157,10 +157,10 @@ def corrected_spans(
 
 
 class _Image(NamedTuple):
-    """One image, corrected: how far each host's moments are moved, its crossings' lengths, and how far off they are."""
+    """One image, corrected: how far each host's moments are moved, its crossings' durations and their bounds."""
 
     shifts: dict[str, int]
-    lengths: list[int]
+    durations: list[int]
     bounds: list[float]
     stamp_bounds: tuple[float, float, float, float]  # of _BETWEEN_STAMPS
 
@@ -191,7 +191,7 @@ def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Serie
                 stamp_bounds[name][image] = bound
             moments = series.crossings[image]
             for place, one in enumerate(route.crossings):
-                by = found.lengths[place] - (moments[2 * place + 1] - moments[2 * place])
+                by = found.durations[place] - (moments[2 * place + 1] - moments[2 * place])
                 moved.setdefault(one.segment, {}).setdefault(image, []).append((by, found.bounds[place]))
     segments = {
         segment: _moved(durations, moved[segment]) if segment in moved else durations
@@ -207,12 +207,12 @@ def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Serie
 
 
 def _moved(durations: Durations, moved: Mapping[int, Sequence[tuple[int, float]]]) -> Durations:
-    lengths, bounds = array("q", durations.lengths), array("d", bytes(8 * len(durations)))
+    values, bounds = array("q", durations.values), array("d", bytes(8 * len(durations)))
     for place, image in enumerate(durations.images):
         for by, bound in moved.get(image, ()):
-            lengths[place] += by
+            values[place] += by
             bounds[place] += bound
-    return Durations(durations.images, lengths, bounds if any(bounds) else array("d"))
+    return Durations(durations.images, values, bounds if any(bounds) else array("d"))
 
 
 # --- one route ---
@@ -235,7 +235,7 @@ def _images(
     found = []
     for number, moments in enumerate(crossings):
         shift = shifts[number]
-        lengths, bounds = _lengths_of(route.crossings, moments, shift, [hop[number] for hop in hops])
+        durations, bounds = _durations_of(route.crossings, moments, shift, [hop[number] for hop in hops])
         _, arrived, preprocessed, _ = stamps[number]
         stamp_bounds = (
             0 if arrived == NO_STAMP else _off(shift[second] - shift[first], to_second[number]),
@@ -243,7 +243,7 @@ def _images(
             0 if preprocessed == NO_STAMP else _off(shift[last] - shift[third], between[number]),
             _off(shift[last] - shift[first], to_last[number]),
         )
-        found.append(_Image(shift, lengths, bounds, stamp_bounds))
+        found.append(_Image(shift, durations, bounds, stamp_bounds))
     return found
 
 
@@ -283,14 +283,14 @@ def _shifts(
     return shifts
 
 
-def _lengths_of(
+def _durations_of(
     crossings: Sequence[Crossing], moments: Sequence[int], shift: Mapping[str, int], hops: Sequence[SkewBound]
 ) -> tuple[list[int], list[float]]:
-    """Return the corrected lengths of one image's crossings, and how far off each may be.
+    """Return the corrected durations of one image's crossings, and how far off each may be.
 
     From the last to the first: what gives way to the next is over when that ends, at the latest.
     """
-    lengths, bounds = [0] * len(crossings), [0.0] * len(crossings)
+    durations, bounds = [0] * len(crossings), [0.0] * len(crossings)
     until = 0  # when the next one ends, by the clock of stamp 1's host
     low: float = 0  # and what is certain of that, by the clock of the host where the next one begins: not sooner
     high: float = 0  # and not later
@@ -304,13 +304,13 @@ def _lengths_of(
             ended = min(ended, until)
             earliest, latest = min(end, low), min(end, high)
             # The next one begins where this one ends.
-            lengths[place + 1] = until - ended
-            bounds[place + 1] = _widest(lengths[place + 1], max(0, low - end), max(0, high - end))
-        lengths[place] = ended - (start + shift[one.begins])
+            durations[place + 1] = until - ended
+            bounds[place + 1] = _widest(durations[place + 1], max(0, low - end), max(0, high - end))
+        durations[place] = ended - (start + shift[one.begins])
         low, high = earliest + hops[place].low, latest + hops[place].high
-        bounds[place] = _widest(lengths[place], low - start, high - start)
+        bounds[place] = _widest(durations[place], low - start, high - start)
         until = ended
-    return lengths, bounds
+    return durations, bounds
 
 
 def _bounds(clocks: Clocks, host: str, other: str, moments: Sequence[int]) -> list[SkewBound]:
@@ -329,7 +329,7 @@ def _middle(bound: SkewBound) -> int:
 
 
 def _off(by: int, bound: SkewBound) -> float:
-    """Return how far off a length is that was moved by so much."""
+    """Return how far off a duration is that was moved by so much."""
     return _widest(by, bound.low, bound.high)
 
 
@@ -343,16 +343,16 @@ def _widest(value: int, low: float, high: float) -> float:
 
 def _lengths(series: Series, stretch: Stretch) -> Sequence[int]:
     if not isinstance(stretch, str):
-        return series.segments[stretch].lengths
+        return series.segments[stretch].values
     later, earlier = (series.stamps[int(stamp) - 1] for stamp in stretch.split("-"))
     return [0 if NO_STAMP in (end, start) else end - start for end, start in zip(later, earlier, strict=True)]
 
 
-def _of_median(lengths: Sequence[int], bounds: Sequence[float]) -> float:
+def _of_median(durations: Sequence[int], bounds: Sequence[float]) -> float:
     """Return how far off the median may be: the true one lies between those of all the least and all the largest."""
     if any(map(math.isinf, bounds)):
         return math.inf
-    middle = statistics.median(lengths)
-    low = statistics.median([length - bound for length, bound in zip(lengths, bounds, strict=True)])
-    high = statistics.median([length + bound for length, bound in zip(lengths, bounds, strict=True)])
+    middle = statistics.median(durations)
+    low = statistics.median([duration - bound for duration, bound in zip(durations, bounds, strict=True)])
+    high = statistics.median([duration + bound for duration, bound in zip(durations, bounds, strict=True)])
     return math.ceil(max(middle - low, high - middle))

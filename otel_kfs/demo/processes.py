@@ -112,11 +112,11 @@ class Processes:
         Expendable ones end last, because the others still talk to them when they end.
         """
         running, self._running = self._running, []
-        asked = [process for _, process in reversed(running) if process.pid not in self._expendable]
-        for process in asked:
+        stopping = [process for _, process in reversed(running) if process.pid not in self._expendable]
+        for process in stopping:
             process.terminate()
         limit = time.monotonic() + _STOP_SECONDS
-        for process in asked:
+        for process in stopping:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, limit - time.monotonic()))
         for _, process in reversed(running):

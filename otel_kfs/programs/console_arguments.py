@@ -138,7 +138,7 @@ def _version(arguments: Arguments) -> tuple[int, int]:
             text = jar.name.removeprefix("kafka-clients-")
     if not text:
         try:
-            asked = subprocess.run(
+            answer = subprocess.run(
                 [*arguments.command[: arguments.first], "--version"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -149,7 +149,7 @@ def _version(arguments: Arguments) -> tuple[int, int]:
             raise ConfigError(
                 f"can't start {arguments.command[0]}: {error.strerror}; check its name and PATH"
             ) from error
-        text = asked.stdout
+        text = answer.stdout
     found = re.search(r"^(\d+)\.(\d+)\.\d+(-c)?", text, re.MULTILINE)
     if not found:
         raise ConfigError(

@@ -287,7 +287,7 @@ def _how(labels: Labels) -> str:
 
 
 def _duration(nanoseconds: float) -> str:
-    """Write a duration of any length with its unit."""
+    """Write a duration with the unit that suits it."""
     if abs(nanoseconds) >= _TEN_SECONDS:
         return f"{nanoseconds / 1e9:.1f} s"
     return f"{nanoseconds / 1e6:.{1 if abs(nanoseconds) >= _MILLISECOND else 3}f} ms"

@@ -250,7 +250,7 @@ def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: 
     rows = []
     for segment in series.ordered_segments():
         durations = series.segments[segment]
-        rows.append(row(segment, durations.lengths, durations.images))
+        rows.append(row(segment, durations.values, durations.images))
     whole = row(TOTAL, totals, range(len(series)))
     return SeriesReport(series, number, whole, tuple(rows), trace(series.key(series.median())))
 

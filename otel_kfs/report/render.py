@@ -50,7 +50,7 @@ def cell(value: Any, unit: Unit) -> str:
     if isinstance(value, Interval):
         return f"{cell(value.low, unit)} to {cell(value.high, unit)}"
     if isinstance(value, Bounded):
-        return f"{cell(value.length, unit)} \u00b1{_bound(value, unit)}"
+        return f"{cell(value.duration, unit)} \u00b1{_bound(value, unit)}"
     return _scaled(value, unit, ROUND_HALF_EVEN) if unit in _SCALES else str(value)
 
 
@@ -59,7 +59,7 @@ def _bound(of: Bounded, unit: Unit) -> str:
     if math.isinf(of.bound):
         return "?"
     scale, digit = _SCALES[unit]
-    rounded = abs(Decimal(of.length) - (Decimal(of.length) / scale).quantize(digit, ROUND_HALF_EVEN) * scale)
+    rounded = abs(Decimal(of.duration) - (Decimal(of.duration) / scale).quantize(digit, ROUND_HALF_EVEN) * scale)
     return _scaled(Decimal(of.bound) + rounded, unit, ROUND_CEILING)
 
 

@@ -70,7 +70,7 @@ class Bounded(NamedTuple):
     Where nothing bounds it, that is `math.inf`, and it is printed as `12.3 \u00b1?`.
     """
 
-    length: int
+    duration: int
     bound: float
 
 

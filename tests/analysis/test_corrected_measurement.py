@@ -35,7 +35,7 @@ def query(tmp_path):
 def test_images_come_in_series_with_the_clocks_corrected_and_what_was_left_out(query):
     found = read(query, processes=1)
     (series,) = found.series
-    assert list(series.segments[TO_TRANSFORMER].lengths) == [ABOUT_25_MS]
+    assert list(series.segments[TO_TRANSFORMER].values) == [ABOUT_25_MS]
     assert found.bounds[series.labels, series.size, TO_TRANSFORMER] == ABOUT_25_MS
     assert (found.hosts, found.coverage) == (
         ["host", "server"],

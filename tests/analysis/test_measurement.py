@@ -144,7 +144,7 @@ def test_images_of_one_trace_are_in_the_order_of_sending_and_each_keeps_its_own_
 def lengths_in(found):
     """Of each segment, in order: the images that have it, and its length there."""
     return {
-        segment_name(one): (list(found.segments[one].images), list(found.segments[one].lengths))
+        segment_name(one): (list(found.segments[one].images), list(found.segments[one].values))
         for one in found.ordered_segments()
     }
 

@@ -88,7 +88,7 @@ def test_every_stamp_is_the_edge_of_a_span_that_defines_it(found, raw, transport
 
 
 def test_segments_add_up_to_4_1(found):
-    sums = [sum(section.length for section in path.sections) for path in found[0]]
+    sums = [sum(section.duration for section in path.sections) for path in found[0]]
     assert sums == [path.stamps[3] - path.stamps[0] for path in found[0]]
 
 
@@ -97,7 +97,7 @@ def test_no_segment_stands_in_for_a_missing_span(found):
 
 
 def test_one_host_has_one_clock(found):
-    assert [one for path in found[0] for one in path.sections if one.hosts or one.length < 0] == []
+    assert [one for path in found[0] for one in path.sections if one.hosts or one.duration < 0] == []
 
 
 def test_the_files_say_nothing_of_the_machine_they_come_from(raw):

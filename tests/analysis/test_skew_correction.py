@@ -56,7 +56,7 @@ def test_the_true_lengths_lie_in_the_bounds_for_any_offset_and_drift(by_host, se
         for name in crossing:
             durations = series.segments[name]
             bound_of = durations.bounds or [0] * len(durations)
-            for number, now, bound in zip(durations.images, durations.lengths, bound_of, strict=True):
+            for number, now, bound in zip(durations.images, durations.values, bound_of, strict=True):
                 # A length between two hosts is that by the first one's clock.
                 assert abs(now - by(*moments[name, number])) <= bound + 2
         for name, host, first, last in (("2-1", "host", 0, 1), ("4-3", "transformer", 2, 3), ("4-1", "host", 0, 3)):
@@ -66,7 +66,7 @@ def test_the_true_lengths_lie_in_the_bounds_for_any_offset_and_drift(by_host, se
                 assert abs(now - truth) <= series.stamp_bound(name, number) + 2
         sums = [0] * len(series)
         for durations in series.segments.values():
-            for number, length in zip(durations.images, durations.lengths, strict=True):
+            for number, length in zip(durations.images, durations.values, strict=True):
                 sums[number] += length
         assert sums == series.totals()
 
@@ -82,7 +82,7 @@ def test_a_clock_that_is_five_seconds_fast_is_taken_off():
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock(-3 * SECOND)}
     all_series, bounds = correct_skew(measure(seen(images, by_host)))
     # Between the drawn 20 ms of the request and the 30 ms of its answer.
-    assert list(all_series[0].segments[TO_TRANSFORMER].lengths) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
+    assert list(all_series[0].segments[TO_TRANSFORMER].values) == [pytest.approx(25 * MS, abs=5 * MS)] * 3
     assert bounds[all_series[0].labels, all_series[0].size, TO_TRANSFORMER] == pytest.approx(25 * MS, abs=5 * MS)
     assert [row[1:] for row in rows.seed_tables(all_series)[0].rows] == [
         (
@@ -116,9 +116,7 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
     ]
     measurement = measure(drawn)
     all_series, bounds = correct_skew(measurement)
-    assert (
-        all_series[0].segments[TO_TRANSFORMER].lengths == measurement.all_series()[0].segments[TO_TRANSFORMER].lengths
-    )
+    assert all_series[0].segments[TO_TRANSFORMER].values == measurement.all_series()[0].segments[TO_TRANSFORMER].values
     unknown = {TO_TRANSFORMER, segment("transformer response"), "2-1", "4-3"}
     assert {one for (_, _, one), bound in bounds.items() if bound == math.inf} == unknown
     assert {one for _, _, one in bounds} - unknown == {segment("predictor request"), segment("predictor response")}
@@ -178,8 +176,8 @@ def test_an_acknowledgement_that_comes_after_the_consumer_has_the_record_ends_de
     found = measure(seen(both_ways(late), {"host": Clock(), "bridge": Clock(-3 * SECOND)}))
     (series,) = [one for one in correct_skew(found)[0] if one.labels.transport == "kafka"]
     deliver, broker = series.segments[segment("deliver")], series.segments[segment("broker")]
-    assert list(broker.lengths) == [0] * 4
-    for length, bound in zip(deliver.lengths, deliver.bounds, strict=True):
+    assert list(broker.values) == [0] * 4
+    for length, bound in zip(deliver.values, deliver.bounds, strict=True):
         assert 0 < bound < 5 * MS
         assert abs(length - 200 * MS) <= bound
 
@@ -190,5 +188,5 @@ def test_a_proxy_s_answer_that_ends_after_its_asker_s_takes_no_negative_time():
     drawing = "\n".join([*lines[:5], *("  " + line for line in lines[5:])])
     (series,), _ = clocked(drawing, {"host": Clock(), "server": Clock(SECOND), "edge": Clock(-2 * SECOND)})
     back = series.segments[segment("proxy response")]
-    assert min(back.lengths) >= 0
-    assert all(abs(length) <= bound for length, bound in zip(back.lengths, back.bounds, strict=True))
+    assert min(back.values) >= 0
+    assert all(abs(length) <= bound for length, bound in zip(back.values, back.bounds, strict=True))

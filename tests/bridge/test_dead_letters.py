@@ -334,7 +334,7 @@ def test_the_tables_measure_an_image_that_was_redriven_as_redelivered():
     (path,), account = critical_paths(SpanGraph(traces_builder.spans(REDRIVEN)))
     assert (account.measured, account.redelivered, account.left_out.total()) == (1, 1, 0)
     assert (path.deliveries, path.requests) == (2, 1)
-    lengths = {segment_name(section.segment): section.length // traces_builder.MS for section in path.sections}
+    lengths = {segment_name(section.segment): section.duration // traces_builder.MS for section in path.sections}
     assert (lengths["broker"], lengths["redeliveries"]) == (40, 170)
 
 

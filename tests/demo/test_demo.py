@@ -105,7 +105,7 @@ SAME_TIME = {
 def test_jaeger_s_critical_path_names_what_the_segments_name(run):
     measured = read(str(run.traces), processes=1)
     (images,) = [one for one in measured.series if (one.labels.transport, one.size) == ("http", "10.2MB")]
-    ours = {segment_name(one): durations.lengths[0] for one, durations in images.segments.items()}
+    ours = {segment_name(one): durations.values[0] for one, durations in images.segments.items()}
     spans = [span for span in run.spans if span.trace_id == images.trace_ids[0]]
     shown = Counter()
     for (service, name), time in critical_path(spans).items():

@@ -127,7 +127,7 @@ def test_images_outside_of_every_trial_are_left_out_with_their_segments():
     assert left.trace_ids == ["0", "100", "300"]
     assert [list(stamps) for stamps in left.stamps[::3]] == [[at(0), at(100), at(300)], [at(10), at(110), at(310)]]
     encode = left.segments[ENCODE]
-    assert (list(encode.images), list(encode.lengths)) == ([1, 2], [1 * MS, 3 * MS])
+    assert (list(encode.images), list(encode.values)) == ([1, 2], [1 * MS, 3 * MS])
     assert (len(left.routes), len(left.crossings)) == (3, 3)
 
 

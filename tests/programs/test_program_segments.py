@@ -29,7 +29,7 @@ def way(drawn):
     """The one path's segments up to the transformer's work."""
     (path,), account = critical_paths(SpanGraph(drawn))
     assert account.left_out == {}
-    assert sum(section.length for section in path.sections) == path.stamps[3] - path.stamps[0]
+    assert sum(section.duration for section in path.sections) == path.stamps[3] - path.stamps[0]
     return path.sections
 
 

@@ -173,4 +173,4 @@ def test_the_segments_pass_the_proxies(mesh, spans):
     for server in ("transformer", "predictor"):
         for part in ("request", "receive", "decode", "preprocess", "postprocess", "response"):
             assert parts.count(f"{server} {part}") == 1
-    assert sum(section.length for section in path.sections) == path.stamps[3] - path.stamps[0]
+    assert sum(section.duration for section in path.sections) == path.stamps[3] - path.stamps[0]

@@ -1,7 +1,7 @@
 """The critical path of an image: from its spans to sections that follow one another without a gap, stamp 1 to stamp 4.
 
 A path goes from edge to edge of the spans, in the order in which the image meets them; each section lies between two
-neighbouring edges, and is named by its segment. So the lengths add up to 4-1 exactly, whatever spans there are. A
+neighbouring edges, and is named by its segment. So the durations add up to 4-1 exactly, whatever spans there are. A
 segment without a step is time at its place that no span covers.
 
 For example an image over HTTP, sent to a server that has the model itself; times in ms, from and to:
@@ -172,9 +172,9 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         consumers = [] if any(calls.route_from(span).reaches for span in requests) else consumers
     if producer is None and not consumers:
         last = root
-        asked = calls.calls(requests)
-        _through_sender(path, root, asked, calls.graph)
-        served = _through_requests(path, last, CLIENT, requests, asked, calls)
+        model_calls = calls.calls(requests)
+        _through_sender(path, root, model_calls, calls.graph)
+        served = _through_requests(path, last, CLIENT, requests, model_calls, calls)
     else:
         _through_sender(path, root, [], calls.graph)
         if root.kind is not Kind.CONSUMER:
@@ -219,7 +219,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
     )
 
 
-def _through_sender(path: PathBuilder, root: Span, asked: Sequence[ModelCall], graph: SpanGraph) -> None:
+def _through_sender(path: PathBuilder, root: Span, model_calls: Sequence[ModelCall], graph: SpanGraph) -> None:
     """Go through what comes before the request or the record, if a sender of ours made it."""
     if root.name != semconv.SEND_IMAGE:
         return
@@ -233,8 +233,8 @@ def _through_sender(path: PathBuilder, root: Span, asked: Sequence[ModelCall], g
     # always a moment too late: all that is certain is that it was not sent before the program began. Where the server
     # is on the same host, it was sent by when the server had it.
     path.sent = root.start
-    if asked and asked[0].route.server is not None and not asked[0].route.proxies:
-        receive = first_named(graph.children(asked[0].route.server), semconv.RECEIVE)
+    if model_calls and model_calls[0].route.server is not None and not model_calls[0].route.proxies:
+        receive = first_named(graph.children(model_calls[0].route.server), semconv.RECEIVE)
         if receive is not None and receive.host == root.host:
             path.latest = max(root.start, receive.start)
     if (start := first_named(steps, semconv.START_PROGRAM)) is not None:
@@ -246,15 +246,15 @@ def _through_requests(
     last: Span,
     caller: Place,
     requests: Sequence[Span],
-    asked: Sequence[ModelCall],
+    model_calls: Sequence[ModelCall],
     calls: ModelCalls,
 ) -> _Served:
     """Go from the caller's span, `last`, through the requests that it waited for, to that span's end."""
-    if not asked:
+    if not model_calls:
         raise LeftOut("sent nothing" if failed(last) else "no request span")
-    _through_stores(path, requests, asked[0].attempts[0].start, caller)
+    _through_stores(path, requests, model_calls[0].attempts[0].start, caller)
     served: _Served | None = None
-    for call in asked:
+    for call in model_calls:
         answered = call.span
         if answered.kind is Kind.SERVER:  # the request has no span
             found = _through_servers(path, calls.route_from(answered), last, calls, first=served is None, back=False)
@@ -273,7 +273,7 @@ def _through_requests(
         served = served or found
     if failed(last):
         raise LeftOut("the request failed")
-    if asked[-1].span is not last:
+    if model_calls[-1].span is not last:
         path.to(segment_at(caller), last.end, last)
     return served or _Served()
 
@@ -463,7 +463,7 @@ def _role(route: Route, steps: Sequence[Span], ours: bool, first: bool, calls: M
     if role := role_of(steps):
         return role
     # Of a server that is not ours it can be seen whether it asks another one.
-    if first and (ours or route.server is None or calls.calls(calls.asked_by(route.server), guess=False)):
+    if first and (ours or route.server is None or calls.calls(calls.outgoing_requests(route.server), guess=False)):
         return semconv.TRANSFORMER
     return semconv.PREDICTOR
 
@@ -495,11 +495,11 @@ def _through_steps(
     if preprocess is not None or generation is None:  # an OpenAI model has no such step
         path.over(server, semconv.PREPROCESS, preprocess)
     model = of_name.get(semconv.PREDICT) or of_name.get(semconv.EXPLAIN) or generation
-    asked = calls.calls(requests) if model is not None and (requests := calls.requests(model)) else []
-    if model is not None and asked:
+    model_calls = calls.calls(requests) if model is not None and (requests := calls.requests(model)) else []
+    if model is not None and model_calls:
         path.to(segment_at(server), model.start, model)
         before = segment_at(server, "serialise")
-        for call in asked:
+        for call in model_calls:
             _through_call(path, call, before, server, model, calls)
             before = segment_at(server)
         path.to(segment_at(server), model.end, model)
@@ -559,18 +559,18 @@ def _through_own_steps(
     calls: ModelCalls,
 ) -> _Served:
     """Go through a model server that is not ours: what its own spans say that it did, and the servers that it asked."""
-    asked = calls.calls(calls.asked_by(span), guess=False)
-    begun = [call.attempts[0].start for call in asked]
+    model_calls = calls.calls(calls.outgoing_requests(span), guess=False)
+    begun = [call.attempts[0].start for call in model_calls]
     done = []
     for step in own_steps(span, calls.graph):
         before = bisect_left(begun, step.end)  # so many calls began before it ended
-        if not before or asked[before - 1].span.end <= step.start:
+        if not before or model_calls[before - 1].span.end <= step.start:
             done.append(step)
     received = next((step for step in done if step.name == semconv.RECEIVE), None)
     start, end = min(span.start, received.start if received else span.start), _not_after(span, caller)
     path.arrived(caller, span, start)
     path.to(arrival, start, span)
-    met: list[Step | ModelCall] = [*done, *asked]
+    met: list[Step | ModelCall] = [*done, *model_calls]
     for one in sorted(met, key=_start):
         if isinstance(one, Step):
             path.to(segment_at(server), min(max(one.start, path.at), end), span)
@@ -578,7 +578,7 @@ def _through_own_steps(
         else:
             _through_call(path, one, segment_at(server), server, span, calls)
     path.to(segment_at(server), max(end, path.at) if path.host == span.host else end, span)
-    answering = unanswered(span, done, [call.span for call in asked])
+    answering = unanswered(span, done, [call.span for call in model_calls])
     return _Served(span, received.end if received else span.start, received is None, answering=answering)
 
 

@@ -129,7 +129,7 @@ class ModelCalls:
         )
         return [span for span in found if span.kind is Kind.CLIENT or span.kind is Kind.SERVER]
 
-    def asked_by(self, server: Span) -> list[Span]:
+    def outgoing_requests(self, server: Span) -> list[Span]:
         """Return the requests of a model server, as it makes them or as others have them from it."""
 
         def leaves(span: Span) -> bool:

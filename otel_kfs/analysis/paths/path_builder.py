@@ -24,7 +24,7 @@ class Section(NamedTuple):
     gives_way: bool = False
 
     @property
-    def length(self) -> int:
+    def duration(self) -> int:
         """Nanoseconds."""
         return self.end - self.start
 
@@ -129,7 +129,7 @@ class PathBuilder:
         """Leave an image out whose times, or their sums, do not fit 64 bits; clocks can be wrong by centuries."""
         largest = self.at
         if self._crossed:
-            whole = sum(abs(one.length) for one in self.sections)
+            whole = sum(abs(one.duration) for one in self.sections)
             largest = max(self.sections[0].start, *(one.end for one in self.sections), whole)
         if largest >= 2**63:
             raise LeftOut("times that are too far apart")

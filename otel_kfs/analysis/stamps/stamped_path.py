@@ -117,8 +117,8 @@ def _note_order(path: PathBuilder, spans: Iterable[Span], graph: SpanGraph) -> N
             if _PAIRS.get(answering.kind) is caller.kind:
                 path.certain(caller.host, caller.start, answering.host, answering.start)
                 if caller.kind is Kind.CLIENT:
-                    asked = [one for one in graph.children(answering) if one.kind is Kind.CLIENT]
-                    before = unanswered(answering, own_steps(answering, graph), asked)
+                    outgoing = [one for one in graph.children(answering) if one.kind is Kind.CLIENT]
+                    before = unanswered(answering, own_steps(answering, graph), outgoing)
                     path.certain(answering.host, before, caller.host, caller.end)
 
 

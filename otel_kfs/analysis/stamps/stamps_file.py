@@ -97,8 +97,8 @@ class StampsFile:
     @property
     def keys(self) -> frozenset[str]:
         """The attributes that it asks for."""
-        asked = (key for stamp in self.stamps for key, _ in stamp.attributes)
-        return frozenset(filter(None, (self.size, self.group, *asked)))
+        keys = (key for stamp in self.stamps for key, _ in stamp.attributes)
+        return frozenset(filter(None, (self.size, self.group, *keys)))
 
 
 def as_text(value: Any) -> str:

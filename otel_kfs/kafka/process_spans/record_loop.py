@@ -81,8 +81,8 @@ class Processing(Generic[R]):
                 self._polled += self._consumer.consume(self._more, 0)
         if not self._polled:
             raise StopIteration
-        handed: R = self._begin()
-        return handed
+        record: R = self._begin()
+        return record
 
     def __aiter__(self) -> Processing[R]:
         return self
@@ -95,8 +95,8 @@ class Processing(Generic[R]):
                 self._polled += await self._consumer.consume(self._more, 0)
         if not self._polled:
             raise StopAsyncIteration
-        handed: R = self._begin()
-        return handed
+        record: R = self._begin()
+        return record
 
     def __enter__(self) -> Processing[R]:
         return self

@@ -100,7 +100,7 @@ def _lengths(report: SeriesReport, stretch: Stretch) -> list[int]:
     if isinstance(stretch, str):
         return sorted(report.series.totals())
     found = report.series.segments.get(stretch)
-    return sorted(found.lengths) if found is not None else []
+    return sorted(found.values) if found is not None else []
 
 
 def _steps(n: int) -> list[int]:

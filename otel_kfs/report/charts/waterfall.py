@@ -108,7 +108,7 @@ def waterfall(drawn: MedianPath, layout: Layout = WIDE) -> Element:
             svg.mark(
                 chart,
                 "rect",
-                f"{segment_name(section.segment)}: {milliseconds(section.length)} ms",
+                f"{segment_name(section.segment)}: {milliseconds(section.duration)} ms",
                 x=x,
                 y=20,
                 width=round(end - x, 2),

@@ -47,7 +47,7 @@ def image_records(all_series: Iterable[Series]) -> Iterator[ImageRecord]:
             _Column(
                 (segment_name(segment), segment.place.label, segment.step),
                 durations.images,
-                durations.lengths,
+                durations.values,
                 durations.bounds,
             )
             for segment, durations in ((one, series.segments[one]) for one in series.ordered_segments())
@@ -92,16 +92,16 @@ class _Column:
     """One segment's durations, read from the first image to the last."""
 
     def __init__(
-        self, names: tuple[str, str, str], images: Sequence[int], lengths: Sequence[int], bounds: Sequence[float]
+        self, names: tuple[str, str, str], images: Sequence[int], durations: Sequence[int], bounds: Sequence[float]
     ) -> None:
         self.names = names
-        self._rest = zip(images, lengths, bounds or repeat(0.0, len(lengths)), strict=True)
+        self._rest = zip(images, durations, bounds or repeat(0.0, len(durations)), strict=True)
         self._next = next(self._rest, None)
 
     def of(self, image: int) -> tuple[int, int | None, str] | None:
         """Return the duration of the next image, with how far off it may be; None if it lacks the segment."""
         if self._next is None or self._next[0] != image:
             return None
-        _, length, bound = self._next
+        _, duration, bound = self._next
         self._next = next(self._rest, None)
-        return length, bound_or_none(bound), certainty(bound)
+        return duration, bound_or_none(bound), certainty(bound)

@@ -256,5 +256,5 @@ def _error_type(error: BaseException | None, answer: Any) -> str | None:
 
 def _captures_content() -> bool:
     """Whether the user asks for prompts and answers on spans, by the switch that all instrumentations have."""
-    asked = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
-    return asked.strip().lower() in {"true", "span_only", "span_and_event"}
+    setting = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
+    return setting.strip().lower() in {"true", "span_only", "span_and_event"}

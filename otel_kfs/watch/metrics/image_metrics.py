@@ -62,7 +62,7 @@ class ImageMetrics:
         self._duration(TOTAL_DURATION, path.stamps[3] - path.stamps[0], of_image, path)
         durations: dict[Segment, int] = defaultdict(int)
         for section in path.sections:
-            durations[section.segment] += section.length
+            durations[section.segment] += section.duration
         for segment, nanoseconds in durations.items():
             self._duration(SEGMENT_DURATION, nanoseconds, ((SEGMENT, _value(segment_name(segment))), *of_image), path)
 

@@ -75,7 +75,7 @@ def measured(spans):
     """The one path in some spans, of which the sections follow one another and add up to 4-1."""
     (path,), coverage = critical_paths(SpanGraph(spans))
     assert coverage.left_out == {}
-    assert sum(section.length for section in path.sections) == path.stamps[3] - path.stamps[0]
+    assert sum(section.duration for section in path.sections) == path.stamps[3] - path.stamps[0]
     at = path.stamps[0]
     for section in path.sections:
         assert (section.start, section.end >= at) == (at, True)

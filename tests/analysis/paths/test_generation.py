@@ -49,7 +49,7 @@ def path_of(drawing, **attributes):
 
 
 def text_of(path):
-    return ", ".join(f"{segment_name(section.segment)} {section.length / MS:g}" for section in path.sections)
+    return ", ".join(f"{segment_name(section.segment)} {section.duration / MS:g}" for section in path.sections)
 
 
 def test_a_streamed_chat_is_the_time_to_its_first_token_and_the_rest():

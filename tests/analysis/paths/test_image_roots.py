@@ -175,7 +175,7 @@ def test_without_any_one_span_below_its_root_an_image_is_measured_and_adds_up(dr
     for number in range(1, len(whole)):
         path = one(*whole[:number], *whole[number + 1 :])
         assert (path.stamps[0], path.stamps[3]) == (whole[0].start, whole[0].end)
-        assert sum(section.length for section in path.sections) == whole[0].end - whole[0].start
+        assert sum(section.duration for section in path.sections) == whole[0].end - whole[0].start
 
 
 def test_without_any_one_span_of_a_record_s_way_the_image_is_measured_and_adds_up():
@@ -184,4 +184,4 @@ def test_without_any_one_span_of_a_record_s_way_the_image_is_measured_and_adds_u
         path = one(*whole[:number], *whole[number + 1 :])
         assert path.stamps[0] == at(0)
         assert path.stamps[3] == (at(990) if whole[number].name == "process images" else at(1000))
-        assert sum(section.length for section in path.sections) == path.stamps[3] - path.stamps[0]
+        assert sum(section.duration for section in path.sections) == path.stamps[3] - path.stamps[0]

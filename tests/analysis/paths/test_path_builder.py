@@ -102,7 +102,7 @@ def assert_whole(path):
     starts = [section.start for section in path.sections]
     ends = [section.end for section in path.sections]
     assert [*starts, path.stamps[3]] == [path.stamps[0], *ends]
-    assert sum(section.length for section in path.sections) == path.stamps[3] - path.stamps[0]
+    assert sum(section.duration for section in path.sections) == path.stamps[3] - path.stamps[0]
 
 
 @given(images())
@@ -112,7 +112,7 @@ def test_segments_add_up_to_the_whole_whatever_the_times(drawn):
 
 @given(images())
 def test_no_segment_of_one_host_is_negative_or_crosses(drawn):
-    assert [s for s in one(*drawn).sections if s.length < 0 or s.hosts] == []
+    assert [s for s in one(*drawn).sections if s.duration < 0 or s.hosts] == []
 
 
 @given(images())
@@ -138,7 +138,7 @@ def test_segments_add_up_to_the_whole_whatever_the_clocks(drawn):
 @given(images_on_two_hosts())
 def test_a_negative_segment_always_crosses_hosts(drawn):
     found, _ = critical_paths(SpanGraph(drawn))
-    assert [one for one in found[0].sections if one.length < 0 and not one.hosts] == []
+    assert [one for one in found[0].sections if one.duration < 0 and not one.hosts] == []
 
 
 # --- what is certain of two clocks ---

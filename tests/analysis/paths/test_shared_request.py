@@ -38,7 +38,7 @@ def below(text, indent):
 
 def texts(found):
     return [
-        ", ".join(f"{segment_name(one.segment)} {one.length / MS:g}" for one in path.sections if one.length)
+        ", ".join(f"{segment_name(one.segment)} {one.duration / MS:g}" for one in path.sections if one.duration)
         for path in found
     ]
 

@@ -259,7 +259,7 @@ def test_a_client_and_a_proxy_that_share_an_id_are_both_on_the_path(tmp_path: Pa
         for span in drawn
     ]
     (path,), _ = critical_paths(SpanGraph(drawn))
-    assert [section.length for section in path.sections if section.segment.place.name == "ingress"] == [
+    assert [section.duration for section in path.sections if section.segment.place.name == "ingress"] == [
         10 * MS,
         10 * MS,
     ]
