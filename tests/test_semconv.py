@@ -37,7 +37,7 @@ def test_the_metrics_of_generative_ai_are_spelled_and_counted_as_the_conventions
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.semconv._incubating.metrics import gen_ai_metrics as metrics
 
-    from otel_kfs.serving import gen_ai_metrics
+    from otel_kfs.telemetry.gen_ai import gen_ai_metrics
 
     names = {
         "OPERATION_DURATION": "CLIENT_OPERATION_DURATION",
@@ -52,7 +52,7 @@ def test_the_metrics_of_generative_ai_are_spelled_and_counted_as_the_conventions
     assert ours == {name: getattr(metrics, f"GEN_AI_{theirs}") for name, theirs in names.items()}
     meter = MeterProvider().get_meter("a test")
     published = [getattr(metrics, f"create_gen_ai_{theirs.lower()}")(meter) for theirs in names.values()]
-    made = vars(gen_ai_metrics.GenAIMetrics(MeterProvider())).values()
+    made = vars(gen_ai_metrics.GenAIMetrics(MeterProvider(), of_server=True)).values()
     units = {metric.name: metric.unit for metric in made if hasattr(metric, "unit")}
     assert units == {metric.name: metric.unit for metric in published}
 

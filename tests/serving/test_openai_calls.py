@@ -14,8 +14,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_kfs import semconv
 from otel_kfs.serving import model_spans
-from otel_kfs.serving.gen_ai_metrics import GenAIMetrics
 from otel_kfs.serving.kserve import openai_calls
+from otel_kfs.telemetry.gen_ai import gen_ai_metrics
+from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAIMetrics
 
 SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
@@ -24,6 +25,7 @@ SHARED = {
     "gen_ai.provider.name": "kserve",
     "gen_ai.request.model": "m",
 }
+ANSWERED = {**SHARED, "gen_ai.response.model": "m-1"}
 
 
 class Model:
@@ -62,9 +64,10 @@ def spans():
 def points(monkeypatch):
     """What has been measured: by metric, each point's attributes, and how many values it is of."""
     reader = InMemoryMetricReader()
-    monkeypatch.setattr(openai_calls, "metrics", GenAIMetrics(MeterProvider([reader])))
+    monkeypatch.setattr(openai_calls, "metrics", GenAIMetrics(MeterProvider([reader]), of_server=True))
 
     def read():
+        gen_ai_metrics.flush()
         data = reader.get_metrics_data()
         metrics = data.resource_metrics[0].scope_metrics[0].metrics if data else []
         return {
@@ -90,10 +93,10 @@ def ask(stream=False, fails=False, **fields):
 
 def test_a_whole_answer_is_measured_by_its_duration_and_its_tokens(spans, points):
     ask()
-    tokens = [({**SHARED, "gen_ai.token.type": kind}, 1) for kind in ("input", "output")]
+    tokens = [({**ANSWERED, "gen_ai.token.type": kind}, 1) for kind in ("input", "output")]
     assert points() == {
-        "gen_ai.client.operation.duration": [(SHARED, 1)],
-        "gen_ai.server.request.duration": [(SHARED, 1)],
+        "gen_ai.client.operation.duration": [(ANSWERED, 1)],
+        "gen_ai.server.request.duration": [(ANSWERED, 1)],
         "gen_ai.client.token.usage": tokens,
     }
 
@@ -103,12 +106,12 @@ def test_a_streamed_answer_is_measured_by_its_first_piece_and_by_each_one_after_
     found = points()
     del found["gen_ai.client.token.usage"]
     assert found == {
-        "gen_ai.client.operation.duration": [(SHARED, 1)],
-        "gen_ai.server.request.duration": [(SHARED, 1)],
-        "gen_ai.client.operation.time_to_first_chunk": [(SHARED, 1)],
-        "gen_ai.server.time_to_first_token": [(SHARED, 1)],
-        "gen_ai.client.operation.time_per_output_chunk": [(SHARED, 5)],
-        "gen_ai.server.time_per_output_token": [(SHARED, 1)],
+        "gen_ai.client.operation.duration": [(ANSWERED, 1)],
+        "gen_ai.server.request.duration": [(ANSWERED, 1)],
+        "gen_ai.client.operation.time_to_first_chunk": [(ANSWERED, 1)],
+        "gen_ai.server.time_to_first_token": [(ANSWERED, 1)],
+        "gen_ai.client.operation.time_per_output_chunk": [(ANSWERED, 5)],
+        "gen_ai.server.time_per_output_token": [(ANSWERED, 1)],
     }
 
 
@@ -173,29 +176,42 @@ def test_a_call_that_the_sampler_drops_is_measured_all_the_same(points, stream):
     ask(stream)
     model_spans.use_provider(None)
     found = points()
-    assert found["gen_ai.client.operation.duration"] == [(SHARED, 1)]
+    assert found["gen_ai.client.operation.duration"] == [(ANSWERED, 1)]
     assert ("gen_ai.client.operation.time_to_first_chunk" in found) is stream
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_metrics_that_fail_change_neither_the_answer_nor_the_span(spans, monkeypatch, stream):
-    class Broken(GenAIMetrics):
-        enabled = True
+    class Broken:
+        def record(self, *_):
+            raise RuntimeError("no metrics today")
 
-        def __getattribute__(self, name):
-            if name in {"done", "first_chunk", "next_chunk", "tokens"}:
-                raise RuntimeError("no metrics today")
-            return super().__getattribute__(name)
-
-    monkeypatch.setattr(openai_calls, "metrics", Broken())
+    metrics = GenAIMetrics(MeterProvider(), of_server=True)
+    for name, instrument in vars(metrics).items():
+        if hasattr(instrument, "record"):
+            setattr(metrics, name, Broken())
+    monkeypatch.setattr(openai_calls, "metrics", metrics)
     answer = ask(stream)
     assert len(answer) == 6 if stream else answer.model == "m-1"
     (span,) = spans.get_finished_spans()
     assert (span.name, span.status.is_unset) == ("chat m", True)
 
 
+def test_an_exemplar_leads_to_the_call_s_own_span(spans, monkeypatch):
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(openai_calls, "metrics", GenAIMetrics(MeterProvider([reader]), of_server=True))
+    ask(stream=True)
+    gen_ai_metrics.flush()
+    (span,) = spans.get_finished_spans()
+    metrics = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    led = {
+        (metric.name, one.span_id) for metric in metrics for point in metric.data.data_points for one in point.exemplars
+    }
+    assert led == {(metric.name, span.context.span_id) for metric in metrics}
+
+
 @pytest.mark.parametrize("choices", [3, [3], [{"delta": 3}], [{"index": [], "delta": {"content": 3}}], {"a": 1}])
-def test_pieces_of_another_shape_are_handed_on_and_the_span_ends(spans, monkeypatch, choices):
+def test_pieces_of_another_shape_are_handed_on_and_the_span_ends(spans, points, monkeypatch, choices):
     async def pieces(_):
         yield f"data: {json.dumps({'choices': choices})}\n\n"
         yield "data: not json\n\n"
@@ -205,3 +221,4 @@ def test_pieces_of_another_shape_are_handed_on_and_the_span_ends(spans, monkeypa
     assert len(ask(stream=True)) == 3
     (span,) = spans.get_finished_spans()
     assert span.attributes[semconv.RESPONSE_CHUNKS] == 3
+    assert points()["gen_ai.client.operation.time_per_output_chunk"] == [(SHARED, 2)]

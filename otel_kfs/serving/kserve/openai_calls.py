@@ -12,21 +12,23 @@ from __future__ import annotations
 import json
 import os
 import time
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from opentelemetry import context as otel_context
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_kfs import semconv
-from otel_kfs.serving.gen_ai_metrics import GenAIMetrics
-from otel_kfs.serving.kserve.message_content import input_messages, output_messages
 from otel_kfs.serving.model_spans import StepSpan, record_decode, tracer
 from otel_kfs.serving.server_errors import mark_failed, never_raises
 from otel_kfs.serving.streamed_answer import StreamedAnswer
+from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAICall, GenAIMetrics
+from otel_kfs.telemetry.gen_ai.message_content import input_messages, output_messages
 
 OPERATIONS = {
     "create_completion": semconv.TEXT_COMPLETION,
@@ -51,7 +53,7 @@ _CALLED = otel_context.create_key("otel_kfs_openai_model")  # in a context: the 
 _LARGEST_PIECE = 65_536  # bytes or characters of a streamed piece that is looked into
 _LAST_PIECES = 4  # of a stream: the reason why it ended, the usage, the end's mark
 
-metrics = GenAIMetrics()
+metrics = GenAIMetrics(of_server=True)
 
 
 class OpenAICall(StepSpan):
@@ -110,17 +112,9 @@ class OpenAICall(StepSpan):
 
     def finish(self, span: Span, error: BaseException | None) -> None:
         """Write down the answer, or what the method raised, and end the span."""
-        if self.streamed is None and self._answer is not None:
-            _write_answer(span, self._answer, self._shared, self._captures)
         if self.streamed is None and self._shared:
-            self._measure(error)
+            _conclude(span, self.started, self._shared, self._captures, self._answer, error)
         super().finish(span, error)
-
-    @never_raises("the metrics of an answer")
-    def _measure(self, error: BaseException | None) -> None:
-        if metrics.enabled:
-            seconds = (time.time_ns() - self.started) / 1e9
-            metrics.done(seconds, self._shared, _error_type(error, self._answer))
 
     @never_raises("an OpenAI request")
     def _write_request(self, span: Span) -> None:
@@ -146,26 +140,14 @@ class _OpenAIStream(StreamedAnswer):
         self._shared = shared
         self._kept: deque[Any] = deque(maxlen=None if captures else _LAST_PIECES)
         self._captures = captures
-        self._measured = metrics.enabled
-        self._last = start
-        self._first = start
+        self._pieces = array("q") if metrics.enabled else None  # when each was there, in ns since the epoch
 
     def take(self, piece: Any) -> None:
         """Take note of a piece; the last ones tell of the tokens that were used."""
         self._kept.append(piece)
-        if self._measured:
-            self._measure()
+        if self._pieces is not None:
+            self._pieces.append(time.time_ns())
         super().take(piece)
-
-    @never_raises("the metrics of an answer")
-    def _measure(self) -> None:
-        now = time.time_ns()
-        if self.count:
-            metrics.next_chunk.record((now - self._last) / 1e9, self._shared)
-        else:
-            self._first = now
-            metrics.first_chunk((now - self.start) / 1e9, self._shared)
-        self._last = now
 
     def finish(self, error: BaseException | None) -> None:
         """Write down how the answer ended, with the tokens that it used as far as it says so."""
@@ -174,15 +156,10 @@ class _OpenAIStream(StreamedAnswer):
         merged: dict[str, Any] = {}
         for answer in answers:
             merged |= {key: value for key, value in answer.items() if value}
-        choices = [choice for answer in answers for choice in answer.get("choices") or ()]
+        choices = [choice for answer in answers for choice in _choices(answer)]
         if choices:
             merged["choices"] = choices
-        incoming_outgoing = _write_answer(self.span, merged, self._shared, self._captures) or (None, None)
-        if self._measured:
-            now = time.time_ns()
-            metrics.done((now - self.start) / 1e9, self._shared, _error_type(error, None))
-            if error is None and incoming_outgoing[1]:
-                metrics.per_token((now - self._first) / 1e9, incoming_outgoing[1], self._shared)
+        _conclude(self.span, self.start, self._shared, self._captures, merged, error, self._pieces or ())
 
 
 def _answers_of(piece: Any) -> Iterator[Mapping[str, Any]]:
@@ -207,24 +184,50 @@ def _answers_of(piece: Any) -> Iterator[Mapping[str, Any]]:
 
 
 @never_raises("an OpenAI answer")
-def _write_answer(span: Span, answer: Any, shared: dict[str, Any], captures: bool) -> tuple[int | None, int | None]:
-    """Write a whole answer's attributes; return the tokens that went in and came out, where it tells them."""
+def _conclude(
+    span: Span,
+    start: int,
+    shared: dict[str, Any],
+    captures: bool,
+    answer: Any,
+    error: BaseException | None,
+    pieces: Sequence[int] = (),
+) -> None:
+    """Write down an answer, or what there is instead of it, on the call's span and in the metrics."""
     usage = _field(answer, "usage")
     incoming, outgoing = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    if shared.get(semconv.GEN_AI_OPERATION_NAME) in {semconv.EMBEDDINGS, semconv.RERANK}:
+    if shared[semconv.GEN_AI_OPERATION_NAME] in {semconv.EMBEDDINGS, semconv.RERANK}:
         outgoing = None  # there are none; vLLM's type says 0
+    answered_by = _field(answer, "model")
+    if span.is_recording() and answer is not None:
+        tokens = {semconv.GEN_AI_USAGE_INPUT_TOKENS: incoming, semconv.GEN_AI_USAGE_OUTPUT_TOKENS: outgoing}
+        span.set_attributes({key: count for key, count in tokens.items() if count is not None})
+        _write_answer(span, answer, captures)
     if metrics.enabled:
-        metrics.tokens(incoming, outgoing, shared)
-    if not span.is_recording():
-        return incoming, outgoing
-    choices = _field(answer, "choices") or ()
+        model = {semconv.GEN_AI_RESPONSE_MODEL: answered_by} if isinstance(answered_by, str) else {}
+        metrics.record(
+            GenAICall(
+                {**shared, **model},
+                trace.set_span_in_context(span, Context()),
+                start,
+                time.time_ns(),
+                _error_type(error, answer),
+                incoming,
+                outgoing,
+                pieces,
+            )
+        )
+
+
+@never_raises("the attributes of an OpenAI answer")
+def _write_answer(span: Span, answer: Any, captures: bool) -> None:
+    """Write a whole answer's attributes."""
+    choices = _choices(answer)
     reasons = [reason for choice in choices if isinstance(reason := _field(choice, "finish_reason"), str)]
     written = {
         semconv.GEN_AI_RESPONSE_ID: _field(answer, "id"),
         semconv.GEN_AI_RESPONSE_MODEL: _field(answer, "model"),
         semconv.GEN_AI_RESPONSE_FINISH_REASONS: reasons or None,
-        semconv.GEN_AI_USAGE_INPUT_TOKENS: incoming,
-        semconv.GEN_AI_USAGE_OUTPUT_TOKENS: outgoing,
     }
     span.set_attributes({key: value for key, value in written.items() if value is not None})
     error = _field(answer, "error")
@@ -232,7 +235,6 @@ def _write_answer(span: Span, answer: Any, shared: dict[str, Any], captures: boo
         mark_failed(span, str(code), f"{code}: {_field(error, 'type')}")  # the message may quote the prompt
     if captures and choices:
         span.set_attribute(semconv.GEN_AI_OUTPUT_MESSAGES, json.dumps(output_messages(choices, _field)))
-    return incoming, outgoing
 
 
 def _field(thing: Any, name: str) -> Any:
@@ -240,6 +242,11 @@ def _field(thing: Any, name: str) -> Any:
     if isinstance(thing, Mapping):
         return thing.get(name)
     return getattr(thing, name, None)
+
+
+def _choices(answer: Any) -> list[Any]:
+    choices = _field(answer, "choices")
+    return choices if isinstance(choices, list) else []
 
 
 def _count(usage: Any, name: str) -> int | None:
