@@ -28,6 +28,8 @@ _KNOTS = 129  # moments, evenly spread, at which a host's bounds are computed
 _KEPT = 2_000_000  # bounds
 # A clock that nothing is known of is taken to run within this of another: twice the 500 ppm by which NTP may slew.
 _RATE = 1e-3
+# No two clocks run so far apart unless one is set, however fast it is slewed: only a step explains a steeper line.
+FASTEST = 0.02
 
 
 class SkewBound(NamedTuple):
@@ -241,8 +243,11 @@ class _Lines:
 
     @cached_property
     def possible(self) -> bool:
-        """Whether there is any such line: the two hulls do not cross."""
+        """Whether there is any such line, of two clocks that run: the two hulls do not cross."""
         roof, floor = self._roof, self.mirrored._roof
+        flattest, steepest = self.rates
+        if flattest > FASTEST or steepest < -FASTEST:
+            return False
         return not (
             any(below > roof.height(at) for at, below in self.below)
             or any(-above > floor.height(at) for at, above in self.above)

@@ -76,6 +76,17 @@ def test_the_truth_lies_in_the_bound_for_any_offset_drift_and_delay(client, serv
     assert None not in clocks.bounds("client", "server", [client.shows(moment) for moment in moments])
 
 
+@pytest.mark.parametrize("step", [-SECOND, 300 * MS, 5 * SECOND])
+def test_a_step_that_only_an_impossible_drift_would_explain_is_no_drift(step):
+    clocks, client = Clocks(), Host("client")
+    for number in range(2):
+        # NTP sets the server's clock before the second request.
+        sent = number * SECOND
+        ask(clocks, client, Host("server", step * number), (sent, sent + MS, sent + 2 * MS, sent + 3 * MS))
+    assert clocks.offset("client", "server").bound is None
+    assert clocks.bounds("client", "server", [client.shows(0), client.shows(SECOND)]) == [None, None]
+
+
 @given(st.integers(-5 * SECOND, 5 * SECOND), st.integers(-MS, MS), overlapping())
 @settings(max_examples=50)
 def test_where_requests_overlap_a_clock_s_rate_is_limited_by_what_clocks_can_do(offset, drift, run):
