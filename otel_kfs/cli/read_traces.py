@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ def print_blocks(blocks: Sequence[Table | Chart], format_: Format, output: Path 
         write(render.text(blocks, wide=wide), output)
 
 
-def print_records(records: Sequence[dict[str, Any]], document: Any, format_: Format, output: Path | None) -> None:
+def print_records(records: Iterable[Mapping[str, Any]], document: Any, format_: Format, output: Path | None) -> None:
     """Print or write records as CSV, or a document as JSON."""
     from otel_kfs.report import render
 

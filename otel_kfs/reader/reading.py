@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,14 +13,14 @@ from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.duration_sketch import AnySeries, SketchedSeries
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.paths.segment import TOTAL
-from otel_kfs.errors import ConfigError, MissingExtra
+from otel_kfs.errors import ConfigError
+from otel_kfs.reader.data_frames import arrow_table, pandas_frame, polars_frame
 from otel_kfs.reader.html_view import html_view
 from otel_kfs.reader.output_file import write_file
 from otel_kfs.reader.reading_comparison import ReadingComparison
 from otel_kfs.report import answer, documents
-from otel_kfs.report.records import arrow
 from otel_kfs.report.records.image_records import ImageRecord, image_records
-from otel_kfs.report.rows import SegmentRecord, segment_records
+from otel_kfs.report.rows import SegmentRecord, coverage_line, segment_records
 from otel_kfs.report.segment_names import segment_key
 from otel_kfs.traces.printable import excerpt
 
@@ -104,10 +103,7 @@ class Reading:
             MissingExtra: pyarrow is not installed.
             ConfigError: pyarrow can't be imported, as beside a numpy older than 2; or images are wanted of sketches.
         """
-        if what not in _RECORDS:
-            raise ConfigError(f"what is {excerpt(repr(what), 40)}; it is one of {', '.join(_RECORDS)}")
-        rows = {"images": self.images, "segments": self.segments, "summary": self.summary}[what]()
-        return arrow.table(rows, _RECORDS[what])
+        return arrow_table(*self._rows_of(what))
 
     def to_pandas(self, what: What = "images") -> pd.DataFrame:
         """Return the same as a pandas.DataFrame: int64, Int64 where a number may be missing, and categories of names.
@@ -116,12 +112,7 @@ class Reading:
             MissingExtra: pandas or pyarrow is not installed.
             ConfigError: pyarrow can't be imported, as beside a numpy older than 2; or images are wanted of sketches.
         """
-        pandas = _library("pandas")
-        table = self.to_arrow(what)
-        integer = arrow.needed().int64()
-        frame: pd.DataFrame = table.to_pandas(types_mapper={integer: pandas.Int64Dtype()}.get)
-        always = [field.name for field in table.schema if field.type == integer and not field.nullable]
-        return frame.astype(dict.fromkeys(always, "int64"))
+        return pandas_frame(*self._rows_of(what))
 
     def to_polars(self, what: What = "images") -> pl.DataFrame:
         """Return the same as a polars.DataFrame: Int64, String, and Categorical of names.
@@ -130,8 +121,19 @@ class Reading:
             MissingExtra: polars or pyarrow is not installed.
             ConfigError: pyarrow can't be imported, as beside a numpy older than 2; or images are wanted of sketches.
         """
-        frame: pl.DataFrame = _library("polars").from_arrow(self.to_arrow(what))
-        return frame
+        return polars_frame(*self._rows_of(what))
+
+    def _rows_of(self, what: What) -> tuple[Iterable[Mapping[str, Any]], type]:
+        """Return some rows, and the TypedDict that they are of.
+
+        Raises:
+            ConfigError: there are no such rows, or they are of images, and it has sketches.
+        """
+        if what not in _RECORDS:
+            raise ConfigError(f"what is {excerpt(repr(what), 40)}; it is one of {', '.join(_RECORDS)}")
+        rows: Iterable[Mapping[str, Any]]
+        rows = {"images": self.images, "segments": self.segments, "summary": self.summary}[what]()
+        return rows, _RECORDS[what]
 
     def where(
         self,
@@ -164,7 +166,9 @@ class Reading:
             MissingExtra: scipy is not installed.
         """
         a, b = (side._samples("a comparison needs single images, which are") for side in (self, other))
-        return ReadingComparison(comparison.compare(a.series, b.series, a.bounds, b.bounds))
+        found = comparison.compare(a.series, b.series, a.bounds, b.bounds)
+        sides = [(side.query, coverage_line(side._measurement.coverage)) for side in (self, other)]
+        return ReadingComparison(found, *sides)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write the HTML report to a file, or its charts where the path ends with `.svg` or `.png`.
@@ -204,15 +208,3 @@ class Reading:
         if any(isinstance(one, SketchedSeries) for one in self._measurement.series):
             raise ConfigError(f"{what} not kept where traces are read with sketch=True")
         return replace(self._measurement, series=series)  # type: ignore[return-value]
-
-
-def _library(name: str) -> Any:
-    """Import a library that has an extra of its name.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(name, name) from error

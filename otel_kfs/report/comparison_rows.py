@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from otel_kfs.analysis.comparison import Comparison, Comparisons, Difference
 from otel_kfs.report.rows import (
@@ -15,10 +15,8 @@ from otel_kfs.report.rows import (
     bounded,
     certainty,
     clock_notes,
-    interval_record,
     milliseconds_off,
     size_notes,
-    size_record,
 )
 from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
 
@@ -145,32 +143,77 @@ def mark(of: Difference) -> str:
     return "" if not of.differs else "slower" if of.difference > 0 else "faster"
 
 
-def comparison_records(found: Comparisons) -> list[dict[str, Any]]:
-    """Return one record for each size and segment, `4-1` among them; durations in ns."""
-    records = []
+class ComparisonRecord(TypedDict):
+    """One segment of one size on both sides, or `4-1`; durations in ns, sizes in bytes.
+
+    `low_ns` and `high_ns` are the 95 % interval of the difference, None where there are too few images.
+    """
+
+    transport_a: str
+    encoding_a: str  # "" is base64 in JSON, as in 2020
+    compression_a: str
+    cell_a: str
+    transport_b: str
+    encoding_b: str
+    compression_b: str
+    cell_b: str
+    size: str  # a label
+    segment: str
+    n_a: int
+    n_b: int
+    images_a: int  # that have the segment
+    images_b: int
+    p50_a_ns: int
+    p50_b_ns: int
+    difference_ns: int  # b less a
+    difference_share: float | None  # of A's p50; None if that is not above 0
+    low_ns: int | None
+    high_ns: int | None
+    p: float
+    clock_bound_ns: int | None  # how far off the difference may be either way; None where exact, or nothing bounds it
+    clocks: str  # `exact`, `bounded` or `unbounded`
+    differs: bool
+    size_low_bytes: int | None
+    size_high_bytes: int | None
+
+
+def comparison_records(found: Comparisons) -> list[ComparisonRecord]:
+    """Return one record for each size and segment, `4-1` among them."""
+    records: list[ComparisonRecord] = []
     for of in found.of_sizes:
+        a, b = of.labels_a, of.labels_b
+        size_low, size_high = of.size_range or (None, None)
         for difference in (*of.segments, of.total):
+            low, high = difference.interval or (None, None)
             records.append(
-                {
-                    **{f"{key}_a": value for key, value in of.labels_a._asdict().items()},
-                    **{f"{key}_b": value for key, value in of.labels_b._asdict().items()},
-                    "size": of.size,
-                    "segment": segment_key(difference.segment),
-                    "n_a": of.n_a,
-                    "n_b": of.n_b,
-                    "images_a": difference.images_a,
-                    "images_b": difference.images_b,
-                    "p50_a_ns": difference.p50_a,
-                    "p50_b_ns": difference.p50_b,
-                    "difference_ns": difference.difference,
-                    "difference_share": difference.relative(difference.difference),
-                    **interval_record(difference.interval),
-                    "p": difference.p,
-                    "clock_bound_ns": bound_or_none(difference.bound),
-                    "clocks": certainty(difference.bound),
-                    "differs": difference.differs,
-                    **size_record(of.size_range),
-                }
+                ComparisonRecord(
+                    transport_a=a.transport,
+                    encoding_a=a.encoding,
+                    compression_a=a.compression,
+                    cell_a=a.cell,
+                    transport_b=b.transport,
+                    encoding_b=b.encoding,
+                    compression_b=b.compression,
+                    cell_b=b.cell,
+                    size=of.size,
+                    segment=segment_key(difference.segment),
+                    n_a=of.n_a,
+                    n_b=of.n_b,
+                    images_a=difference.images_a,
+                    images_b=difference.images_b,
+                    p50_a_ns=difference.p50_a,
+                    p50_b_ns=difference.p50_b,
+                    difference_ns=difference.difference,
+                    difference_share=difference.relative(difference.difference),
+                    low_ns=low,
+                    high_ns=high,
+                    p=difference.p,
+                    clock_bound_ns=bound_or_none(difference.bound),
+                    clocks=certainty(difference.bound),
+                    differs=difference.differs,
+                    size_low_bytes=size_low,
+                    size_high_bytes=size_high,
+                )
             )
     return records
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -68,3 +69,33 @@ def test_readings_with_nothing_in_common_can_t_be_compared(run_of):
     one, other = otel_kfs.read(run_of(1)), otel_kfs.read(run_of(1, **{"otel_kfs.image.size": 9_000_000}))
     with pytest.raises(ConfigError, match=r"^A and B have no image size in common"):
         one.compare(other)
+
+
+@pytest.mark.notebook
+def test_the_rows_are_those_of_a_frame_of_pandas_of_polars_and_of_arrow(before_and_after):
+    found = otel_kfs.read(before_and_after[0]).compare(otel_kfs.read(before_and_after[1]))
+    frame, rows = found.to_pandas(), [dict(row) for row in found.rows()]
+    assert frame.astype(object).where(frame.notna(), None).to_dict("records") == rows
+    assert (found.to_polars().to_dicts(), found.to_arrow().to_pylist()) == (rows, rows)
+    types = ("transport_a", "segment", "n_a", "difference_ns", "difference_share", "low_ns", "p", "differs")
+    assert [str(frame[name].dtype) for name in types] == (
+        ["category", "category", "int64", "int64", "float64", "Int64", "float64", "bool"]
+    )
+
+
+def test_the_report_is_the_page_of_the_command_line(tmp_path, before_and_after):
+    before, after = before_and_after
+    otel_kfs.read(before).compare(otel_kfs.read(after)).report(tmp_path / "python.html")
+    command = ["-q", "compare", str(before), str(after), "--format", "html", "-o", str(tmp_path / "command.html")]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    of_python, of_command = ((tmp_path / f"{name}.html").read_text() for name in ("python", "command"))
+    by = re.compile("<li>Made by .*</li>")
+    assert by.sub("", of_python) == by.sub("", of_command)
+
+
+@pytest.mark.parametrize("name", ["comparison.svg", "comparison.png", "comparison"])
+def test_a_report_of_another_ending_is_an_error_that_names_the_right_one(tmp_path, before_and_after, name):
+    reading = otel_kfs.read(before_and_after[0])
+    with pytest.raises(ConfigError) as caught:
+        reading.compare(reading).report(tmp_path / name)
+    assert str(caught.value) == f"unknown format of {tmp_path / name}: let its name end with .html"
