@@ -128,6 +128,12 @@ class SpanGraph:
         """Return the span's children, by their start."""
         return self._children.get(span.key, [])
 
+    def families(self) -> Iterator[tuple[Span, list[Span]]]:
+        """Yield each span that has children, with these: also those that link to it, or were given to it."""
+        for key, children in self._children.items():
+            if (parent := self._spans.get(key)) is not None:
+                yield parent, children
+
     def nearest_descendants(self, span: Span, wanted: Callable[[Span], bool]) -> list[Span]:
         """Return the descendants that are wanted and have no wanted one above them, by their start."""
         nearest = []

@@ -21,20 +21,29 @@ _TRUNCATED = 2000  # ns: Jaeger's older JSON has starts and durations in whole m
 def contradicted(graph: SpanGraph) -> set[str]:
     """Return the hosts of which some spans can't be by one clock."""
     found = set()
-    for span in graph:
-        if span.parent_id is None:
-            continue
-        caller = graph.get((span.trace_id, span.parent_id))
-        if caller is None or caller.service == span.service or caller.host != span.host or span.host in found:
-            continue
-        inside = [span, *(one for one in graph.children(span) if one.name in _ANSWERED and one.host == span.host)]
-        began = min(one.start for one in inside) < _sent(caller, graph) - _TRUNCATED
-        waited_for = caller.kind is Kind.CLIENT and span.kind is Kind.SERVER and not caller.failed
-        # A server's span may end after its client has the answer; what it does before it answers does not.
-        late = waited_for and max([span.start, *(one.end for one in inside[1:])]) > caller.end + _TRUNCATED
-        if began or late:
-            found.add(span.host)
+    for caller, children in graph.families():
+        for span in children:
+            if span.service == caller.service or span.host != caller.host or span.host in found:
+                continue
+            if _says(span, caller) and _contradicts(span, caller, graph):
+                found.add(span.host)
     return found
+
+
+def _says(span: Span, parent: Span) -> bool:
+    """Return whether a span itself names its parent: one that it was given, because its own is lost, proves nothing."""
+    return (span.trace_id, span.parent_id) == parent.key
+
+
+def _contradicts(span: Span, caller: Span, graph: SpanGraph) -> bool:
+    steps = [
+        one for one in graph.children(span) if one.name in _ANSWERED and one.host == span.host and _says(one, span)
+    ]
+    if min([span.start, *(step.start for step in steps)]) < _sent(caller, graph) - _TRUNCATED:
+        return True
+    waited_for = caller.kind is Kind.CLIENT and span.kind is Kind.SERVER and not caller.failed
+    # A server's span may end after its client has the answer; what it does before it answers does not.
+    return waited_for and max([span.start, *(step.end for step in steps)]) > caller.end + _TRUNCATED
 
 
 _ANSWERED = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})

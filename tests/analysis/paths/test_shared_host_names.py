@@ -1,16 +1,22 @@
 """Hosts of one name and several clocks: found by times that contradict one clock, told apart, and said."""
 
+from itertools import combinations
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
-from traces_builder import HTTP, MS, Store, spans, with_options
+from traces_builder import HTTP, MS, Store, at, spans, with_options
 
 from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.paths.segment import TOTAL
 from otel_kfs.analysis.paths.shared_host_names import contradicted
 from otel_kfs.report import rows
-from otel_kfs.traces.span import SpanGraph
+from otel_kfs.traces.file_reader import File
+from otel_kfs.traces.files import Files
+from otel_kfs.traces.span import Span, SpanGraph
 
+SAVED = Path(__file__).parents[2] / "data/traces"
 SERVED = with_options(HTTP, "POST /v1/models", "service=server")
 APART = {("host (server's)", "host (service's)")}
 
@@ -50,6 +56,27 @@ def test_a_request_that_was_placed_too_late_contradicts_nothing():
     drawn = images(-21)
     program = {**drawn[0].attributes, "process.executable.name": "curl"}
     assert contradicted(SpanGraph([replace(drawn[0], attributes=program), *drawn[1:]])) == set()
+
+
+def test_spans_of_one_clock_contradict_nothing_whichever_of_them_are_lost():
+    saved = Files([File(str(path)) for path in sorted(SAVED.glob("*.jsonl"))])
+    by_trace: dict[str, list[Span]] = {}
+    for span in saved.spans():
+        by_trace.setdefault(span.trace_id, []).append(span)
+    for trace in by_trace.values():
+        for lost in combinations(trace, 2):
+            assert contradicted(SpanGraph(span for span in trace if span not in lost)) == set()
+
+
+def test_a_step_that_was_given_to_a_server_for_want_of_its_own_proves_nothing():
+    drawing = """
+        send image        INTERNAL    0  100
+          POST            CLIENT     10   60
+            POST          SERVER     20   90  service=server
+              decode      INTERNAL   30   40
+    """
+    lost = replace(spans(drawing)[3], span_id="lost", parent_id="missing", start=at(70), end=at(80), service="other")
+    assert contradicted(SpanGraph([*spans(drawing), lost])) == set()
 
 
 def test_of_one_name_with_several_clocks_each_service_is_a_host_in_all_images():
