@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import platform
-import statistics
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.version import __version__
+from quartiles import quartiles
 
 Once = Callable[[], Awaitable[None]]
 
@@ -124,7 +124,7 @@ async def main() -> None:
     print("| case | hot | cold | cold / hot |")
     print("|---|---|---|---|")
     for name, once in cases.items():
-        hot, cold = [statistics.quantiles(await measured(once, rounds, cold=cold), n=4) for cold in (False, True)]
+        hot, cold = [quartiles(await measured(once, rounds, cold=cold)) for cold in (False, True)]
         cells = [f"{middle:.0f} ({low:.0f} - {high:.0f})" for low, middle, high in (hot, cold)]
         print(f"| {' | '.join([name, *cells])} | {cold[1] / hot[1]:.1f} |")
 

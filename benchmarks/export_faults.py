@@ -22,6 +22,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.version import __version__
+from quartiles import quartiles
 
 IMAGE = b"\xff\xd8\xff" + bytes(100_000)
 SLOW_SECONDS = 2.0
@@ -133,11 +134,9 @@ def main() -> None:
     print("| the collector | median | 95th percentile | difference to the first, median (quartiles) | seconds to end |")
     print("|---|---|---|---|---|")
     for name, times in took.items():
-        low, middle, high = statistics.quantiles(
-            [a - b for a, b in zip(times, took["answers"], strict=True)], n=4, method="inclusive"
-        )
+        low, middle, high = quartiles(a - b for a, b in zip(times, took["answers"], strict=True))
         difference = f"{middle:+.2f} ({low:+.2f} - {high:+.2f})" if name != "answers" else ""
-        p95 = statistics.quantiles(times, n=20)[-1]
+        p95 = statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
         print(f"| {name} | {statistics.median(times):.2f} | {p95:.2f} | {difference} | {ends[name][0]:.1f} |")
     print()
     for name, (_, said) in ends.items():

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import orjson
 from PIL import Image
+from quartiles import quartiles
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "mobilenet"
 sys.path.insert(0, str(EXAMPLE))
@@ -120,7 +121,7 @@ def measure(title: str, cases: Cases, rounds: int) -> None:
     print(f"\n| {title} | ms | relative to the first |\n|---|--:|--:|")
     for name, milliseconds in times.items():
         ratios = [one / base for one, base in zip(milliseconds[1:], times[first][1:], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
+        low, middle, high = quartiles(ratios)
         shown = f"{middle:.3f} ({low:.3f} - {high:.3f})" if name != first else "1"
         print(f"| {name} | {statistics.median(milliseconds[1:]):.1f} | {shown} |", flush=True)
 

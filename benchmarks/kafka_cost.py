@@ -36,6 +36,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON, ParentBasedTraceIdRatio, Sampler
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from quartiles import quartiles
 
 from otel_kfs.kafka import Producer, client_telemetry, process
 from otel_kfs.kafka.headers import extract, inject
@@ -277,7 +278,7 @@ def main() -> None:
 
 
 def spread(these: list[float], those: list[float]) -> str:
-    low, middle, high = statistics.quantiles([a / b for a, b in zip(these, those, strict=True)], n=4)
+    low, middle, high = quartiles(a / b for a, b in zip(these, those, strict=True))
     return f"{middle:.2f} ({low:.2f} - {high:.2f})"
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.stats
+from quartiles import quartiles
 from twins import EXCLUDED, PLAIN, TRACED
 
 from otel_kfs.cli.output import progress
@@ -218,7 +218,7 @@ def main() -> None:
         interval = scipy.stats.bootstrap(
             (traced, plain), ratio, paired=True, vectorized=True, method="BCa", random_state=1
         ).confidence_interval
-        low, middle, high = statistics.quantiles(traced - plain, n=4)
+        low, middle, high = quartiles(traced - plain)
         print(
             f"| {picture.stem} | {np.median(plain):.1f} | {np.median(traced):.1f} | {ratio(traced, plain):.4f} "
             f"| {interval.low:.4f} to {interval.high:.4f} | {middle:+.2f} ({low:+.2f} - {high:+.2f}) |"

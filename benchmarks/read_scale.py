@@ -19,7 +19,6 @@ import os
 import platform
 import random
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from quartiles import quartiles
 from scaled_traces import write
 
 ORJSON = """
@@ -89,7 +89,7 @@ def memory_of(pid: int) -> int:
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    low, middle, high = quartiles(values)
     return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 

@@ -33,6 +33,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.version import __version__
+from quartiles import quartiles
 
 from otel_kfs.serving import model_spans
 from otel_kfs.serving.kserve import openai_calls
@@ -179,7 +180,7 @@ def stream_costs(rounds: int, answers: int = 4) -> dict[str, list[str]]:
         cells = [f"{statistics.median(figure[0] for figure in figures):.2f}"]
         for where in (0, 1):
             more = [ours[where] - raw[where] for ours, raw in zip(figures, found["not traced"], strict=True)]
-            low, middle, high = statistics.quantiles(more, n=4)
+            low, middle, high = quartiles(more)
             cells.append(f"{middle:.2f} ({low:.2f} - {high:.2f})")
         costs[name] = cells
     return costs
@@ -221,7 +222,7 @@ def measure(rounds: int, requests: int) -> dict[str, list[float]]:
 
 
 def spread(ours: list[float], beside: list[float]) -> str:
-    low, middle, high = statistics.quantiles([a / b for a, b in zip(ours, beside, strict=True)], n=4)
+    low, middle, high = quartiles(a / b for a, b in zip(ours, beside, strict=True))
     return f"{middle:.2f} ({low:.2f} - {high:.2f})"
 
 
