@@ -1,5 +1,6 @@
 """Hosts of one name and several clocks: found by times that contradict one clock, told apart, and said."""
 
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from traces_builder import HTTP, MS, Store, at, spans, with_options
 
 from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.corrected_measurement import corrected
+from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.paths.segment import TOTAL
 from otel_kfs.analysis.paths.shared_host_names import contradicted
+from otel_kfs.analysis.reading.group_by_trace import _partition
 from otel_kfs.report import rows
 from otel_kfs.traces.file_reader import File
 from otel_kfs.traces.files import Files
@@ -99,6 +102,25 @@ def test_what_two_clocks_do_not_explain_is_left_out_as_before():
     first, second = of_server(spans(SERVED, "one"), 500), of_server(spans(SERVED, "two"), -500)
     found = pipeline.read(Store([*first, *second]), processes=1)
     assert (found.pairs, found.coverage.measured, sum(found.coverage.left_out.values())) == (set(), 0, 2)
+
+
+@pytest.mark.parametrize("few", [0, 50_000])
+@pytest.mark.parametrize(("first", "times"), [(31, 1), (3, 2)])
+def test_images_are_searched_again_only_where_the_first_of_them_contradict_nothing(first, times, few, monkeypatch):
+    searched = Counter()
+
+    def find(graph):
+        searched.update(span.trace_id for span in graph if span.parent_id is None)
+        return critical_paths(graph)
+
+    monkeypatch.setattr("otel_kfs.analysis.reading.group_by_trace.FEW", few)
+    monkeypatch.setattr("otel_kfs.analysis.pipeline._LOOKED_AT", 1)
+    drawn = images(first, *[31] * 5)
+    trace_ids = sorted({span.trace_id for span in drawn}, key=_partition)
+    ordered = dict(zip([f"image {number}" for number in range(6)], trace_ids, strict=True))  # the first is met first
+    drawn = [replace(span, trace_id=ordered[span.trace_id]) for span in drawn]
+    assert pipeline.read(Store(drawn), find, processes=1).pairs >= APART
+    assert searched == Counter(dict.fromkeys(trace_ids, times))
 
 
 @pytest.mark.sketch
