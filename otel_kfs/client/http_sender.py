@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from otel_kfs import semconv
 from otel_kfs.client.encodings import openai_chat
 from otel_kfs.client.model_request.answer_limits import DEFAULT_ANSWER_SIZE
+from otel_kfs.client.model_request.chat_call import ChatCalls
 from otel_kfs.client.model_request.model_client import ModelClient
 from otel_kfs.client.model_request.model_url import predict_url
 from otel_kfs.client.sender import Sender
@@ -59,7 +60,8 @@ class HttpSender(Sender[dict[str, Any]]):
         Raises:
             ConfigError: `url` is not one, or the other arguments do not fit together.
         """
-        if options.get("encoding") == openai_chat.NAME:
+        is_chat = options.get("encoding") == openai_chat.NAME
+        if is_chat:
             if not model:
                 raise ConfigError("the encoding openai names the model in its request: give model")
             options["encoding"] = openai_chat.openai_chat(model, prompt or openai_chat.PROMPT, stream=stream)
@@ -69,10 +71,27 @@ class HttpSender(Sender[dict[str, Any]]):
         provider.instrument_requests()
         url = predict_url(url, model, self._options.encoding.protocol)
         self._client = ModelClient(url, host=host, timeout=timeout, session=session, max_answer_size=max_answer_size)
+        self._chats = ChatCalls(url, model, stream=stream) if is_chat and model else None
 
     def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        return self._ask(payload, headers, is_given=False)
+
+    def _deliver_json(self, payload: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        return self._ask(payload, headers, is_given=True)
+
+    def _ask(self, payload: bytes, headers: Mapping[str, str], *, is_given: bool) -> dict[str, Any]:
+        if self._chats is None:
+            return self._post(payload, headers)
+        with self._chats.call(payload, is_given=is_given) as call:
+            answer = self._post(payload, headers, call.watch)
+            call.answered(answer)
+        return answer
+
+    def _post(
+        self, payload: bytes, headers: Mapping[str, str], watch: Callable[[bytes], None] | None = None
+    ) -> dict[str, Any]:
         try:
-            return self._client.post(payload, headers)
+            return self._client.post(payload, headers, watch=watch)
         except SendError as error:
             if error.status in _NOT_UNDERSTOOD and (hint := self._options.hint()):
                 raise SendError(f"{error}; {hint}", error.status) from error

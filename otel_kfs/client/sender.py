@@ -67,7 +67,7 @@ class Sender(ABC, Generic[Answer]):
             SendError: it was not delivered, or the model's server refused it.
         """
         with self._root(warmup=warmup) as root:
-            return self._deliver(root.encoded(payload), root.headers)
+            return self._deliver_json(root.encoded(payload), root.headers)
 
     def _root(self, *, warmup: bool, due: int | None = None) -> AbstractContextManager[SentImage]:
         sequence = next(self._sequence)
@@ -77,3 +77,6 @@ class Sender(ABC, Generic[Answer]):
 
     @abstractmethod
     def _deliver(self, payload: bytes, headers: Mapping[str, str]) -> Answer: ...
+
+    def _deliver_json(self, payload: bytes, headers: Mapping[str, str]) -> Answer:
+        return self._deliver(payload, headers)

@@ -3,11 +3,17 @@
 import json
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.trace import SpanKind
 from sender_support import by_name
 from support import JPG, HttpServer
 
 from otel_kfs import HttpSender, semconv
+from otel_kfs.client.model_request import chat_call
 from otel_kfs.errors import ConfigError, SendError
+from otel_kfs.telemetry.gen_ai import gen_ai_metrics
+from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAIMetrics
 
 
 @pytest.fixture
@@ -55,6 +61,173 @@ def test_the_root_span_tells_the_encoding_and_neither_prompt_nor_image(spans, se
     root = by_name(spans)["send image"]
     assert (root.attributes[semconv.TRANSPORT], root.attributes[semconv.ENCODING]) == ("http", "openai")
     assert "a secret" not in str([dict(span.attributes) for span in spans.get_finished_spans()])
+
+
+ANSWER = {
+    "id": "1",
+    "model": "m-1",
+    "choices": [{"index": 0, "message": {"content": "a cat"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+}
+DELTAS = [{"id": "1", "model": "m-1", "choices": [{"index": 0, "delta": {"content": text}}]} for text in ("a ", "cat")]
+END = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": ANSWER["usage"]}
+
+
+def asked_of(server, **more):
+    return {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "kserve",
+        "gen_ai.request.model": "m",
+        "server.address": "127.0.0.1",
+        "server.port": int(server.url.rpartition(":")[2]),
+        **more,
+    }
+
+
+def chat_of(spans):
+    """The one span of the call of the model, which is around the request's."""
+    found = by_name(spans)
+    (call,) = (span for name, span in found.items() if name.startswith("chat"))
+    ids = {name: span.context.span_id for name, span in found.items()}
+    assert (call.kind, call.parent.span_id, found["POST"].parent.span_id) == (
+        SpanKind.CLIENT,
+        ids["send image"],
+        call.context.span_id,
+    )
+    return call
+
+
+def test_the_call_of_the_model_is_a_span_around_the_request(spans, server):
+    server.answers(200, json.dumps(ANSWER).encode())
+    sender(server).send(JPG)
+    call = chat_of(spans)
+    assert (call.name, call.status.is_unset, dict(call.attributes)) == (
+        "chat m",
+        True,
+        asked_of(
+            server,
+            **{
+                "gen_ai.response.id": "1",
+                "gen_ai.response.model": "m-1",
+                "gen_ai.response.finish_reasons": ("stop",),
+                "gen_ai.usage.input_tokens": 3,
+                "gen_ai.usage.output_tokens": 2,
+            },
+        ),
+    )
+
+
+def test_of_a_streamed_answer_it_tells_when_the_first_piece_was_there(spans, server):
+    streams(server, *DELTAS, END)
+    sender(server, stream=True).send(JPG)
+    call = chat_of(spans)
+    found = dict(call.attributes)
+    assert 0 < found.pop("gen_ai.response.time_to_first_chunk") * 1e9 < call.end_time - call.start_time
+    assert (found["gen_ai.request.stream"], found["otel_kfs.response.chunks"]) == (True, 3)
+    assert found["gen_ai.usage.output_tokens"] == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"),
+    [(404, b"{}", "404"), (500, b"{}", "500"), (200, b"no json", "SendError"), (413, b"", "413")],
+)
+def test_a_call_without_an_answer_says_what_it_failed_of_and_the_root_has_the_exception(
+    spans, server, status, content, kind
+):
+    server.answers(status, content)
+    with pytest.raises(SendError):
+        sender(server).send(JPG)
+    call = chat_of(spans)
+    assert (call.attributes["error.type"], call.status.is_ok, call.events) == (kind, False, ())
+    assert [event.name for event in by_name(spans)["send image"].events] == ["exception"]
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [({"model": "other", "stream": True}, "chat other"), ({}, "chat"), ([], "chat"), ({"model": 3}, "chat")],
+)
+def test_a_payload_of_the_user_s_own_says_itself_which_model_is_asked(spans, server, body, name):
+    sender(server).send_json(json.dumps(body).encode())
+    call = chat_of(spans)
+    assert (call.name, call.attributes.get("gen_ai.request.model")) == (name, name.partition(" ")[2] or None)
+
+
+SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_prompt_and_answer_are_written_where_the_user_asks_for_them(spans, server, monkeypatch, stream):
+    monkeypatch.setenv(SWITCH, "span_only")
+    if stream:
+        streams(server, *DELTAS, END)
+    else:
+        server.answers(200, json.dumps(ANSWER).encode())
+    sender(server, prompt="what is it?", stream=stream).send(JPG)
+    written = chat_of(spans).attributes
+    (message,) = json.loads(written["gen_ai.input.messages"])
+    size = f"{len('data:image/jpeg;base64,') + 4 * ((len(JPG) + 2) // 3)} characters"
+    assert message == {
+        "role": "user",
+        "parts": [
+            {"type": "text", "content": "what is it?"},
+            {"type": "blob", "modality": "image", "mime_type": "image/jpeg", "content": size},
+        ],
+    }
+    assert json.loads(written["gen_ai.output.messages"]) == [
+        {"role": "assistant", "parts": [{"type": "text", "content": "a cat"}], "finish_reason": "stop"}
+    ]
+
+
+@pytest.mark.parametrize("switch", ["", "no_content", "event_only"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_and_nowhere_else(spans, server, monkeypatch, switch, stream):
+    monkeypatch.setenv(SWITCH, switch)
+    if stream:
+        streams(server, *DELTAS, END)
+    else:
+        server.answers(200, json.dumps(ANSWER).encode())
+    sender(server, prompt="a secret", stream=stream).send(JPG)
+    written = str([(dict(span.attributes), span.events, span.name) for span in spans.get_finished_spans()])
+    assert not [text for text in ("a secret", "a cat", "base64") if text in written]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_is_measured_as_the_conventions_have_it_of_a_client(server, monkeypatch, stream):
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(chat_call, "metrics", GenAIMetrics(MeterProvider([reader])))
+    if stream:
+        streams(server, *DELTAS, END)
+    else:
+        server.answers(200, json.dumps(ANSWER).encode())
+    sender(server, stream=stream).send(JPG)
+    gen_ai_metrics.flush()
+    answered = asked_of(server, **{"gen_ai.response.model": "m-1"})
+    tokens = [({**answered, "gen_ai.token.type": kind}, 1, count) for kind, count in (("input", 3), ("output", 2))]
+    found = {
+        metric.name: [(dict(point.attributes), point.count, point.sum) for point in metric.data.data_points]
+        for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    }
+    assert found.pop("gen_ai.client.token.usage") == tokens
+    counts = {name: [point[:2] for point in points] for name, points in found.items()}
+    expected = {"gen_ai.client.operation.duration": [(answered, 1)]}
+    if stream:
+        expected |= {
+            "gen_ai.client.operation.time_to_first_chunk": [(answered, 1)],
+            "gen_ai.client.operation.time_per_output_chunk": [(answered, 2)],
+        }
+    assert counts == expected
+
+
+def test_a_call_that_fails_is_measured_with_what_it_failed_of(server, monkeypatch):
+    reader = InMemoryMetricReader()
+    monkeypatch.setattr(chat_call, "metrics", GenAIMetrics(MeterProvider([reader])))
+    server.answers(500, b"{}")
+    with pytest.raises(SendError):
+        sender(server).send(JPG)
+    (metric,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    assert [(metric.name, dict(point.attributes)) for point in metric.data.data_points] == [
+        ("gen_ai.client.operation.duration", asked_of(server, **{"error.type": "500"}))
+    ]
 
 
 def test_a_streamed_answer_is_returned_whole(server):

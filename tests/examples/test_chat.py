@@ -1,16 +1,22 @@
 """The example's chat: the same model behind V1 and behind OpenAI's chat route, and what it refuses."""
 
 import json
+import subprocess
+import sys
 import urllib.error
 import urllib.request
+from collections import Counter
 
 import pytest
-from support import PHOTO, read_traces, wait_until
+from jaeger_support import critical_path
+from support import PHOTO, SERVER, read_traces, wait_until
 
 from otel_kfs import HttpSender
+from otel_kfs.analysis.corrected_measurement import read
 from otel_kfs.demo import example
 from otel_kfs.demo.model_servers import start_chat
 from otel_kfs.demo.processes import Processes
+from otel_kfs.report.segment_names import segment_name
 
 pytestmark = [pytest.mark.kserve, pytest.mark.model]
 
@@ -47,6 +53,46 @@ def test_both_are_traced_each_with_its_own_steps(chat):
         return found if {"predict", "chat mobilenet"} <= found else None
 
     assert {"receive", "decode", "preprocess", "predict", "postprocess"} <= wait_until("both", names)
+
+
+# Who shows an image's time in Jaeger, its process and span, and the segments of the tables that the same time is.
+SHOWN = {
+    ("image-sender", "send image"): {"client"},
+    ("image-sender", "chat mobilenet"): {"client"},
+    ("image-sender", "encode"): {"encode"},
+    ("image-sender", "POST"): {"predictor request", "predictor", "predictor response"},
+    ("mobilenet-chat", "POST /openai/v1/chat/completions"): {"predictor request", "predictor", "predictor response"},
+    ("mobilenet-chat", "receive"): {"predictor receive"},
+    ("mobilenet-chat", "decode"): {"predictor decode"},
+    ("mobilenet-chat", "chat mobilenet"): {"predictor first token", "predictor generate"},
+}
+
+
+def test_jaeger_s_critical_path_of_a_chat_names_what_the_segments_name(chat):
+    url, traces = chat
+    ours = traces / "image-sender.jsonl"
+    command = ["-m", "otel_kfs.cli", "send", "--transport", "openai", "--stream", "--url", url, "--model", "mobilenet"]
+    subprocess.run(
+        [sys.executable, *command, "--image", str(PHOTO), "--traces-file", str(ours)], check=True, capture_output=True
+    )
+    (trace_id,) = {span.trace_id for span in read_traces(ours)}
+
+    def spans():
+        found = [span for span in read_traces(traces) if span.trace_id == trace_id]
+        return found if any(span.kind == SERVER for span in found) else None
+
+    whole = wait_until("the server's spans", spans)
+    measured = read(str(traces), processes=1)
+    (images,) = [one for one in measured.series if trace_id in one.trace_ids]
+    place = images.trace_ids.index(trace_id)
+    segments = {segment_name(one): durations.values[place] for one, durations in images.segments.items()}
+    shown, expected = Counter(), Counter()
+    for step, time in critical_path(whole).items():
+        shown[frozenset(SHOWN[step])] += time
+    for names in map(frozenset, SHOWN.values()):
+        expected[names] = sum(segments.get(name, 0) for name in names) // 1000
+    assert {name for names in expected for name in names} >= segments.keys() - {"total"}
+    assert {names: shown[names] - expected[names] for names in shown if abs(shown[names] - expected[names]) > 12} == {}
 
 
 @pytest.mark.parametrize(

@@ -117,15 +117,16 @@ class ModelCalls:
 
         An image may be put into an object store while it is encoded, and fetched from it while it is preprocessed.
         """
-        if below.kind in _BETWEEN_PROCESSES and below.kind is not Kind.CONSUMER:
+        if below.kind in _BETWEEN_PROCESSES and below.kind is not Kind.CONSUMER and not self._wraps(below):
             return [below]  # a trace that begins with it
-        found = self.graph.nearest_descendants(below, _leaves_or_hides)
+        found = self.graph.nearest_descendants(below, lambda span: _leaves_or_hides(span) and not self._wraps(span))
         return [span for span in found if span.kind in _BETWEEN_PROCESSES]
 
     def requests(self, below: Span) -> list[Span]:
         """Return the requests alone; those of a batch also lie below the spans of its other topics."""
         found = self.graph.nearest_descendants(
-            below, lambda span: _leaves_or_hides(span) and not (below.batch and span.batch)
+            below,
+            lambda span: _leaves_or_hides(span) and not (below.batch and span.batch) and not self._wraps(span),
         )
         return [span for span in found if span.kind is Kind.CLIENT or span.kind is Kind.SERVER]
 
@@ -133,9 +134,21 @@ class ModelCalls:
         """Return the requests of a model server, as it makes them or as others have them from it."""
 
         def leaves(span: Span) -> bool:
-            return span.kind is Kind.CLIENT or (span.kind is Kind.SERVER and not one_process(server, span))
+            if span.kind is Kind.CLIENT:
+                return not self._wraps(span)
+            return span.kind is Kind.SERVER and not one_process(server, span)
 
         return self.graph.nearest_descendants(server, leaves)
+
+    def _wraps(self, span: Span) -> bool:
+        """Return whether it is a client's call of a generative model, whose requests have spans of their own below.
+
+        Source: OpenTelemetry's conventions for generative AI: it covers all retries of what it asks for.
+        """
+        if span.kind is not Kind.CLIENT or semconv.GEN_AI_OPERATION_NAME not in span.attributes:
+            return False
+        below = self.graph.nearest_descendants(span, _is_hop)
+        return any(one.kind is Kind.CLIENT and one_process(span, one) for one in below)
 
     def leads_to_model(self, root: Span) -> bool:
         """Return whether a trace's outermost span is one of a request to a model."""
@@ -224,7 +237,7 @@ class ModelCalls:
         found = self._routes.get(caller.key)
         if found is None:
             self._routes[caller.key] = found = Route()  # a span that is below itself leads nowhere
-            hops = self.graph.nearest_descendants(caller, _is_hop)
+            hops = self.graph.nearest_descendants(caller, lambda span: _is_hop(span) and not self._wraps(span))
             if len(hops) == 1:
                 found = self.route_from(hops[0])
             elif hops:

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -38,10 +38,14 @@ class AnswerTooLargeError(Exception):
 
 @dataclass(frozen=True)
 class AnswerLimits:
-    """How long one request may take (`deadline`, by `time.monotonic()`), and how many bytes its answer may have."""
+    """How long one request may take (`deadline`, by `time.monotonic()`), and how many bytes its answer may have.
+
+    `watch` is called with each piece of the answer as it comes.
+    """
 
     deadline: float
     size: int
+    watch: Callable[[bytes], None] | None = None
 
     def left(self) -> float:
         """Return the seconds that are left.
@@ -90,6 +94,8 @@ class _BoundedBody:
             total += len(piece)
             if total > self._limits.size:
                 raise AnswerTooLargeError
+            if self._limits.watch is not None:
+                self._limits.watch(piece)
             yield piece
 
 

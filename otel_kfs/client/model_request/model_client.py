@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -70,10 +70,17 @@ class ModelClient:
         if host:
             self._headers["Host"] = host
 
-    def post(self, payload: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def post(
+        self,
+        payload: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        watch: Callable[[bytes], None] | None = None,
+    ) -> dict[str, Any]:
         """Post a payload and return the model's answer: JSON, or V2 with binary tensors, which become lists.
 
-        `headers` are this request's; they replace the client's own (`Content-Type: application/json`, `Host`).
+        `headers` are this request's; they replace the client's own (`Content-Type: application/json`, `Host`). `watch`
+        is called with each piece of the answer's body as it comes, and must not raise.
 
         A redirect is followed only to the same server and with the same request (307, 308): to others requests would
         send a GET without the payload.
@@ -85,7 +92,7 @@ class ModelClient:
         """
         sent = CaseInsensitiveDict(self._headers)
         sent.update(headers or {})
-        limits = AnswerLimits(time.monotonic() + self._timeout, self._max_answer_size)
+        limits = AnswerLimits(time.monotonic() + self._timeout, self._max_answer_size, watch)
         response = self._post(payload, sent, limits)
         if response.status_code >= 400:
             raise self._status_error(response, len(payload))

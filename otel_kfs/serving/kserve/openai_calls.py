@@ -10,25 +10,24 @@ conventions for generative AI, "Inference" and "Embeddings".
 from __future__ import annotations
 
 import json
-import os
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otel_kfs import semconv
 from otel_kfs.serving.model_spans import StepSpan, record_decode, tracer
-from otel_kfs.serving.server_errors import mark_failed, never_raises
+from otel_kfs.serving.server_errors import never_raises
 from otel_kfs.serving.streamed_answer import StreamedAnswer
-from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAICall, GenAIMetrics
-from otel_kfs.telemetry.gen_ai.message_content import input_messages, output_messages
+from otel_kfs.telemetry.gen_ai.answered_call import choices_of, record_answer
+from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAIMetrics
+from otel_kfs.telemetry.gen_ai.message_content import captures_content, input_messages
 
 OPERATIONS = {
     "create_completion": semconv.TEXT_COMPLETION,
@@ -113,7 +112,16 @@ class OpenAICall(StepSpan):
     def finish(self, span: Span, error: BaseException | None) -> None:
         """Write down the answer, or what the method raised, and end the span."""
         if self.streamed is None and self._shared:
-            _conclude(span, self.started, self._shared, self._captures, self._answer, error)
+            failed = None if error is None else type(error).__qualname__
+            record_answer(
+                span,
+                metrics,
+                self.started,
+                self._shared,
+                self._answer,
+                error_type=failed,
+                captures=self._captures,
+            )
         super().finish(span, error)
 
     @never_raises("an OpenAI request")
@@ -127,7 +135,7 @@ class OpenAICall(StepSpan):
             span.set_attribute(semconv.GEN_AI_REQUEST_STREAM, True)
         if isinstance(choices := fields.get("n"), int) and choices != 1:
             span.set_attribute(semconv.GEN_AI_REQUEST_CHOICE_COUNT, choices)
-        self._captures = _captures_content()
+        self._captures = captures_content()
         if self._captures:
             span.set_attribute(semconv.GEN_AI_INPUT_MESSAGES, json.dumps(input_messages(fields)))
 
@@ -156,10 +164,20 @@ class _OpenAIStream(StreamedAnswer):
         merged: dict[str, Any] = {}
         for answer in answers:
             merged |= {key: value for key, value in answer.items() if value}
-        choices = [choice for answer in answers for choice in _choices(answer)]
+        choices = [choice for answer in answers for choice in choices_of(answer)]
         if choices:
             merged["choices"] = choices
-        _conclude(self.span, self.start, self._shared, self._captures, merged, error, self._pieces or ())
+        failed = None if error is None else type(error).__qualname__
+        record_answer(
+            self.span,
+            metrics,
+            self.start,
+            self._shared,
+            merged,
+            error_type=failed,
+            pieces=self._pieces or (),
+            captures=self._captures,
+        )
 
 
 def _answers_of(piece: Any) -> Iterator[Mapping[str, Any]]:
@@ -181,87 +199,3 @@ def _answers_of(piece: Any) -> Iterator[Mapping[str, Any]]:
                 continue
             if isinstance(answer, dict):
                 yield answer
-
-
-@never_raises("an OpenAI answer")
-def _conclude(
-    span: Span,
-    start: int,
-    shared: dict[str, Any],
-    captures: bool,
-    answer: Any,
-    error: BaseException | None,
-    pieces: Sequence[int] = (),
-) -> None:
-    """Write down an answer, or what there is instead of it, on the call's span and in the metrics."""
-    usage = _field(answer, "usage")
-    incoming, outgoing = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    if shared[semconv.GEN_AI_OPERATION_NAME] in {semconv.EMBEDDINGS, semconv.RERANK}:
-        outgoing = None  # there are none; vLLM's type says 0
-    answered_by = _field(answer, "model")
-    if span.is_recording() and answer is not None:
-        tokens = {semconv.GEN_AI_USAGE_INPUT_TOKENS: incoming, semconv.GEN_AI_USAGE_OUTPUT_TOKENS: outgoing}
-        span.set_attributes({key: count for key, count in tokens.items() if count is not None})
-        _write_answer(span, answer, captures)
-    if metrics.enabled:
-        model = {semconv.GEN_AI_RESPONSE_MODEL: answered_by} if isinstance(answered_by, str) else {}
-        metrics.record(
-            GenAICall(
-                {**shared, **model},
-                trace.set_span_in_context(span, Context()),
-                start,
-                time.time_ns(),
-                _error_type(error, answer),
-                incoming,
-                outgoing,
-                pieces,
-            )
-        )
-
-
-@never_raises("the attributes of an OpenAI answer")
-def _write_answer(span: Span, answer: Any, captures: bool) -> None:
-    """Write a whole answer's attributes."""
-    choices = _choices(answer)
-    reasons = [reason for choice in choices if isinstance(reason := _field(choice, "finish_reason"), str)]
-    written = {
-        semconv.GEN_AI_RESPONSE_ID: _field(answer, "id"),
-        semconv.GEN_AI_RESPONSE_MODEL: _field(answer, "model"),
-        semconv.GEN_AI_RESPONSE_FINISH_REASONS: reasons or None,
-    }
-    span.set_attributes({key: value for key, value in written.items() if value is not None})
-    error = _field(answer, "error")
-    if error is not None and (code := _field(error, "code")) is not None:
-        mark_failed(span, str(code), f"{code}: {_field(error, 'type')}")  # the message may quote the prompt
-    if captures and choices:
-        span.set_attribute(semconv.GEN_AI_OUTPUT_MESSAGES, json.dumps(output_messages(choices, _field)))
-
-
-def _field(thing: Any, name: str) -> Any:
-    """Return one field of an answer, which is a model of pydantic's or JSON."""
-    if isinstance(thing, Mapping):
-        return thing.get(name)
-    return getattr(thing, name, None)
-
-
-def _choices(answer: Any) -> list[Any]:
-    choices = _field(answer, "choices")
-    return choices if isinstance(choices, list) else []
-
-
-def _count(usage: Any, name: str) -> int | None:
-    count = _field(usage, name)
-    return count if isinstance(count, int) else None
-
-
-def _error_type(error: BaseException | None, answer: Any) -> str | None:
-    if error is not None:
-        return type(error).__qualname__
-    code = _field(_field(answer, "error"), "code")
-    return None if code is None else str(code)
-
-
-def _captures_content() -> bool:
-    """Whether the user asks for prompts and answers on spans, by the switch that all instrumentations have."""
-    setting = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
-    return setting.strip().lower() in {"true", "span_only", "span_and_event"}

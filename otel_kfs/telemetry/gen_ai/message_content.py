@@ -1,15 +1,22 @@
 """Prompts and answers as the conventions for generative AI write them on a span; a picture as what it is, without it.
 
 Source: OpenTelemetry's semantic conventions for generative AI, the JSON schemas of `gen_ai.input.messages` and
-`gen_ai.output.messages`.
+`gen_ai.output.messages`; the switch is that of OpenTelemetry's own instrumentations (opentelemetry-util-genai).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Message = dict[str, Any]
+
+
+def captures_content() -> bool:
+    """Whether the user asks for prompts and answers on spans."""
+    asked = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "")
+    return asked.strip().lower() in {"true", "span_only", "span_and_event"}
 
 
 def input_messages(request: Mapping[str, Any]) -> list[Message]:

@@ -91,3 +91,53 @@ def test_a_model_that_asks_another_one_by_the_same_route_is_a_transformer():
 def test_the_span_of_another_instrumentation_in_the_server_is_no_step_of_it():
     drawing = CHAT.replace("  role=predictor", "")
     assert text_of(path_of(drawing, chat=OPERATION)) == text_of(path_of(drawing))
+
+
+# --- a client's own span of its call of a model: our sender's, or that of an instrumentation of OpenAI's library ---
+
+SERVED = """
+    POST                          CLIENT    130  490
+      POST /v1/chat/completions  SERVER    200  470
+        receive                   INTERNAL  150  200
+        decode                    INTERNAL  210  240
+        chat m                    INTERNAL  250  440  role=predictor
+"""
+CALLED = f"""
+send image                        INTERNAL    0  500  transport=http image=1100000 payload=1500000
+  encode                          INTERNAL   10  110
+  chat m                          CLIENT    115  495{SERVED}"""
+ASKED = f"""
+answer a question                 INTERNAL    0  500
+  chat m                          CLIENT    115  495{SERVED}"""
+RETRIED = CALLED.replace(SERVED, f"\n    POST   CLIENT   118  121  failed{SERVED}")
+
+
+def test_a_sender_s_span_of_its_call_changes_nothing_of_an_image_s_path():
+    ours, without = path_of(CALLED, chat=OPERATION), path_of(CHAT, chat=OPERATION)
+    assert (text_of(ours), ours.stamps, ours.hosts) == (text_of(without), without.stamps, without.hosts)
+
+
+def test_the_attempts_below_it_are_retries():
+    path = path_of(RETRIED, chat=OPERATION)
+    assert (path.requests, text_of(path)) == (
+        2,
+        text_of(path_of(CALLED, chat=OPERATION)).replace("client 20, ", "client 8, retries 12, "),
+    )
+
+
+def test_so_it_is_where_it_is_somebody_else_s_and_the_outermost_one_too():
+    whole = text_of(path_of(ASKED, chat=OPERATION))
+    alone = text_of(path_of("\n".join(line[2:] for line in ASKED.splitlines()[2:]), chat=OPERATION))
+    served = text_of(path_of(CALLED, chat=OPERATION)).removeprefix("client 10, encode 100, client 20, ")
+    assert whole == f"client 130, {served}"
+    assert alone == f"client 15, {served.removesuffix('client 10')}client 5"
+
+
+def test_one_without_requests_below_it_is_the_request_itself():
+    bare = """
+chat m                            CLIENT    115  495
+  POST /openai/v1/completions     SERVER    200  470  service=m @pod
+    receive                       INTERNAL  150  200
+    chat m                        INTERNAL  250  440  role=predictor
+"""
+    assert text_of(path_of(bare, chat=OPERATION)).startswith("predictor request 35, predictor receive 50")
