@@ -26,7 +26,11 @@ CAT = 285  # ImageNet's class of the cat on that photograph
 JPG = b"\xff\xd8\xff a very small picture"  # enough of a JPG for a sender
 
 
-def wait_until(what: str, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+# Seconds after which what is waited for is taken to hang. A machine that does much else may be slower by ten times.
+LIMIT = 180.0
+
+
+def wait_until(what: str, condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
     """What `condition` returns, once it is true."""
     limit = time.monotonic() + seconds
     while not (result := condition()):
@@ -103,7 +107,7 @@ def _attributes(item: dict[str, Any]) -> dict[str, Any]:
 def run_python(script: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a script to its end in the current folder."""
     with start_python(script, **env) as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=LIMIT)
     return subprocess.CompletedProcess(script, process.returncode, output, errors)
 
 

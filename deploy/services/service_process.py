@@ -20,7 +20,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
-START_LIMIT = 90.0
+START_LIMIT = 180.0
 STOP_LIMIT = 20.0
 LOGS_KEPT = 20
 LOG_LINES_SHOWN = 20

@@ -12,7 +12,7 @@ from typing import Any
 
 import confluent_kafka
 from bridge_support import committed_offsets
-from support import HttpServer, start, wait_until
+from support import LIMIT, HttpServer, start, wait_until
 
 # Found out sooner, and told sooner, that another bridge is gone than by default (45 s, 3 s).
 SETTINGS = "session.timeout.ms=6000\nheartbeat.interval.ms=500\nfetch.wait.max.ms=50\n"
@@ -38,9 +38,9 @@ class BridgeProcess:
         """Send a signal, if one is given, and wait for the end; returns the exit code."""
         if number is not None:
             self.process.send_signal(number)
-        code = self.process.wait(60)
+        code = self.process.wait(LIMIT)
         for reader in self._readers:
-            reader.join(30)
+            reader.join(LIMIT)
         return code
 
     @staticmethod
@@ -78,7 +78,7 @@ def produce(servers: str, topic: str, records: list[tuple[bytes | None, bytes]])
     producer = confluent_kafka.Producer({"bootstrap.servers": servers})
     for key, value in records:
         producer.produce(topic, value, key)
-    assert producer.flush(30) == 0
+    assert producer.flush(LIMIT) == 0
 
 
 def committed(servers: str, topic: str, partitions: int = 1, group: str = "g") -> list[int]:
@@ -91,7 +91,7 @@ def committed(servers: str, topic: str, partitions: int = 1, group: str = "g") -
 
 def wait_for_lines(count: int, *of: BridgeProcess) -> None:
     """Wait until these bridges have together told of so many records."""
-    wait_until(f"{count} records", lambda: sum(len(each.told) for each in of) >= count, 60)
+    wait_until(f"{count} records", lambda: sum(len(each.told) for each in of) >= count)
 
 
 def bodies(server: HttpServer) -> list[int]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import confluent_kafka
 from confluent_kafka.admin import AdminClient
+from support import LIMIT
 
 
 def leaders(servers: str, topic: str) -> list[int]:
     """The id of the broker that leads each partition of a topic; -1: none does."""
-    found = AdminClient({"bootstrap.servers": servers}).list_topics(topic, timeout=30).topics[topic].partitions
+    found = AdminClient({"bootstrap.servers": servers}).list_topics(topic, timeout=LIMIT).topics[topic].partitions
     return [found[number].leader for number in sorted(found)]
 
 

@@ -12,9 +12,9 @@ import pytest
 from bridge_support import UnreliableModel, unmarked_repeats
 from faults_bridge_support import bridges, committed
 from faults_producer_support import values
-from support import HttpServer, new_topic, wait_until
+from support import LIMIT, HttpServer, new_topic, wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(900)]
 
 RECORDS, PARTITIONS = 900, 6
 SEED = int(os.environ.get("LEDGER_SEED") or random.SystemRandom().randrange(10**6))
@@ -42,14 +42,14 @@ def produce(servers, topic, seconds, numbers):
         producer.produce(topic, b"%d" % number, b"%d" % (number % 40), number % 40 % PARTITIONS, on_delivery=delivered)
         producer.poll(0)
         time.sleep(seconds / RECORDS)
-    assert producer.flush(120) == 0
+    assert producer.flush(LIMIT) == 0
 
 
 def ends(servers, topic):
     """The end of each partition."""
     reader = confluent_kafka.Consumer({"bootstrap.servers": servers, "group.id": "unused"})
     at = [confluent_kafka.TopicPartition(topic, number) for number in range(PARTITIONS)]
-    found = [reader.get_watermark_offsets(each, timeout=30)[1] for each in at]
+    found = [reader.get_watermark_offsets(each, timeout=LIMIT)[1] for each in at]
     reader.close()
     return found
 
@@ -91,7 +91,7 @@ def test_of_900_records_none_is_lost_stuck_or_repeated_without_a_mark(kafka, mod
         model.is_now("well")
         all_of_it = ends(servers, topic)
         assert sum(all_of_it) == len(numbers) == RECORDS
-        wait_until("nothing stuck", lambda: committed(servers, topic, PARTITIONS, group=topic) == all_of_it, 120)
+        wait_until("nothing stuck", lambda: committed(servers, topic, PARTITIONS, group=topic) == all_of_it)
         wait_until("the bridge that began last", lambda: running[-1].errors)  # it takes signals from then on
         assert [each.end(signal.SIGTERM) for each in running] == [143, 143]
         for each in started:

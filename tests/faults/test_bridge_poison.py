@@ -15,7 +15,7 @@ from support import PHOTO, new_topic, read_traces, wait_until
 from otel_kfs.demo.model_servers import child_environment, is_ready, start_serving
 from otel_kfs.demo.processes import Processes
 
-pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.model]
+pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(900)]
 
 
 def picture(content: bytes) -> bytes:
@@ -65,7 +65,7 @@ def parked(kafka, dead, count):
     )
     consumer.assign([confluent_kafka.TopicPartition(dead, 0, 0)])
     found = []
-    wait_until("the dead letters", lambda: len(found) >= count or found.extend(consumer.consume(count, 0.5)), 60)
+    wait_until("the dead letters", lambda: len(found) >= count or found.extend(consumer.consume(count, 0.5)))
     consumer.close()
     return [(record.value(), dict(record.headers())) for record in found]
 
@@ -130,7 +130,7 @@ def test_records_of_nearly_100_mb_are_parked_and_memory_stays_bounded(kafka, mob
     url = f"{mobilenet}/v1/models/mobilenet:predict"
     with bridges(kafka.bootstrap_servers, topic, url, tmp_path, group=topic) as start_bridge:
         bridge = start_bridge("--dead-letter-topic", dead, "--retries", "0")
-        wait_until("all records", lambda: len(bridge.told) == 3, 120)
+        wait_until("all records", lambda: len(bridge.told) == 3)
         peak = peak_megabytes(bridge.process.pid)
     assert [line["outcome"] for line in bridge.told] == ["dead-lettered", "dead-lettered", "answered"]
     # The record in hand, its copy on the way to the dead-letter topic, and what librdkafka has fetched ahead.
@@ -157,9 +157,9 @@ def test_a_predictor_that_is_killed_and_comes_back_answers_what_came_meanwhile(
             killed.wait()
             producer.produce(topic, picture(PHOTO.read_bytes()))
             producer.flush()
-            wait_until("a failure", lambda: any("the model does not answer" in line for line in bridge.errors), 60)
+            wait_until("a failure", lambda: any("the model does not answer" in line for line in bridge.errors))
             processes.start("predictor again", killed.args, child_environment(traces, "mobilenet-predictor"))
-            wait_until("the predictor", lambda: is_ready(predictor), 60)
+            wait_until("the predictor", lambda: is_ready(predictor))
             wait_for_lines(2, bridge)
             assert bridge.end(signal.SIGTERM) == 143
     before, after = bridge.told

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from collector_support import collecting, otlp_over_http
-from support import PHOTO, HttpServer, run_python, start_python, wait_until
+from support import LIMIT, PHOTO, HttpServer, run_python, start_python, wait_until
 
 from otel_kfs.demo.processes import free_port
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 START = """
 import os, sys, time, otel_kfs
@@ -23,6 +23,17 @@ def spans(count):
     for number in range(count):
         tracer.start_span("work").end()
 """
+
+
+# Nothing but a signal ends its last export within the time that a test has.
+PATIENT = (
+    """
+from otel_kfs.telemetry import sigterm
+from otel_kfs.telemetry.export import exporter
+exporter.EXIT_SECONDS = sigterm._LIMIT_SECONDS = 3600.0
+"""
+    + START
+)
 
 
 @pytest.fixture
@@ -121,7 +132,7 @@ open("dropped", "w").close()
         wait_until("the rest", Path("dropped").exists)
         collector.accept()
         collector.stopping.set()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0
     # The queue holds 2048; the first batch's connection was closed without an answer, and it was sent again.
     arrived = len({span.span_id for span in collector.spans()})
@@ -134,10 +145,10 @@ open("dropped", "w").close()
 
 def test_ctrl_c_while_the_last_spans_are_tried_ends_at_once(collector):
     collector.hangs()
-    with start_python(START + "spans(3)", **otlp(collector.url)) as process:
+    with start_python(PATIENT + "spans(3)", **otlp(collector.url, OTEL_EXPORTER_OTLP_TIMEOUT="3600")) as process:
         wait_until("the last export", lambda: collector.requests)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=5)  # alone, it takes 10 s
+        _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0
     assert errors == (
         f"3 of 3 spans were not exported to {collector.url}/v1/traces: they had not left when the process ended\n"
@@ -146,13 +157,13 @@ def test_ctrl_c_while_the_last_spans_are_tried_ends_at_once(collector):
 
 def test_a_second_sigterm_while_the_last_spans_are_tried_ends_at_once(collector):
     collector.hangs()
-    script = START + "spans(3); print('working', flush=True); time.sleep(60)"
-    with start_python(script, **otlp(collector.url)) as process:
+    script = PATIENT + "spans(3); print('working', flush=True); time.sleep(3600)"
+    with start_python(script, **otlp(collector.url, OTEL_EXPORTER_OTLP_TIMEOUT="3600")) as process:
         assert process.stdout.readline() == "working\n"
         process.send_signal(signal.SIGTERM)
         wait_until("the last export", lambda: collector.requests)
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=5)
+        _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == -signal.SIGTERM
     assert errors == (
         f"3 of 3 spans were not exported to {collector.url}/v1/traces: they had not left when the process ended\n"
@@ -175,7 +186,7 @@ print(otel_kfs.flush(30), flush=True)
         assert process.stdout.readline() == "False\n"
         with collecting(port) as collector:
             Path("back").touch()
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=LIMIT)
     assert (output, Counter(span.name for span in collector.spans())) == ("True\n", {"work": 3})
     where = f"http://127.0.0.1:{port}/v1/traces: {FAILED}"
     assert [line for line in errors.splitlines() if "not exported" in line] == [

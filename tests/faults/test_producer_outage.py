@@ -9,12 +9,12 @@ from collections import Counter
 import pytest
 from faults_producer_support import values
 from opentelemetry.trace import StatusCode
-from support import JPG, new_topic, wait_until
+from support import JPG, LIMIT, new_topic, wait_until
 
 from otel_kfs import KafkaSender
 from otel_kfs.kafka import Producer
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 QUIET = {"logger": logging.getLogger("unreachable"), "linger.ms": 5}
 
@@ -62,7 +62,7 @@ def test_an_idempotent_producer_delivers_every_record_once_over_a_crash_of_the_b
     produce(500)
     kafka.start_again()
     produce(500)
-    assert producer.flush(60) == 0
+    assert producer.flush(LIMIT) == 0
     total = next(numbers)
     assert values(kafka.bootstrap_servers, topic) == [str(number).encode() for number in range(total)]
     assert (len(reports.delivered), reports.failed) == (total, {})
@@ -77,7 +77,7 @@ def test_records_that_time_out_in_an_outage_are_reported_and_their_spans_are_err
     def produce(*numbers):
         for number in numbers:
             producer.produce(topic, str(number).encode(), on_delivery=reports)
-        producer.flush(60)
+        producer.flush(LIMIT)
 
     produce(1, 2)
     kafka.kill()
@@ -137,7 +137,7 @@ def test_in_an_outage_of_30_s_every_record_is_delivered_once_or_reported_failed_
     kafka.start_again()
     for _ in range(500):
         send()
-    assert [flow.producer.flush(120) for flow in flows] == [0, 0]
+    assert [flow.producer.flush(LIMIT) for flow in flows] == [0, 0]
 
     # Patience: all are there, once, in order, where their reports and spans say.
     everything = [str(number).encode() for number in range(patient.sent)]
@@ -168,7 +168,7 @@ def test_a_sender_waits_an_outage_out_and_delivers_once(spans, kafka):
     thread = threading.Thread(target=lambda: results.append(sender.send(JPG)))
     thread.start()
     kafka.start_again()
-    thread.join(60)
+    thread.join(LIMIT)
     assert results == [(topic, 0, 1)]
     assert len(values(kafka.bootstrap_servers, topic)) == 2
     assert sent(spans, topic) == [0, 1]

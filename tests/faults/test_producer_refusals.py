@@ -8,14 +8,14 @@ import pytest
 import services
 from faults_producer_support import leaders, values
 from opentelemetry.trace import StatusCode
-from support import JPG, new_topic, read_traces, wait_until
+from support import JPG, LIMIT, new_topic, read_traces, wait_until
 
 from otel_kfs import KafkaSender
 from otel_kfs.bridge.dead_letters import DeadLetters, own_origin
 from otel_kfs.errors import ConfigError, SendError
 from otel_kfs.kafka import Producer
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 LOGIN = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="right";'
 LISTENERS = {"LOGIN": services.Listener("SASL_PLAINTEXT", {"plain.sasl.jaas.config": LOGIN})}
@@ -46,7 +46,7 @@ def send(tmp_path):
             "--image",
             "cat.jpg",
         ]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
         assert (ended.returncode, ended.stdout) == (1, "")
         # The record's span and the image's are errors, and each ended once.
         found = {span.name: span.status for span in read_traces(tmp_path / "spans.jsonl") if span.name != "encode"}
