@@ -19,7 +19,7 @@ from otel_kfs.analysis.comparison import (
 from otel_kfs.analysis.image_size import SizeRange, labelled_size
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.paths.segment import TOTAL
-from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds
+from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, median_bound
 from otel_kfs.analysis.statistics import Interval, summary
 from otel_kfs.experiment.block_tests import (
     InBlocks,
@@ -55,12 +55,22 @@ class Ranked:
     needed: int | None = None
 
     @property
+    def bound(self) -> float:
+        """How far off p50 may be either way, ns, because of two hosts' clocks; `math.inf` where nothing bounds it."""
+        return median_bound(self.series.totals(), self.series.bounds(TOTAL))
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing bounds by how much it differs from the baseline."""
+        return self.against is not None and math.isinf(self.against.total.bound)
+
+    @property
     def verdict(self) -> str:
         """Whether it differs from the baseline beyond noise."""
         if self.against is None or self.p is None:
             return "baseline"
         difference, bound = self.against.total.difference, self.against.total.bound
-        if math.isinf(bound):
+        if self.is_unknown:
             return "unknown: nothing bounds the clocks"
         if bound and abs(difference) <= bound:
             return "within the clocks' uncertainty"
@@ -83,7 +93,7 @@ def _noisy(one: Difference) -> bool:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The cells at one size, and in an open loop at one rate, the fastest first."""
+    """The cells at one size, and in an open loop at one rate, the fastest first, those of unknown duration last."""
 
     size: str
     rate: float | None
@@ -201,7 +211,8 @@ def _ranked(
                 len(set(blocks[cell]) & set(blocks[baseline]) if paired else set(blocks[cell])),
             )
         )
-    return tuple(sorted(found, key=lambda ranked: ranked.p50))
+    # What nothing bounds has no rank: it comes last.
+    return tuple(sorted(found, key=lambda ranked: (math.isinf(ranked.bound), ranked.p50)))
 
 
 def _test(base: tuple[Series, list[int]], cell: tuple[Series, list[int]], *, paired: bool) -> float:

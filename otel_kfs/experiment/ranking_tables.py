@@ -8,11 +8,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from otel_kfs.analysis.paths.segment import TOTAL, path_order
-from otel_kfs.analysis.skew_correction import median_bound
 from otel_kfs.analysis.statistics import INTERVAL_NEEDS, summary
 from otel_kfs.experiment.ranking import Ranked, Ranking
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Saturation, knee
-from otel_kfs.report.rows import INTERVAL, Column, Table, bounded, certainty, clock_notes, interval_record, size_notes
+from otel_kfs.report import render
+from otel_kfs.report.rows import (
+    INTERVAL,
+    Column,
+    Table,
+    bound_or_none,
+    bounded,
+    certainty,
+    clock_notes,
+    interval_record,
+    size_notes,
+)
 from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
@@ -22,13 +32,16 @@ _RANKING = (
     Column("Cell", "text", repeats=True),
     Column("n", "count"),
     Column("p50", "milliseconds"),
-    Column("95 % interval", "milliseconds"),
+    Column("95 % interval", "milliseconds", joined=True),
+    Column("- baseline", "milliseconds"),
+    Column("its 95 % interval", "milliseconds", joined=True),
     Column("x faster", "text"),
     Column("", "text"),
     Column("saved most", "text"),
 )
 _RANKING_NOTES = (
-    "x faster: the baseline's p50 divided by the cell's; faster, slower: if all cells were equal, at most 5 of 100 "
+    "- baseline: by how many milliseconds a cell's p50 exceeds the baseline's (with -, is below it); x faster: the "
+    "baseline's p50 divided by the cell's; faster, slower: if all cells were equal, at most 5 of 100 "
     "experiments would call any of them so (a rank test of the blocks' medians, corrected by Holm)",
     f"{INTERVAL}; whole blocks are resampled",
 )
@@ -61,7 +74,7 @@ def ranking_answer(found: Sequence[Ranking], saturations: Sequence[Sequence[Satu
         return f"At {size}, {'; '.join(knees)}."
     ranking = found[-1]
     baseline = next(ranked for ranked in ranking.ranked if ranked.baseline)
-    base = f"{baseline.cell.name} ({_ms(baseline.p50)})"
+    base = f"{baseline.cell.name} ({_ms(baseline.p50, baseline.bound)})"
     if len(ranking.ranked) == 1:
         return f"At {ranking.size} there is nothing to compare the baseline with: {base}."
     faster = next((ranked for ranked in ranking.ranked if ranked.verdict == "faster"), None)
@@ -69,13 +82,13 @@ def ranking_answer(found: Sequence[Ranking], saturations: Sequence[Sequence[Satu
         needed = next((ranked.needed for ranked in ranking.ranked if ranked.needed is not None), None)
         if needed is not None:
             return f"At {ranking.size} too few blocks tell a cell from the baseline, {base}: it takes {needed}."
+        if all(ranked.is_unknown for ranked in ranking.ranked if not ranked.baseline):
+            return f"At {ranking.size} nothing bounds the clocks by which cells differ from the baseline, {base}."
         return f"At {ranking.size} no cell is faster than the baseline, {base}, beyond noise."
     most = faster.saved_most()
-    saved = f"; `{segment_name(most.segment)}` saves most, {_ms(-most.difference)}" if most else ""
-    return (
-        f"At {ranking.size} {faster.cell.name} takes {_ms(faster.p50)}: {faster.times_faster:.2f} times as fast as the "
-        f"baseline, {base}{saved}."
-    )
+    saved = f"; `{segment_name(most.segment)}` saves most, {_ms(-most.difference, most.bound)}" if most else ""
+    takes = f"{faster.cell.name} takes {_ms(faster.p50, faster.bound)}"
+    return f"At {ranking.size} {takes}: {faster.times_faster:.2f} times as fast as the baseline, {base}{saved}."
 
 
 def ranking_tables(found: Sequence[Ranking], failures: Failures | None = None) -> list[Table]:
@@ -140,11 +153,14 @@ def ranking_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
                     "p50_ns": ranked.p50,
                     **interval_record(ranked.interval, "p50_"),
                     "baseline": ranked.baseline,
-                    "times_faster": round(ranked.times_faster, 4),
+                    "times_faster": None if ranked.is_unknown else round(ranked.times_faster, 4),
                     "difference_ns": total.difference if total else None,
                     **interval_record(total.interval if total else None, "difference_"),
+                    "difference_clock_bound_ns": bound_or_none(total.bound) if total else None,
+                    "difference_clocks": certainty(total.bound) if total else None,
                     "p": ranked.p,
                     "verdict": ranked.verdict,
+                    "clock_bound_ns": bound_or_none(ranked.bound),
                     "clocks": certainty(max(ranked.series.bounds(TOTAL), default=0)),
                     "saved_most": segment_name(most.segment) if most else None,
                     "saved_most_ns": -most.difference if most else None,
@@ -166,6 +182,8 @@ def segment_records(found: Sequence[Ranking]) -> list[dict[str, Any]]:
             "p50_ns": one.p50_b,
             "difference_ns": one.difference,
             **interval_record(one.interval),
+            "clock_bound_ns": bound_or_none(one.bound),
+            "clocks": certainty(one.bound),
         }
         for ranking in found
         for ranked in ranking.ranked
@@ -188,6 +206,8 @@ def saturation_records(found: Sequence[Sequence[Saturation]]) -> list[dict[str, 
             "p50_ns": figures.p50 if figures else None,
             "p95_ns": figures.p95 if figures else None,
             "max_ns": figures.max if figures else None,
+            "clock_bound_ns": bound_or_none(widest),
+            "clocks": certainty(widest),
             "backlog": one.backlog,
             "failed": one.failed,
             "unsent": one.unsent,
@@ -196,6 +216,7 @@ def saturation_records(found: Sequence[Sequence[Saturation]]) -> list[dict[str, 
         for rates in found
         for one in rates
         for figures in (summary(one.series.totals()) if one.series is not None else None,)
+        for widest in (_widest(one),)
     ]
 
 
@@ -207,23 +228,31 @@ def _without_rate(one: Saturation) -> str:
     return one.cell.name.removesuffix(f" {one.cell.rate:g}/s")
 
 
-def _ms(nanoseconds: int) -> str:
-    return f"{nanoseconds / 1e6:.1f} ms"
+def _ms(nanoseconds: int, bound: float) -> str:
+    figure, plus, off = _cell(nanoseconds, bound).partition(" \u00b1")
+    return f"{figure} ms{plus}{off}{' ms' if off and off != '?' else ''}"
+
+
+def _cell(nanoseconds: int, bound: float) -> str:
+    return render.cell(bounded(nanoseconds, bound), "milliseconds")
 
 
 def _row(number: int, ranked: Ranked) -> tuple[Any, ...]:
     most = ranked.saved_most()
-    bound = median_bound(ranked.series.totals(), ranked.series.bounds(TOTAL))
-    apart = ranked.against.total.bound if ranked.against else bound
+    total = ranked.against.total if ranked.against else None
     return (
         number,
         ranked.cell.name,
         len(ranked.series),
-        bounded(ranked.p50, bound),
-        None if math.isinf(bound) else ranked.interval,
-        None if math.isinf(apart) else f"{ranked.times_faster:.2f}",
+        bounded(ranked.p50, ranked.bound),
+        None if math.isinf(ranked.bound) else ranked.interval,
+        bounded(total.difference, total.bound) if total else None,
+        total.interval if total and not ranked.is_unknown else None,
+        None if ranked.is_unknown or math.isinf(ranked.bound) else f"{ranked.times_faster:.2f}",
         ranked.verdict,
-        f"{segment_name(most.segment)} {-most.difference / 1e6:.1f}" if most else None,
+        f"{segment_name(most.segment)} {render.cell(bounded(-most.difference, most.bound), 'milliseconds')}"
+        if most
+        else None,
     )
 
 
@@ -252,9 +281,14 @@ def _segments(ranking: Ranking, where: str) -> Table:
     return Table(f"{where}: segments, milliseconds", tuple(columns), tuple(rows), notes)
 
 
+def _widest(one: Saturation) -> float:
+    """Return how far off any of the totals may be, ns."""
+    return max(one.series.bounds(TOTAL), default=0) if one.series is not None else 0
+
+
 def _saturation_row(one: Saturation) -> tuple[Any, ...]:
     figures = summary(one.series.totals()) if one.series is not None else None
-    widest = max(one.series.bounds(TOTAL), default=0) if one.series is not None else 0
+    widest = _widest(one)
     return (
         f"{one.cell.rate:g}",
         None if one.offered is None else f"{one.offered:.2f}",

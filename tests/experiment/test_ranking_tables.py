@@ -1,10 +1,15 @@
 """The tables and records of a ranking: a row a cell, a row a segment, what is missing below."""
 
+import math
+from array import array
+
 import pytest
+from experiment_support import configured
 from ranking_support import SEGMENTS, TEXT, image, images, ranked
 from traces_builder import MS
 
-from otel_kfs.experiment import ranking_tables
+from otel_kfs.analysis.measurement import measured
+from otel_kfs.experiment import ranking, ranking_tables
 from otel_kfs.report.rows import Column
 
 pytestmark = pytest.mark.analysis
@@ -58,8 +63,11 @@ def test_the_tables_have_a_row_a_cell_and_a_row_a_segment():
     cells, segments = ranking_tables.ranking_tables(found)
     assert cells.title == "1.1MB: total (4-1) by cell, milliseconds"
     assert cells.rows == (
-        (1, "HTTP, raw", 10, 10 * MS, (10 * MS, 10 * MS), "16.00", "faster", "transformer decode 100.0"),
-        (2, "HTTP, json", 10, 160 * MS, (160 * MS, 160 * MS), "1.00", "baseline", None),
+        (
+            *(1, "HTTP, raw", 10, 10 * MS, (10 * MS, 10 * MS), -150 * MS, (-150 * MS, -150 * MS)),
+            *("16.00", "faster", "transformer decode 100.0"),
+        ),
+        (2, "HTTP, json", 10, 160 * MS, (160 * MS, 160 * MS), None, None, "1.00", "baseline", None),
     )
     assert segments.columns == (
         Column("Segment", "text"),
@@ -93,8 +101,11 @@ def test_the_records_have_the_same_figures():
         "difference_ns": -150 * MS,
         "difference_low_ns": -150 * MS,
         "difference_high_ns": -150 * MS,
+        "difference_clock_bound_ns": None,
+        "difference_clocks": "exact",
         "p": first["p"],
         "verdict": "faster",
+        "clock_bound_ns": None,
         "clocks": "exact",
         "saved_most": "transformer decode",
         "saved_most_ns": 100 * MS,
@@ -107,3 +118,49 @@ def test_the_records_have_the_same_figures():
         ("predictor predict", -20 * MS),
         ("4-1", -150 * MS),
     ]
+
+
+def known_within(bound):
+    """Rank two cells, of which one is 50 ms faster, where the clocks of two hosts leave open so much."""
+    cells = measured([*images("json"), *images("raw", shift={"transformer decode": -50})]).all_series()
+    for series in cells:
+        series.stamp_bounds = {"4-1": array("d", [bound] * len(series))}
+    bounds = {(series.labels, series.size, "4-1"): bound for series in cells}
+    return ranking.rankings(cells, configured(TEXT.replace(', "kafka"', "")), bounds=bounds)
+
+
+def test_a_difference_between_two_hosts_stands_beside_what_their_clocks_leave_open():
+    found = known_within(4 * MS)
+    cells, _ = ranking_tables.ranking_tables(found)
+    (_, _, _, p50, _, difference, _, times, verdict, _), _ = cells.rows
+    assert (p50.bound, difference.bound, times, verdict) == (4 * MS, 8 * MS, "1.45", "faster")
+    first, _ = ranking_tables.ranking_records(found)
+    assert (first["clock_bound_ns"], first["difference_clock_bound_ns"], first["difference_clocks"]) == (
+        *(4 * MS, 8 * MS, "bounded"),
+    )
+    assert ranking_tables.ranking_answer(found) == (
+        "At 1.1MB HTTP, raw takes 110.4 ms \u00b14.1 ms: 1.45 times as fast as the baseline, HTTP, json (159.9 ms "
+        "\u00b14.1 ms); `transformer decode` saves most, 50.0 ms."
+    )
+
+
+def test_what_nothing_bounds_has_no_factor_and_no_interval_and_the_sentence_says_so():
+    found = known_within(math.inf)
+    cells, _ = ranking_tables.ranking_tables(found)
+    assert [(row[4], *row[6:9]) for row in cells.rows] == [
+        (None, None, None, "unknown: nothing bounds the clocks"),
+        (None, None, None, "baseline"),
+    ]
+    assert [one["times_faster"] for one in ranking_tables.ranking_records(found) if not one["baseline"]] == [None]
+    assert [one["clocks"] for one in ranking_tables.segment_records(found)] == [*["exact"] * 3, "unbounded"]
+    assert ranking_tables.ranking_answer(found) == (
+        "At 1.1MB nothing bounds the clocks by which cells differ from the baseline, HTTP, json (159.9 ms \u00b1?)."
+    )
+
+
+def test_what_nothing_bounds_comes_last_however_short_it_seems():
+    cells = measured([*images("json"), *images("raw", shift={"transformer decode": -50})]).all_series()
+    raw = next(series for series in cells if series.labels.cell == "raw")
+    raw.stamp_bounds = {"4-1": array("d", [math.inf] * len(raw))}
+    (found,) = ranking.rankings(cells, configured(TEXT), bounds={(raw.labels, raw.size, "4-1"): math.inf})
+    assert [one.cell.label for one in found.ranked] == ["json", "raw"]
