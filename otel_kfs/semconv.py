@@ -125,6 +125,8 @@ CHAT: Final = "chat"  # values of gen_ai.operation.name
 TEXT_COMPLETION: Final = "text_completion"
 EMBEDDINGS: Final = "embeddings"
 RERANK: Final = "rerank"  # the conventions have no word for it
+GENERATE_CONTENT: Final = "generate_content"  # of other programs' clients
+ASKS_A_MODEL: Final = (CHAT, TEXT_COMPLETION, EMBEDDINGS, RERANK, GENERATE_CONTENT)  # those of a request to a model
 
 # --- ours ---
 TRANSPORT: Final = "otel_kfs.transport"  # on `send image`: "http" or "kafka"
@@ -168,25 +170,47 @@ ENV_MODEL_URL: Final = "OTEL_KFS_MODEL_URL"  # the bridge's --url, for one that 
 # --- model servers of others ---
 # Their spans' names: Triton's, vLLM's.
 MODEL_SERVERS_SPANS: Final = ("InferRequest", "llm_request")
-# A route by which a model is asked, or the path of a URL; in a span's name its variables are in braces.
+# Routes by which models are asked, in a span's name or the path of a URL; in a name its variables are in braces. Those
+# of which a word alone would say too little stand where a path begins. Sources: the Open Inference Protocol and
+# KServe's V1 protocol, TensorFlow Serving's REST and gRPC, OpenAI's API (as KServe, vLLM and others serve it),
+# TorchServe's inference API, Seldon's first protocol, SageMaker's containers (MLflow's too), Text Generation Inference.
 MODEL_ROUTE: Final = (
-    r"/v1/models/[^/ ]+:(?:predict|explain)\b"
-    r"|/v2/models/[^/ ]+(?:/versions/[^/ ]+)?/(?:infer|generate)\b"
-    r"|/openai/v1/"
+    r"/v1/models/[^/ ]+(?:/(?:versions|labels)/[^/ ]+)?:(?:predict|explain|classify|regress)\b"
+    r"|/v2/models/[^/ ]+(?:/versions/[^/ ]+)?/(?:infer|generate)(?:_stream)?\b"
+    r"|/openai/v1/|/chat/completions\b|/v1/(?:completions|embeddings|responses|rerank)\b"
+    r"|/api/v[01][^/ ]+/predictions\b"
+    r"|(?:^| |://[^/ ]+)/(?:predictions|explanations|wfpredict)/[^/ ]"
+    r"|(?:^| |://[^/ ]+)/(?:invocations|generate|generate_stream)(?:$|[? ])"
     r"|\bGRPCInferenceService/Model(?:Stream)?Infer\b"
+    r"|\bPredictionService/Predict\b|\bInferenceAPIsService/(?:Stream)?Predictions\b"
 )
-ROUTE_KEYS: Final = (HTTP_ROUTE, URL_FULL, URL_PATH, HTTP_TARGET, HTTP_URL)
+ROUTE_KEYS: Final = (HTTP_ROUTE, URL_FULL, URL_PATH, HTTP_TARGET, HTTP_URL, "http.path")  # the last is Zipkin's
+# How large a body is, by the names of now and of before the conventions were stable.
+BODY_SIZE_KEYS: Final = (
+    HTTP_REQUEST_BODY_SIZE,
+    MESSAGING_MESSAGE_BODY_SIZE,
+    "http.request_content_length",
+    "messaging.message_payload_size_bytes",
+)
+
+# How long a request took in each phase, s: vLLM's.
+GEN_AI_LATENCIES: Final = (
+    "gen_ai.latency.time_in_queue",
+    "gen_ai.latency.time_in_model_prefill",
+    "gen_ai.latency.time_in_model_decode",
+    "gen_ai.latency.time_to_first_token",
+)
 
 # What other programs call what the tables are made of, besides: OpenTelemetry's
-# instrumentations of ASGI and Kafka's Java clients, Envoy, vLLM.
+# instrumentations of ASGI and Kafka's Java clients, Envoy, vLLM, Zipkin's libraries.
 OF_OTHERS: Final = frozenset(
     {
         "asgi.event.type",
         "error",
-        "gen_ai.latency.time_in_queue",
-        "gen_ai.latency.time_in_model_prefill",
-        "gen_ai.latency.time_in_model_decode",
-        "gen_ai.latency.time_to_first_token",
+        *GEN_AI_LATENCIES,
+        "http.path",
+        "http.request_content_length",
+        "messaging.message_payload_size_bytes",
         "messaging.kafka.consumer.group",
     }
 )

@@ -52,15 +52,15 @@ class Span(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def part_of(self) -> tuple[str, ...]:
-        """The other traces that its own is part of: a consumer without a parent belongs to what it links to."""
+        """The traces that its own is part of: a consumer belongs to what it links to."""
         if not self.linked_traces or not self.belongs_to_links:
             return ()
         return tuple(filter(None, self.linked_traces))
 
     @property
     def belongs_to_links(self) -> bool:
-        """Whether it is part of what it links to: a consumer's that has no parent, or has several records at once."""
-        return self.kind is Kind.CONSUMER and (self.parent_id is None or self.batch > 0)
+        """Whether it is part of what it links to: a consumer's, which links to the records that it has."""
+        return self.kind is Kind.CONSUMER and bool(self.links)
 
     @property
     def batch(self) -> int:
@@ -83,15 +83,43 @@ class SpanGraph:
             self._spans = {span.key: span for span in _told_apart(read)}
         self._children: dict[Key, list[Span]] = {}
         for span in self._spans.values():
-            if span.parent_id is not None:
-                self._children.setdefault((span.trace_id, span.parent_id), []).append(span)
+            above: Iterable[Key]
             if span.belongs_to_links:
-                for key in dict.fromkeys(_linked(span)):
-                    self._children.setdefault(key, []).append(span)
+                above = self._above(span)
+            elif span.parent_id is None:
+                continue
+            else:
+                above = ((span.trace_id, span.parent_id),)
+            for key in above:
+                self._children.setdefault(key, []).append(span)
         self._adopt()
         for children in self._children.values():
             if len(children) > 1:
                 children.sort(key=_by_start)
+
+    def _above(self, consumer: Span) -> dict[Key, None]:
+        """Return what a consumer with links is below: the records that it links to, if its parent is not the record.
+
+        Below a poll that brought several records are the spans of what was done with each, which link to the records. A
+        poll that links to them itself, or a batch, is above as well.
+        """
+        linked = dict.fromkeys(_linked(consumer))
+        if consumer.parent_id is None:
+            return linked
+        key = consumer.trace_id, consumer.parent_id
+        parent = self._spans.get(key)
+        if parent is not None and parent.kind is Kind.PRODUCER:
+            return {**linked, key: None} if consumer.batch else {key: None}
+        if (parent is not None and parent.belongs_to_links) or self._spans.keys().isdisjoint(linked):
+            linked[key] = None
+        return linked
+
+    def begins(self, span: Span) -> bool:
+        """Return whether nothing that is there is above a span: it has no parent, or has lost it."""
+        above = self._above(span) if span.belongs_to_links else {}
+        if span.parent_id is not None and not above:
+            above = {(span.trace_id, span.parent_id): None}
+        return not any(key in self._spans or key not in self._children for key in above)
 
     def _adopt(self) -> None:
         """Give the children of spans that are not there the parent that they most likely are below."""
@@ -106,13 +134,26 @@ class SpanGraph:
             if span.trace_id in torn:
                 of_trace.setdefault(span.trace_id, []).append(span)
         for trace_id, spans in of_trace.items():
-            roots = [span for span in spans if span.parent_id is None and not span.part_of]
-            if len(roots) != 1:
+            # An image that has lost its root is no part of another one.
+            apart = {key for key in torn[trace_id] if any(one.name == semconv.ENCODE for one in self._children[key])}
+            outermost = [span for span in spans if span.parent_id is None]
+            outermost = [span for span in outermost if not span.part_of] or outermost
+            if not outermost:
+                children = {key: min(self._children[key], key=_by_start) for key in torn[trace_id]}
+                apart = apart or {min(children, key=lambda key: _by_start(children[key]))}
+                outermost = sorted((child for key in apart for child in self._children[key]), key=_by_start)
+            elif len(outermost) > 1:
                 continue  # nothing says whose they are
-            orphans = {orphan.key: orphan for key in torn[trace_id] for orphan in self._children.pop(key)}
-            holding = _holding(spans, orphans)
-            for key, orphan in orphans.items():
-                self._children.setdefault(holding.get(key, roots[0].key), []).append(orphan)
+            self._adopt_below(outermost, spans, [key for key in torn[trace_id] if key not in apart])
+
+    def _adopt_below(self, outermost: Sequence[Span], spans: Iterable[Span], lost: Iterable[Key]) -> None:
+        """Give the children of lost spans to what holds them in time, or else to the trace's outermost span."""
+        holding = _holding(spans, {orphan.key: orphan for key in lost for orphan in self._children[key]})
+        for key in lost:
+            for orphan in self._children.pop(key):
+                before = [span for span in outermost if span.start <= orphan.start] or outermost
+                above = holding.get(orphan.key, before[-1].key)
+                self._children.setdefault(above, []).append(orphan)
 
     def __iter__(self) -> Iterator[Span]:
         return iter(self._spans.values())
@@ -164,7 +205,9 @@ def _holding(spans: Iterable[Span], orphans: Collection[Key]) -> dict[Key, Key]:
         if span.key in orphans:
             while open_ and open_[-1].end <= span.start:
                 open_.pop()
-            holders = [one for one in open_[-_AT_MOST:] if span.end <= one.end]
+            holders = [
+                one for one in open_[-_AT_MOST:] if span.end <= one.end and (one.trace_id, one.parent_id) != span.key
+            ]
             if holders:
                 found[span.key] = min(holders, key=lambda one: one.end - one.start).key
         open_.append(span)

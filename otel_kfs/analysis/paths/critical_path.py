@@ -161,6 +161,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
     if root.attributes.get(semconv.WARMUP):
         raise LeftOut("warm-up")
     path = PathBuilder(root)
+    began = path.at = _beginning(root, calls.graph)
     leaving = calls.leaving(root)
     transport = root.attributes.get(semconv.TRANSPORT)
     by_http = transport == semconv.HTTP
@@ -179,10 +180,14 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         _through_sender(path, root, [], calls.graph)
         if root.kind is not Kind.CONSUMER:
             _through_stores(path, requests, (producer or consumers[0]).start, CLIENT)
-            consumers, deliveries = _through_topic(path, producer, consumers or requests, calls)
+            consumers, deliveries = _through_topic(path, producer, consumers or requests, CLIENT, calls)
+        passed = set[Key]()
+        while (further := calls.record_after(consumers[-1])) is not None and further.key not in passed:
+            passed.add(further.key)
+            producer = further
+            consumers, again = _through_topic(path, producer, [], BRIDGE, calls)
+            deliveries = max(deliveries, again)
         last = consumers[-1]
-        if producer is not None:
-            path.certain(producer.host, producer.start, last.host, last.start)
         if last.kind is Kind.SERVER:
             # An event source (Knative's) posted the record: nobody waits for the answer, so it is back when it is sent.
             if failed(last):
@@ -195,13 +200,14 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
     ours = root.name == semconv.SEND_IMAGE
     payload = _size_in_bytes(root, semconv.PAYLOAD_SIZE)
     if not ours:
-        payload = _body_size(root, *leaving, *consumers, served.server, graph=calls.graph)
+        passed_on = [call.span for one in leaving for call in calls.route_from(one).proxies]
+        payload = _body_size(root, *leaving, *passed_on, *consumers, served.server, graph=calls.graph)
     return CriticalPath(
         trace_id=root.trace_id,
         transport=semconv.KAFKA if consumers else semconv.HTTP,
         image_size=_size_in_bytes(root, semconv.IMAGE_SIZE),
         payload_size=payload,
-        stamps=(root.start, served.arrived, served.preprocessed, last.end),
+        stamps=(began, served.arrived, served.preprocessed, last.end),
         hosts=(root.host, (served.server or root).host, (served.server or root).host, last.host),
         sections=tuple(path.sections),
         requests=1 + path.retries,
@@ -217,6 +223,13 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         root="" if ours else f"`{root.name}` ({root.service})",
         second_is_spans=served.spanned,
     )
+
+
+def _beginning(root: Span, graph: SpanGraph) -> int:
+    """Return when an image began: a server may have received a request before its own span."""
+    received = next(iter(own_steps(root, graph)), None) if root.kind is Kind.SERVER else None
+    is_first = received is not None and received.name == semconv.RECEIVE and received.span.host == root.host
+    return min(root.start, received.start) if received is not None and is_first else root.start
 
 
 def _through_sender(path: PathBuilder, root: Span, model_calls: Sequence[ModelCall], graph: SpanGraph) -> None:
@@ -291,7 +304,7 @@ def _through_stores(path: PathBuilder, requests: Sequence[Span], until: int, cal
 
 
 def _through_topic(
-    path: PathBuilder, producer: Span | None, consumers: list[Span], calls: ModelCalls
+    path: PathBuilder, producer: Span | None, consumers: list[Span], sender: Place, calls: ModelCalls
 ) -> tuple[list[Span], int]:
     """Go through the topic; return what took the record from it: `process` spans, or an event source's server.
 
@@ -306,7 +319,7 @@ def _through_topic(
         if failed(producer):
             raise LeftOut("not delivered to the broker")
         if producer is not path.root:
-            path.to(segment_at(CLIENT), producer.start, producer)
+            path.to(segment_at(sender), producer.start, producer)
         requests, consumers = consumers, calls.graph.nearest_descendants(producer, _takes_records)
         if not consumers:  # a request to a model may have lost the span of the record that it is for
             consumers = [call.span for call in calls.calls(requests, guess=False) if call.span.start >= producer.start]
@@ -335,6 +348,8 @@ def _through_topic(
         seen = _sees_acknowledgement(producer)
         path.to(DELIVER if seen else HAND_OVER, acknowledged, producer, gives_way=producer.host != first.host)
         topic = BROKER if seen else DELIVER_AND_BROKER
+    if producer is not None:
+        path.certain(producer.host, producer.start, last.host, last.start)
     if first.kind is Kind.CLIENT:
         path.miss("process")
     if first.kind is not Kind.SERVER:
@@ -595,7 +610,7 @@ def _body_size(*spans: Span | None, graph: SpanGraph) -> int | None:
     """Return how large a request's or a record's body is, by the first span that says so."""
     for span in filter(None, spans):
         for one in (span, *graph.children(span)):
-            for key in (semconv.HTTP_REQUEST_BODY_SIZE, semconv.MESSAGING_MESSAGE_BODY_SIZE):
+            for key in semconv.BODY_SIZE_KEYS:
                 if (size := _size_in_bytes(one, key)) is not None:
                     return size
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.model_calls import ModelCalls
 from otel_kfs.analysis.paths.server_spans import is_step
-from otel_kfs.traces.span import Kind, Span, SpanGraph
+from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 
 def image_roots(graph: SpanGraph, calls: ModelCalls) -> tuple[list[Span], int]:
@@ -15,10 +15,31 @@ def image_roots(graph: SpanGraph, calls: ModelCalls) -> tuple[list[Span], int]:
     roots = [span for span in graph if span.name == semconv.SEND_IMAGE]
     ours = {root.trace_id for root in roots}
     others = [span for span in graph if span.trace_id not in ours]
-    roots += [span for span in others if span.parent_id is None and not span.part_of and calls.leads_to_model(span)]
+    begins = [span for span in others if graph.begins(span)]
+    of_senders = {_lost(span) for span in begins if span.name in _OF_SENDERS}
+    roots += [
+        span
+        for span in begins
+        if not _is_of_ours(span, calls) and _lost(span) not in of_senders and calls.leads_to_model(span)
+    ]
     if len(roots) > 1:
         roots.sort(key=lambda span: (span.start, span.trace_id, span.span_id))
     return roots, _without_root(others, graph, {root.trace_id for root in roots}) if others else 0
+
+
+_OF_SENDERS = frozenset({semconv.ENCODE, semconv.LATE_START, semconv.START_PROGRAM})
+
+
+def _lost(span: Span) -> Key | None:
+    """Return the parent of a span that has lost it."""
+    return None if span.parent_id is None else (span.trace_id, span.parent_id)
+
+
+def _is_of_ours(span: Span, calls: ModelCalls) -> bool:
+    """Return whether what a span has lost may well be an image's beginning of ours, whose total nothing tells then."""
+    if (span.parent_id is None and not span.part_of) or span.service in calls.servers:
+        return False
+    return is_step(span) or _is_process(span) or (span.kind is Kind.SERVER and calls.is_model_server_of_ours(span))
 
 
 def _without_root(spans: Iterable[Span], graph: SpanGraph, with_root: set[str]) -> int:
@@ -31,7 +52,7 @@ def _without_root(spans: Iterable[Span], graph: SpanGraph, with_root: set[str]) 
     # A process span in a trace of its own belongs to its producer's image, even if of that trace nothing is left.
     producers: dict[str, set[str]] = {}
     for span in graph:
-        if span.kind is Kind.CONSUMER and span.parent_id is None and span.links:
+        if span.kind is Kind.CONSUMER and span.links:
             producers.setdefault(span.trace_id, set()).update({*span.linked_traces} - {"", span.trace_id})
     lost: set[str] = set()
     for trace_id in orphans:

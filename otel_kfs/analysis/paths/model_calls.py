@@ -109,18 +109,34 @@ class ModelCalls:
 
     def __init__(self, graph: SpanGraph, servers: Collection[str] = ()) -> None:
         self.graph = graph
-        self._servers = frozenset(servers)
+        self.servers = frozenset(servers)
         self._routes: dict[Key, Route] = {}
+        self._leading: dict[Key, bool] = {}
 
     def leaving(self, below: Span) -> list[Span]:
         """Return what left the process below a span, or came from it where no span says so, but for parts of a step.
 
         An image may be put into an object store while it is encoded, and fetched from it while it is preprocessed.
+        Where others only took it in, who then sent a record of it, that record is what leaves.
         """
-        if below.kind in _BETWEEN_PROCESSES and below.kind is not Kind.CONSUMER and not self._wraps(below):
-            return [below]  # a trace that begins with it
-        found = self.graph.nearest_descendants(below, lambda span: _leaves_or_hides(span) and not self._wraps(span))
-        return [span for span in found if span.kind in _BETWEEN_PROCESSES]
+        begins = self._asks_by_itself(below) if below.kind is Kind.SERVER else below.kind not in _LEAVING
+        if not begins and not self._wraps(below):
+            found = [below]  # a trace that begins with it
+        else:
+            found = self.graph.nearest_descendants(below, lambda span: _leaves_or_hides(span) and not self._wraps(span))
+            found = [span for span in found if span.kind in _BETWEEN_PROCESSES]
+        if below.name == semconv.SEND_IMAGE or any(map(self._is_record_or_leads, found)):
+            return found
+        records = [one for span in found for one in self.graph.nearest_descendants(span, _is_record)]
+        return [one for one in records if self.leads_to_model(one)] or found
+
+    def _asks_by_itself(self, server: Span) -> bool:
+        """Return whether it is the server of a program that asks a model as any other client does: no proxy."""
+        route = self._from(server)
+        return route.server is not server and self._proxy_name(server, route.server) == PROXY
+
+    def _is_record_or_leads(self, span: Span) -> bool:
+        return _is_record(span) or self._from(span).known
 
     def requests(self, below: Span) -> list[Span]:
         """Return the requests alone; those of a batch also lie below the spans of its other topics."""
@@ -150,13 +166,29 @@ class ModelCalls:
         below = self.graph.nearest_descendants(span, _is_hop)
         return any(one.kind is Kind.CLIENT and one_process(span, one) for one in below)
 
-    def leads_to_model(self, root: Span) -> bool:
-        """Return whether a trace's outermost span is one of a request to a model."""
-        try:
-            return (self._from(root) if _is_hop(root) else self.route(root)).known
-        except RecursionError:
-            self._routes.clear()  # some are half done
-            return True
+    def leads_to_model(self, span: Span) -> bool:
+        """Return whether a model was asked for what a span is about, be it by way of records."""
+        known = self._leading.get(span.key)
+        if known is None:
+            seen = {span.key}
+            waiting = [span]
+            for one in waiting:  # which grows meanwhile
+                if _is_hop(one) and self._is_model_s(one):
+                    break
+                for child in self.graph.children(one):
+                    if child.key not in seen and self._leading.get(child.key, True):
+                        seen.add(child.key)
+                        waiting.append(child)
+            else:
+                self._leading.update(dict.fromkeys(seen, False))
+            known = self._leading.setdefault(span.key, True)
+        return known
+
+    def _is_model_s(self, hop: Span) -> bool:
+        """Return whether a request is one to a model, by what it or its server says."""
+        return names_a_model(hop) or (
+            hop.kind is Kind.SERVER and (hop.service in self.servers or self.is_model_server_of_ours(hop))
+        )
 
     def record(self, leaving: Sequence[Span], *, surely: bool) -> Span | None:
         """Return the record that leads to a model, of those that were sent; the first if none does.
@@ -169,7 +201,7 @@ class ModelCalls:
         routes = [self.route(one) for one in producers]
         if (
             not surely
-            and not any(route.known for route in routes)
+            and not any(map(self.leads_to_model, producers))
             and any(self._from(span).known for span in leaving if span.kind is Kind.CLIENT)
         ):
             return None
@@ -177,9 +209,17 @@ class ModelCalls:
         def rank(number: int) -> tuple[bool, ...]:
             one, route = producers[number], routes[number]
             delivered = bool(self.graph.nearest_descendants(one, lambda span: span.kind is Kind.CONSUMER))
-            return route.known, route.reaches, bool(route.proxies), delivered, not failed(one)
+            leads = self.leads_to_model(one)
+            return route.known, leads, route.reaches, bool(route.proxies), delivered, not failed(one)
 
         return producers[max(range(len(producers)), key=rank)]
+
+    def record_after(self, consumer: Span) -> Span | None:
+        """Return the record that a consumer sent on, if it is by that one that a model was asked."""
+        if consumer.kind is not Kind.CONSUMER or any(self._from(span).known for span in self.requests(consumer)):
+            return None
+        records = [span for span in self.leaving(consumer) if span.kind is Kind.PRODUCER and self.leads_to_model(span)]
+        return self.record(records, surely=True)
 
     def one_group(self, consumers: list[Span]) -> list[Span]:
         """Return those of the consumer group that first asked a model, or else of the first that had the record."""
@@ -192,6 +232,10 @@ class ModelCalls:
             group: [self._from(one) if one.kind is Kind.SERVER else self.route(one) for one in ones]
             for group, ones in groups.items()
         }
+        if not any(route.known for found in routes.values() for route in found):
+            for ones in groups.values():
+                if any(map(self.leads_to_model, ones)):
+                    return ones
         for leads in (lambda route: route.known, lambda route: route.reaches, lambda route: bool(route.proxies)):
             for group, ones in groups.items():
                 if any(map(leads, routes[group])):
@@ -232,12 +276,15 @@ class ModelCalls:
         return calls
 
     def route(self, caller: Span) -> Route:
-        """Return the route from a span to the model servers below it."""
+        """Return the route from a span to the model servers below it; for what becomes of a record nobody waits."""
         # Links can lead to one span from many, and by more routes than can be followed.
         found = self._routes.get(caller.key)
         if found is None:
             self._routes[caller.key] = found = Route()  # a span that is below itself leads nowhere
-            hops = self.graph.nearest_descendants(caller, lambda span: _is_hop(span) and not self._wraps(span))
+            hops = self.graph.nearest_descendants(
+                caller, lambda span: _is_hop_or_record(span) and not self._wraps(span)
+            )
+            hops = [span for span in hops if _is_hop(span)]
             if len(hops) == 1:
                 found = self.route_from(hops[0])
             elif hops:
@@ -266,7 +313,7 @@ class ModelCalls:
         if span.kind is not Kind.SERVER:
             route = self.route(span)
             return route if route.known or not names_a_model(span) else route._replace(known=True)
-        if self._has_steps(span) or span.service in self._servers or is_model_servers(span):
+        if self.is_model_server_of_ours(span) or span.service in self.servers or is_model_servers(span):
             return Route((), span, (), True)
         route = self.route(span)
         if route.server is not None and not route.proxies and one_process(span, route.server):
@@ -278,8 +325,8 @@ class ModelCalls:
             return Route((), span, (), known)
         return route._replace(known=known)
 
-    def _has_steps(self, server: Span) -> bool:
-        """Return whether it is a model server of ours: it has steps above the next request's span; a proxy has none."""
+    def is_model_server_of_ours(self, server: Span) -> bool:
+        """Return whether a server has steps above the next request's span; a proxy has none."""
         for span in self.graph.children(server):
             if span.name in STEPS:
                 return True
@@ -329,6 +376,14 @@ def _leaves_or_hides(span: Span) -> bool:
 
 def _is_hop(span: Span) -> bool:
     return span.kind is Kind.SERVER or span.kind is Kind.CLIENT
+
+
+def _is_record(span: Span) -> bool:
+    return span.kind is Kind.PRODUCER or span.kind is Kind.CONSUMER
+
+
+def _is_hop_or_record(span: Span) -> bool:
+    return _is_hop(span) or span.kind is Kind.PRODUCER
 
 
 def _is_step_or_hop(span: Span) -> bool:

@@ -28,12 +28,6 @@ _OF_MODEL_SERVERS = frozenset(semconv.MODEL_SERVERS_SPANS)
 
 _COMPUTE = "compute"
 _ASGI_EVENT = "asgi.event.type"
-_LATENCIES = (
-    "gen_ai.latency.time_in_queue",
-    "gen_ai.latency.time_in_model_prefill",
-    "gen_ai.latency.time_in_model_decode",
-    "gen_ai.latency.time_to_first_token",
-)
 _VLLM = "vllm.request."
 _NAMES = {"vllm.request.decode": GENERATE}  # of tokens: `decode` is what is done to a request's body
 
@@ -58,16 +52,29 @@ def is_generation(span: Span) -> bool:
 
 
 def names_a_model(span: Span) -> bool:
-    """Return whether its name, route or URL is one by which models are asked, or its name one of a model server's."""
+    """Return whether its name, route or URL is one by which models are asked, or its name one of a model server's.
+
+    A client of a model by an API of its own names the operation, by the conventions for generative AI.
+    """
     if span.name in _OF_MODEL_SERVERS or _is_route(span.name):
+        return True
+    if span.kind is Kind.CLIENT and span.attributes.get(semconv.GEN_AI_OPERATION_NAME) in semconv.ASKS_A_MODEL:
         return True
     texts = (span.attributes.get(key) for key in semconv.ROUTE_KEYS)
     return any(isinstance(text, str) and _is_route(text) for text in texts)
 
 
 def is_model_servers(span: Span) -> bool:
-    """Return whether only model servers have spans of that name."""
-    return span.name in _OF_MODEL_SERVERS
+    """Return whether a SERVER span is a model server's own, by its name or by its framework's route.
+
+    A proxy has the URL that it was asked by; a route, with its variables in braces, is known to the program that has
+    the function behind it. So it is with gRPC's methods, after which spans are named.
+    """
+    if span.name in _OF_MODEL_SERVERS:
+        return True
+    route = span.attributes.get(semconv.HTTP_ROUTE)
+    named = "{" in span.name or "Service/" in span.name
+    return (isinstance(route, str) and _is_route(route)) or (named and _is_route(span.name))
 
 
 @lru_cache(4096)
@@ -196,7 +203,7 @@ def _of_vllm(request: Span) -> list[Step]:
 
     They follow one another; the first token, with which the prefill ends, is placed by its time since the arrival.
     """
-    queue, prefill, decode, first = (_seconds(request, key) for key in _LATENCIES)
+    queue, prefill, decode, first = (_seconds(request, key) for key in semconv.GEN_AI_LATENCIES)
     if prefill is None:
         return []
     until = request.start + ((queue or 0) + prefill if first is None else first)

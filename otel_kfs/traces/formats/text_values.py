@@ -15,20 +15,25 @@ _BOOLEANS = {
     semconv.WARMUP,
 }
 _INTEGERS = {
+    *semconv.BODY_SIZE_KEYS,
     semconv.DELIVERY_ATTEMPT,
-    semconv.HTTP_REQUEST_BODY_SIZE,
     semconv.HTTP_REQUEST_RESEND_COUNT,
     semconv.HTTP_RESPONSE_STATUS_CODE,
     semconv.IMAGE_SIZE,
     semconv.MESSAGING_BATCH_MESSAGE_COUNT,
     semconv.MESSAGING_KAFKA_OFFSET,
-    semconv.MESSAGING_MESSAGE_BODY_SIZE,
     semconv.PAYLOAD_SIZE,
     semconv.PROCESS_EXIT_CODE,
     semconv.PROCESS_PID,
     semconv.RECORD_TIMESTAMP,
+    semconv.REQUEST_QUEUE_TIME,
     semconv.SEQUENCE,
     semconv.SERVER_PORT,
+}
+_DECIMALS = {
+    *semconv.GEN_AI_LATENCIES,
+    semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK,
+    semconv.QUEUE_TIME,
 }
 _INTEGER = re.compile("-?[0-9]{1,19}")
 
@@ -39,7 +44,7 @@ def value_of(key: str, text: str) -> Any:
         return text == "true"
     if key in _INTEGERS and _INTEGER.fullmatch(text):
         return int(text)
-    if key == semconv.QUEUE_TIME:
+    if key in _DECIMALS:
         with suppress(ValueError):
             return float(text)
     return text

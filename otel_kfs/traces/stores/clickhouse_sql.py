@@ -26,16 +26,19 @@ _STEPS = (semconv.RECEIVE, semconv.DECODE, semconv.PREPROCESS, semconv.PREDICT, 
 _ALL_STEPS = ", ".join(f"'{name}'" for name in (*_STEPS, semconv.EXPLAIN))
 # Model servers that are not ours, as `otel_kfs/analysis/paths/server_spans.py` knows them.
 _OF_OTHERS = ", ".join(f"'{name}'" for name in semconv.MODEL_SERVERS_SPANS)
+_OPERATIONS = ", ".join(f"'{name}'" for name in semconv.ASKS_A_MODEL)
 _WHERE = ", ' ', ".join(f"SpanAttributes['{key}']" for key in semconv.ROUTE_KEYS)
 _ROUTE = semconv.MODEL_ROUTE.replace("\\", "\\\\")
 _OF_AN_IMAGE = (
     f"(SpanName IN ({_ALL_STEPS}) OR ({_KIND} = 'consumer' AND startsWith(SpanName, '{semconv.process('')}'))"
     f" OR SpanName IN ({_OF_OTHERS}) OR ServiceName IN {{servers:Array(String)}}"
+    f" OR ({_KIND} = 'client' AND SpanAttributes['{semconv.GEN_AI_OPERATION_NAME}'] IN ({_OPERATIONS}))"
     f" OR match(concat(SpanName, ' ', {_WHERE}), '{_ROUTE}'))"
 )
 
 # Which traces there are to measure. A consumer's own trace belongs to the images that it links to; a trace with a
-# bridge's or a model's spans and no image is one whose image is missing.
+# bridge's or a model's spans and no image is another program's, or one whose image is missing. It begins in the traces
+# that it links to.
 _WANTED = f"""
     images AS (
         SELECT TraceId FROM {_TABLE}
@@ -45,16 +48,21 @@ _WANTED = f"""
     ever AS (SELECT TraceId FROM {_TABLE} WHERE SpanName = '{semconv.SEND_IMAGE}' AND {_IN_REACH}),
     links AS (
         SELECT TraceId, arrayJoin(`Links.TraceId`) AS linked FROM {_TABLE}
-        WHERE {_KIND} = 'consumer' AND ParentSpanId = '' AND {_IN_REACH}
+        WHERE {_KIND} = 'consumer' AND {_IN_REACH}
+    ),
+    others AS (
+        SELECT TraceId FROM {_TABLE}
+        WHERE {_OF_AN_IMAGE} AND {_IN_WINDOW} AND {{run:String}} = ''
+            AND TraceId NOT IN ever AND TraceId NOT IN (SELECT TraceId FROM links WHERE linked IN ever)
     ),
     wanted AS (
         SELECT TraceId FROM images
         UNION DISTINCT
         SELECT TraceId FROM links WHERE linked IN images
         UNION DISTINCT
-        SELECT TraceId FROM {_TABLE}
-        WHERE {_OF_AN_IMAGE} AND {_IN_WINDOW} AND {{run:String}} = ''
-            AND TraceId NOT IN ever AND TraceId NOT IN (SELECT TraceId FROM links WHERE linked IN ever)
+        SELECT TraceId FROM others
+        UNION DISTINCT
+        SELECT linked FROM links WHERE TraceId IN others
     )"""
 
 # A span as `clickhouse.py` makes one of it.

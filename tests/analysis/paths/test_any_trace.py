@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.traces.span import Kind, Span, SpanGraph
@@ -111,6 +112,51 @@ def test_without_any_one_inner_span_it_is_measured_and_adds_up(drawn, data):
     lost = data.draw(st.integers(1, len(drawn.spans) - 1))
     path = measured([*drawn.spans[:lost], *drawn.spans[lost + 1 :]])
     assert (path.stamps[0], path.stamps[3]) == (drawn.spans[0].start, drawn.spans[0].end)
+
+
+@settings(max_examples=60, deadline=None)
+@given(traces(), st.data())
+def test_below_something_that_is_not_there_it_is_the_same_and_one_image_whatever_else_is_lost(drawn, data):
+    root, *others = drawn.spans
+    orphaned = [replace(root, parent_id="gone"), *others]
+    assert measured(orphaned) == measured(drawn.spans)
+    lost = data.draw(st.integers(1, len(orphaned) - 1))
+    found, coverage = critical_paths(SpanGraph([*orphaned[:lost], *orphaned[lost + 1 :]]))
+    assert (len(found), coverage.left_out) == (1, {})
+
+
+@settings(max_examples=60, deadline=None)
+@given(traces(), st.integers(1, 4), st.booleans(), st.booleans())
+def test_what_a_worker_does_with_records_is_measured_for_each_whoever_sent_and_polled_them(drawn, records, web, polled):
+    spans = []
+    for number in range(records):
+        trace = f"sent{number}"
+        parent = None
+        if web:
+            spans.append(
+                Span(trace, "web", None, "POST /up", Kind.SERVER, EPOCH - 90, EPOCH - 20, "web", "h", False, {})
+            )
+            parent = "web"
+        times = EPOCH - 80 + number, EPOCH - 30
+        spans.append(Span(trace, "sent", parent, "images publish", Kind.PRODUCER, *times, "web", "h", False, {}))
+        root, *others = [replace(span, span_id=f"{trace}{span.span_id}") for span in drawn.spans]
+        others = [replace(span, parent_id=f"{trace}{span.parent_id}") for span in others]
+        worker = Span(
+            "t", trace, "poll" if polled else None, "images process", Kind.CONSUMER, root.start - 5, root.end + 5,
+            "worker", "h", False, {}, ("sent",), (trace,),
+        )  # fmt: skip
+        spans += [worker, replace(root, parent_id=trace), *others]
+    if polled:
+        spans.append(
+            Span("t", "poll", None, "images receive", Kind.CONSUMER, EPOCH - 9, EPOCH - 6, "w", "h", False, {})
+        )
+    found, coverage = critical_paths(SpanGraph(spans))
+    assert (len(found), coverage.left_out) == (records, {})
+    for number, path in enumerate(found):
+        began = EPOCH - 90 if web else EPOCH - 80 + number
+        assert (path.transport, path.stamps[0], path.stamps[3]) == ("kafka", began, drawn.spans[0].end + 5)
+        assert sum(section.duration for section in path.sections) == path.stamps[3] - path.stamps[0]
+        assert of_models(path) == drawn.models
 
 
 @settings(max_examples=30, deadline=None)

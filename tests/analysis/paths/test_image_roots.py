@@ -1,6 +1,7 @@
 """With which span an image begins where no sender of ours sent it, and what is measured then."""
 
 import pytest
+from msgspec.structs import replace
 from path_support import one, reasons, text_of
 from traces_builder import HTTP, KAFKA, STRAIGHT, at, sections, spans, without
 
@@ -99,7 +100,20 @@ def test_a_client_s_call_to_a_model_s_route_is_measured_though_its_server_is_not
         "POST /v1/models/m:explain",
         "POST /v2/models/m/versions/1/infer",
         "/inference.GRPCInferenceService/ModelInfer",
+        "POST /v1/models/m/versions/3:predict",
+        "POST /v1/models/m:classify",
+        "POST /v2/models/m/generate_stream",
         "POST /openai/v1/chat/completions",
+        "POST /v1/chat/completions",
+        "POST /openai/deployments/d/chat/completions",
+        "POST /v1/embeddings",
+        "POST /predictions/m",
+        "POST /predictions/m/2.0",
+        "POST /api/v1.0/predictions",
+        "POST /invocations",
+        "/generate_stream",
+        "tensorflow.serving.PredictionService/Predict",
+        "/org.pytorch.serve.grpc.inference.InferenceAPIsService/StreamPredictions",
         "InferRequest",
         "llm_request",
     ],
@@ -109,9 +123,125 @@ def test_a_model_server_is_known_by_its_route_or_its_own_spans_names(name):
     assert (len(found), coverage) == (1, Coverage(measured=1, roots={"`POST` (service)": 1}))
 
 
-def test_other_requests_are_no_images():
-    drawing = "POST  CLIENT  0  100\n  POST /v1/models  SERVER  10  90"
+@pytest.mark.parametrize(
+    "name", ["POST /v1/models", "GET /weather/predictions/7", "POST /reports/generate", "POST /invocations/3", "chat"]
+)
+def test_other_requests_are_no_images(name):
+    drawing = f"POST  CLIENT  0  100\n  {name}  SERVER  10  90"
     assert critical_paths(SpanGraph(spans(drawing))) == ([], Coverage())
+
+
+@pytest.mark.parametrize("key", ["url.full", "http.url", "http.path", "http.target"])
+def test_a_request_is_known_by_where_it_goes_whatever_the_attribute_is_called(key):
+    where = f"{'http://ts:8080' if key.endswith(('full', 'url')) else ''}/predictions/m?x=1"
+    assert text_of(f"post  CLIENT  0  100  .{key}={where}") == "server (untraced) 100"
+
+
+@pytest.mark.parametrize(("operation", "found"), [("chat", 1), ("embeddings", 1), ("execute_tool", 0)])
+def test_a_client_s_span_of_generative_ai_is_a_request_to_a_model(operation, found):
+    drawing = f"{operation} llama  CLIENT  0  100  .gen_ai.operation.name={operation}"
+    assert len(critical_paths(SpanGraph(spans(drawing)))[0]) == found
+
+
+# --- who asks the model ---
+
+
+def test_a_server_that_asks_a_model_is_its_client_and_no_proxy():
+    drawing = below("POST /search  SERVER  0  100  service=app", "handle  INTERNAL  3  98", "POST  CLIENT  10  95")
+    assert text_of(drawing) == "client 10, predictor request 10, predictor 70, predictor response 5, client 5"
+
+
+def test_a_server_with_a_framework_s_route_of_a_model_is_a_model_server_though_it_asks_another_one():
+    route = ".http.route=/v1/models/{model_name}:predict"
+    drawing = below("POST  CLIENT  0  100", f"POST  SERVER  5  98  service=transformer {route}", "POST  CLIENT  10  95")
+    assert text_of(drawing) == (
+        "transformer request 5, transformer 5, predictor request 10, predictor 70, predictor response 5, "
+        "transformer 3, transformer response 2"
+    )
+
+
+WORKER = """
+images process  CONSUMER  50  150  service=worker
+  POST  CLIENT  55  145  url=http://m/v2/models/m/infer
+"""
+BEHIND_THE_TOPIC = "bridge 5, server (untraced) 90, bridge 5"
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        ("POST /upload  SERVER  0  40  service=shop",),
+        ("click  INTERNAL  0  48", "POST  CLIENT  2  46", "POST /upload  SERVER  4  44  service=shop"),
+        ("POST  CLIENT  0  48  service=browser", "POST /upload  SERVER  4  44  service=shop"),
+    ],
+)
+def test_an_image_that_others_took_in_and_sent_on_as_a_record_goes_through_the_topic(above):
+    lines = [*above, "images publish  PRODUCER  10  35  offset=3", *WORKER.strip().splitlines()]
+    drawing = "\n".join(f"{' ' * depth}{line}" for depth, line in enumerate(lines))
+    assert text_of(drawing) == f"client 10, deliver 25, broker 15, {BEHIND_THE_TOPIC}"
+
+
+def test_a_record_that_is_sent_on_to_another_topic_goes_through_both():
+    drawing = """
+images publish  PRODUCER  0  10  offset=3
+  images process  CONSUMER  15  45  service=validator
+    GET  CLIENT  16  18
+    valid publish  PRODUCER  20  30  offset=4
+""" + "\n".join(f"      {line}" for line in WORKER.strip().splitlines())
+    assert text_of(drawing) == f"deliver 10, broker 5, bridge 5, deliver 10, broker 20, {BEHIND_THE_TOPIC}"
+
+
+@pytest.mark.parametrize("poll", ["images receive  CONSUMER  45  49", "images poll  CLIENT  45  49"])
+def test_records_that_one_poll_brought_are_followed_by_their_links(poll):
+    sent = [spans(f"images publish  PRODUCER  {at}  30  offset={at}", trace) for at, trace in enumerate("ab")]
+    each = "".join(
+        f"\n  {line}" if not line.startswith("images") else f"\n  {line}  links={trace}/{trace}0"
+        for trace in "ab"
+        for line in WORKER.strip().splitlines()
+    )
+    found, coverage = critical_paths(SpanGraph([*sent[0], *sent[1], *spans(poll + each, "c")]))
+    assert [(path.trace_id, path.stamps[0], path.stamps[3]) for path in found] == [
+        ("a", at(0), at(150)),
+        ("b", at(1), at(150)),
+    ]
+    assert coverage == Coverage(measured=2, roots={"`images publish` (service)": 2})
+
+
+# --- the parent of what a trace begins with is not there ---
+
+
+def orphaned(drawing, trace="a"):
+    """The drawing's spans, the first below one that is not there."""
+    first, *others = spans(drawing, trace)
+    return [replace(first, parent_id="gone"), *others]
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["POST  CLIENT  0  100", "POST /search  SERVER  0  100  service=app", "classify  INTERNAL  0  100"],
+)
+def test_an_image_is_measured_from_the_outermost_span_that_is_there(first):
+    drawing = below(first) if "CLIENT" in first else below(first, "POST  CLIENT  10  95")
+    assert one(*orphaned(drawing)) == one(*spans(drawing))
+
+
+def test_a_worker_whose_producer_s_trace_is_not_there_is_measured_from_its_processing_on():
+    path = one(*spans(WORKER.replace("service=worker", "service=worker links=b/gone")))
+    assert (path.stamps[0], path.root) == (at(50), "`images process` (worker)")
+
+
+def test_two_requests_of_one_lost_span_are_two_images():
+    later = [replace(span, span_id=f"x{span.span_id}") for span in orphaned("POST  CLIENT  200  300")]
+    asks = {"attributes": {"url.full": "http://m/v2/models/m/infer"}}
+    drawn = [replace(span, **asks) for span in [*orphaned("POST  CLIENT  0  100"), *later]]
+    assert critical_paths(SpanGraph(drawn))[1].measured == 2
+
+
+def test_whatever_else_a_trace_without_its_root_has_lost_it_is_one_image():
+    whole = orphaned(below("POST  CLIENT  0  100", "route  SERVER  5  98  service=app", "POST  CLIENT  10  95"))
+    for lost in range(1, len(whole) - 1):
+        found, coverage = critical_paths(SpanGraph([*whole[:lost], *whole[lost + 1 :]]))
+        assert (len(found), coverage.left_out, found[0].stamps[3]) == (1, {}, at(100)), lost
 
 
 def test_a_service_that_the_user_names_is_a_model_server():
@@ -143,6 +273,36 @@ def test_the_size_is_that_of_the_first_body_that_any_span_tells(root, asked, siz
     drawing = below(f"classify  INTERNAL  0  100  {root}", f"POST  CLIENT  10  95  {asked}")
     path = one(*spans(drawing))
     assert (path.image_size, path.payload_size) == (None, size)
+
+
+@pytest.mark.parametrize("key", ["http.request_content_length", "messaging.message_payload_size_bytes"])
+def test_a_body_s_size_is_known_by_what_it_was_called_before_too(key):
+    assert one(*spans(below(f"POST  CLIENT  0  100  .{key}=77"))).payload_size == 77
+
+
+def test_a_body_s_size_is_known_by_what_only_a_later_request_says():
+    drawing = below("POST  CLIENT  0  100", "hop  SERVER  5  98  service=app", "POST  CLIENT  10  95  size=77")
+    assert one(*spans(drawing)).payload_size == 77
+
+
+def test_a_server_that_the_user_names_begins_an_image_whose_sender_has_no_spans_here():
+    server = HTTP[HTTP.index("    POST /v1/models") :]
+    assert reasons(*orphaned(server)) == {"no `send image` span": 1}
+    (path,), _ = critical_paths(SpanGraph(orphaned(server)), servers=["service"])
+    assert (path.stamps[0], path.stamps[3]) == (at(150), at(970))
+
+
+def test_a_server_that_begins_a_trace_has_received_the_request_before_its_span_began():
+    path = one(*spans(STRAIGHT[STRAIGHT.index("    POST /v1/models") :]))
+    assert (path.stamps, path.sections[:2]) == (
+        (at(150), at(200), at(300), at(470)),
+        sections("predictor request 0, predictor receive 50", 150),
+    )
+    triton = one(*spans("InferRequest  SERVER  10  95  events=HTTP_RECV_START:8,HTTP_RECV_END:11"))
+    assert (triton.stamps, triton.sections) == (
+        (at(8), at(11), None, at(95)),
+        sections("predictor request 0, predictor 0, predictor receive 3, predictor 84", 8),
+    )
 
 
 def test_a_root_that_was_there_and_is_lost_leaves_its_image_out():

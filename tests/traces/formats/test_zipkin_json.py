@@ -19,6 +19,7 @@ from otel_kfs.traces import query
 from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.formats import detect, zipkin_json
 from otel_kfs.traces.span import Kind, Span, SpanGraph
+from otel_kfs.traces.store import ReadWarnings
 
 WHOLE = {
     "traceId": "5B8EFFF798038103D269B633813FC60C",
@@ -270,3 +271,17 @@ def test_a_client_and_a_proxy_that_share_an_id_are_both_on_the_path(tmp_path: Pa
             at(0),
             [*dict.fromkeys(one.segment for one in path.sections)],
         )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (semconv.REQUEST_QUEUE_TIME, 12),
+        (semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK, 0.25),
+        *((key, 0.5) for key in semconv.GEN_AI_LATENCIES),
+        *((key, 1_500_000) for key in semconv.BODY_SIZE_KEYS),
+    ],
+)
+def test_a_number_that_a_path_is_made_of_is_a_number_again(key, value):
+    (read,) = detect.spans_of(WHOLE | {"tags": {key: str(value)}}, ReadWarnings(), "here")
+    assert read.attributes == {key: value}

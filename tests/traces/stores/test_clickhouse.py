@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from clickhouse_support import ALWAYS, ClickHouseServer, exports_in, otlp, with_real_ids
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, linked, spans, spans_in, with_options, without
 
+from otel_kfs import semconv
 from otel_kfs.analysis import corrected_measurement
 from otel_kfs.analysis.measurement import Measurement
 from otel_kfs.analysis.paths.critical_path import critical_paths
@@ -88,6 +89,14 @@ DRAWINGS: list[str] = [
     "process images  CONSUMER  330  1000\n  POST  CLIENT  350  990",
     "POST /v1/models  SERVER  200  970\n  predict  INTERNAL  410  940",
     "poll images  CLIENT  0  9",
+    # Requests to a model that only a client's span tells, and others.
+    "chat llama  CLIENT  0  9  .gen_ai.operation.name=chat",
+    *(f"post  CLIENT  0  9  .{key}=/predictions/m" for key in semconv.ROUTE_KEYS),
+    *(
+        f"POST {path}  CLIENT  0  9  size=7"
+        for path in ("/generate", "/generate_stream", "/generated", "/v1/embeddings")
+    ),
+    "POST  SERVER  0  9  .http.route=/v1/models/{name}:predict\n  POST  CLIENT  1  8",
     HTTP + HTTP.replace("1100000", "4700000"),
 ]
 
@@ -104,6 +113,11 @@ def test_drawn_traces_of_every_shape_give_the_same_measurement_as_files(
     exports = [otlp(drawn), otlp(spans(SENT, "sender")), otlp(spans(BRIDGE, "bridge"))]
     # The bridges of two groups, to which one image was sent that nothing is left of.
     exports += [otlp(spans(BRIDGE.replace("sender/", "lost/"), f"bridge{number}")) for number in range(2)]
+    # A poll that brought the records of two other programs.
+    exports += [otlp(spans("images publish  PRODUCER  0  9  id=sent", trace)) for trace in ("one", "two")]
+    ask = "    POST  CLIENT  20  40  url=http://m/v2/models/m/infer"
+    each = "".join(f"\n  images process  CONSUMER  15  45  links={trace}/sent\n{ask}" for trace in ("one", "two"))
+    exports.append(otlp(spans(f"images receive  CONSUMER  10  12{each}", "worker")))
     trace_query = server.trace_query(server.table(exports))
     from_files = measured(as_files(tmp_path, exports))
     assert from_files.coverage.measured > 50
