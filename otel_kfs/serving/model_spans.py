@@ -25,7 +25,7 @@ from opentelemetry.trace import Span, Tracer, TracerProvider, get_tracer
 
 from otel_kfs import __version__, semconv
 from otel_kfs.serving.server_errors import fail, never_raises, report_failure
-from otel_kfs.serving.streamed_answer import GENERATORS, StreamedAnswer, handed_on
+from otel_kfs.serving.streamed_answer import GENERATORS, StreamedAnswer, handed_on, is_handed_on
 from otel_kfs.telemetry.current_span import CurrentSpan
 from otel_kfs.telemetry.provider import SCHEMA_URL
 
@@ -152,8 +152,13 @@ class StepSpan(CurrentSpan):
         return attributes
 
     def hand_over(self, answer: Any) -> Any:
-        """Return what the step returned; if that is a generator, one with which the span goes on to its last piece."""
-        return self._in_pieces(answer) if isinstance(answer, GENERATORS) else answer
+        """Return what the step returned; if that is a generator, one with which the span goes on to its last piece.
+
+        A `postprocess` that returns what `predict` did, as KServe's own does, makes none of the pieces.
+        """
+        if not isinstance(answer, GENERATORS) or (self.name == semconv.POSTPROCESS and is_handed_on(answer)):
+            return answer
+        return self._in_pieces(answer)
 
     def _in_pieces(self, answer: Any) -> Any:
         try:

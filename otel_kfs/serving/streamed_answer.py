@@ -84,6 +84,12 @@ def handed_on(answer: Any, stream: StreamedAnswer) -> Any:
     return wrapper
 
 
+def is_handed_on(answer: Any) -> bool:
+    """Return whether it is a generator of ours, for one whose pieces are in another span already."""
+    code = getattr(answer, "ag_code", None) or getattr(answer, "gi_code", None)
+    return code is _asynchronous.__code__ or code is _synchronous.__code__
+
+
 async def _asynchronous(answer: AsyncGenerator[Any, Any], stream: StreamedAnswer) -> AsyncGenerator[Any, Any]:
     step: Any = answer.__anext__
     arguments: tuple[Any, ...] = ()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kserve
 
 MODELS = f"""
 {EXPORT}
-import asyncio, sys
+import asyncio, builtins, json, os, sys
 sys.path.insert(0, {str(EXAMPLE)!r})
 import vllm_types
 vllm_types.install()
@@ -46,10 +46,25 @@ class Writes(OpenAIGenerativeModel):
         return ChatCompletion(model=self.name, choices=choices, usage=UsageInfo(**USAGE))
 
     async def pieces(self, request, chunk, field):
-        count = request.max_tokens or 3
+        plan = json.loads(request.user or "{{}}")
+        saw, number = None, -1
+        try:
+            async for piece in self.planned(request, chunk, field, plan):
+                number += 1
+                yield piece
+        except BaseException as error:
+            saw = type(error).__name__
+            raise
+        finally:
+            if "key" in plan:
+                with open(os.environ["SEEN"], "a") as file:
+                    file.write(json.dumps([plan["key"], number, saw]) + "\\n")
+
+    async def planned(self, request, chunk, field, plan):
+        count = 3 if request.max_tokens is None else request.max_tokens
         for number in range(count):
-            if number == 2 and request.user == "breaks off": raise ZeroDivisionError("broken")
-            if number == 2 and request.user == "waits": await asyncio.Event().wait()
+            if number == plan.get("breaks"): raise getattr(builtins, plan["with"])("broken")
+            if number == plan.get("waits"): await asyncio.Event().wait()
             if number == 0 or count < 100: await asyncio.sleep(0.001)
             said = dict(text="word ") if field == "text" else dict(delta=ChoiceDelta(content="word "))
             choice = (CompletionChunkChoice if field == "text" else ChunkChoice)(index=0, **said)
@@ -60,7 +75,7 @@ class Writes(OpenAIGenerativeModel):
 
 class Chats(OpenAIChatAdapterModel):
     def apply_chat_template(self, request): return ChatPrompt(prompt="template")
-    create_completion, pieces = Writes.create_completion, Writes.pieces
+    create_completion, pieces, planned = Writes.create_completion, Writes.pieces, Writes.planned
 
 class Encodes(OpenAIEncoderModel):
     async def create_embedding(self, request, raw_request=None, context=None):
@@ -78,11 +93,31 @@ class Streams(kserve.Model):
                 yield f"{{number}};"
         return pieces()
 
+class Gathers(Streams):
+    async def postprocess(self, pieces, headers=None):
+        data = [piece async for piece in pieces]
+        output = dict(name="o", shape=[len(data)], datatype="BYTES", data=data)
+        return dict(id="1", model_name=self.name, outputs=[output])
+
+class Marks(kserve.Model):
+    async def predict(self, payload, headers=None):
+        for number in range(3): yield f"{{number}};"
+
+    async def postprocess(self, pieces, headers=None):
+        async for piece in pieces: yield f"<{{piece}}>"
+
+class Blocks(kserve.Model):
+    def predict(self, payload, headers=None):
+        yield "0;"
+
 if __name__ == "__main__":
-    models = [Writes("writes"), Chats("chats"), Encodes("encodes"), Streams("streams")]
+    models = [Writes("writes"), Chats("chats"), Encodes("encodes")]
+    models += [Streams("streams"), Gathers("gathers"), Marks("marks"), Blocks("blocks")]
     unready = Writes("unready")
     unready.ready = False
     for model in models: model.load()
+    server = kserve.ModelServer()
+    server.register_model(models[0], "alias")
     if "--trace" in sys.argv:
         sys.argv.remove("--trace")
         import otel_kfs
@@ -90,7 +125,7 @@ if __name__ == "__main__":
         otel_kfs.configure("a-model")
     else:
         export()
-    kserve.ModelServer().start([*models, unready])
+    server.start([*models, unready])
 """
 
 
@@ -110,8 +145,9 @@ def started(request, tmp_path_factory):
     options = ["--enable_grpc", "false", "--event-loop", "asyncio", "--http_port"]
     with Processes(folder / "logs") as processes:
         own = [] if request.param else ["--trace"]
+        environment |= {"SEEN": f"{folder}/traced.seen"}
         processes.start("traced", [*request.param, *python(*run, *own, *options, str(traced.port))], environment)
-        processes.start("plain", python(*run, *options, str(plain.port)))
+        processes.start("plain", python(*run, *options, str(plain.port)), {"SEEN": f"{folder}/plain.seen"})
         for server in (traced, plain):
             processes.wait_until(server.service, lambda server=server: is_ready(server), 60)
         yield traced, plain, folder / "traces"
@@ -255,6 +291,47 @@ def test_a_v1_model_s_predict_lasts_until_its_last_piece(started, traces, trace_
     assert 0 < predict.attributes[semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] * 1e9 < predict.end - predict.start
 
 
+V1, V2 = "/v1/models/{}:predict", "/v2/models/{}/infer"
+V1_BODY = {"instances": [1]}
+V2_BODY = {"id": "1", "inputs": [{"name": "i", "shape": [1], "datatype": "INT64", "data": [1]}]}
+STREAMED, UNREAD, SHORT = ("3", None), ("0", "GeneratorExit"), (None, None)
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "status", "predict", "postprocess"),
+    [
+        ("streams", V1, 200, STREAMED, SHORT),
+        ("marks", V1, 200, STREAMED, STREAMED),
+        ("gathers", V1, 200, STREAMED, SHORT),
+        ("gathers", V2, 200, STREAMED, SHORT),
+        # KServe 0.21's own V2 route knows no answers in pieces, nor does its V1 route if they are not asynchronous.
+        ("streams", V2, 500, UNREAD, SHORT),
+        ("marks", V2, 500, UNREAD, UNREAD),
+        ("blocks", V1, 500, UNREAD, SHORT),
+        ("blocks", V2, 500, UNREAD, SHORT),
+    ],
+)
+def test_a_generator_is_answered_as_without_us_and_its_steps_say_what_became_of_it(
+    started, traces, trace_id, model, path, status, predict, postprocess
+):
+    asked = path.format(model), json.dumps(V1_BODY if path == V1 else V2_BODY).encode()
+    traced, plain = (server.ask("POST", *asked, trace_id=trace_id) for server in started[:2])
+    where = rb" at 0x[0-9a-f]+"
+    assert (traced[0], re.sub(where, b"", traced[1])) == (status, re.sub(where, b"", plain[1]))
+
+    def written():  # what is never read ends when it is dropped, which may be after the answer
+        spans = {span.name: span.attributes for span in traces(trace_id)}
+        return (
+            [spans[name] for name in ("predict", "postprocess")] if {"predict", "postprocess"} <= spans.keys() else []
+        )
+
+    told = dict(zip(("predict", "postprocess"), wait_until("both steps", written), strict=True))
+    assert {name: (of.get(semconv.RESPONSE_CHUNKS), of.get("error.type")) for name, of in told.items()} == {
+        "predict": predict,
+        "postprocess": postprocess,
+    }
+
+
 @pytest.mark.parametrize(
     ("prompt", "error_type", "events"),
     [("refuse", "InvalidInput", 1), ("error", "OpenAIError", 1), ("answer an error", "400", 0)],
@@ -267,7 +344,7 @@ def test_a_refused_call_is_marked(started, traces, trace_id, prompt, error_type,
 
 
 def test_a_stream_that_breaks_off_is_marked_with_what_broke_it(started, traces, trace_id):
-    body = {**CHAT, "stream": True, "user": "breaks off"}
+    body = {**CHAT, "stream": True, "user": json.dumps({"breaks": 2, "with": "ZeroDivisionError"})}
     found = []
     for server, wanted in ((started[0], trace_id), (started[1], None)):
         with pytest.raises(http.client.IncompleteRead) as raised:
@@ -284,7 +361,7 @@ def test_a_stream_that_breaks_off_is_marked_with_what_broke_it(started, traces, 
 @pytest.mark.parametrize("pieces", [0, 1])
 def test_a_client_that_hangs_up_ends_the_span_once_with_what_happened(started, traces, trace_id, pieces):
     connection = http.client.HTTPConnection("127.0.0.1", started[0].port, timeout=60)
-    body = json.dumps({**CHAT, "stream": True, "user": "waits"}).encode()
+    body = json.dumps({**CHAT, "stream": True, "user": json.dumps({"waits": 2})}).encode()
     headers = {"Content-Type": "application/json", "traceparent": traceparent(trace_id)}
     connection.request("POST", "/openai/v1/chat/completions", body, headers)
     if pieces:
@@ -324,6 +401,77 @@ REQUESTS = st.tuples(
 def test_whatever_is_asked_is_answered_as_by_the_untraced_server(started, request):
     route, body = request
     assert ask(started[0], route, body) == ask(started[1], route, body)
+
+
+STREAMS = st.fixed_dictionaries(
+    {
+        "route": st.sampled_from(["completions", "chat/completions"]),
+        "model": st.sampled_from(["writes", "chats", "alias"]),
+        "count": st.integers(0, 5),
+        "plan": st.one_of(
+            st.just({}),
+            st.fixed_dictionaries(
+                {
+                    "breaks": st.integers(0, 5),
+                    "with": st.sampled_from(["ValueError", "StopAsyncIteration", "RuntimeError", "GeneratorExit"]),
+                }
+            ),
+            st.fixed_dictionaries({"waits": st.integers(0, 5)}),
+        ),
+    }
+)
+
+
+def streamed(server, seen, stream, trace_id=None):
+    """What the client of a stream got, and what its model saw; the client of one that waits hangs up."""
+    key, plan = uuid.uuid4().hex, stream["plan"]
+    asked = {"prompt": "hi"} if stream["route"] == "completions" else {"messages": CHAT["messages"]}
+    body = {"model": stream["model"], "stream": True, "max_tokens": stream["count"], **asked}
+    body["user"] = json.dumps({"key": key, **plan})
+    headers = {"Content-Type": "application/json", **({"traceparent": traceparent(trace_id)} if trace_id else {})}
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", f"/openai/v1/{stream['route']}", json.dumps(body), headers)
+    got = []
+    if plan.get("waits", 5) < stream["count"]:
+        if plan["waits"]:
+            answer = connection.getresponse()
+            got = [answer.readline() for _ in range(2 * plan["waits"])]
+            answer.close()
+    else:
+        answer = connection.getresponse()
+        try:
+            got = [answer.status, answer.read()]
+        except http.client.IncompleteRead as error:
+            got = [answer.status, "breaks off", error.partial]
+    connection.close()
+
+    def ended():
+        lines = [json.loads(line) for line in seen.read_text().splitlines()] if seen.exists() else []
+        return [line[1:] for line in lines if line[0] == key]
+
+    return [re.sub(r'"created":\d+', "", str(got)), wait_until("the model's generator", ended)]
+
+
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
+@given(stream=STREAMS)
+def test_however_a_stream_ends_client_and_model_see_what_they_see_without_us(started, traces, stream):
+    folder, trace_id = started[2].parent, uuid.uuid4().hex
+    traced = streamed(started[0], folder / "traced.seen", stream, trace_id)
+    assert traced == streamed(started[1], folder / "plain.seen", stream)
+    (call,) = (span for span in traces(trace_id) if span.name.startswith(("chat", "text_completion")))
+    ((number, saw),) = traced[1]
+    assert (int(call.attributes[semconv.RESPONSE_CHUNKS]), call.attributes.get("error.type")) == (number + 1, saw)
+
+
+def test_a_model_is_asked_by_the_name_that_it_is_mounted_under(started, traces, trace_id):
+    body = {**CHAT, "model": "alias"}
+    assert ask(started[0], "chat/completions", body, trace_id) == ask(started[1], "chat/completions", body)
+    call = next(span for span in traces(trace_id) if span.name.startswith("chat"))
+    assert (call.name, call.attributes["gen_ai.request.model"], call.attributes["otel_kfs.model.name"]) == (
+        "chat alias",
+        "alias",
+        "writes",
+    )
 
 
 def test_a_picture_of_20_mb_is_answered_as_by_the_untraced_server(started, traces, trace_id):

@@ -106,6 +106,36 @@ def test_so_does_one_that_is_not_asynchronous_and_returns_something(spans):
     assert told(only(spans)) == (3, True, None, None, 0)
 
 
+@pytest.mark.parametrize("step", ["predict", "explain"])
+def test_a_postprocess_that_hands_on_what_the_model_makes_is_over_at_once(spans, step):
+    class HandsOn(Model):
+        def postprocess(self, request):
+            return request
+
+    model = HandsOn()
+    model_spans.trace_steps(model, lambda _: semconv.PREDICTOR)
+    pieces = getattr(model, step)(1)
+    assert model.postprocess(pieces) is pieces
+    assert (only(spans).name, semconv.RESPONSE_CHUNKS in only(spans).attributes) == ("postprocess", False)
+    found = asyncio.run(all_of(pieces)) if step == "predict" else list(pieces)
+    assert found == [0, 1, 2]
+    ends = {span.name: span.end_time for span in spans.get_finished_spans()}
+    assert ends["postprocess"] < ends[step]
+
+
+def test_one_that_makes_pieces_of_pieces_lasts_as_long_as_they_do(spans):
+    class Marks(Model):
+        async def postprocess(self, request):
+            async for piece in request:
+                yield f"<{piece}>"
+
+    model = Marks()
+    model_spans.trace_steps(model, lambda _: semconv.PREDICTOR)
+    assert asyncio.run(all_of(model.postprocess(model.predict(1)))) == ["<0>", "<1>", "<2>"]
+    chunks = {span.name: span.attributes[semconv.RESPONSE_CHUNKS] for span in spans.get_finished_spans()}
+    assert chunks == {"predict": 3, "postprocess": 3}
+
+
 def test_an_answer_without_a_piece_has_no_time_to_the_first(spans):
     assert asyncio.run(all_of(traced(pieces=0).predict(1))) == []
     assert told(only(spans)) == (0, False, None, None, 0)
