@@ -1,10 +1,21 @@
 """Prints what otel-kfs needs, by pyproject.toml, with these extras: requirements.py kafka > requirements.txt."""
 
+import re
 import sys
 from pathlib import Path
 
 import tomllib
 
+
+def needed(requirements: list[str]) -> list[str]:
+    """Return the requirements of others, with those that an extra of ours stands for."""
+    found: list[str] = []
+    for each in requirements:
+        ours = re.fullmatch(r"otel-kfs\[(.*)\]", each)
+        found += needed([one for extra in ours[1].split(",") for one in extras[extra]]) if ours else [each]
+    return found
+
+
 project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
-needed = project["dependencies"] + [each for extra in sys.argv[1:] for each in project["optional-dependencies"][extra]]
-print(*needed, sep="\n")
+extras = project["optional-dependencies"]
+print(*needed([*project["dependencies"], f"otel-kfs[{','.join(sys.argv[1:])}]"]), sep="\n")

@@ -28,7 +28,7 @@ import validate  # noqa: E402
 DEBIAN = "trixie"
 BASE = "python:3.13-slim"
 STAND_IN = "otel-kfs.stand-in"
-OURS = ("serving", "clients")
+OURS = ("serving", "clients", "watch")
 # Beside its own code, what decides how a stand-in is made.
 RECIPES = {
     "_make_base": [],

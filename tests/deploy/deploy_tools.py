@@ -5,6 +5,7 @@ OTEL_KFS_CRDS names a folder of further CRDs, such as a cluster's own: kubectl g
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import re
@@ -67,9 +68,12 @@ def overlay(name: str) -> list[dict[str, Any]]:
 
 
 def resource(overlay_name: str, kind: str) -> dict[str, Any]:
-    """The one resource of a kind in an overlay."""
-    (found,) = (each for each in overlay(overlay_name) if each["kind"] == kind)
-    return found
+    """A copy of the one resource of a kind in an overlay, or of KIND/NAME where there are several."""
+    kind, _, name = kind.partition("/")
+    (found,) = (
+        each for each in overlay(overlay_name) if each["kind"] == kind and name in ("", each["metadata"]["name"])
+    )
+    return copy.deepcopy(found)
 
 
 @functools.cache

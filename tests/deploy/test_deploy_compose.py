@@ -9,10 +9,22 @@ from otel_kfs.cli import main
 pytestmark = pytest.mark.deploy
 
 
+def as_read(*files):
+    """The services as Docker Compose reads them from these files together."""
+    paths = [DEPLOY / file for file in files]
+    return json.loads(run(tool("compose"), "-format=json", *paths, cwd=DEPLOY))["services"]
+
+
 @pytest.fixture(scope="module")
 def services():
-    """The services as Docker Compose reads them."""
-    return json.loads(run(tool("compose"), "-format=json", DEPLOY / "compose.yaml", cwd=DEPLOY))["services"]
+    """All services there are, those that watch among them."""
+    return as_read("compose.yaml", "compose.watch.yaml")
+
+
+def test_what_watches_changes_nothing_else_but_the_collector_and_grafana(services):
+    alone = as_read("compose.yaml")
+    assert services.keys() - alone.keys() == {"watch-1", "watch-2", "prometheus"}
+    assert {name for name in alone if alone[name] != services[name]} == {"collector", "grafana"}
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.yaml")), ids=lambda path: str(path.relative_to(DEPLOY)))
@@ -28,7 +40,10 @@ def test_ports_are_published_on_loopback_only(services):
 
 def test_images_are_ours_or_pinned(services):
     for service in services.values():
-        assert service["image"].startswith("otel-kfs-") or service["image"].partition(":")[2][0].isdigit()
+        assert (
+            service["image"].startswith("otel-kfs-")
+            or service["image"].partition(":")[2].removeprefix("v")[0].isdigit()
+        )
 
 
 def test_files_that_are_mounted_exist(services):
@@ -38,8 +53,9 @@ def test_files_that_are_mounted_exist(services):
 
 
 def test_commands_are_what_the_command_line_takes(services):
-    ours = [service["command"] for service in services.values() if service["image"].startswith("otel-kfs-clients:")]
-    assert len(ours) == 3
+    images = ("otel-kfs-clients:", "otel-kfs-watch:")
+    ours = [service["command"] for service in services.values() if service["image"].startswith(images)]
+    assert len(ours) == 5
     for command, *arguments in ours:
         main.commands[command].make_context(command, arguments)
 
@@ -55,7 +71,20 @@ def test_the_largest_record_passes_every_limit(services):
 
 def test_the_collector_takes_its_configuration(services):
     environment = {**os.environ, **services["collector"]["environment"]}
-    run(tool("collector"), "validate", "--config", DEPLOY / "collector.yaml", env=environment)
+    for files in (["collector.yaml"], ["collector.yaml", "collector-watch.yaml"]):
+        options = [f"--config={DEPLOY / file}" for file in files]
+        run(tool("collector"), "validate", *options, env=environment)
+    assert services["collector"]["command"] == ["--config=/etc/collector.yaml", "--config=/etc/collector-watch.yaml"]
+
+
+def test_the_collector_and_prometheus_know_both_watches(services):
+    (added,), (prometheus,) = (read_yaml(DEPLOY / f"{name}.yaml") for name in ("collector-watch", "prometheus"))
+    watches = [name for name in services if name.startswith("watch-")]
+    to = added["exporters"]["load_balancing"]["resolver"]["static"]["hostnames"]
+    assert to == [f"{name}:4317" for name in watches]
+    (scraped,) = prometheus["scrape_configs"][0]["static_configs"]
+    assert scraped["targets"] == [f"{name}:9464" for name in watches]
+    assert all("--metrics-port=9464" in services[name]["command"] for name in watches)
 
 
 def test_both_run_the_same_collector(services):

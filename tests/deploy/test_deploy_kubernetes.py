@@ -1,11 +1,28 @@
+import json
+import os
+
 import pytest
-from deploy_tools import DEPLOY, KUBERNETES, OVERLAYS, containers, crds, max_record_bytes, overlay, read_yaml, resource
+from deploy_tools import (
+    DEPLOY,
+    KUBERNETES,
+    OVERLAYS,
+    containers,
+    crds,
+    max_record_bytes,
+    overlay,
+    read_yaml,
+    resource,
+    run,
+    tool,
+)
 
 import otel_kfs
 from otel_kfs.cli import main
 
 pytestmark = pytest.mark.deploy
 
+# The images whose program is `otel-kfs`.
+COMMANDS = ("otel-kfs-clients:", "otel-kfs-watch:")
 RESOURCES = [
     *(("ingress", kind) for kind in ("ConfigMap", "InferenceService", "Job", "Namespace", "OpenTelemetryCollector")),
     *(("kafka", kind) for kind in ("Deployment", "Job", "Kafka", "KafkaNodePool", "KafkaTopic", "ScaledObject")),
@@ -15,13 +32,17 @@ RESOURCES = [
         ("envoy-gateway", kind)
         for kind in ("ConfigMap", "GatewayClass", "Gateway", "EnvoyProxy", "ClientTrafficPolicy", "InferenceService")
     ),
+    *(("watch", kind) for kind in ("Deployment/watch", "NetworkPolicy", "OpenTelemetryCollector", "Service")),
 ]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_every_kind_of_resource_is_checked(name):
     shared = {"InferenceService", "Namespace", "OpenTelemetryCollector", "Job", "Kafka", "KafkaNodePool", "KafkaTopic"}
-    assert {each["kind"] for each in overlay(name)} <= {kind for at, kind in RESOURCES if at == name} | shared
+    if name == "watch":  # which begins from that for Kafka
+        shared |= {"ScaledObject"}
+    checked = {kind.partition("/")[0] for at, kind in RESOURCES if at == name}
+    assert {each["kind"] for each in overlay(name)} <= checked | shared
 
 
 @pytest.mark.parametrize(("name", "kind"), RESOURCES)
@@ -30,7 +51,7 @@ def test_a_resource_fits_its_schema(name, kind):
     import jsonschema
     import kubernetes_validate
 
-    schema = crds().get((found["apiVersion"], kind))
+    schema = crds().get((found["apiVersion"], found["kind"]))
     if schema is None and ("." not in found["apiVersion"] or ".k8s.io/" in found["apiVersion"]):
         kubernetes_validate.validate(found, KUBERNETES, strict=True)
         return
@@ -73,7 +94,7 @@ def test_containers_are_bounded_and_without_privileges(name):
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_commands_are_what_the_command_line_takes(name):
-    ours = [c for each in overlay(name) for c in containers(each) if c["image"].startswith("otel-kfs-clients:")]
+    ours = [c for each in overlay(name) for c in containers(each) if c["image"].startswith(COMMANDS)]
     assert ours
     for container in ours:
         command, *arguments = container["args"]
@@ -124,3 +145,61 @@ def test_the_largest_record_passes_every_limit():
 def test_the_collector_has_the_pipeline_of_the_compose_file():
     (config,) = read_yaml(DEPLOY / "collector.yaml")
     assert resource("ingress", "OpenTelemetryCollector")["spec"]["config"] == config
+
+
+def test_traces_are_shared_out_among_watches_by_the_exporter_of_the_compose_file():
+    (added,) = read_yaml(DEPLOY / "collector-watch.yaml")
+    patched, unpatched = (resource(name, "OpenTelemetryCollector")["spec"]["config"] for name in ("watch", "kafka"))
+    ours, theirs = patched["exporters"].pop("load_balancing"), added["exporters"]["load_balancing"]
+    assert patched["service"]["pipelines"].pop("traces/watch") == added["service"]["pipelines"]["traces/watch"]
+    assert patched == unpatched
+    assert ours | {"resolver": theirs["resolver"]} == theirs
+
+
+def test_the_collector_takes_the_configuration_with_watches(tmp_path):
+    spec = resource("watch", "OpenTelemetryCollector")["spec"]
+    file = tmp_path / "collector.yaml"  # JSON is YAML
+    file.write_text(json.dumps(spec["config"]))
+    environment = {**os.environ, **{each["name"]: each["value"] for each in spec["env"]}}
+    run(tool("collector"), "validate", "--config", file, env=environment)
+
+
+def test_the_collector_finds_every_watch_and_may_send_to_it():
+    exporter = resource("watch", "OpenTelemetryCollector")["spec"]["config"]["exporters"]["load_balancing"]
+    service, policy = resource("watch", "Service"), resource("watch", "NetworkPolicy")
+    watch = resource("watch", "Deployment/watch")
+    pods = watch["spec"]["template"]
+    found = exporter["resolver"]["dns"]
+    assert found["hostname"] == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc.cluster.local"
+    # A name of all pods' addresses, and not of one address before them.
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] == pods["metadata"]["labels"]
+    assert watch["spec"]["replicas"] > 1
+    (container,) = pods["spec"]["containers"]
+    listening = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert {port["name"]: port["port"] for port in service["spec"]["ports"]} == listening
+    assert int(found["port"]) == listening["otlp-grpc"]
+    assert [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] == [*listening.values()]
+    collector = resource("watch", "OpenTelemetryCollector")["metadata"]
+    (sender,) = policy["spec"]["ingress"][0]["from"]
+    labels = sender["podSelector"]["matchLabels"]
+    assert labels["app.kubernetes.io/instance"] == f"{collector['namespace']}.{collector['name']}"
+
+
+def test_a_watch_s_metrics_are_where_prometheus_is_told_to_look():
+    pods = resource("watch", "Deployment/watch")["spec"]["template"]
+    (container,) = pods["spec"]["containers"]
+    port = pods["metadata"]["annotations"]["prometheus.io/port"]
+    assert f"--metrics-port={port}" in container["args"]
+    assert int(port) in [each["containerPort"] for each in container["ports"]]
+
+
+def test_a_watch_that_is_to_end_first_measures_what_it_has_and_is_asked_once_more():
+    pod = resource("watch", "Deployment/watch")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    exporter = resource("watch", "OpenTelemetryCollector")["spec"]["config"]["exporters"]["load_balancing"]
+    looks_up = int(exporter["resolver"]["dns"]["interval"].removesuffix("s"))
+    (linger,) = (each.default for each in main.commands["watch"].params if each.name == "linger")
+    # And Prometheus' interval, by default a minute at most.
+    assert looks_up + int(linger.removesuffix("s")) < sleep < pod["terminationGracePeriodSeconds"]
