@@ -75,7 +75,7 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
             "group": _STORES,
             "metavar": "NAME",
             "multiple": True,
-            "help": "Jaeger: a service in the traces; repeatable.  [default: image-sender]",
+            "help": "Jaeger: a service in the traces; repeatable.  [default: image-sender, else all]",
         },
     ),
     "q": (

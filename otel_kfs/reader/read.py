@@ -53,7 +53,7 @@ def read(
         expect: Stores: wait until there are so many complete images, and fail if there never are.
         wait: Stores: with `expect`, wait at most that long; by default 30 s.
         tenant: Stores: the tenant, if there are several.
-        services: Jaeger: services in the traces; by default `image-sender`.
+        services: Jaeger: services in the traces; by default `image-sender`, or all if that has none.
         traceql: Tempo: the TraceQL query that finds the traces.
         grafana: Tempo: the URL of the Grafana to link traces to in a report.
         datasource: Tempo: the data source's uid in that Grafana.

@@ -5,6 +5,7 @@ Source: jaeger-idl's `query_service.proto` (api_v3) and Jaeger v2.20's `apiv3/ht
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -16,20 +17,28 @@ from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.concurrent import concurrent_map
 from otel_kfs.traces.formats import detect
+from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import QueryUrl
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, in_slices, window
 from otel_kfs.traces.stores.store_client import StoreClient
 
 _NONE = b'{"resourceSpans": []}'
+_SENDER = "image-sender"  # what `otel-kfs send` calls itself, and examples do
+_OWN = frozenset({"jaeger", "jaeger-all-in-one", "jaeger-collector", "jaeger-query"})  # Jaeger's services
+_NOT_LISTED = (400, 403, 404, 405, 501)
+_SHOWN = 8  # services in a message
 
 
 def opened(query_url: QueryUrl, progress: ReadProgress) -> Jaeger:
     """Return the Jaeger of a query `jaeger:URL?service=...`."""
     query_url = query_url.only("service", "tenant", "lookback", "start", "end")
     options = query_url.single()
-    services = query_url.options.get("service", ["image-sender"])
+    services = query_url.options.get("service", ())
     return Jaeger(query_url.url(), services, window(options), options.get("tenant"), options.get("run"), progress)
+
+
+_log = logging.getLogger(__name__)
 
 
 class Jaeger:
@@ -44,25 +53,35 @@ class Jaeger:
         run: str | None = None,
         progress: ReadProgress | None = None,
     ) -> None:
-        """`url` is the query service's, with its base path if it has one; `run` narrows the search where it can."""
+        """`url` is the query service's, with its base path if it has one; `run` narrows the search where it can.
+
+        Without `services` it is `image-sender`, and where that has no traces, all that Jaeger lists.
+        """
         self._http = StoreClient("Jaeger", url, {"x-tenant": tenant} if tenant else None)
         self._url, self._services, self._window = url, services, window
         # A trace that only links to an image's has no run id: several services are asked for such traces, too.
-        self._run = run if len(services) == 1 else None
+        self._run = run if len(services) < 2 else None
         self._progress = progress or ReadProgress()
+        self._has_remarked = False
 
     def spans(self) -> Iterator[Span]:
-        """Yield all spans of the traces in which one of the services takes part."""
+        """Yield all spans of the traces in which one of the services takes part, and of those that they link to."""
         for trace in self._all(for_tables=False):
             yield from trace
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
         """Yield the spans of these traces alone."""
         warnings = ReadWarnings()
-        for number, trace in enumerate(concurrent_map(lambda one: self._trace(one, warnings), ids), 1):
-            self._progress(f"Jaeger: {number} of {len(ids)} traces")
+        for trace in self._by_id(ids, warnings):
             yield from trace
         warnings.say()
+
+    def _by_id(self, ids: Collection[str], warnings: ReadWarnings) -> Iterator[list[Span]]:
+        """Yield these traces, as far as they are there."""
+        for number, trace in enumerate(concurrent_map(lambda one: self._trace(one, warnings), ids), 1):
+            self._progress(f"Jaeger: {number} of {len(ids)} traces")
+            if trace:
+                yield trace
 
     def link(self, trace_id: str) -> str | None:
         """Return the trace's page in Jaeger's own UI."""
@@ -75,15 +94,58 @@ class Jaeger:
     def _all(self, *, for_tables: bool) -> Iterator[list[Span]]:
         """Yield the spans of each trace; `for_tables`: with the attributes that tables are made of alone."""
         warnings, seen = ReadWarnings(), set[str]()
-        searches = [
-            partial(self._search, service, warnings=warnings, for_tables=for_tables) for service in self._services
-        ]
-        for trace in in_slices(self._window, searches, _start):
+        linked: dict[str, None] = {}
+        for trace in self._found(warnings, for_tables=for_tables):
             # A trace counts as long as one of its spans lies in a slice, so it may come with several; and by services.
             if trace[0].trace_id not in seen:
                 seen.add(trace[0].trace_id)
+                linked |= dict.fromkeys(other for span in trace for other in span.part_of)
                 yield trace
+        # A consumer may have a trace of its own, and its producer be none of the services.
+        for trace in self._by_id([one for one in linked if one not in seen], warnings):
+            yield [trimmed(span) for span in trace] if for_tables else trace
         warnings.say()
+
+    def _found(self, warnings: ReadWarnings, *, for_tables: bool) -> Iterator[list[Span]]:
+        """Yield the traces that a search finds, some several times."""
+        found = False
+        for trace in self._of_services(self._services or [_SENDER], warnings, for_tables=for_tables):
+            found = True
+            yield trace
+        if found or self._services or not (others := self._listed()):
+            return
+        if not self._has_remarked:  # once, for however many looks
+            self._has_remarked = True
+            self._say_all_are_read(others)
+        yield from self._of_services(others, warnings, for_tables=for_tables)
+
+    def _say_all_are_read(self, others: Sequence[str]) -> None:
+        shown = ", ".join(map(excerpt, others[:_SHOWN])) + (", ..." if len(others) > _SHOWN else "")
+        _log.warning(
+            "%s has no traces of %s in that time, so those of all its services are read (%d: %s); --service names one",
+            self._http,
+            _SENDER,
+            len(others),
+            shown,
+        )
+
+    def _of_services(
+        self, services: Sequence[str], warnings: ReadWarnings, *, for_tables: bool
+    ) -> Iterator[list[Span]]:
+        searches = [partial(self._search, service, warnings=warnings, for_tables=for_tables) for service in services]
+        return in_slices(self._window, searches, _start)
+
+    def _listed(self) -> list[str]:
+        """Return the names of the services that have traces, but Jaeger's own; none where it does not tell."""
+        answer = self._http.get("/api/v3/services", allowed=_NOT_LISTED)
+        key = "services"
+        if answer.status != 200 or answer.content.lstrip().startswith(b"<"):
+            answer, key = self._http.get("/api/services", allowed=_NOT_LISTED), "data"
+        if answer.status != 200:
+            return []
+        with self._http.understood():
+            names = orjson.loads(answer.content).get(key) or ()
+            return sorted({str(name) for name in names} - _OWN - {_SENDER})
 
     def _search(
         self, service: str, window: Window, depth: int, warnings: ReadWarnings, *, for_tables: bool

@@ -5,7 +5,8 @@ Source: Tempo's HTTP API documentation, `/api/search` and `/api/v2/traces/<trace
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from urllib.parse import quote
@@ -22,19 +23,27 @@ from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, in_slices,
 from otel_kfs.traces.stores.store_client import StoreClient
 
 _IMAGES = f'name = "{semconv.SEND_IMAGE}"'
+# What `semconv.MODEL_ROUTE` finds, and some more, in few words: Tempo compares the whole of a text with it.
+_ROUTES = (
+    ".*(/v[12]/models/.+[:/](predict|explain|classify|regress|infer|generate)"
+    "|/openai/v1/|/completions|/v1/(embeddings|responses|rerank)|/(predictions|explanations|wfpredict|invocations)"
+    "|/generate|/Model(Stream)?Infer|PredictionService/Predict|/(Stream)?Predictions).*"
+)
 _PROTOBUF = "application/protobuf"  # a fraction of the work that JSON is, on both sides
 # Tempo searches 7 days at a time (query_frontend.search.max_duration), and in whole seconds.
 _LONGEST, _SHORTEST = timedelta(days=7) - timedelta(seconds=2), timedelta(seconds=1)
 _NOT_THERE = "traces that Tempo found, but has no spans of (yet)"
+
+_log = logging.getLogger(__name__)
 
 
 def opened(query_url: QueryUrl, progress: ReadProgress) -> Tempo:
     """Return the Tempo of a query `tempo:URL?lookback=...`."""
     options = query_url.only("q", "tenant", "lookback", "start", "end", "grafana", "datasource").single()
     traceql = options.get("q") or f"{{ {_IMAGES} }}"
+    any_client = "" if {"q", "run"} & options.keys() else _any_client(query_url.options.get("server", ()))
     if "run" in options and "q" not in options:
-        # JSON's string is TraceQL's, too.
-        traceql = f"{{ {_IMAGES} && span.{semconv.RUN_ID} = {orjson.dumps(options['run']).decode()} }}"
+        traceql = f"{{ {_IMAGES} && span.{semconv.RUN_ID} = {_quoted(options['run'])} }}"
     grafana = server_url("grafana", options["grafana"]) if "grafana" in options else None
     return Tempo(
         query_url.url(),
@@ -44,7 +53,24 @@ def opened(query_url: QueryUrl, progress: ReadProgress) -> Tempo:
         grafana,
         options.get("datasource", "tempo"),
         progress,
+        otherwise=any_client,
     )
+
+
+def _any_client(servers: Sequence[str]) -> str:
+    """Return the TraceQL that finds the traces of requests to a model, whoever made them."""
+    conditions = [
+        *(f"name = {_quoted(name)}" for name in semconv.MODEL_SERVERS_SPANS),
+        *(f"{key} =~ {_quoted(_ROUTES)}" for key in ("name", *(f"span.{key}" for key in semconv.ROUTE_KEYS))),
+        f"span.{semconv.GEN_AI_OPERATION_NAME} =~ {_quoted('|'.join(semconv.ASKS_A_MODEL))}",
+        *(f"resource.{semconv.SERVICE_NAME} = {_quoted(server)}" for server in servers),
+    ]
+    return f"{{ {' || '.join(conditions)} }}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as TraceQL writes it, which is as JSON does."""
+    return orjson.dumps(text).decode()
 
 
 class Tempo:
@@ -59,17 +85,38 @@ class Tempo:
         grafana: str | None = None,
         datasource: str = "tempo",
         progress: ReadProgress | None = None,
+        *,
+        otherwise: str = "",
     ) -> None:
-        """`url` is the query API's, with its prefix if it has one; `datasource` is Tempo's uid in that Grafana."""
+        """`url` is the query API's, with its prefix if it has one; `datasource` is Tempo's uid in that Grafana.
+
+        `otherwise`: what is asked where `query` finds nothing.
+        """
         self._http = StoreClient("Tempo", url, {"X-Scope-OrgID": tenant} if tenant else None)
-        self._query, self._window = query, window
+        self._query, self._otherwise, self._window = query, otherwise, window
         self._grafana, self._datasource = grafana, datasource
+        self._has_remarked = False
         self._progress = progress or ReadProgress()
 
     def spans(self) -> Iterator[Span]:
-        """All spans of the traces that match."""
-        found = in_slices(self._window, [self._search], lambda one: one[1], _LONGEST, _SHORTEST)
-        yield from self._look_up(dict.fromkeys(trace_id for trace_id, _ in found), _NOT_THERE)
+        """Yield all spans of the traces that match, and of those that they link to."""
+        found = self._found(self._query)
+        if not found and self._otherwise:
+            found = self._found(self._otherwise)
+            if found and not self._has_remarked:  # once, for however many looks
+                self._has_remarked = True
+                _log.warning(
+                    "%s has no `%s` span in that time, so all traces with a request to a model are read; "
+                    "--traceql finds others",
+                    self._http,
+                    semconv.SEND_IMAGE,
+                )
+        linked: dict[str, None] = {}
+        for span in self._look_up(found, _NOT_THERE):
+            linked |= dict.fromkeys(span.part_of)
+            yield span
+        # A consumer may have a trace of its own, and nothing in its producer's say that it is of an image.
+        yield from self._look_up([one for one in linked if one not in found], None)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
         """Yield the spans of these traces alone."""
@@ -95,13 +142,18 @@ class Tempo:
         """One piece."""
         return [partial(batched, self.spans)]
 
-    def _search(self, window: Window, depth: int) -> list[tuple[str, int]]:
+    def _found(self, query: str) -> dict[str, None]:
+        """Return the ids of the traces that a query finds."""
+        slices = in_slices(self._window, [partial(self._search, query)], lambda one: one[1], _LONGEST, _SHORTEST)
+        return dict.fromkeys(trace_id for trace_id, _ in slices)
+
+    def _search(self, query: str, window: Window, depth: int) -> list[tuple[str, int]]:
         """Return the ids of a window's traces, at most `depth`, each with the time at which the trace begins."""
         self._progress(f"Tempo: searching {window}")
         answer = self._http.get(
             "/api/search",
             {
-                "q": self._query,
+                "q": query,
                 # Whole seconds: one more at the end, or the last second's traces would be missed.
                 "start": int(window.start.timestamp()),
                 "end": int(window.end.timestamp()) + 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -18,18 +19,22 @@ import pytest
 from clickhouse_support import otlp, with_real_ids
 from google.protobuf import json_format
 from google.protobuf.internal import encoder
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
-from traces_builder import linked, spans_in
+from traces_builder import linked, spans, spans_in
 
 from otel_kfs import semconv
 from otel_kfs.analysis.paths import critical_path
+from otel_kfs.analysis.paths.server_spans import names_a_model
 from otel_kfs.analysis.pipeline import read
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query
 from otel_kfs.traces.batch import batched
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import DEPTH, SEARCHES, AnswerTooLarge, Window, in_slices, window
+from otel_kfs.traces.stores import tempo
 
 DATA = Path(__file__).parents[2] / "data"
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -303,7 +308,7 @@ def test_jaegers_answer_may_be_several_objects(
 def test_tempo_is_asked_for_images_by_default_and_for_whole_seconds(store: Store) -> None:
     store.answer = lambda *_: (200, b'{"traces":[]}')
     _spans(f"tempo:{store.url}?start=2026-01-31T11:00:00Z&end=2026-01-31T12:00:00Z&tenant=ours")
-    assert [(path, params) for path, params, _ in store.asked] == [
+    assert [(path, params) for path, params, _ in store.asked[:1]] == [
         (
             "/api/search",
             {
@@ -316,6 +321,82 @@ def test_tempo_is_asked_for_images_by_default_and_for_whole_seconds(store: Store
         )
     ]
     assert store.asked[0][2]["x-scope-orgid"] == "ours"
+
+
+def test_where_no_image_was_sent_by_us_tempo_is_asked_for_any_request_to_a_model(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    asks_model = otlp(spans("POST  CLIENT  0  9  url=http://ts/predictions/m"))
+
+    def answer(path: str, params: dict[str, str]) -> Answer:
+        if path == "/api/search":
+            is_ours = "send image" in params["q"]
+            return 200, json.dumps({"traces": [] if is_ours else [{"traceID": "ab"}]}).encode()
+        return 200, json.dumps({"trace": asks_model}).encode()
+
+    store.answer = answer
+    assert [span.name for span in _spans(f"tempo:{store.url}?server=bento&server=my%22own")] == ["POST"]
+    assert [params["q"] for _, params, _ in store.asked if params][1].endswith(
+        ' || resource.service.name = "bento" || resource.service.name = "my\\"own" }'
+    )
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Tempo at {store.url} has no `send image` span in that time, so all traces with a request to a model are read;"
+        " --traceql finds others"
+    ]
+
+
+A_SPAN = spans("POST  CLIENT  0  9")[0]
+
+
+@given(st.from_regex(semconv.MODEL_ROUTE), st.sampled_from(["", "POST ", "http://m:80"]))
+def test_whatever_is_a_model_s_route_is_found_by_what_tempo_is_asked(route: str, before: str) -> None:
+    text = before + route
+    if names_a_model(replace(A_SPAN, name=text)) and "\n" not in text:
+        assert re.fullmatch(tempo._ROUTES, text)
+
+
+@pytest.mark.parametrize("scheme", ["tempo", "jaeger"])
+def test_a_linked_trace_that_was_not_found_is_fetched(store: Store, scheme: str) -> None:
+    drawn: dict[str, list[Span]] = {}
+    for span in linked():
+        drawn.setdefault(with_real_ids(span).trace_id, []).append(span)
+    _, found = drawn
+
+    def answer(path: str, _: dict[str, str]) -> Answer:
+        if path == "/api/search":
+            return 200, json.dumps({"traces": [{"traceID": found}]}).encode()
+        asked = otlp(drawn.get(path[-32:], drawn[found]))
+        return 200, json.dumps({"result" if scheme == "jaeger" else "trace": asked}).encode()
+
+    store.answer = answer
+    opened = query.open_store(f"{scheme}:{store.url}")
+    assert {span.trace_id for span in opened.spans()} == drawn.keys()
+    assert {span.trace_id for span in spans_in(opened.parts())} == drawn.keys()
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_where_no_image_was_sent_by_us_jaeger_is_asked_for_all_services_that_it_lists(
+    store: Store, caplog: pytest.LogCaptureFixture, older: bool
+) -> None:
+    asks_model = otlp(spans("POST  CLIENT  0  9  url=http://ts/predictions/m"))
+    names = ["jaeger", "image-sender", "web", "api"]
+
+    def answer(path: str, params: dict[str, str]) -> Answer:
+        if path.endswith("/services"):
+            is_there = path == ("/api/services" if older else "/api/v3/services")
+            return 200 if is_there else 404, json.dumps({"data" if older else "services": names}).encode()
+        if params["query.serviceName"] == "image-sender":
+            return 404, b'{"error":{"httpCode":404,"message":"No traces found"}}'
+        return 200, json.dumps({"result": asks_model}).encode()
+
+    store.answer = answer
+    assert [span.name for span in _spans(f"jaeger:{store.url}")] == ["POST"]
+    searched = [params["query.serviceName"] for _, params, _ in store.asked if params]
+    assert (searched[0], sorted(searched[1:])) == ("image-sender", ["api", "web"])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Jaeger at {store.url} has no traces of image-sender in that time, so those of all its services are read "
+        "(2: api, web); --service names one"
+    ]
 
 
 def test_tempos_ids_get_their_leading_zeros_back(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -617,7 +698,7 @@ def test_a_busy_store_is_asked_again(store: Store, scheme: str, monkeypatch: pyt
     monkeypatch.setattr("otel_kfs.traces.stores.store_client.backoff", lambda _: 0)
     answers = iter([(503, b"busy"), (429, b"later"), (200, b"{}" if scheme == "tempo" else b'{"resourceSpans":[]}')])
     store.answer = lambda *_: next(answers)
-    assert _spans(f"{scheme}:{store.url}") == []
+    assert _spans(f"{scheme}:{store.url}?{'service=me' if scheme == 'jaeger' else 'q={}'}") == []
     assert len(store.asked) == 3
 
 
