@@ -42,7 +42,10 @@ def send(service: WatchService, *drawings: str, images: int = 1) -> None:
     provider.shutdown()
 
     def shown() -> bool:
-        coverage = service.latest().since_start.coverage
+        latest = service.latest()
+        coverage = latest.since_start.coverage
+        if latest.counts.spans < service.intake.counts.spans:
+            return False
         return coverage.measured + sum(coverage.left_out.values()) >= expected
 
     wait_until("the service shows its images", shown)

@@ -30,6 +30,7 @@ _LIBRARY_SPANS = 1000
 _PARTIAL = 1  # tempopb.PartialStatus
 _STATUS_ERROR = 2
 _TRACE_ID, _SPAN_ID, _PARENT_ID = 16, 8, (0, 8)  # bytes
+_SCALARS = frozenset({"string_value", "bool_value", "int_value", "double_value"})
 _KINDS = {int(kind): kind for kind in Kind}
 
 
@@ -102,7 +103,8 @@ def exported_spans(content: bytes) -> tuple[list[Span], Counter[str]]:
         # Exporters write spans under the one name or under the other.
         for scope_spans in resource_spans.scope_spans or _libraries(resource_spans, warnings, ""):
             for span in scope_spans.spans:
-                trace_id, span_id, parent_id, links = span.trace_id, span.span_id, span.parent_span_id, span.links
+                trace_id, span_id, parent_id = span.trace_id, span.span_id, span.parent_span_id
+                attributes, links, events = span.attributes, span.links, span.events
                 kind = _KINDS.get(span.kind)
                 if len(trace_id) != _TRACE_ID or len(span_id) != _SPAN_ID or len(parent_id) not in _PARENT_ID:
                     left_out["an invalid id"] += 1
@@ -120,12 +122,12 @@ def exported_spans(content: bytes) -> tuple[list[Span], Counter[str]]:
                             span.end_time_unix_nano,
                             service,
                             host,
-                            span.status.code == _STATUS_ERROR,
-                            _read_attributes(span.attributes),
+                            span.HasField("status") and span.status.code == _STATUS_ERROR,
+                            _read_attributes(attributes) if attributes else {},
                             tuple([link.span_id.hex() for link in links]) if links else (),
                             tuple([link.trace_id.hex() for link in links]) if links else (),
-                            span_events.wanted([(event.name, event.time_unix_nano) for event in span.events])
-                            if span.events
+                            span_events.wanted([(event.name, event.time_unix_nano) for event in events])
+                            if events
                             else (),
                         )
                     )
@@ -217,11 +219,15 @@ def _service_and_host(resource: bytes) -> tuple[str, str]:
 def _read_attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     """Return those of `semconv.READ` that are text, numbers or booleans."""
     found: dict[str, Any] = {}
+    wanted = semconv.READ
     for pair in pairs:
-        if (key := pair.key) in semconv.READ:
-            value = _value(pair.value)
-            if isinstance(value, str | int | float):
-                found[key] = value
+        if (key := pair.key) in wanted:
+            value = pair.value
+            kind = value.WhichOneof("value")
+            if kind in _SCALARS:
+                found[key] = getattr(value, kind)
+            elif kind == "bytes_value":
+                found[key] = _value(value)
             else:
                 found.pop(key, None)
     return found
@@ -234,7 +240,7 @@ def _value(value: AnyValue) -> Any:
         return [_value(item) for item in value.array_value.values]
     if kind == "bytes_value":
         return base64.b64encode(value.bytes_value).decode()
-    return getattr(value, kind) if kind in {"string_value", "bool_value", "int_value", "double_value"} else None
+    return getattr(value, kind) if kind in _SCALARS else None
 
 
 @cache
