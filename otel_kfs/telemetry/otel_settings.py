@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+from opentelemetry.util.re import parse_env_headers
 
 from otel_kfs.errors import ConfigError
 from otel_kfs.telemetry.export.protocol_probe import is_absent, says_of_grpc, says_of_http
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 
 GRPC, HTTP = "grpc", "http/protobuf"
 _DEFAULT_ENDPOINTS = {GRPC: "http://localhost:4317", HTTP: "http://localhost:4318"}
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")  # what both protocols can send
 _ENTRIES = {GRPC: "otlp_proto_grpc", HTTP: "otlp_proto_http"}
 
 
@@ -99,6 +105,35 @@ def check_names() -> None:
         names = filter(None, map(str.strip, os.environ.get(variable, "").split(",")))
         if unknown := [name for name in names if name not in known | {"*"}]:
             raise ConfigError(f"{variable}: {unknown[0]!r} is not installed; there are {', '.join(sorted(known))}")
+
+
+@dataclass(frozen=True, slots=True)
+class OtlpAccess:
+    """What a receiver of OTLP wants to see: headers, and for TLS files in PEM, None where none is given."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ca: Path | None = None  # whom to trust, instead of the system's authorities
+    certificate: Path | None = None  # the client's
+    key: Path | None = None
+
+
+def otlp_access() -> OtlpAccess:
+    """Return what OTEL_EXPORTER_OTLP_HEADERS, ..._CERTIFICATE, ..._CLIENT_CERTIFICATE and ..._CLIENT_KEY say.
+
+    Raises:
+        ConfigError: a header can't be one, or a file is missing.
+    """
+    given = _otlp("HEADERS")
+    pairs = [pair for pair in given.split(",") if pair.strip()]
+    headers = parse_env_headers(given, liberal=True) if all("=" in pair for pair in pairs) else {}
+    names = {unquote(pair.partition("=")[0]).strip().lower() for pair in pairs}
+    if names != headers.keys() or not all(map(_HEADER_VALUE.fullmatch, headers.values())):
+        raise ConfigError("OTEL_EXPORTER_OTLP_HEADERS is not of the form key=value,key=value, of values as in URLs")
+    files = [_otlp("CERTIFICATE"), _otlp("CLIENT_CERTIFICATE"), _otlp("CLIENT_KEY")]
+    for file in filter(None, files):
+        if not Path(file).is_file():
+            raise ConfigError(f"there is no file {file}, which OTEL_EXPORTER_OTLP_... names as certificate or key")
+    return OtlpAccess(headers, *(Path(file) if file else None for file in files))
 
 
 def _whole_number(name: str, default: int) -> int:

@@ -66,6 +66,8 @@ class WatchOptions:
     bounds: TraceBounds = field(default_factory=TraceBounds)
     find: PathFinder = critical_paths
     traces_file: Path | None = None
+    largest_file: int | None = None  # bytes, before another one is begun
+    kept_files: int = 5  # older ones
     forward: str | None = None
 
 
@@ -83,7 +85,9 @@ class WatchService:
         self.grpc_port, self.http_port = options.grpc_port, options.http_port
         self.site_ports: list[int] = []
         self._live = LiveMeasurement(time.monotonic(), options.bounds, options.find, observers=observers)
-        self._file = None if options.traces_file is None else SpansFile(options.traces_file)
+        self._file: SpansFile | None = None
+        if options.traces_file is not None:
+            self._file = SpansFile(options.traces_file, options.largest_file, options.kept_files)
         self.forwarder = None if options.forward is None else SpanForwarder(options.forward)
         self.intake = Intake(options.most_waiting, self._file, self.forwarder)
         self._latest = self._live.snapshot(time.monotonic())

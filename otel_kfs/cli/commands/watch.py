@@ -73,9 +73,27 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
     show_default=True,
     help="How long to wait, after a trace's last span, for what its images still lack.",
 )
-@option("--forward", metavar="URL", help="Hand every span on to this Collector, Jaeger or Tempo.")
+@option(
+    "--forward",
+    metavar="URL",
+    help="Hand every span on to this Collector, Jaeger or Tempo, with the headers of OTEL_EXPORTER_OTLP_HEADERS.",
+)
 @option(
     "--traces-file", type=_FILE, metavar="FILE", help="Keep every span in this file, which `otel-kfs tables` reads."
+)
+@option(
+    "--max-file",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MB",
+    help="Begin a new traces file before this one is larger; FILE.1 is the one before.  [default: never]",
+)
+@option(
+    "--keep-files",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="How many older traces files to keep.",
 )
 @option("--page", "page_port", type=_PORT, metavar="PORT", help="Show the figures as a web page on this port, too.")
 @option("--metrics-port", type=_PORT, metavar="PORT", help="Serve /metrics for Prometheus on this port, such as 9464.")
@@ -117,6 +135,8 @@ def watch(
     linger: float,
     forward: str | None,
     traces_file: Path | None,
+    max_file: float | None,
+    keep_files: int,
     page_port: int | None,
     metrics_port: int | None,
     otlp_metrics: str | None,
@@ -148,6 +168,8 @@ def watch(
     from otel_kfs.watch.core.open_traces import TraceBounds
     from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
 
+    if max_file is not None and traces_file is None:
+        raise ConfigError("--max-file is about the file of --traces-file: give that, too")
     security = ReceiverSecurity(tls_cert, tls_key, _token(token_file))
     security.check(host, insecure=insecure)
     options = WatchOptions(
@@ -159,6 +181,8 @@ def watch(
         bounds=TraceBounds(spans=max_spans, linger=linger),
         find=partial(critical_paths, run=run, servers=servers),
         traces_file=traces_file,
+        largest_file=None if max_file is None else round(max_file * 1_000_000),
+        kept_files=keep_files,
         forward=forward,
     )
     metrics = MetricsOutput(metrics_port, otlp_metrics)

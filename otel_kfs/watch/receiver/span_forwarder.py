@@ -6,18 +6,14 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
-from otel_kfs.errors import ConfigError
+from otel_kfs.telemetry.otel_settings import otlp_access
+from otel_kfs.watch.receiver.forward_target import NotWanted, TryAgain, sender
 
 _MOST_BYTES = 64 * 2**20  # that wait
 _TOGETHER = 2**20  # bytes of requests that go out as one
-_SECONDS = 10.0  # for the target to answer
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the next try; then the last again and again
-_GRPC_PORT = 4317
-_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-_RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 
 
 @dataclass(slots=True)
@@ -35,14 +31,6 @@ class _Waiting(NamedTuple):
     spans: int
 
 
-class _TryAgain(Exception):
-    """The target can't take it now."""
-
-
-class _NotWanted(Exception):
-    """The target will never take it."""
-
-
 class SpanForwarder:
     """Sends requests to a target, in their order, from a thread of its own.
 
@@ -53,12 +41,14 @@ class SpanForwarder:
     def __init__(self, url: str) -> None:
         """`grpc://host:4317`, `grpcs://`, or `http(s)://host:4318[/v1/traces]`; port 4317 is gRPC's by any name.
 
+        Headers and certificates are those of OpenTelemetry's variables, such as OTEL_EXPORTER_OTLP_HEADERS.
+
         Raises:
-            ConfigError: it is no such URL.
+            ConfigError: it is no such URL, or what the variables say can't be used.
         """
         self.counts = ForwardCounts()
         self.url = url
-        self._send = _sender(url)
+        self._send = sender(url, otlp_access())
         self._waiting: deque[_Waiting] = deque()
         self._bytes = self._spans = 0  # that wait or are under way
         self._changed = threading.Condition()
@@ -118,10 +108,10 @@ class SpanForwarder:
         while not self._stopping.is_set():
             try:
                 self._send(request)
-            except _NotWanted as error:
+            except NotWanted as error:
                 self._failed(error)
                 return False
-            except _TryAgain as error:
+            except TryAgain as error:
                 self._failed(error)
                 self._stopping.wait(_PAUSES[min(tries, len(_PAUSES) - 1)])
                 tries += 1
@@ -133,68 +123,3 @@ class SpanForwarder:
     def _failed(self, error: Exception) -> None:
         self.counts.failures += 1
         self.counts.reason = str(error)
-
-
-def _sender(url: str) -> Any:
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"--forward {url}: {error}") from error
-    if parts.scheme not in {"http", "https", "grpc", "grpcs"} or not parts.hostname:
-        raise ConfigError(f"--forward {url} is not a URL like http://localhost:4317 or http://localhost:4318")
-    if parts.scheme.startswith("grpc") or port == _GRPC_PORT:
-        return _by_grpc(f"{parts.hostname}:{port or _GRPC_PORT}", tls=parts.scheme in {"https", "grpcs"})
-    return _by_http(url if parts.path.strip("/") else f"{url.rstrip('/')}/v1/traces")
-
-
-def _by_grpc(address: str, *, tls: bool) -> Any:
-    import grpc
-
-    channel = grpc.secure_channel(address, grpc.ssl_channel_credentials()) if tls else grpc.insecure_channel(address)
-    export = channel.unary_unary(_METHOD)
-    again = {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.ABORTED,
-        grpc.StatusCode.CANCELLED,
-    }
-
-    def send(request: bytes) -> None:
-        try:
-            export(request, timeout=_SECONDS)
-        except grpc.RpcError as error:
-            code = error.code()
-            raise (_TryAgain if code in again else _NotWanted)(f"{code.name}: {error.details()}") from error
-
-    return send
-
-
-def _reason(error: BaseException) -> str:
-    """Return what the system says, if that is why: the libraries' own messages are a line of class names."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.strerror:
-            return found.strerror
-        found = found.__cause__ or found.__context__
-    return type(error).__name__
-
-
-def _by_http(url: str) -> Any:
-    import requests
-
-    session = requests.Session()
-    headers = {"Content-Type": "application/x-protobuf"}
-
-    def send(request: bytes) -> None:
-        try:
-            answer = session.post(url, data=request, headers=headers, timeout=_SECONDS, allow_redirects=False)
-        except requests.RequestException as error:
-            raise _TryAgain(_reason(error)) from error
-        if answer.status_code in _RETRIED_STATUSES:
-            raise _TryAgain(f"HTTP {answer.status_code}")
-        if not answer.ok or answer.is_redirect:
-            raise _NotWanted(f"HTTP {answer.status_code}")
-
-    return send

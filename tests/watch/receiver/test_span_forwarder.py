@@ -1,7 +1,10 @@
 """Handing spans on: as they came, in their order, and without anybody waiting for a target that is slow or gone."""
 
+import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from collector_support import collecting, collecting_by_grpc
 from support import closing_server, wait_until
@@ -114,3 +117,90 @@ def test_a_port_of_which_nothing_can_be_known_is_asked_nothing_before_there_are_
 def test_what_is_no_url_is_said_at_once(url):
     with pytest.raises(ConfigError, match=f"--forward {url}"):
         SpanForwarder(url)
+
+
+# --- access ---
+
+
+def secured(certificates):
+    """A Collector over gRPC that wants TLS with one of its clients' certificates, and what metadata it was sent."""
+    seen = []
+
+    def export(request, context):
+        seen.append(dict(context.invocation_metadata()))
+        return b""
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    service = "opentelemetry.proto.collector.trace.v1.TraceService"
+    methods = {"Export": grpc.unary_unary_rpc_method_handler(export)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, methods)])
+    pem = certificates.server.read_bytes()
+    credentials = grpc.ssl_server_credentials([(pem, pem)], certificates.ca.read_bytes(), require_client_auth=True)
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    return server, f"grpcs://127.0.0.1:{port}", seen
+
+
+@pytest.fixture
+def access(monkeypatch, certificates):
+    """OpenTelemetry's variables with a token, the tests' authority and a client's certificate."""
+    for name, value in {
+        "HEADERS": "authorization=Bearer%20secret,x-tenant=a",
+        "CERTIFICATE": certificates.ca,
+        "CLIENT_CERTIFICATE": certificates.client,
+        "CLIENT_KEY": certificates.client,
+    }.items():
+        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", str(value))
+
+
+@pytest.mark.usefixtures("access")
+def test_a_target_over_https_gets_headers_and_a_certificate_whatever_netrc_says(
+    https, certificates, monkeypatch, tmp_path
+):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password other\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    collector = https(certificates.server_context(mutual=True))
+    forwarder = forwarded(collector.url)
+    forwarder.close(30)
+    assert (forwarder.counts.sent, forwarder.counts.reason) == (sum(map(len, IMAGES)), "")
+    headers = collector.requests[0].headers
+    assert (headers["authorization"], headers["x-tenant"]) == ("Bearer secret", "a")
+
+
+@pytest.mark.usefixtures("access")
+def test_a_target_over_grpc_gets_them_too(certificates):
+    server, url, seen = secured(certificates)
+    forwarder = forwarded(url)
+    forwarder.close(30)
+    server.stop(None).wait()
+    assert (forwarder.counts.sent, forwarder.counts.reason) == (sum(map(len, IMAGES)), "")
+    assert (seen[0]["authorization"], seen[0]["x-tenant"]) == ("Bearer secret", "a")
+
+
+def test_a_target_whose_authority_is_not_trusted_gets_nothing(https, certificates):
+    collector = https(certificates.server_context())
+    forwarder = forwarded(collector.url)
+    wait_until("a failure", lambda: forwarder.counts.failures)
+    forwarder.close(0.1)
+    assert (collector.requests, forwarder.counts.dropped) == ([], sum(map(len, IMAGES)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("HEADERS", "Bearer secret", "OTEL_EXPORTER_OTLP_HEADERS is not of the form key=value,key=value"),
+        ("HEADERS", "a key=1", "OTEL_EXPORTER_OTLP_HEADERS is not of the form key=value,key=value"),
+        ("HEADERS", "key=%C3%A4", "OTEL_EXPORTER_OTLP_HEADERS is not of the form key=value,key=value"),
+        ("HEADERS", "key-bin=1", "OTEL_EXPORTER_OTLP_HEADERS: key-bin would be binary, which gRPC wants as bytes"),
+        (
+            "CERTIFICATE",
+            "nowhere.pem",
+            "there is no file nowhere.pem, which OTEL_EXPORTER_OTLP_... names as certificate or key",
+        ),
+    ],
+)
+def test_what_can_t_be_used_is_said_before_anything_is_sent(monkeypatch, name, value, message):
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        SpanForwarder("grpc://127.0.0.1:9")

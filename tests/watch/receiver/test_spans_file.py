@@ -3,8 +3,14 @@
 import errno
 import os
 import re
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from traces_builder import HTTP, KAFKA, spans, spans_in
 from watch_support import as_protobuf
 
@@ -81,3 +87,80 @@ def test_of_a_request_for_which_there_is_no_room_nothing_stays(path, monkeypatch
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(ConfigError, match=re.escape(f"can't write {tmp_path}: Is a directory")):
         SpansFile(tmp_path)
+
+
+# --- several files ---
+
+ONE = len(REQUESTS[0]) + 4
+
+
+def traces(number):
+    return as_protobuf(spans(HTTP, str(number)))
+
+
+def test_a_new_file_is_begun_before_one_is_too_large_and_so_many_older_ones_stay(path):
+    file = SpansFile(path, largest=2 * ONE, kept=2)
+    for number in range(7):
+        file(traces(number), 1)
+    file.close()
+    assert {one.name: traces_in(one) for one in path.parent.iterdir()} == {
+        "traces.otlp": {"6"},
+        "traces.otlp.1": {"4", "5"},
+        "traces.otlp.2": {"2", "3"},
+    }
+    assert traces_in(f"{path}*") == set("23456")
+
+
+def test_a_request_that_is_larger_than_a_file_may_be_has_one_of_its_own(path):
+    file = SpansFile(path, largest=1, kept=2)
+    for request in REQUESTS:
+        file(request, 1)
+    file.close()
+    assert [traces_in(path), traces_in(f"{path}.1")] == [{"b"}, {"a"}]
+
+
+def test_a_restart_goes_on_with_the_file_and_its_size(path):
+    for number in range(3):
+        file = SpansFile(path, largest=2 * ONE, kept=1)
+        file(traces(number), 1)
+        file.close()
+    assert [traces_in(path), traces_in(f"{path}.1")] == [{"2"}, {"0", "1"}]
+
+
+def test_the_new_file_too_has_one_writer(path):
+    file = SpansFile(path, largest=1, kept=1)
+    for request in REQUESTS:
+        file(request, 1)
+    with pytest.raises(ConfigError, match="another process writes"):
+        SpansFile(path)
+    file.close()
+
+
+@settings(max_examples=30)
+@given(failing=st.sets(st.integers(0, 40)), kept=st.integers(1, 3), sizes=st.lists(st.integers(1, 3), max_size=12))
+def test_whatever_renaming_fails_what_was_acknowledged_is_in_the_files_and_in_its_order(failing, kept, sizes):
+    """A request that can't be kept is refused, and costs no older file that others would not have cost."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "traces"
+        calls = count()
+        replace = os.replace
+
+        def failing_replace(*names):
+            if next(calls) in failing:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            replace(*names)
+
+        patch.setattr(os, "replace", failing_replace)
+        file = SpansFile(path, largest=20, kept=kept)
+        acknowledged = []
+        for number, size in enumerate(sizes):
+            content = bytes([number]) * 8 * size
+            with suppress(OSError):
+                file(content, 1)
+                acknowledged.append(content)
+        file.close()
+        written = [Path(f"{path}.{number}") for number in range(kept, 0, -1)]
+        found = b"".join(one.read_bytes() for one in (*written, path) if one.exists())
+        whole = b"".join(len(content).to_bytes(4, "big") + content for content in acknowledged)
+        assert whole.endswith(found)
+        assert len(found) >= min(len(whole), 12 * kept)
