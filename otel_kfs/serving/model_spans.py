@@ -264,7 +264,7 @@ class _TracedStep:
         method = self._untraced(model, owner)
         if model is None or not is_traced(model) or not callable(method) or self._is_overridden(type(model)):
             return method
-        call = self._call_async if inspect.iscoroutinefunction(method) else self._call
+        call = self._call_async if _is_coroutine_function(method) else self._call
         return _TracedMethod(method, functools.partial(call, model))
 
     def __set__(self, model: Any, value: Any) -> None:
@@ -284,7 +284,11 @@ class _TracedStep:
 
     def _is_overridden(self, cls: type[Any]) -> bool:
         """Whether a model of this class comes here from its own method, by `super()`."""
-        return cls is not self.cls and next(base for base in cls.__mro__ if self._name in vars(base)) is not self.cls
+        if cls is not self.cls:
+            for base in cls.__mro__:
+                if self._name in base.__dict__:
+                    return base is not self.cls
+        return False
 
     def _call(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         with (call := self._open_step(self._name, model, self._role_of_model, args, kwargs)):
@@ -297,6 +301,12 @@ class _TracedStep:
     async def _finish(self, call: StepSpan, coroutine: Coroutine[Any, Any, Any]) -> Any:
         with call:
             return call.hand_over(await coroutine)
+
+
+def _is_coroutine_function(method: Any) -> bool:
+    """Return whether a method is asynchronous; of a plain one its code says so, which is quicker than to inspect it."""
+    flags = getattr(getattr(method, "__code__", None), "co_flags", 0)
+    return bool(flags & inspect.CO_COROUTINE) or inspect.iscoroutinefunction(method)
 
 
 def role_of(has_predictor: bool) -> str:
