@@ -55,8 +55,8 @@ picture: $(VENV)/installed $(DOCS_VENV)/installed  ## Record docs/terminal.svg, 
 test-oldest: $(OLDEST_VENV)/installed  ## Run the tests of telemetry and the Kafka clients with the oldest versions that pyproject.toml allows
 	OTEL_KFS_TESTS_REQUIRED=kafka $(OLDEST_VENV)/bin/pytest $(shared) tests/kafka tests/telemetry $(TESTS)
 
-test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven) and Jaeger (Go), and on Tempo where it is
-	$(VENV)/bin/python deploy/services/services.py fetch kafka s3 jaeger
+test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven), Jaeger and Prometheus (Go), and on Tempo where it is
+	$(VENV)/bin/python deploy/services/services.py fetch kafka s3 jaeger prometheus
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services $(VENV)/bin/pytest -m services $(TESTS)
 
 test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead real services (needs Java 17 and Maven; minutes)

@@ -8,8 +8,11 @@ from pathlib import Path
 from service_process import ServiceError, beside, cache_dir, finished, program, say
 
 
-def build(name: str, module: str, version: str, package: str) -> Path:
-    """Return the program of the module's main package, building it into the cache folder the first time."""
+def build(name: str, module: str, version: str, package: str, tags: str = "") -> Path:
+    """Return the program of the module's main package, building it into the cache folder the first time.
+
+    `tags` are Go's build tags, separated by commas.
+    """
     target = cache_dir() / f"{name}-{version}"
     if target.is_file():
         return target
@@ -20,7 +23,7 @@ def build(name: str, module: str, version: str, package: str) -> Path:
         for arguments in (
             ["mod", "init", "services"],
             ["get", "-tool", f"{module}/{package}@{version}"],
-            ["build", "-trimpath", "-ldflags=-s -w", "-o", name, f"{module}/{package}"],
+            ["build", "-trimpath", f"-tags={tags}", "-ldflags=-s -w", "-o", name, f"{module}/{package}"],
         ):
             result = finished([go, *arguments], cwd=partial, env={**os.environ, "GOFLAGS": "", "GOWORK": "off"})
             if result.returncode != 0:

@@ -1,4 +1,4 @@
-"""Real Kafka, S3, Jaeger and Tempo servers on loopback without containers: `services.py fetch|run [NAME ...]`."""
+"""Real Kafka, S3, Jaeger, Tempo and Prometheus on loopback without containers: `services.py fetch|run [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from types import FrameType
 
 from service_kafka import Kafka, Listener, fetch_kafka, kafka
 from service_process import Server, ServiceError, ServiceMissing, say
+from service_prometheus import Prometheus, fetch_prometheus, prometheus
 from service_s3 import S3, fetch_s3, s3
 from service_stores import Jaeger, Tempo, fetch_jaeger, fetch_tempo, jaeger, tempo
 
@@ -22,12 +23,14 @@ __all__ = [
     "Jaeger",
     "Kafka",
     "Listener",
+    "Prometheus",
     "ServiceError",
     "ServiceMissing",
     "Tempo",
     "fetch",
     "jaeger",
     "kafka",
+    "prometheus",
     "s3",
     "tempo",
 ]
@@ -37,6 +40,7 @@ FETCHERS: dict[str, Callable[[], Path]] = {
     "s3": fetch_s3,
     "jaeger": fetch_jaeger,
     "tempo": fetch_tempo,
+    "prometheus": fetch_prometheus,
 }
 
 
@@ -68,7 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="services.py", description=__doc__)
     parser.add_argument("command", choices=["fetch", "run"])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="kafka, s3, jaeger, tempo; all unless given")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="kafka, s3, jaeger, tempo, prometheus; all unless given"
+    )
     for option, what in (
         ("--kafka-port", "Kafka's port"),
         ("--s3-port", "the S3-compatible store's port"),
@@ -78,9 +84,13 @@ def _parser() -> argparse.ArgumentParser:
         ("--tempo-port", "Tempo's query port"),
         ("--tempo-otlp-grpc-port", "Tempo's OTLP port for gRPC"),
         ("--tempo-otlp-http-port", "Tempo's OTLP port for HTTP"),
+        ("--prometheus-port", "Prometheus' port"),
     ):
         parser.add_argument(option, type=int, default=0, metavar="PORT", help=f"{what}; a free one unless given")
     parser.add_argument("--s3-bucket", action="append", default=[], metavar="NAME", help="make this bucket; repeatable")
+    parser.add_argument(
+        "--prometheus-target", action="append", default=[], metavar="HOST:PORT", help="fetch its /metrics; repeatable"
+    )
     parser.add_argument("--kafka-data", metavar="DIR", help="keep Kafka's data in this folder")
     return parser
 
@@ -104,7 +114,7 @@ def _start(name: str, options: argparse.Namespace, stack: ExitStack) -> Server:
     """Start a service and print what a shell needs to use it."""
     say(f"starting {name}")
     variables: dict[str, str]
-    service: Kafka | S3 | Jaeger | Tempo
+    service: Kafka | S3 | Jaeger | Tempo | Prometheus
     if name == "kafka":
         service = stack.enter_context(kafka(options.kafka_port, options.kafka_data))
         variables = {
@@ -122,6 +132,9 @@ def _start(name: str, options: argparse.Namespace, stack: ExitStack) -> Server:
             "JAEGER_OTLP_GRPC": service.otlp_grpc,
             "JAEGER_OTLP_HTTP": service.otlp_http,
         }
+    elif name == "prometheus":
+        service = stack.enter_context(prometheus(options.prometheus_target, options.prometheus_port))
+        variables = {"PROMETHEUS_URL": service.url}
     else:
         ports = (options.tempo_otlp_grpc_port, options.tempo_otlp_http_port, options.tempo_port)
         service = stack.enter_context(tempo(*ports))

@@ -161,4 +161,8 @@ if __name__ == "__main__":
     fetch()
     if sys.argv[1:] != ["--fetch"]:
         environment = {**os.environ, "OTEL_KFS_TESTS_REQUIRED": "deploy"}
-        sys.exit(subprocess.run([sys.executable, "-m", "pytest", str(TESTS)], env=environment, check=False).returncode)
+        sys.exit(
+            subprocess.run(
+                [sys.executable, "-m", "pytest", "-m", "deploy", str(TESTS)], env=environment, check=False
+            ).returncode
+        )

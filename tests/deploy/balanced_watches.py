@@ -6,18 +6,22 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
 import requests
 from deploy_tools import DEPLOY, read_yaml, tool
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from support import start, wait_until
 from traces_builder import otlp_line
+from urllib3.exceptions import InsecureRequestWarning
 from watch_support import export, post
 
 from otel_kfs.demo.processes import free_port
@@ -37,32 +41,41 @@ _ADDS_UP = re.compile(
 class Watch:
     """A process of `otel-kfs watch` on free ports of loopback."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], token: str = "") -> None:
         line = process.stderr.readline()
         found = re.search(r"gRPC on port (\d+), over HTTP on port (\d+); metrics on (\S+/metrics)", line)
         assert found, line
         self.grpc, self.http = f"127.0.0.1:{found[1]}", f"http://127.0.0.1:{found[2]}"
-        self.metrics = found[3]
+        self.metrics, self._token = found[3], token
 
     def figures(self) -> Figures:
         """Every sample that Prometheus gets: name and labels -> value."""
         return {
             (sample.name, frozenset((key, value) for key, value in sample.labels.items() if value)): sample.value
-            for family in text_string_to_metric_families(requests.get(self.metrics, timeout=30).text)
+            for family in text_string_to_metric_families(self._fetched())
             for sample in family.samples
         }
 
+    def _fetched(self) -> str:
+        # Its certificate is for what the Collector calls it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InsecureRequestWarning)
+            headers = {"Authorization": f"Bearer {self._token}"}
+            answer = requests.get(self.metrics, headers=headers, timeout=30, verify=False)
+        answer.raise_for_status()
+        return answer.text
+
 
 @contextmanager
-def watching(count: int = 1, *options: str) -> Iterator[list[Watch]]:
-    """Some watches."""
+def watching(count: int = 1, *options: str, token: str = "") -> Iterator[list[Watch]]:
+    """Some watches, with a token or without one."""
     ports = [word for name in ("grpc", "http", "metrics") for word in (f"--{name}-port", "0")]
     command = [sys.executable, "-m", "otel_kfs.cli", "watch", f"--linger={LINGER}s", *ports, *options]
     with ExitStack() as stack:
-        processes = [stack.enter_context(start(command)) for _ in range(count)]
+        processes = [stack.enter_context(start(command, OTEL_KFS_WATCH_TOKEN=token)) for _ in range(count)]
         for process in processes:
             stack.callback(process.kill)
-        yield [Watch(process) for process in processes]
+        yield [Watch(process, token) for process in processes]
 
 
 @contextmanager
@@ -92,6 +105,28 @@ def collector(folder: Path, watches: Sequence[Watch], **changed: Any) -> Iterato
             yield grpc, f"http://{http}"
         finally:
             process.terminate()
+
+
+def exported(drawn: Iterable[Span], namespace: str = "") -> list[Span]:
+    """The spans as their processes have them: one a drawn host, all on one node, with ids like random ones."""
+
+    def short(text: str | None, characters: int) -> str | None:
+        return text and sha1(text.encode()).hexdigest()[:characters]
+
+    return [
+        replace(
+            span,
+            trace_id=short(span.trace_id, 16),
+            span_id=short(span.span_id, 8),
+            parent_id=short(span.parent_id, 8),
+            links=tuple(short(link, 8) for link in span.links),
+            linked_traces=tuple(short(trace, 16) for trace in span.linked_traces),
+            service=f"{namespace}/{span.host}",
+            # What lies between two hosts is corrected by what a watch has seen of their clocks.
+            host="node",
+        )
+        for span in drawn
+    ]
 
 
 def exports(drawn: Iterable[Span], size: int = 5) -> list[list[bytes]]:

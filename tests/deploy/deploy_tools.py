@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import os
 import re
 import subprocess
@@ -133,6 +134,18 @@ def filled(query: str) -> str:
     query = query.replace("$run", ".*").replace("$transport", "http|kafka")
     assert not re.search(r"\$\w", query)
     return query
+
+
+def queries_of_watches() -> dict[str, list[str]]:
+    """The queries of the dashboard `watch`, by panel, as Grafana fills them in with all transports and sizes chosen."""
+    chosen = {"$__rate_interval": "1m", "$__range": "1h", "$transport": ".*", "$size": ".*"}
+    names = re.compile("|".join(map(re.escape, chosen)))
+    found = {
+        panel["title"]: [names.sub(lambda name: chosen[name[0]], target["expr"]) for target in panel["targets"]]
+        for panel in json.loads((DEPLOY / "grafana/dashboards/watch.json").read_text())["panels"]
+    }
+    assert "$" not in str(found)
+    return found
 
 
 def overlapping(dashboard: dict[str, Any]) -> list[str]:

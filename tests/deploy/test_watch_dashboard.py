@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from deploy_tools import DEPLOY, overlapping, run, tool
+from deploy_tools import DEPLOY, overlapping, queries_of_watches, run, tool
 
 from otel_kfs.watch.metrics.definitions import ALL, MetricKind
 
@@ -19,14 +19,6 @@ SUFFIXES = {
     MetricKind.GAUGE: ("",),
 }
 KNOWN = {one.prometheus_name + suffix: one for one in ALL for suffix in SUFFIXES[one.kind]}
-
-
-def filled(query):
-    """A query as Grafana fills it in, with all transports and sizes chosen."""
-    for name, value in {"$__rate_interval": "1m", "$__range": "1h", "$transport": ".*", "$size": ".*"}.items():
-        query = query.replace(name, value)
-    assert "$" not in query
-    return query
 
 
 def labels_of(text):
@@ -50,7 +42,7 @@ def test_every_metric_has_a_place_but_those_that_others_contain():
 
 
 def test_queries_are_promql():
-    queries = [filled(target["expr"]) for target in TARGETS]
+    queries = [query for of_panel in queries_of_watches().values() for query in of_panel]
     command = ["node", DEPLOY / "validate/grammar.cjs", tool("promql"), "@prometheus-io/lezer-promql"]
     assert run(*command, input="\n".join([*queries, BROKEN])).splitlines() == [BROKEN]
 

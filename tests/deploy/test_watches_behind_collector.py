@@ -1,42 +1,22 @@
 """Watches behind the real Collector, which shares traces out by their id: together they have one watch's figures."""
 
-from hashlib import sha1
+import re
+import textwrap
 
 import pytest
-from balanced_watches import added_up, collector, exports, measured, send, watching
-from msgspec.structs import replace
+from balanced_watches import added_up, collector, exported, exports, measured, send, watching
+from deploy_tools import DEPLOY, read_yaml
 from sketch_support import on_hosts
 from traces_builder import HTTP, KAFKA, STRAIGHT, linked, spans, with_options
 
 pytestmark = [pytest.mark.deploy, pytest.mark.sketch]
 
+ROUTED = {"routing_key": "attributes", "routing_attributes": ["service.namespace"]}
 DRAWINGS = [
     *(on_hosts(drawing) for drawing in (HTTP, KAFKA, STRAIGHT)),
     on_hosts(with_options(KAFKA, "send image", "warmup")),
     on_hosts(with_options(HTTP, "POST", "failed")),
 ]
-
-
-def exported(drawn, namespace=""):
-    """The spans as their processes have them: one a drawn host, all on one node, with ids like random ones."""
-
-    def short(text, characters):
-        return text and sha1(text.encode()).hexdigest()[:characters]
-
-    return [
-        replace(
-            span,
-            trace_id=short(span.trace_id, 16),
-            span_id=short(span.span_id, 8),
-            parent_id=short(span.parent_id, 8),
-            links=tuple(short(link, 8) for link in span.links),
-            linked_traces=tuple(short(trace, 16) for trace in span.linked_traces),
-            service=f"{namespace}/{span.host}",
-            # What lies between two hosts is corrected by what a watch has seen of their clocks.
-            host="node",
-        )
-        for span in drawn
-    ]
 
 
 def of_one_watch(drawn):
@@ -92,7 +72,33 @@ def test_it_stays_together_with_its_producers_where_an_attribute_of_both_chooses
         for number in range(20)
         for span in exported(linked(f"sender{number}", f"bridge{number}"), f"team{number % 5}")
     ]
-    routed = {"routing_key": "attributes", "routing_attributes": ["service.namespace"]}
-    together = added_up(of_two_watches(tmp_path, drawn, **routed))
+    together = added_up(of_two_watches(tmp_path, drawn, **ROUTED))
     assert counts(together, "measured") == {"kafka": 20}
     assert together == pytest.approx(of_one_watch(drawn))
+
+
+def yaml_of_docs():
+    """The pieces of configuration under "Beyond one machine"."""
+    section = (DEPLOY.parent / "docs" / "watch.md").read_text().partition("## Beyond one machine")[2]
+    return [read_yaml(textwrap.dedent(piece))[0] for piece in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)]
+
+
+def test_the_documented_configuration_is_that_of_the_compose_file_and_what_it_may_be_instead():
+    whole, routed, secured = yaml_of_docs()
+    assert whole == read_yaml(DEPLOY / "collector-watch.yaml")[0]
+    assert routed == ROUTED
+    assert secured.keys() == {"protocol"}
+
+
+def test_watches_with_tls_and_a_token_take_what_the_collector_sends(tmp_path, certificates, monkeypatch):
+    *_, secured = yaml_of_docs()
+    secured["protocol"]["otlp"]["tls"]["ca_file"] = str(certificates.ca)
+    pem = str(certificates.issue("watch", "watch"))
+    monkeypatch.setenv("OTEL_KFS_WATCH_TOKEN", "secret")
+    drawn = [span for number in range(8) for span in exported(spans(HTTP, f"image{number}-"))]
+    with (
+        watching(2, "--tls-cert", pem, "--tls-key", pem, token="secret") as watches,
+        collector(tmp_path, watches, **secured) as (grpc, http),
+    ):
+        send(exports(drawn), grpc, http)
+        assert counts(added_up(measured(watches, len(drawn))), "measured") == {"http": 8}

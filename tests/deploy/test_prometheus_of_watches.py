@@ -1,0 +1,90 @@
+"""A real Prometheus that fetches the metrics of two watches: the dashboard's queries, which add them up."""
+
+import pytest
+import requests
+from balanced_watches import exported, exports, measured, send, watching
+from deploy_tools import queries_of_watches
+from service_prometheus import prometheus
+from support import wait_until
+from traces_builder import HTTP, STRAIGHT, spans
+
+pytestmark = [pytest.mark.services, pytest.mark.sketch]
+
+IMAGES = 20
+FETCHED_TWICE = "sum(min_over_time(otel_kfs_span_received_total[2s]))"
+QUERIES = queries_of_watches()
+
+
+@pytest.fixture(scope="module")
+def ask():
+    """Ask a Prometheus, in PromQL, about two watches: images of one take 1 s, those of the other 0.5 s."""
+    with watching(2) as watches, prometheus([watch.metrics.split("/")[2] for watch in watches]) as running:
+
+        def ask_(query, **more):
+            path = "query_exemplars" if more else "query"
+            answer = requests.get(f"{running.url}/api/v1/{path}", params={"query": query, **more}, timeout=30).json()
+            assert answer["status"] == "success", answer
+            return answer["data"] if more else answer["data"]["result"]
+
+        sent = [0, 0]
+        for count in (1, IMAGES):  # a rate is that of what comes after the first
+            for number, (watch, drawing) in enumerate(zip(watches, (HTTP, STRAIGHT), strict=True)):
+                drawn = [
+                    span for image in range(count) for span in exported(spans(drawing, f"{number}-{count}-{image}-"))
+                ]
+                send(exports(drawn), watch.grpc, watch.http)
+                sent[number] += len(drawn)
+                measured([watch], sent[number])
+            wait_until("it has fetched all twice", lambda: values(ask_(FETCHED_TWICE)) == {"": sum(sent)})
+        yield ask_
+
+
+def values(result):
+    """The values of an answer by their labels."""
+    return {
+        " ".join(value for key, value in sorted(one["metric"].items()) if key != "instance"): float(one["value"][1])
+        for one in result
+    }
+
+
+def test_both_watches_metrics_are_taken_whole(ask):
+    assert [one["value"][1] for one in ask("up")] == ["1", "1"]
+
+
+def test_counts_add_up(ask):
+    assert values(ask("sum by (otel_kfs_transport) (otel_kfs_image_measured_total)")) == {"http": 2 + 2 * IMAGES}
+
+
+def test_a_percentile_is_that_of_both_watches_images(ask):
+    buckets = "sum by (le, otel_kfs_transport) (otel_kfs_total_duration_seconds_bucket)"
+    # Half of all are at 0.5 s, in the bucket up to it, the others in the one from there to 1 s.
+    assert values(ask(f"histogram_quantile(0.5, {buckets})")) == {"http": pytest.approx(0.5)}
+    assert values(ask(f"histogram_quantile(0.95, {buckets})")) == {"http": pytest.approx(0.5 + 0.9 * 0.5)}
+
+
+@pytest.mark.parametrize("title", QUERIES)
+def test_prometheus_answers_every_query_of_the_dashboard(ask, title):
+    for query in QUERIES[title]:
+        ask(query)
+
+
+def test_the_dashboard_s_figures_are_those_of_both_watches(ask):
+    # Prometheus estimates what came between two fetches, for each watch on its own.
+    near = {"rel": 0.1}
+    (p50, p95) = QUERIES["From start to answer (4-1), p50 and p95"]
+    assert values(ask(p50)) == {"1-2MB http": pytest.approx(0.5, **near)}
+    assert values(ask(p95)) == {"1-2MB http": pytest.approx(0.95, **near)}
+    (mean,) = QUERIES["The same by size class: mean of 4-1 over the whole range"]
+    assert values(ask(mean)) == {"1-2MB http": pytest.approx(0.75, **near)}
+    (stacked,) = QUERIES["Where the time goes: the mean image"]
+    of_segments = values(ask(stacked))
+    assert sum(of_segments.values()) == pytest.approx(0.75, **near)
+    # 260 ms of one, 130 ms of the other.
+    assert of_segments["predictor predict"] == pytest.approx(0.195, **near)
+
+
+def test_an_exemplar_leads_to_an_image_s_trace(ask):
+    found = ask("otel_kfs_total_duration_seconds_bucket", start="0", end="9999999999")
+    traces = {exemplar["labels"]["trace_id"] for one in found for exemplar in one["exemplars"]}
+    assert traces
+    assert all(len(trace) == 32 for trace in traces)
