@@ -377,6 +377,8 @@ _NO_CROSSINGS: array[int] = array("q")
 
 def _route(path: CriticalPath) -> tuple[Route | None, array[int]]:
     """Return the hosts that a path leads through, and the moments of its crossings; None where it is on one clock."""
+    if path.hosts == path.hosts[:1] * 4 and not any(section.hosts or section.gives_way for section in path.sections):
+        return None, _NO_CROSSINGS
     crossings, moments, host = [], array("q"), path.hosts[0]
     for section, crosses in zip(path.sections, crossing(path), strict=True):
         begins, ends = section.hosts or (host, host)
@@ -384,8 +386,6 @@ def _route(path: CriticalPath) -> tuple[Route | None, array[int]]:
             crossings.append(Crossing(section.segment, begins, ends, section.gives_way))
             moments.extend((section.start, section.end))
         host = ends
-    if not crossings and len({*path.hosts}) == 1:
-        return None, _NO_CROSSINGS
     return Route(path.hosts, tuple(crossings)), moments
 
 

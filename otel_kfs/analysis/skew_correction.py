@@ -126,7 +126,7 @@ def corrected_path(path: CriticalPath, clocks: Clocks) -> tuple[CriticalPath, Ma
     sections, at, durations = [], path.stamps[0], iter(image.durations)
     for section, crosses in zip(path.sections, crossing(path), strict=True):
         end = at + (next(durations) if crosses else section.duration)
-        sections.append(section._replace(start=at, end=end))
+        sections.append(structs.replace(section, start=at, end=end))
         at = end
     shifts = [image.shifts[host] for host in route.stamps]
     first, last = path.stamps[0] + shifts[0], path.stamps[3] + shifts[3]

@@ -83,15 +83,11 @@ class SpanGraph:
             self._spans = {span.key: span for span in _told_apart(read)}
         self._children: dict[Key, list[Span]] = {}
         for span in self._spans.values():
-            above: Iterable[Key]
-            if span.belongs_to_links:
-                above = self._above(span)
-            elif span.parent_id is None:
-                continue
-            else:
-                above = ((span.trace_id, span.parent_id),)
-            for key in above:
-                self._children.setdefault(key, []).append(span)
+            if span.links and span.belongs_to_links:
+                for key in self._above(span):
+                    self._children.setdefault(key, []).append(span)
+            elif span.parent_id is not None:
+                self._children.setdefault((span.trace_id, span.parent_id), []).append(span)
         self._adopt()
         for children in self._children.values():
             if len(children) > 1:
@@ -177,9 +173,11 @@ class SpanGraph:
 
     def nearest_descendants(self, span: Span, wanted: Callable[[Span], bool]) -> list[Span]:
         """Return the descendants that are wanted and have no wanted one above them, by their start."""
+        waiting = [*self.children(span)]
+        if not waiting:
+            return waiting
         nearest = []
         seen = {span.key}
-        waiting = list(self.children(span))
         for candidate in waiting:  # which grows meanwhile
             key = (candidate.trace_id, candidate.span_id)
             if key in seen:  # parents in a circle

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from otel_kfs.analysis.paths.coverage import LeftOut
 from otel_kfs.analysis.paths.segment import Place, Segment, segment_at
 from otel_kfs.traces.span import Key, Span
 
 
-class Section(NamedTuple):
+class Section(msgspec.Struct, frozen=True, gc=False):
     """What one image's path has of a segment, ns since the epoch; `hosts`: whose clocks its ends are by, if two.
 
     `gives_way`: what ends it is over for the image when the next section ends, even if its span lasts longer. That can
@@ -56,13 +57,13 @@ class PathBuilder:
             self._missing.clear()
         if self.latest is not None and at > self.latest:
             at = self.latest
+        hosts = None
         if span.host != self.host:
-            self.sections.append(Section(segment, self.at, at, (self.host, span.host), gives_way))
+            hosts = self.host, span.host
             self.host, self._crossed = span.host, True
         elif at < self.at:
             raise LeftOut(f"`{span.name}` is out of order")
-        else:
-            self.sections.append(Section(segment, self.at, at, None, gives_way))
+        self.sections.append(Section(segment, self.at, at, hosts, gives_way))
         self.at = at
 
     def through(self, before: Segment, inside: Segment, span: Span) -> None:

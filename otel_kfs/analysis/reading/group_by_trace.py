@@ -92,8 +92,9 @@ class SpanTable:
         for batch in batches:
             for span in batch:
                 self._waiting[span.trace_id].append(span)
-                for other in span.part_of:
-                    self.links.join(span.trace_id, other)
+                if span.linked_traces:
+                    for other in span.part_of:
+                        self.links.join(span.trace_id, other)
             self.total += len(batch)
             waiting += len(batch)
             if waiting >= _WRITTEN_TOGETHER:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
 
 from otel_kfs import semconv
 from otel_kfs.traces.formats import known_keys, span_events
-from otel_kfs.traces.host_identity import host_of
+from otel_kfs.traces.host_identity import IDENTITY, host_of
 from otel_kfs.traces.span import Kind, Span
 
 _STATUS_ERROR = (2, "STATUS_CODE_ERROR")
@@ -36,13 +37,19 @@ def read_line(line: bytes) -> list[Span] | None:
     """
     try:
         export = _DECODER.decode(line)
-        return [
-            span
-            for resource_spans in export.resources()
-            for scope_spans in (*(resource_spans.scopeSpans or ()), *(resource_spans.instrumentationLibrarySpans or ()))
-            if scope_spans.spans
-            for span in _spans(scope_spans.spans, *_service_and_host(resource_spans.resource))
+        by_resource = [
+            (
+                one.resource,
+                [
+                    span
+                    for scope in (*(one.scopeSpans or ()), *(one.instrumentationLibrarySpans or ()))
+                    for span in scope.spans or ()
+                ],
+            )
+            for one in export.resources()
         ]
+        _check_ids([span for _, spans in by_resource for span in spans])
+        return [span for resource, spans in by_resource for span in _spans(spans, *_service_and_host(resource))]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -89,6 +96,7 @@ def unknown_keys(export: dict[str, Any]) -> Iterator[str]:
     yield from known_keys.unknown_keys(export, _ResourceSpansAlone)
 
 
+@lru_cache(10_000)  # a trace's is in each of its spans, and a span's in all of its children
 def _id(text: str, digits: int) -> str:
     """Return an id as lower-case hex; Tempo writes protobuf's own JSON, whose bytes are base64."""
     return text.lower() if len(text) in {0, digits} else base64.b64decode(text, validate=True).hex()
@@ -220,47 +228,63 @@ class _Export(msgspec.Struct, gc=False, forbid_unknown_fields=True):
         raise KeyError("resourceSpans")
 
 
+_OF_RESOURCE = frozenset({semconv.SERVICE_NAME, *IDENTITY})
 # Not strict: 64-bit integers are strings, or numbers where a program follows other rules.
 _DECODER = msgspec.json.Decoder(_Export, strict=False)
 
 
 def _service_and_host(resource: _Resource | None) -> tuple[str, str]:
-    found = {pair.key: _plain(pair.value) for pair in (resource and resource.attributes) or ()}
+    pairs = (resource and resource.attributes) or ()
+    found = {pair.key: _plain(pair.value) for pair in pairs if pair.key in _OF_RESOURCE}
     service = str(found.get(semconv.SERVICE_NAME) or "")
     return service, host_of(found, service)
 
 
-def _spans(spans: list[_Span], service: str, host: str) -> Iterator[Span]:
-    """Yield some spans of one resource.
+def _spans(spans: list[_Span], service: str, host: str) -> list[Span]:
+    """Return some spans of one resource.
 
     Raises:
         ValueError, KeyError: one of them can't be read.
     """
-    for span in spans if not _are_ids(spans) else ():
-        span.traceId, span.spanId = _id(span.traceId, 32), _id(span.spanId, 16)
-        span.parentSpanId = _id(span.parentSpanId or "", 16)
-    if not _are_ids(spans):
-        raise ValueError("an invalid id")
+    found = []
     for span in spans:
         start, end, links, status = span.startTimeUnixNano or 0, span.endTimeUnixNano or 0, span.links, span.status
         if not (0 <= start < _END_OF_TIME and 0 <= end < _END_OF_TIME):
             raise ValueError("an invalid time")
-        yield Span(
-            span.traceId,
-            span.spanId,
-            span.parentSpanId or None,
-            span.name or "",
-            _KINDS[span.kind],
-            start,
-            end,
-            service,
-            host,
-            status is not None and status.code in _STATUS_ERROR,
-            _read(span.attributes) if span.attributes else {},
-            tuple([_id(link.spanId, 16) for link in links]) if links else (),
-            tuple([_id(link.traceId or "", 32) for link in links]) if links else (),
-            span_events.of_otlp(span_events.parsed(span.events)) if span.events else (),
+        found.append(
+            Span(
+                span.traceId,
+                span.spanId,
+                span.parentSpanId or None,
+                span.name or "",
+                _KINDS[span.kind],
+                start,
+                end,
+                service,
+                host,
+                status is not None and status.code in _STATUS_ERROR,
+                _read(span.attributes) if span.attributes else {},
+                tuple([_id(link.spanId, 16) for link in links]) if links else (),
+                tuple([_id(link.traceId or "", 32) for link in links]) if links else (),
+                span_events.of_otlp(span_events.parsed(span.events)) if span.events else (),
+            )
         )
+    return found
+
+
+def _check_ids(spans: list[_Span]) -> None:
+    """Write all ids as lower-case hex.
+
+    Raises:
+        ValueError: one of them is no id.
+    """
+    if not spans or _are_ids(spans):
+        return
+    for span in spans:
+        span.traceId, span.spanId = _id(span.traceId, 32), _id(span.spanId, 16)
+        span.parentSpanId = _id(span.parentSpanId or "", 16)
+    if not _are_ids(spans):
+        raise ValueError("an invalid id")
 
 
 def _are_ids(spans: list[_Span]) -> bool:
