@@ -30,9 +30,10 @@ def chunks(spans: Iterable[Span]) -> Iterator[list[Span]]:
 
 def trimmed(span: Span, keys: Collection[str] = semconv.READ) -> Span:
     """Return the span with the attributes of those keys alone, if their values are text, numbers or booleans."""
-    attributes = {key: value for key, value in span.attributes.items() if key in keys and _is_plain(value)}
+    attributes = {key: value for key, value in span.attributes.items() if key in keys and is_plain(value)}
     return span if len(attributes) == len(span.attributes) else replace(span, attributes=attributes)
 
 
-def _is_plain(value: object) -> bool:
+def is_plain(value: object) -> bool:
+    """Return whether a value is text, a number or a boolean, as OTLP has them."""
     return type(value) in _PLAIN and (type(value) is not int or value in _INTEGERS)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from otel_kfs import semconv
-from otel_kfs.traces.batch import trimmed
+from otel_kfs.traces.batch import is_plain
 from otel_kfs.traces.formats import known_keys, span_events
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Key, Kind, Span
@@ -179,16 +179,18 @@ def _typed(span: _SpanOf, service: str, host: str) -> Span:
         if tag.key == "error":
             error = tag.value
         elif tag.key in semconv.READ:
-            attributes[tag.key] = tag.value
+            if is_plain(tag.value):
+                attributes[tag.key] = tag.value
+            else:
+                attributes.pop(tag.key, None)
         elif tag.key == "span.kind":
             kind = _KINDS.get(str(tag.value), Kind.INTERNAL)
         elif tag.key == "otel.status_code":
             status = tag.value
-    parent, links = _parent_and_links(
-        trace := _padded(span.traceID, 32), ((r.refType, r.traceID, r.spanID) for r in span.references or ())
-    )
+    trace = _padded(span.traceID, 32)
+    parent, links = _parent_and_links(trace, [(r.refType, r.traceID, r.spanID) for r in span.references or ()])
     start = span.startTime * 1000
-    found = Span(
+    return Span(
         trace,
         _padded(span.spanID, 16),
         parent,
@@ -204,7 +206,6 @@ def _typed(span: _SpanOf, service: str, host: str) -> Span:
         tuple([linked for linked, _ in links]),
         span_events.of_jaeger(span_events.parsed(span.logs)) if span.logs else (),
     )
-    return trimmed(found) if attributes else found
 
 
 def _padded(text: str, digits: int) -> str:
