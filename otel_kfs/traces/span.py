@@ -163,7 +163,7 @@ class SpanGraph:
 
     def children(self, span: Span) -> list[Span]:
         """Return the span's children, by their start."""
-        return self._children.get(span.key, [])
+        return self._children.get((span.trace_id, span.span_id), [])
 
     def families(self) -> Iterator[tuple[Span, list[Span]]]:
         """Yield each span that has children, with these: also those that link to it, or were given to it."""

@@ -32,18 +32,19 @@ def contradicted(graph: SpanGraph) -> set[str]:
 
 def _says(span: Span, parent: Span) -> bool:
     """Return whether a span itself names its parent: one that it was given, because its own is lost, proves nothing."""
-    return (span.trace_id, span.parent_id) == parent.key
+    return span.parent_id == parent.span_id and span.trace_id == parent.trace_id
 
 
 def _contradicts(span: Span, caller: Span, graph: SpanGraph) -> bool:
-    steps = [
-        one for one in graph.children(span) if one.name in _ANSWERED and one.host == span.host and _says(one, span)
-    ]
-    if min([span.start, *(step.start for step in steps)]) < _sent(caller, graph) - _TRUNCATED:
+    began = answering = span.start
+    for step in graph.children(span):
+        if step.name in _ANSWERED and step.host == span.host and _says(step, span):
+            began, answering = min(began, step.start), max(answering, step.end)
+    if began < caller.start - _TRUNCATED and began < _sent(caller, graph) - _TRUNCATED:
         return True
-    waited_for = caller.kind is Kind.CLIENT and span.kind is Kind.SERVER and not caller.failed
     # A server's span may end after its client has the answer; what it does before it answers does not.
-    return waited_for and max([span.start, *(step.end for step in steps)]) > caller.end + _TRUNCATED
+    late = answering > caller.end + _TRUNCATED
+    return late and caller.kind is Kind.CLIENT and span.kind is Kind.SERVER and not caller.failed
 
 
 _ANSWERED = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})
