@@ -22,7 +22,7 @@ from otel_kfs.bridge.stall_watch import StallWatch
 from otel_kfs.client.kafka_access.kafka_security import Refusals, config_errors
 from otel_kfs.client.kafka_access.kafka_settings import consumer_config
 from otel_kfs.errors import ConfigError
-from otel_kfs.kafka.consumer import Consumer
+from otel_kfs.kafka.consumer import Consumer, telemetry_of
 from otel_kfs.telemetry import provider
 
 __all__ = ["Answer", "Bridge"]
@@ -72,6 +72,8 @@ class Bridge:
         with config_errors("the consumer's settings"):
             settings = consumer_config(bootstrap_servers, self._options.group, settings)
             self._consumer = Consumer(settings)
+        if (telemetry := telemetry_of(self._consumer)) is not None:
+            telemetry.processes_all = True
         self._refusals: Refusals = settings["error_cb"]
         self._offsets.attach(self._consumer)
 

@@ -125,6 +125,8 @@ class ConsumerTelemetry:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.poll = poll_operation(config)
         self.process = process_operation(config)
+        # Whether each record will have a `process` span: then a poll needs none to show one that no producer traced.
+        self.processes_all = False
 
     def received(self, records: Sequence[Any], start: int) -> None:
         """Leave the spans of a call that began at `start` (ns since the epoch) and has brought `records`. Never raises.
@@ -149,12 +151,16 @@ class ConsumerTelemetry:
         name, attributes, metric_attributes = self.poll[topic]
         good = [record for record in batch if record.error() is None]
         telemetry = client_telemetry.current
-        links = [Link(creation) for record in good if (creation := creation_context(record)).is_valid]
         failure: Failure | None = None
         if len(good) < len(batch):
             error = next(record.error() for record in batch if record.error() is not None)
             failure = (error.name(), error.str())
-        if len(links) < len(batch) or wants_poll_spans():
+        is_wanted = failure is not None or wants_poll_spans()
+        links: list[Link] = []
+        if is_wanted or not self.processes_all:
+            links = [Link(creation) for record in good if (creation := creation_context(record)).is_valid]
+            is_wanted = is_wanted or len(links) < len(good)
+        if is_wanted:
             span = telemetry.tracer.start_span(
                 name,
                 kind=SpanKind.CLIENT,

@@ -36,6 +36,16 @@ def test_each_record_is_posted_and_its_answer_reported(spans, bridge, server, to
         assert (child.context.trace_id, child.parent.span_id) == (span.context.trace_id, span.context.span_id)
 
 
+def test_a_record_that_nobody_traced_is_one_trace(spans, bridge, server, broker, topic):
+    plain = confluent_kafka.Producer({"bootstrap.servers": broker})
+    plain.produce(topic, b"1")
+    plain.flush()
+    run_until(bridge(server.url), 1)
+    names = [span.name for span in spans.get_finished_spans()]
+    (of_one,) = {span.context.trace_id for span in spans.get_finished_spans()}
+    assert (names, of_one > 0) == (["upload", "POST", f"process {topic}"], True)
+
+
 def test_a_record_is_committed_after_its_answer(bridge, server, send, committed):
     seen = []
     server.answer = lambda *_: seen.append(committed().offset) or (200, b"{}")
