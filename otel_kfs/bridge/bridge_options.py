@@ -48,8 +48,7 @@ class BridgeOptions:
     trust_context: bool = True
     concurrency: int = 1  # records at the model at a time
     batch: int = 1  # records in one request, at most; of 1, each has its own
-    # Records in memory; default: 1 where one is at the model at a time, else twice as many as can be.
-    max_in_flight: int | None = None
+    max_in_flight: int | None = None  # records in memory; default: twice as many as can be at the model
     retries: int = 5
     retry_for: float = 60.0
     dead_letter_topic: str | None = None
@@ -87,7 +86,7 @@ class BridgeOptions:
     @property
     def in_flight_limit(self) -> int:
         """How many records may be in memory at a time."""
-        return self.max_in_flight or (1 if self.at_model == 1 else 2 * self.at_model)
+        return self.max_in_flight or 2 * self.at_model  # so that no worker waits for its next record
 
     @property
     def at_model(self) -> int:

@@ -88,9 +88,10 @@ class Bridge:
             DeadLetterError: a record could not be written to the dead-letter topic; it was not committed.
             ConfigError: the broker refuses the topic, the group or the credentials.
         """
-        workers = RecordWorkers(self._options, self._offsets, self.stats, self._dead_letters, on_answer)
+        stop = stop or threading.Event()
+        workers = RecordWorkers(self._options, self._offsets, self.stats, self._dead_letters, on_answer, stop)
         loop = _PollLoop(self._options, self._consumer, self._offsets, workers, self._check, self._broker_errors)
-        loop.run(stop or threading.Event())
+        loop.run(stop)
 
     def _check(self) -> None:
         """Raise what the broker refused since the last poll."""

@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 class RecordWorkers:
     """Threads that handle records, each with one outcome: it is reported, or given back. None is reported after `stop`.
 
-    Whatever fails in one, fails the run: `failure` keeps it, and nothing begins any more.
+    Whatever fails in one, fails the run: `failure` keeps it, and nothing begins any more. Nor does it once the run is
+    told to end.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class RecordWorkers:
         stats: RunStats,
         dead_letters: DeadLetters | None,
         on_answer: Callable[[Answer], None],
+        told_to_end: threading.Event,
     ) -> None:
         self.failure: BaseException | None = None
         self._options = options
@@ -42,6 +44,7 @@ class RecordWorkers:
         self._stats = stats
         self._dead_letters = dead_letters
         self._on_answer = on_answer
+        self._told_to_end = told_to_end
         self._reporting = threading.Lock()  # held while one record's outcome is reported
         self._in_hand: set[Task] = set()  # without an outcome, and not given back
         self._stopping = threading.Event()  # no further try of a request
@@ -125,7 +128,8 @@ class RecordWorkers:
 
     def _starts(self, task: Task) -> bool:
         """Note that a record begins; tell whether it may."""
-        if self.failure is not None or self._stopping.is_set() or task.partition.revoked.is_set():
+        is_ending = self.failure is not None or self._told_to_end.is_set() or self._stopping.is_set()
+        if is_ending or task.partition.revoked.is_set():
             return False
         self._offsets.start(task.partition, task.record.offset())
         return True

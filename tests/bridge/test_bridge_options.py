@@ -39,9 +39,15 @@ def test_without_a_policy_records_go_to_the_dead_letter_topic_if_there_is_one(op
 
 
 @pytest.mark.parametrize(
-    ("options", "limit"), [({}, 1), ({"concurrency": 3}, 6), ({"concurrency": 3, "max_in_flight": 2}, 2)]
+    ("options", "limit"),
+    [
+        ({}, 2),
+        ({"concurrency": 3}, 6),
+        ({"concurrency": 3, "batch": 4}, 24),
+        ({"concurrency": 3, "max_in_flight": 2}, 2),
+    ],
 )
-def test_twice_as_many_records_as_workers_are_in_flight_unless_it_is_one_worker(options, limit):
+def test_twice_as_many_records_are_in_flight_as_can_be_at_the_model(options, limit):
     assert BridgeOptions("localhost:9092", ["t"], "http://127.0.0.1", **options).in_flight_limit == limit
 
 

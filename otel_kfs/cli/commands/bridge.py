@@ -91,7 +91,7 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
     group=_SPEED,
     type=click.IntRange(1),
     metavar="N",
-    help="Records in memory at a time.  [default: 1 without --concurrency and --batch, else twice what these allow]",
+    help="Records in memory at a time.  [default: twice as many as --concurrency and --batch send at a time]",
 )
 @option(
     "--retries",
