@@ -4,12 +4,14 @@
 
 The broker is the real Kafka of deploy/services, the model a process that answers at once. In each round every case
 reads the same records, one after another in an order drawn anew, each as a process and a group of its own. A rate is
-that of the records' arrival at the model, from the first to the last one, so that nobody's start counts.
+that of the records' arrival at the model, from the first to the last one, so that nobody's start counts; CPU is the
+process's own, of a record, from the first look at it to the last one.
 
 `loop` is confluent_kafka's consumer and a `requests.Session`: poll, post, commit (which is not waited for).
-`loop, waiting` waits for each commit, too. `bridge` is `otel-kfs bridge` as a user starts it: traced to a file, or with
-OTEL_SDK_DISABLED. With --batch there are the same bridges with so many records in a request. A figure is the median
-over the rounds; a ratio to `loop` the median of the rounds' own ratios, with the lowest and the highest.
+`loop, waiting` waits for each commit, too. `bridge` is `otel-kfs bridge` as a user starts it: traced by OTLP (protobuf
+over HTTP, to a process that takes all), traced to a file, or with OTEL_SDK_DISABLED. With --batch there are the same
+bridges with so many records in a request. A figure is the median over the rounds; a ratio to `loop` the median of the
+rounds' own ratios, with the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -41,7 +45,7 @@ SIZES = {"1kB": (1_000, 3_000), "60kB": (60_000, 1_000), "1.5MB": (1_500_000, 10
 LIMIT_SECONDS = 300.0
 
 # HTTP/1.1 of its own, for a real server would cost more than what is measured. It answers one prediction an instance,
-# and a GET with how many instances came, and when the first request and the last one did.
+# a GET with how many instances came, and when the first request and the last one did, and spans with nothing.
 MODEL = """
 import asyncio, json, sys, time
 import orjson
@@ -51,6 +55,8 @@ def answer(head, body):
         told = json.dumps(seen).encode()
         seen.update(instances=0, beside_first=0, first=0.0, last=0.0)
         return told
+    if head.startswith(b"POST /v1/traces"):
+        return b""
     count = 1 if b"/batch:" in head.partition(b"\\r\\n")[0] else 0
     count = len(orjson.loads(body)["instances"]) if count else 1
     seen["last"] = time.perf_counter()
@@ -96,12 +102,19 @@ while True:
     consumer.commit(record, asynchronous=waiting != "yes")
 """
 
-Rates = dict[str, list[float]]
+Found = dict[str, list["Run"]]  # by case, round by round
 Case = tuple[list[str], dict[str, str]]  # a command, and what its environment has besides
 
 
+class Run(NamedTuple):
+    """One run of a case."""
+
+    rate: float  # records a second
+    cpu: float  # us a record
+
+
 class Model:
-    """The model's process."""
+    """The model's process, or a collector's."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen([sys.executable, "-c", MODEL], stdout=subprocess.PIPE, text=True)
@@ -129,10 +142,17 @@ def fill(servers: str, size: int, records: int) -> str:
     return topic
 
 
-def rate(command: list[str], environment: dict[str, str], model: Model, records: int) -> float:
-    """Run a case to its end; return records a second."""
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """Return the CPU time that a process has used."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def run(command: list[str], environment: dict[str, str], model: Model, records: int) -> Run:
+    """Run a case to its end."""
     model.seen()
     instances, beside_first, first, last = 0.0, 0.0, 0.0, 0.0
+    cpu, beside_look = 0.0, 0.0
     # Errors go where the user sees them; what a bridge prints for each record is written, as for a user, but not read.
     with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:
         until = time.monotonic() + LIMIT_SECONDS
@@ -142,17 +162,20 @@ def rate(command: list[str], environment: dict[str, str], model: Model, records:
                 sys.exit(f"{command[2:4]} took {instances:g} of {records} records")
             seen = model.seen()
             if seen["instances"]:
+                if not instances:
+                    cpu, beside_look = cpu_seconds(process), seen["instances"]
                 first = first or seen["first"]
                 # What came with the first request of all was there before the time began to run.
                 beside_first += seen["beside_first"] if not instances else seen["instances"]
                 instances, last = instances + seen["instances"], seen["last"]
+        cpu = cpu_seconds(process) - cpu
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-    return beside_first / (last - first)
+    return Run(beside_first / (last - first), cpu / (instances - beside_look) * 1e6)
 
 
 def cases(
-    servers: str, topic: str, model: Model, options: argparse.Namespace, folder: str
+    servers: str, topic: str, model: Model, collector: Model, options: argparse.Namespace, folder: str
 ) -> dict[str, Callable[[], Case]]:
     """Return what starts each case: its command and environment."""
     one, many = f"{model.url}/v1/models/one:predict", f"{model.url}/v1/models/batch:predict"
@@ -160,40 +183,44 @@ def cases(
     def loop(waiting: str) -> Case:
         return [sys.executable, "-c", LOOP, servers, topic, uuid.uuid4().hex, one, waiting], {}
 
-    def bridge(url: str, *more: str, traced: bool) -> Case:
+    def bridge(url: str, tracing: str, *more: str) -> Case:
         command = [sys.executable, "-m", "otel_kfs.cli", "--quiet", "bridge", "--bootstrap-servers", servers]
         command += ["--topic", topic, "--group", uuid.uuid4().hex, "--url", url, *more]
         command += ["--concurrency", str(options.concurrency)]
-        if not traced:
-            return command, {"OTEL_SDK_DISABLED": "true"}
-        return [*command, "--traces-file", f"{folder}/{uuid.uuid4().hex}.jsonl"], {}
+        if options.max_in_flight:
+            command += ["--max-in-flight", str(options.max_in_flight)]
+        if tracing == "traced to a file":
+            command += ["--traces-file", f"{folder}/{uuid.uuid4().hex}.jsonl"]
+        otlp = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+        return command, {"traced by OTLP": otlp, "untraced": {"OTEL_SDK_DISABLED": "true"}}.get(tracing, {})
 
-    found = {
-        "loop": lambda: loop("no"),
-        "loop, waiting": lambda: loop("yes"),
-        "bridge, traced": lambda: bridge(one, traced=True),
-        "bridge, untraced": lambda: bridge(one, traced=False),
-    }
-    if options.batch > 1:
-        batch = ("--batch", str(options.batch))
-        found[f"batch {options.batch}, traced"] = lambda: bridge(many, *batch, traced=True)
-        found[f"batch {options.batch}, untraced"] = lambda: bridge(many, *batch, traced=False)
+    found = {"loop": lambda: loop("no"), "loop, waiting": lambda: loop("yes")}
+    for tracing in ("traced by OTLP", "traced to a file", "untraced"):
+        found[f"bridge, {tracing}"] = partial(bridge, one, tracing)
+        if options.batch > 1:
+            batch = ("--batch", str(options.batch))
+            found[f"batch {options.batch}, {tracing}"] = partial(bridge, many, tracing, *batch)
     return {name: case for name, case in found.items() if not options.case or name in options.case}
 
 
-def measure(servers: str, size: str, model: Model, options: argparse.Namespace) -> Rates:
-    """Return the records a second of each case, round by round; one round before them warms up."""
+def measure(servers: str, size: str, model: Model, collector: Model, options: argparse.Namespace) -> Found:
+    """Return the runs of each case, round by round; one round before them warms up."""
     number_of_bytes, records = SIZES[size]
     topic = fill(servers, number_of_bytes, records)
-    rates: Rates = {}
+    found: Found = {}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds + 1):
-            here = cases(servers, topic, model, options, folder)
+            here = cases(servers, topic, model, collector, options, folder)
             for name, start in random.sample(list(here.items()), len(here)):
-                found = rate(*start(), model, records)
+                one = run(*start(), model, records)
                 if number:
-                    rates.setdefault(name, []).append(found)
-    return {name: rates[name] for name in here}
+                    found.setdefault(name, []).append(one)
+    return {name: found[name] for name in here}
+
+
+def median(of: list[float]) -> str:
+    """Write a median with the lowest and the highest."""
+    return f"{statistics.median(of):.2f} ({min(of):.2f} - {max(of):.2f})"
 
 
 def main() -> None:
@@ -201,26 +228,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--concurrency", type=int, default=1)
+    parser.add_argument("--max-in-flight", type=int)
     parser.add_argument("--size", action="append", choices=SIZES, help="repeatable; all of them unless given")
     parser.add_argument("--case", action="append", help="repeatable; all of them unless given")
     options = parser.parse_args()
     print(f"Python {platform.python_version()}, confluent-kafka {confluent_kafka.__version__}, ", end="")
     print(f"{options.rounds} rounds, --concurrency {options.concurrency}, {os.cpu_count()} cores, ", end="")
-    print(
-        f"load average {os.getloadavg()[0]:.1f}\n\n| records of | case | records/s | of the loop |\n|---|---|--:|--:|"
-    )
-    model = Model()
+    print(f"load average {os.getloadavg()[0]:.1f}\n")
+    print("| records of | case | records/s | of the loop | CPU, us a record | of the loop |\n|---|---|--:|--:|--:|--:|")
+    model, collector = Model(), Model()
     try:
         with services.kafka() as kafka:
             for size in options.size or SIZES:
-                rates = measure(kafka.bootstrap_servers, size, model, options)
-                for name, found in rates.items():
-                    ratios = [a / b for a, b in zip(found, rates.get("loop", found), strict=True)]
-                    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} - {max(ratios):.2f})"
-                    print(f"| {size} | {name} | {statistics.median(found):.0f} | {ratio} |", flush=True)
+                found = measure(kafka.bootstrap_servers, size, model, collector, options)
+                for name, runs in found.items():
+                    pairs = list(zip(runs, found.get("loop", runs), strict=True))
+                    rate, cpu = (statistics.median(values) for values in zip(*runs, strict=True))
+                    rates, cpus = median([a.rate / b.rate for a, b in pairs]), median([a.cpu / b.cpu for a, b in pairs])
+                    print(f"| {size} | {name} | {rate:.0f} | {rates} | {cpu:.0f} | {cpus} |", flush=True)
     finally:
-        model.process.kill()
-        model.process.wait()
+        for each in (model, collector):
+            each.process.kill()
+            each.process.wait()
 
 
 if __name__ == "__main__":
