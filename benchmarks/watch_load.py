@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 MS = 1_000_000  # ns
 TRACE = b"TRACEID-TRACEID-"
 METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-CACHE = Path(os.environ.get("OTEL_KFS_CACHE", Path.home() / ".cache" / "otel-kfs"))
 
 # Name, kind, start, end (ms), the parent's place, service.
 IMAGE = (
@@ -151,7 +150,10 @@ def watching(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Pope
 
 @contextmanager
 def collecting(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    (program,) = (CACHE / "tools").glob("collector-*/otelcol")
+    sys.path.append(str(Path(__file__).parents[1] / "deploy" / "validate"))
+    import validate
+
+    program = validate.folder("collector") / "otelcol"
     config = folder / "collector.yaml"
     config.write_text(f"""
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:14399"}}}}}}}}

@@ -1,4 +1,4 @@
-"""Prometheus, built from its Go module, which fetches the metrics of what it is given."""
+"""Prometheus, built from its Go module: it fetches the metrics of what it is given, and takes OTLP."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ MODULE, VERSION, PACKAGE, TAGS = "github.com/prometheus/prometheus", "v0.315.0",
 
 @dataclass(frozen=True)
 class Prometheus:
-    """A running Prometheus; url serves /api/v1."""
+    """A running Prometheus; url serves /api/v1, and takes metrics by OTLP at otlp_metrics."""
 
     server: Server
     url: str
+    otlp_metrics: str
 
 
 def fetch_prometheus() -> Path:
@@ -41,5 +42,6 @@ def prometheus(targets: Sequence[str] = (), port: int = 0, interval: str = "1s")
         config.write_text(json.dumps({"global": {"scrape_interval": interval}, "scrape_configs": jobs}), "utf-8")
         command = [str(executable), f"--config.file={config}", f"--web.listen-address={HOST}:{port}"]
         command += [f"--storage.tsdb.path={scratch}/data", "--enable-feature=exemplar-storage"]
+        command += ["--web.enable-otlp-receiver"]
         with running("prometheus", command, Path(scratch), lambda: http_ok(f"{url}/-/ready")) as server:
-            yield Prometheus(server, url)
+            yield Prometheus(server, url, f"{url}/api/v1/otlp/v1/metrics")

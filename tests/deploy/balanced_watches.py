@@ -42,7 +42,7 @@ class Watch:
     """A process of `otel-kfs watch` on free ports of loopback."""
 
     def __init__(self, process: subprocess.Popen[str], token: str = "") -> None:
-        line = process.stderr.readline()
+        self.process, line = process, process.stderr.readline()
         found = re.search(r"gRPC on port (\d+), over HTTP on port (\d+); metrics on (\S+/metrics)", line)
         assert found, line
         self.grpc, self.http = f"127.0.0.1:{found[1]}", f"http://127.0.0.1:{found[2]}"
@@ -67,12 +67,14 @@ class Watch:
 
 
 @contextmanager
-def watching(count: int = 1, *options: str, token: str = "") -> Iterator[list[Watch]]:
+def watching(count: int = 1, *options: str, token: str = "", **environment: str) -> Iterator[list[Watch]]:
     """Some watches, with a token or without one."""
     ports = [word for name in ("grpc", "http", "metrics") for word in (f"--{name}-port", "0")]
     command = [sys.executable, "-m", "otel_kfs.cli", "watch", f"--linger={LINGER}s", *ports, *options]
     with ExitStack() as stack:
-        processes = [stack.enter_context(start(command, OTEL_KFS_WATCH_TOKEN=token)) for _ in range(count)]
+        processes = [
+            stack.enter_context(start(command, OTEL_KFS_WATCH_TOKEN=token, **environment)) for _ in range(count)
+        ]
         for process in processes:
             stack.callback(process.kill)
         yield [Watch(process, token) for process in processes]

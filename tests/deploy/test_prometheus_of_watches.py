@@ -1,5 +1,7 @@
 """A real Prometheus that fetches the metrics of two watches: the dashboard's queries, which add them up."""
 
+from functools import partial
+
 import pytest
 import requests
 from balanced_watches import exported, exports, measured, send, watching
@@ -15,17 +17,19 @@ FETCHED_TWICE = "sum(min_over_time(otel_kfs_span_received_total[2s]))"
 QUERIES = queries_of_watches()
 
 
+def asked(running, query, **more):
+    """What a Prometheus answers to a query in PromQL, or to one for exemplars, if it has times."""
+    path = "query_exemplars" if more else "query"
+    answer = requests.get(f"{running.url}/api/v1/{path}", params={"query": query, **more}, timeout=30).json()
+    assert answer["status"] == "success", answer
+    return answer["data"] if more else answer["data"]["result"]
+
+
 @pytest.fixture(scope="module")
 def ask():
     """Ask a Prometheus, in PromQL, about two watches: images of one take 1 s, those of the other 0.5 s."""
     with watching(2) as watches, prometheus([watch.metrics.split("/")[2] for watch in watches]) as running:
-
-        def ask_(query, **more):
-            path = "query_exemplars" if more else "query"
-            answer = requests.get(f"{running.url}/api/v1/{path}", params={"query": query, **more}, timeout=30).json()
-            assert answer["status"] == "success", answer
-            return answer["data"] if more else answer["data"]["result"]
-
+        ask_ = partial(asked, running)
         sent = [0, 0]
         for count in (1, IMAGES):  # a rate is that of what comes after the first
             for number, (watch, drawing) in enumerate(zip(watches, (HTTP, STRAIGHT), strict=True)):
@@ -88,3 +92,22 @@ def test_an_exemplar_leads_to_an_image_s_trace(ask):
     traces = {exemplar["labels"]["trace_id"] for one in found for exemplar in one["exemplars"]}
     assert traces
     assert all(len(trace) == 32 for trace in traces)
+
+
+def test_what_two_watches_send_by_otlp_adds_up_too_and_is_native_histograms():
+    exponential = {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "base2_exponential_bucket_histogram"}
+    with prometheus() as running:
+        with watching(2, "--otlp-metrics", running.otlp_metrics, **exponential) as watches:
+            for number, (watch, drawing) in enumerate(zip(watches, (HTTP, STRAIGHT), strict=True)):
+                drawn = [span for image in range(3) for span in exported(spans(drawing, f"{number}-{image}-"))]
+                send(exports(drawn), watch.grpc, watch.http)
+                measured([watch], len(drawn))
+                watch.process.terminate()  # then it sends the last
+                watch.process.communicate(timeout=30)
+        ask = partial(asked, running)
+        assert values(ask("sum(otel_kfs_image_measured_total)")) == {"": 6}
+        total = "otel_kfs_total_duration_seconds"
+        assert values(ask(f"histogram_count(sum({total}))")) == {"": 6}
+        assert values(ask(f"histogram_avg(sum({total}))")) == {"": pytest.approx(0.75)}
+        assert values(ask(f"histogram_quantile(0.25, sum({total}))")) == {"": pytest.approx(0.5, rel=0.05)}
+        assert values(ask(f"histogram_quantile(1, sum({total}))")) == {"": pytest.approx(1, rel=0.05)}
