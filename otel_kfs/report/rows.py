@@ -28,6 +28,7 @@ from otel_kfs.analysis.statistics import (
 )
 from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
 from otel_kfs.traces.host_identity import is_unnamed, name_before
+from otel_kfs.traces.printable import excerpt
 
 Layout = Literal["seed", "segments", "statistics", "bars", "images"]
 LAYOUTS: tuple[Layout, ...] = ("seed", "segments", "statistics", "bars", "images")
@@ -47,6 +48,8 @@ ONE_CLOCK = "all stamps are by the clock of stamp 1's host; \u00b1 is the uncert
 EXACT, BOUNDED, UNBOUNDED = "exact", "bounded", "unbounded"  # what a record says of its clocks
 _CONTRADICTORY = "contradictory"
 _MOST_SERVICES = 8  # that are named
+_MOST_REASONS = 8  # the same; each names a span
+_NAME = 60  # characters of one
 _FEW = 4  # pairs of hosts, and hosts, that are told one by one
 STAMPS = "1 sent, 2 arrived, 3 preprocessed, 4 answered; 2-1 is the time from 1 to 2"
 SPANS_START = (
@@ -378,7 +381,11 @@ def interval_record(interval: Interval | None, prefix: str = "") -> dict[str, in
 def coverage_line(coverage: Coverage) -> str:
     """Say in one line what was measured and what was left out, and why."""
     parts = [f"{coverage.measured} {coverage.what}{'' if coverage.measured == 1 else 's'} measured"]
-    parts += [f"{count} left out: {reason}" for reason, count in sorted(coverage.left_out.items())]
+    shown = dict(coverage.left_out.most_common(_MOST_REASONS))
+    parts += [f"{count} left out: {excerpt(reason, _NAME + 40)}" for reason, count in sorted(shown.items())]
+    if others := len(coverage.left_out) - len(shown):
+        rest = sum(coverage.left_out.values()) - sum(shown.values())
+        parts.append(f"{rest} left out for {_many_of(others, 'other reason')}")
     if coverage.retried:
         parts.append(f"{coverage.retried} with retries")
     if coverage.redelivered:
@@ -393,7 +400,7 @@ def coverage_line(coverage: Coverage) -> str:
 def _others_line(roots: Mapping[str, int]) -> str:
     """Say what images began with that were not sent by a sender of ours."""
     commonest = sorted(roots.items(), key=lambda item: (-item[1], item[0]))
-    shown = ", ".join(name for name, _ in commonest[:3])
+    shown = ", ".join(excerpt(name, 2 * _NAME) for name, _ in commonest[:3])
     more = f" and {len(commonest) - 3} others" if len(commonest) > 3 else ""
     return f"{sum(roots.values())} without `{semconv.SEND_IMAGE}`, from {shown}{more} on"
 
@@ -402,10 +409,11 @@ def contents_line(contents: StoreContents) -> str:
     """Say what there is where nothing was measured, and what to do next."""
     if not contents.spans:
         return "it has no spans: see that they are exported, or look further back"
-    services = [service or "(without a name)" for service, _ in contents.services.most_common()]
+    services = [excerpt(service, _NAME) or "(without a name)" for service, _ in contents.services.most_common()]
     more = f" and {len(services) - _MOST_SERVICES} more" if len(services) > _MOST_SERVICES else ""
     roots = [
-        f"`{name}` ({service}) {_many_of(count, 'time')}" for (name, service), count in contents.roots.most_common(3)
+        f"`{excerpt(name, _NAME)}` ({excerpt(service, _NAME)}) {_many_of(count, 'time')}"
+        for (name, service), count in contents.roots.most_common(3)
     ]
     begin = ", ".join(roots) or "spans whose parents are missing"
     return (

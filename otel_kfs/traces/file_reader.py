@@ -174,7 +174,7 @@ class FileReader:
             if text != line and (read := self._with_types(text)) is not None:
                 yield from self._read(*read)
             else:
-                yield from self._several(text, error)
+                yield from self._several(text, error, is_last=not lines.peek())
         else:
             yield from self._spans(document)
 
@@ -193,7 +193,7 @@ class FileReader:
                 )
         return bytes(text)
 
-    def _several(self, text: bytes, error: orjson.JSONDecodeError) -> Iterator[list[Span]]:
+    def _several(self, text: bytes, error: orjson.JSONDecodeError, *, is_last: bool) -> Iterator[list[Span]]:
         """Yield the spans of a text that is not one JSON document: perhaps it is several, one after another."""
         begin = self._position.number
         try:
@@ -202,18 +202,19 @@ class FileReader:
                 yield from self._spans(document)
         except detect.NotJson as no:
             self._position.number = begin + text.count(b"\n", 0, no.at)
-            yield from self._broken(text[no.at :], no.reason or error.msg)
+            yield from self._broken(text[no.at :], no.reason or error.msg, is_cut=no.is_cut and is_last)
 
-    def _broken(self, text: bytes, reason: str) -> Iterator[list[Span]]:
+    def _broken(self, text: bytes, reason: str, *, is_cut: bool) -> Iterator[list[Span]]:
         """Count a text that is not JSON; yield the spans of complete documents within it.
 
         They follow what a writer left incomplete when it was stopped: on the same line, or on lines of their own.
         """
         swallowed = text.rfind(_EXPORT, 1)
-        if text[:1] in _BEGINNINGS and b"\n" not in text and swallowed < 0:
+        name = other_formats.name_of_text(text)
+        is_cut = (is_cut and b"\n" in text.strip()) or b"\n" not in text  # a line with its end is broken
+        if text[:1] in _BEGINNINGS and is_cut and swallowed < 0 and name is None:
             self._warnings.add(_CUT, self._position)
             return
-        name = other_formats.name_of_text(text)
         self._complain(BROKEN, f"not traces, but {name}" if name else f"not JSON ({excerpt(reason)})")
         begin = self._position.number
         for number, line in enumerate(io.BytesIO(text)):

@@ -6,6 +6,8 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -63,6 +65,19 @@ class TraceStore(Protocol):
         ...
 
 
+_READ_AGAIN: ContextVar[bool] = ContextVar("_READ_AGAIN", default=False)
+
+
+@contextmanager
+def read_again() -> Iterator[None]:
+    """Read what was read before: what is not read of it has been logged."""
+    token = _READ_AGAIN.set(True)
+    try:
+        yield
+    finally:
+        _READ_AGAIN.reset(token)
+
+
 class ReadProgress:
     """Reports in a few words what a store is doing; in another process it reports nothing."""
 
@@ -106,7 +121,9 @@ class ReadWarnings:
             self.counts[what] += 1
 
     def say(self) -> None:
-        """Log a line for each reason."""
+        """Log a line for each reason, unless what is read was read before."""
+        if _READ_AGAIN.get():
+            return
         for what, count in self.counts.items():
             first = self._first[what]
             _log.warning("%s: %d, %s", what, count, first if count == 1 else f"the first: {first}")

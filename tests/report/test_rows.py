@@ -299,6 +299,16 @@ def test_the_account_says_nothing_of_what_did_not_happen():
     assert rows.coverage_line(Coverage(measured=8)) == "8 images measured"
 
 
+def test_of_very_many_reasons_the_commonest_are_named():
+    many = Counter({f"`{number}{'x' * 999}` is out of order": number for number in range(1, 30)})
+    line = rows.coverage_line(Coverage(left_out=many))
+    assert (line.count(" left out: `2"), line.count("x...;"), line.endswith("; 231 left out for 21 other reasons")) == (
+        8,
+        8,
+        True,
+    )
+
+
 @pytest.mark.parametrize(
     ("nanoseconds", "text"),
     [

@@ -238,6 +238,9 @@ def test_a_file_that_is_no_json_at_all_is_an_error_that_names_file_and_line(file
         (b"Jan 31 12:00:00 host systemd[1]: started\n", "a log"),
         (gzip.compress(gzip.compress(PLAIN)), "compressed twice: unpack it first"),
         (b"<!DOCTYPE html>\n<html>", "a web page or XML"),
+        (line("a").decode().encode("utf-16-le"), "text in UTF-16: convert it to UTF-8 first"),
+        (line("a").decode().encode("utf-16-be"), "text in UTF-16: convert it to UTF-8 first"),
+        (b"Timestamp,trace.trace_id,name\n2026,a,POST\n", "a table of separated values"),
     ],
 )
 def test_a_file_of_another_kind_is_called_by_its_name(file, content, name):
@@ -272,8 +275,40 @@ NOT_TRACES = [
         "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP",
     ),
     ({"hits": {"hits": []}, "_shards": {}}, "an answer of Elasticsearch"),
+    (
+        [{"traceId": "a", "id": "b", "name": "get", "annotations": [{"value": "cs", "endpoint": {}}]}],
+        "Zipkin's JSON of version 1: save it by /api/v2",
+    ),
+    ({"resource_spans": []}, "OTLP whose keys are in snake_case: JSON's are in lowerCamelCase, as resourceSpans"),
+    (
+        {"traceId": "a", "spanId": "b", "startTimeUnixNano": "1"},
+        "single spans of OTLP, without the resource that they are of",
+    ),
+    ({"traces": [], "metrics": {}}, "the answer of a Tempo's search: save the traces, by /api/v2/traces/ID"),
+    ([[{"trace_id": 1, "span_id": 2, "meta": {}}]], "Datadog's JSON"),
+    ({"data": [{"type": "spans"}], "meta": {}}, "an answer of Datadog's API, or of one like it"),
+    ([{"trace.trace_id": "a", "duration_ms": 3}], "Honeycomb's JSON"),
+    ([{"common": {}, "spans": []}], "New Relic's JSON"),
+    ({"Traces": [{"Id": "1-2", "Segments": []}]}, "AWS X-Ray's JSON"),
+    ({"projectId": "p", "traceId": "a", "spans": []}, "Google Cloud Trace's JSON"),
+    ({"tables": [{"rows": []}]}, "an answer of Azure Monitor"),
+    ({"event_id": "a", "contexts": {}, "spans": []}, "an event of Sentry's"),
+    ({"topic": "otlp_spans", "value": "{}"}, "records of Kafka"),
     ({"level": "info", "msg": "started"}, "a log"),
 ]
+
+
+def test_a_document_over_several_lines_that_ends_too_soon_is_cut(file, caplog):
+    whole = json.dumps(json.loads(line("a")), indent=1).encode()
+    file.write_bytes(line("b") + b"\n" + whole[: len(whole) * 2 // 3])
+    assert names_of(file) == ["b"]
+    assert caplog.messages == [f"{CUT}: 1, {file}, line 2"]
+
+
+def test_what_is_in_an_export_is_read_without_what_is_around_it(file):
+    (inner,) = json.loads(line("a"))["resourceSpans"]
+    file.write_text(json.dumps([inner, inner]) + "\n" + json.dumps(inner))
+    assert names_of(file) == ["a", "a", "a"]
 
 
 @pytest.mark.parametrize(("document", "what"), NOT_TRACES)

@@ -37,6 +37,7 @@ _BEGINNING = re.compile(
     rb'|data"\s*:\s*\[\s*\{\s*"traceID")'
 )
 _OF_RESOURCES = ("resourceSpans", "batches")
+_SCOPES = frozenset(otlp.SCOPES)
 _SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
 _OF_RESOURCE = {semconv.SERVICE_NAME, *IDENTITY}
 
@@ -59,11 +60,11 @@ class UnknownFormatError(ValueError):
 
 
 class NotJson(ValueError):
-    """What is no JSON document: why, and where it begins."""
+    """What is no JSON document: why, where it begins, and whether it only ends too soon."""
 
-    def __init__(self, reason: str, at: int) -> None:
+    def __init__(self, reason: str, at: int, *, is_cut: bool = False) -> None:
         super().__init__(f"not JSON ({reason})")
-        self.reason, self.at = reason, at
+        self.reason, self.at, self.is_cut = reason, at, is_cut
 
 
 def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
@@ -73,6 +74,7 @@ def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[S
     - `{"result": {...}}`: an answer of Jaeger's v3 API
     - `{"data": [...]}`: an answer of its older one, and what its UI downloads; or one trace of those
     - `{"trace": {...}}`, `{"batches": [...]}`: answers of Tempo's v2 and v1 API
+    - `{"resource": {...}, "scopeSpans": [...]}`: what is in those, and in OTLP-JSON, without what is around it
     - a span of Zipkin's, an array of them, or an array of such arrays
 
     Raises:
@@ -89,25 +91,32 @@ def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[S
         if not is_known(one):
             raise UnknownFormatError(one)
         _note_unread(one, warnings, where)
-        if "resourceSpans" in one:
-            yield from otlp_spans({"resourceSpans": one["resourceSpans"]}, warnings, where)
-        elif "result" in one:
-            yield from otlp_spans({"resourceSpans": (), **one["result"]}, warnings, where)
-        elif "batches" in one:
-            yield from otlp_spans({"resourceSpans": one["batches"]}, warnings, where)
-        elif "trace" in one:
-            if one.get("status") == "PARTIAL":
-                warnings.add(INCOMPLETE, where, str(one.get("message", "")))
-            trace = one["trace"]
-            # Older Tempos have `batches` in here, too.
-            key = "resourceSpans" if "resourceSpans" in trace else "batches"
-            rest = {name: value for name, value in trace.items() if name != key}
-            yield from otlp_spans({**rest, "resourceSpans": trace.get(key)}, warnings, where)
+        export = _export_in(one, warnings, where)
+        if export is not None:
+            yield from otlp_spans(export, warnings, where)
         elif "data" in one:
             for trace in one["data"] or ():
                 yield from older_spans(trace, warnings, where)
         elif "spans" in one:
             yield from older_spans(one, warnings, where)
+
+
+def _export_in(document: dict[str, Any], warnings: ReadWarnings, where: object) -> dict[str, Any] | None:
+    """Return the OTLP export that a document of a known shape is or holds; None if its traces are Jaeger's."""
+    if "resourceSpans" in document:
+        return {"resourceSpans": document["resourceSpans"]}
+    if "result" in document:
+        return {"resourceSpans": (), **document["result"]}
+    if "batches" in document:
+        return {"resourceSpans": document["batches"]}
+    if "trace" in document:
+        if document.get("status") == "PARTIAL":
+            warnings.add(INCOMPLETE, where, str(document.get("message", "")))
+        trace = document["trace"]
+        # Older Tempos have `batches` in here, too.
+        key = "resourceSpans" if "resourceSpans" in trace else "batches"
+        return {**{name: value for name, value in trace.items() if name != key}, "resourceSpans": trace.get(key)}
+    return None if _SCOPES.isdisjoint(document) else {"resourceSpans": [document]}
 
 
 def is_known(document: Any) -> bool:
@@ -118,6 +127,7 @@ def is_known(document: Any) -> bool:
         return _holds_traces(shape, document[shape])
     return (
         ("spans" in document and "processes" in document)
+        or not _SCOPES.isdisjoint(document)
         or not document.keys().isdisjoint(_SIGNALS)
         or zipkin_json.is_spans(document)
     )
@@ -253,7 +263,8 @@ def documents(text: bytes) -> Iterator[tuple[Any, int]]:
             _, at = decoder.raw_decode(letters, begin)
             document = orjson.loads(text[begin:at])  # the stricter one: text is UTF-8, and there is no NaN
         except json.JSONDecodeError as error:
-            raise NotJson(error.msg, begin) from error
+            is_cut = error.pos >= len(letters.rstrip()) or error.msg.startswith("Unterminated")
+            raise NotJson(error.msg, begin, is_cut=is_cut) from error
         except (ValueError, RecursionError) as error:
             raise NotJson(str(error), begin) from error
         line, counted = line + text.count(b"\n", counted, begin), begin

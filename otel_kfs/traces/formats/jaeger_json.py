@@ -41,9 +41,9 @@ def unknown_keys(trace: dict[str, Any]) -> Iterator[str]:
 def _span(span: dict[str, Any], processes: Processes) -> Span:
     attributes = _tags(span.get("tags"))
     service, host = processes.get(span.get("processID", ""), ("", ""))
-    references = span.get("references") or ()
+    references = [(r["refType"], r["traceID"], r["spanID"]) for r in span.get("references") or ()]
     trace = _padded(span["traceID"], 32)
-    parent, links = _parent_and_links(trace, ((r["refType"], r["traceID"], r["spanID"]) for r in references))
+    parent, links = _parent_and_links(trace, references, span.get("parentSpanID"))
     start = _whole(span["startTime"]) * 1000
     status, error = attributes.pop("otel.status_code", None), attributes.pop("error", None)
     return Span(
@@ -63,9 +63,14 @@ def _span(span: dict[str, Any], processes: Processes) -> Span:
     )
 
 
-def _parent_and_links(trace: str, references: Iterable[tuple[str, str, str]]) -> tuple[str | None, list[Key]]:
-    """Return the parent's id, and what else a span refers to; a reference is its type, a trace's id and a span's."""
-    parent: Key | None = None
+def _parent_and_links(
+    trace: str, references: Iterable[tuple[str, str, str]], parent_id: str | None
+) -> tuple[str | None, list[Key]]:
+    """Return the parent's id, and what else a span refers to; a reference is its type, a trace's id and a span's.
+
+    `parent_id`: as older Jaegers have it, beside the references or in place of them.
+    """
+    parent = (trace, _padded(parent_id, 16)) if parent_id else None
     links: list[Key] = []
     for kind, trace_id, span_id in references:
         to = _padded(trace_id, 32), _padded(span_id, 16)
@@ -114,6 +119,7 @@ class _SpanOf(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     duration: int
     processID: str = ""
     references: list[_Reference] | None = None
+    parentSpanID: str | None = None
     tags: list[_Tag] | None = None
     logs: msgspec.Raw = _SKIPPED
     warnings: msgspec.Raw = _SKIPPED
@@ -188,7 +194,8 @@ def _typed(span: _SpanOf, service: str, host: str) -> Span:
         elif tag.key == "otel.status_code":
             status = tag.value
     trace = _padded(span.traceID, 32)
-    parent, links = _parent_and_links(trace, [(r.refType, r.traceID, r.spanID) for r in span.references or ()])
+    references = [(r.refType, r.traceID, r.spanID) for r in span.references or ()]
+    parent, links = _parent_and_links(trace, references, span.parentSpanID)
     start = span.startTime * 1000
     return Span(
         trace,

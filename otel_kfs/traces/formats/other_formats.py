@@ -37,17 +37,34 @@ _LOG = re.compile(
     rb"|(?:ts|t|time|timestamp|level|lvl|msg)=\S"
     rb"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d)"
 )
+_CONSOLE = "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP"
+_OF_NODE = re.compile(rb"\{\s+(?:resource|instrumentationScope|traceId): ")  # whose console exporter inspects objects
+_SEPARATED = re.compile(rb'[\w."\- ]+(?:[,;\t][\w."\- ]+)+\r?$', re.MULTILINE)
 
 # Keys that a JSON object of another program has, all of them.
 _OBJECTS = {
-    ("context", "name", "start_time"): "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP",
+    ("context", "name", "start_time"): _CONSOLE,
+    ("resource_spans",): "OTLP whose keys are in snake_case: JSON's are in lowerCamelCase, as resourceSpans",
+    ("traceId", "spanId", "startTimeUnixNano"): "single spans of OTLP, without the resource that they are of",
+    ("traces", "metrics"): "the answer of a Tempo's search: save the traces, by /api/v2/traces/ID",
     ("traceId", "id", "binaryAnnotations"): "Zipkin's JSON of version 1: save it by /api/v2",
+    ("traceId", "id", "annotations"): "Zipkin's JSON of version 1: save it by /api/v2",
     ("hits", "_shards"): "an answer of Elasticsearch",
     ("_index", "_source"): "documents of Elasticsearch",
     ("@timestamp", "processor", "trace"): "documents of Elastic's APM",
     ("traceID", "spanID", "operationName"): "single spans of Jaeger, as its Elasticsearch store has them",
     ("traceEvents",): "Chrome's trace events",
     ("trace_id", "span_id", "meta"): "Datadog's JSON",
+    ("data", "meta"): "an answer of Datadog's API, or of one like it",
+    ("trace.trace_id",): "Honeycomb's JSON",
+    ("common", "spans"): "New Relic's JSON",
+    ("Traces",): "AWS X-Ray's JSON",
+    ("trace_id", "id", "start_time"): "AWS X-Ray's JSON",
+    ("projectId", "traceId", "spans"): "Google Cloud Trace's JSON",
+    ("tables",): "an answer of Azure Monitor",
+    ("results",): "an answer of Grafana's: download the trace instead",
+    ("event_id", "contexts"): "an event of Sentry's",
+    ("topic", "value"): "records of Kafka",
     ("status", "errorType"): "the answer of a server that could not do what it was asked for",
     ("status", "data"): "an answer of Prometheus or Loki",
     ("level", "msg"): "a log",
@@ -64,7 +81,13 @@ def name_of_text(text: bytes) -> str | None:
     if text[_TAR_AT] == b"ustar":
         return "a tar archive: unpack it first"
     found = next((name for magic, name in _MAGIC.items() if text.startswith(magic)), None)
-    return "a log" if found is None and _LOG.match(text) else found
+    if found is None and [bool(byte) for byte in text[:4]] in ([True, False] * 2, [False, True] * 2):
+        return "text in UTF-16: convert it to UTF-8 first"
+    if found is None and _OF_NODE.match(text):
+        return _CONSOLE
+    if found is None and _LOG.match(text):
+        return "a log"
+    return "a table of separated values" if found is None and _SEPARATED.match(text) else found
 
 
 def described(document: Any) -> str:

@@ -25,7 +25,7 @@ _KINDS: dict[int | str | None, Kind] = {
     **{f"SPAN_KIND_{kind.name}": kind for kind in Kind},
 }
 # The second is what the first was called before OTLP 0.15; Grafana's download still has it.
-_SCOPES = ("scopeSpans", "instrumentationLibrarySpans")
+SCOPES = ("scopeSpans", "instrumentationLibrarySpans")
 _END_OF_TIME = 2**64  # OTLP's times are unsigned 64-bit integers
 
 
@@ -87,7 +87,7 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
 
 def scopes_of(resource_spans: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what an export has of each scope of a resource."""
-    for key in _SCOPES:
+    for key in SCOPES:
         yield from resource_spans.get(key) or ()
 
 

@@ -73,8 +73,14 @@ def _is_spans(document: Any, depth: int) -> bool:
         and "traceId" in document
         and "id" in document
         and "binaryAnnotations" not in document
+        and not _has_endpoints(document.get("annotations"))
         and not _FURTHER.isdisjoint(document)
     )
+
+
+def _has_endpoints(annotations: Any) -> bool:
+    """Return whether annotations say whose they are, as in version 1."""
+    return isinstance(annotations, list) and any(isinstance(one, dict) and "endpoint" in one for one in annotations)
 
 
 def begins_like_spans(text: bytes) -> bool:

@@ -227,7 +227,7 @@ JAEGERS = {"traceID": "a" * 32, "spanID": "b" * 16, "operationName": "a", "start
     ("span", "trace", "document", "key"),
     [
         ({"flags": 1, "logs": [{"timestamp": 1}], "warnings": ["w"]}, {"traceID": "a"}, {"total": 1}, None),
-        ({"parentSpanID": "c" * 16}, {}, {}, "parentSpanID"),
+        ({"parentSpanID": "c" * 16}, {}, {}, None),
         ({"process": {"serviceName": "s"}}, {}, {}, "process"),
         ({}, {"more": 1}, {}, "more"),
         ({}, {"processes": {"p1": {"serviceName": "s", "tags": [], "more": 1}}}, {}, "more"),

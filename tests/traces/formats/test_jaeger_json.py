@@ -90,6 +90,7 @@ spans = st.fixed_dictionaries(
     {"traceID": ids, "spanID": ids, "operationName": st.just("POST"), "startTime": st.integers(0, 9)},
     optional={
         "references": st.none() | st.lists(references, max_size=4),
+        "parentSpanID": st.none() | st.just("") | ids,
         "tags": st.none() | st.lists(tags, max_size=6),
         "processID": st.sampled_from(["p1", "p2", "p3"]),
     },
@@ -141,4 +142,12 @@ def test_a_link_to_a_span_of_another_trace_with_the_parent_s_id_is_kept() -> Non
         ("aa".rjust(16, "0"),),
         ("d".rjust(32, "0"),),
     )
+    assert with_types(trace) == [span]
+
+
+@pytest.mark.parametrize("references", [[], None, [{"refType": "CHILD_OF", "traceID": TRACE, "spanID": "aa"}]])
+def test_a_parent_is_read_where_older_jaegers_have_it(references: Any) -> None:
+    trace = {"spans": [WHOLE | {"references": references, "parentSpanID": "aa"}], "processes": PROCESSES}
+    (span,) = thoroughly(trace)
+    assert (span.parent_id, span.links) == ("aa".rjust(16, "0"), ())
     assert with_types(trace) == [span]
