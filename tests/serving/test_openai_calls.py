@@ -110,7 +110,7 @@ def test_a_streamed_answer_is_measured_by_its_first_piece_and_by_each_one_after_
         "gen_ai.server.request.duration": [(ANSWERED, 1)],
         "gen_ai.client.operation.time_to_first_chunk": [(ANSWERED, 1)],
         "gen_ai.server.time_to_first_token": [(ANSWERED, 1)],
-        "gen_ai.client.operation.time_per_output_chunk": [(ANSWERED, 5)],
+        "gen_ai.client.operation.time_per_output_chunk": [(ANSWERED, 4)],  # the end's mark is none
         "gen_ai.server.time_per_output_token": [(ANSWERED, 1)],
     }
 
@@ -120,6 +120,45 @@ def test_a_call_that_fails_is_measured_with_what_it_failed_of(spans, points):
         ask(fails=True)
     failed = [({**SHARED, "error.type": "ZeroDivisionError"}, 1)]
     assert points() == {"gen_ai.client.operation.duration": failed, "gen_ai.server.request.duration": failed}
+
+
+@pytest.mark.parametrize(
+    ("fields", "written"),
+    [
+        ({"stop": "end"}, {"gen_ai.request.stop_sequences": ("end",)}),
+        ({"stop": ["a", "b", 3]}, {"gen_ai.request.stop_sequences": ("a", "b")}),
+        ({"stop": []}, {}),
+        ({"stop": 3}, {}),
+        ({"response_format": {"type": "json_object"}}, {"gen_ai.output.type": "json"}),
+        ({"response_format": SimpleNamespace(type="json_schema")}, {"gen_ai.output.type": "json"}),
+        ({"response_format": {"type": "text"}}, {"gen_ai.output.type": "text"}),
+        ({"response_format": {"type": []}}, {}),
+        ({"response_format": "json"}, {}),
+        ({"dimensions": 8}, {"gen_ai.embeddings.dimension.count": 8}),
+        ({"encoding_format": "base64"}, {"gen_ai.request.encoding_formats": ("base64",)}),
+        ({"max_tokens": 5, "top_p": 0.5}, {"gen_ai.request.max_tokens": 5, "gen_ai.request.top_p": 0.5}),
+        ({"temperature": None, "seed": "three"}, {}),
+    ],
+)
+def test_what_a_request_asks_for_is_on_the_span_as_the_conventions_name_it(spans, fields, written):
+    ask(**fields)
+    (asked,) = spans.get_finished_spans()
+    spans.clear()
+    ask()
+    (without,) = spans.get_finished_spans()
+    assert dict(asked.attributes.items() - without.attributes.items()) == written
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_that_were_cached_and_those_of_thinking_are_told(spans, monkeypatch, stream):
+    monkeypatch.setitem(USAGE, "prompt_tokens_details", {"cached_tokens": 2})
+    monkeypatch.setitem(USAGE, "completion_tokens_details", {"reasoning_tokens": 1})
+    ask(stream)
+    (span,) = spans.get_finished_spans()
+    assert (
+        span.attributes[semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS],
+        span.attributes[semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS],
+    ) == (2, 1)
 
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9j/"}}

@@ -26,7 +26,7 @@ from otel_kfs.telemetry import provider
 from otel_kfs.telemetry.gen_ai.answered_call import record_answer
 from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAIMetrics
 from otel_kfs.telemetry.gen_ai.message_content import captures_content, input_messages
-from otel_kfs.telemetry.safe_tracer import describe, mark_failed, never_raises
+from otel_kfs.telemetry.safe_tracer import mark_failed, never_raises
 
 metrics = GenAIMetrics()
 
@@ -66,9 +66,9 @@ class ChatCalls:
         call = ChatCall(asked, captures)
         attributes = {**asked, semconv.GEN_AI_REQUEST_STREAM: True} if stream is True else asked
         name = semconv.gen_ai(semconv.CHAT, asked.get(semconv.GEN_AI_REQUEST_MODEL))
-        # The exception is an event of the root span, where it is whatever was sent.
+        # The exception is an event of the root span, as it is whatever was sent; its text may quote the answer.
         with provider.tracer().start_as_current_span(
-            name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False
+            name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as call.span:
             if captures and call.span.is_recording():
                 call.write_messages(body)
@@ -121,7 +121,7 @@ class ChatCall:
         """Write down why there is no answer."""
         status = error.status if isinstance(error, SendError) else None
         kind = str(status) if status is not None and status >= 400 else type(error).__qualname__
-        mark_failed(self.span, kind, describe(error))
+        mark_failed(self.span, kind, kind)
         self._record(None, kind)
 
     def _record(self, answer: Any, error_type: str | None = None) -> None:

@@ -25,7 +25,7 @@ from otel_kfs import semconv
 from otel_kfs.serving.model_spans import StepSpan, record_decode, tracer
 from otel_kfs.serving.server_errors import never_raises
 from otel_kfs.serving.streamed_answer import StreamedAnswer
-from otel_kfs.telemetry.gen_ai.answered_call import choices_of, record_answer
+from otel_kfs.telemetry.gen_ai.answered_call import choices_of, field_of, record_answer
 from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAIMetrics
 from otel_kfs.telemetry.gen_ai.message_content import captures_content, input_messages
 
@@ -46,7 +46,9 @@ _OPTIONS = {
     "seed": semconv.GEN_AI_REQUEST_SEED,
     "frequency_penalty": semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY,
     "presence_penalty": semconv.GEN_AI_REQUEST_PRESENCE_PENALTY,
+    "dimensions": semconv.GEN_AI_EMBEDDINGS_DIMENSION_COUNT,
 }
+_OUTPUT_TYPES = {"text": "text", "json_object": "json", "json_schema": "json"}  # by a response_format's type
 
 _CALLED = otel_context.create_key("otel_kfs_openai_model")  # in a context: the model that is being called
 _LARGEST_PIECE = 65_536  # bytes or characters of a streamed piece that is looked into
@@ -135,6 +137,15 @@ class OpenAICall(StepSpan):
             span.set_attribute(semconv.GEN_AI_REQUEST_STREAM, True)
         if isinstance(choices := fields.get("n"), int) and choices != 1:
             span.set_attribute(semconv.GEN_AI_REQUEST_CHOICE_COUNT, choices)
+        stops = fields.get("stop")
+        if "stop" in given and isinstance(stops, str | list) and stops:
+            texts = [stops] if isinstance(stops, str) else [text for text in stops if isinstance(text, str)]
+            span.set_attribute(semconv.GEN_AI_REQUEST_STOP_SEQUENCES, texts)
+        if "encoding_format" in given and isinstance(encoding := fields.get("encoding_format"), str):
+            span.set_attribute(semconv.GEN_AI_REQUEST_ENCODING_FORMATS, [encoding])
+        output = field_of(fields.get("response_format"), "type")
+        if isinstance(output, str) and output in _OUTPUT_TYPES:
+            span.set_attribute(semconv.GEN_AI_OUTPUT_TYPE, _OUTPUT_TYPES[output])
         self._captures = captures_content()
         if self._captures:
             span.set_attribute(semconv.GEN_AI_INPUT_MESSAGES, json.dumps(input_messages(fields)))
@@ -167,6 +178,8 @@ class _OpenAIStream(StreamedAnswer):
         choices = [choice for answer in answers for choice in choices_of(answer)]
         if choices:
             merged["choices"] = choices
+        if self._pieces and _is_end_mark(self._kept[-1]):
+            self._pieces.pop()  # it is no chunk of the answer
         failed = None if error is None else type(error).__qualname__
         record_answer(
             self.span,
@@ -178,6 +191,10 @@ class _OpenAIStream(StreamedAnswer):
             pieces=self._pieces or (),
             captures=self._captures,
         )
+
+
+def _is_end_mark(piece: Any) -> bool:
+    return piece.strip() in {"data: [DONE]", b"data: [DONE]"} if isinstance(piece, str | bytes) else False
 
 
 def _answers_of(piece: Any) -> Iterator[Mapping[str, Any]]:

@@ -45,7 +45,16 @@ def record_answer(
         outgoing = None  # there are none; vLLM's type says 0
     answered_by = field_of(answer, "model")
     if span.is_recording() and answer is not None:
-        tokens = {semconv.GEN_AI_USAGE_INPUT_TOKENS: incoming, semconv.GEN_AI_USAGE_OUTPUT_TOKENS: outgoing}
+        tokens = {
+            semconv.GEN_AI_USAGE_INPUT_TOKENS: incoming,
+            semconv.GEN_AI_USAGE_OUTPUT_TOKENS: outgoing,
+            semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: _count(
+                field_of(usage, "prompt_tokens_details"), "cached_tokens"
+            ),
+            semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: _count(
+                field_of(usage, "completion_tokens_details"), "reasoning_tokens"
+            ),
+        }
         span.set_attributes({key: count for key, count in tokens.items() if count is not None})
         _write_answer(span, answer, captures)
     if metrics.enabled:
