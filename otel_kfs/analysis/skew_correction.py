@@ -115,7 +115,10 @@ def _said(bounds: Iterable[float]) -> TwoClocks:
 
 
 def corrected_path(path: CriticalPath, clocks: Clocks) -> tuple[CriticalPath, Mapping[str, int]]:
-    """Return one image's path as tables have it, by the clock of stamp 1's host, and how far each host is moved, ns."""
+    """Return one image's path as tables have it, by the clock of stamp 1's host, and how far each host is moved, ns.
+
+    Its sections and its total have their bounds.
+    """
     measurement = Measurement(clocks=clocks)
     measurement.add(replace(path, before=()))
     (series,) = measurement.by_key.values()
@@ -123,17 +126,18 @@ def corrected_path(path: CriticalPath, clocks: Clocks) -> tuple[CriticalPath, Ma
         return path, {path.hosts[0]: 0}
     (route,) = measurement.routes
     (image,) = _images([series.crossings[0]], [tuple(stamps[0] for stamps in series.stamps)], route, clocks)
-    sections, at, durations = [], path.stamps[0], iter(image.durations)
+    sections, at, crossings = [], path.stamps[0], zip(image.durations, image.bounds, strict=True)
     for section, crosses in zip(path.sections, crossing(path), strict=True):
-        end = at + (next(durations) if crosses else section.duration)
-        sections.append(structs.replace(section, start=at, end=end))
-        at = end
+        duration, bound = next(crossings) if crosses else (section.duration, 0)
+        sections.append(structs.replace(section, start=at, end=at + duration, bound=bound))
+        at += duration
     shifts = [image.shifts[host] for host in route.stamps]
     first, last = path.stamps[0] + shifts[0], path.stamps[3] + shifts[3]
     second, third = (
         None if stamp is None else stamp + shift for stamp, shift in zip(path.stamps[1:3], shifts[1:3], strict=True)
     )
-    return replace(path, stamps=(first, second, third, last), sections=tuple(sections)), image.shifts
+    stamps, total_bound = (first, second, third, last), image.stamp_bounds[_BETWEEN_STAMPS.index(TOTAL)]
+    return replace(path, stamps=stamps, sections=tuple(sections), total_bound=total_bound), image.shifts
 
 
 def corrected_spans(

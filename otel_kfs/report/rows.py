@@ -592,7 +592,7 @@ def _p50_and_tail(all_series: Sequence[AnySeries], of_sizes: Sequence[Summary | 
         if of_size is None:
             columns += [None, None]
         else:
-            columns += [_p50(of_size), _as_read(of_size, of_size.p95 if len(series) >= P95_NEEDS else of_size.max)]
+            columns += [_p50(of_size), as_read(of_size, of_size.p95 if len(series) >= P95_NEEDS else of_size.max)]
     return columns
 
 
@@ -609,15 +609,15 @@ _STATISTICS = (
 
 def _statistics(of: Summary) -> tuple[Any, ...]:
     interval = None if math.isinf(of.bound) else of.interval
-    tails = (_as_read(of, figure) for figure in (of.p90, of.p95, of.p99, of.max))
-    return of.n, _as_read(of, of.mean), _as_read(of, of.sd), _p50(of), interval, *tails
+    tails = (as_read(of, figure) for figure in (of.p90, of.p95, of.p99, of.max))
+    return of.n, as_read(of, of.mean), as_read(of, of.sd), _p50(of), interval, *tails
 
 
 def _p50(of: Summary) -> int | Bounded | None:
     return bounded(of.p50, of.bound)
 
 
-def _as_read(of: Summary, figure: int | None) -> int | Bounded | None:
+def as_read(of: Summary, figure: int | None) -> int | Bounded | None:
     """Return another figure than p50, marked if nothing bounds it."""
     return Bounded(figure, math.inf) if figure is not None and math.isinf(of.bound) else figure
 

@@ -100,6 +100,7 @@ class CriticalPath:
     root: str = ""  # what it began with, if that was no sender of ours: a span's name and service
     second_is_spans: bool = False  # stamp 2 is the start of the server's span, because no span says when it had all
     row: str = ""  # the label of a size that is not one in bytes, or in place of one
+    total_bound: float = 0  # how far off 4-1 may be, ns, once the clocks are corrected
 
     @property
     def key(self) -> Key:

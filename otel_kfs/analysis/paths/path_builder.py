@@ -23,6 +23,7 @@ class Section(msgspec.Struct, frozen=True, gc=False):
     end: int
     hosts: tuple[str, str] | None = None
     gives_way: bool = False
+    bound: float = 0  # how far off its duration may be, ns, once clocks are corrected; `math.inf`: nothing bounds it
 
     @property
     def duration(self) -> int:

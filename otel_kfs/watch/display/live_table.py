@@ -6,7 +6,8 @@ the others are one row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.statistics import Summary, summary
 from otel_kfs.report.answer import answer
 from otel_kfs.report.render import cell
-from otel_kfs.report.rows import bounded, coverage_line
+from otel_kfs.report.rows import as_read, bounded, coverage_line
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.telemetry.safe_tracer import never_raises
 from otel_kfs.traces.printable import printable
@@ -84,11 +85,13 @@ def table(snapshot: Snapshot, width: int, rows: int) -> RenderableType:
         drawn.add_row(title, *_cells(last, since, TOTAL, width), "", style="bold")
         for segment in shown:
             name = Text("  " + printable(segment_name(segment)))
-            drawn.add_row(name, *_cells(last, since, segment, width), _percent(shares[segment]))
+            share = _percent(shares[segment], [segment], since)
+            drawn.add_row(name, *_cells(last, since, segment, width), share)
         if rest and named:
             blank = [""] * (len(drawn.columns) - 2)
             count = f"  {len(rest)} more segment{'s' * (len(rest) > 1)}"
-            drawn.add_row(Text(count, style="dim"), *blank, _percent(sum(shares[one] for one in rest)))
+            share = _percent(sum(shares[one] for one in rest), rest, since)
+            drawn.add_row(Text(count, style="dim"), *blank, share)
     if more := len(snapshot.since_start.series) - len(all_series):
         drawn.add_row(Text(f"{more} more series", style="dim"))
     return drawn
@@ -174,8 +177,11 @@ def _cells(
         yield "" if found is None else str(found.n)
         yield "" if found is None else cell(bounded(found.p50, found.bound), "milliseconds")
         if width >= _NARROW:
-            yield "" if found is None else cell(found.p95, "milliseconds")
+            yield "" if found is None else cell(as_read(found, found.p95), "milliseconds")
 
 
-def _percent(share: float) -> str:
+def _percent(share: float, of: Iterable[Stretch], figures: Mapping[Stretch, Summary]) -> str:
+    """Write the share of some segments; a question mark where nothing bounds one of them, or the total."""
+    if any(math.isinf(figures[one].bound) for one in (TOTAL, *of)):
+        return "?"
     return f"{100 * share:.0f}"

@@ -99,6 +99,11 @@ CORRECTED: Final = _counter("image.corrected", "image", "Images that late spans 
 NEGATIVE: Final = _counter(
     "segment.negative", "segment", "Durations that are not counted, because clocks make them negative."
 )
+UNBOUNDED: Final = _counter(
+    "segment.unbounded",
+    "segment",
+    "Durations that are not counted, because nothing bounds the clocks that they were read on.",
+)
 OVERFLOW: Final = _counter(
     "series.overflow", "recording", "Recordings that went to the series `other`, because there are too many series."
 )
@@ -111,6 +116,6 @@ NOT_FORWARDED: Final = _counter("span.not_forwarded", "span", "Spans that could 
 INCOMPLETE: Final = _counter("trace.incomplete", "trace", "Traces that were measured although something lacks.", REASON)
 OPEN: Final = Metric("otel_kfs.trace.open", MetricKind.GAUGE, "{trace}", "Traces that are not complete yet.")
 
-RECORDED: Final = (SEGMENT_DURATION, TOTAL_DURATION, MEASURED, LEFT_OUT, CORRECTED, NEGATIVE, OVERFLOW)
+RECORDED: Final = (SEGMENT_DURATION, TOTAL_DURATION, MEASURED, LEFT_OUT, CORRECTED, NEGATIVE, UNBOUNDED, OVERFLOW)
 RUNNING: Final = (RECEIVED, DUPLICATE, LATE, DROPPED, REFUSED, NOT_FORWARDED, INCOMPLETE, OPEN)
 ALL: Final = RECORDED + RUNNING

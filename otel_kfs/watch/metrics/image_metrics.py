@@ -6,6 +6,7 @@ change it are counted (`otel_kfs.image.corrected`), while tables follow them.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,6 +28,7 @@ from otel_kfs.watch.metrics.definitions import (
     SEGMENT_DURATION,
     SIZE_CLASS,
     TOTAL_DURATION,
+    UNBOUNDED,
     Attributes,
     Metric,
     Recorder,
@@ -59,12 +61,15 @@ class ImageMetrics:
         """Count an image, its total and its segments."""
         of_image = _of_image(path)
         self._count(MEASURED, 1, ((semconv.TRANSPORT, _value(path.transport or UNKNOWN)),))
-        self._duration(TOTAL_DURATION, path.stamps[3] - path.stamps[0], of_image, path)
+        self._duration(TOTAL_DURATION, path.stamps[3] - path.stamps[0], path.total_bound, of_image, path)
         durations: dict[Segment, int] = defaultdict(int)
+        bounds: dict[Segment, float] = defaultdict(float)
         for section in path.sections:
             durations[section.segment] += section.duration
+            bounds[section.segment] += section.bound
         for segment, nanoseconds in durations.items():
-            self._duration(SEGMENT_DURATION, nanoseconds, ((SEGMENT, _value(segment_name(segment))), *of_image), path)
+            attributes = ((SEGMENT, _value(segment_name(segment))), *of_image)
+            self._duration(SEGMENT_DURATION, nanoseconds, bounds[segment], attributes, path)
 
     def left_out(self, reason: str, count: int) -> None:
         """Count images that can't be measured; one that was measured after all stays counted here, too."""
@@ -75,7 +80,12 @@ class ImageMetrics:
         """Count that late spans changed an image."""
         self._count(CORRECTED, 1, ())
 
-    def _duration(self, metric: Metric, nanoseconds: int, attributes: Attributes, path: CriticalPath) -> None:
+    def _duration(
+        self, metric: Metric, nanoseconds: int, bound: float, attributes: Attributes, path: CriticalPath
+    ) -> None:
+        if math.isinf(bound):
+            self._count(UNBOUNDED, 1, ())
+            return
         if nanoseconds < 0:
             self._count(NEGATIVE, 1, ())
             return

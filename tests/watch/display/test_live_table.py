@@ -46,6 +46,26 @@ def lines(frame, width=80, height=40):
     return [line.rstrip() for line in captured.get().splitlines()]
 
 
+@cache
+def unbounded():
+    """A record that passes to a host of whose clock, 5 s ahead, nothing is known."""
+    live = LiveMeasurement(0.0)
+    for number in range(20):
+        for span in spans(KAFKA.replace("330 1000", "330 1000 @other"), f"{number:032x}"):
+            ahead = 5_000_000_000 * (span.host == "other")
+            live.add([replace(span, start=span.start + ahead, end=span.end + ahead)], number / 10)
+    return live.snapshot(3.0)
+
+
+def test_no_figure_that_nothing_bounds_and_no_share_of_it_is_without_a_mark():
+    said = [line.split() for line in lines(Frame(unbounded()), width=100)]
+    (broker,) = [line for line in said if line[:1] == ["broker"]]
+    table = said[next(number for number, line in enumerate(said) if line[:1] == ["Kafka,"]) :]
+    assert broker == ["broker", *["20", "5040.0", "\u00b1?", "5040.0", "\u00b1?"] * 2, "?"]
+    assert table[0] == ["Kafka,", "1.1MB", *["20", "6000.0", "\u00b1?", "6000.0", "\u00b1?"] * 2]
+    assert {line[-1] for line in table[1:]} == {"?"}
+
+
 def test_what_the_table_says_of_an_image():
     said = lines(Frame(snapshot((STRAIGHT, 1_100_000, "")), ["3 requests were no OTLP"], "listening"))
     table = next(number for number, line in enumerate(said) if line.startswith("total and segments, ms"))

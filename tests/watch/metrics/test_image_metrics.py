@@ -1,6 +1,8 @@
 """The metrics of images as two kinds of readers get them: the same sums, bounded, escaped, by their conventions."""
 
 import asyncio
+import math
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -141,7 +143,8 @@ def test_the_names_in_prometheus():
     names = {line.split()[2] for line in both.text().splitlines() if line.startswith("# TYPE")}
     assert names == {
         "otel_kfs_image_corrected", "otel_kfs_image_left_out", "otel_kfs_image_measured", "otel_kfs_request_refused",
-        "otel_kfs_segment_duration_seconds", "otel_kfs_segment_negative", "otel_kfs_series_overflow",
+        "otel_kfs_segment_duration_seconds", "otel_kfs_segment_negative", "otel_kfs_segment_unbounded",
+            "otel_kfs_series_overflow",
         "otel_kfs_span_dropped", "otel_kfs_span_duplicate", "otel_kfs_span_late", "otel_kfs_span_not_forwarded",
         "otel_kfs_span_received", "otel_kfs_total_duration_seconds", "otel_kfs_trace_incomplete", "otel_kfs_trace_open",
     }  # fmt: skip
@@ -189,6 +192,20 @@ def test_what_clocks_make_negative_is_counted_and_not_clamped():
     both.images.measured(critical_path_of("client 10, encode -3, client 5"))
     fetched = both.fetched()
     assert fetched["otel_kfs_segment_negative_total", frozenset()] == 1
+    assert not [key for key in fetched if ("otel_kfs_segment", "encode") in key[1]]
+
+
+def test_what_nothing_bounds_is_counted_apart_and_is_in_no_histogram():
+    both = Both()
+    drawn = critical_path_of("client 10, encode 5000, client 5")
+    client, encode, after = drawn.sections
+    path = replace(drawn, sections=(client, encode._replace(bound=math.inf), after), total_bound=math.inf)
+    both.images.measured(path)
+    fetched = both.fetched()
+    histograms = {name for name, _ in fetched if name.endswith("_seconds_count")}
+    assert (fetched["otel_kfs_segment_unbounded_total", frozenset()], histograms) == (
+        *(2, {"otel_kfs_segment_duration_seconds_count"}),
+    )
     assert not [key for key in fetched if ("otel_kfs_segment", "encode") in key[1]]
 
 
