@@ -149,9 +149,9 @@ class _Series:
         totals = columns.pop(TOTAL)
         self.n = len(series)
         self.total = _sum(totals)
-        self.total_bound = _sum_of_bounds(series.bounds(TOTAL), self.n)
+        self.total_bound = sum_of_bounds(series.bounds(TOTAL), self.n)
         self.sums = {segment: _sum(column) for segment, column in columns.items() if isinstance(segment, Segment)}
-        self.bounds = {segment: _sum_of_bounds(series.bounds(segment), len(columns[segment])) for segment in self.sums}
+        self.bounds = {segment: sum_of_bounds(series.bounds(segment), len(columns[segment])) for segment in self.sums}
         self.images = {segment: len(columns[segment]) for segment in self.sums}
         self.finding = SeriesFinding(
             series.labels,
@@ -185,11 +185,11 @@ def _parts(all_series: Sequence[_Series]) -> tuple[Part, ...]:
         bound = sum(one.bounds.get(segment, 0) for one in all_series)
         share = time / total if total > 0 else 0.0
         images = sum(one.images.get(segment, 0) for one in all_series)
-        found.append(Part(segment, time / n, share, images, n, bound / n, _share_bound(time, bound, total, doubt)))
+        found.append(Part(segment, time / n, share, images, n, bound / n, share_bound(time, bound, total, doubt)))
     return tuple(sorted(found, key=lambda part: -part.mean))
 
 
-def _share_bound(time: float, bound: float, total: float, doubt: float) -> float:
+def share_bound(time: float, bound: float, total: float, doubt: float) -> float:
     """Return how far off a share may be, 0 to 1, where a part and the whole may be off."""
     if total - doubt <= 0 or math.isinf(bound):
         return math.inf
@@ -269,6 +269,6 @@ def _sum(column: Sequence[int] | Sketch) -> int:
     return column.total if isinstance(column, Sketch) else sum(column)
 
 
-def _sum_of_bounds(bounds: Sequence[float], n: int) -> float:
+def sum_of_bounds(bounds: Sequence[float], n: int) -> float:
     """Return how far off the sum of n durations may be; a sketch has one bound for all."""
     return sum(bounds) if len(bounds) == n else n * max(bounds, default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -10,6 +11,7 @@ import numpy as np
 
 from otel_kfs.analysis.clock_skew import Clocks
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
+from otel_kfs.analysis.findings import share_bound, sum_of_bounds
 from otel_kfs.analysis.measurement import Labels, Series, by_labels
 from otel_kfs.analysis.paths.critical_path import CriticalPath, PathFinder
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
@@ -51,6 +53,17 @@ class Row:
     share: float  # of the time of all the series' images
     median: Trace
     slowest: Trace
+    share_bound: float = 0  # how far off the share may be, because of two hosts' clocks
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing bounds the clocks that it was read on."""
+        return math.isinf(self.summary.bound)
+
+    @property
+    def share_is_known(self) -> bool:
+        """Whether its share is known, exactly or within a bound: not where it, or the total, is unknown."""
+        return not math.isinf(self.share_bound)
 
     @property
     def name(self) -> str:
@@ -229,6 +242,7 @@ def contents(
 def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: Bounds) -> SeriesReport:
     totals = series.totals()
     time = sum(totals) or 1
+    doubt = sum_of_bounds(series.bounds(TOTAL), len(series))
 
     def row(stretch: Stretch, durations: Sequence[int], images: Sequence[int]) -> Row:
         order = np.argsort(np.asarray(durations, dtype=np.int64), kind="stable").tolist()
@@ -245,6 +259,9 @@ def _report(series: Series, number: int, trace: Callable[[Key], Trace], bounds: 
             sum(durations) / time,
             trace(series.key(images[order[(len(order) - 1) // 2]])),
             trace(series.key(images[order[-1]])),
+            0
+            if stretch == TOTAL
+            else share_bound(sum(durations), sum_of_bounds(series.bounds(stretch), len(durations)), time, doubt),
         )
 
     rows = []

@@ -19,7 +19,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from otel_kfs.analysis.statistics import Interval
-from otel_kfs.report.rows import Bounded, Column, Table, Unit
+from otel_kfs.report.rows import Bounded, Column, Table, Unit, bounded
 from otel_kfs.report.terminal_bars import Chart, run_lengths
 from otel_kfs.traces.printable import printable
 
@@ -269,7 +269,7 @@ def _side_by_side(columns: Sequence[Column], widths: Sequence[int], width: int) 
 def _draw(chart: Chart, console: Console, show: Callable[[str], str]) -> None:
     """Draw bars of letters, on coloured backgrounds where there are colours, and say what the letters mean."""
     labels = [show(bar.label) for bar in chart.bars]
-    totals = [f"{cell(bar.total, 'milliseconds')} ms" for bar in chart.bars]
+    totals = [f"{cell(bounded(bar.total, bar.bound), 'milliseconds')} ms" for bar in chart.bars]
     room = max(10, console.width - max(map(cell_len, labels)) - max(map(len, totals)) - 2)
     for bar, label, total in zip(chart.bars, labels, totals, strict=True):
         line = Text(label + " " * (max(map(cell_len, labels)) - cell_len(label)) + " ")
@@ -285,7 +285,7 @@ def _draw(chart: Chart, console: Console, show: Callable[[str], str]) -> None:
     sizes = [Column(label.rpartition(" (n=")[0] or label, "count") for label in labels]
     columns = [Column("", "text"), Column("Segment", "text", repeats=True), *sizes]
     rows = [
-        [letter, name, *(f"{of_bar[number]:.0%}" for of_bar in shares)]
+        [letter, name, *(of_bar[number] for of_bar in shares)]
         for number, (letter, name) in enumerate(chart.segments)
         if any(bar.parts[number] for bar in chart.bars)
     ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from string import ascii_letters
 
 from otel_kfs.analysis.duration_sketch import AnySeries, Sketch
+from otel_kfs.analysis.findings import share_bound, sum_of_bounds
 from otel_kfs.analysis.measurement import by_labels
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.report.rows import milliseconds_off, worded
@@ -23,11 +26,17 @@ class Bar:
     label: str
     total: int
     parts: tuple[int, ...]
+    bound: float = 0  # how far off the total may be, ns, because of two hosts' clocks
+    bounds: tuple[float, ...] = ()  # and each part; nothing if all are exact
 
-    def shares(self) -> list[float]:
-        """Return the shares of the drawn length, 0 to 1."""
-        whole = sum(self.parts)
-        return [part / whole if whole else 0.0 for part in self.parts]
+    def shares(self) -> list[str]:
+        """Return the shares of the drawn length, with what the clocks leave open; `?` where that is all of it."""
+        whole, found = sum(self.parts), []
+        for part, bound in zip_longest(self.parts, self.bounds, fillvalue=0):
+            off = share_bound(part, bound, whole, self.bound) if bound or self.bound else 0
+            text = "?" if math.isinf(off) else f"{part / whole if whole else 0:.0%}"
+            found.append(f"{text} \u00b1{math.ceil(100 * off)}%" if off and text != "?" else text)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +65,17 @@ def bar_charts(all_series: Sequence[AnySeries]) -> list[Chart]:
     segments = (*zip(letters, map(segment_name, shown), strict=False), (REST, "the rest"))
     bars = {}
     for series, of_series, total in zip(all_series, means, totals, strict=True):
+        doubts = _doubts(series)
+        bound, part_bounds = doubts.pop(TOTAL), [doubts.pop(name, 0.0) for name in shown]
         parts = [of_series.pop(name, 0.0) for name in shown]
         parts.append(sum(duration for duration in of_series.values() if duration > 0))
+        part_bounds.append(sum(doubts.values()))
         bars[series.labels, series.size] = Bar(
-            f"{series.size} (n={len(series)})", round(total), tuple(max(0, round(part)) for part in parts)
+            f"{series.size} (n={len(series)})",
+            round(total),
+            tuple(max(0, round(part)) for part in parts),
+            bound,
+            tuple(part_bounds) if any(part_bounds) else (),
         )
     longest = max((sum(bar.parts) for bar in bars.values()), default=0)
     found = []
@@ -109,6 +125,14 @@ def _crossing(all_series: Sequence[AnySeries]) -> list[str]:
             if widest := max(series.bounds(name), default=0):
                 found[name] = max(widest, found.get(name, 0))
     return [f"{segment_name(one)} {milliseconds_off(found[one])}" for one in sorted(found, key=path_order)]
+
+
+def _doubts(series: AnySeries) -> dict[Stretch, float]:
+    """Return how far off the mean of all images may be in each segment, and in all, ns."""
+    return {
+        name: sum_of_bounds(series.bounds(name), len(durations)) / len(series)
+        for name, durations in series.columns().items()
+    }
 
 
 def _means(series: AnySeries) -> dict[Stretch, float]:

@@ -1,14 +1,16 @@
 """Costs per request and per MB: exact lines, lines that add up, and intervals as the definition has them."""
 
 from array import array
-from math import isclose
+from dataclasses import replace
+from math import inf, isclose
 
 import numpy as np
 import pytest
 from report_support import contents_of, measurement_of_both_transports
 from scipy import stats
-from traces_builder import critical_path
+from traces_builder import critical_path, critical_path_of
 
+from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.size_fit import Line, fits, line
 
@@ -78,3 +80,18 @@ def test_images_of_unknown_size_are_left_out():
     all_series = [series.series for series in contents_of(measurement_of_both_transports()).by_labels[0].series]
     all_series[0].image_sizes = array("q")
     assert fits(all_series).total.n == 6
+
+
+def test_what_clocks_leave_open_of_each_duration_is_left_open_of_the_line():
+    sizes, bounds = np.array([1e6, 1e6, 3e6, 3e6]), np.array([2.0, 2.0, 1.0, 1.0])
+    found = line(sizes, 5 + 3 * sizes / 1e6, bounds)
+    # The steepest line rises from 2 below to 1 above: 3 in 2 MB; the highest at 0 MB is 1.5 for the small ones' 2.
+    assert np.allclose([found.fixed_bound, found.per_megabyte_bound], [3.5, 1.5])
+
+
+def test_a_duration_that_nothing_bounds_leaves_the_line_unknown():
+    found = line(SIZES, LENGTHS, np.array([0, 0, 0, 0, 0, inf]))
+    assert (found.fixed_bound, found.per_megabyte_bound) == (inf, inf)
+    of = measured([replace(critical_path_of("client 10, broker 50!"), image_size=size) for size in (1_000, 9_000)])
+    lines = fits(corrected(of).series)
+    assert [one.fixed_bound for one in (lines.total, *lines.segments.values())] == [inf, 0, inf]

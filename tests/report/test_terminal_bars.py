@@ -1,11 +1,15 @@
 """From series to stacked bars: what is named, what is the rest, and that no character and no time is lost."""
 
+import math
+
 from comparison_support import all_series, drawn
 from hypothesis import given
 from hypothesis import strategies as st
-from traces_builder import MS, segment
+from traces_builder import MS, critical_path_of, segment
 
+from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
+from otel_kfs.report.render import text
 from otel_kfs.report.terminal_bars import Bar, Chart, bar_charts, run_lengths
 
 MB = 1_000_000
@@ -77,3 +81,25 @@ def test_runs_fill_the_width_each_within_one_character_of_its_share(parts, width
         assert all(abs(run - part * width / whole) < 1 + 1e-6 for run, part in zip(runs, parts, strict=True))
     else:
         assert runs == [0] * len(parts)
+
+
+def test_what_nothing_bounds_has_no_share_and_neither_has_what_it_is_a_part_of():
+    def bars(path):
+        (chart,) = bar_charts(corrected(measured([critical_path_of(path)])).series)
+        return dict(zip((name for _, name in chart.segments), chart.bars[0].shares(), strict=True)), chart.bars[0].bound
+
+    # Out and back, the total is by one clock; one way alone it is not.
+    assert bars("client 10, broker 50!, bridge 20, client 20!other>one") == (
+        {"client": "?", "broker": "?", "bridge": "20%", "the rest": "0%"},
+        0,
+    )
+    assert bars("client 10, broker 70!, bridge 20") == (
+        {"client": "?", "broker": "?", "bridge": "?", "the rest": "?"},
+        math.inf,
+    )
+    drawn_bars = bar_charts(corrected(measured([critical_path_of("client 10, broker 90!")])).series)
+    assert text(drawn_bars).splitlines()[1].endswith(" 100.0 \u00b1? ms")
+
+
+def test_a_bounded_share_says_how_far_off_it_may_be():
+    assert Bar("1.1MB (n=1)", 100 * MS, (40 * MS, 60 * MS), 0, (4.5 * MS, 0)).shares() == ["40% \u00b15%", "60%"]

@@ -56,6 +56,18 @@ def milliseconds(nanoseconds: float) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def within(nanoseconds: float, bound: float) -> str:
+    """Write the same with what two hosts' clocks leave open of it, ns: `742`, `33.1 \u00b14.2`, `5034 \u00b1?`."""
+    text = milliseconds(nanoseconds)
+    if not bound:
+        return text
+    if math.isinf(bound):
+        return f"{text} \u00b1?"
+    digits = len(text.partition(".")[2])
+    rounded = abs(float(text.replace("\N{MINUS SIGN}", "-")) * MS - nanoseconds)
+    return f"{text} \u00b1{math.ceil((bound + rounded) / MS * 10**digits - 1e-9) / 10**digits:.{digits}f}"
+
+
 def labelled(values: Sequence[float], unit: str) -> list[tuple[float, str]]:
     """Return ticks with their labels; the last one bears the unit: `0`, `500`, `1000 ms`."""
     return [(value, tick(value) + (f" {unit}" if value == values[-1] else "")) for value in values]

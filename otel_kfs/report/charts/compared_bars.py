@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 from otel_kfs.analysis.comparison import Comparison, Difference
 from otel_kfs.analysis.paths.segment import Segment, Stretch
 from otel_kfs.report.charts import palette, svg
-from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds
+from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, within
 from otel_kfs.report.charts.legend import letters
-from otel_kfs.report.charts.stacked_bars import milliseconds_axis, stack
+from otel_kfs.report.charts.stacked_bars import Part, milliseconds_axis, stack
 from otel_kfs.report.comparison_rows import mark, percent
 from otel_kfs.report.segment_names import segment_name
 
@@ -100,15 +100,17 @@ def _bar(chart: Element, of: Comparison, side: str, scale: Axis, y: float, lette
     of_a = side == "A"
     n, total = (of.n_a, of.total.p50_a) if of_a else (of.n_b, of.total.p50_b)
     svg.add(chart, "text", side, x=0, y=y + _BAR / 2 + 4, font_size=12, font_weight=600)
-    parts = []
+    parts: list[Part] = []
     for one in of.segments:
         mean, p50, images = (one.mean_a, one.p50_a, one.images_a) if of_a else (one.mean_b, one.p50_b, one.images_b)
-        figures = f"mean {milliseconds(mean)} ms, p50 {milliseconds(p50)} ms, in {images} of {n} images"
+        bound = one.bound_a if of_a else one.bound_b
+        figures = f"mean {milliseconds(mean)} ms, p50 {within(p50, bound)} ms, in {images} of {n} images"
         tip = f"{segment_name(one.segment)} \u00b7 {side}, {of.size}: {figures}"
-        parts.append((one.segment, mean, tip, 0 < 2 * images < n))
+        parts.append(Part(one.segment, mean, tip, 0 < 2 * images < n, math.isinf(bound)))
     stack(chart, parts, scale, y, letter)
     beside = svg.add(chart, "text", x=scale(_stack(of, of_a=of_a) / MS) + 8, y=y + _BAR / 2 + 4, font_size=12)
-    svg.add(beside, "tspan", f"{milliseconds(total)} ms", font_weight=600)
+    bound = of.total.bound_a if of_a else of.total.bound_b
+    svg.add(beside, "tspan", f"{within(total, bound)} ms", font_weight=600)
     svg.add(beside, "tspan", f"n {n}", dx=6, class_="muted", font_size=11)
 
 
@@ -120,9 +122,8 @@ def _difference(chart: Element, of: Comparison, one: Difference, scale: Axis, y:
     figures = f"{_amount(one)} ms"
     share = percent(one.relative(one.difference))
     interval = one.interval if one.interval and not math.isinf(one.bound) else None
-    tip = (
-        f"{name} \u00b7 {_heading(of)}: {milliseconds(one.p50_a)} ms in A, {milliseconds(one.p50_b)} ms in B, {figures}"
-    )
+    sides = f"{within(one.p50_a, one.bound_a)} ms in A, {within(one.p50_b, one.bound_b)} ms in B"
+    tip = f"{name} \u00b7 {_heading(of)}: {sides}, {figures}"
     if interval:
         tip += f" ({milliseconds(interval.low)} to {milliseconds(interval.high)})"
     tip += f", {beyond or 'not beyond noise'}"
@@ -176,9 +177,8 @@ def _heading(of: Comparison) -> str:
 
 
 def _amount(one: Difference) -> str:
-    if math.isinf(one.bound):
-        return f"{milliseconds(one.difference)} \u00b1?"
-    return ("+" if one.difference > 0 else "") + milliseconds(one.difference)
+    sign = "+" if one.difference > 0 and not math.isinf(one.bound) else ""
+    return sign + within(one.difference, one.bound)
 
 
 def _stack(of: Comparison, *, of_a: bool) -> float:

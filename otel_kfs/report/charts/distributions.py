@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch
 from otel_kfs.report.charts import palette, svg
-from otel_kfs.report.charts.axis import MS, apart, axis, labelled, milliseconds
+from otel_kfs.report.charts.axis import MS, apart, axis, labelled, milliseconds, within
 from otel_kfs.report.contents import Contents, SeriesReport
 from otel_kfs.report.segment_names import segment_name
 
@@ -30,11 +30,17 @@ def distributions(contents: Contents, stretch: Stretch = TOTAL) -> list[Element]
         of_size = [(report, _lengths(report, stretch)) for report in contents.series if report.series.size == size]
         of_size = [(report, durations) for report, durations in of_size if durations]
         if of_size:
-            charts.append(_chart(size, segment_name(stretch), of_size))
+            bounds = [_bound(report, stretch) for report, _ in of_size]
+            charts.append(_chart(size, segment_name(stretch), of_size, bounds))
     return charts
 
 
-def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]]]) -> Element:
+def _bound(report: SeriesReport, stretch: Stretch) -> float:
+    """Return how far off p50 may be, because of two hosts' clocks."""
+    return next(row.summary.bound for row in report.all_rows if row.segment == stretch)
+
+
+def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]]], bounds: Sequence[float]) -> Element:
     top = 24 + _LABEL * len(of_size)
     bottom = top + _PLOT
     words = "; ".join(
@@ -82,7 +88,7 @@ def _chart(size: str, name: str, of_size: Sequence[tuple[SeriesReport, list[int]
                     class_=colour,
                 )
         y = 13 + _LABEL * (number + 1)
-        figures = f"p50 {milliseconds(p50)} ms, n {n}"
+        figures = f"p50 {within(p50, bounds[number])} ms, n {n}"
         svg.add(chart, "line", x1=0, x2=16, y1=y - 4, y2=y - 4, stroke_width=2, **line)
         svg.add(
             chart,

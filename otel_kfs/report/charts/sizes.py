@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from otel_kfs.analysis.paths.segment import TOTAL, Segment
 from otel_kfs.analysis.size_fit import MEGABYTE, Line
 from otel_kfs.report.charts import palette, svg
-from otel_kfs.report.charts.axis import MS, Axis, apart, axis, labelled, milliseconds, tick
+from otel_kfs.report.charts.axis import MS, Axis, apart, axis, labelled, milliseconds, tick, within
 from otel_kfs.report.contents import Contents, LabelsReport, SeriesReport
 from otel_kfs.report.segment_names import segment_name
 
@@ -139,7 +139,9 @@ def that_matter(contents: Contents, share: float = 0.02) -> list[Segment]:
 
 def cost(line: Line) -> str:
     """Describe a line in words."""
-    return f"{milliseconds(line.fixed)} ms + {milliseconds(line.per_megabyte)} ms per MB"
+    fixed, per_megabyte = within(line.fixed, line.fixed_bound), within(line.per_megabyte, line.per_megabyte_bound)
+    unit = "/MB" if line.fixed_bound else " ms per MB"  # where there is less room for it
+    return f"{fixed} ms + {per_megabyte}{unit}"
 
 
 def _small(contents: Contents, segment: Segment) -> Element:

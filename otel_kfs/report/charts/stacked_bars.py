@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from otel_kfs.analysis.paths.segment import Stretch
 from otel_kfs.report.charts import palette, svg
-from otel_kfs.report.charts.axis import MS, Axis, axis, labelled, milliseconds
+from otel_kfs.report.charts.axis import MS, Axis, axis, labelled, milliseconds, within
 from otel_kfs.report.charts.legend import draw_legend, legend_height, letters
 from otel_kfs.report.contents import Contents, Row, SeriesReport
 from otel_kfs.report.segment_names import segment_name, step_name
 
 _RARE = "0.35"  # opacity of what fewer than half of the images have
+_UNKNOWN = "0.15"  # of what nothing bounds, which has a dashed edge besides
 _THINNEST = 0.4  # pixels; what is shorter is not drawn
 _LEAST = 9  # pixels of a bar that has room for a segment's letter
 _BAR, _HEADING = 24, 34
+
+
+class Part(NamedTuple):
+    """A segment in a bar: its mean, ns, and its tooltip."""
+
+    segment: Stretch
+    mean: float
+    words: str
+    is_rare: bool = False  # fewer than half of the images have it
+    is_unknown: bool = False  # nothing bounds the clocks that it was read on
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,7 @@ class Layout:
     beside: bool = True
 
 
+_HOLLOW = {"fill_opacity": _UNKNOWN, "stroke": "currentColor", "stroke_dasharray": "4 3"}
 WIDE = Layout(width=880, left=70, right=150, step=36, ticks=6)
 NARROW = Layout(width=358, left=0, right=18, step=56, ticks=3, beside=False)
 WIDTH = WIDE.width
@@ -105,9 +118,15 @@ def _bar(
         top, base, size = y + 20, y + 11, {"x": 0}
         x = svg.text_width(report.series.size, 12) + 12
     svg.add(parent, "text", svg.fitted(report.series.size, 70), y=base, font_size=12, **size)
-    stack(parent, [(row.segment, row.mean, tip(report, row), row.is_rare) for row in report.rows], scale, top, letter)
+    stack(
+        parent,
+        [Part(row.segment, row.mean, tip(report, row), row.is_rare, row.is_unknown) for row in report.rows],
+        scale,
+        top,
+        letter,
+    )
     figures = svg.mark(parent, "text", tip(report, report.total), x=x, y=base, font_size=12)
-    svg.add(figures, "tspan", f"{milliseconds(total.p50)} ms", font_weight=600)
+    svg.add(figures, "tspan", f"{within(total.p50, total.bound)} ms", font_weight=600)
     svg.add(figures, "tspan", tailed, dx=6, class_="muted", font_size=11)
     marker = f"M{p50 - 3.5:.1f} {top - 5.5:.1f}h7l-3.5 5z"
     svg.add(parent, "path", d=marker, class_="inkfill")
@@ -119,17 +138,17 @@ def _bar(
 
 def stack(
     parent: Element,
-    parts: Sequence[tuple[Stretch, float, str, bool]],
+    parts: Sequence[Part],
     scale: Axis,
     top: float,
     letter: Mapping[Stretch, str],
 ) -> None:
-    """Draw one bar of segments: each with its mean, ns, its tooltip, and whether few images have it.
+    """Draw one bar of segments.
 
     A segment bears the name of its step where there is room for that, else its letter.
     """
     at = 0.0
-    for segment, mean, words, is_rare in parts:
+    for segment, mean, words, is_rare, is_unknown in parts:
         duration = mean / MS
         if duration <= 0:
             continue
@@ -149,20 +168,20 @@ def stack(
             height=_BAR,
             class_=palette.segment_class(segment),
             data_segment=segment_name(segment),
-            **({"fill_opacity": _RARE} if is_rare else {}),
+            **(_HOLLOW if is_unknown else {"fill_opacity": _RARE} if is_rare else {}),
         )
-        name = step_name(segment)
-        is_named = svg.text_width(name, 11) + 8 < right - left
-        if is_named or right - left >= _LEAST * len(letter[segment]):
+        name, unknown = step_name(segment), " ?" if is_unknown else ""
+        is_named = svg.text_width(name + unknown, 11) + 8 < right - left
+        if is_named or right - left >= _LEAST * len(letter[segment] + unknown):
             svg.add(
                 parent,
                 "text",
-                name if is_named else letter[segment],
+                (name if is_named else letter[segment]) + unknown,
                 x=left + 5 if is_named else (left + right - gap) / 2,
                 y=top + _BAR / 2 + 4,
                 font_size=11 if is_named else 9.5,
                 text_anchor="start" if is_named else "middle",
-                class_="" if is_rare else palette.on(segment),
+                class_="" if is_rare or is_unknown else palette.on(segment),
                 pointer_events="none",
             )
     # However pale a segment is, the bar's own end can be seen.
@@ -177,7 +196,8 @@ def tip(report: SeriesReport, row: Row) -> str:
     # Of a segment that few images have, its figures alone would say that it takes much of every image.
     n = f"n {found.n}" if not row.rarity else row.rarity
     mean = f"mean {milliseconds(row.mean)} ms{' of all images' if row.rarity else ''}"
-    figures = f"{mean}, p50 {milliseconds(found.p50)} ms, {tail} ms, {n}, {row.share:.1%} of the time"
+    figures = f"{mean}, p50 {within(found.p50, found.bound)} ms, {tail} ms, {n}"
+    figures += f", {row.share:.1%} of the time" if row.share_is_known else ""
     return f"{row.name} · {report.title}: {figures}"
 
 

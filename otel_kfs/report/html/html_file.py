@@ -21,6 +21,7 @@ from otel_kfs.report import render
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, milliseconds
 from otel_kfs.report.charts.legend import legend_name, letters
+from otel_kfs.report.contents import Row
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.printable import printable
 
@@ -77,7 +78,7 @@ def shared_values(segments: Sequence[Segment]) -> dict[str, Any]:
         "ms": milliseconds,
         "figure": _figure,
         "off": _off,
-        "percent": lambda share: f"{share:.1%}".replace("-", "\N{MINUS SIGN}"),
+        "share": _share,
     }
 
 
@@ -135,7 +136,15 @@ def _figure(nanoseconds: float | None, digits: int = 1) -> str:
     return str(abs(value) if value.is_zero() else value).replace("-", "\N{MINUS SIGN}")
 
 
-def _off(nanoseconds: int, bound: float, digits: int = 1) -> str:
+def _share(row: Row, digits: int) -> str:
+    """Write a row's share of the time, with what the clocks leave open of it; a question mark where that is all."""
+    if not row.share_is_known:
+        return "?"
+    text = f"{row.share:.{digits}%}".replace("-", "\N{MINUS SIGN}")
+    return f"{text} \u00b1{math.ceil(100 * row.share_bound)}%" if row.share_bound else text
+
+
+def _off(nanoseconds: float, bound: float, digits: int = 1) -> str:
     """Write how many milliseconds a figure may be off as `_figure` writes it; nothing if it is exact."""
     if not bound:
         return ""

@@ -58,6 +58,7 @@ def page(contents: Contents) -> str:
         end=end,
         two_clocks=bool(measurement.offsets),
         clocks=clock_lines(measurement.offsets),
+        unknown=any(row.is_unknown for _, row in rows),
         negative=[(report, row) for report, row in rows if row.mean < 0],
         size_notes=[note[0].upper() + note[1:] for note in size_notes(measurement.series)],
         stamps=_pairs(seed_tables([report.series for report in contents.series])),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
 from otel_kfs.analysis.duration_sketch import Sketch, SketchedSeries
+from otel_kfs.analysis.findings import share_bound, sum_of_bounds
 from otel_kfs.analysis.measurement import Labels, by_labels
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.statistics import summary
@@ -82,7 +83,11 @@ def _report(series: SketchedSeries, number: int, window: Window) -> LiveSeries:
         bound = window.bounds.get((series.labels, series.size, stretch), 0)
         figures = summary(sketch, bound, max(series.bounds(stretch), default=0))
         images = len(series)
-        return Row(stretch, figures, sketch.total / images, images, sketch.total / time, _NONE, _NONE)
+        of_share = 0.0
+        if stretch != TOTAL:
+            bound = sum_of_bounds(series.bounds(stretch), len(sketch))
+            of_share = share_bound(sketch.total, bound, time, sum_of_bounds(series.bounds(TOTAL), images))
+        return Row(stretch, figures, sketch.total / images, images, sketch.total / time, _NONE, _NONE, of_share)
 
     rows = {stretch: row(stretch, sketch) for stretch, sketch in columns.items()}
     return LiveSeries(series, number, rows.pop(TOTAL), tuple(rows.values()))

@@ -1,8 +1,10 @@
 """Round ticks, and axes of whatever values there are."""
 
+import math
+
 import pytest
 
-from otel_kfs.report.charts.axis import Axis, axis, milliseconds, tick
+from otel_kfs.report.charts.axis import Axis, axis, milliseconds, tick, within
 
 
 def test_ticks_are_round_and_within():
@@ -44,3 +46,17 @@ def test_an_axis_from_zero_starts_there():
 )
 def test_a_length_has_the_digits_that_matter(nanoseconds, text):
     assert milliseconds(nanoseconds) == text
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "bound", "text"),
+    [
+        (5_034_000_000, 0, "5034"),
+        (5_034_000_000, math.inf, "5034 \u00b1?"),
+        (33_040_000, 4_110_000, "33.0 \u00b14.2"),  # what is rounded off widens it
+        (-742_000_000, 1_000, "\u2212742 \u00b11"),
+        (40_000, 10_000, "0.04 \u00b10.01"),
+    ],
+)
+def test_a_duration_between_two_clocks_stands_beside_what_they_leave_open(nanoseconds, bound, text):
+    assert within(nanoseconds, bound) == text

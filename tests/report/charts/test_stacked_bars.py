@@ -145,3 +145,18 @@ def test_an_axis_ends_at_a_round_value_beyond_the_data_and_names_its_unit():
         "800",
         "1000 ms",
     ]
+
+
+def test_what_nothing_bounds_is_drawn_hollow_and_has_no_share():
+    """A record that went to a host of whose clock, 5 s ahead, nothing is known."""
+    path = critical_path_of("client 10, broker 5000!, bridge 5")
+    chart = stacked_bars(contents(corrected(measured([path] * 20)), ORIGIN))
+    looks = [rects(chart, name)[0] for name in ("client", "broker", "bridge")]
+    assert [one.get("stroke-dasharray") for one in looks] == [None, "4 3", None]
+    written = [one.text for one in (*chart.iter("text"), *chart.iter("tspan")) if "?" in (one.text or "")]
+    assert written == ["broker ?", "5015 \u00b1? ms"]
+    assert tips(chart)[:3] == [
+        "client \u00b7 HTTP, 1.1MB: mean 10.0 ms, p50 10.0 ms, p95 10.0 ms, n 20",
+        "broker \u00b7 HTTP, 1.1MB: mean 5000 ms, p50 5000 \u00b1? ms, p95 5000 ms, n 20",
+        "bridge \u00b7 HTTP, 1.1MB: mean 5.0 ms, p50 5.0 ms, p95 5.0 ms, n 20",
+    ]

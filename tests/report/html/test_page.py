@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 from html_support import Parsed
 from report_support import HOSTILE, ORIGIN, SIZES, contents_of, image, measurement_of_both_transports
-from traces_builder import HTTP, MS, critical_path, sections, with_options
+from traces_builder import HTTP, MS, critical_path, critical_path_of, sections, with_options
 
 from otel_kfs import semconv
 from otel_kfs.analysis.corrected_measurement import corrected
@@ -283,3 +284,15 @@ def test_a_median_image_whose_spans_are_gone_is_named():
         "their path could not be found once more: HTTP, 3.3MB (the store has no span of the trace b)."
         in Parsed(page(contents_of(images, spans=lambda _: images[0]))).text
     )
+
+
+def test_no_share_and_no_cost_of_what_nothing_bounds_is_without_a_mark():
+    path = critical_path_of("client 10, broker 5000!, bridge 5")
+    images = [replace(path, image_size=size) for size in (1_000_000, 9_000_000) for _ in range(3)]
+    html = page(contents(corrected(measured(images)), ORIGIN))
+    glance, costs = (re.search(rf'<table id="{name}".*?</table>', html, re.DOTALL)[0] for name in ("glance", "costs"))
+    assert re.findall(r"</bdi> ([^<]*)</span>", glance) == ["?"] * 6
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in costs.split("<tr") if "<td" in row]
+    assert [row[2::3] for row in (of[-7:-1] for of in rows)] == [["?", "?"], ["", ""], ["?", "?"], ["", ""]]
+    shares = re.findall(r'<td data-value="-?[01]\.\d{6}">([^<]*)</td>', html)
+    assert shares == ["?", "?", "?", "100.0%"] * 2
