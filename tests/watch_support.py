@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,3 +61,29 @@ def refusal(address: str, request: bytes, signal: str = "trace.v1.Trace", **more
     except grpc.RpcError as error:
         return error
     raise AssertionError("it was taken")
+
+
+def begun(port: int, requests: int, encoding: str = "identity", message: bytes = b"\0\0\0\0\5h") -> socket.socket:
+    """A connection with requests over gRPC that have only a part of their messages: HTTP/2, as RFC 9113 has it."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+    def text(value: str) -> bytes:
+        return bytes([len(value)]) + value.encode()
+
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": f"/{_COLLECTOR}.trace.v1.TraceService/Export",
+        ":authority": "test",
+        "content-type": "application/grpc",
+        "grpc-encoding": encoding,
+        "te": "trailers",
+    }
+    block = b"".join(b"\0" + text(name) + text(value) for name, value in headers.items())
+    streams = range(1, 2 * requests, 2)
+    found = socket.create_connection(("127.0.0.1", port), 30)
+    found.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+    found.sendall(b"".join(frame(1, 4, stream, block) + frame(0, 0, stream, message) for stream in streams))
+    return found

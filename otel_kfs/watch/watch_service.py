@@ -24,7 +24,8 @@ from otel_kfs.errors import ConfigError
 from otel_kfs.watch.core.live_measurement import LiveMeasurement
 from otel_kfs.watch.core.open_traces import TraceBounds
 from otel_kfs.watch.core.snapshot import Observer, Snapshot
-from otel_kfs.watch.receiver.grpc_receiver import start_grpc
+from otel_kfs.watch.receiver.grpc_receiver import UnfinishedRequests, start_grpc
+from otel_kfs.watch.receiver.http_connection import HttpConnection
 from otel_kfs.watch.receiver.http_receiver import otlp_app
 from otel_kfs.watch.receiver.intake import Intake
 from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
@@ -90,6 +91,7 @@ class WatchService:
             self._file = SpansFile(options.traces_file, options.largest_file, options.kept_files)
         self.forwarder = None if options.forward is None else SpanForwarder(options.forward)
         self.intake = Intake(options.most_waiting, self._file, self.forwarder)
+        self._unfinished = UnfinishedRequests()
         self._latest = self._live.snapshot(time.monotonic())
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
@@ -167,7 +169,12 @@ class WatchService:
             servers.append(server)
             self.site_ports.append(port)
         grpc_server, self.grpc_port = start_grpc(
-            self.intake, options.host, options.grpc_port, options.security, options.largest_request
+            self.intake,
+            options.host,
+            options.grpc_port,
+            options.security,
+            options.largest_request,
+            self._unfinished,
         )
         serving = [asyncio.create_task(server.serve(sockets=[server.config.socket])) for server in servers]
         ticking = asyncio.create_task(self._tick())
@@ -211,6 +218,7 @@ class WatchService:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
             self._live.tick(now)
+            self._unfinished.cancel_overdue(now)
             if now >= snapshot:
                 self._latest = self._live.snapshot(now)
                 after = time.monotonic()
@@ -256,7 +264,7 @@ def _server(app: Starlette, options: WatchOptions, option: str, port: int) -> tu
     listener = _listen(options.host, port, option)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpConnection,
         ws="none",
         lifespan="off",
         log_config=None,

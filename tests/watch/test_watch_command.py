@@ -160,7 +160,9 @@ def test_a_line_now_and_then_says_what_was_measured_where_there_is_no_terminal(m
     )
     with start([sys.executable, "-c", script]) as process:
         line = process.stderr.readline()
-        url = f"http://127.0.0.1:{re.search(r'HTTP on port ([0-9]+)', line)[1]}"
+        port = re.search(r"HTTP on port ([0-9]+)", line)
+        assert port, line + process.stderr.readline()
+        url = f"http://127.0.0.1:{port[1]}"
         assert process.stdout.readline() == "0 spans, no image yet\n"
         post(url, as_json(spans(HTTP)), JSON)
         line = wait_until("a line", lambda: next(iter(re.findall(r".*takes.*", process.stdout.readline())), ""))

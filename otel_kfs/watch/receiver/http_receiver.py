@@ -20,7 +20,7 @@ from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 _BODY_SECONDS = 30.0  # for a whole body to arrive
-_GZIP = 31  # zlib's: gzip's format alone
+_WINDOWS = {"gzip": 31, "deflate": 15}  # zlib's `wbits` for each Content-Encoding: that format alone
 # google.rpc's codes of these statuses.
 _CODES = {400: 3, 401: 16, 404: 12, 405: 12, 408: 4, 413: 8, 415: 3, 429: 8}
 
@@ -86,8 +86,8 @@ async def _content(request: Request, largest: int) -> bytes:
     if _media_type(request) not in {PROTOBUF, JSON}:
         raise HttpError(415, f"Content-Type must be {PROTOBUF} or {JSON}")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"identity", "gzip", ""}:
-        raise HttpError(415, "Content-Encoding must be gzip, if there is any")
+    if encoding not in {"identity", "", *_WINDOWS}:
+        raise HttpError(415, "Content-Encoding must be gzip or deflate, if there is any")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > largest:
         raise HttpError(413, _too_large(largest))
@@ -95,7 +95,7 @@ async def _content(request: Request, largest: int) -> bytes:
         body = await asyncio.wait_for(_body(request, largest), _BODY_SECONDS)
     except asyncio.TimeoutError as error:
         raise HttpError(408, f"the body did not arrive within {_BODY_SECONDS:g} s") from error
-    return _inflated(body, largest) if encoding == "gzip" else body
+    return inflated(body, encoding, largest) if encoding in _WINDOWS else body
 
 
 async def _body(request: Request, largest: int) -> bytes:
@@ -107,19 +107,24 @@ async def _body(request: Request, largest: int) -> bytes:
     return bytes(found)
 
 
-def _inflated(body: bytes, largest: int) -> bytes:
+def inflated(body: bytes, encoding: str, largest: int) -> bytes:
+    """Return a body as it was before it was compressed, by gzip or deflate.
+
+    Raises:
+        HttpError: it is damaged, or larger than `largest` bytes.
+    """
     found, rest = bytearray(), body
     try:
         while rest:
-            stream = zlib.decompressobj(_GZIP)
+            stream = zlib.decompressobj(_WINDOWS[encoding])
             found += stream.decompress(rest, largest - len(found) + 1)
             if len(found) > largest:
                 raise HttpError(413, f"{_too_large(largest)} after decompression")
             if not stream.eof:
-                raise HttpError(400, "the gzip body is cut short")
+                raise HttpError(400, f"the {encoding} body is cut short")
             rest = stream.unused_data
     except zlib.error as error:
-        raise HttpError(400, f"the body is not gzip: {error}") from error
+        raise HttpError(400, f"the body is not {encoding}: {error}") from error
     return bytes(found)
 
 
@@ -138,6 +143,8 @@ def _refusal(request: Request, error: HttpError) -> Response:
     answer = _answer(request, message, error.code)
     if error.code == 429:
         answer.headers["retry-after"] = str(math.ceil(RETRY_AFTER))
+    if error.code == 415:
+        answer.headers["accept-encoding"] = ", ".join(_WINDOWS)
     if error.code == 401:
         answer.headers["www-authenticate"] = "Bearer"
     return answer

@@ -4,14 +4,17 @@ import gzip
 import json
 import re
 import socket
+import zlib
+from contextlib import ExitStack
 
 import grpc
 import pytest
 import requests
+from support import wait_until
 from traces_builder import HTTP, KAFKA, otlp_line, spans
-from watch_support import JSON, PROTOBUF, as_json, as_protobuf, export, post, refusal, said
+from watch_support import JSON, PROTOBUF, as_json, as_protobuf, begun, export, post, refusal, said
 
-from otel_kfs.watch.receiver import http_receiver
+from otel_kfs.watch.receiver import grpc_receiver, http_connection, http_receiver
 from otel_kfs.watch.receiver.intake import Intake
 from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
 
@@ -20,17 +23,28 @@ pytestmark = pytest.mark.sketch
 IMAGE = spans(HTTP)
 
 
+def read_until(connection, text):
+    """What comes, until there is this in it."""
+    found = b""
+    while text not in found:
+        chunk = connection.recv(10_000)
+        assert chunk, found
+        found += chunk
+    return found
+
+
 def measured(snapshot):
     return snapshot.since_start.coverage.measured
 
 
 @pytest.mark.parametrize("kind", [PROTOBUF, JSON])
-@pytest.mark.parametrize("compressed", [False, True])
-def test_over_http_an_image_is_acknowledged_and_measured(watching, kind, compressed):
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("identity", bytes), ("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_over_http_an_image_is_acknowledged_and_measured(watching, kind, encoding, compress):
     watch = watching()
-    body = as_json(IMAGE) if kind == JSON else as_protobuf(IMAGE)
-    headers = {"Content-Encoding": "gzip"} if compressed else {}
-    answer = post(watch.url, gzip.compress(body) if compressed else body, kind, headers=headers)
+    body = compress(as_json(IMAGE) if kind == JSON else as_protobuf(IMAGE))
+    answer = post(watch.url, body, kind, headers={"Content-Encoding": encoding})
     assert (answer.status_code, answer.headers["Content-Type"], answer.content) == (
         200,
         kind,
@@ -40,7 +54,7 @@ def test_over_http_an_image_is_acknowledged_and_measured(watching, kind, compres
     assert (measured(snapshot), snapshot.counts.spans) == (1, len(IMAGE))
 
 
-@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_over_grpc_an_image_is_acknowledged_and_measured(watching, compression):
     watch = watching()
     assert export(watch.grpc, as_protobuf(IMAGE), compression=compression) == b""
@@ -150,15 +164,77 @@ def test_a_body_that_does_not_arrive_is_not_waited_for_forever(watching, monkeyp
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/tr", b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nA", None], ids=repr)
+def test_a_connection_on_which_no_request_is_finished_is_closed(watching, monkeypatch, sent):
+    monkeypatch.setattr(http_connection, "REQUEST_SECONDS", 0.05)
+    watch = watching()
+    with socket.create_connection(("127.0.0.1", watch.service.http_port), 10) as connection:
+        if sent is None:  # the second request of a connection, which is refused before its body is there
+            connection.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            read_until(connection, b"otel-kfs watch takes traces")
+            sent = b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf"
+        connection.sendall(sent)
+        while connection.recv(1000):
+            pass
+    assert post(watch.url, as_protobuf(IMAGE)).status_code == 200
+
+
+def test_connections_beyond_the_bound_are_closed_and_the_others_served(watching, monkeypatch):
+    monkeypatch.setattr(http_connection, "MOST", 2)
+    watch = watching()
+    address = ("127.0.0.1", watch.service.http_port)
+    with ExitStack() as stack:
+        one, _, third = (stack.enter_context(socket.create_connection(address, 10)) for _ in range(3))
+        assert third.recv(1000) == b""
+        one.sendall(b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        assert one.recv(1000).startswith(b"HTTP/1.1 404 ")
+
+
+def test_over_grpc_requests_that_are_not_finished_keep_nobody_out_and_are_cancelled(watching, monkeypatch):
+    watch = watching()
+    with begun(watch.service.grpc_port, 20) as connection:
+        wait_until("they wait", lambda: len(watch.service._unfinished._since) == 20)
+        assert export(watch.grpc, as_protobuf(IMAGE)) == b""
+        monkeypatch.setattr(grpc_receiver, "_MESSAGE_SECONDS", 0.0)
+        wait_until("none waits", lambda: not watch.service._unfinished._since)
+        connection.close()
+    assert measured(watch.close()) == 1
+
+
+def test_over_grpc_who_has_no_token_is_told_so_before_there_is_a_message(watching):
+    watch = watching(security=ReceiverSecurity(token="secret"))
+    with begun(watch.service.grpc_port, 1) as connection:
+        assert b"a bearer token is needed" in read_until(connection, b"token is needed")
+
+
+def test_over_grpc_a_request_without_a_message_is_an_invalid_argument(watching):
+    with grpc.insecure_channel(watching().grpc) as channel:
+        method = channel.stream_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        with pytest.raises(grpc.RpcError) as error:
+            method(iter(()), timeout=30)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(
     ("kind", "encoding", "message"),
     [
         ("text/plain", "identity", "Content-Type must be application/x-protobuf or application/json"),
-        (PROTOBUF, "br", "Content-Encoding must be gzip, if there is any"),
+        (PROTOBUF, "br", "Content-Encoding must be gzip or deflate, if there is any"),
     ],
 )
 def test_other_types_and_encodings_are_not_supported(watching, kind, encoding, message):
-    assert said(post(watching().url, b"", kind, headers={"Content-Encoding": encoding})) == (415, message)
+    answer = post(watching().url, b"", kind, headers={"Content-Encoding": encoding})
+    assert (said(answer), answer.headers["Accept-Encoding"]) == ((415, message), "gzip, deflate")
+
+
+def test_over_grpc_another_compression_is_an_error_that_no_exporter_retries(watching):
+    watch = watching()
+    with begun(watch.service.grpc_port, 1, "snappy", b"\1\0\0\0\5hello") as connection:
+        answer = read_until(connection, b"grpc-message")
+    status = re.search(rb"grpc-status.(\d+)", answer)
+    assert int(status[1]) == grpc.StatusCode.INTERNAL.value[0]
+    assert b"grpc-encoding" in answer
+    assert export(watch.grpc, as_protobuf(IMAGE)) == b""
 
 
 @pytest.mark.parametrize("signal", ["metrics", "logs"])
