@@ -19,8 +19,10 @@ def need_images(coverage: Coverage, trace_query: str, store: TraceStore | None =
         OtelKfsError: no image was measured.
     """
     if not coverage.measured:
-        why = _why_none(trace_query, coverage, store)
-        raise OtelKfsError(f"no {coverage.what} was measured in {trace_query}: {why}")
+        from otel_kfs.traces.query_url import options_of
+
+        what = "path" if "stamps" in options_of(trace_query) else coverage.what
+        raise OtelKfsError(f"no {what} was measured in {trace_query}: {_why_none(trace_query, coverage, store)}")
 
 
 def _why_none(trace_query: str, coverage: Coverage, store: TraceStore | None) -> str:
@@ -31,11 +33,12 @@ def _why_none(trace_query: str, coverage: Coverage, store: TraceStore | None) ->
     reasons = coverage.left_out.keys() - {f"no `{semconv.SEND_IMAGE}` span"}
     if reasons:
         return coverage_line(coverage)
-    if stamps := options_of(trace_query).get("stamps"):
-        return f"no span fits stamp 1 of {stamps[0]}"
-    if run := run_of(trace_query):
+    stamps = options_of(trace_query).get("stamps", ())
+    if stamps:
+        why = f"no span fits stamp 1 of {stamps[0]}"
+    elif run := run_of(trace_query):
         return f"there is no image of run {run}"
-    if coverage.left_out:
+    elif coverage.left_out:
         why = coverage_line(coverage)
     else:
         why = f"there is no `{semconv.SEND_IMAGE}` span, and no request to a model server"
@@ -43,4 +46,4 @@ def _why_none(trace_query: str, coverage: Coverage, store: TraceStore | None) ->
         return why
     from otel_kfs.analysis.reading.store_contents import contents_of
 
-    return f"{why}; {contents_line(contents_of(store))}"
+    return f"{why}; {contents_line(contents_of(store), by_stamps=bool(stamps))}"

@@ -405,8 +405,8 @@ def _others_line(roots: Mapping[str, int]) -> str:
     return f"{sum(roots.values())} without `{semconv.SEND_IMAGE}`, from {shown}{more} on"
 
 
-def contents_line(contents: StoreContents) -> str:
-    """Say what there is where nothing was measured, and what to do next."""
+def contents_line(contents: StoreContents, *, by_stamps: bool = False) -> str:
+    """Say what there is where nothing was measured, and what to do next; `by_stamps`: with a stamps file."""
     if not contents.spans:
         return "it has no spans: see that they are exported, or look further back"
     services = [excerpt(service, _NAME) or "(without a name)" for service, _ in contents.services.most_common()]
@@ -416,11 +416,15 @@ def contents_line(contents: StoreContents) -> str:
         for (name, service), count in contents.roots.most_common(3)
     ]
     begin = ", ".join(roots) or "spans whose parents are missing"
+    next_step = (
+        "Compare the names, services, kinds and attributes that the file asks for with a span's"
+        if by_stamps
+        else "If one of the services is a model server, name it by --server; for any other program, say by --stamps "
+        "which spans' edges are the stamps"
+    )
     return (
         f"it has {_many_of(contents.spans, 'span')} of {_many_of(contents.traces, 'trace')}; services: "
-        f"{', '.join(services[:_MOST_SERVICES])}{more}; traces begin with {begin}. If one of the services is a model "
-        "server, name it by --server; for any other program, say by --stamps which spans' edges are the stamps "
-        "(docs/reading-traces.md)"
+        f"{', '.join(services[:_MOST_SERVICES])}{more}; traces begin with {begin}. {next_step} (docs/reading-traces.md)"
     )
 
 
