@@ -25,7 +25,7 @@ from otel_kfs.analysis.paths.critical_path import CriticalPath
 from otel_kfs.analysis.paths.path_builder import Section
 from otel_kfs.analysis.paths.segment import ORDER, Place, Segment
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.traces.batch import batched
+from otel_kfs.traces.batch import trimmed_batches
 from otel_kfs.traces.span import Kind, Span
 
 EPOCH = 1_600_000_000_000_000_000  # ns
@@ -313,7 +313,7 @@ class Store:
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
         """What a process may read each."""
-        return [partial(batched, partial(iter, part)) for part in self._parts]
+        return [partial(trimmed_batches, partial(iter, part)) for part in self._parts]
 
 
 def spans_in(parts: Iterable[Callable[[], Iterator[list[Span]]]]) -> list[Span]:

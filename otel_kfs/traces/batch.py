@@ -16,7 +16,7 @@ _PLAIN = frozenset({str, int, float, bool})
 _INTEGERS = range(-(2**63), 2**63)  # OTLP's
 
 
-def batched(spans: Callable[[], Iterable[Span]]) -> Iterator[list[Span]]:
+def trimmed_batches(spans: Callable[[], Iterable[Span]]) -> Iterator[list[Span]]:
     """Yield spans in lists, each span with the attributes of `semconv.READ` alone."""
     return chunks(map(trimmed, spans()))
 

@@ -40,8 +40,8 @@ _NO_SUCH = (
 )
 
 
-def opened(query_url: QueryUrl, progress: ReadProgress) -> Files:
-    """Return the files of a query that is a path, a pattern, or `-`."""
+def from_query(query_url: QueryUrl, progress: ReadProgress) -> Files:
+    """Return the files of a query: a path, a pattern, or `-`."""
     options = query_url.only(common={"run", "server", "stamps", "strict"}).single()
     strict = _is_on("strict", options.get("strict", "0"))
     if query_url.place == STDIN:

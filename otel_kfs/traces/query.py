@@ -16,7 +16,7 @@ from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import ReadProgress, TraceStore, duration
 
 # Each is a module of its name, imported when it is asked for: HTTP takes as long to import as many a file to read. Its
-# `opened` is given the place and the options, and says which of them it takes.
+# `from_query` is given the place and the options, and says which of them it takes.
 STORES = {"jaeger", "tempo", "clickhouse"}
 _OWN_RUN = {"clickhouse"}  # stores that see to `run` themselves
 
@@ -34,7 +34,7 @@ Waiting = Callable[[TraceStore, int, timedelta, ReadProgress], TraceStore]
 def open_store(query: str, say: Callable[[str], None] | None = None, *, waiting: Waiting | None = None) -> TraceStore:
     """Return the store that a query names; `say` is told in a few words what it is doing.
 
-    Who measures images gives `waiting`, which makes of a store one that waits for so many of them so long.
+    `waiting` wraps a store into one that waits for a number of images; callers that measure images pass it.
 
     - a path: a file, a folder with trace files in it (at any depth), or a pattern with `*`; `-` is standard input
     - `jaeger:http://host:16686?service=image-sender&lookback=1h`; `service` may be given many times
@@ -54,11 +54,11 @@ def open_store(query: str, say: Callable[[str], None] | None = None, *, waiting:
     scheme, _, rest = query.partition(":")
     if scheme in STORES:
         query_url = split(scheme, rest)
-        store: TraceStore = importlib.import_module(f"otel_kfs.traces.stores.{scheme}").opened(query_url, progress)
+        store: TraceStore = importlib.import_module(f"otel_kfs.traces.stores.{scheme}").from_query(query_url, progress)
     else:
         query_url = split_path(query)
         _check_scheme(scheme, rest, query_url.place)
-        store = files.opened(query_url, progress)
+        store = files.from_query(query_url, progress)
     return _chosen(store, query_url, progress, waiting)
 
 

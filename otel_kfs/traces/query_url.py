@@ -128,10 +128,10 @@ def server_url(name: str, text: str) -> str:
     """
     try:
         url = urlsplit(text)
-        sound = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+        is_valid = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
     except ValueError:
-        sound = False
-    if not sound or not text.isprintable() or " " in text:
+        is_valid = False
+    if not is_valid or not text.isprintable() or " " in text:
         raise TraceQueryError(f"{name}: needs the URL of a server, as in {name}:http://host:port?lookback=1h")
     if "@" in url.netloc:
         raise TraceQueryError(

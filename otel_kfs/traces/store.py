@@ -129,8 +129,8 @@ class ReadWarnings:
             _log.warning("%s: %d, %s", what, count, first if count == 1 else f"the first: {first}")
 
 
-def sound(spans: Iterable[Span], warnings: ReadWarnings, where: object) -> Iterator[Span]:
-    """Yield the valid spans, and count the others."""
+def valid_spans(spans: Iterable[Span], warnings: ReadWarnings, where: object) -> Iterator[Span]:
+    """Yield the valid spans, and count the invalid ones."""
     for span in spans:
         if _IDS.fullmatch(span.trace_id + span.span_id) is None or len(span.trace_id) != 32:
             warnings.add("spans left out for an invalid id", where)

@@ -23,7 +23,7 @@ from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.errors import OtelKfsError, TraceQueryError
-from otel_kfs.traces.batch import batched
+from otel_kfs.traces.batch import trimmed_batches
 from otel_kfs.traces.span import Kind, SpanGraph
 
 
@@ -349,7 +349,7 @@ class With(Store):
         self._further = further
 
     def parts(self):
-        return [*super().parts(), *(partial(batched, part) for part in self._further)]
+        return [*super().parts(), *(partial(trimmed_batches, part) for part in self._further)]
 
 
 def test_what_other_processes_log_is_logged_here(few, caplog):

@@ -102,7 +102,12 @@ def test_where_nothing_is_measured_the_first_stamp_is_named(tmp_path):
     stamps.write_text((EXAMPLE / "stamps.toml").read_text().replace("POST /*", "GET /*"))
     result = run("tables", "--trace-query", str(EXAMPLE / "orders.jsonl"), "--stamps", str(stamps))
     assert result.exit_code == 1
-    assert f"no span fits stamp 1 of {stamps}" in result.output
+    assert result.output.startswith(f"Error: no path was measured in {EXAMPLE / 'orders.jsonl'}?stamps={stamps}: ")
+    assert f"no span fits stamp 1 of {stamps}; it has 48 spans of 8 traces; services: shop, packers; " in result.output
+    assert result.output.endswith(
+        "traces begin with `POST /orders` (shop) 8 times. Compare the names, services, kinds and attributes that the "
+        "file asks for with a span's (docs/reading-traces.md)\n"
+    )
 
 
 def test_a_mistake_in_the_file_is_told_before_anything_is_read(tmp_path):

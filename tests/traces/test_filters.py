@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from traces_builder import spans_in
 
-from otel_kfs.traces.batch import batched
+from otel_kfs.traces.batch import trimmed_batches
 from otel_kfs.traces.filters import RunFilter
 from otel_kfs.traces.span import Kind, Span
 
@@ -62,7 +62,7 @@ class Memory:
         return f"http://h/{trace_id}"
 
     def parts(self):
-        return [partial(batched, partial(self.part, number)) for number in range(2)]
+        return [partial(trimmed_batches, partial(self.part, number)) for number in range(2)]
 
     def part(self, number):
         self.parts_read[number] += 1

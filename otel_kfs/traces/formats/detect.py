@@ -19,7 +19,7 @@ from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.formats import jaeger_json, other_formats, otlp, zipkin_json
 from otel_kfs.traces.host_identity import IDENTITY
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, sound
+from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, valid_spans
 
 _MICROSECOND = 1000  # ns
 _BLANKS = re.compile(r"[ \t\r\n]*")
@@ -191,7 +191,7 @@ def read_with_types(text: bytes, warnings: ReadWarnings, where: object) -> tuple
     if (traces := jaeger_json.traces_in(text)) is not None:
         return (_older_trace(trace, warnings, where) for trace in traces), _MICROSECOND
     if (spans := zipkin_json.read_spans(text)) is not None:
-        return iter([list(sound(spans, warnings, where))]), _MICROSECOND
+        return iter([list(valid_spans(spans, warnings, where))]), _MICROSECOND
     return None
 
 
@@ -205,7 +205,7 @@ def _older_trace(trace: msgspec.Raw, warnings: ReadWarnings, where: object) -> l
     spans = jaeger_json.read_trace(trace)
     if spans is None:
         return list(map(trimmed, older_spans(orjson.loads(bytes(trace)), warnings, where)))
-    return list(sound(spans, warnings, where))
+    return list(valid_spans(spans, warnings, where))
 
 
 def otlp_spans(export: dict[str, Any], warnings: ReadWarnings, where: object) -> Iterator[Span]:
@@ -220,7 +220,7 @@ def otlp_spans(export: dict[str, Any], warnings: ReadWarnings, where: object) ->
         spans: Iterable[Span] = list(otlp.read_export(export))
     except NOT_TRACES:
         spans = _one_by_one(_single_exports(export), warnings, where)
-    return sound(spans, warnings, where)
+    return valid_spans(spans, warnings, where)
 
 
 def older_spans(trace: dict[str, Any], warnings: ReadWarnings, where: object) -> Iterator[Span]:
@@ -232,13 +232,13 @@ def older_spans(trace: dict[str, Any], warnings: ReadWarnings, where: object) ->
     readers = list(jaeger_json.readers(trace))
     for key in _unknown(jaeger_json.unknown_keys(trace)):
         warnings.add(UNREAD, where, key)
-    return sound(_one_by_one(readers, warnings, where), warnings, where)
+    return valid_spans(_one_by_one(readers, warnings, where), warnings, where)
 
 
 def _zipkin_spans(document: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
     for key in _unknown(zipkin_json.unknown_keys(document)):
         warnings.add(UNREAD, where, key)
-    return sound(_one_by_one(zipkin_json.readers(document), warnings, where), warnings, where)
+    return valid_spans(_one_by_one(zipkin_json.readers(document), warnings, where), warnings, where)
 
 
 def _unknown(keys: Iterator[str]) -> Iterator[str]:

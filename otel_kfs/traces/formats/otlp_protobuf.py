@@ -18,7 +18,7 @@ from otel_kfs.traces.formats import span_events
 from otel_kfs.traces.formats.detect import MALFORMED, UNREAD
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Kind, Span
-from otel_kfs.traces.store import ReadWarnings, sound
+from otel_kfs.traces.store import ReadWarnings, valid_spans
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -76,11 +76,11 @@ def spans_of(content: bytes, warnings: ReadWarnings, where: object) -> Iterator[
                 warnings.add(UNREAD, where, what)
     except DecodeError as error:
         raise ValueError(str(error)) from error
-    return sound(_read(data, warnings, where), warnings, where)
+    return valid_spans(_read(data, warnings, where), warnings, where)
 
 
 def exported_spans(content: bytes) -> tuple[list[Span], Counter[str]]:
-    """Return the spans of an ExportTraceServiceRequest as `batched` has them, and why how many others are left out.
+    """Return the trimmed spans of an ExportTraceServiceRequest, and how many others are left out for which reason.
 
     They are those of `spans_of`, in a part of its time: what this version of OTLP does not know is passed over, and
     attributes that tables are not made of are not looked at.

@@ -1,1 +1,1 @@
-"""Trace stores that are asked over the network: Jaeger, Tempo, ClickHouse."""
+"""Trace stores queried over the network: Jaeger, Tempo, ClickHouse."""

@@ -13,14 +13,14 @@ from typing import Any
 
 from otel_kfs import semconv
 from otel_kfs.errors import TraceQueryError
-from otel_kfs.traces.batch import batched
+from otel_kfs.traces.batch import trimmed_batches
 from otel_kfs.traces.formats import span_events
 from otel_kfs.traces.formats.text_values import value_of
 from otel_kfs.traces.host_identity import named_host
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.query_url import COMMON, QueryUrl
 from otel_kfs.traces.span import Kind, Span
-from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, sound, window
+from otel_kfs.traces.store import ReadProgress, ReadWarnings, Window, valid_spans, window
 from otel_kfs.traces.stores import clickhouse_sql as sql
 from otel_kfs.traces.stores.clickhouse_http import ClickHouseClient
 
@@ -43,8 +43,8 @@ _KEYS = sorted(
 )
 
 
-def opened(query_url: QueryUrl, progress: ReadProgress) -> ClickHouse:
-    """Return the ClickHouse of a query `clickhouse:URL?database=otel&table=otel_traces&lookback=...`."""
+def from_query(query_url: QueryUrl, progress: ReadProgress) -> ClickHouse:
+    """Return the ClickHouse store of a query, `clickhouse:URL?database=otel&table=otel_traces&lookback=...`."""
     options = query_url.only("database", "table", "lookback", "start", "end", common=COMMON - {"stamps"}).single()
     return ClickHouse(
         query_url.url(),
@@ -58,7 +58,7 @@ def opened(query_url: QueryUrl, progress: ReadProgress) -> ClickHouse:
 
 
 class ClickHouse:
-    """The images that were sent in a window of time, with every span that belongs to them."""
+    """The images sent in a time window, with all their spans."""
 
     def __init__(
         self,
@@ -105,21 +105,21 @@ class ClickHouse:
         yield from self._part(1, 0)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """Yield the spans of these traces alone, as far as they lie within a day of the window."""
+        """Yield the spans of the given traces that lie within a day of the window."""
         hexadecimal = [one for one in ids if re.fullmatch("[0-9a-f]{32}", one)]
         for first in range(0, len(hexadecimal), _IDS_AT_ONCE):
             yield from self._spans(sql.SPANS_OF, ids=hexadecimal[first : first + _IDS_AT_ONCE])
 
     def link(self, trace_id: str) -> str | None:  # noqa: ARG002 - the protocol's
-        """None: ClickHouse has no page for a trace."""
+        """Return None: ClickHouse has no page for a trace."""
         return None
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
-        """Return as many parts as it takes for few images in each."""
+        """Return parts with a limited number of images each."""
         self._check()
         [[images]] = self._http.rows(sql.COUNT, self._parameters)
         parts = -(-int(images) // self._at_once) or 1
-        return [partial(batched, partial(self._part, parts, part)) for part in range(parts)]
+        return [partial(trimmed_batches, partial(self._part, parts, part)) for part in range(parts)]
 
     def _part(self, parts: int, part: int) -> Iterator[Span]:
         self._progress(f"ClickHouse: reading spans, part {part + 1} of {parts}")
@@ -129,12 +129,12 @@ class ClickHouse:
         warnings = ReadWarnings()
         for trace_id, span in self._http.rows(question, {**self._parameters, **parameters}):
             with self._http.understood():
-                found = list(sound([_span(trace_id, span)], warnings, f"trace {trace_id}"))
+                found = list(valid_spans([_span(trace_id, span)], warnings, f"trace {trace_id}"))
             yield from found
         warnings.say()
 
     def _check(self) -> None:
-        """Look whether the table is one of the exporter's."""
+        """Check that the table has the exporter's columns."""
         with self._http.understood():
             columns = {row[0]: row[1] for row in self._http.rows(sql.COLUMNS, self._parameters)}
         if missing := sorted(_NEEDED - columns.keys()):

@@ -1,4 +1,4 @@
-"""Questions to ClickHouse's HTTP interface: SQL with parameters, answered row by row while it still works on the rest.
+"""Client of ClickHouse's HTTP interface: SQL with parameters, whose rows are read while the query still runs.
 
 Source: ClickHouse's documentation, "HTTP interface" and "Queries with parameters".
 """
@@ -17,7 +17,7 @@ import requests
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.printable import excerpt
-from otel_kfs.traces.stores.store_client import ENV_HEADERS, LARGEST, StoreClient, raise_busy, sound_header
+from otel_kfs.traces.stores.store_client import ENV_HEADERS, LARGEST, StoreClient, check_header, raise_busy
 
 ENV_USER, ENV_PASSWORD = "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD"  # those of ClickHouse's own client
 
@@ -38,7 +38,7 @@ _REFUSED = {192, 193, 194, 516}  # unknown user, wrong password
 
 
 class ClickHouseClient(StoreClient):
-    """POSTs to one ClickHouse; credentials come from the environment or a file."""
+    """Sends queries to one ClickHouse; credentials come from the environment or a file."""
 
     _shown = frozenset({_USER.lower()})
 
@@ -51,7 +51,7 @@ class ClickHouseClient(StoreClient):
         if ENV_USER in os.environ and given.isdisjoint({"authorization", _USER.lower()}):
             for key, variable in ((_USER, ENV_USER), (_KEY, ENV_PASSWORD)):
                 credentials[key] = os.environ.get(variable, "")
-                sound_header(key, credentials[key], variable)
+                check_header(key, credentials[key], variable)
         return credentials
 
     def rows(self, sql: str, parameters: Mapping[str, str | int | Sequence[str]]) -> Iterator[list[Any]]:
@@ -103,7 +103,7 @@ class ClickHouseClient(StoreClient):
             raise self._error(200, rest)
 
     def _error(self, status: int, body: bytes) -> TraceQueryError:
-        """Return what an answer that is not rows says, in one line."""
+        """Return the error that a response without rows describes, in one line."""
         text = self.said(body, 4000)
         code = _CODE.search(text)
         number = int(code[1]) if code else 0
@@ -124,7 +124,7 @@ class ClickHouseClient(StoreClient):
 
 
 def _text(value: str | int | Sequence[str]) -> str:
-    """Return a parameter's value as ClickHouse reads it."""
+    """Return a query parameter's value in ClickHouse's text format."""
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The questions that ClickHouse is asked: which traces are images', and their spans.
+"""SQL for ClickHouse: which traces belong to images, and the spans of these.
 
 All of them read the table `otel_traces` as the OpenTelemetry Collector's ClickHouse exporter makes it. Values come as
 query parameters, `{name:Type}`; text that is put into the SQL itself is from here.

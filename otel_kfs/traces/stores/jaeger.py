@@ -30,8 +30,8 @@ _NOT_LISTED = (400, 403, 404, 405, 501)
 _SHOWN = 8  # services in a message
 
 
-def opened(query_url: QueryUrl, progress: ReadProgress) -> Jaeger:
-    """Return the Jaeger of a query `jaeger:URL?service=...`."""
+def from_query(query_url: QueryUrl, progress: ReadProgress) -> Jaeger:
+    """Return the Jaeger store of a query, `jaeger:URL?service=...`."""
     query_url = query_url.only("service", "tenant", "lookback", "start", "end")
     options = query_url.single()
     services = query_url.options.get("service", ())
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Jaeger:
-    """The traces of some services in a window of time."""
+    """The traces of the given services in a time window."""
 
     def __init__(
         self,
@@ -65,19 +65,19 @@ class Jaeger:
         self._has_remarked = False
 
     def spans(self) -> Iterator[Span]:
-        """Yield all spans of the traces in which one of the services takes part, and of those that they link to."""
+        """Yield all spans of the traces that contain one of the services, and of the traces that these link to."""
         for trace in self._all(for_tables=False):
             yield from trace
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """Yield the spans of these traces alone."""
+        """Yield the spans of the given traces."""
         warnings = ReadWarnings()
         for trace in self._by_id(ids, warnings):
             yield from trace
         warnings.say()
 
     def _by_id(self, ids: Collection[str], warnings: ReadWarnings) -> Iterator[list[Span]]:
-        """Yield these traces, as far as they are there."""
+        """Yield those of the given traces that Jaeger has."""
         for number, trace in enumerate(concurrent_map(lambda one: self._trace(one, warnings), ids), 1):
             self._progress(f"Jaeger: {number} of {len(ids)} traces")
             if trace:
@@ -92,7 +92,7 @@ class Jaeger:
         return [partial(self._all, for_tables=True)]
 
     def _all(self, *, for_tables: bool) -> Iterator[list[Span]]:
-        """Yield the spans of each trace; `for_tables`: with the attributes that tables are made of alone."""
+        """Yield the spans of each trace; `for_tables`: keep only the attributes that tables need."""
         warnings, seen = ReadWarnings(), set[str]()
         linked: dict[str, None] = {}
         for trace in self._found(warnings, for_tables=for_tables):
@@ -107,7 +107,7 @@ class Jaeger:
         warnings.say()
 
     def _found(self, warnings: ReadWarnings, *, for_tables: bool) -> Iterator[list[Span]]:
-        """Yield the traces that a search finds, some several times."""
+        """Yield the traces found, some of them more than once."""
         found = False
         for trace in self._of_services(self._services or [_SENDER], warnings, for_tables=for_tables):
             found = True
@@ -136,7 +136,7 @@ class Jaeger:
         return in_slices(self._window, searches, _start)
 
     def _listed(self) -> list[str]:
-        """Return the names of the services that have traces, but Jaeger's own; none where it does not tell."""
+        """Return the names of all services but Jaeger's own; an empty list if Jaeger does not list them."""
         answer = self._http.get("/api/v3/services", allowed=_NOT_LISTED)
         key = "services"
         if answer.status != 200 or answer.content.lstrip().startswith(b"<"):
@@ -150,7 +150,7 @@ class Jaeger:
     def _search(
         self, service: str, window: Window, depth: int, warnings: ReadWarnings, *, for_tables: bool
     ) -> list[list[Span]]:
-        """Return the traces of one window, at most `depth`."""
+        """Return at most `depth` traces of one window."""
         self._progress(f"Jaeger: asking for {service}, {window}")
         start, end = (time.isoformat().replace("+00:00", "Z") for time in (window.start, window.end))
         params = {
@@ -212,7 +212,7 @@ class Jaeger:
         return None if answer.content.lstrip().startswith(b"<") else answer.content
 
     def _read(self, content: bytes, warnings: ReadWarnings, *, for_tables: bool = False) -> Iterator[Span]:
-        """Yield the spans of a body: a JSON object, an array of them, or one after another, as a stream sends them."""
+        """Yield the spans of a response body: a JSON object, an array of objects, or a stream of objects."""
         if for_tables and (read := detect.read_with_types(content, warnings, self._http)) is not None:
             yield from chain.from_iterable(read[0])
             return

@@ -1,4 +1,4 @@
-"""GETs to a trace store: tried again where that helps, never without an end, and credentials stay with the store."""
+"""HTTP client of trace stores: GETs with limited retries, whose credentials are sent to the store alone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A store's answer to a GET, whole and decompressed."""
+    """A store's response to a GET, complete and decompressed."""
 
     status: int
     content_type: str
@@ -58,7 +58,7 @@ class Answer:
 
 
 class StoreClient:
-    """GETs below a store's base URL; credentials come from the environment or a file."""
+    """Sends GETs to paths below a store's base URL; credentials come from the environment or a file."""
 
     # Of the credentials, headers whose values may be shown.
     _shown: frozenset[str] = frozenset()
@@ -67,7 +67,7 @@ class StoreClient:
         """`kind` is the store's name, for messages."""
         self._kind, self._base, self._headers = kind, base.rstrip("/"), dict(headers or {})
         for key, value in self._headers.items():
-            sound_header(key, value, "the query")
+            check_header(key, value, "the query")
         self._credentials = self._given()
         self._session: requests.Session | None = None
 
@@ -103,20 +103,20 @@ class StoreClient:
         raise TraceQueryError(f"{self} answered {answer.status} to {path}: {self.said(answer.content)}")
 
     def log(self, method: str, response: requests.Response, started: float, more: str = "") -> None:
-        """Log a request whose answer has been read; its URL holds the window, and no secrets."""
+        """Log a request whose response has been read; its URL contains the window, and no secrets."""
         size, seconds = response.raw.tell(), time.monotonic() - started
         url = self.said(response.url, _LONGEST_URL)
         _log.info("%s %s%s: %d, %d bytes in %.3f s", method, url, more, response.status_code, size, seconds)
 
     def said(self, what: str | bytes, longest: int = 200) -> str:
-        """Return what the store says as part of one line, without the credentials that it may send back."""
+        """Return text of the store for use within one line, without credentials that it may echo."""
         text = what[: 2**16].decode(errors="replace") if isinstance(what, bytes) else what
         for secret in self._secrets():
             text = text.replace(secret, _REDACTED)
         return " ".join(excerpt(_SCHEMES.sub(rf"\1 {_REDACTED}", text), longest).split())
 
     def _secrets(self) -> list[str]:
-        """Return what nobody may see of the headers that are sent, the longest first."""
+        """Return the secret parts of the request headers, the longest first."""
         found = set()
         for key, value in self._credentials.items():
             if key.lower() not in self._shown:
@@ -129,7 +129,7 @@ class StoreClient:
 
     @contextmanager
     def understood(self) -> Iterator[None]:
-        """Turn what goes wrong while an answer is read into a TraceQueryError that names the store."""
+        """Turn errors in parsing a response into a TraceQueryError that names the store."""
         try:
             yield
         except NOT_TRACES as error:
@@ -155,7 +155,7 @@ class StoreClient:
             raise TraceQueryError(f"can't reach {self}: {_reason(error)}; check the URL") from error
 
     def again(self, ask: Callable[[], Result], limit: float = math.inf) -> Result:
-        """Call `ask`, and again where that can help, a little later each time, but not after `limit`."""
+        """Call `ask`, and retry errors that may pass, with growing pauses, but not after `limit`."""
         tries = 1
         while True:
             try:
@@ -210,7 +210,7 @@ class StoreClient:
         headers: Mapping[str, str],
         limit: float,
     ) -> Answer:
-        """One GET, along the redirects that stay with the store."""
+        """Send one GET, following redirects that stay with the store."""
         for _ in range(_REDIRECTS):
             started = time.monotonic()
             with session.get(
@@ -233,7 +233,7 @@ class StoreClient:
 
 
 class Busy(Exception):
-    """A store that could answer later; `after` so many seconds, if it says so."""
+    """The store asks to be tried again later, `after` so many seconds if it gives a time."""
 
     def __init__(self, status: int, after: float | None) -> None:
         super().__init__(f"answered {status}")
@@ -246,7 +246,7 @@ _MAY_PASS = (Busy, requests.ConnectionError, urllib3.exceptions.ProtocolError, *
 
 
 def raise_busy(response: requests.Response) -> None:
-    """Raise Busy if that is what the store says."""
+    """Raise Busy if the response's status says so."""
     if response.status_code in _BUSY:
         response.close()
         try:
@@ -257,12 +257,12 @@ def raise_busy(response: requests.Response) -> None:
 
 
 def backoff(tries: int) -> float:
-    """How many seconds to wait after so many tries: twice as long each time, and no two readers alike."""
+    """Return the pause after so many tries, seconds: exponential, with random jitter."""
     return 0.3 * float(2 ** (tries - 1)) + random.uniform(0, 0.3)  # noqa: S311 - no secret
 
 
 def _most_tries(error: Exception) -> int:
-    """How often the same is asked when that is what goes wrong."""
+    """Return how often a request is tried if it fails with that error."""
     if isinstance(error, requests.exceptions.SSLError):
         return 1
     return 2 if isinstance(error, _SLOW) else TRIES  # a time-out is long
@@ -283,7 +283,7 @@ def _body(response: requests.Response, limit: float) -> bytes:
 
 
 def _same_place(url: str, target: str) -> bool:
-    """Whether a redirect stays with the server, or goes from its HTTP to its HTTPS."""
+    """Return whether a redirect stays on the same server, or upgrades from HTTP to HTTPS."""
     old, new = urlsplit(url), urlsplit(target)
     try:
         ports = (old.scheme, old.port), (new.scheme, new.port)
@@ -294,14 +294,14 @@ def _same_place(url: str, target: str) -> bool:
 
 
 def _failure(error: Exception) -> str:
-    """Why the same is asked again, in a few words: the libraries' own messages have whole URLs."""
+    """Return why a request is retried, in a few words: the libraries' own messages contain whole URLs."""
     if isinstance(error, Busy):
         return str(error)
     return "no answer in time" if isinstance(error, _SLOW) else "the connection failed"
 
 
 def _reason(error: Exception) -> str:
-    """Why nothing answered, in a few words."""
+    """Return why the store can't be reached, in a few words."""
     if isinstance(error, requests.ConnectionError):
         return "nothing answers there"
     if isinstance(error, requests.exceptions.InvalidURL | UnicodeError):
@@ -325,7 +325,7 @@ def _credentials() -> dict[str, str]:
 
 
 def _decoded(text: str) -> str:
-    """Return the user and password of basic authentication."""
+    """Return the decoded user and password of basic authentication."""
     try:
         return base64.b64decode(text).decode(errors="replace")
     except ValueError:
@@ -336,11 +336,11 @@ def _add_header(headers: dict[str, str], pair: str, source: str, form: str) -> N
     key, separator, value = (part.strip() for part in pair.partition("="))
     if not separator or not key:
         raise TraceQueryError(f"{source} is not {form}")
-    sound_header(key, value, source)
+    check_header(key, value, source)
     headers[key] = value
 
 
-def sound_header(key: str, value: str, source: str) -> None:
-    """Refuse what can't be a header, without showing it."""
+def check_header(key: str, value: str, source: str) -> None:
+    """Raise an error for an invalid header, without showing its value."""
     if not (key.isascii() and value.isascii() and (key + value).isprintable()) or set(key) & set(' :"(),/;<=>?@[]{}'):
         raise TraceQueryError(f"{source} holds a header that can't be sent: only visible ASCII characters can")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from otel_kfs import semconv
-from otel_kfs.traces.batch import batched
+from otel_kfs.traces.batch import trimmed_batches
 from otel_kfs.traces.concurrent import concurrent_map
 from otel_kfs.traces.formats import detect, otlp_protobuf
 from otel_kfs.traces.query_url import QueryUrl, server_url
@@ -37,8 +37,8 @@ _NOT_THERE = "traces that Tempo found, but has no spans of (yet)"
 _log = logging.getLogger(__name__)
 
 
-def opened(query_url: QueryUrl, progress: ReadProgress) -> Tempo:
-    """Return the Tempo of a query `tempo:URL?lookback=...`."""
+def from_query(query_url: QueryUrl, progress: ReadProgress) -> Tempo:
+    """Return the Tempo store of a query, `tempo:URL?lookback=...`."""
     options = query_url.only("q", "tenant", "lookback", "start", "end", "grafana", "datasource").single()
     traceql = options.get("q") or f"{{ {_IMAGES} }}"
     any_client = "" if {"q", "run"} & options.keys() else _any_client(query_url.options.get("server", ()))
@@ -69,12 +69,12 @@ def _any_client(servers: Sequence[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as TraceQL writes it, which is as JSON does."""
+    """Return a TraceQL string, which is written as in JSON."""
     return orjson.dumps(text).decode()
 
 
 class Tempo:
-    """The traces that a TraceQL query finds in a window of time."""
+    """The traces that a TraceQL query finds in a time window."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Tempo:
         self._progress = progress or ReadProgress()
 
     def spans(self) -> Iterator[Span]:
-        """Yield all spans of the traces that match, and of those that they link to."""
+        """Yield all spans of the matching traces, and of the traces that these link to."""
         found = self._found(self._query)
         if not found and self._otherwise:
             found = self._found(self._otherwise)
@@ -119,7 +119,7 @@ class Tempo:
         yield from self._look_up([one for one in linked if one not in found], None)
 
     def traces(self, ids: Collection[str]) -> Iterator[Span]:
-        """Yield the spans of these traces alone."""
+        """Yield the spans of the given traces."""
         yield from self._look_up(ids, None)
 
     def link(self, trace_id: str) -> str | None:
@@ -139,8 +139,8 @@ class Tempo:
         return f"{self._grafana}/explore?schemaVersion=1&panes={panes}"
 
     def parts(self) -> list[Callable[[], Iterator[list[Span]]]]:
-        """One piece."""
-        return [partial(batched, self.spans)]
+        """Return a single part."""
+        return [partial(trimmed_batches, self.spans)]
 
     def _found(self, query: str) -> dict[str, None]:
         """Return the ids of the traces that a query finds."""
@@ -148,7 +148,7 @@ class Tempo:
         return dict.fromkeys(trace_id for trace_id, _ in slices)
 
     def _search(self, query: str, window: Window, depth: int) -> list[tuple[str, int]]:
-        """Return the ids of a window's traces, at most `depth`, each with the time at which the trace begins."""
+        """Return at most `depth` trace ids of a window, each with the trace's start time, ns."""
         self._progress(f"Tempo: searching {window}")
         answer = self._http.get(
             "/api/search",
@@ -169,7 +169,7 @@ class Tempo:
             ]
 
     def _look_up(self, ids: Collection[str], missing: str | None) -> Iterator[Span]:
-        """Yield the spans of each trace; `missing` is the warning on one that has none."""
+        """Yield the spans of each trace; `missing` is the warning for a trace without spans."""
         warnings = ReadWarnings()
         for number, (trace_id, trace) in enumerate(concurrent_map(lambda one: self._trace(one, warnings), ids), 1):
             self._progress(f"Tempo: {number} of {len(ids)} traces")

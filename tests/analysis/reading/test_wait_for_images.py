@@ -18,7 +18,7 @@ from otel_kfs.analysis.reading import wait_for_images
 from otel_kfs.analysis.reading.wait_for_images import WaitForImages
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query
-from otel_kfs.traces.batch import batched
+from otel_kfs.traces.batch import trimmed_batches
 from otel_kfs.traces.span import Kind
 from otel_kfs.traces.store import ReadProgress
 
@@ -53,7 +53,7 @@ class LateStore:
 
     def parts(self):
         self.looks += 1
-        return [partial(batched, self.spans)]
+        return [partial(trimmed_batches, self.spans)]
 
     @property
     def seconds(self):
@@ -266,7 +266,7 @@ def test_however_late_each_process_exports_its_spans_all_are_read_that_come_with
 
 def test_a_query_that_expects_images_waits_where_images_are_measured(monkeypatch, clock):
     store = LateStore(clock, (7, spans(with_options(HTTP, "send image", "run=one"))))
-    monkeypatch.setattr("otel_kfs.traces.stores.jaeger.opened", lambda *_: store)
+    monkeypatch.setattr("otel_kfs.traces.stores.jaeger.from_query", lambda *_: store)
     assert read("jaeger:http://127.0.0.1:1?expect=1&wait=8s&run=one", processes=1).coverage.measured == 1
     with pytest.raises(TraceQueryError, match="1 of the 2 images that are expected were complete"):
         read("jaeger:http://127.0.0.1:1?expect=2&wait=8s", processes=1)

@@ -31,7 +31,7 @@ from otel_kfs.analysis.paths.server_spans import names_a_model
 from otel_kfs.analysis.pipeline import read
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces import query
-from otel_kfs.traces.batch import batched
+from otel_kfs.traces.batch import trimmed_batches
 from otel_kfs.traces.span import Span, SpanGraph
 from otel_kfs.traces.store import DEPTH, SEARCHES, AnswerTooLarge, Window, in_slices, window
 from otel_kfs.traces.stores import tempo
@@ -682,7 +682,7 @@ def test_a_store_s_only_part_can_be_read_by_another_process(
     store.replay(recorded)
     parts = pickle.loads(pickle.dumps(query.open_store(f"{scheme}:{store.url}", say=lambda _: None).parts()))
     assert len(parts) == 1
-    assert known(spans_in(parts)) == known(spans_in([partial(batched, lambda: from_files)]))
+    assert known(spans_in(parts)) == known(spans_in([partial(trimmed_batches, lambda: from_files)]))
 
 
 def test_what_is_done_is_said(store: Store) -> None:
