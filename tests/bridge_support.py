@@ -69,7 +69,7 @@ def committed_offsets(consumer: Consumer, asked: list[TopicPartition]) -> list[T
                 raise
         return bool(found)
 
-    wait_until("the group's coordinator", answered, 60)
+    wait_until("the group's coordinator", answered)
     return found
 
 

@@ -39,6 +39,16 @@ def wait_until(what: str, condition: Callable[[], Any], seconds: float = LIMIT) 
     return result
 
 
+def wait_for_count(what: str, counted: Callable[[], int], enough: int) -> None:
+    """Wait until there are enough, for as long as they become more: how long that takes says nothing."""
+    most, limit = counted(), time.monotonic() + LIMIT
+    while most < enough:
+        assert time.monotonic() < limit, f"{what}: {most} of {enough}, and none more for {LIMIT:g} s"
+        time.sleep(0.01)
+        if (now := counted()) > most:
+            most, limit = now, time.monotonic() + LIMIT
+
+
 # --- trace files ---
 
 

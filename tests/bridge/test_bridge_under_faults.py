@@ -30,7 +30,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from mock_cluster_support import ALL_BROKERS, MockCluster
-from support import HttpServer, wait_until
+from support import LIMIT, HttpServer, wait_until
 
 from otel_kfs.bridge import loop
 from otel_kfs.kafka import Bridge, Consumer
@@ -38,7 +38,6 @@ from otel_kfs.kafka import Bridge, Consumer
 pytestmark = pytest.mark.kafka
 
 TOPIC, DEAD, GROUP, PARTITIONS, BROKERS = "t", "t.dead", "g", 3, 2
-LIMIT = 60.0  # seconds for what has to come to an end; far more than it takes
 
 # Found out soon, tried again soon.
 SOON = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import confluent_kafka
 from bridge_support import committed_offsets
-from support import LIMIT, HttpServer, start, wait_until
+from support import LIMIT, HttpServer, start, wait_for_count
 
 # Found out sooner, and told sooner, that another bridge is gone than by default (45 s, 3 s).
 SETTINGS = "session.timeout.ms=6000\nheartbeat.interval.ms=500\nfetch.wait.max.ms=50\n"
@@ -89,9 +89,15 @@ def committed(servers: str, topic: str, partitions: int = 1, group: str = "g") -
     return [at.offset for at in found]
 
 
+def wait_for_commits(servers: str, topic: str, records: int, partitions: int = 1, group: str = "g") -> None:
+    """Wait until the group has committed so many records of all partitions."""
+    # One that nothing was committed of has a negative offset.
+    wait_for_count("records", lambda: sum(max(at, 0) for at in committed(servers, topic, partitions, group)), records)
+
+
 def wait_for_lines(count: int, *of: BridgeProcess) -> None:
     """Wait until these bridges have together told of so many records."""
-    wait_until(f"{count} records", lambda: sum(len(each.told) for each in of) >= count)
+    wait_for_count("records", lambda: sum(len(each.told) for each in of), count)
 
 
 def bodies(server: HttpServer) -> list[int]:

@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
-from faults_bridge_support import bodies, bridges, committed, produce, wait_for_lines
+from faults_bridge_support import bodies, bridges, committed, produce, wait_for_commits, wait_for_lines
 from support import LIMIT, HttpServer, new_topic, read_traces, run_python, start, wait_until
 
 from otel_kfs.analysis.paths.critical_path import critical_paths
@@ -38,7 +38,7 @@ def test_after_kill_9_every_record_is_answered_and_repeats_are_marked(kafka, mod
         killed.end(signal.SIGKILL)
         requested = Counter(bodies(model))
         after = start_bridge("--concurrency", "4")
-        wait_until("all records", lambda: committed(servers, topic, group=topic) == [RECORDS])
+        wait_for_commits(servers, topic, RECORDS, group=topic)
         assert after.end(signal.SIGTERM) == 128 + signal.SIGTERM
     assert {line["offset"] for line in killed.told + after.told} == set(range(RECORDS))
     repeats = {line["offset"] for line in after.told} & requested.keys()
@@ -102,7 +102,7 @@ def test_the_tables_count_records_that_were_delivered_again_neither_as_lost_nor_
             wait_for_lines(300, killed)
             killed.end(signal.SIGKILL)
             after = start_bridge("--concurrency", "4", OTEL_KFS_TRACES_FILE="traces/after.jsonl")
-            wait_until("all records", lambda: committed(servers, topic, group=topic) == [RECORDS])
+            wait_for_commits(servers, topic, RECORDS, group=topic)
             after.end(signal.SIGTERM)
     finally:
         model.terminate()
@@ -150,7 +150,7 @@ def test_bridges_that_join_and_die_keep_the_order_of_each_key(kafka, model, tmp_
         wait_until("the fourth one's first record", lambda: joined.told)
         killed, *left = running
         killed.end(signal.SIGKILL)
-        wait_until("all records", lambda: sum(committed(servers, topic, 6, group=topic)) == len(records))
+        wait_for_commits(servers, topic, len(records), 6, group=topic)
         codes = [each.end(signal.SIGTERM) for each in [*left, joined]]
     assert codes == [143, 143, 143]
     received = bodies(model)
@@ -177,7 +177,7 @@ def test_a_bridge_outlasts_a_broker_that_dies_and_comes_back(kafka, model, tmp_p
         kafka.kill()
         kafka.start_again()
         produce(servers, topic, [(None, b"%d" % number) for number in range(RECORDS, RECORDS + 100)])
-        wait_until("all records", lambda: committed(servers, topic, group=topic) == [RECORDS + 100])
+        wait_for_commits(servers, topic, RECORDS + 100, group=topic)
         assert bridge.end(signal.SIGTERM) == 143
     assert {line["offset"] for line in bridge.told} == set(range(RECORDS + 100))
     assert {line["outcome"] for line in bridge.told} == {"answered"}
@@ -198,7 +198,7 @@ def test_a_bridge_whose_group_forgets_it_in_an_outage_marks_what_it_hands_out_ag
         # By then it is also out of the group, which waits for as long as commits do.
         wait_until("a lost commit", lambda: any("offsets were not committed" in line for line in bridge.errors))
         kafka.start_again()
-        wait_until("all records", lambda: committed(servers, topic, group=topic) == [100])
+        wait_for_commits(servers, topic, 100, group=topic)
         assert bridge.end(signal.SIGTERM) == 143
     times = Counter()
     unmarked = []

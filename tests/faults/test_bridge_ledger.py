@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 import confluent_kafka
 import pytest
 from bridge_support import UnreliableModel, unmarked_repeats
-from faults_bridge_support import bridges, committed
+from faults_bridge_support import bridges, committed, wait_for_commits
 from faults_producer_support import values
 from support import LIMIT, HttpServer, new_topic, wait_until
 
@@ -91,7 +91,8 @@ def test_of_900_records_none_is_lost_stuck_or_repeated_without_a_mark(kafka, mod
         model.is_now("well")
         all_of_it = ends(servers, topic)
         assert sum(all_of_it) == len(numbers) == RECORDS
-        wait_until("nothing stuck", lambda: committed(servers, topic, PARTITIONS, group=topic) == all_of_it)
+        wait_for_commits(servers, topic, RECORDS, PARTITIONS, group=topic)
+        assert committed(servers, topic, PARTITIONS, group=topic) == all_of_it
         wait_until("the bridge that began last", lambda: running[-1].errors)  # it takes signals from then on
         assert [each.end(signal.SIGTERM) for each in running] == [143, 143]
         for each in started:

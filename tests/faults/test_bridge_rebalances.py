@@ -6,7 +6,7 @@ import time
 
 import confluent_kafka
 import pytest
-from faults_bridge_support import SETTINGS, bridges, committed
+from faults_bridge_support import SETTINGS, bridges, wait_for_commits
 from support import LIMIT, HttpServer, new_topic, wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(900)]
@@ -60,7 +60,7 @@ def test_every_record_is_answered_once_the_model_is_well_whatever_moved_while_th
             time.sleep(8)
             bridge.process.send_signal(signal.SIGCONT)
         model.answers(200, b"{}")
-        wait_until("all records", lambda: sum(committed(servers, topic, PARTITIONS, group=topic)) == RECORDS)
+        wait_for_commits(servers, topic, RECORDS, PARTITIONS, group=topic)
         assert bridge.end(signal.SIGTERM) == 143
     assert {(line["partition"], line["offset"]) for line in bridge.told} == {
         (number % PARTITIONS, number // PARTITIONS) for number in range(RECORDS)
