@@ -1,6 +1,6 @@
 """Builds what is released into dist/, and checks each in an empty place by the demo's first minute.
 
-A wheel and an sdist are installed in an environment of their own; the two images are loaded into a storage of their
+A wheel and an sdist are installed in an environment of their own; the images are loaded into a storage of their
 own, after a second build from nothing has given the same image.
 """
 
@@ -51,7 +51,7 @@ def packages(folder: Path, serving: str, constraints: list[str]) -> None:
 
 
 def images(folder: Path) -> None:
-    """Build both images, twice, and check them from the files that they are released as."""
+    """Build every image, twice, and check them from the files that they are released as."""
     engine = find_engine(install_podman)
     (wheel,) = DIST.glob("*.whl")
     version = wheel.name.split("-")[1]
@@ -66,7 +66,7 @@ def images(folder: Path) -> None:
         bill = engine.run("run", "--rm", "--entrypoint", "cat", tag, "/opt/otel-kfs/sbom.json").stdout
         (DIST / f"{tag.replace(':', '-')}.sbom.json").write_text(bill, "utf-8")
         say(f"{file.name} is built, {file.stat().st_size / 1e6:.0f} MB; built again it is {again}")
-    first_minute(engine, folder, tags["serving"], tags["clients"])
+    first_minute(engine, folder, tags)
 
 
 def identity(engine: Engine, target: str, tag: str, version: str) -> str:
@@ -85,19 +85,20 @@ def released_at() -> str:
     return given or subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def first_minute(engine: Engine, folder: Path, serving: str, clients: str) -> None:
+def first_minute(engine: Engine, folder: Path, tags: dict[str, str]) -> None:
     """Load the images' files into an empty storage, start both servers, send the pictures, and print the tables."""
     place: list[str | Path] = []
     if engine.name == "podman":
         place = ["--root", folder / "storage", "--runroot", folder / "run"]
     else:
-        engine.run("image", "rm", serving, clients)
+        engine.run("image", "rm", *tags.values())
     traces = folder / "traces"
     traces.mkdir()
     traces.chmod(0o777)
-    for tag in (serving, clients):
+    serving, clients = tags["serving"], tags["clients"]
+    for tag in tags.values():
         engine.run(*place, "load", "--input", DIST / f"{tag.replace(':', '-')}.tar")
-        program = "otel-kfs" if tag == clients else "/opt/otel-kfs/bin/otel-kfs"
+        program = "/opt/otel-kfs/bin/otel-kfs" if tag == serving else "otel-kfs"
         say(engine.output(*place, "run", "--rm", "--network=none", f"--entrypoint={program}", tag, "--version"))
     started = []
     # One network for all three, so that nothing of this machine's is needed.
