@@ -292,7 +292,13 @@ class _TracedStep:
 
     def _call(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         with (call := self._open_step(self._name, model, self._role_of_model, args, kwargs)):
-            return call.hand_over(method(*args, **kwargs))
+            answer = method(*args, **kwargs)
+            if not isinstance(answer, Coroutine):
+                return call.hand_over(answer)
+            # The method is asynchronous after all, behind a decorator or compiled: its span is the one that begins
+            # when the answer is awaited. This one is never ended, and so never exported.
+            call.streamed = StreamedAnswer(call.span, call.started)
+        return self._finish(self._open_step(self._name, model, self._role_of_model, args, kwargs), answer)
 
     def _call_async(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         call = self._open_step(self._name, model, self._role_of_model, args, kwargs)

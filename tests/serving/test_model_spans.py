@@ -65,6 +65,36 @@ def test_an_async_step_stays_async_and_returns_what_it_returned(spans, model):
     assert seen(spans) == [("predict", STEP)]
 
 
+def test_a_step_that_is_asynchronous_behind_a_decorator_lasts_until_it_is_awaited(spans):
+    class Decorated(Model):
+        def predict(self, request):
+            return Model.predict(self, request)
+
+        def explain(self, request):
+            return self.fail()
+
+        async def fail(self):
+            await asyncio.sleep(0)
+            raise ZeroDivisionError("broken")
+
+    model = Decorated()
+    trace_steps(model, lambda _: "predictor")
+    assert inspect.iscoroutinefunction(model.predict) is inspect.iscoroutinefunction(Decorated().predict) is False
+
+    async def main():
+        coroutine = model.predict([1, 2])
+        assert (inspect.iscoroutine(coroutine), seen(spans)) == (True, [])
+        return await coroutine, trace.get_current_span()
+
+    assert asyncio.run(main()) == (3, trace.INVALID_SPAN)
+    assert seen(spans) == [("predict", STEP)]
+    spans.clear()
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(model.explain(1))
+    (failed,) = spans.get_finished_spans()
+    assert (failed.name, failed.attributes["error.type"]) == ("explain", "ZeroDivisionError")
+
+
 def test_a_step_keeps_its_name_documentation_and_signature(model):
     assert (model.preprocess.__name__, model.preprocess.__doc__) == ("preprocess", "Scales.")
     assert inspect.signature(model.preprocess) == inspect.signature(Model().preprocess)

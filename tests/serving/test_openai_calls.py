@@ -122,6 +122,21 @@ def test_a_call_that_fails_is_measured_with_what_it_failed_of(spans, points):
     assert points() == {"gen_ai.client.operation.duration": failed, "gen_ai.server.request.duration": failed}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_behind_a_decorator_is_one_span_and_measured_once(spans, points, monkeypatch, stream):
+    own = Model.create_chat_completion
+
+    def decorated(self, request):
+        return own(self, request)
+
+    monkeypatch.setattr(Model, "create_chat_completion", decorated)
+    answer = ask(stream)
+    assert len(answer) == 6 if stream else answer.model == "m-1"
+    (span,) = spans.get_finished_spans()
+    assert (span.name, span.attributes["gen_ai.usage.output_tokens"]) == ("chat m", 4)
+    assert points()["gen_ai.client.operation.duration"] == [(ANSWERED, 1)]
+
+
 @pytest.mark.parametrize(
     ("fields", "written"),
     [
