@@ -82,6 +82,7 @@ class SpanGraph:
         if len(self._spans) < len(read):
             self._spans = {span.key: span for span in _told_apart(read)}
         self._children: dict[Key, list[Span]] = {}
+        self._is_torn = False
         for span in self._spans.values():
             if span.links and span.belongs_to_links:
                 for key in self._above(span):
@@ -122,6 +123,7 @@ class SpanGraph:
         lost = self._children.keys() - self._spans.keys()
         if not lost:
             return
+        self._is_torn = True
         torn: dict[str, list[Key]] = {}
         for key in lost:
             torn.setdefault(key[0], []).append(key)
@@ -170,6 +172,11 @@ class SpanGraph:
         for key, children in self._children.items():
             if (parent := self._spans.get(key)) is not None:
                 yield parent, children
+
+    def orphans(self) -> Iterator[tuple[Key, list[Span]]]:
+        """Yield each parent that is not there, with its children that were not given to another span."""
+        if self._is_torn:
+            yield from ((key, children) for key, children in self._children.items() if key not in self._spans)
 
     def nearest_descendants(self, span: Span, wanted: Callable[[Span], bool]) -> list[Span]:
         """Return the descendants that are wanted and have no wanted one above them, by their start."""

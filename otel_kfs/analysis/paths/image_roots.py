@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from otel_kfs import semconv
@@ -15,23 +16,35 @@ def image_roots(graph: SpanGraph, calls: ModelCalls) -> tuple[list[Span], int]:
     roots = [span for span in graph if span.name == semconv.SEND_IMAGE]
     ours = {root.trace_id for root in roots}
     others = [span for span in graph if span.trace_id not in ours]
-    begins = [span for span in others if graph.begins(span)]
-    of_senders = {_lost(span) for span in begins if span.name in _OF_SENDERS}
+    lost = {key: children for key, children in graph.orphans() if any(one.name in _OF_SENDERS for one in children)}
     roots += [
         span
-        for span in begins
-        if not _is_of_ours(span, calls) and _lost(span) not in of_senders and calls.leads_to_model(span)
+        for span in others
+        if graph.begins(span)
+        and not _is_of_ours(span, calls)
+        and _parent(span) not in lost
+        and calls.leads_to_model(span)
     ]
     if len(roots) > 1:
         roots.sort(key=lambda span: (span.start, span.trace_id, span.span_id))
-    return roots, _without_root(others, graph, {root.trace_id for root in roots}) if others else 0
+    if not others and not lost:
+        return roots, 0
+    of_traces = Counter(
+        key[0] for key, children in lost.items() if any(_is_of_image(child, graph) for child in children)
+    )
+    without = _without_root(others, graph, {root.trace_id for root in roots}) - of_traces.keys()
+    return roots, len(without) + sum(of_traces.values())
 
 
 _OF_SENDERS = frozenset({semconv.ENCODE, semconv.LATE_START, semconv.START_PROGRAM})
 
 
-def _lost(span: Span) -> Key | None:
-    """Return the parent of a span that has lost it."""
+def _is_of_image(span: Span, graph: SpanGraph) -> bool:
+    """Return whether below a span is something that images alone have."""
+    return bool(graph.nearest_descendants(span, lambda below: is_step(below) or _is_process(below)))
+
+
+def _parent(span: Span) -> Key | None:
     return None if span.parent_id is None else (span.trace_id, span.parent_id)
 
 
@@ -42,13 +55,13 @@ def _is_of_ours(span: Span, calls: ModelCalls) -> bool:
     return is_step(span) or _is_process(span) or (span.kind is Kind.SERVER and calls.is_model_server_of_ours(span))
 
 
-def _without_root(spans: Iterable[Span], graph: SpanGraph, with_root: set[str]) -> int:
-    """Count the images of which the root is missing, but something else is there that images alone have."""
+def _without_root(spans: Iterable[Span], graph: SpanGraph, with_root: set[str]) -> set[str]:
+    """Return the traces of images of which the root is missing, but something else is there that images alone have."""
     orphans = {
         span.trace_id for span in spans if span.trace_id not in with_root and (is_step(span) or _is_process(span))
     }
     if not orphans:
-        return 0
+        return set()
     # A process span in a trace of its own belongs to its producer's image, even if of that trace nothing is left.
     producers: dict[str, set[str]] = {}
     for span in graph:
@@ -59,7 +72,7 @@ def _without_root(spans: Iterable[Span], graph: SpanGraph, with_root: set[str]) 
         images = _first_of(trace_id, producers)
         if with_root.isdisjoint(images):
             lost |= images
-    return len(lost)
+    return lost
 
 
 def _is_process(span: Span) -> bool:

@@ -1,7 +1,10 @@
 """Why images are left out, and how they are counted."""
 
+from itertools import chain
+
 import pytest
-from path_support import linked, reasons
+from msgspec.structs import replace
+from path_support import linked, one, reasons
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, spans, with_options
 
 from otel_kfs.analysis.paths.coverage import Coverage
@@ -60,6 +63,15 @@ def test_spans_out_of_order_on_one_host_leave_their_image_out():
 def test_a_trace_that_has_lost_its_root_is_left_out():
     _, *others = spans(HTTP)
     assert reasons(*others) == {"no `send image` span": 1}
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_images_of_one_trace_that_have_lost_their_roots_are_as_many(kept):
+    images = [[replace(span, trace_id="t") for span in spans(HTTP, name)] for name in "abc"]
+    drawn = [*chain.from_iterable(images[:kept]), *chain.from_iterable(image[1:] for image in images[kept:])]
+    found, coverage = critical_paths(SpanGraph(drawn))
+    assert (len(found), coverage.left_out) == (kept, {"no `send image` span": 3 - kept})
+    assert [path.sections for path in found] == [one(*image).sections for image in images[:kept]]
 
 
 def test_a_linked_trace_that_has_lost_its_image_s_is_left_out():
