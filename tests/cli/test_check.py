@@ -248,5 +248,5 @@ def test_a_cell_that_csv_can_t_hold_is_one_line(tmp_path):
 def test_many_small_tables_are_read_one_by_one(tmp_path):
     file = tmp_path / "stamps.csv"
     table = "Size,1,2,2-1 of {0}\n1MB,1600000000.5,1600000000.75,0.25\n\n"
-    file.write_text("".join(table.format(number) for number in range(5_000)))
+    file.write_text("".join(table.format(number) for number in range(1_500)))
     assert check(file)[0] == 0

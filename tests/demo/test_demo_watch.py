@@ -9,7 +9,8 @@ from demo_support import MARK, processes_of
 from pty_support import on_a_drawable_terminal
 from support import wait_until
 
-pytestmark = [pytest.mark.demo, pytest.mark.model]
+# Once, because it is not about the SDK: KServe's servers start sooner than KFServing's.
+pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve]
 
 
 def test_the_figures_are_shown_while_the_demo_sends_and_summed_up_after_ctrl_c(

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 from support import read_traces, start
 
-pytestmark = [pytest.mark.demo, pytest.mark.model]
+# Once, because it is not about the SDK: KServe's servers start sooner than KFServing's.
+pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve]
 
 
 @pytest.mark.timeout(400)

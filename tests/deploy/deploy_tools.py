@@ -52,7 +52,9 @@ def read_yaml(text: str | Path) -> list[Any]:
     tool("python")
     import yaml
 
-    return list(yaml.safe_load_all(text.read_text() if isinstance(text, Path) else text))
+    # By libyaml where it is there, because CRDs are large.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return list(yaml.load_all(text.read_text() if isinstance(text, Path) else text, loader))
 
 
 def run(*command: str | Path, **options: Any) -> str:

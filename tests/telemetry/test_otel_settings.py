@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from collector_support import collecting, collecting_by_grpc
-from support import PHOTO, run_python
+from support import PHOTO, SOON_GIVEN_UP, run_python
 
 WORK = """
 import otel_kfs
@@ -128,7 +128,7 @@ def test_each_of_two_exporters_says_what_it_lost(tmp_path):
     os.mkfifo(tmp_path / "fifo")  # that nobody reads
     with collecting() as collector:
         collector.hangs()
-        ended = run_python(WORK, **collector.settings, **TWO, OTEL_EXPORTER_OTLP_TIMEOUT="60")
+        ended = run_python(SOON_GIVEN_UP + WORK, **collector.settings, **TWO, OTEL_EXPORTER_OTLP_TIMEOUT="60")
     late = "they had not left when the process ended"
     assert ended.stderr.splitlines() == [
         f"1 of 1 spans were not exported to fifo: {late}",

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 from collector_support import collecting, collecting_by_grpc, otlp_over_http
-from support import PHOTO, HttpServer, read_traces, run_python
+from support import PHOTO, SOON_GIVEN_UP, HttpServer, read_traces, run_python
 
 from otel_kfs.telemetry import otel_settings
 
@@ -65,7 +65,7 @@ def said(ended):
 
 def test_grpc_that_http_answers_is_said_in_one_line():
     with HttpServer().running() as server:
-        ended = run_python(WORK, OTEL_EXPORTER_OTLP_ENDPOINT=server.url)
+        ended = run_python(SOON_GIVEN_UP + WORK, OTEL_EXPORTER_OTLP_ENDPOINT=server.url)
     assert (ended.returncode, said(ended)) == (
         0,
         [
@@ -77,7 +77,7 @@ def test_grpc_that_http_answers_is_said_in_one_line():
 
 def test_http_that_grpc_answers_is_said_in_one_line():
     with collecting_by_grpc() as collector:
-        ended = run_python(WORK, **otlp_over_http(collector.url))
+        ended = run_python(SOON_GIVEN_UP + WORK, **otlp_over_http(collector.url))
     assert (ended.returncode, said(ended)) == (
         0,
         [
@@ -105,7 +105,7 @@ def test_an_endpoint_that_speaks_the_right_protocol_and_refuses_is_not_accused()
 def test_an_endpoint_that_is_silent_is_not_accused():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        ended = run_python(WORK, OTEL_EXPORTER_OTLP_ENDPOINT=url)
+        ended = run_python(SOON_GIVEN_UP + WORK, OTEL_EXPORTER_OTLP_ENDPOINT=url)
     assert said(ended) == [f"1 of 1 spans were not exported to {url}: they had not left when the process ended"]
 
 
