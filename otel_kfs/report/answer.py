@@ -54,7 +54,7 @@ def answer(measurement: CorrectedMeasurement[AnySeries]) -> Answer:
 
 def _sentence(found: Findings, what: str) -> str:
     sentences = [f"{_totals(found, what)}: {'; '.join(_shares(found))}"]
-    if clauses := _clauses(found):
+    if clauses := _clauses(found, what):
         sentences.append(_capital("; ".join(clauses)))
     return " ".join(f"{sentence}." for sentence in sentences)
 
@@ -112,13 +112,13 @@ def _shares_at(of: Parts, found: Findings, named: Sequence[Part]) -> str:
     return told
 
 
-def _clauses(found: Findings) -> list[str]:
+def _clauses(found: Findings, what: str) -> list[str]:
     """Say which way of sending is faster, what grows with size, and what would save most."""
     told = []
     growth, difference, saving = found.growth, found.labels_difference, found.saving
     certainties = [one.certainty for one in (growth, difference) if one is not None]
     if "too few" in certainties:
-        told.append(f"there are too few images to tell differences from noise (it takes {found.needed} of each)")
+        told.append(f"there are too few {what}s to tell differences from noise (it takes {found.needed} of each)")
     if difference is not None and difference.certainty != "too few":
         told.append(_difference(difference, found))
     if growth is not None and growth.certainty == "differs":

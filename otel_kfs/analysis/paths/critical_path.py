@@ -283,7 +283,7 @@ def _through_requests(
                 path.to(RETRIES, uploads[-1].start, uploads[-1])
             if failed(answered) or failed(last):
                 raise LeftOut("the request failed")
-            found = _through_servers(path, call.route, answered, calls, first=served is None)
+            found = _through_servers(path, call.route, answered, calls, first=served is None, by_client=True)
         served = served or found
     if failed(last):
         raise LeftOut("the request failed")
@@ -385,11 +385,12 @@ def _through_servers(
     arrival: Segment | None = None,
     first: bool = True,
     back: bool = True,
+    by_client: bool = False,
 ) -> _Served:
     """Go past the proxies to a model server, through it, and back to the end of the caller's span, unless told not to.
 
     `arrival` is the time until the first of them has the request; the `first` server is taken for a transformer, the
-    next for a predictor, if their spans do not say.
+    next for a predictor, if their spans do not say. `by_client`: no model server asks it, so it is no predictor of one.
     """
     if route.legs and not route.proxies:
         return _through_legs(path, route, caller, calls, first=first, back=back)
@@ -426,7 +427,7 @@ def _through_servers(
         path.handed_on = handed_on
         path.answered(caller, answering)
         waiting = segment_at(server, "response")
-    elif first:
+    elif first or by_client:
         waiting = UNTRACED
         for upload in _uploads(caller, calls.graph)[-1:] if not passed else ():
             path.through(segment_at(CLIENT), UPLOAD, upload)

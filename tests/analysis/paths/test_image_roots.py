@@ -93,6 +93,12 @@ def test_a_client_s_call_to_a_model_s_route_is_measured_though_its_server_is_not
     assert one(*spans(drawing)).stamps == (at(0), None, None, at(100))
 
 
+def test_a_client_s_further_calls_of_untraced_servers_are_the_same_segment():
+    call = "  POST  CLIENT  {}  {}  url=http://triton/v2/models/m/infer"
+    drawing = "\n".join(["classify  INTERNAL  0  100", call.format(10, 40), call.format(50, 90)])
+    assert text_of(drawing) == "client 10, server (untraced) 30, client 10, server (untraced) 40, client 10"
+
+
 @pytest.mark.parametrize(
     "name",
     [
