@@ -20,6 +20,7 @@ from otel_kfs.report.rows import (
 )
 from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
 
+_UNKNOWN = "unknown"
 _ENOUGH_EXPLAINED = 0.8  # of a difference: no further segment is named then
 _MORE_THAN_ALL = 1.1
 _NAMED_AT_MOST = 3
@@ -83,14 +84,15 @@ def folded(of: Comparison) -> tuple[Sequence[Difference], Sequence[Difference]]:
 
 
 def counted(compared: Sequence[Comparison]) -> str:
-    """Say in how many comparisons B is slower, faster, or neither."""
-    marks = [mark(of.total) for of in compared]
+    """Say in how many comparisons B is slower, faster, neither, or nobody can tell."""
+    marks = [_UNKNOWN if math.isinf(of.total.bound) else mark(of.total) for of in compared]
     told = [
         f"{words} in {marks.count(marked)} of {len(marks)} comparisons"
         for words, marked in (
             ("B is slower", "slower"),
             ("B is faster", "faster"),
             ("there is no difference beyond noise", ""),
+            ("nothing bounds the clocks", _UNKNOWN),
         )
         if marked in marks
     ]
@@ -120,13 +122,21 @@ def unmatched_lines(found: Comparisons) -> list[str]:
 
 
 def folded_line(left: Sequence[Difference]) -> list[str]:
-    """Return the line that stands for rows that do not differ; none where there is no such row."""
-    if not left:
-        return []
+    """Return the line that stands for rows that do not differ, and one for those of which nobody can tell."""
     known = [abs(one.difference) for one in left if not math.isinf(one.bound)]
-    size = f", each by at most {_plain(max(known))} ms" if known else ""
-    count = "1 more segment does" if len(left) == 1 else f"{len(left)} more segments do"
-    return [f"{count} not differ beyond noise{size}: --all shows {'it' if len(left) == 1 else 'them'}"]
+    lines = []
+    if known:
+        count = "1 more segment does" if len(known) == 1 else f"{len(known)} more segments do"
+        shows = f"--all shows {'it' if len(known) == 1 else 'them'}"
+        lines.append(f"{count} not differ beyond noise, each by at most {_plain(max(known))} ms: {shows}")
+    return [*lines, *unknown_line(left)]
+
+
+def unknown_line(differences: Sequence[Difference]) -> list[str]:
+    """Name the segments of which nobody can tell whether they differ, as nothing bounds their clocks."""
+    names = [f"`{segment_name(one.segment)}`" for one in differences if math.isinf(one.bound)]
+    differ = "it differs" if len(names) == 1 else "they differ"
+    return [f"nothing bounds the clocks of {', '.join(names)}: whether {differ} is unknown"] if names else []
 
 
 def percent(share: float | None) -> str | None:

@@ -7,9 +7,10 @@ import pytest
 from comparison_support import SEGMENTS, all_series, compared, drawn, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traces_builder import MS
+from traces_builder import MS, critical_path_of
 
 from otel_kfs.analysis import comparison as room
+from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.skew_correction import correct_skew
 from otel_kfs.report import comparison_rows
@@ -113,6 +114,19 @@ def test_the_sentences_come_first_and_rows_are_the_segments_that_differ():
         table.rows,
         (),
     )
+
+
+def test_what_nothing_bounds_does_not_count_as_equal():
+    """Two runs whose consumers' clocks, of which nothing is known, are 1 s apart."""
+    paths = [critical_path_of(f"client 10, broker {broker}!") for broker in (50, 1050)]
+    sides = [corrected(measured([path] * 15)) for path in paths]
+    found = room.compare(sides[0].series, sides[1].series, sides[0].bounds, sides[1].bounds)
+    _, table, _ = comparison_rows.comparison_tables(found)
+    assert table.notes[:2] == (
+        "1 more segment does not differ beyond noise, each by at most 0.0 ms: --all shows it",
+        "nothing bounds the clocks of `broker`: whether it differs is unknown",
+    )
+    assert comparison_rows.counted(found.of_sizes) == "Nothing bounds the clocks in 1 of 1 comparisons."
 
 
 @settings(max_examples=25)

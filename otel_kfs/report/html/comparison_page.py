@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ def comparison_page(found: Comparisons, a: Side, b: Side, origin: Origin) -> str
         sides=(("A", a), ("B", b)),
         origin=origin,
         answer=comparison_rows.verdict(first),
+        is_known=not math.isinf(first.total.bound),
         counted=comparison_rows.counted(found.of_sizes) if others else "",
         others=[comparison_rows.verdict(of) for of in found.of_sizes if of is not first],
         unmatched=comparison_rows.unmatched_lines(found),
@@ -41,7 +43,8 @@ def comparison_page(found: Comparisons, a: Side, b: Side, origin: Origin) -> str
             (
                 of,
                 comparison_rows.title(of),
-                len(folded),
+                sum(not math.isinf(one.bound) for one in folded),
+                comparison_rows.unknown_line(folded),
                 *(drawn(compared_bars.differences(of, shown, layout)) for layout in _LAYOUTS),
             )
             for of in found.of_sizes
@@ -57,5 +60,12 @@ _LAYOUTS = (compared_bars.WIDE, compared_bars.NARROW)
 
 
 def _largest_first(compared: Sequence[Comparison]) -> list[Comparison]:
-    """Sort by how much B differs from A; what is not beyond noise comes last."""
-    return sorted(compared, key=lambda of: (not of.total.differs, -abs(of.total.relative(of.total.difference) or 0)))
+    """Sort by how much B differs from A; what is not beyond noise comes later, what nothing bounds last."""
+    return sorted(
+        compared,
+        key=lambda of: (
+            math.isinf(of.total.bound),
+            not of.total.differs,
+            -abs(of.total.relative(of.total.difference) or 0),
+        ),
+    )

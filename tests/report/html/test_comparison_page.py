@@ -7,6 +7,7 @@ import pytest
 from comparison_support import drawn, images
 from html_support import Parsed
 from report_support import HOSTILE, ORIGIN, compared
+from traces_builder import critical_path_of
 
 from otel_kfs.analysis.comparison import compare
 from otel_kfs.analysis.corrected_measurement import corrected
@@ -91,3 +92,21 @@ def test_nothing_is_asked_for_anywhere():
     ids = found.values("id")
     assert {link.removeprefix("#") for link in found.values("href")} <= set(ids)
     assert len(ids) == len(set(ids))
+
+
+def test_what_nothing_bounds_is_no_largest_difference():
+    """At the smaller size a consumer's clock, of which nothing is known, is 5 s further on in B."""
+    a, b = (
+        [
+            replace(critical_path_of(path), image_size=size)
+            for path, size in ((f"client 10, broker {broker}!", 1_000_000), (f"client {client}", 2_000_000))
+            for _ in range(15)
+        ]
+        for broker, client in ((50, 100), (5050, 200))
+    )
+    words = Parsed(page_of(a, b)[1]).text
+    assert words.index("2.0MB: B is 100.0 ms (100%) slower") < words.index(
+        "B is slower in 1 of 2 comparisons; nothing bounds the clocks in 1 of 2 comparisons."
+    )
+    assert words.index("Of all, the sentence above is the largest difference.") < words.index("1.0MB: B and A can't")
+    assert "Nothing bounds the clocks of broker: whether it differs is unknown." in words.replace("`", "")
