@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypedDict
@@ -381,7 +382,7 @@ def interval_record(interval: Interval | None, prefix: str = "") -> dict[str, in
 def coverage_line(coverage: Coverage) -> str:
     """Say in one line what was measured and what was left out, and why."""
     parts = [f"{coverage.measured} {coverage.what}{'' if coverage.measured == 1 else 's'} measured"]
-    shown = dict(coverage.left_out.most_common(_MOST_REASONS))
+    shown = dict(Counter(coverage.left_out).most_common(_MOST_REASONS))
     parts += [f"{count} left out: {excerpt(reason, _NAME + 40)}" for reason, count in sorted(shown.items())]
     if others := len(coverage.left_out) - len(shown):
         rest = sum(coverage.left_out.values()) - sum(shown.values())
