@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from google.protobuf.json_format import MessageToJson
@@ -21,6 +22,7 @@ from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 _BODY_SECONDS = 30.0  # for a whole body to arrive
 _WINDOWS = {"gzip": 31, "deflate": 15}  # zlib's `wbits` for each Content-Encoding: that format alone
+_AT_ONCE = 100_000  # bytes; larger requests, which may take seconds to read, are read in a thread
 # google.rpc's codes of these statuses.
 _CODES = {400: 3, 401: 16, 404: 12, 405: 12, 408: 4, 413: 8, 415: 3, 429: 8}
 
@@ -36,20 +38,26 @@ class HttpError(Exception):
 def otlp_app(intake: Intake, security: ReceiverSecurity, largest: int, more: Sequence[BaseRoute] = ()) -> Starlette:
     """Return the application; a request has at most `largest` bytes, before it is decompressed and after."""
 
-    async def traces(request: Request) -> Response:
-        content = await _content(request, largest)
-        if _media_type(request) == JSON:
+    def taken(content: bytes, media_type: str) -> Counter[str]:
+        if media_type == JSON:
             try:
                 content = otlp_messages.protobuf_of_json(content)
             except ValueError as error:
                 intake.counts.malformed += 1
                 raise HttpError(400, f"not an OTLP export of traces: {error}") from error
         try:
-            left_out = intake.take(content)
+            return intake.take(content)
         except MalformedRequest as error:
             raise HttpError(400, str(error)) from error
         except Busy as error:
             raise HttpError(429, str(error)) from error
+
+    async def traces(request: Request) -> Response:
+        content = await _content(request, largest)
+        if len(content) > _AT_ONCE:
+            left_out = await asyncio.to_thread(taken, content, _media_type(request))
+        else:
+            left_out = taken(content, _media_type(request))
         return _answer(request, otlp_messages.response(left_out), 200)
 
     async def other(request: Request) -> Response:

@@ -4,7 +4,9 @@ import gzip
 import json
 import re
 import socket
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import grpc
@@ -14,7 +16,7 @@ from support import wait_until
 from traces_builder import HTTP, KAFKA, otlp_line, spans
 from watch_support import JSON, PROTOBUF, as_json, as_protobuf, begun, export, post, refusal, said
 
-from otel_kfs.watch.receiver import grpc_receiver, http_connection, http_receiver
+from otel_kfs.watch.receiver import grpc_receiver, http_connection, http_receiver, otlp_messages
 from otel_kfs.watch.receiver.intake import Intake
 from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
 
@@ -277,6 +279,27 @@ def test_a_span_with_a_million_attributes_is_measured_like_any_other(watching):
     watch = watching()
     assert export(watch.grpc, whole.SerializeToString()) == b""
     assert measured(watch.close()) == 1
+
+
+def test_a_large_request_that_takes_long_to_read_keeps_no_other_waiting(watching, monkeypatch):
+    read, reading, others = otlp_messages.protobuf_of_json, threading.Event(), threading.Event()
+
+    def slowly(content):
+        reading.set()
+        assert others.wait(30)
+        return read(content)
+
+    monkeypatch.setattr(otlp_messages, "protobuf_of_json", slowly)
+    watch = watching()
+    image, size = as_protobuf(IMAGE), http_receiver._AT_ONCE
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(post, watch.url, as_json(IMAGE) + b" " * size, JSON)
+        assert reading.wait(30)
+        assert post(watch.url, image).status_code == 200
+        others.set()
+        assert large.result().status_code == 200
+    snapshot = watch.close()
+    assert (measured(snapshot), snapshot.counts.duplicates) == (1, len(IMAGE))
 
 
 # --- too much ---
