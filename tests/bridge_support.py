@@ -1,5 +1,6 @@
 """What the bridge's tests share: running one until it has reported so many records, and a model that may be ill."""
 
+import json
 import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -73,14 +74,26 @@ def committed_offsets(consumer: Consumer, asked: list[TopicPartition]) -> list[T
     return found
 
 
+def instance(number: int) -> bytes:
+    """A record of that number, as a request that can be merged with others."""
+    return b'{"instances": [%d]}' % number
+
+
+def numbers_of(body: bytes) -> list[int]:
+    """The numbers of the records in a request."""
+    found: list[int] = json.loads(body)["instances"]
+    return found
+
+
 class UnreliableModel:
-    """A model whose health a test chooses; records are numbers, and its answer repeats the record's."""
+    """A model whose health a test chooses; records are instances with a number each, and its answer repeats these."""
 
     HEALTH: ClassVar[list[str]] = ["well", "slow", "mixed", "broken", "refusing", "hanging", "closing"]
 
     def __init__(self, server: HttpServer) -> None:
         self.url = server.url
         self.received: list[int] = []
+        self.most_together = 0  # records in one request
         self._health = "well"
         self._changed = threading.Event()  # since the health that a request met
         server.answer = self._answer
@@ -94,7 +107,9 @@ class UnreliableModel:
         health, changed = self._health, self._changed
         if not request.body:
             return None  # half a request, of a bridge that was killed
-        self.received.append(int(request.body))
+        numbers = numbers_of(request.body)
+        self.received += numbers
+        self.most_together = max(self.most_together, len(numbers))
         if health == "mixed":
             health = ["well", "broken", "refusing"][len(self.received) % 3]
         if health in {"slow", "hanging"}:
@@ -103,4 +118,4 @@ class UnreliableModel:
             handler.close_connection = True
             return None
         status = {"broken": 500, "refusing": 400}.get(health)
-        return (status, b"no") if status else (200, b'{"number": %s}' % request.body)
+        return (status, b"no") if status else (200, b'{"predictions": %s}' % json.dumps(numbers).encode())

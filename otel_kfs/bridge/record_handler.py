@@ -81,8 +81,11 @@ def handle(
     options: BridgeOptions,
     dead_letters: DeadLetters | None,
     stopping: threading.Event,
+    earlier: int = 0,
 ) -> Answer:
     """Hand one record to the model. When `stopping` is set or its partition is revoked, do not try again.
+
+    `earlier` requests were made before, with others.
 
     Raises:
         SendError: it was not answered, and the policy is to stop then.
@@ -97,7 +100,7 @@ def handle(
     def outcome(kind: Outcome, **fields: Any) -> Answer:
         span.set_attribute(semconv.OUTCOME, kind)
         place = (record.topic(), record.partition(), record.offset())
-        requests, duration = model.retrier.requests, time.monotonic() - started
+        requests, duration = earlier + model.retrier.requests, time.monotonic() - started
         return Answer(*place, kind, attempt=attempt, requests=requests, duration=duration, **fields)
 
     result: Answer | None = None

@@ -50,7 +50,8 @@ class RecordWorkers:
         self._stopping = threading.Event()  # no further try of a request
         outages = OutageLog(_log, "the model does not answer")
         self._models = [ModelConnection(options, outages) for _ in range(options.concurrency)]
-        self._pool: KeyedPool[Task] = KeyedPool(options.concurrency, self._work, options.batch)
+        together = 1 if options.redrive else options.batch  # a dead letter was delivered before: it goes by itself
+        self._pool: KeyedPool[Task] = KeyedPool(options.concurrency, self._work, together)
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Hand records to the workers of their keys."""
@@ -106,15 +107,16 @@ class RecordWorkers:
         """Handle records: those that can share a request together, and if that fails, each of them by itself."""
         model = self._models[number]
         for batch in batches(tasks):
-            if len(batch) > 1 and self._is_answered_together(batch, model):
-                continue
+            earlier = 0
+            if len(batch) > 1 and all(self._starts(task) for task, _ in batch):
+                if self._is_answered_together(batch, model):
+                    continue
+                earlier = 1
             for task, _ in batch:
-                self._handle(task, model)
+                self._handle(task, model, earlier)
 
     def _is_answered_together(self, batch: Batch, model: ModelConnection) -> bool:
         tasks = [task for task, _ in batch]
-        if not all(self._starts(task) for task in tasks):
-            return False
         try:
             answers = handle_batch(batch, model, self._options)
         except SendError as error:
@@ -134,12 +136,13 @@ class RecordWorkers:
         self._offsets.start(task.partition, task.record.offset())
         return True
 
-    def _handle(self, task: Task, model: ModelConnection) -> None:
+    def _handle(self, task: Task, model: ModelConnection, earlier: int) -> None:
         if not self._starts(task):
             self._give_back([task])
             return
         with self._failing(task):
-            self._report(task, handle(task, model, self._options, self._dead_letters, self._stopping))
+            answer = handle(task, model, self._options, self._dead_letters, self._stopping, earlier)
+            self._report(task, answer)
 
     @contextmanager
     def _failing(self, task: Task) -> Iterator[None]:

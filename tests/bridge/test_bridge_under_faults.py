@@ -17,7 +17,7 @@ from typing import Any
 
 import confluent_kafka
 import pytest
-from bridge_support import UnreliableModel, committed_offsets, unmarked_repeats
+from bridge_support import UnreliableModel, committed_offsets, instance, numbers_of, unmarked_repeats
 from confluent_kafka import KafkaError, TopicPartition
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -117,14 +117,14 @@ class Ledger:
         """The numbers of the records that were answered, in the topic or as dead letters; each with its own answer."""
         for one in self.answers:
             if one.outcome == "answered" and one.topic == TOPIC:
-                assert one.answer == {"number": self.numbers[one.partition, one.offset]}
-        return {one.answer["number"] for one in self.answers if one.outcome == "answered"}
+                assert one.answer == {"predictions": [self.numbers[one.partition, one.offset]]}
+        return {number_in(one.answer) for one in self.answers if one.outcome == "answered"}
 
     def unmarked(self, requested: Counter[int]) -> set[int]:
         """The numbers of the records that were delivered again, though each of their deliveries poses as the first."""
         deliveries = defaultdict(list)
         for one in self.answers:
-            number = self.numbers[one.partition, one.offset] if one.topic == TOPIC else (one.answer or {}).get("number")
+            number = self.numbers[one.partition, one.offset] if one.topic == TOPIC else number_in(one.answer)
             deliveries[number].append((one.attempt, one.requests))
         # Two records of one number are two first deliveries.
         twice = {number for number, times in Counter(self.numbers.values()).items() if times > 1}
@@ -136,6 +136,14 @@ class Ledger:
             undone = set(range(at.offset)) - self.done[at.topic][at.partition]
             if undone:
                 self.wrong.append(f"{at.topic}[{at.partition}] committed to {at.offset} without {sorted(undone)}")
+
+
+def number_in(answer: dict[str, Any] | None) -> int | None:
+    """The number that a record was answered with; each is answered with its own prediction alone."""
+    if answer is None:
+        return None
+    (number,) = answer["predictions"]
+    return int(number)
 
 
 def written(error: KafkaError | None, record: Any) -> None:
@@ -270,7 +278,7 @@ class BridgeUnderFaults(RuleBasedStateMachine):
         for number in range(self.produced, self.produced + count):
             partition = number % PARTITIONS
             key = b"%d" % (number % (2 * PARTITIONS)) if self.keyed else None
-            self.producer.produce(TOPIC, b"%d" % number, key, partition, on_delivery=written)
+            self.producer.produce(TOPIC, instance(number), key, partition, on_delivery=written)
         assert self.producer.flush(LIMIT) == 0
         self.produced += count
 
@@ -402,7 +410,7 @@ class BridgeUnderFaults(RuleBasedStateMachine):
             def read() -> bool:
                 for record in observer.consume(500, timeout=0.1):
                     assert record.error() is None, record.error()
-                    found[record.partition(), record.offset()] = int(record.value())
+                    (found[record.partition(), record.offset()],) = numbers_of(record.value())
                 return len(found) == count
 
             wait_until("the whole topic is read", read, LIMIT)

@@ -141,6 +141,17 @@ def test_a_redrive_hands_over_what_is_parked_and_ends(bridge, redrive, server, s
     assert [span.parent.span_id for span in done] == [span.context.span_id for span in sent]
 
 
+def test_dead_letters_go_one_by_one_though_records_may_share_a_request(bridge, redrive, server, send, dead):
+    bodies = [b'{"instances": [1]}', b'{"instances": [2]}']
+    server.answers(503)
+    send(*bodies)
+    run_until(bridge(server.url, dead_letter_topic=dead, retries=0, batch=2), 2)
+    server.requests.clear()
+    server.answers(200, b'{"predictions": [0]}')
+    assert [(one.offset, one.attempt) for one in to_its_end(redrive(batch=2))] == [(0, 2), (1, 2)]
+    assert [request.body for request in server.requests] == bodies
+
+
 def test_what_fails_again_is_parked_again_behind_the_redrive_s_end(bridge, redrive, server, send, topic, dead, fetch):
     server.answers(400)
     send(b"1", timestamp=1_600_000_000_000)

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 
 import confluent_kafka
 import pytest
-from bridge_support import UnreliableModel, unmarked_repeats
+from bridge_support import UnreliableModel, instance, numbers_of, unmarked_repeats
 from faults_bridge_support import bridges, committed, wait_for_commits
 from faults_producer_support import values
 from support import LIMIT, HttpServer, new_topic, wait_until
@@ -35,14 +35,21 @@ def produce(servers, topic, seconds, numbers):
 
     def delivered(error, record):
         assert error is None
-        numbers[record.partition(), record.offset()] = int(record.value())
+        (numbers[record.partition(), record.offset()],) = numbers_of(record.value())
 
     producer = confluent_kafka.Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 0})
     for number in range(RECORDS):
-        producer.produce(topic, b"%d" % number, b"%d" % (number % 40), number % 40 % PARTITIONS, on_delivery=delivered)
+        key = b"%d" % (number % 40)
+        producer.produce(topic, instance(number), key, number % 40 % PARTITIONS, on_delivery=delivered)
         producer.poll(0)
         time.sleep(seconds / RECORDS)
     assert producer.flush(LIMIT) == 0
+
+
+def number_in(line):
+    """The number that a record was answered with; each is answered with its own prediction alone."""
+    (number,) = line["answer"]["predictions"]
+    return number
 
 
 def ends(servers, topic):
@@ -60,8 +67,9 @@ def test_of_900_records_none_is_lost_stuck_or_repeated_without_a_mark(kafka, mod
     servers = kafka.bootstrap_servers
     topic, dead = new_topic(servers, PARTITIONS), new_topic(servers, 2)
     events = chance.sample(EVENTS, len(EVENTS))
+    options = (*OPTIONS, "--batch", chance.choice(["1", "3"]), "--dead-letter-topic", dead)
     with bridges(servers, topic, model.url, tmp_path, group=topic) as start_bridge:
-        started = [start_bridge(*OPTIONS, "--dead-letter-topic", dead) for _ in range(2)]
+        started = [start_bridge(*options) for _ in range(2)]
         running = list(started)
         numbers = {}
         sender = threading.Thread(target=produce, args=(servers, topic, 50, numbers), daemon=True)
@@ -85,7 +93,7 @@ def test_of_900_records_none_is_lost_stuck_or_repeated_without_a_mark(kafka, mod
                 ended = running.pop(chance.randrange(len(running)))
                 ended.process.send_signal(signal.SIGKILL if event == "kill" else signal.SIGTERM)
                 time.sleep(chance.uniform(0, 1))
-                running.append(start_bridge(*OPTIONS, "--dead-letter-topic", dead))
+                running.append(start_bridge(*options))
                 started.append(running[-1])
         sender.join()
         model.is_now("well")
@@ -98,8 +106,8 @@ def test_of_900_records_none_is_lost_stuck_or_repeated_without_a_mark(kafka, mod
         for each in started:
             assert each.end() in {143, -signal.SIGKILL, -signal.SIGTERM}, each.errors
         told = [line for each in started for line in each.told]
-        answered = {line["answer"]["number"] for line in told if line["outcome"] == "answered"}
-        parked = {int(value) for value in values(servers, dead, 2)}
+        answered = {number_in(line) for line in told if line["outcome"] == "answered"}
+        parked = {number for value in values(servers, dead, 2) for number in numbers_of(value)}
         assert answered | parked == set(range(RECORDS))
         assert {line["outcome"] for line in told} <= {"answered", "dead-lettered"}
         deliveries = defaultdict(list)
@@ -109,5 +117,6 @@ def test_of_900_records_none_is_lost_stuck_or_repeated_without_a_mark(kafka, mod
         assert unmarked_repeats(deliveries, Counter(model.received)) == set()
         redrive = start_bridge("--redrive", "--dead-letter-topic", dead)
         assert redrive.end() == 0
-        assert {line["answer"]["number"] for line in redrive.told} == parked
+        assert {number_in(line) for line in redrive.told} == parked
+    print(f"at most {model.most_together} in a request: ", end="")
     print(f"{len(answered)} answered, {len(parked)} parked, {sum(line['attempt'] > 1 for line in told)} marked")

@@ -102,12 +102,13 @@ def test_an_answer_that_can_t_be_taken_apart_is_asked_for_again_one_by_one(bridg
     assert len(server.requests) == 3
 
 
-def test_a_server_that_fails_is_asked_again_for_each_record(bridge, server, send):
+def test_a_server_that_fails_is_asked_again_for_each_record_and_both_requests_count(bridge, server, send):
     failures = [1]
     server.answer = lambda request, _: (500, b"no") if failures and failures.pop() else (200, b'{"predictions": [1]}')
     send(value(0), value(1))
     answers = run_until(bridge(server.url, batch=2), 2)
     assert told(answers) == [(0, "answered", [1]), (1, "answered", [1])]
+    assert [one.requests for one in answers] == [2, 2]
 
 
 def test_records_of_several_topics_share_a_request(spans, broker, make_topic, group, model):
