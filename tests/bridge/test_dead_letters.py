@@ -1,6 +1,5 @@
 """Records without an answer are parked with their reason and origin, and handed over again by a redrive."""
 
-import threading
 import uuid
 
 import pytest
@@ -12,11 +11,12 @@ from confluent_kafka import TopicPartition
 from msgspec.structs import replace
 
 from otel_kfs.analysis.paths.critical_path import critical_paths
+from otel_kfs.bridge import loop
 from otel_kfs.bridge.bridge_options import BridgeOptions
 from otel_kfs.bridge.dead_letters import DeadLetters, own_origin
 from otel_kfs.demo.embedded_broker import create_topic
 from otel_kfs.errors import ConfigError, DeadLetterError, SendError
-from otel_kfs.kafka import Bridge
+from otel_kfs.kafka import Bridge, Consumer
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import SpanGraph
 
@@ -290,19 +290,24 @@ def dead_beside(broker, topic):
 
 
 def test_a_pattern_takes_in_topics_but_never_the_dead_letter_topic(
-    broker, group, server, send, fetch, topic, dead_beside
+    broker, group, server, send, fetch, topic, dead_beside, monkeypatch
 ):
+    assigned = set()
+
+    class Observed(Consumer):
+        def subscribe(self, topics, on_assign, **more):
+            def note(consumer, partitions):
+                assigned.update(at.topic for at in partitions)
+                on_assign(consumer, partitions)
+
+            super().subscribe(topics, on_assign=note, **more)
+
+    monkeypatch.setattr(loop, "Consumer", Observed)
     server.answers(400)
     send(b"1")
     options = {"group": group, "config": SOON_JOINED, "dead_letter_topic": dead_beside}
-    bridge, assigned, stop = Bridge(broker, [f"^{topic}"], server.url, **options), [], threading.Event()
-
-    def on_answer(answer):
-        assigned.extend((answer.topic, at.topic) for at in bridge._consumer.assignment())
-        stop.set()
-
-    bridge.run(on_answer, stop)
-    assert assigned == [(topic, topic)]
+    answers = run_until(Bridge(broker, [f"^{topic}"], server.url, **options), 1)
+    assert ([one.topic for one in answers], assigned) == ([topic], {topic})
     assert [record.value() for record in fetch(dead_beside)] == [b"1"]
 
 
