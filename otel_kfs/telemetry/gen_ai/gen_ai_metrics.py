@@ -106,7 +106,7 @@ class GenAIMetrics:
     def record_now(self, call: GenAICall) -> None:
         """Record a call in this thread."""
         failed = {} if call.error_type is None else {semconv.ERROR_TYPE: call.error_type}
-        seconds = (call.end - call.start) / 1e9
+        seconds = _seconds(call.start, call.end)
         self._duration.record(seconds, {**call.attributes, **failed}, call.context)
         if self._of_server:
             self._request.record(seconds, {**call.attributes, **failed}, call.context)
@@ -118,16 +118,21 @@ class GenAIMetrics:
 
     def _record_pieces(self, call: GenAICall) -> None:
         first, last = call.pieces[0], call.pieces[-1]
-        self._first_chunk.record((first - call.start) / 1e9, call.attributes, call.context)
+        self._first_chunk.record(_seconds(call.start, first), call.attributes, call.context)
         if self._of_server:
-            self._first_token.record((first - call.start) / 1e9, call.attributes, call.context)
+            self._first_token.record(_seconds(call.start, first), call.attributes, call.context)
             if call.error_type is None and call.output_tokens is not None and call.output_tokens > 1:
-                per_token = (last - first) / 1e9 / (call.output_tokens - 1)
+                per_token = _seconds(first, last) / (call.output_tokens - 1)
                 self._next_token.record(per_token, call.attributes, call.context)
         for number, (before, piece) in enumerate(itertools.pairwise(call.pieces), 1):
-            self._next_chunk.record((piece - before) / 1e9, call.attributes, call.context)
+            self._next_chunk.record(_seconds(before, piece), call.attributes, call.context)
             if number % _RECORDS_AT_A_TIME == 0:
                 time.sleep(0)
+
+
+def _seconds(start: int, end: int) -> float:
+    """Return the seconds between two moments in ns; none if the clock was set back meanwhile."""
+    return max(0, end - start) / 1e9
 
 
 class _Recorder:

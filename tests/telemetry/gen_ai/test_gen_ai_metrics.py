@@ -65,6 +65,23 @@ def test_a_stream_is_recorded_by_its_pieces(reader):
     }
 
 
+def test_a_clock_that_is_set_back_makes_no_negative_time(reader, caplog):
+    pieces = [3 * SECOND, 1 * SECOND, 2 * SECOND]
+    GenAIMetrics(MeterProvider([reader]), of_server=True).record(
+        GenAICall(ATTRIBUTES, Context(), 4 * SECOND, 2 * SECOND, None, 3, 5, pieces)
+    )
+    sums = {name: (point.count, point.sum) for name, point in points(reader) if name.endswith(("chunk", "duration"))}
+    assert (sums, caplog.records) == (
+        {
+            "gen_ai.client.operation.duration": (1, 0.0),
+            "gen_ai.client.operation.time_to_first_chunk": (1, 0.0),
+            "gen_ai.client.operation.time_per_output_chunk": (2, 1.0),
+            "gen_ai.server.request.duration": (1, 0.0),
+        },
+        [],
+    )
+
+
 def test_a_client_has_the_client_s_metrics_alone(reader):
     GenAIMetrics(MeterProvider([reader])).record(STREAMED)
     assert {name for name, _ in points(reader)} == {name for name in BOUNDS if "client" in name}
