@@ -186,7 +186,7 @@ def _named(value: Any) -> dict[str, Any]:
     """Return the JSON of a duration with its bound."""
     if not isinstance(value, Bounded):
         raise TypeError(type(value))
-    return value._asdict()
+    return {"length": value.duration, "bound": value.bound}
 
 
 def _inert(value: Any) -> Any:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traces_builder import MS, critical_path
+from traces_builder import MS, at, critical_path
 
 from otel_kfs.analysis import manual_timestamps as room
+from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.manual_timestamps.timestamp_tables import unit_of
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.skew_correction import TwoClocks
@@ -276,6 +277,23 @@ def test_tables_of_traces_follow_from_their_own_stamps_whatever_table_is_nearest
     found = room.blocks(written(rows.seed_tables(measured(paths).all_series())))
     assert [one.text for one in room.check(found) if one.wrong] == []
     assert [sorted(block.durations) for block in found] == [["2-1", "3-2", "4-1", "4-3"]] * 2
+
+
+@pytest.mark.parametrize("hosts", [("a", "b", "b", "a"), ("a", "b", "b", "b")], ids=["bounded", "unbounded"])
+@pytest.mark.parametrize("written", [render.text, render.markdown])
+def test_tables_with_what_clocks_leave_open_follow_from_their_own_stamps(written, hosts):
+    before = (("a", at(0), "b", at(900)), ("b", at(1200), "a", at(1500))) if hosts[3] == "a" else ()
+    paths = [
+        critical_path(0, 1000 + n, 1200, 1500, image_size=(n + 1) * 10**6, hosts=hosts, before=before) for n in range(3)
+    ]
+    printed = written(rows.seed_tables(corrected(measured(paths)).series))
+    assert ("\u00b11.201" in printed, "\u00b1?" in printed) == (bool(before), not before)
+    assert [one.text for one in room.check(room.blocks(printed)) if one.wrong] == []
+
+
+@pytest.mark.parametrize("cell", ["0.2 \u00b10.1", "0.2 +/-0.1", "200 \u00b1100 ms", "200 ms \u00b1 ?", "0.2\u00b1?"])
+def test_what_a_duration_may_be_off_does_not_count(cell):
+    assert wrong(table(["1", "2", "2-1"], [T, f"{T}.2", cell])) == []
 
 
 def test_other_than_four_stamps_can_t_stand_beside_traces():

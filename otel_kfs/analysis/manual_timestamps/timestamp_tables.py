@@ -58,6 +58,7 @@ _UNIT_WORDS = {
 _UNITS = {word: unit for unit, words in _UNIT_WORDS.items() for word in words}
 # No two quantifiers of a pattern that stand side by side take the same characters: each reads a text once.
 _NUMBER = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?:\s*([^\W\d]+))?")
+_DOUBT = re.compile(r"(?:\?|[\d.]+)\s*([^\W\d]*)")
 _LONGEST_NUMBER = 60  # characters; a unix time in ns has 19 digits
 _LONGEST_CELL = 1000  # characters of a number and its unit
 _LARGEST_EXPONENT = 30  # beyond it nothing is a time or a size
@@ -263,8 +264,14 @@ def _fits(block: Block, columns: Sequence[Sequence[Decimal | None]], unit: str) 
 
 
 def _number(cell: str) -> tuple[Decimal, str] | None:
-    """Return a number and the word behind it."""
-    match = _NUMBER.fullmatch(cell.strip()) if len(cell) <= _LONGEST_CELL else None
+    """Return a number and the word behind it; what `12.3 \u00b10.4 ms` leaves open does not count."""
+    if len(cell) > _LONGEST_CELL:
+        return None
+    for sign in ("\u00b1", "+/-"):
+        before, _, behind = cell.partition(sign)
+        if (doubt := _DOUBT.fullmatch(behind.strip())) is not None:
+            cell = f"{before} {doubt[1]}"
+    match = _NUMBER.fullmatch(cell.strip())
     if match is None or len(match[1]) > _LONGEST_NUMBER:
         return None
     try:

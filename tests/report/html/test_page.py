@@ -288,7 +288,7 @@ def test_a_median_image_whose_spans_are_gone_is_named():
 
 def test_no_share_and_no_cost_of_what_nothing_bounds_is_without_a_mark():
     path = critical_path_of("client 10, broker 5000!, bridge 5")
-    images = [replace(path, image_size=size) for size in (1_000_000, 9_000_000) for _ in range(3)]
+    images = [replace(path, image_size=size) for size in (1_000_000, 9_000_000) for _ in range(6)]
     html = page(contents(corrected(measured(images)), ORIGIN))
     glance, costs = (re.search(rf'<table id="{name}".*?</table>', html, re.DOTALL)[0] for name in ("glance", "costs"))
     assert re.findall(r"</bdi> ([^<]*)</span>", glance) == ["?"] * 6
@@ -296,3 +296,5 @@ def test_no_share_and_no_cost_of_what_nothing_bounds_is_without_a_mark():
     assert [row[2::3] for row in (of[-7:-1] for of in rows)] == [["?", "?"], ["", ""], ["?", "?"], ["", ""]]
     shares = re.findall(r'<td data-value="-?[01]\.\d{6}">([^<]*)</td>', html)
     assert shares == ["?", "?", "?", "100.0%"] * 2
+    intervals = re.findall(r'<td class="text pm interval"[^>]*>([^<]*)</td>', html)
+    assert intervals == ["10.00 to 10.00", "", "5.00 to 5.00", ""] * 2
