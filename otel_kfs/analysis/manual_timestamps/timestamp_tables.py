@@ -6,7 +6,7 @@ import csv
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from itertools import combinations, pairwise
 from operator import itemgetter
@@ -83,7 +83,7 @@ def blocks(text: str) -> list[Block]:
         InputError: there is no table, no stamps, or a cell that is no number; or a table has more columns or longer
             cells than anybody stamps by hand.
     """
-    grids = list(_grids(text))
+    grids = _joined(_grids(text))
     if not grids:
         raise InputError("there is no table: neither Markdown, nor CSV, nor columns separated by two spaces")
     found: list[tuple[int, Block]] = []
@@ -105,6 +105,25 @@ def blocks(text: str) -> list[Block]:
         if nearest is not None:
             _add_durations(nearest, grid)
     return [block for _, block in found]
+
+
+def _joined(grids: Iterable[Grid]) -> list[Grid]:
+    """Put together what a terminal's width has parted: columns below others, behind the same first one again."""
+    found: list[Grid] = []
+    for grid in grids:
+        before = found[-1] if found else None
+        if before is None or grid.caption or grid.section != before.section or not _goes_on(before, grid):
+            found.append(grid)
+        else:
+            rows = tuple((*row, *more[1:]) for row, more in zip(before.rows, grid.rows, strict=True))
+            found[-1] = replace(before, headings=(*before.headings, *grid.headings[1:]), rows=rows)
+    return found
+
+
+def _goes_on(before: Grid, grid: Grid) -> bool:
+    """Return whether a table has the same first column as the one before, and otherwise none of its columns."""
+    firsts = [[one.headings[0], *(row[0] for row in one.rows)] for one in (before, grid)]
+    return firsts[0] == firsts[1] and not {*before.headings} & {*grid.headings[1:]}
 
 
 def _nearest(found: Sequence[tuple[int, Block]], number: int) -> Block | None:
