@@ -413,7 +413,7 @@ def contents_line(contents: StoreContents, *, by_stamps: bool = False) -> str:
     services = [excerpt(service, _NAME) or "(without a name)" for service, _ in contents.services.most_common()]
     more = f" and {len(services) - _MOST_SERVICES} more" if len(services) > _MOST_SERVICES else ""
     roots = [
-        f"`{excerpt(name, _NAME)}` ({excerpt(service, _NAME)}) {_many_of(count, 'time')}"
+        f"`{excerpt(name, _NAME)}` ({excerpt(service, _NAME) or 'a service without a name'}) {_many_of(count, 'time')}"
         for (name, service), count in contents.roots.most_common(3)
     ]
     begin = ", ".join(roots) or "spans whose parents are missing"

@@ -107,7 +107,7 @@ class SpanGraph:
         parent = self._spans.get(key)
         if parent is not None and parent.kind is Kind.PRODUCER:
             return {**linked, key: None} if consumer.batch else {key: None}
-        if (parent is not None and parent.belongs_to_links) or self._spans.keys().isdisjoint(linked):
+        if parent is not None and parent.belongs_to_links:
             linked[key] = None
         return linked
 

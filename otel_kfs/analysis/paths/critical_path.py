@@ -221,7 +221,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         run=_text(root, semconv.RUN_ID),
         linked=tuple(dict.fromkeys(one.trace_id for one in consumers if one.trace_id != root.trace_id)),
         root_id=root.span_id,
-        root="" if ours else f"`{root.name}` ({root.service})",
+        root="" if ours else f"`{root.name}` ({root.service or 'a service without a name'})",
         second_is_spans=served.spanned,
     )
 

@@ -213,6 +213,17 @@ def test_records_that_one_poll_brought_are_followed_by_their_links(poll):
     assert coverage == Coverage(measured=2, roots={"`images publish` (service)": 2})
 
 
+@pytest.mark.parametrize("poll", ["images receive  CONSUMER  45  49", "images poll  CLIENT  45  49"])
+def test_records_of_one_poll_whose_producers_traces_are_not_there_are_an_image_each(poll):
+    each = "".join(
+        f"\n  {line}  links={trace}/gone" if line.startswith("images") else f"\n  {line}"
+        for trace in "ab"
+        for line in WORKER.strip().splitlines()
+    )
+    _, coverage = critical_paths(SpanGraph(spans(poll + each, "c")))
+    assert coverage == Coverage(measured=2, roots={"`images process` (worker)": 2})
+
+
 # --- the parent of what a trace begins with is not there ---
 
 
