@@ -35,8 +35,8 @@ _RANKING = (
     Column("95 % interval", "milliseconds", joined=True),
     Column("- baseline", "milliseconds"),
     Column("its 95 % interval", "milliseconds", joined=True),
-    Column("x faster", "text"),
-    Column("", "text"),
+    Column("x faster", "text", joined=True),
+    Column("", "text", joined=True),
     Column("saved most", "text"),
 )
 _RANKING_NOTES = (

@@ -10,6 +10,7 @@ from traces_builder import MS
 
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment import ranking, ranking_tables
+from otel_kfs.report import render
 from otel_kfs.report.rows import Column
 
 pytestmark = pytest.mark.analysis
@@ -164,3 +165,9 @@ def test_what_nothing_bounds_comes_last_however_short_it_seems():
     raw.stamp_bounds = {"4-1": array("d", [math.inf] * len(raw))}
     (found,) = ranking.rankings(cells, configured(TEXT), bounds={(raw.labels, raw.size, "4-1"): math.inf})
     assert [one.cell.label for one in found.ranked] == ["json", "raw"]
+
+
+def test_on_a_narrow_terminal_a_mark_stands_beside_the_size_of_its_difference():
+    cells, _ = ranking_tables.ranking_tables(known_within(0))
+    (marked,) = [line.split() for line in render.text([cells]).splitlines() if line.rstrip().endswith("  faster")]
+    assert marked == ["1", "HTTP,", "raw", "-49.5", "-50.4", "to", "-49.0", "1.45", "faster"]
