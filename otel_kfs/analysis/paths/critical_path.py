@@ -197,6 +197,8 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         else:
             requests = [last] if last.kind is Kind.CLIENT else calls.requests(last)
             served = _through_requests(path, last, BRIDGE, requests, calls.calls(requests), calls)
+    if path.at != last.end:  # spans of other kinds than their names have
+        raise LeftOut(f"`{last.name}` is out of order")
     path.check_sums()
     ours = root.name == semconv.SEND_IMAGE
     payload = _size_in_bytes(root, semconv.PAYLOAD_SIZE)

@@ -166,6 +166,46 @@ def test_the_order_in_which_spans_were_read_makes_no_difference(drawn, random):
     assert critical_paths(SpanGraph(shuffled)) == critical_paths(SpanGraph(drawn.spans))
 
 
+NAMES = [
+    *("POST", "send image", "encode", "process images", "images process", "receive", "predict", "InferRequest"),
+    *("POST /v2/models/m/infer", "chat x", "ingress", "send images", "upload", "poll images"),
+]
+
+
+def any_spans(random):
+    """Spans of three traces with any kinship, kinds, times and hosts, whether they make sense or not."""
+    spans = []
+    for number in range(random.randint(1, 25)):
+        trace = random.choice("aaabbc")
+        kin = [span.span_id for span in spans if span.trace_id == trace] + ["gone", "lost", None]
+        start = EPOCH + random.randint(0, 1000)
+        links = random.sample(spans, random.randint(0, 1)) if spans else []
+        attributes = {"url.full": "http://m/v1/models/m:predict"} if random.random() < 0.3 else {}
+        attributes |= {"gen_ai.operation.name": "chat"} if random.random() < 0.1 else {}
+        attributes |= {"messaging.batch.message_count": 2} if random.random() < 0.1 else {}
+        attributes |= {"otel_kfs.transport": random.choice(["http", "kafka"])} if random.random() < 0.1 else {}
+        spans.append(
+            Span(
+                *(trace, f"{trace}{number}", random.choice(kin), random.choice(NAMES), Kind(random.randint(0, 5))),
+                *(start, start + random.randint(0, 500), random.choice(["x", "y", "gateway"]), random.choice("hhg")),
+                *(random.random() < 0.1, attributes),
+                *(tuple(span.span_id for span in links), tuple(span.trace_id for span in links)),
+            )
+        )
+    return spans
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_whatever_spans_there_are_paths_add_up_and_are_the_same_in_any_order(random):
+    drawn = any_spans(random)
+    found, coverage = critical_paths(SpanGraph(drawn))
+    assert critical_paths(SpanGraph(random.sample(drawn, len(drawn)))) == (found, coverage)
+    assert len({path.key for path in found}) == len(found) == coverage.measured
+    for path in found:
+        assert sum(section.duration for section in path.sections) == path.stamps[3] - path.stamps[0]
+
+
 def test_very_many_requests_of_one_span_take_no_more_than_linear_time():
     # With the square of them this takes ten times as long.
     drawn = Drawn()
