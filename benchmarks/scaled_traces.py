@@ -181,8 +181,8 @@ def spans(total: int, seed: int = 1, *, jitter: bool = False) -> Iterator[tuple[
                 text.append(part)
             yield span.process, span.scope, "".join(text)
             made += 1
-        if jitter and random_.random() < FOREIGN:
-            yield _foreign(random_.choice(pattern), pattern, ids, start, random_)
+        if jitter and random_.random() < FOREIGN and (above := random_.choice(pattern)).id in ids:
+            yield _foreign(above, pattern, ids, start, random_)
             made += 1
 
 
@@ -193,9 +193,9 @@ def _foreign(
     trace = next(value for kind, value in above.values if kind == "trace")
     one, two = sorted(start + random_.randrange(max(span.end for span in pattern)) for _ in range(2))
     span = {
-        "traceId": ids.get(trace, ""),
+        "traceId": ids[trace],
         "spanId": random_.randbytes(8).hex(),
-        "parentSpanId": ids.get(above.id, ""),
+        "parentSpanId": ids[above.id],
         "name": "look up",
         "kind": 1,
         "startTimeUnixNano": str(one),
