@@ -37,7 +37,10 @@ def found(drawing, *stamps, trace="a", **settings):
 
 def sections(path):
     """Name, and start and end in ms, of each section."""
-    return [(segment_name(one.segment), *((moment - at(0)) // 10**6 for moment in one[1:3])) for one in path.sections]
+    return [
+        (segment_name(one.segment), *((moment - at(0)) // 10**6 for moment in (one.start, one.end)))
+        for one in path.sections
+    ]
 
 
 def test_a_path_goes_from_stamp_to_stamp():
