@@ -1,7 +1,7 @@
 """Builds what is released into dist/, and checks each in an empty place by the demo's first minute.
 
-A wheel and an sdist are installed in an environment of their own; the images are loaded into a storage of their
-own, after a second build from nothing has given the same image.
+A wheel and an sdist are installed in an environment of their own; the images are loaded into a storage of their own,
+after a second build from nothing has given the same image.
 """
 
 import os
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
@@ -17,7 +18,7 @@ DIST = TOP / "dist"
 sys.path.append(str(TOP / "deploy" / "containers"))
 
 import container_images  # noqa: E402  # it stands in the folder just added
-from container_engine import ContainerError, Engine, find_engine, install_podman  # noqa: E402
+from container_engine import ContainerError, Engine, alone, find_engine, install_podman  # noqa: E402
 
 START_LIMIT = 120.0
 
@@ -71,7 +72,7 @@ def images(folder: Path) -> None:
 
 def identity(engine: Engine, target: str, tag: str, version: str) -> str:
     """Build an image from nothing, and return its id, which is a digest of all that is in it."""
-    options = ["--no-cache", "--build-arg", f"VERSION={version}"]
+    options = ["--no-cache", "--build-arg", f"VERSION={version}", "--build-arg", f"REVISION={git('rev-parse', 'HEAD')}"]
     if engine.name == "podman":
         options += ["--timestamp", released_at()]
     container_images.build(engine, target, tag, *options)
@@ -80,13 +81,18 @@ def identity(engine: Engine, target: str, tag: str, version: str) -> str:
 
 def released_at() -> str:
     """Return the time that all files of an image have: the last commit's."""
-    command = [shutil.which("git") or "git", "log", "-1", "--format=%ct"]
-    given = os.environ.get("SOURCE_DATE_EPOCH")
-    return given or subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout.strip()
+    return os.environ.get("SOURCE_DATE_EPOCH") or git("log", "-1", "--format=%ct")
 
 
-def first_minute(engine: Engine, folder: Path, tags: dict[str, str]) -> None:
+def git(*arguments: str) -> str:
+    """Return what a command of git prints."""
+    command = [shutil.which("git") or "git", *arguments]
+    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def first_minute(engine: Engine, folder: Path, tags: Mapping[str, str]) -> None:
     """Load the images' files into an empty storage, start both servers, send the pictures, and print the tables."""
+    serving, clients = tags["serving"], tags["clients"]
     place: list[str | Path] = []
     if engine.name == "podman":
         place = ["--root", folder / "storage", "--runroot", folder / "run"]
@@ -95,11 +101,10 @@ def first_minute(engine: Engine, folder: Path, tags: dict[str, str]) -> None:
     traces = folder / "traces"
     traces.mkdir()
     traces.chmod(0o777)
-    serving, clients = tags["serving"], tags["clients"]
     for tag in tags.values():
         engine.run(*place, "load", "--input", DIST / f"{tag.replace(':', '-')}.tar")
-        program = "/opt/otel-kfs/bin/otel-kfs" if tag == serving else "otel-kfs"
-        say(engine.output(*place, "run", "--rm", "--network=none", f"--entrypoint={program}", tag, "--version"))
+        version = engine.output(*place, "run", "--rm", "--network=none", "--entrypoint=otel-kfs", tag, "--version")
+        say(f"{tag}: {version}")
     started = []
     # One network for all three, so that nothing of this machine's is needed.
     network = "none"
@@ -153,7 +158,8 @@ def main(serving: str, constraints: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="otel-kfs-dist-") as scratch:
         packages(Path(scratch), serving, constraints)
         try:
-            images(Path(scratch))
+            with alone():
+                images(Path(scratch))
         except ContainerError as error:
             print(f"dist: no images: {error}", file=sys.stderr)
             return 1

@@ -50,7 +50,7 @@ class Compose:
 
     def down(self) -> None:
         """Take away every container, network and volume of the project."""
-        self._run("--profile", "sender", "down", "--volumes", "--timeout", "10", limit=120)
+        self._run("--profile", "sender", "down", "--volumes", "--timeout", "10", limit=LIMIT)
 
     def container(self, service: str) -> str:
         """Return the name of a service's container."""

@@ -12,7 +12,6 @@ otel-kfs under $XDG_CACHE_HOME or ~/.cache. Nothing is left running.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from contextlib import suppress
 from types import FrameType
 
 from container_compose import Compose
-from container_engine import ContainerError, Engine, cache_dir, find_engine, install_podman, say
+from container_engine import ContainerError, Engine, alone, find_engine, install_podman, say
 from container_images import TOP, make_images, timed, validate
 
 
@@ -29,11 +28,8 @@ def main(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     # What stops CI is no different from Ctrl-C: all that was started ends.
     signal.signal(signal.SIGTERM, _interrupt)
-    cache_dir().mkdir(parents=True, exist_ok=True)
     try:
-        # compose.yaml publishes ports, so two runs on one machine wait for each other.
-        with (cache_dir() / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone():
             engine = find_engine(install_podman)
             say(f"the engine is {engine.output('--version')}")
             if engine.name == "podman":

@@ -76,6 +76,16 @@ def test_an_image_tells_its_version(compose, service):
     assert compose.execute(service, "otel-kfs", "--version").split()[-1] == otel_kfs.__version__
 
 
+@pytest.mark.parametrize(("service", "image"), [("transformer", "otel-kfs-serving"), ("bridge", "otel-kfs-clients")])
+def test_an_image_tells_by_labels_what_it_is(compose, service, image):
+    found = compose.inspect(service)["Config"]["Labels"]
+    start = "org.opencontainers.image."
+    labels = {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
+    assert labels.pop("description")
+    # What is not released has no version and no commit of its own.
+    assert labels == {"title": image, "version": "dev", "revision": "", "licenses": "Apache-2.0"}
+
+
 @pytest.mark.parametrize("service", ["transformer", "bridge"])
 def test_an_image_has_no_tools_to_build_with(compose, service):
     compilers = " -o ".join(f"-name '{name}'" for name in ("cc", "gcc*", "*-gcc*", "g++*", "clang*", "ld", "make"))

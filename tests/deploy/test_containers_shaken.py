@@ -8,6 +8,7 @@ import pytest
 from container_tools import (
     COMPOSE_FILE,
     IMAGES,
+    JAEGER,
     REPEAT,
     beside,
     collector_files,
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
 # So long is a network away.
 AWAY = 20
+EXPORTERS = ["sender-kafka", "bridge", "transformer", "predictor"]
 SIZES = {image.removesuffix(".jpg") for image in IMAGES}
 
 
@@ -53,16 +55,21 @@ def test_a_service_that_is_killed_and_started_again_costs_no_image(compose, serv
     assert every_image(send_during(compose, f"killed-{service}", fault))
 
 
-@pytest.mark.parametrize("service", ["bridge", "kafka"])
-def test_a_network_that_is_away_for_a_while_costs_no_image_and_no_span(compose, service):
+@pytest.mark.parametrize("service", ["bridge", "kafka", "collector"])
+def test_a_network_that_is_away_for_a_while_costs_no_image_and_no_span(compose, tmp_path, service):
     def fault():
         with compose.without_network(service):
             time.sleep(AWAY)
 
-    found = send_during(compose, f"away-{service}", fault)
+    def from_both():
+        return [tables(query, run) for query in (JAEGER, collector_files(compose, tmp_path))]
+
+    run = f"away-{service}"
+    send_during(compose, run, fault)
+    found, _ = wait_for(from_both, lambda both: both[0] == both[1] and is_whole(both[0], len(IMAGES)))
     assert every_image(found)
     assert found["account"]["left_out"] == {}
-    assert "not exported" not in compose.logs(service)
+    assert [each for each in EXPORTERS if "not exported" in compose.logs(each)] == []
 
 
 def test_a_bridge_without_memory_is_started_again_and_hands_the_record_over_once_more(compose):
