@@ -22,7 +22,7 @@ PIP_OPTIONS = --quiet --disable-pip-version-check --no-compile
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test environments newcomer docs picture test-oldest test-services test-faults test-deploy dist services record-traces validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test environments newcomer docs picture test-oldest test-services test-faults test-deploy dist services record-traces record-tempo validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -80,6 +80,9 @@ services: $(VENV)/installed  ## Start the real Kafka (Java 17 and Maven; SERVICE
 
 record-traces: $(KSERVE_VENV)/installed  ## Record traces of Envoy, MLServer, Java, Node, Knative anew (PROGRAM=envoy: of one; needs Java, Maven, Node, Go)
 	$(KSERVE_VENV)/bin/python deploy/services/record_traces.py $(PROGRAM)
+
+record-tempo: $(VENV)/installed  ## Record a Tempo's answers anew: of that at TEMPO_URL and TEMPO_OTLP_HTTP, else of the one that is installed
+	$(VENV)/bin/python deploy/services/record_tempo.py
 
 bench: $(VENV)/installed $(KSERVE_VENV)/installed  ## Measure what tracing costs, as ratios within one run (about 40 minutes; a quiet machine helps)
 	$(VENV)/bin/python benchmarks/kafka_cost.py

@@ -6,7 +6,7 @@ import json
 import pickle
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from stores_support import known
 from traces_builder import linked, spans, spans_in
 
 from otel_kfs import semconv
@@ -107,15 +108,6 @@ def tempo_protobuf(answer: dict[str, Any]) -> bytes:
 
 def _paths(trace_query: str) -> list[critical_path.CriticalPath]:
     return critical_path.critical_paths(SpanGraph(query.spans(trace_query)))[0]
-
-
-def known(spans: Iterable[Span]) -> list[Span]:
-    """Spans with the attributes of the contract alone, which are all that is kept of files."""
-    keys = {value for value in vars(semconv).values() if isinstance(value, str)}
-    return [
-        replace(span, attributes={key: value for key, value in span.attributes.items() if key in keys})
-        for span in sorted(spans, key=lambda span: span.span_id)
-    ]
 
 
 def from_recorded(trace_id: str) -> list[Any]:
