@@ -58,7 +58,7 @@ def parted(errors):
 
 def test_nobody_there_is_said_at_the_end_beside_the_exporter_s_own_log():
     url = f"http://127.0.0.1:{free_port()}"
-    ended = run_python(START + "spans(3)", **otlp(url))
+    ended = run_python(PATIENT + "spans(3)", **otlp(url))
     assert (ended.returncode, ended.stdout) == (0, "")
     said, log = parted(ended.stderr)
     assert said == f"3 of 3 spans were not exported to {url}/v1/traces: nobody listens there"
