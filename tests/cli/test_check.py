@@ -148,7 +148,7 @@ def test_the_figures_beside_are_those_of_tables_with_their_bounds_and_notes(two_
 def test_json_has_the_bounds_of_the_figures_beside(two_hosts):
     document = json.loads(check(SEED, "--trace-query", two_hosts, "--format", "json")[1])
     (cell, *_) = [row[2] for row in document["beside"][0]["rows"] if row[2] is not None]
-    assert list(cell) == ["duration", "bound"]
+    assert list(cell) == ["length", "bound"]
 
 
 # --- what is refused ---
