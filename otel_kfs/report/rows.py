@@ -425,7 +425,7 @@ def contents_line(contents: StoreContents, *, by_stamps: bool = False) -> str:
     )
     return (
         f"it has {_many_of(contents.spans, 'span')} of {_many_of(contents.traces, 'trace')}; services: "
-        f"{', '.join(services[:_MOST_SERVICES])}{more}; traces begin with {begin}. {next_step} (docs/reading-traces.md)"
+        f"{', '.join(services[:_MOST_SERVICES])}{more}; traces begin with {begin}. {next_step} (docs/no-images.md)"
     )
 
 

@@ -321,9 +321,9 @@ def test_traces_without_any_image(tmp_path):
     file.write_text(otlp_line(spans("GET  SERVER  0  10")))
     assert one_error(tables(file)) == (
         f"no image was measured in {file}: there is no `send image` span, and no request to a model server; it has "
-        "1 span of 1 trace; services: (without a name); traces begin with `GET` () 1 time. If one of the services is a "
-        "model server, name it by --server; for any other program, say by --stamps which spans' edges are the stamps "
-        "(docs/reading-traces.md)"
+        "1 span of 1 trace; services: (without a name); traces begin with `GET` (a service without a name) 1 time. If "
+        "one of the services is a model server, name it by --server; for any other program, say by --stamps "
+        "which spans' edges are the stamps (docs/no-images.md)"
     )
 
 
@@ -350,7 +350,7 @@ def test_what_images_began_with_and_stamps_that_are_missing_are_in_json(tmp_path
     arguments = ["tables", "--trace-query", str(file), "--layout", "seed", "--format", "json"]
     document = json.loads(CliRunner().invoke(cli.main, ["-q", *arguments]).output)
     (record,) = document["seed"]
-    assert document["account"]["roots"] == {"`POST` ()": 1}
+    assert document["account"]["roots"] == {"`POST` (a service without a name)": 1}
     figures = [record[name] for name in ("3", "3-2", "4-3", "clocks_3-2", "clocks_2-1")]
     assert figures == [None, None, None, None, "exact"]
 

@@ -106,7 +106,7 @@ def test_where_nothing_is_measured_the_first_stamp_is_named(tmp_path):
     assert f"no span fits stamp 1 of {stamps}; it has 48 spans of 8 traces; services: shop, packers; " in result.output
     assert result.output.endswith(
         "traces begin with `POST /orders` (shop) 8 times. Compare the names, services, kinds and attributes that the "
-        "file asks for with a span's (docs/reading-traces.md)\n"
+        "file asks for with a span's (docs/no-images.md)\n"
     )
 
 
