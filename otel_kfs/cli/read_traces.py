@@ -56,7 +56,7 @@ def covered(coverage: Coverage, trace_query: str, store: TraceStore | None = Non
         OtelKfsError: no image was measured.
     """
     from otel_kfs.reader.no_images import need_images
-    from otel_kfs.report.rows import coverage_line
+    from otel_kfs.report.coverage_lines import coverage_line
     from otel_kfs.traces.printable import printable
 
     need_images(coverage, trace_query, store)

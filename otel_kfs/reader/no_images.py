@@ -27,7 +27,7 @@ def need_images(coverage: Coverage, trace_query: str, store: TraceStore | None =
 
 def _why_none(trace_query: str, coverage: Coverage, store: TraceStore | None) -> str:
     """Say why no image was measured; what there is instead, if that is why; and what to do next."""
-    from otel_kfs.report.rows import contents_line, coverage_line
+    from otel_kfs.report.coverage_lines import contents_line, coverage_line
     from otel_kfs.traces.query_url import options_of, run_of
 
     reasons = coverage.left_out.keys() - {f"no `{semconv.SEND_IMAGE}` span"}

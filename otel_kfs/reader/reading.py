@@ -19,8 +19,9 @@ from otel_kfs.reader.html_view import html_view
 from otel_kfs.reader.output_file import write_file
 from otel_kfs.reader.reading_comparison import ReadingComparison
 from otel_kfs.report import answer, documents
+from otel_kfs.report.coverage_lines import coverage_line
 from otel_kfs.report.records.image_records import ImageRecord, image_records
-from otel_kfs.report.rows import SegmentRecord, coverage_line, segment_records
+from otel_kfs.report.rows import SegmentRecord, segment_records
 from otel_kfs.report.segment_names import segment_key
 from otel_kfs.traces.printable import excerpt
 

@@ -21,7 +21,8 @@ from otel_kfs.analysis.findings import (
 from otel_kfs.analysis.image_size import UNKNOWN
 from otel_kfs.analysis.measurement import Labels, by_labels
 from otel_kfs.analysis.paths.segment import UNTRACED
-from otel_kfs.report.rows import bound_or_none, certainty, coverage_line, interval_record, size_record
+from otel_kfs.report.coverage_lines import coverage_line
+from otel_kfs.report.rows import bound_or_none, certainty, interval_record, size_record
 from otel_kfs.report.segment_names import segment_name
 
 _FEW = 3  # ways of sending whose totals are all told

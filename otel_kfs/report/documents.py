@@ -19,6 +19,7 @@ from otel_kfs.analysis.measurement import Series
 from otel_kfs.errors import MissingExtra
 from otel_kfs.report import render, rows
 from otel_kfs.report.answer import answer
+from otel_kfs.report.clock_lines import clock_records
 from otel_kfs.report.records import arrow
 from otel_kfs.report.records.image_records import ImageRecord, image_records
 from otel_kfs.report.rows import Layout, SegmentRecord, Table
@@ -107,7 +108,7 @@ def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str
         counts["roots"] = dict(coverage.roots)
     found: dict[str, Any] = {"answer": answer(measurement).data}
     found |= {layout: records(measurement, layout) for layout in layouts}
-    found |= {"account": counts, "size_tolerance": TOLERANCE, "clocks": rows.clock_records(measurement.offsets)}
+    found |= {"account": counts, "size_tolerance": TOLERANCE, "clocks": clock_records(measurement.offsets)}
     return found | {"percentiles_within": ACCURACY} if is_sketched(measurement) else found
 
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 
-from otel_kfs import semconv
-from otel_kfs.analysis.clock_skew import ClockOffset
 from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSeries
 from otel_kfs.analysis.image_size import TOLERANCE, SizeRange
 from otel_kfs.analysis.measurement import NO_STAMP, Series, by_labels
-from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.segment import OWN_STAMPS, TOTAL, UNTRACED, Segment, Stretch, path_order
-from otel_kfs.analysis.reading.store_contents import StoreContents
 from otel_kfs.analysis.skew_correction import NO_BOUNDS, Bounds, TwoClocks, two_clocks, two_clocks_of_stamps
 from otel_kfs.analysis.statistics import (
     INTERVAL_NEEDS,
@@ -28,8 +23,6 @@ from otel_kfs.analysis.statistics import (
     summary,
 )
 from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
-from otel_kfs.traces.host_identity import is_unnamed, name_before
-from otel_kfs.traces.printable import excerpt
 
 Layout = Literal["seed", "segments", "statistics", "bars", "images"]
 LAYOUTS: tuple[Layout, ...] = ("seed", "segments", "statistics", "bars", "images")
@@ -47,11 +40,7 @@ WIDER = (
 )
 ONE_CLOCK = "all stamps are by the clock of stamp 1's host; \u00b1 is the uncertainty of the other clocks"
 EXACT, BOUNDED, UNBOUNDED = "exact", "bounded", "unbounded"  # what a record says of its clocks
-_CONTRADICTORY = "contradictory"
-_MOST_SERVICES = 8  # that are named
-_MOST_REASONS = 8  # the same; each names a span
-_NAME = 60  # characters of one
-_FEW = 4  # pairs of hosts, and hosts, that are told one by one
+_FEW = 4  # segments that are told one by one
 STAMPS = "1 sent, 2 arrived, 3 preprocessed, 4 answered; 2-1 is the time from 1 to 2"
 SPANS_START = (
     "where no span says when a server had the whole request, stamp 2 is the start of the server's span; "
@@ -377,158 +366,6 @@ def interval_record(interval: Interval | None, prefix: str = "") -> dict[str, in
     """Return an interval's two fields of a record, ns; both are None where there is none."""
     low, high = interval or (None, None)
     return {f"{prefix}low_ns": low, f"{prefix}high_ns": high}
-
-
-def coverage_line(coverage: Coverage) -> str:
-    """Say in one line what was measured and what was left out, and why."""
-    parts = [f"{coverage.measured} {coverage.what}{'' if coverage.measured == 1 else 's'} measured"]
-    shown = dict(Counter(coverage.left_out).most_common(_MOST_REASONS))
-    parts += [f"{count} left out: {excerpt(reason, _NAME + 40)}" for reason, count in sorted(shown.items())]
-    if others := len(coverage.left_out) - len(shown):
-        rest = sum(coverage.left_out.values()) - sum(shown.values())
-        parts.append(f"{rest} left out for {_many_of(others, 'other reason')}")
-    if coverage.retried:
-        parts.append(f"{coverage.retried} with retries")
-    if coverage.redelivered:
-        parts.append(f"{coverage.redelivered} redelivered")
-    if coverage.in_batches:
-        parts.append(f"{coverage.in_batches} shared a request with others, of which each has all of the time")
-    if coverage.roots:
-        parts.append(_others_line(coverage.roots))
-    return "; ".join(parts)
-
-
-def _others_line(roots: Mapping[str, int]) -> str:
-    """Say what images began with that were not sent by a sender of ours."""
-    commonest = sorted(roots.items(), key=lambda item: (-item[1], item[0]))
-    shown = ", ".join(excerpt(name, 2 * _NAME) for name, _ in commonest[:3])
-    more = f" and {len(commonest) - 3} others" if len(commonest) > 3 else ""
-    return f"{sum(roots.values())} without `{semconv.SEND_IMAGE}`, from {shown}{more} on"
-
-
-def contents_line(contents: StoreContents, *, by_stamps: bool = False) -> str:
-    """Say what there is where nothing was measured, and what to do next; `by_stamps`: with a stamps file."""
-    if not contents.spans:
-        return "it has no spans: see that they are exported, or look further back"
-    services = [excerpt(service, _NAME) or "(without a name)" for service, _ in contents.services.most_common()]
-    more = f" and {len(services) - _MOST_SERVICES} more" if len(services) > _MOST_SERVICES else ""
-    roots = [
-        f"`{excerpt(name, _NAME)}` ({excerpt(service, _NAME) or 'a service without a name'}) {_many_of(count, 'time')}"
-        for (name, service), count in contents.roots.most_common(3)
-    ]
-    begin = ", ".join(roots) or "spans whose parents are missing"
-    next_step = (
-        "Compare the names, services, kinds and attributes that the file asks for with a span's"
-        if by_stamps
-        else "If one of the services is a model server, name it by --server; for any other program, say by --stamps "
-        "which spans' edges are the stamps"
-    )
-    return (
-        f"it has {_many_of(contents.spans, 'span')} of {_many_of(contents.traces, 'trace')}; services: "
-        f"{', '.join(services[:_MOST_SERVICES])}{more}; traces begin with {begin}. {next_step} (docs/no-images.md)"
-    )
-
-
-def _many_of(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def clock_lines(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[str]:
-    """Say how the clocks of the hosts stood to each other: a line for each pair, or one for all if they are many.
-
-    And which processes do not say on which host they are.
-    """
-    of_kind: dict[str, list[tuple[str, str]]] = {}
-    for pair, offset in offsets.items():
-        kind = UNBOUNDED if offset is None else _CONTRADICTORY if offset.bound is None else BOUNDED
-        of_kind.setdefault(kind, []).append(pair)
-    lines = []
-    for kind, pairs in of_kind.items():
-        if len(pairs) > _FEW:
-            lines.append(f"clocks: {_many(kind, pairs, offsets)}")
-        else:
-            lines += [f"clocks: {_stood(*pair, offsets[pair])}" for pair in pairs]
-    hosts = sorted({host for pair in offsets for host in pair})
-    for name in dict.fromkeys(filter(None, map(name_before, hosts))):
-        several = [host for host in hosts if name_before(host) == name]
-        lines.append(
-            f"clocks: what says that it runs on {name} can't have one clock, so each service counts as a host: "
-            f"{_listed_hosts(several)}; other names for them in host.name, or k8s.node.name of pods, would tell"
-        )
-    if unnamed := sorted(filter(is_unnamed, hosts)):
-        lines.append(
-            "clocks: nothing says where these run, so each counts as a host of its own: "
-            f"{_listed_hosts(unnamed)}; if they share "
-            "a clock, host.name in OTEL_RESOURCE_ATTRIBUTES says so, or k8s.node.name of pods"
-        )
-    return lines
-
-
-def clock_records(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[dict[str, Any]]:
-    """Return the same as records: how far the second host's clock is ahead in the middle of the time."""
-    records = []
-    for (one, other), offset in offsets.items():
-        bound = offset.bound if offset else None
-        records.append(
-            {
-                "hosts": [one, other],
-                "ahead_low_ns": None if bound is None else math.floor(bound.low),
-                "ahead_high_ns": None if bound is None else math.ceil(bound.high),
-                "drift_ppm": None if bound is None or offset is None else round(offset.drift / 1000, 3),
-            }
-        )
-    return records
-
-
-def _stood(one: str, other: str, offset: ClockOffset | None) -> str:
-    if offset is None:
-        return (
-            f"nothing bounds the skew between {one} and {other}: it takes requests and their answers between them, or "
-            "between each of them and a third host"
-        )
-    if offset.bound is None:
-        return f"no constant drift fits {one} and {other}: a clock was set meanwhile, or events are out of order"
-    low, high = offset.bound
-    if low + high < 0:
-        stood = f"{other} is {_enclosed(-high, -low)} ms behind {one}"
-    else:
-        stood = f"{other} is {_enclosed(low, high)} ms ahead of {one}"
-    return stood if offset.steady else f"{stood} half-way through, and {_drift(offset.drift)}"
-
-
-def _listed_hosts(hosts: Sequence[str]) -> str:
-    more = f" and {len(hosts) - _FEW} more" if len(hosts) > _FEW else ""
-    return ", ".join(host or "a process without a name" for host in hosts[:_FEW]) + more
-
-
-def _enclosed(low: float, high: float) -> str:
-    """Write the middle of two bounds, ns, in milliseconds; what is rounded off it widens what stands behind it."""
-    middle = round((low + high) / 2e5)
-    half = math.ceil(max(high - middle * 1e5, middle * 1e5 - low) / 1e5)
-    return f"{middle / 10:.1f} \u00b1{half / 10:.1f}"
-
-
-def _drift(drift: float) -> str:
-    """Write how a clock runs against another, ns a second."""
-    return f"{'gains' if drift >= 0 else 'loses'} {abs(drift) / 1000:.0f} ppm"
-
-
-def _many(kind: str, pairs: Sequence[tuple[str, str]], offsets: Mapping[tuple[str, str], ClockOffset | None]) -> str:
-    """Say in one line how the clocks of many pairs of hosts stood to each other."""
-    of_all = f"{len(pairs)} pairs of {len({host for pair in pairs for host in pair})} hosts"
-    if kind == UNBOUNDED:
-        return f"nothing bounds the skew of {of_all}, such as {pairs[0][0]} and {pairs[0][1]}"
-    if kind == _CONTRADICTORY:
-        return f"no constant drift fits {of_all}, such as {pairs[0][0]} and {pairs[0][1]}: clocks were set meanwhile"
-    found = {pair: offset for pair in pairs if (offset := offsets[pair]) is not None}
-    widest = max(found, key=lambda pair: found[pair].half_width)
-    narrowest = min(offset.half_width for offset in found.values())
-    apart = max(abs(bound) for offset in found.values() for bound in offset.bound or ())
-    return (
-        f"{of_all} are at most {math.ceil(apart / 1e5) / 10:.1f} ms apart; that is known within "
-        f"{milliseconds_off(narrowest)} at best, and {milliseconds_off(found[widest].half_width)} between {widest[0]} "
-        f"and {widest[1]}"
-    )
 
 
 def seconds(nanoseconds: int) -> str:

@@ -14,6 +14,7 @@ from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.skew_correction import correct_skew, offsets
 from otel_kfs.report import rows
+from otel_kfs.report.clock_lines import clock_lines
 from otel_kfs.traces.span import SpanGraph
 
 TO_TRANSFORMER = segment("transformer request")
@@ -97,7 +98,7 @@ def test_a_clock_that_is_five_seconds_fast_is_taken_off():
 def test_how_the_clocks_stood_is_a_line_a_pair_of_hosts():
     images = run(ON_HOSTS["http"], [0, 5 * SECOND, 10 * SECOND])
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock(-3 * SECOND)}
-    lines = rows.clock_lines(offsets(measure(seen(images, by_host))))
+    lines = clock_lines(offsets(measure(seen(images, by_host))))
     assert [line.partition(" \u00b1")[0] for line in lines] == [
         "clocks: transformer is 4995.0",
         "clocks: transformer is 8007.5",
@@ -121,7 +122,7 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
     assert {one for (_, _, one), bound in bounds.items() if bound == math.inf} == unknown
     assert {one for _, _, one in bounds} - unknown == {segment("predictor request"), segment("predictor response")}
     assert rows.seed_tables(all_series)[0].notes[-1] == rows.CLOCKS
-    assert rows.clock_lines(offsets(measurement))[0].startswith("clocks: no constant drift fits host and transformer")
+    assert clock_lines(offsets(measurement))[0].startswith("clocks: no constant drift fits host and transformer")
 
 
 def test_records_say_how_far_a_stamp_may_be_off():

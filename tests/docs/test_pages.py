@@ -66,7 +66,7 @@ def test_the_words_of_an_empty_measurement_are_explained():
     """What the command says in place of a reason, where no image has one."""
     explained = (TOP / "docs/no-images.md").read_text()
     table = explained[explained.index("## Nothing is there") : explained.index("## Images are left out")]
-    said = (TOP / "otel_kfs/reader/no_images.py").read_text() + (TOP / "otel_kfs/report/rows.py").read_text()
+    said = (TOP / "otel_kfs/reader/no_images.py").read_text() + (TOP / "otel_kfs/report/coverage_lines.py").read_text()
     quoted = re.findall(r"^\| (`+) ?(.+?) ?\1 \|", table, re.MULTILINE)
     assert len(quoted) == 4
     assert [text for _, text in quoted if text.replace("send image", "{semconv.SEND_IMAGE}") not in said] == []

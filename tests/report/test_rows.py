@@ -2,7 +2,6 @@
 
 import math
 import sys
-from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 
@@ -11,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traces_builder import MS, at, critical_path, critical_path_of, segment
 
-from otel_kfs.analysis.clock_skew import ClockOffset, SkewBound
 from otel_kfs.analysis.measurement import Labels, measured
-from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.skew_correction import TwoClocks, correct_skew
 from otel_kfs.analysis.statistics import Interval, Summary
 from otel_kfs.report import render, rows
@@ -285,28 +282,7 @@ def test_without_scipy_one_note_says_how_to_get_intervals(monkeypatch):
     )
 
 
-# --- the account, and seconds ---
-
-
-def test_the_account_says_everything_in_one_line():
-    account = Coverage(measured=8, left_out=Counter({"warm-up": 4, "no server span": 1}), retried=2, redelivered=1)
-    assert rows.coverage_line(account) == (
-        "8 images measured; 1 left out: no server span; 4 left out: warm-up; 2 with retries; 1 redelivered"
-    )
-
-
-def test_the_account_says_nothing_of_what_did_not_happen():
-    assert rows.coverage_line(Coverage(measured=8)) == "8 images measured"
-
-
-def test_of_very_many_reasons_the_commonest_are_named():
-    many = Counter({f"`{number}{'x' * 999}` is out of order": number for number in range(1, 30)})
-    line = rows.coverage_line(Coverage(left_out=many))
-    assert (line.count(" left out: `2"), line.count("x...;"), line.endswith("; 231 left out for 21 other reasons")) == (
-        8,
-        8,
-        True,
-    )
+# --- seconds ---
 
 
 @pytest.mark.parametrize(
@@ -324,42 +300,6 @@ def test_seconds_are_exact(nanoseconds, text):
 
 
 # --- clocks ---
-
-
-def steady(low, high):
-    return ClockOffset(SkewBound(low * MS, high * MS), True, 0.0)
-
-
-def test_a_clock_is_ahead_or_behind_and_what_is_rounded_off_widens_the_rest():
-    assert rows.clock_lines({("a", "b"): steady(-1190.25, -1186.85), ("c", "d"): steady(1.02, 2.04)}) == [
-        "clocks: b is 1188.6 \u00b11.8 ms behind a",
-        "clocks: d is 1.5 \u00b10.6 ms ahead of c",
-    ]
-
-
-def test_a_clock_gains_or_loses():
-    drifting = ClockOffset(SkewBound(-5.0 * MS, -3.0 * MS), False, -35_000.0)
-    assert rows.clock_lines({("a", "b"): drifting}) == [
-        "clocks: b is 4.0 \u00b11.0 ms behind a half-way through, and loses 35 ppm"
-    ]
-
-
-def test_many_pairs_of_hosts_are_a_line():
-    pairs = {("sender", f"pod-{number}"): steady(number - 1.0, number + 1.0) for number in range(6)}
-    pairs["a", "b"] = None
-    assert rows.clock_lines(pairs) == [
-        "clocks: 6 pairs of 7 hosts are at most 6.0 ms apart; that is known within \u00b11.0 ms at best, and \u00b11.0 "
-        "ms between sender and pod-0",
-        "clocks: nothing bounds the skew between a and b: it takes requests and their answers between them, or between "
-        "each of them and a third host",
-    ]
-
-
-def test_who_names_no_host_is_told_how_to():
-    assert rows.clock_lines({("node-b", "sender's host"): steady(-2.0, 1.0)})[1] == (
-        "clocks: nothing says where these run, so each counts as a host of its own: sender's host; if they share a "
-        "clock, host.name in OTEL_RESOURCE_ATTRIBUTES says so, or k8s.node.name of pods"
-    )
 
 
 def test_bounds_that_are_wider_for_some_images_are_told():

@@ -109,7 +109,7 @@ def _check(file: str, trace_query: str | None, format_: Format, output: Path | N
 def _beside(found: Sequence[Block], trace_query: str, *, quiet: bool) -> list[Table]:
     """Return the traced figures as `tables` prints them: corrected for clock skew, with their bounds."""
     from otel_kfs.analysis import manual_timestamps
-    from otel_kfs.report.rows import clock_lines
+    from otel_kfs.report.clock_lines import clock_lines
     from otel_kfs.report.timestamp_rows import beside_table
 
     measurement, line = read_measurement(trace_query, quiet=quiet)

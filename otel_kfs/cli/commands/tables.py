@@ -95,6 +95,7 @@ def print_tables(
 ) -> None:
     """Read the traces; print or write the answer, the tables and what was left out."""
     from otel_kfs.report import documents, rows
+    from otel_kfs.report.clock_lines import clock_lines
 
     layouts = tuple(dict.fromkeys(layouts))
     _check(format_, layouts, output, sketch=sketch)
@@ -111,7 +112,7 @@ def print_tables(
         case _:
             write(documents.pieces(measurement, layouts, format_), output)
     if not quiet:
-        for clock_line in rows.clock_lines(measurement.offsets):
+        for clock_line in clock_lines(measurement.offsets):
             say(clock_line, err=format_ != "text" or output is not None)
         say(line, err=format_ != "text" or output is not None)
 

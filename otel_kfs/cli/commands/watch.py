@@ -255,7 +255,7 @@ def _line(snapshot: Snapshot) -> str:
 def print_summary(service: WatchService) -> None:
     """Print what was measured since the start, and what was lost."""
     from otel_kfs.report.answer import answer
-    from otel_kfs.report.rows import coverage_line
+    from otel_kfs.report.coverage_lines import coverage_line
     from otel_kfs.watch.display.losses import losses
 
     snapshot = service.latest()

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from otel_kfs.errors import ConfigError, MissingExtra
 from otel_kfs.report.charts import palette, sizes, stacked_bars, svg
 from otel_kfs.report.contents import Contents
-from otel_kfs.report.rows import coverage_line
+from otel_kfs.report.coverage_lines import coverage_line
 
 CHARTS = ("segments", "sizes")
 _MARGIN, _GAP, _HEADING = 24, 34, 30

@@ -10,9 +10,11 @@ from otel_kfs.analysis.paths.coverage import NOT_PROCESSED
 from otel_kfs.analysis.paths.segment import OWN_STAMPS, TOTAL, Stretch
 from otel_kfs.analysis.statistics import INTERVAL_NEEDS, P90_NEEDS, P95_NEEDS, P99_NEEDS, Summary
 from otel_kfs.report.charts import distributions, sizes, stacked_bars, waterfall
+from otel_kfs.report.clock_lines import clock_lines
 from otel_kfs.report.contents import Contents
+from otel_kfs.report.coverage_lines import coverage_line
 from otel_kfs.report.html.html_file import drawn, html_file, sentences
-from otel_kfs.report.rows import Table, clock_lines, coverage_line, seed_tables, size_notes
+from otel_kfs.report.rows import Table, seed_tables, size_notes
 
 
 class _Column(NamedTuple):

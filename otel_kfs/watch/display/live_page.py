@@ -21,8 +21,8 @@ from starlette.routing import Route
 import otel_kfs
 from otel_kfs.report.charts import stacked_bars
 from otel_kfs.report.contents import Row
+from otel_kfs.report.coverage_lines import coverage_line
 from otel_kfs.report.html.html_file import coded, drawn, environment, sentences, shared_values, style
-from otel_kfs.report.rows import coverage_line
 from otel_kfs.telemetry.safe_tracer import never_raises
 from otel_kfs.watch.core.snapshot import Snapshot
 from otel_kfs.watch.display.live_contents import LiveSeries, live_contents, segments_of

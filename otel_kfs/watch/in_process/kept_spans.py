@@ -21,7 +21,7 @@ from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.analysis.statistics import Summary, summary
 from otel_kfs.reader.no_images import need_images
 from otel_kfs.reader.reading import Reading
-from otel_kfs.report.rows import coverage_line
+from otel_kfs.report.coverage_lines import coverage_line
 from otel_kfs.report.segment_names import segment_key, segment_name, step_name
 from otel_kfs.telemetry.safe_tracer import never_raises
 from otel_kfs.traces.batch import chunks

@@ -14,7 +14,7 @@ from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.paths.segment import TOTAL
 from otel_kfs.analysis.paths.shared_host_names import contradicted
 from otel_kfs.analysis.reading.group_by_trace import _partition
-from otel_kfs.report import rows
+from otel_kfs.report.clock_lines import clock_lines
 from otel_kfs.traces.file_reader import File
 from otel_kfs.traces.files import Files
 from otel_kfs.traces.span import Span, SpanGraph
@@ -90,7 +90,7 @@ def test_of_one_name_with_several_clocks_each_service_is_a_host_in_all_images():
 
 
 def test_that_it_is_so_is_said():
-    lines = rows.clock_lines(corrected(pipeline.read(Store(images(31)), processes=1)).offsets)
+    lines = clock_lines(corrected(pipeline.read(Store(images(31)), processes=1)).offsets)
     assert lines[1] == (
         "clocks: what says that it runs on host can't have one clock, so each service counts as a host: host "
         "(server's), host (service's); other names for them in host.name, or k8s.node.name of pods, would tell"

@@ -4,7 +4,7 @@ from traces_builder import MS, spans
 
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import critical_paths
-from otel_kfs.report.rows import coverage_line
+from otel_kfs.report.coverage_lines import coverage_line
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.span import SpanGraph
 

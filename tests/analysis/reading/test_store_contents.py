@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from traces_builder import Store, spans
 
 from otel_kfs.analysis.reading.store_contents import StoreContents, contents_of
-from otel_kfs.report.rows import contents_line
+from otel_kfs.report.coverage_lines import contents_line
 
 
 def test_spans_traces_services_and_roots_are_counted():
