@@ -55,7 +55,7 @@ def test_a_service_that_is_killed_and_started_again_costs_no_image(compose, serv
     assert every_image(send_during(compose, f"killed-{service}", fault))
 
 
-@pytest.mark.parametrize("service", ["bridge", "kafka", "collector"])
+@pytest.mark.parametrize("service", ["bridge", "kafka"])
 def test_a_network_that_is_away_for_a_while_costs_no_image_and_no_span(compose, tmp_path, service):
     def fault():
         with compose.without_network(service):
