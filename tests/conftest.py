@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -185,7 +186,9 @@ def big_pictures(cache: Path) -> list[Path]:
     """The four pictures of the measurement."""
     from pictures import pictures
 
-    return pictures(cache / "pictures")
+    with (cache / "pictures.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one worker makes them, for which the others wait
+        return pictures(cache / "pictures")
 
 
 @pytest.fixture(scope="session")
