@@ -49,6 +49,8 @@ NOT_TYPED = {
     "python3 -m venv": "make newcomer does",
     "opentelemetry-instrument python": "tests/serving and tests/kafka run programs so",
     "kubectl": "needs a cluster",
+    "docker compose -f deploy": "make test-deploy runs it",
+    "kube_play.py": "make test-deploy runs it",
     "kafka-console-consumer.sh": "needs Kafka's own programs",
     "export ": "sets a variable",
 }
