@@ -17,6 +17,8 @@ sys.path.append(str(HERE.parent / "validate"))
 import validate
 
 COMPOSE_FILE = HERE.parent / "compose.yaml"
+# What is added to it: two watches, and Prometheus.
+WATCH_FILE = HERE.parent / "compose.watch.yaml"
 PROJECT = "otel-kfs"
 LIMIT = 300.0
 LINES_SHOWN = 60
@@ -36,12 +38,25 @@ class Compose:
             self._command = [sys.executable, "-m", "podman_compose", "--in-pod=false"]
             self._command += ["--podman-path", str(HERE / "podman_for_compose.py")]
             self._environment["PYTHONPATH"] = str(validate.folder("podman-compose"))
-        self._command += ["--file", str(COMPOSE_FILE)]
         self.network = f"{PROJECT}_default"
 
     def up(self) -> None:
         """Start every service without a profile, each once those that it depends on are ready."""
         self._run("up", "--detach", "--no-build", limit=2 * LIMIT)
+
+    def up_with_watches(self) -> None:
+        """Add what compose.watch.yaml has to what is running: its services, and the Collector anew before them."""
+        options = ("up", "--detach", "--no-build", "--no-deps")
+        for services in (("watch-1", "watch-2", "prometheus"), ("--force-recreate", "collector")):
+            self._run(*options, *services, limit=LIMIT, watches=True)
+
+    def without_watches(self) -> None:
+        """Take that away again."""
+        self._run("up", "--detach", "--no-build", "--no-deps", "--force-recreate", "collector", limit=LIMIT)
+        for service in ("watch-1", "watch-2", "prometheus"):
+            self.engine.run("rm", "--force", self.container(service), check=False)
+        for service in ("predictor", "transformer"):  # podman-compose starts anew what depends on the Collector, too
+            self.wait_until_healthy(service)
 
     def start_sender(self, service: str, **environment: str) -> None:
         """Start a sender anew, alone, with what compose.yaml reads of this environment."""
@@ -50,7 +65,7 @@ class Compose:
 
     def down(self) -> None:
         """Take away every container, network and volume of the project."""
-        self._run("--profile", "sender", "down", "--volumes", "--timeout", "10", limit=LIMIT)
+        self._run("--profile", "sender", "down", "--volumes", "--timeout", "10", limit=LIMIT, watches=True)
 
     def container(self, service: str) -> str:
         """Return the name of a service's container."""
@@ -138,8 +153,11 @@ class Compose:
         start = f"{PROJECT}{self._separator}"
         return [name.removeprefix(start).rpartition(self._separator)[0] for name in names if name.startswith(start)]
 
-    def _run(self, *arguments: str, limit: float, environment: Mapping[str, str] | None = None) -> None:
-        command = [*self._command, *arguments]
+    def _run(
+        self, *arguments: str, limit: float, environment: Mapping[str, str] | None = None, watches: bool = False
+    ) -> None:
+        files = [COMPOSE_FILE, WATCH_FILE] if watches else [COMPOSE_FILE]
+        command = [*self._command, *(f"--file={file}" for file in files), *arguments]
         with subprocess.Popen(
             command,
             env={**os.environ, **self._environment, **(environment or {})},

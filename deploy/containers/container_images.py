@@ -34,16 +34,18 @@ RECIPES = {
     "_make_base": [],
     "_make_kafka": [*sorted((HERE / "kafka").iterdir()), DEPLOY / "services/kafka/pom.xml"],
     "_make_jaeger": [HERE / "program/Dockerfile", DEPLOY / "services/service_stores.py"],
+    "_make_prometheus": [HERE / "program/Dockerfile", DEPLOY / "services/service_prometheus.py"],
     "_make_collector": [HERE / "program/Dockerfile", *sorted((DEPLOY / "validate/collector").iterdir())],
 }
 
 
 def make_images(engine: Engine) -> None:
-    """Make every image that deploy/compose.yaml needs without its profile `dashboard`, where it is not there yet."""
+    """Make every image that deploy/compose*.yaml need without the profile `dashboard`, where it is not there yet."""
     make_base(engine)
     _provide(engine, _named("apache/kafka"), _make_kafka)
     _provide(engine, _named("jaegertracing/jaeger"), _make_jaeger)
     _provide(engine, _named("otel/opentelemetry-collector-contrib"), _make_collector)
+    _provide(engine, _named("prom/prometheus"), _make_prometheus)
     for target in OURS:
         with timed(f"built otel-kfs-{target}:dev"):
             build(engine, target, f"otel-kfs-{target}:dev")
@@ -85,10 +87,11 @@ def timed(what: str) -> Iterator[None]:
 
 
 def _named(repository: str) -> str:
-    """Return the image of a repository with the tag that deploy/compose.yaml pins."""
-    found = re.search(rf"image: ({re.escape(repository)}:\S+)", (DEPLOY / "compose.yaml").read_text("utf-8"))
+    """Return the image of a repository with the tag that deploy/compose.yaml, or what is beside it, pins."""
+    texts = "".join((DEPLOY / name).read_text("utf-8") for name in ("compose.yaml", "compose.watch.yaml"))
+    found = re.search(rf"image: ({re.escape(repository)}:\S+)", texts)
     if found is None:
-        raise ContainerError(f"deploy/compose.yaml names no image of {repository}")
+        raise ContainerError(f"deploy/compose*.yaml name no image of {repository}")
     return found[1]
 
 
@@ -148,6 +151,10 @@ def _make_kafka(engine: Engine, name: str, recipe: str) -> None:
 
 def _make_jaeger(engine: Engine, name: str, recipe: str) -> None:
     _make_program(engine, services.fetch("jaeger"), name, recipe)
+
+
+def _make_prometheus(engine: Engine, name: str, recipe: str) -> None:
+    _make_program(engine, services.fetch("prometheus"), name, recipe)
 
 
 def _make_collector(engine: Engine, name: str, recipe: str) -> None:

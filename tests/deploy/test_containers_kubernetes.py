@@ -12,6 +12,7 @@ KILLED = 137
 SERVERS = ["mobilenet-predictor", "mobilenet-transformer"]
 # What a Job's label gives as the run.
 RUN = "kube-play"
+METRICS = "http://127.0.0.1:9464/metrics"
 # As the overlay's sender does.
 REPEAT = 5
 
@@ -55,8 +56,21 @@ def test_the_pods_of_the_overlay_for_kafka_measure_every_image(compose, play):
 
 def ready(compose, name):
     """Whether a server's readiness probe would succeed."""
-    script = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/v1/models/mobilenet')"
-    return compose.engine.run("exec", f"{name}-kserve-container", "python", "-c", script, check=False).returncode == 0
+    return answers(compose, f"{name}-kserve-container", "http://127.0.0.1:8080/v1/models/mobilenet")
+
+
+def answers(compose, container, url):
+    """Whether a container can be asked, from inside."""
+    script = f"import urllib.request; urllib.request.urlopen('{url}')"
+    return compose.engine.run("exec", container, "python", "-c", script, check=False).returncode == 0
+
+
+def test_the_pods_of_the_component_for_watches_are_ready(compose, play):
+    (watches,) = (each for each in playable(overlay("watch")) if each["metadata"]["name"] == "watch")
+    play("watch", [watches])
+    for number in range(watches["spec"]["replicas"]):
+        container = f"watch-pod-{number}-watch"
+        wait_for(lambda container=container: answers(compose, container, METRICS), bool)
 
 
 @pytest.mark.parametrize("container", ["bridge-pod-0-bridge", *(f"{name}-kserve-container" for name in SERVERS)])
