@@ -61,6 +61,8 @@ SHOWN = {
     ("image-sender", "chat mobilenet"): {"client"},
     ("image-sender", "encode"): {"encode"},
     ("image-sender", "POST"): {"predictor request", "predictor", "predictor response"},
+    # On the path where it is over before the server's span begins.
+    ("image-sender", "upload"): {"predictor request", "predictor", "predictor response"},
     ("mobilenet-chat", "POST /openai/v1/chat/completions"): {"predictor request", "predictor", "predictor response"},
     ("mobilenet-chat", "receive"): {"predictor receive"},
     ("mobilenet-chat", "decode"): {"predictor decode"},
