@@ -128,8 +128,8 @@ _ANSWER = "response"
 def unanswered(server: Span, steps: Iterable[Step], outgoing: Iterable[Span]) -> int:
     """Return the last moment at which a server's client certainly had not all of the answer yet.
 
-    Its span may end after that: so this is when its own steps and its requests to others were
-    done, or it began to send.
+    Its span may end after that: so this is when its own steps and its requests to others were done, or when it began
+    to send.
     """
     done = [step.start if step.name == _ANSWER else step.end for step in steps]
     return max([server.start, *(end for end in (*done, *(one.end for one in outgoing)) if end <= server.end)])
