@@ -17,6 +17,9 @@ NOTEBOOK := $(if $(filter kserve,$(SERVING)),notebook)
 constraints = $(if $(CI),-c .ci/constraints-$(1).txt)
 # What is never imported is not compiled: that takes a third of the time that installing takes.
 PIP_OPTIONS = --quiet --disable-pip-version-check --no-compile
+# But what is imported is compiled once, also where containers' images say otherwise: the tests start hundreds of
+# interpreters, and one that imports a serving SDK without it takes three times the CPU.
+unexport PYTHONDONTWRITEBYTECODE
 # A file's tests stay together, because they share what is slow to start, and begin in their order: the long ones are
 # not the last.
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder

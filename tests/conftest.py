@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import importlib.util
 import os
 import shutil
@@ -12,7 +13,6 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,7 @@ FOLDERS = {
 }
 
 
+@functools.cache
 def missing(marker: str) -> str:
     """The libraries and programs that a marker's tests lack; where the marker must not be left out, an error."""
     libraries = [library for library in LIBRARIES.get(marker, ()) if importlib.util.find_spec(library) is None]
@@ -151,7 +152,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def make_topic(broker: str) -> Callable[..., str]:
     """Makes a topic that no other test uses; returns its name."""
-    return partial(new_topic, broker)
+    return functools.partial(new_topic, broker)
 
 
 @pytest.fixture

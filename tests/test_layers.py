@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -110,34 +111,36 @@ def module_name(path):
 
 def imports_of(path):
     """What a module imports, absolute names, and whether it does so within a function."""
-    tree = ast.parse(path.read_text())
-    inside = {
-        id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
-    }
-    found = set()
-    for node in ast.walk(tree):
+    found, left = set(), [(ast.parse(path.read_text()), False)]
+    while left:
+        node, inside = left.pop()
         if isinstance(node, ast.Import):
-            found |= {(alias.name, id(node) in inside) for alias in node.names}
+            found |= {(alias.name, inside) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
             # `from otel_kfs import names` brings a module, `from otel_kfs.errors import X` a name of one.
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                found.add((full if full in MODULES else node.module, id(node) in inside))
+                found.add((full if full in MODULES else node.module, inside))
+        elif not isinstance(node, ast.expr):  # no expression holds an import
+            inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            left += [(child, inside) for child in ast.iter_child_nodes(node)]
     return found
 
 
 PATHS = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if "mobilenet" not in path.parts}
 MODULES = set(PATHS)
-IMPORTS = {module: imports_of(path) for module, path in PATHS.items()}
+
+
+@cache
+def imports():
+    """What each module imports; read when a test needs it, not by every process that collects the tests."""
+    return {module: imports_of(path) for module, path in PATHS.items()}
 
 
 def ours(module):
     """Which of our modules a module imports, anywhere in it."""
-    return {imported for imported, _ in IMPORTS[module] if is_in(imported, "otel_kfs")} - {"otel_kfs"}
+    return {imported for imported, _ in imports()[module] if is_in(imported, "otel_kfs")} - {"otel_kfs"}
 
 
 def python(script, *arguments):
@@ -188,7 +191,7 @@ def test_a_folder_has_about_a_dozen_files_at_most():
 def test_a_library_is_imported_at_its_home_alone(library):
     homes = HOMES[library]
     importing = {
-        (module, lazy) for module, found in IMPORTS.items() for imported, lazy in found if is_in(imported, library)
+        (module, lazy) for module, found in imports().items() for imported, lazy in found if is_in(imported, library)
     }
     astray = {(module, lazy) for module, lazy in importing if not any(is_in(module, home) for home in homes)}
     assert {module for module, lazy in astray if not (lazy and module in LAZY_HOMES.get(library, ()))} == set()

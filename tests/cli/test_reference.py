@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ PACKAGE = Path(otel_kfs.__file__).parent
 PAGE = (PACKAGE.parent / "docs" / "command-line.md").read_text()
 EXAMPLE = PACKAGE.parent / "examples" / "mobilenet"
 CODE = [*sorted(PACKAGE.rglob("*.py")), *sorted(EXAMPLE.glob("*.py"))]
-TREES = {path: ast.parse(path.read_text()) for path in CODE}
 VARIABLE = re.compile(r"_?[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|HOME")
 
 # OTEL_EXPORTER_OTLP_...: its parts, as the code spells them.
@@ -45,6 +45,12 @@ MAKES_FILES = {"mkdir", "makedirs", "write_bytes", "NamedTemporaryFile", "Tempor
 MAKES_FILES |= {"SpooledTemporaryFile", "mkdtemp", "mkstemp", "gettempdir", "symlink_to", "touch"}
 
 
+@cache
+def trees():
+    """Every file of the code, parsed when a test needs it, not by every process that collects the tests."""
+    return {path: ast.parse(path.read_text()) for path in CODE}
+
+
 def section(title):
     return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
@@ -70,7 +76,10 @@ def constants(tree):
     return found
 
 
-ALL_CONSTANTS = {name: texts for tree in TREES.values() for name, texts in constants(tree).items()}
+@cache
+def all_constants():
+    """Those of every module, by their names."""
+    return {name: texts for tree in trees().values() for name, texts in constants(tree).items()}
 
 
 def uses(tree):
@@ -91,14 +100,14 @@ def uses(tree):
 def variables():
     """Every variable that the code reads or sets, and the expressions whose names can't be told."""
     found, unknown = set(), []
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         own = constants(tree)
         for use in uses(tree):
             if isinstance(use, ast.Constant):
                 found.add(use.value)
                 continue
             name = use.attr if isinstance(use, ast.Attribute) else getattr(use, "id", "")
-            texts = own.get(name) or ALL_CONSTANTS.get(name)
+            texts = own.get(name) or all_constants().get(name)
             if texts:
                 found |= {text for text in texts if VARIABLE.fullmatch(text)}
             elif name.startswith("OTEL_"):  # the SDK's constants have their variables' names
@@ -113,7 +122,7 @@ def variables():
 
 def literals():
     """Every text of the code that is called as OpenTelemetry's variables and ours are."""
-    texts = {node.value for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    texts = {node.value for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     return {text for text in texts if isinstance(text, str) and re.fullmatch(r"OTEL_[A-Z_]*[A-Z]", text)}
 
 
@@ -128,7 +137,7 @@ def test_every_variable_that_the_code_uses_is_on_the_page():
 def test_where_a_variable_s_name_is_not_plain_is_known():
     _, unknown = variables()
     assert set(unknown) == NOT_PLAIN
-    named = ALL_CONSTANTS["_JVM_OPTIONS"] | ALL_CONSTANTS["ENV_USER"] | ALL_CONSTANTS["ENV_PASSWORD"]
+    named = all_constants()["_JVM_OPTIONS"] | all_constants()["ENV_USER"] | all_constants()["ENV_PASSWORD"]
     assert (named | {"CALF_TANSU_BIN"}) - names_on_the_page() == set()
 
 
@@ -151,7 +160,7 @@ def test_nothing_exits_with_a_code_of_its_own():
     known = {"1", "code", "128 + signals.received", "128 + number", "128 + (signals.received or 0)"}
     calls = [
         (path.name, ast.unparse(node.args[0]) if node.args else "")
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         if path.is_relative_to(PACKAGE / "cli")
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"sys.exit", "os._exit", "exit", "SystemExit"}
@@ -161,7 +170,7 @@ def test_nothing_exits_with_a_code_of_its_own():
 
 def test_whoever_makes_a_file_is_on_the_page():
     making = set()
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         names = {getattr(node.func, "attr", getattr(node.func, "id", "")) for node in calls}
         if names & MAKES_FILES:
