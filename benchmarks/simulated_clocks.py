@@ -33,7 +33,8 @@ from otel_kfs.analysis import comparison, pipeline
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement, corrected
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.analysis.paths.segment import BROKER, DELIVER, TOTAL
-from otel_kfs.report import render, rows
+from otel_kfs.report import render
+from otel_kfs.report.tables import rows
 from otel_kfs.traces.formats import otlp
 from otel_kfs.traces.span import Kind, Span
 

@@ -12,7 +12,8 @@ from otel_kfs.analysis.statistics import INTERVAL_NEEDS, summary
 from otel_kfs.experiment.ranking import Ranked, Ranking
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Saturation, knee
 from otel_kfs.report import render
-from otel_kfs.report.rows import (
+from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
+from otel_kfs.report.tables.rows import (
     INTERVAL,
     Column,
     Table,
@@ -23,7 +24,6 @@ from otel_kfs.report.rows import (
     interval_record,
     size_notes,
 )
-from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
 

@@ -17,12 +17,13 @@ from otel_kfs.analysis.duration_sketch import ACCURACY, AnySeries, SketchedSerie
 from otel_kfs.analysis.image_size import TOLERANCE
 from otel_kfs.analysis.measurement import Series
 from otel_kfs.errors import MissingExtra
-from otel_kfs.report import render, rows
+from otel_kfs.report import render
 from otel_kfs.report.answer import answer
 from otel_kfs.report.clock_lines import clock_records
 from otel_kfs.report.records import arrow
 from otel_kfs.report.records.image_records import ImageRecord, image_records
-from otel_kfs.report.rows import Layout, SegmentRecord, Table
+from otel_kfs.report.tables import rows
+from otel_kfs.report.tables.rows import Layout, SegmentRecord, Table
 from otel_kfs.report.terminal_bars import Chart, bar_charts
 from otel_kfs.traces.query_url import without_credentials
 

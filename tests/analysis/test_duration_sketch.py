@@ -23,7 +23,7 @@ from otel_kfs.analysis.duration_sketch import ACCURACY, Sketch, Sketches
 from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.analysis.skew_correction import correct_skew, offsets, two_clocks
 from otel_kfs.analysis.statistics import summary
-from otel_kfs.report import rows
+from otel_kfs.report.tables import rows
 from otel_kfs.report.terminal_bars import bar_charts
 
 pytestmark = pytest.mark.sketch

@@ -15,7 +15,8 @@ from otel_kfs.analysis.manual_timestamps.timestamp_tables import unit_of
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.skew_correction import TwoClocks
 from otel_kfs.errors import InputError
-from otel_kfs.report import render, rows
+from otel_kfs.report import render
+from otel_kfs.report.tables import rows
 
 SEED = (Path(__file__).parents[1] / "data" / "seed-tables.md").read_text()
 ONE = "each row is one image (n = 1): nothing shows how much the next would differ"

@@ -9,7 +9,8 @@ from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import critical_paths
-from otel_kfs.report import render, rows
+from otel_kfs.report import render
+from otel_kfs.report.tables import rows
 from otel_kfs.traces import query
 from otel_kfs.traces.span import SpanGraph
 

@@ -13,8 +13,8 @@ from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.skew_correction import correct_skew, offsets
-from otel_kfs.report import rows
 from otel_kfs.report.clock_lines import clock_lines
+from otel_kfs.report.tables import rows
 from otel_kfs.traces.span import SpanGraph
 
 TO_TRANSFORMER = segment("transformer request")

@@ -113,7 +113,8 @@ def compare(
     what the sides have no value of in common is what is compared: HTTP with Kafka, a demo with an experiment's cells.
     """
     from otel_kfs.analysis import comparison
-    from otel_kfs.report import comparison_rows, documents
+    from otel_kfs.report import documents
+    from otel_kfs.report.tables import comparison_rows
 
     queries = given_queries(queries, trace_query, most=2)
     if not queries:

@@ -16,7 +16,7 @@ from otel_kfs.cli.output import progress
 from otel_kfs.cli.parameter_types import Choice
 from otel_kfs.cli.read_traces import print_blocks, read_measurement
 from otel_kfs.demo.example import VARIANTS
-from otel_kfs.report.rows import DEFAULT_LAYOUTS
+from otel_kfs.report.tables.rows import DEFAULT_LAYOUTS
 
 if TYPE_CHECKING:
     from otel_kfs.demo.demo_run import ProgressBar

@@ -19,7 +19,7 @@ from otel_kfs.cli.trace_options import trace_options
 from otel_kfs.errors import ConfigError
 from otel_kfs.report import render
 from otel_kfs.report.records import arrow
-from otel_kfs.report.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout
+from otel_kfs.report.tables.rows import DEFAULT_LAYOUTS, LAYOUTS, Layout
 
 Format = render.Format | Literal["parquet"]
 FORMATS: tuple[Format, ...] = (*render.FORMATS, "parquet")
@@ -94,8 +94,9 @@ def print_tables(
     quiet: bool,
 ) -> None:
     """Read the traces; print or write the answer, the tables and what was left out."""
-    from otel_kfs.report import documents, rows
+    from otel_kfs.report import documents
     from otel_kfs.report.clock_lines import clock_lines
+    from otel_kfs.report.tables import rows
 
     layouts = tuple(dict.fromkeys(layouts))
     _check(format_, layouts, output, sketch=sketch)

@@ -13,8 +13,8 @@ from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, within
 from otel_kfs.report.charts.legend import letters
 from otel_kfs.report.charts.stacked_bars import Part, milliseconds_axis, stack
-from otel_kfs.report.comparison_rows import mark, percent
 from otel_kfs.report.segment_names import segment_name
+from otel_kfs.report.tables.comparison_rows import mark, percent
 
 _BAR, _STEP, _HEADING = 24, 29, 30
 _ROW = 24

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from otel_kfs.analysis.comparison import Comparison, Comparisons
-from otel_kfs.report import comparison_rows
 from otel_kfs.report.charts import compared_bars
 from otel_kfs.report.contents import Origin
 from otel_kfs.report.html.html_file import drawn, html_file
+from otel_kfs.report.tables import comparison_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ class Counts:
 class Snapshot:
     """All figures of a moment.
 
-    `since_start` and `last_minute` are what `report/rows` and the rest of the report take: `series` and `bounds` for
-    tables, `coverage` for what was measured and left out for which reason, `offsets` for the clocks. The last minute is
-    the last 60 s by when images were measured, to within `BLOCK_SECONDS`. Rates are per second over that minute.
+    `since_start` and `last_minute` are what `report` takes: `series` and `bounds` for tables, `coverage` for what was
+    measured and left out for which reason, `offsets` for the clocks. The last minute is the last 60 s by when images
+    were measured, to within `BLOCK_SECONDS`. Rates are per second over that minute.
     """
 
     seconds: float  # since the start

@@ -6,7 +6,7 @@ from report_support import texts, tips
 
 from otel_kfs.analysis.comparison import compare
 from otel_kfs.report.charts.compared_bars import NARROW, WIDE, compared_bars, differences, segments_of
-from otel_kfs.report.comparison_rows import folded
+from otel_kfs.report.tables.comparison_rows import folded
 
 pytestmark = pytest.mark.analysis
 

@@ -12,8 +12,8 @@ from traces_builder import critical_path_of
 from otel_kfs.analysis.comparison import compare
 from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
-from otel_kfs.report import comparison_rows
 from otel_kfs.report.html.comparison_page import Side, comparison_page
+from otel_kfs.report.tables import comparison_rows
 
 pytestmark = pytest.mark.analysis
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict
 
 from otel_kfs.analysis.comparison import Comparison, Comparisons, Difference
-from otel_kfs.report.rows import (
+from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
+from otel_kfs.report.tables.rows import (
     INTERVAL,
     Column,
     Table,
@@ -18,7 +19,6 @@ from otel_kfs.report.rows import (
     milliseconds_off,
     size_notes,
 )
-from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
 
 _UNKNOWN = "unknown"
 _ENOUGH_EXPLAINED = 0.8  # of a difference: no further segment is named then

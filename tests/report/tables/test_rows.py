@@ -13,8 +13,9 @@ from traces_builder import MS, at, critical_path, critical_path_of, segment
 from otel_kfs.analysis.measurement import Labels, measured
 from otel_kfs.analysis.skew_correction import TwoClocks, correct_skew
 from otel_kfs.analysis.statistics import Interval, Summary
-from otel_kfs.report import render, rows
-from otel_kfs.report.rows import Bounded, Column, Table
+from otel_kfs.report import render
+from otel_kfs.report.tables import rows
+from otel_kfs.report.tables.rows import Bounded, Column, Table
 
 MB = 1_000_000
 FEW = "fewer than 20 images can't support a p95: the maximum is shown instead"

@@ -13,7 +13,7 @@ from otel_kfs.analysis import comparison as room
 from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.skew_correction import correct_skew
-from otel_kfs.report import comparison_rows
+from otel_kfs.report.tables import comparison_rows
 
 pytestmark = pytest.mark.analysis
 
