@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from otel_kfs.analysis.duration_sketch import SketchedSeries
     from otel_kfs.analysis.measurement import Series
     from otel_kfs.analysis.paths.coverage import Coverage
-    from otel_kfs.report.tables.rows import Table
+    from otel_kfs.report.tables.table import Table
     from otel_kfs.report.terminal_bars import Chart
     from otel_kfs.traces.store import TraceStore
 

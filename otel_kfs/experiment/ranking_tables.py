@@ -12,18 +12,10 @@ from otel_kfs.analysis.statistics import INTERVAL_NEEDS, summary
 from otel_kfs.experiment.ranking import Ranked, Ranking
 from otel_kfs.experiment.saturation import FEW, SUSTAINED, Saturation, knee
 from otel_kfs.report import render
+from otel_kfs.report.records.segment_records import bound_or_none, certainty, interval_record
 from otel_kfs.report.segment_names import TOTAL_NAME, segment_key, segment_name
-from otel_kfs.report.tables.rows import (
-    INTERVAL,
-    Column,
-    Table,
-    bound_or_none,
-    bounded,
-    certainty,
-    clock_notes,
-    interval_record,
-    size_notes,
-)
+from otel_kfs.report.tables.table import Column, Table, bounded
+from otel_kfs.report.tables.table_notes import INTERVAL, clock_notes, size_notes
 
 Failures = Mapping[tuple[str, str, str], int]  # by transport, label and image
 

@@ -21,8 +21,8 @@ from otel_kfs.reader.reading_comparison import ReadingComparison
 from otel_kfs.report import answer, documents
 from otel_kfs.report.coverage_lines import coverage_line
 from otel_kfs.report.records.image_records import ImageRecord, image_records
+from otel_kfs.report.records.segment_records import SegmentRecord, segment_records
 from otel_kfs.report.segment_names import segment_key
-from otel_kfs.report.tables.rows import SegmentRecord, segment_records
 from otel_kfs.traces.printable import excerpt
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from otel_kfs.reader.data_frames import arrow_table, pandas_frame, polars_frame
 from otel_kfs.reader.html_view import html_view
 from otel_kfs.reader.output_file import write_file
 from otel_kfs.report import documents
-from otel_kfs.report.tables.comparison_rows import ComparisonRecord, comparison_records, sentences, verdict
+from otel_kfs.report.records.comparison_records import ComparisonRecord, comparison_records
+from otel_kfs.report.tables.comparison_rows import sentences, verdict
 from otel_kfs.traces.printable import printable
 
 if TYPE_CHECKING:

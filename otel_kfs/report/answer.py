@@ -22,8 +22,8 @@ from otel_kfs.analysis.image_size import UNKNOWN
 from otel_kfs.analysis.measurement import Labels, by_labels
 from otel_kfs.analysis.paths.segment import UNTRACED
 from otel_kfs.report.coverage_lines import coverage_line
+from otel_kfs.report.records.segment_records import bound_or_none, certainty, interval_record, size_record
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.report.tables.rows import bound_or_none, certainty, interval_record, size_record
 
 _FEW = 3  # ways of sending whose totals are all told
 _NAMED_AT_MOST = 3

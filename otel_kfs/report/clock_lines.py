@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from otel_kfs.analysis.clock_skew import ClockOffset
-from otel_kfs.report.tables.rows import BOUNDED, UNBOUNDED, milliseconds_off
+from otel_kfs.report.records.segment_records import BOUNDED, UNBOUNDED
+from otel_kfs.report.tables.table_notes import milliseconds_off
 from otel_kfs.traces.host_identity import is_unnamed, name_before
 
 _CONTRADICTORY = "contradictory"

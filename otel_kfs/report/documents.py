@@ -20,10 +20,12 @@ from otel_kfs.errors import MissingExtra
 from otel_kfs.report import render
 from otel_kfs.report.answer import answer
 from otel_kfs.report.clock_lines import clock_records
-from otel_kfs.report.records import arrow
+from otel_kfs.report.records import arrow, segment_records
 from otel_kfs.report.records.image_records import ImageRecord, image_records
+from otel_kfs.report.records.segment_records import SegmentRecord
 from otel_kfs.report.tables import rows
-from otel_kfs.report.tables.rows import Layout, SegmentRecord, Table
+from otel_kfs.report.tables.rows import Layout
+from otel_kfs.report.tables.table import Table
 from otel_kfs.report.terminal_bars import Chart, bar_charts
 from otel_kfs.traces.query_url import without_credentials
 
@@ -65,8 +67,8 @@ def records(measurement: AnyMeasurement, layout: Layout) -> Iterable[Mapping[str
     if layout == "images":
         return image_records(_samples(measurement))
     if layout == "seed":
-        return rows.seed_records(_samples(measurement))
-    return rows.segment_records(measurement.series, measurement.bounds)
+        return segment_records.seed_records(_samples(measurement))
+    return segment_records.segment_records(measurement.series, measurement.bounds)
 
 
 def pieces(measurement: AnyMeasurement, layouts: Sequence[Layout], format_: RecordFormat) -> Iterator[str | bytes]:

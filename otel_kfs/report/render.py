@@ -19,7 +19,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from otel_kfs.analysis.statistics import Interval
-from otel_kfs.report.tables.rows import Bounded, Column, Table, Unit, bounded
+from otel_kfs.report.tables.table import Bounded, Column, Table, Unit, bounded
 from otel_kfs.report.terminal_bars import Chart, run_lengths
 from otel_kfs.traces.printable import printable
 

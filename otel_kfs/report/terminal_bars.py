@@ -13,7 +13,7 @@ from otel_kfs.analysis.findings import share_bound, sum_of_bounds
 from otel_kfs.analysis.measurement import by_labels
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.report.tables.rows import milliseconds_off, worded
+from otel_kfs.report.tables.table_notes import milliseconds_off, worded
 
 REST = "."
 _NAMED = 0.02  # of a bar; a segment below that in every bar is part of the rest

@@ -23,7 +23,7 @@ from otel_kfs.analysis.duration_sketch import ACCURACY, Sketch, Sketches
 from otel_kfs.analysis.reading import group_by_trace
 from otel_kfs.analysis.skew_correction import correct_skew, offsets, two_clocks
 from otel_kfs.analysis.statistics import summary
-from otel_kfs.report.tables import rows
+from otel_kfs.report.tables import table_notes
 from otel_kfs.report.terminal_bars import bar_charts
 
 pytestmark = pytest.mark.sketch
@@ -194,7 +194,7 @@ def test_a_segment_that_some_images_have_between_clocks_that_contradict_each_oth
     all_series, bounds = sketches.correct_skew()
     crossing = {segment("transformer request"), segment("transformer response")}
     assert {bound for (*_, one), bound in bounds.items() if one in crossing} == {math.inf}
-    assert rows.clock_notes(two_clocks(all_series, bounds)) == [rows.BOUND, rows.CLOCKS]
+    assert table_notes.clock_notes(two_clocks(all_series, bounds)) == [table_notes.BOUND, table_notes.CLOCKS]
     assert_same(sketches, pipeline.read(Store(drawn), processes=1))
 
 

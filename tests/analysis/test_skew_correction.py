@@ -14,7 +14,8 @@ from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.skew_correction import correct_skew, offsets
 from otel_kfs.report.clock_lines import clock_lines
-from otel_kfs.report.tables import rows
+from otel_kfs.report.records import segment_records
+from otel_kfs.report.tables import rows, table, table_notes
 from otel_kfs.traces.span import SpanGraph
 
 TO_TRANSFORMER = segment("transformer request")
@@ -87,9 +88,9 @@ def test_a_clock_that_is_five_seconds_fast_is_taken_off():
     assert bounds[all_series[0].labels, all_series[0].size, TO_TRANSFORMER] == pytest.approx(25 * MS, abs=5 * MS)
     assert [row[1:] for row in rows.seed_tables(all_series)[0].rows] == [
         (
-            rows.Bounded(pytest.approx(205 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
+            table.Bounded(pytest.approx(205 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
             200 * MS,
-            rows.Bounded(pytest.approx(595 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
+            table.Bounded(pytest.approx(595 * MS, abs=5 * MS), pytest.approx(25 * MS, abs=5 * MS)),
             1000 * MS,
         )
     ]
@@ -121,7 +122,7 @@ def test_a_pair_that_nothing_bounds_is_left_as_it_was_read_and_said():
     unknown = {TO_TRANSFORMER, segment("transformer response"), "2-1", "4-3"}
     assert {one for (_, _, one), bound in bounds.items() if bound == math.inf} == unknown
     assert {one for _, _, one in bounds} - unknown == {segment("predictor request"), segment("predictor response")}
-    assert rows.seed_tables(all_series)[0].notes[-1] == rows.CLOCKS
+    assert rows.seed_tables(all_series)[0].notes[-1] == table_notes.CLOCKS
     assert clock_lines(offsets(measurement))[0].startswith("clocks: no constant drift fits host and transformer")
 
 
@@ -129,7 +130,7 @@ def test_records_say_how_far_a_stamp_may_be_off():
     images = run(ON_HOSTS["http"], [0, 5 * SECOND])
     by_host = {"host": Clock(), "transformer": Clock(5 * SECOND), "predictor": Clock()}
     all_series, _ = correct_skew(measure(seen(images, by_host)))
-    (record,) = rows.seed_records(all_series)
+    (record,) = segment_records.seed_records(all_series)
     assert (float(record["clock_bound_2-1"]), float(record["clock_bound_4-3"]), record["clock_bound_4-1"]) == (
         pytest.approx(0.025, abs=0.0075),  # of two images' bounds, at the middle of the one's time on that host
         pytest.approx(0.025, abs=0.0075),

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from traces_builder import HTTP, otlp_line, spans
 
 from otel_kfs import cli
-from otel_kfs.report.tables.rows import ONE_CLOCK
+from otel_kfs.report.tables.table_notes import ONE_CLOCK
 
 SEED = Path(__file__).parents[1] / "data" / "seed-tables.md"
 GOOD = "Size,1,2,2-1\n1MB,1600000000.5,1600000000.75,0.25\n"

@@ -11,7 +11,7 @@ from traces_builder import MS
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.experiment import ranking, ranking_tables
 from otel_kfs.report import render
-from otel_kfs.report.tables.rows import Column
+from otel_kfs.report.tables.table import Column
 
 pytestmark = pytest.mark.analysis
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from otel_kfs.analysis.statistics import Interval
 from otel_kfs.report import render
-from otel_kfs.report.tables.rows import Bounded, Column, Table
+from otel_kfs.report.tables.table import Bounded, Column, Table
 from otel_kfs.report.terminal_bars import Bar, Chart
 
 TABLE = Table(

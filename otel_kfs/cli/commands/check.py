@@ -21,7 +21,7 @@ from otel_kfs.traces.query_url import STDIN, is_stdin
 
 if TYPE_CHECKING:
     from otel_kfs.analysis.manual_timestamps import Block
-    from otel_kfs.report.tables.rows import Table
+    from otel_kfs.report.tables.table import Table
 
 WRONG_EXIT, UNREADABLE_EXIT = 1, 2  # as for linters
 _LARGEST = 10_000_000  # bytes; a table that somebody stamped by hand is smaller
@@ -86,7 +86,7 @@ def _check(file: str, trace_query: str | None, format_: Format, output: Path | N
     from dataclasses import asdict
 
     from otel_kfs.analysis import manual_timestamps
-    from otel_kfs.report.tables.rows import Table
+    from otel_kfs.report.tables.table import Table
 
     try:
         found = manual_timestamps.blocks(_read(file))

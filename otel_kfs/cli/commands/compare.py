@@ -114,6 +114,7 @@ def compare(
     """
     from otel_kfs.analysis import comparison
     from otel_kfs.report import documents
+    from otel_kfs.report.records import comparison_records
     from otel_kfs.report.tables import comparison_rows
 
     queries = given_queries(queries, trace_query, most=2)
@@ -151,7 +152,7 @@ def compare(
     elif format_ in {"text", "md"}:
         print_blocks(comparison_rows.comparison_tables(found, whole=whole), format_, output)
     else:
-        records = comparison_rows.comparison_records(found)
+        records = comparison_records.comparison_records(found)
         verdicts = [comparison_rows.verdict(of) for of in found.of_sizes]
         document = {
             "comparison": records,

@@ -138,7 +138,7 @@ def _report(config: ExperimentConfig, log: TrialLog, format_: Format, *, quiet: 
     """Rank what lies in the folder (or where the configuration says the traces are), print it, and write it there."""
     from otel_kfs.experiment import ranking, ranking_tables
     from otel_kfs.experiment.trial_log import TRACES, within_trials
-    from otel_kfs.report.tables.rows import Table
+    from otel_kfs.report.tables.table import Table
     from otel_kfs.traces.query_url import is_url, joined, options_of
 
     answered = sum(result.sent - result.failed for result in log.results)

@@ -96,14 +96,14 @@ def print_tables(
     """Read the traces; print or write the answer, the tables and what was left out."""
     from otel_kfs.report import documents
     from otel_kfs.report.clock_lines import clock_lines
-    from otel_kfs.report.tables import rows
+    from otel_kfs.report.tables import table_notes
 
     layouts = tuple(dict.fromkeys(layouts))
     _check(format_, layouts, output, sketch=sketch)
     measurement: documents.AnyMeasurement
     if sketch:
         measurement, line = read_sketches(trace_query, quiet=quiet)
-        line = f"{line}; {rows.SKETCHED}"
+        line = f"{line}; {table_notes.SKETCHED}"
     else:
         measurement, line = read_measurement(trace_query, quiet=quiet)
     match format_:

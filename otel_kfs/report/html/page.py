@@ -14,7 +14,9 @@ from otel_kfs.report.clock_lines import clock_lines
 from otel_kfs.report.contents import Contents
 from otel_kfs.report.coverage_lines import coverage_line
 from otel_kfs.report.html.html_file import drawn, html_file, sentences
-from otel_kfs.report.tables.rows import Table, seed_tables, size_notes
+from otel_kfs.report.tables.rows import seed_tables
+from otel_kfs.report.tables.table import Table
+from otel_kfs.report.tables.table_notes import size_notes
 
 
 class _Column(NamedTuple):

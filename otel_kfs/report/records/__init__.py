@@ -1,1 +1,1 @@
-"""Records of single images, and any records as Apache Arrow and Parquet."""
+"""Images, segments and differences as records, and any records as Apache Arrow and Parquet."""

@@ -7,8 +7,8 @@ from itertools import repeat
 from typing import TypedDict, cast
 
 from otel_kfs.analysis.measurement import NO_SIZE, NO_STAMP, Series
+from otel_kfs.report.records.segment_records import bound_or_none, certainty
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.report.tables.rows import bound_or_none, certainty
 
 
 class ImageRecord(TypedDict):

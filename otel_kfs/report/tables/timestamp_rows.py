@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from otel_kfs.analysis.manual_timestamps import Beside
 from otel_kfs.report.segment_names import TOTAL_NAME
-from otel_kfs.report.tables.rows import STAMPS, Column, Table, bounded, stamp_notes
+from otel_kfs.report.tables.table import Column, Table, bounded
+from otel_kfs.report.tables.table_notes import STAMPS, stamp_notes
 
 _COLUMNS = (
     Column("Size", "text"),

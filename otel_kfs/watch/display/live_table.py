@@ -25,7 +25,8 @@ from otel_kfs.report.answer import answer
 from otel_kfs.report.coverage_lines import coverage_line
 from otel_kfs.report.render import cell
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.report.tables.rows import as_read, bounded
+from otel_kfs.report.tables.rows import as_read
+from otel_kfs.report.tables.table import bounded
 from otel_kfs.telemetry.safe_tracer import never_raises
 from otel_kfs.traces.printable import printable
 from otel_kfs.watch.core.snapshot import Snapshot

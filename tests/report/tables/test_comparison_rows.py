@@ -13,6 +13,7 @@ from otel_kfs.analysis import comparison as room
 from otel_kfs.analysis.corrected_measurement import corrected
 from otel_kfs.analysis.measurement import measured
 from otel_kfs.analysis.skew_correction import correct_skew
+from otel_kfs.report.records import comparison_records
 from otel_kfs.report.tables import comparison_rows
 
 pytestmark = pytest.mark.analysis
@@ -165,7 +166,7 @@ def test_records_have_both_sides():
     found = room.compare(
         all_series(*[drawn("client 10")] * 15), all_series(*[drawn("client 10, broker 5", transport="kafka")] * 15)
     )
-    records = comparison_rows.comparison_records(found)
+    records = comparison_records.comparison_records(found)
     assert [(r["transport_a"], r["transport_b"], r["size"], r["segment"], r["images_a"]) for r in records] == [
         ("http", "kafka", "1.1MB", "client", 15),
         ("http", "kafka", "1.1MB", "broker", 0),

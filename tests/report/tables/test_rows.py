@@ -1,4 +1,4 @@
-"""From cells to rows: the two tables of 2020, the named segments, their statistics, records."""
+"""From cells to rows: the two tables of 2020, the named segments, their statistics."""
 
 import math
 import sys
@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from traces_builder import MS, at, critical_path, critical_path_of, segment
 
 from otel_kfs.analysis.measurement import Labels, measured
-from otel_kfs.analysis.skew_correction import TwoClocks, correct_skew
-from otel_kfs.analysis.statistics import Interval, Summary
+from otel_kfs.analysis.skew_correction import correct_skew
+from otel_kfs.analysis.statistics import Interval
 from otel_kfs.report import render
-from otel_kfs.report.tables import rows
-from otel_kfs.report.tables.rows import Bounded, Column, Table
+from otel_kfs.report.records import segment_records
+from otel_kfs.report.tables import rows, table_notes
+from otel_kfs.report.tables.table import Bounded, Column, Table
 
 MB = 1_000_000
 FEW = "fewer than 20 images can't support a p95: the maximum is shown instead"
@@ -57,7 +58,7 @@ def test_the_two_tables_of_each_transport():
             ),
             (
                 "a row is one image, that of the median total (4-1) of n = 1 to 3; each figure is rounded separately",
-                rows.STAMPS,
+                table_notes.STAMPS,
             ),
         ),
         Table(
@@ -66,7 +67,7 @@ def test_the_two_tables_of_each_transport():
             (("1.1MB", 1548 * MS, 132 * MS, 308 * MS, 1988 * MS),),
             (
                 "a row is one image, that of the median total (4-1) of n = 1; each figure is rounded separately",
-                rows.STAMPS,
+                table_notes.STAMPS,
             ),
         ),
         Table(
@@ -86,44 +87,6 @@ def test_the_differences_add_up_exactly_and_as_printed_to_the_last_digit_s_round
     printed = [Decimal(render.cell(value, "seconds")) for value in row]
     # Four numbers, each at most half of the last digit off.
     assert abs(sum(printed[:3]) - printed[3]) <= 4 * Decimal("0.0005")
-
-
-def test_records_of_the_two_tables_are_exact_and_name_their_image():
-    drawn = [critical_path(0, 45, 190, 423), replace(critical_path(0, 45, 191, 424), trace_id="b")]
-    assert rows.seed_records(cells(drawn)) == [
-        {
-            **WAY,
-            "size": "1.1MB",
-            "n": 2,
-            "trace_id": "a",
-            "1": "1600000000.000000000",
-            "2": "1600000000.045000000",
-            "3": "1600000000.190000000",
-            "4": "1600000000.423000000",
-            "2-1": "0.045000000",
-            "3-2": "0.145000000",
-            "4-3": "0.233000000",
-            "4-1": "0.423000000",
-            "clock_bound_2-1": None,
-            "clocks_2-1": "exact",
-            "clock_bound_3-2": None,
-            "clocks_3-2": "exact",
-            "clock_bound_4-3": None,
-            "clocks_4-3": "exact",
-            "clock_bound_4-1": None,
-            "clocks_4-1": "exact",
-            "stamp_1_ns": at(0),
-            "stamp_2_ns": at(45),
-            "stamp_3_ns": at(190),
-            "stamp_4_ns": at(423),
-            "2-1_ns": 45 * MS,
-            "3-2_ns": 145 * MS,
-            "4-3_ns": 233 * MS,
-            "4-1_ns": 423 * MS,
-            "size_low_bytes": 1_100_000,
-            "size_high_bytes": 1_100_000,
-        }
-    ]
 
 
 # --- the named segments ---
@@ -208,27 +171,8 @@ def test_a_known_doubt_about_clocks_stands_beside_the_figure():
     (table,) = rows.segment_tables(drawn, {(Labels("http"), "1.1MB", segment("transformer request")): 2 * MS})
     assert (table.rows[1], table.notes) == (
         ("transformer request", Bounded(5 * MS, 2 * MS), 5 * MS),
-        (FEW, rows.BOUND),
+        (FEW, table_notes.BOUND),
     )
-
-
-def test_records_of_segments_end_with_the_whole():
-    drawn = cells([critical_path_of("client 10, encode 20"), critical_path_of("client 30, encode 40")])
-    nothing = dict.fromkeys(["p50_low_ns", "p50_high_ns", "p90_ns", "p95_ns", "p99_ns", "clock_bound_ns"])
-    nothing["widest_clock_bound_ns"] = None
-    sizes = {"size": "1.1MB", "size_low_bytes": 1_100_000, "size_high_bytes": 1_100_000}
-    first = WAY | sizes | {"n": 2, "sd_ns": 14142136, "clocks": "exact"} | nothing
-    assert rows.segment_records(drawn) == [
-        first | {"segment": "client", "mean_ns": 20 * MS, "p50_ns": 20 * MS, "max_ns": 30 * MS},
-        first | {"segment": "encode", "mean_ns": 30 * MS, "p50_ns": 30 * MS, "max_ns": 40 * MS},
-        first | {"segment": "4-1", "sd_ns": 28284271, "mean_ns": 50 * MS, "p50_ns": 50 * MS, "max_ns": 70 * MS},
-    ]
-
-
-def test_a_segment_between_two_hosts_has_its_bound_in_its_record():
-    drawn = cells([critical_path_of("transformer request 5!")])
-    records = rows.segment_records(drawn, {(Labels("http"), "1.1MB", segment("transformer request")): 2 * MS})
-    assert [record["clock_bound_ns"] for record in records] == [2 * MS, None]
 
 
 # --- statistics ---
@@ -258,7 +202,7 @@ def test_statistics_have_a_row_for_each_size_of_each_segment():
 def test_the_median_s_interval_stands_beside_it_in_rows_and_records():
     drawn = cells([critical_path_of("client 10")] * 20)
     (table,) = rows.statistics_tables(drawn)
-    (record, _) = rows.segment_records(drawn)
+    (record, _) = segment_records.segment_records(drawn)
     same = Interval(10 * MS, 10 * MS)
     assert (table.rows[0][6], (record["p50_low_ns"], record["p50_high_ns"])) == (same, same)
 
@@ -267,7 +211,7 @@ def test_the_median_s_interval_stands_beside_it_in_rows_and_records():
 def test_a_note_says_what_an_interval_is_and_what_the_dashes_mean():
     (table,) = rows.statistics_tables(cells([critical_path_of("client 10")]))
     assert table.notes == (
-        rows.INTERVAL,
+        table_notes.INTERVAL,
         "-: too few images; the interval needs 6, p90 10, p95 20, p99 100",
     )
 
@@ -276,45 +220,8 @@ def test_without_scipy_one_note_says_how_to_get_intervals(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     drawn = cells([critical_path_of("client 10")] * 100)
     (table,) = rows.statistics_tables(drawn)
-    assert (table.rows[0][6], table.notes, rows.segment_records(drawn)[0]["p50_low_ns"]) == (
+    assert (table.rows[0][6], table.notes, segment_records.segment_records(drawn)[0]["p50_low_ns"]) == (
         None,
         ("intervals of the medians need scipy; in a clone of otel-kfs: pip install '.[analysis]'",),
         None,
-    )
-
-
-# --- seconds ---
-
-
-@pytest.mark.parametrize(
-    ("nanoseconds", "text"),
-    [
-        (0, "0.000000000"),
-        (1, "0.000000001"),
-        (-1, "-0.000000001"),
-        (-1_500_000_000, "-1.500000000"),
-        (1_593_068_399_853_000_001, "1593068399.853000001"),
-    ],
-)
-def test_seconds_are_exact(nanoseconds, text):
-    assert rows.seconds(nanoseconds) == text
-
-
-# --- clocks ---
-
-
-def test_bounds_that_are_wider_for_some_images_are_told():
-    summaries = [
-        ("broker of 1.1MB", Summary(3, *[0] * 8, bound=MS, widest=3 * MS)),
-        ("x", Summary(3, *[0] * 8, bound=MS, widest=MS)),
-    ]
-    (note,) = rows.clock_notes(TwoClocks.BOUNDED, summaries)
-    assert note.endswith("and so in a row's other figures, it is up to \u00b13.0 ms for broker of 1.1MB")
-
-
-def test_of_many_bounds_that_are_wider_for_some_images_the_widest_are_told():
-    summaries = [(f"s{n}", Summary(3, *[0] * 8, bound=MS, widest=n * MS)) for n in range(2, 9)]
-    (note,) = rows.clock_notes(TwoClocks.BOUNDED, summaries)
-    assert note.endswith(
-        "up to \u00b18.0 ms for s8, \u00b17.0 ms for s7, \u00b16.0 ms for s6, \u00b15.0 ms for s5, less for 3 more"
     )

@@ -4,7 +4,8 @@ from traces_builder import MS
 
 from otel_kfs.analysis.manual_timestamps.traced_comparison import Beside, BesideRow, Duration
 from otel_kfs.analysis.skew_correction import TwoClocks
-from otel_kfs.report.tables.rows import ONE_CLOCK, Bounded
+from otel_kfs.report.tables.table import Bounded
+from otel_kfs.report.tables.table_notes import ONE_CLOCK
 from otel_kfs.report.tables.timestamp_rows import beside_table
 
 ROW = BesideRow("1.1MB", (Duration(1, 2), Duration(3, 4), Duration(5, 6), Duration(7, 8)), 9)
