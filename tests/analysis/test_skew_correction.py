@@ -192,3 +192,18 @@ def test_a_proxy_s_answer_that_ends_after_its_asker_s_takes_no_negative_time():
     back = series.segments[segment("proxy response")]
     assert min(back.values) >= 0
     assert all(abs(length) <= bound for length, bound in zip(back.values, back.bounds, strict=True))
+
+
+@pytest.mark.parametrize(("gateway", "sidecar"), [("edge", "server"), ("edge", "host"), ("edge", "edge")])
+def test_nor_does_a_sidecar_s_that_ends_after_its_gateway_has_the_answer(gateway, sidecar):
+    lines = with_options(HTTP, "POST /v1/models", "@server service=server").splitlines()
+    lines[4:] = [
+        f"    ingress                     SERVER    135  989  @{gateway}",
+        "      router egress             CLIENT    136  973",
+        f"        server.default:80/*     SERVER    140  985  @{sidecar} service=server.default",
+        *("      " + line for line in lines[4:]),
+    ]
+    (series,), _ = clocked("\n".join(lines), {"host": Clock(), "server": Clock(SECOND), "edge": Clock(-2 * SECOND)})
+    back = series.segments[segment("proxy response")]
+    assert min(back.values) >= 0
+    assert all(abs(length) <= bound for length, bound in zip(back.values, back.bounds or [0] * len(back), strict=True))

@@ -163,10 +163,13 @@ def through_servers(
 
 def _back_past(path: PathBuilder, passed: Sequence[tuple[Place, Proxy]], waiting: Segment, caller: Span) -> Segment:
     """Go with the answer past the proxies; return what the time behind the outermost one is."""
+    asked = [caller, *(span for _, proxy in passed for span in (proxy.outer, proxy.inner) if span is not None)]
     for place, proxy in reversed(passed):
         for span in filter(None, (proxy.inner, proxy.outer)):
-            # A proxy's span may end after the caller has the answer.
-            path.to(waiting, _not_after(span, caller), span, gives_way=span.host != caller.host)
+            asked.pop()
+            # A proxy's span may end after whoever asked it has the answer: another proxy, or the caller.
+            gives_way = any(one.host != span.host for one in asked)
+            path.to(waiting, _not_after(span, *asked), span, gives_way=gives_way)
             waiting = segment_at(place)
         waiting = segment_at(place, "response")
     return waiting
@@ -304,7 +307,8 @@ def _through_own_steps(
         if not before or model_calls[before - 1].span.end <= step.start:
             done.append(step)
     received = next((step for step in done if step.name == semconv.RECEIVE), None)
-    start, end = min(span.start, received.start if received else span.start), _not_after(span, caller)
+    start = min(span.start, received.start if received else span.start)
+    end = _not_after(span, caller, *path.handed_on)
     path.arrived(caller, span, start)
     path.to(arrival, start, span)
     met: list[Step | ModelCall] = [*done, *model_calls]
@@ -323,6 +327,6 @@ def _start(one: Step | ModelCall) -> int:
     return one.start if isinstance(one, Step) else one.attempts[0].start
 
 
-def _not_after(span: Span, caller: Span) -> int:
-    """Return the end of a span that was asked, which may come after its caller has the answer."""
-    return min(span.end, caller.end) if span.host == caller.host else span.end
+def _not_after(span: Span, *asked_by: Span) -> int:
+    """Return the end of a span that was asked, which may come after those who asked have the answer."""
+    return min([span.end, *(one.end for one in asked_by if one.host == span.host)])

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from otel_kfs import semconv
 from otel_kfs.analysis.clock_skew import Clocks
+from otel_kfs.analysis.paths.model_calls import failed
 from otel_kfs.traces.host_identity import name_before, named_apart
 from otel_kfs.traces.span import Kind, Span, SpanGraph
 
@@ -36,17 +37,35 @@ def _says(span: Span, parent: Span) -> bool:
 
 
 def _contradicts(span: Span, caller: Span, graph: SpanGraph) -> bool:
-    began = answering = span.start
-    for step in graph.children(span):
-        if step.name in _ANSWERED and step.host == span.host and _says(step, span):
-            began, answering = min(began, step.start), max(answering, step.end)
+    began, answering = _began_and_answering(span, graph)
     if began < caller.start - _TRUNCATED and began < _sent(caller, graph) - _TRUNCATED:
         return True
-    # A server's span may end after its client has the answer; what it does before it answers does not.
+    # A server's span may end after its client has the answer; what it does before it answers does not. A proxy need not
+    # have a span of its own request: it has the answer in the one that it was asked in.
     late = answering > caller.end + _TRUNCATED
-    return late and caller.kind is Kind.CLIENT and span.kind is Kind.SERVER and not caller.failed
+    return late and caller.kind in _REQUESTS and span.kind in _REQUESTS and not failed(caller)
 
 
+def _began_and_answering(span: Span, graph: SpanGraph) -> tuple[int, int]:
+    """Return when somebody who was asked certainly had the request, and had certainly not answered yet.
+
+    Of what only hands a request on, it is when the one behind it had not answered.
+    """
+    began = answering = span.start
+    seen = {span.key}
+    while True:
+        children = graph.children(span)
+        steps = [one for one in children if one.name in _ANSWERED and one.host == span.host and _says(one, span)]
+        for step in steps:
+            began, answering = min(began, step.start), max(answering, step.end)
+        onward = [one for one in children if one.kind in _REQUESTS and one.host == span.host and _says(one, span)]
+        if steps or len(onward) != 1 or onward[0].key in seen:
+            return began, answering
+        (span,) = onward
+        seen.add(span.key)
+
+
+_REQUESTS = frozenset({Kind.CLIENT, Kind.SERVER})
 _ANSWERED = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})
 
 

@@ -91,6 +91,31 @@ def test_a_proxys_span_that_ends_after_the_answer_is_there_ends_with_it():
     assert text_of(drawing).endswith("predictor response 10, proxy response 0, client 5")
 
 
+def test_a_sidecars_span_that_ends_after_its_gateway_has_the_answer_ends_with_it():
+    drawing = behind(
+        "POST  CLIENT  10  99  @pod",
+        "ingress  SERVER  12  98  service=edge @node",
+        "router egress  CLIENT  13  92",
+        "in  SERVER  15  95  service=m.default",
+    )
+    assert text_of(drawing).endswith(
+        "predictor response 7, proxy response 0, ingress 6, ingress response 1, client 1"
+    )
+
+
+def test_a_server_of_others_behind_a_proxy_ends_with_the_proxys_request():
+    drawing = """
+        POST                     CLIENT  10  99
+          ingress                SERVER  12  98  service=edge @node
+            router egress        CLIENT  13  92
+              POST /v2/models/m/infer  SERVER  15  95  service=triton
+    """
+    assert text_of(drawing) == (
+        "ingress request 2, ingress 1, predictor request 2, predictor 77, predictor response 0, ingress 6, "
+        "ingress response 1"
+    )
+
+
 def test_a_proxy_that_names_no_host_is_on_one_of_its_own():
     drawing = behind("POST  CLIENT  10  99  @pod", "in  SERVER  15  97  service=m.default @")
     drawing = drawing.replace("service=mobilenet @pod", "service=mobilenet @host")

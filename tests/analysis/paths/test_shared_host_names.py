@@ -55,6 +55,30 @@ def test_a_server_without_steps_is_looked_at_by_its_start():
     ]
 
 
+BEHIND_A_PROXY = """
+    POST               CLIENT    100  900
+      in               {proxy}  110  890  service={name}
+        POST :predict  SERVER    200  800  service=server
+          receive      INTERNAL  200  300
+          postprocess  INTERNAL  500  700
+"""
+
+
+@pytest.mark.parametrize(
+    ("ahead", "found"), [(0, set()), (-91, {"host"}), (189, set()), (191, {"host"}), (5000, {"host"})]
+)
+@pytest.mark.parametrize("proxy", ["SERVER", "CLIENT"])
+def test_nor_is_it_answered_after_a_proxy_has_answered_that_has_one_span(proxy, ahead, found):
+    assert contradicted(SpanGraph(of_server(spans(BEHIND_A_PROXY.format(proxy=proxy, name="edge")), ahead))) == found
+
+
+@pytest.mark.parametrize(("ahead", "found"), [(0, set()), (-101, {"host"}), (199, set()), (201, {"host"})])
+@pytest.mark.parametrize("proxy", ["SERVER", "CLIENT"])
+def test_nor_after_whoever_asked_a_proxy_that_has_the_server_s_clock(proxy, ahead, found):
+    drawing = BEHIND_A_PROXY.format(proxy=proxy, name="server").replace("110  890", "200  800")
+    assert contradicted(SpanGraph(of_server(spans(drawing), ahead))) == found
+
+
 def test_a_request_that_was_placed_too_late_contradicts_nothing():
     drawn = images(-21)
     program = {**drawn[0].attributes, "process.executable.name": "curl"}
