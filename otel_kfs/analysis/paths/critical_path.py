@@ -141,6 +141,9 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         last = consumers[-1]
     if path.at != last.end:  # spans of other kinds than their names have
         raise LeftOut(f"`{last.name}` is out of order")
+    stamps = (began, served.arrived, served.preprocessed, last.end)
+    hosts = (root.host, *(served.hosts or (root.host, root.host)), last.host)
+    path.check_stamps(stamps, hosts)
     path.check_sums()
     ours = root.name == semconv.SEND_IMAGE
     payload = _size_in_bytes(root, semconv.PAYLOAD_SIZE)
@@ -152,8 +155,8 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         transport=semconv.KAFKA if consumers else semconv.HTTP,
         image_size=_size_in_bytes(root, semconv.IMAGE_SIZE),
         payload_size=payload,
-        stamps=(began, served.arrived, served.preprocessed, last.end),
-        hosts=(root.host, (served.server or root).host, (served.server or root).host, last.host),
+        stamps=stamps,
+        hosts=hosts,
         sections=tuple(path.sections),
         requests=1 + path.retries,
         deliveries=deliveries,

@@ -127,6 +127,15 @@ class PathBuilder:
             self.certain(self.host, at, span.host, span.end)
         self.handed_on = []
 
+    def check_stamps(self, stamps: Sequence[int | None], hosts: Sequence[str]) -> None:
+        """Leave an image out of which a stamp is before an earlier one by the same clock: it was set back meanwhile."""
+        latest: dict[str, int] = {}
+        for number, (at, host) in enumerate(zip(stamps, hosts, strict=True), 1):
+            if at is not None:
+                if at < latest.get(host, at):
+                    raise LeftOut(f"stamp {number} is out of order")
+                latest[host] = at
+
     def check_sums(self) -> None:
         """Leave an image out whose times, or their sums, do not fit 64 bits; clocks can be wrong by centuries."""
         largest = self.at

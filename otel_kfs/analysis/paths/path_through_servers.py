@@ -37,13 +37,15 @@ from otel_kfs.traces.span import Kind, Span, SpanGraph
 class Served(NamedTuple):
     """What a server did: when it had the whole body (or `spanned`: its span began), when preprocessing ended.
 
-    `answering`: when it had certainly not answered yet, by its span alone; None where that is the end of its last step.
+    `hosts`: by whose clocks these two are. `answering`: when it had certainly not answered yet, by its span alone; None
+    where that is the end of its last step.
     """
 
     server: Span | None = None
     arrived: int | None = None
     spanned: bool = False
     preprocessed: int | None = None
+    hosts: tuple[str, str] | None = None
     answering: int | None = None
 
 
@@ -255,6 +257,7 @@ def _through_steps(
         span.start if receive is None else receive.end,
         receive is None,
         None if preprocess is None else preprocess.end,
+        ((receive or span).host, (preprocess or receive or span).host),
     )
 
 
@@ -320,7 +323,8 @@ def _through_own_steps(
             _through_call(path, one, segment_at(server), server, span, calls)
     path.to(segment_at(server), max(end, path.at) if path.host == span.host else end, span)
     answering = unanswered(span, done, [call.span for call in model_calls])
-    return Served(span, received.end if received else span.start, received is None, answering=answering)
+    arrived = received.end if received else span.start
+    return Served(span, arrived, received is None, hosts=(span.host, span.host), answering=answering)
 
 
 def _start(one: Step | ModelCall) -> int:

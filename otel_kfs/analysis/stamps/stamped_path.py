@@ -74,6 +74,14 @@ def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file:
         at[stamp.number], hosts[stamp.number] = path.at, span.host
         stamped.append(span)
     _note_order(path, spans, graph)
+    stamps = (at[FIRST], at.get(SECOND), at.get(THIRD), at[LAST])
+    stamp_hosts = (
+        beginning.host,
+        hosts.get(SECOND, beginning.host),
+        hosts.get(THIRD, hosts.get(SECOND, beginning.host)),
+        hosts[LAST],
+    )
+    path.check_stamps(stamps, stamp_hosts)
     path.check_sums()
     size = _attribute(stamped, stamps_file.size)
     in_bytes = None if stamps_file.unit else _in_bytes(size)
@@ -82,14 +90,9 @@ def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file:
         transport=stamps_file.title,
         image_size=in_bytes,
         payload_size=None,
-        stamps=(at[FIRST], at.get(SECOND), at.get(THIRD), at[LAST]),
+        stamps=stamps,
         sections=tuple(path.sections),
-        hosts=(
-            beginning.host,
-            hosts.get(SECOND, beginning.host),
-            hosts.get(THIRD, hosts.get(SECOND, beginning.host)),
-            hosts[LAST],
-        ),
+        hosts=stamp_hosts,
         cell=_label(_attribute(stamped, stamps_file.group)) if stamps_file.group else "",
         before=tuple(path.before),
         linked=tuple(dict.fromkeys(one.trace_id for one in stamped if one.trace_id != beginning.trace_id)),

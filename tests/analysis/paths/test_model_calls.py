@@ -98,9 +98,7 @@ def test_a_sidecars_span_that_ends_after_its_gateway_has_the_answer_ends_with_it
         "router egress  CLIENT  13  92",
         "in  SERVER  15  95  service=m.default",
     )
-    assert text_of(drawing).endswith(
-        "predictor response 7, proxy response 0, ingress 6, ingress response 1, client 1"
-    )
+    assert text_of(drawing).endswith("predictor response 7, proxy response 0, ingress 6, ingress response 1, client 1")
 
 
 def test_a_server_of_others_behind_a_proxy_ends_with_the_proxys_request():

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from path_support import DRAWINGS, HTTP_SEGMENTS, KAFKA_SEGMENTS, one
+from path_support import DRAWINGS, HTTP_SEGMENTS, KAFKA_SEGMENTS, one, reasons
 from traces_builder import EPOCH, HTTP, KAFKA, MS, STRAIGHT, at, sections, spans, with_options
 
 from otel_kfs import semconv
@@ -51,6 +51,13 @@ def test_segments_between_two_hosts_say_so_and_hold_their_clocks_difference():
             "transformer response 30", "transformer response -970!server>host"
         )
     )
+
+
+def test_an_image_during_which_its_sender_s_clock_was_set_back_is_left_out():
+    """What lies between two stamps of one host would be printed as exact, and negative."""
+    drawn = spans(with_options(HTTP, "POST /v1/models", "@server"))
+    set_back = [replace(s, end=s.end - 2000 * MS) if s.name in {"send image", "POST"} else s for s in drawn[:3]]
+    assert reasons(*set_back, *drawn[3:]) == {"stamp 4 is out of order": 1}
 
 
 def test_the_stamps_stay_what_each_host_wrote():
