@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import click
+try:
+    import click
 
-import otel_kfs
-from otel_kfs.cli.group import Group, LazyCommands
+    import otel_kfs
+    from otel_kfs.cli.group import Group, LazyCommands
+except KeyboardInterrupt:  # Ctrl-C before anything is there that could say so: the exit code of every command
+    raise SystemExit(130) from None
 
 _COMMANDS = LazyCommands(
     {

@@ -103,3 +103,10 @@ def default_handler(pid: int) -> bool:
     with open(f"/proc/{pid}/status") as status:
         caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
     return not caught & 1 << (signal.SIGTERM - 1)
+
+
+def test_ctrl_c_while_the_program_is_still_loading_ends_it_without_a_traceback(tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")  # at the first thing that is loaded
+    path = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from otel_kfs.cli import main; main()"
+    with start([sys.executable, "-c", path]) as process:
+        assert (*process.communicate(timeout=60), process.returncode) == ("", "", 130)
