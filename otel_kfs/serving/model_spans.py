@@ -7,10 +7,12 @@ out of a pickle, computes with what it holds itself.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import inspect
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -25,7 +27,7 @@ from opentelemetry.trace import Span, Tracer, TracerProvider, get_tracer
 
 from otel_kfs import __version__, semconv
 from otel_kfs.serving.server_errors import fail, never_raises, report_failure
-from otel_kfs.serving.streamed_answer import GENERATORS, StreamedAnswer, handed_on, is_handed_on
+from otel_kfs.serving.streamed_answer import StreamedAnswer, handed_on, is_handed_on, is_in_pieces
 from otel_kfs.telemetry.current_span import CurrentSpan
 from otel_kfs.telemetry.provider import SCHEMA_URL
 
@@ -115,9 +117,12 @@ def record_decode() -> None:
 
 
 class StepSpan(CurrentSpan):
-    """A model's step, current inside the `with`; an exception from there is an event of it if of no span below."""
+    """A model's step, current inside the `with`; an exception from there is an event of it if of no span below.
 
-    __slots__ = ("_role_of_model", "model", "name", "started", "streamed")
+    One that `goes_on` when the `with` is left does not end there: it is entered once more.
+    """
+
+    __slots__ = ("_role_of_model", "goes_on", "model", "name", "started", "streamed")
     what = "a step"
 
     def __init__(
@@ -134,14 +139,26 @@ class StepSpan(CurrentSpan):
         self._role_of_model = role_of_model
         self.started = 0
         self.streamed: StreamedAnswer | None = None
+        self.goes_on = False
 
     def start(self) -> tuple[Span, Context] | None:
-        """Start the span in the current context."""
+        """Start the span in the current context, or let one that goes on be current again."""
+        if not self.goes_on:
+            return self.begin()
+        self.goes_on = False
+        return (self.span, self.inside(otel_context.get_current())) if self.has_started else None
+
+    def begin(self) -> tuple[Span, Context] | None:
+        """Start the span in the current context; None where the step is to have none."""
         if self.name == semconv.PREPROCESS:
             record_decode()
         self.started = time.time_ns()
         span = tracer().start_span(self.name, attributes=self.attributes(), start_time=self.started)
-        return span, otel_context.get_current()
+        return span, self.inside(otel_context.get_current())
+
+    def inside(self, context: Context) -> Context:
+        """Return what holds inside the `with`, beside the span, where `context` holds outside."""
+        return context
 
     def attributes(self) -> dict[str, Any]:
         """Return which model it is, in which role."""
@@ -152,19 +169,57 @@ class StepSpan(CurrentSpan):
         return attributes
 
     def hand_over(self, answer: Any) -> Any:
-        """Return what the step returned; if that is a generator, one with which the span goes on to its last piece.
+        """Return what the step returned; if that comes in pieces, what lets the span go on to the last one.
 
         A `postprocess` that returns what `predict` did, as KServe's own does, makes none of the pieces.
         """
-        if not isinstance(answer, GENERATORS) or (self.name == semconv.POSTPROCESS and is_handed_on(answer)):
-            return answer
-        return self._in_pieces(answer)
+        if is_in_pieces(answer) and not (self.name == semconv.POSTPROCESS and is_handed_on(answer)):
+            answer = self._in_pieces(answer)
+        if self.streamed is None:
+            self.take(answer)
+        return answer
+
+    def take(self, answer: Any) -> None:
+        """Take note of a whole answer."""
+
+    def hand_over_later(self, answer: Any, finish: Callable[[StepSpan, Any], Coroutine[Any, Any, Any]]) -> Any:
+        """Return the coroutine or the future that a step has returned, at whose end the span ends.
+
+        `finish` awaits a coroutine inside the span.
+        """
+        if isinstance(answer, Coroutine):
+            awaited = finish(self, answer)
+            weakref.finalize(awaited, self._drop)
+            return awaited
+        try:
+            answer.add_done_callback(self._done)  # it is under way, and others may wait for it, too
+        except Exception:
+            report_failure("an answer that is awaited")
+        return answer
+
+    @never_raises("an answer that was awaited")
+    def _done(self, future: Any) -> None:
+        self.goes_on = False
+        # Not future.exception(): asking for it would keep asyncio from logging an exception that nobody looks at.
+        error = asyncio.CancelledError() if future.cancelled() else future._exception
+        if error is None:
+            self.take(future.result())
+        self.finish(self.span, error)
+
+    @never_raises("an answer that nobody awaits")
+    def _drop(self) -> None:
+        if self.goes_on:
+            self.goes_on = False
+            self.finish(self.span, GeneratorExit("never awaited"))
 
     def _in_pieces(self, answer: Any) -> Any:
         try:
             if self.watches():
-                self.streamed = self.stream()
-                return handed_on(answer, self.streamed)
+                stream = self.stream()
+                handed = handed_on(answer, stream)
+                if handed is not None:
+                    self.streamed = stream
+                    return handed
         except Exception:
             report_failure("an answer in pieces")
         return answer
@@ -178,10 +233,10 @@ class StepSpan(CurrentSpan):
         return StreamedAnswer(self.span, self.started)
 
     def finish(self, span: Span, error: BaseException | None) -> None:
-        """Mark the span with what the step raised, and end it, unless an answer in pieces does."""
+        """Mark the span with what the step raised, and end it, unless it goes on or an answer in pieces ends it."""
         if error is not None:
             fail(span, error)
-        if self.streamed is None:
+        if self.streamed is None and not self.goes_on:
             span.end()
 
 
@@ -293,20 +348,19 @@ class _TracedStep:
     def _call(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         with (call := self._open_step(self._name, model, self._role_of_model, args, kwargs)):
             answer = method(*args, **kwargs)
-            if not isinstance(answer, Coroutine):
+            if not (isinstance(answer, Coroutine) or asyncio.isfuture(answer)):
                 return call.hand_over(answer)
-            # The method is asynchronous after all, behind a decorator or compiled: its span is the one that begins
-            # when the answer is awaited. This one is never ended, and so never exported.
-            call.streamed = StreamedAnswer(call.span, call.started)
-        return self._finish(self._open_step(self._name, model, self._role_of_model, args, kwargs), answer)
+            # The method is asynchronous after all: behind a decorator, compiled, or by way of a task or a thread.
+            call.goes_on = True
+        return call.hand_over_later(answer, self._finish)
 
     def _call_async(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         call = self._open_step(self._name, model, self._role_of_model, args, kwargs)
         return self._finish(call, method(*args, **kwargs))
 
-    async def _finish(self, call: StepSpan, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    async def _finish(self, call: StepSpan, answer: Coroutine[Any, Any, Any]) -> Any:
         with call:
-            return call.hand_over(await coroutine)
+            return call.hand_over(await answer)
 
 
 def _is_coroutine_function(method: Any) -> bool:

@@ -1,8 +1,10 @@
-"""An answer that a model makes piece by piece, in a generator: its span goes on until the last piece.
+"""An answer that a model makes piece by piece, in a generator or an iterator: its span goes on until the last piece.
 
 A model's method that returns a generator has done nothing yet; what it does is done when somebody asks for the next
 piece, if anybody does. So the generator is put into another one, which lets the span be current while a piece is made,
-and which ends it: with the last piece, with an exception, when it is closed early, or when it is dropped unread.
+and which ends it: with the last piece, with an exception, when it is closed early, or when it is dropped unread. An
+asynchronous iterator of another kind, which may have more to it than its pieces, stays the object that it is: until it
+has ended, it is of a class that is derived from its own and does the same.
 
 Source: PEP 479 and PEP 525 for what generators let through; OpenTelemetry's conventions for generative AI, by which a
 span ends "when the response is fully received or the operation is terminated due to an error or cancellation".
@@ -10,10 +12,12 @@ span ends "when the response is fully received or the operation is terminated du
 
 from __future__ import annotations
 
+import functools
 import time
 import weakref
-from collections.abc import AsyncGenerator, Generator
-from types import AsyncGeneratorType, GeneratorType
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import suppress
+from types import AsyncGeneratorType, GeneratorType, new_class
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -21,8 +25,6 @@ from opentelemetry.trace import Span
 
 from otel_kfs import semconv
 from otel_kfs.serving.server_errors import fail, mark_failed, never_raises, report_failure
-
-GENERATORS = (AsyncGeneratorType, GeneratorType)
 
 
 class StreamedAnswer:
@@ -34,7 +36,7 @@ class StreamedAnswer:
         self.start = start
         self.count = 0
         self.context = otel_context.get_current()  # of the generator, from one piece to the next
-        self._ended = False
+        self.has_ended = False
 
     def take(self, _: Any) -> None:
         """Take note of a piece, as it is handed on."""
@@ -49,9 +51,9 @@ class StreamedAnswer:
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span, which failed if the generator raised."""
-        if self._ended:
+        if self.has_ended:
             return
-        self._ended = True
+        self.has_ended = True
         try:
             self.finish(error)
         except Exception:
@@ -74,18 +76,35 @@ class StreamedAnswer:
             mark_failed(self.span, kind, text)
 
 
+def is_in_pieces(answer: Any) -> bool:
+    """Return whether it is a generator, or an asynchronous iterator of another kind.
+
+    No other iterator: a file is one, or an array, and no server sends its pieces one by one.
+    """
+    return isinstance(answer, GeneratorType | AsyncIterator)
+
+
 def handed_on(answer: Any, stream: StreamedAnswer) -> Any:
-    """Return a generator that hands on what this one makes, and does with it what is done with the other."""
-    wrapper: Any = (
-        _asynchronous(answer, stream) if isinstance(answer, AsyncGeneratorType) else _synchronous(answer, stream)
-    )
+    """Return what hands on the pieces of an answer, and does with it what is done with the other.
+
+    None if an iterator is of a class in C, or is followed already: then its pieces are not seen.
+    """
+    wrapper: Any
+    if isinstance(answer, AsyncGeneratorType):
+        wrapper = _asynchronous(answer, stream)
+    elif isinstance(answer, GeneratorType):
+        wrapper = _synchronous(answer, stream)
+    else:
+        return _iterated(answer, stream)
     wrapper.__name__, wrapper.__qualname__ = answer.__name__, answer.__qualname__
     weakref.finalize(wrapper, stream.leave)
     return wrapper
 
 
 def is_handed_on(answer: Any) -> bool:
-    """Return whether it is a generator of ours, for one whose pieces are in another span already."""
+    """Return whether it is one of ours, for an answer whose pieces are in another span already."""
+    if hasattr(type(answer), _OWN_CLASS):
+        return True
     code = getattr(answer, "ag_code", None) or getattr(answer, "gi_code", None)
     return code is _asynchronous.__code__ or code is _synchronous.__code__
 
@@ -149,3 +168,71 @@ def _synchronous(answer: Generator[Any, Any, Any], stream: StreamedAnswer) -> Ge
     except BaseException as error:
         stream.end(error)
         raise
+
+
+_OWN_CLASS = "_otel_kfs_own_class"  # an attribute of a derived class
+
+_iterators: dict[int, StreamedAnswer] = {}  # what is seen of those that have not ended, by their ids
+
+
+def _iterated(answer: Any, stream: StreamedAnswer) -> Any:
+    """Return an asynchronous iterator whose pieces are seen from now on; None if they can't be."""
+    cls: Any = type(answer)
+    number = id(answer)
+    if hasattr(cls, _OWN_CLASS):
+        return None
+    try:
+        weakref.finalize(answer, _drop, number)
+        object.__setattr__(answer, "__class__", _derived(cls))
+    except Exception:  # a class in C, one with slots alone, or one that lets nobody derive from it
+        return None
+    _iterators[number] = stream
+    return answer
+
+
+def _drop(number: int) -> None:
+    stream = _iterators.pop(number, None)
+    if stream is not None:
+        stream.leave()
+
+
+@functools.lru_cache(100)
+def _derived(cls: Any) -> type[Any]:
+    """Return a class derived from one of asynchronous iterators; its objects are of that one again when they end."""
+
+    def leave(self: Any) -> None:
+        _iterators.pop(id(self), None)
+        with suppress(Exception):
+            object.__setattr__(self, "__class__", cls)
+
+    def aiter(self: Any) -> Any:
+        iterator, stream = cls.__aiter__(self), _iterators.get(id(self))
+        if iterator is self or stream is None:
+            return iterator
+        leave(self)
+        handed = handed_on(iterator, stream)
+        if handed is None:
+            stream.end()
+            return iterator
+        return handed
+
+    async def anext(self: Any) -> Any:
+        stream = _iterators.get(id(self))
+        if stream is None:
+            return await cls.__anext__(self)
+        token = otel_context.attach(stream.context)
+        try:
+            piece = await cls.__anext__(self)
+        except BaseException as error:
+            leave(self)
+            stream.end(None if isinstance(error, StopAsyncIteration) else error)
+            raise
+        finally:
+            stream.context = otel_context.get_current()
+            otel_context.detach(token)
+        stream.take(piece)
+        return piece
+
+    names: dict[str, Any] = {name: getattr(cls, name) for name in ("__module__", "__qualname__")}
+    names |= {"__slots__": (), "__aiter__": aiter, "__anext__": anext, _OWN_CLASS: cls}
+    return new_class(cls.__name__, (cls,), exec_body=lambda own: own.update(names))

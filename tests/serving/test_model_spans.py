@@ -95,6 +95,67 @@ def test_a_step_that_is_asynchronous_behind_a_decorator_lasts_until_it_is_awaite
     assert (failed.name, failed.attributes["error.type"]) == ("explain", "ZeroDivisionError")
 
 
+class Prepares(Model):
+    """Does something before what it returns is awaited: a coroutine, or a task that is under way."""
+
+    def predict(self, request):
+        with TRACER.start_as_current_span("prepare"):
+            return self.answer(request)
+
+    def explain(self, request):
+        return asyncio.ensure_future(self.answer(request))
+
+    async def answer(self, request):
+        await asyncio.sleep(0.001)
+        with TRACER.start_as_current_span("answer"):
+            return sum(request)
+
+
+@pytest.mark.parametrize(("step", "below"), [("predict", ["prepare", "answer"]), ("explain", ["answer"])])
+def test_what_is_done_before_an_answer_is_awaited_is_below_the_same_span(spans, step, below):
+    model = Prepares()
+    trace_steps(model, lambda _: "predictor")
+
+    async def main():
+        return await getattr(model, step)([1, 2]), trace.get_current_span()
+
+    assert asyncio.run(main()) == (3, trace.INVALID_SPAN)
+    *inner, whole = spans.get_finished_spans()
+    assert (whole.name, [span.name for span in inner]) == (step, below)
+    assert {span.parent.span_id for span in inner} == {whole.context.span_id}
+    assert whole.end_time >= inner[-1].end_time
+
+
+def test_a_task_that_fails_or_is_cancelled_ends_the_span_with_that(spans):
+    model = Prepares()
+    trace_steps(model, lambda _: "predictor")
+
+    async def main():
+        cancelled = model.explain([1])
+        cancelled.cancel()
+        return await asyncio.gather(model.explain("no numbers"), cancelled, return_exceptions=True)
+
+    assert [type(found).__name__ for found in asyncio.run(main())] == ["TypeError", "CancelledError"]
+    steps = [span for span in spans.get_finished_spans() if span.name == "explain"]
+    assert {(span.attributes["error.type"], len(span.events)) for span in steps} == {
+        ("TypeError", 1),
+        ("CancelledError", 0),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_an_answer_that_nobody_awaits_ends_its_span_when_it_is_dropped(spans):
+    model = Prepares()
+    trace_steps(model, lambda _: "predictor")
+    model.predict([1])
+    gc.collect()
+    (step,) = (span for span in spans.get_finished_spans() if span.name == "predict")
+    assert (step.attributes["error.type"], step.status.description) == (
+        "GeneratorExit",
+        "GeneratorExit: never awaited",
+    )
+
+
 def test_a_step_keeps_its_name_documentation_and_signature(model):
     assert (model.preprocess.__name__, model.preprocess.__doc__) == ("preprocess", "Scales.")
     assert inspect.signature(model.preprocess) == inspect.signature(Model().preprocess)

@@ -264,6 +264,61 @@ def test_an_exemplar_leads_to_the_call_s_own_span(spans, monkeypatch):
     assert led == {(metric.name, span.context.span_id) for metric in metrics}
 
 
+def test_the_mark_of_a_stream_s_end_is_no_chunk(spans):
+    assert len(ask(stream=True)) == 6
+    (span,) = spans.get_finished_spans()
+    assert span.attributes[semconv.RESPONSE_CHUNKS] == 5
+
+
+@pytest.mark.parametrize("count", [2, 9, 200])
+def test_each_choice_of_a_stream_has_its_reason_to_end_in_the_choices_order(spans, monkeypatch, count):
+    async def pieces(_):
+        yield "data: {}\n\n"
+        for index in reversed(range(count)):
+            yield f"data: {json.dumps({'choices': [{'index': index, 'finish_reason': str(index)}]})}\n\n"
+        yield f"data: {json.dumps({'choices': [], 'usage': USAGE})}\n\n"
+        yield "data: [DONE]\n\n"
+
+    monkeypatch.setattr(Model, "pieces", pieces)
+    ask(stream=True, n=count)
+    (span,) = spans.get_finished_spans()
+    reasons = span.attributes["gen_ai.response.finish_reasons"]
+    assert (reasons[:2], len(reasons)) == (("0", "1"), min(count, 129))  # so many of the last pieces are kept
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        ({"message": "a secret", "type": "server_error", "code": None}, "server_error", "server_error"),
+        ({"message": "a secret", "type": "BadRequestError", "code": 400}, "400", "400: BadRequestError"),
+        ({"message": "a secret"}, "_OTHER", "_OTHER"),
+        ("a secret", "_OTHER", "_OTHER"),
+    ],
+)
+def test_a_stream_with_an_error_in_it_has_failed_of_what_that_says(spans, points, monkeypatch, error, kind, text):
+    async def pieces(_):
+        yield f"data: {json.dumps({'error': error})}\n\n"
+        yield "data: [DONE]\n\n"
+
+    monkeypatch.setattr(Model, "pieces", pieces)
+    ask(stream=True)
+    (span,) = spans.get_finished_spans()
+    assert (span.attributes["error.type"], span.status.description) == (kind, text)
+    assert points()["gen_ai.client.operation.duration"] == [({**SHARED, "error.type": kind}, 1)]
+
+
+def test_a_request_that_another_model_makes_of_a_dict_is_a_span_all_the_same(spans):
+    class OfDict(Model):
+        async def create_chat_completion(self, request):
+            return {"model": request["model"], "choices": []}
+
+    model = OfDict()
+    model_spans.trace_steps(model, lambda _: "predictor", None, openai_calls.OPERATIONS, openai_calls.OpenAICall)
+    asyncio.run(model.create_chat_completion({"model": "m", "seed": 7, "messages": []}))
+    (span,) = spans.get_finished_spans()
+    assert (span.name, span.attributes["gen_ai.request.seed"]) == ("chat m", 7)
+
+
 @pytest.mark.parametrize("choices", [3, [3], [{"delta": 3}], [{"index": [], "delta": {"content": 3}}], {"a": 1}])
 def test_pieces_of_another_shape_are_handed_on_and_the_span_ends(spans, points, monkeypatch, choices):
     async def pieces(_):

@@ -136,6 +136,148 @@ def test_one_that_makes_pieces_of_pieces_lasts_as_long_as_they_do(spans):
     assert chunks == {"predict": 3, "postprocess": 3}
 
 
+class Iterator:
+    """Makes three pieces in its own class, and has more to it than they."""
+
+    def __init__(self, fails_at=None):
+        self.number = -1
+        self.fails_at = fails_at
+        self.inside = []  # the spans that were current
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        self.number += 1
+        await asyncio.sleep(0)
+        self.inside.append(trace.get_current_span().get_span_context().span_id)
+        if self.number == self.fails_at:
+            raise ZeroDivisionError("broken")
+        if self.number == 3:
+            raise StopAsyncIteration
+        return self.number
+
+
+class Apart:
+    """Can be iterated over, by an object of its own."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __aiter__(self):
+        return Iterator() if self.kind == "iterator" else all_three()
+
+    async def __anext__(self):
+        raise AssertionError("nobody asks here")
+
+
+class InSlots:
+    __slots__ = ("iterator",)
+
+    def __init__(self):
+        self.iterator = Iterator()
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        return await self.iterator.__anext__()
+
+
+async def all_three():
+    for number in range(3):
+        yield number
+
+
+def handed_over(answer):
+    """The answer of a traced model whose `predict` returns this."""
+    answers = [answer]  # and keeps it no longer
+
+    class Returns(Model):
+        async def predict(self, request):
+            return answers.pop()
+
+    model = Returns()
+    model_spans.trace_steps(model, lambda _: semconv.PREDICTOR)
+    return model.predict(1)
+
+
+def test_an_iterator_that_is_no_generator_stays_the_same_object_and_lasts_to_its_last_piece(spans):
+    answer = Iterator()
+
+    async def main():
+        given = await handed_over(answer)
+        looks = (given is answer, isinstance(given, Iterator), vars(given), repr(given) == object.__repr__(given))
+        assert looks == (True, True, {"number": -1, "fails_at": None, "inside": []}, True)
+        assert (type(given).__qualname__, type(given).__module__) == ("Iterator", Iterator.__module__)
+        return await all_of(given)
+
+    assert asyncio.run(main()) == [0, 1, 2]
+    assert type(answer) is Iterator
+    assert told(only(spans)) == (3, True, None, None, 0)
+    assert set(answer.inside) == {only(spans).context.span_id}
+
+
+def test_an_iterator_that_raises_ends_the_span_and_may_go_on(spans):
+    answer = Iterator(fails_at=1)
+
+    async def main():
+        given = await handed_over(answer)
+        first = await anext(given)
+        with pytest.raises(ZeroDivisionError):
+            await anext(given)
+        return first, await anext(given)
+
+    assert asyncio.run(main()) == (0, 2)
+    assert told(only(spans)) == (1, True, "ZeroDivisionError", "ZeroDivisionError: broken", 1)
+
+
+@pytest.mark.parametrize(
+    ("read", "description"),
+    [(0, "GeneratorExit: never read"), (2, "GeneratorExit: the answer was left after 2 pieces")],
+)
+def test_an_iterator_that_is_not_read_to_its_end_ends_the_span_when_it_is_dropped(spans, read, description):
+    async def main():
+        given = await handed_over(Iterator())
+        for _ in range(read):
+            await anext(given)
+
+    asyncio.run(main())
+    assert told(only(spans)) == (read, read > 0, "GeneratorExit", description, 0)
+
+
+@pytest.mark.parametrize("kind", ["iterator", "generator"])
+def test_pieces_that_another_object_makes_are_seen_there(spans, kind):
+    answer = Apart(kind)
+
+    async def main():
+        return await all_of(await handed_over(answer))
+
+    assert asyncio.run(main()) == [0, 1, 2]
+    assert told(only(spans)) == (3, True, None, None, 0)
+    assert type(answer) is Apart
+
+
+def test_an_iterator_that_several_answers_share_is_followed_for_the_first_one(spans):
+    shared = Iterator()
+
+    async def main():
+        given = [await handed_over(shared), await handed_over(shared)]
+        assert given == [shared, shared]
+        return await all_of(shared)
+
+    assert asyncio.run(main()) == [0, 1, 2]
+    assert [span.attributes.get(semconv.RESPONSE_CHUNKS) for span in spans.get_finished_spans()] == [None, 3]
+
+
+def test_an_iterator_that_can_t_be_followed_ends_its_step_at_once(spans):
+    async def main():
+        return await all_of(await handed_over(InSlots()))
+
+    assert asyncio.run(main()) == [0, 1, 2]
+    assert semconv.RESPONSE_CHUNKS not in only(spans).attributes
+
+
 def test_an_answer_without_a_piece_has_no_time_to_the_first(spans):
     assert asyncio.run(all_of(traced(pieces=0).predict(1))) == []
     assert told(only(spans)) == (0, False, None, None, 0)

@@ -52,7 +52,8 @@ _OUTPUT_TYPES = {"text": "text", "json_object": "json", "json_schema": "json"}  
 
 _CALLED = otel_context.create_key("otel_kfs_openai_model")  # in a context: the model that is being called
 _LARGEST_PIECE = 65_536  # bytes or characters of a streamed piece that is looked into
-_LAST_PIECES = 4  # of a stream: the reason why it ended, the usage, the end's mark
+_LAST_PIECES = 3  # of a stream that are looked into: the usage, the end's mark, one to spare
+_MOST_CHOICES = 128  # and for each choice one more, which says why it ended
 
 metrics = GenAIMetrics(of_server=True)
 
@@ -77,31 +78,34 @@ class OpenAICall(StepSpan):
         self._shared: dict[str, Any] = {}  # the attributes that its metrics have, too
         self._captures = False
 
-    def start(self) -> tuple[Span, Context] | None:
+    def begin(self) -> tuple[Span, Context] | None:
         """Start the span, unless the model calls itself: a chat that is answered by way of a completion."""
         current = otel_context.get_current()
         if otel_context.get_value(_CALLED, current) is self.model:
             return None
         record_decode()
         operation = OPERATIONS[self.name]
-        asked = vars(self._request).get("model")
+        asked = field_of(self._request, "model")
         self._shared = {semconv.GEN_AI_OPERATION_NAME: operation, semconv.GEN_AI_PROVIDER_NAME: "kserve"}
         if isinstance(asked, str):
             self._shared[semconv.GEN_AI_REQUEST_MODEL] = asked
+        else:
+            asked = None
         self.started = time.time_ns()
         name = semconv.gen_ai(operation, asked)
         attributes = {**self.attributes(), **self._shared}
         span = tracer().start_span(name, attributes=attributes, start_time=self.started)
         if span.is_recording():
             self._write_request(span)
-        return span, otel_context.set_value(_CALLED, self.model, current)
+        return span, self.inside(current)
 
-    def hand_over(self, answer: Any) -> Any:
-        """Return what the method returned, and remember it if it is the whole answer."""
-        handed = super().hand_over(answer)
-        if self.streamed is None:
-            self._answer = answer
-        return handed
+    def inside(self, context: Context) -> Context:
+        """Return what holds inside: that this model is being called."""
+        return otel_context.set_value(_CALLED, self.model, context)
+
+    def take(self, answer: Any) -> None:
+        """Take note of a whole answer."""
+        self._answer = answer
 
     def watches(self) -> bool:
         """Whether anybody wants to know of an answer's pieces: metrics do where no span does."""
@@ -109,11 +113,14 @@ class OpenAICall(StepSpan):
 
     def stream(self) -> StreamedAnswer:
         """Return what is to end the span of an answer in pieces."""
-        return _OpenAIStream(self.span, self.started, self._shared, self._captures)
+        choices = field_of(self._request, "n")
+        choices = min(choices, _MOST_CHOICES) if isinstance(choices, int) and choices > 0 else 1
+        kept = None if self._captures else choices + _LAST_PIECES
+        return _OpenAIStream(self.span, self.started, self._shared, self._captures, kept)
 
     def finish(self, span: Span, error: BaseException | None) -> None:
         """Write down the answer, or what the method raised, and end the span."""
-        if self.streamed is None and self._shared:
+        if self.streamed is None and not self.goes_on and self._shared:
             failed = None if error is None else type(error).__qualname__
             record_answer(
                 span,
@@ -128,7 +135,8 @@ class OpenAICall(StepSpan):
 
     @never_raises("an OpenAI request")
     def _write_request(self, span: Span) -> None:
-        fields = vars(self._request)
+        # A server's request is an object, and another model's in the same process may be what its JSON holds.
+        fields = self._request if isinstance(self._request, Mapping) else vars(self._request)
         given = getattr(self._request, "model_fields_set", fields)
         for field, key in _OPTIONS.items():
             if field in given and isinstance(fields.get(field), int | float):
@@ -154,10 +162,11 @@ class OpenAICall(StepSpan):
 class _OpenAIStream(StreamedAnswer):
     """An answer in pieces, each an event of a text/event-stream."""
 
-    def __init__(self, span: Span, start: int, shared: dict[str, Any], captures: bool) -> None:
+    def __init__(self, span: Span, start: int, shared: dict[str, Any], captures: bool, kept: int | None) -> None:
+        """Go on with a span; its last pieces, `kept` of them or all, are looked into at the end."""
         super().__init__(span, start)
         self._shared = shared
-        self._kept: deque[Any] = deque(maxlen=None if captures else _LAST_PIECES)
+        self._kept: deque[Any] = deque(maxlen=kept)
         self._captures = captures
         self._pieces = array("q") if metrics.enabled else None  # when each was there, in ns since the epoch
 
@@ -170,6 +179,10 @@ class _OpenAIStream(StreamedAnswer):
 
     def finish(self, error: BaseException | None) -> None:
         """Write down how the answer ended, with the tokens that it used as far as it says so."""
+        if self._kept and _is_end_mark(self._kept[-1]):  # it is no chunk of the answer
+            self.count -= 1
+            if self._pieces:
+                self._pieces.pop()
         super().finish(error)
         answers = [answer for piece in self._kept for answer in _answers_of(piece)]
         merged: dict[str, Any] = {}
@@ -178,8 +191,6 @@ class _OpenAIStream(StreamedAnswer):
         choices = [choice for answer in answers for choice in choices_of(answer)]
         if choices:
             merged["choices"] = choices
-        if self._pieces and _is_end_mark(self._kept[-1]):
-            self._pieces.pop()  # it is no chunk of the answer
         failed = None if error is None else type(error).__qualname__
         record_answer(
             self.span,

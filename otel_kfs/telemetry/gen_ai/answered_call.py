@@ -59,13 +59,13 @@ def record_answer(
         _write_answer(span, answer, captures)
     if metrics.enabled:
         model = {semconv.GEN_AI_RESPONSE_MODEL: answered_by} if isinstance(answered_by, str) else {}
-        code = field_of(field_of(answer, "error"), "code")
+        kind = _kind_of_error(answer)
         call = GenAICall(
             {**asked, **model},
             trace.set_span_in_context(span, Context()),
             start,
             time.time_ns(),
-            error_type if error_type is not None or code is None else str(code),
+            kind if error_type is None else error_type,
             incoming,
             outgoing,
             pieces,
@@ -76,7 +76,8 @@ def record_answer(
 @never_raises("the attributes of an answer")
 def _write_answer(span: Span, answer: Any, captures: bool) -> None:
     choices = choices_of(answer)
-    reasons = [reason for choice in choices if isinstance(reason := field_of(choice, "finish_reason"), str)]
+    in_order = sorted(choices, key=_index)  # those of a stream come as they end
+    reasons = [reason for choice in in_order if isinstance(reason := field_of(choice, "finish_reason"), str)]
     written = {
         semconv.GEN_AI_RESPONSE_ID: field_of(answer, "id"),
         semconv.GEN_AI_RESPONSE_MODEL: field_of(answer, "model"),
@@ -84,9 +85,10 @@ def _write_answer(span: Span, answer: Any, captures: bool) -> None:
     span.set_attributes({key: value for key, value in written.items() if isinstance(value, str)})
     if reasons:
         span.set_attribute(semconv.GEN_AI_RESPONSE_FINISH_REASONS, reasons)
-    error = field_of(answer, "error")
-    if error is not None and (code := field_of(error, "code")) is not None:
-        mark_failed(span, str(code), f"{code}: {field_of(error, 'type')}")  # the message may quote the prompt
+    kind = _kind_of_error(answer)
+    if kind is not None:
+        text = field_of(field_of(answer, "error"), "type")  # the message may quote the prompt
+        mark_failed(span, kind, f"{kind}: {text}" if isinstance(text, str) and text != kind else kind)
     if captures and choices:
         span.set_attribute(semconv.GEN_AI_OUTPUT_MESSAGES, json.dumps(output_messages(choices, field_of)))
 
@@ -102,6 +104,20 @@ def choices_of(answer: Any) -> list[Any]:
     """Return the choices of an answer, of which an embedding has none."""
     choices = field_of(answer, "choices")
     return choices if isinstance(choices, list) else []
+
+
+def _index(choice: Any) -> int:
+    index = field_of(choice, "index")
+    return index if isinstance(index, int) else 0
+
+
+def _kind_of_error(answer: Any) -> str | None:
+    """Return what an answer's error is: its code, or else its type; None where it has no error."""
+    error = field_of(answer, "error")
+    if error is None:
+        return None
+    kinds = (field_of(error, name) for name in ("code", "type"))
+    return next((str(kind) for kind in kinds if isinstance(kind, str | int)), "_OTHER")
 
 
 def _count(usage: Any, name: str) -> int | None:
