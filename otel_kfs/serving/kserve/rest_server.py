@@ -127,6 +127,11 @@ def _prepared(stack: Any) -> tuple[Any, Tracer | None]:
 
     It is to make no span for each piece of a body ("receive", "send"): they would be hundreds for one picture.
     """
+    from starlette.middleware.errors import ServerErrorMiddleware
+
+    if isinstance(stack, ServerErrorMiddleware) and hasattr(stack.app, "exclude_receive_span"):
+        # The instrumentation's own outermost layer, which answers in the server's place where KServe's handler raised.
+        stack = stack.app
     layer, steps = stack, None
     while layer is not None:
         for name in ("exclude_receive_span", "exclude_send_span"):
