@@ -48,6 +48,9 @@ NO_BOUNDS: Bounds = MappingProxyType({})
 _BETWEEN_STAMPS = ("2-1", "3-2", "4-3", TOTAL)
 _SAME = SkewBound(0, 0)  # of one clock with itself
 _UNKNOWN = SkewBound(-math.inf, math.inf)
+# ns, 73 years: a bound beyond that says nothing. What was all seen within a millisecond fits clocks of any rate, which
+# may be centuries apart a minute later.
+_FURTHEST = 2**61
 
 
 class TwoClocks(Flag):
@@ -190,7 +193,7 @@ def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Serie
         for image, found in zip(numbers, images, strict=True):
             for column, host in zip(stamps, route.stamps, strict=True):
                 if column[image] != NO_STAMP:
-                    column[image] += found.shifts[host]
+                    column[image] = _fitting(column[image] + found.shifts[host])
             for name, bound in zip(_BETWEEN_STAMPS, found.stamp_bounds, strict=True):
                 stamp_bounds[name][image] = bound
             moments = series.crossings[image]
@@ -214,9 +217,14 @@ def _moved(durations: Durations, moved: Mapping[int, Sequence[tuple[int, float]]
     values, bounds = array("q", durations.values), array("d", bytes(8 * len(durations)))
     for place, image in enumerate(durations.images):
         for by, bound in moved.get(image, ()):
-            values[place] += by
+            values[place] = _fitting(values[place] + by)
             bounds[place] += bound
     return Durations(durations.images, values, bounds if any(bounds) else array("d"))
+
+
+def _fitting(nanoseconds: int) -> int:
+    """Return a time that fits 64 bits, as those do that were read; what was set wrong by centuries may not."""
+    return max(NO_STAMP + 1, min(nanoseconds, 2**63 - 1))
 
 
 # --- one route ---
@@ -323,7 +331,9 @@ def _bounds(clocks: Clocks, host: str, other: str, moments: Sequence[int]) -> li
         return [_SAME] * len(moments)
     # Whole nanoseconds, because a float can't hold a moment since the epoch that exactly.
     return [
-        _UNKNOWN if bound is None else SkewBound(math.floor(bound.low), math.ceil(bound.high))
+        _UNKNOWN
+        if bound is None or max(-bound.low, bound.high) > _FURTHEST
+        else SkewBound(math.floor(bound.low), math.ceil(bound.high))
         for bound in clocks.bounds(host, other, moments)
     ]
 

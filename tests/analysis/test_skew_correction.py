@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sketch_support import ON_HOSTS, SECOND, Clock, image, run, seen
-from traces_builder import HTTP, KAFKA, MS, segment, with_options
+from traces_builder import EPOCH, EVENT_SOURCE, HTTP, KAFKA, MS, segment, with_options
 
-from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.measurement import TOTAL, measured
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.skew_correction import correct_skew, offsets
@@ -19,6 +19,7 @@ from otel_kfs.report.tables import rows, table, table_notes
 from otel_kfs.traces.span import SpanGraph
 
 TO_TRANSFORMER = segment("transformer request")
+END = 2**63 - 1  # ns, of what 64 bits hold
 clocks = st.builds(Clock, st.integers(-5 * SECOND, 5 * SECOND), st.integers(-5 * SECOND // 600, 5 * SECOND // 600))
 
 
@@ -207,3 +208,25 @@ def test_nor_does_a_sidecar_s_that_ends_after_its_gateway_has_the_answer(gateway
     back = series.segments[segment("proxy response")]
     assert min(back.values) >= 0
     assert all(abs(length) <= bound for length, bound in zip(back.values, back.bounds or [0] * len(back), strict=True))
+
+
+def compared_within(nanoseconds, at_the_end=0):
+    """An image that goes one way, an hour after two between whose requests lay so little, and its bounds."""
+    hour, answered = 3600 * SECOND, 990 * MS
+    back = with_options(with_options(EVENT_SOURCE, "send image", "@transformer"), "POST /", "@host")
+    drawn = [*run(ON_HOSTS["http"], [0, answered - 130 * MS + 1 + nanoseconds]), image(back, "later", hour)]
+    moved = [replace(one, start=one.start + at_the_end, end=one.end + at_the_end) for spans_ in drawn for one in spans_]
+    all_series, bounds = correct_skew(measure(moved))
+    (later,) = [series for series in all_series if "later" in series.trace_ids]
+    return later, bounds[later.labels, later.size, TOTAL]
+
+
+def test_clocks_that_were_compared_within_a_nanosecond_are_not_taken_to_be_centuries_apart_an_hour_later():
+    later, bound = compared_within(1)
+    # Any delay fits the difference that the clocks may have by then: it stays as it was read.
+    assert (later.totals(), bound) == ([500 * MS], math.inf)
+
+
+def test_a_corrected_stamp_that_does_not_fit_64_bits_is_the_last_that_does():
+    later, _ = compared_within(100, at_the_end=END - EPOCH - 3600 * SECOND - 500 * MS)
+    assert [*later.stamps[3]] == [END]
