@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sketch_support import images
-from support import start, wait_until
+from support import LIMIT, start, wait_until
 from traces_builder import EVENT_SOURCE, HTTP, KAFKA, STRAIGHT, Store, linked, spans, with_options
 
 from otel_kfs.analysis import pipeline
@@ -262,7 +262,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing_behind(tmp_path, processes
     )
     wait_until("the part is read", reached.exists)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)  # which waits for every process that has its standard error
+    _, said = process.communicate(timeout=LIMIT)  # which waits for every process that has its standard error
     assert (said.count("Traceback"), said.splitlines()[-1], list(folder.iterdir())) == (1, "KeyboardInterrupt", [])
 
 
@@ -287,7 +287,7 @@ def test_sigterm_ends_a_command_s_processes_and_leaves_nothing_behind(tmp_path):
     with start(command, TMPDIR=str(folder), PYTHONPATH=IMPORTED) as process:
         wait_until("the part is read", reached.exists)
         process.send_signal(signal.SIGTERM)
-        output, said = process.communicate(timeout=60)  # which waits for every process that has its standard error
+        output, said = process.communicate(timeout=LIMIT)  # which waits for every process that has its standard error
     assert (process.returncode, output, said, list(folder.iterdir())) == (143, "", "stopped by SIGTERM\n", [])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bridge_support import SOON_JOINED
 from kafka_support import produce_with_header
-from support import read_traces, start, wait_until
+from support import LIMIT, read_traces, start, wait_until
 
 from otel_kfs.bridge.outcomes import Answer, as_json
 from otel_kfs.demo.processes import free_port
@@ -56,7 +56,7 @@ def test_one_object_a_record_and_a_summary_at_the_end(run, server, send, topic, 
     bridge = run()
     lines = [json.loads(bridge.stdout.readline()) for _ in range(2)]
     bridge.send_signal(signal.SIGINT)
-    rest, errors = bridge.communicate(timeout=30)
+    rest, errors = bridge.communicate(timeout=LIMIT)
     assert rest == ""
     assert all(line.pop("duration") > 0 for line in lines)
     refusal = f"{server.url} answered 400 Bad Request: no picture"
@@ -81,7 +81,7 @@ def test_a_record_with_a_header_whose_key_is_no_text_is_handed_over_and_parked_a
     bridge = run("--dead-letter-topic", dead)
     line = bridge.stdout.readline()
     bridge.send_signal(signal.SIGINT)
-    _, errors = bridge.communicate(timeout=30)
+    _, errors = bridge.communicate(timeout=LIMIT)
     assert (bridge.returncode, errors.splitlines()[-1]) == (130, "1 record: 1 dead-lettered")
     assert (json.loads(line)["dead_letter"], committed().offset) == (f"{dead}[0]@0", 1)
     (parked,) = fetch(dead)
@@ -98,7 +98,7 @@ def test_an_answer_that_is_nested_deeper_than_any_model_s_is_printed_and_the_rec
     bridge = run()
     line = bridge.stdout.readline()
     bridge.send_signal(signal.SIGINT)
-    _, errors = bridge.communicate(timeout=30)
+    _, errors = bridge.communicate(timeout=LIMIT)
     assert (bridge.returncode, errors.splitlines()[-1]) == (130, "1 record: 1 answered")
     assert json.dumps(json.loads(line)["answer"]) == f'{{"predictions": {deep}}}'
     assert committed().offset == 1
@@ -118,11 +118,11 @@ def test_a_signal_lets_the_record_in_hand_end_and_writes_its_span(run, server, s
     server.answer = lambda *_: asked.set() or (may_answer.wait(30) and (200, b"{}"))
     send(b"1", b"2")
     bridge = run()
-    assert asked.wait(30)
+    assert asked.wait(LIMIT)
     bridge.send_signal(number)
     wait_until("the signal is taken", lambda: not pending(bridge.pid) >> (number - 1) & 1)
     may_answer.set()
-    output, _ = bridge.communicate(timeout=30)
+    output, _ = bridge.communicate(timeout=LIMIT)
     assert bridge.returncode == 128 + number
     assert [json.loads(line)["offset"] for line in output.splitlines()] == [0]
     assert committed().offset == 1
@@ -136,7 +136,7 @@ def test_a_second_signal_ends_it_at_once(run, server, send, committed):
     server.answer = lambda *of: asked.set() or hang(*of)
     send(b"1")
     bridge = run("--grace", "300")
-    assert asked.wait(30)
+    assert asked.wait(LIMIT)
     bridge.send_signal(signal.SIGTERM)
     # Two of the same kind at the same time are one.
     bridge.send_signal(signal.SIGINT)
@@ -156,7 +156,7 @@ def test_a_process_that_was_stopped_goes_on_when_it_is_continued(run, server, se
     send(b"2")
     assert json.loads(bridge.stdout.readline())["offset"] == 1
     bridge.send_signal(signal.SIGTERM)
-    bridge.communicate(timeout=30)
+    bridge.communicate(timeout=LIMIT)
     assert bridge.returncode == 143
 
 
@@ -167,9 +167,9 @@ def test_the_grace_bounds_how_long_a_record_in_hand_is_waited_for(run, server, s
     server.answer = lambda *of: asked.set() or hang(*of)
     send(b"1")
     bridge = run("--grace", "0.1")
-    assert asked.wait(30)
+    assert asked.wait(LIMIT)
     bridge.send_signal(signal.SIGTERM)
-    output, errors = bridge.communicate(timeout=30)
+    output, errors = bridge.communicate(timeout=LIMIT)
     assert (bridge.returncode, output) == (143, "")
     assert errors.splitlines()[-2:] == [
         "WARNING otel_kfs.bridge.record_workers: "
@@ -183,7 +183,7 @@ def test_a_model_that_can_t_be_reached_ends_it_with_one_line_and_exit_code_1(run
     send(b"1")
     url = f"http://127.0.0.1:{free_port()}"
     bridge = run("--url", url, "--retries", "3")
-    output, errors = bridge.communicate(timeout=60)
+    output, errors = bridge.communicate(timeout=LIMIT)
     assert (bridge.returncode, output) == (1, "")
     why = f"can't reach {url}: nothing answers there; check the URL and that the server runs"
     assert errors.splitlines()[1:] == [
@@ -217,13 +217,13 @@ def test_a_reader_that_has_gone_ends_it_with_the_record_uncommitted(run, send, c
 )
 def test_options_that_do_not_fit_together_are_a_usage_error(run, options, topics, line):
     bridge = run(*options, topics=topics)
-    _, errors = bridge.communicate(timeout=30)
+    _, errors = bridge.communicate(timeout=LIMIT)
     assert (bridge.returncode, errors.splitlines()[-1]) == (2, line)
 
 
 def test_a_redrive_of_a_topic_that_is_not_there_ends_with_one_line(run, broker):
     bridge = run("--redrive", "--dead-letter-topic", "not-there", topics=())
-    _, errors = bridge.communicate(timeout=60)
+    _, errors = bridge.communicate(timeout=LIMIT)
     assert bridge.returncode == 1
     assert errors.splitlines()[1:] == [
         "0 records",
@@ -238,7 +238,7 @@ def test_a_broker_that_is_not_there_is_said_in_one_line(run):
     threading.Thread(target=lambda: lines.extend(iter(bridge.stderr.readline, "")), daemon=True).start()
     wait_until("the line", lambda: any(f"no broker reached at {servers}, trying again: " in line for line in lines))
     bridge.send_signal(signal.SIGTERM)
-    assert bridge.wait(30) == 143
+    assert bridge.wait(LIMIT) == 143
 
 
 def _traces():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import confluent_kafka
 import pytest
 from bridge_support import SOON_JOINED, run_until, spans_of
-from support import closing_server, wait_until
+from support import LIMIT, closing_server, wait_until
 
 from otel_kfs.bridge.loop import Answer
 from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
@@ -166,7 +166,7 @@ def test_a_record_in_hand_at_the_end_is_finished_and_committed(bridge, server, s
     send(b"1", b"2")
     thread = threading.Thread(target=bridge(server.url).run, args=(answers.append, stop), daemon=True)
     thread.start()
-    assert asked.wait(30)
+    assert asked.wait(LIMIT)
     stop.set()
     may_answer.set()
     thread.join(30)
@@ -183,7 +183,7 @@ def test_a_record_that_outlasts_the_grace_comes_again(bridge, server, send, comm
     first = bridge(server.url, grace=0)
     thread = threading.Thread(target=first.run, args=(answers.append, stop), daemon=True)
     thread.start()
-    assert asked.wait(30)
+    assert asked.wait(LIMIT)
     stop.set()
     thread.join(30)
     assert (answers, committed().offset) == ([], 0)
@@ -199,7 +199,7 @@ def test_a_record_that_is_answered_after_the_end_is_given_back_and_not_reported(
     running = bridge(server.url, grace=0)
     thread = threading.Thread(target=running.run, args=(answers.append, stop), daemon=True)
     thread.start()
-    assert asked.wait(30)
+    assert asked.wait(LIMIT)
     worker = next(one for one in threading.enumerate() if one.name == "bridge-0")
     stop.set()
     thread.join(30)

@@ -76,7 +76,8 @@ def test_a_server_that_does_not_answer_in_time_is_asked_again(bridge, server, se
     hang = server.answer
     server.answer = lambda request, handler: hang(request, handler) if len(server.requests) == 1 else (200, b"{}")
     send(b"1")
-    assert [(one.outcome, one.requests) for one in run_until(bridge(server.url, timeout=0.5), 1)] == [("answered", 2)]
+    (one,) = run_until(bridge(server.url, timeout=0.5), 1)
+    assert (one.outcome, one.requests > 1) == ("answered", True)  # on a busy machine a second one may be late, too
 
 
 def test_no_more_requests_than_the_limit(bridge, server, send):

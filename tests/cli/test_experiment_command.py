@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from experiment_support import OWN, topics, written
-from support import PHOTO, HttpServer, read_traces, start, wait_until
+from support import LIMIT, PHOTO, HttpServer, read_traces, start, wait_until
 
 COMMAND = [sys.executable, "-m", "otel_kfs.cli", "experiment", "experiment.toml"]
 
 
 def experiment(*options, **env):
     with start([*COMMAND, *options], **env) as process:
-        output, errors = process.communicate(timeout=150)
+        output, errors = process.communicate(timeout=LIMIT)
     return process.returncode, output, errors
 
 
@@ -69,7 +69,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(arrivals):
         with start([*COMMAND, "-o", "run"]) as process:
             wait_until("some trials", lambda: journal.exists() and journal.read_text().count("\n") > 3)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=LIMIT)
     # Ctrl-C may come while a span is handed to its exporter, which is said then.
     said = [line for line in errors.split("\n") if "spans were not exported" not in line]
     assert (process.returncode, said[-4:]) == (
@@ -144,7 +144,7 @@ def test_a_run_on_the_embedded_servers_ranks_its_cells_and_only_ranks_them_again
     again = experiment("-o", "run", "--format", "json", OTEL_KFS_CACHE=str(cache))
     assert again[:2] == (0, output)
     with start([sys.executable, "-m", "otel_kfs.cli", "tables", "--trace-query", "run", "--layout", "seed"]) as tables:
-        printed, _ = tables.communicate(timeout=60)
+        printed, _ = tables.communicate(timeout=LIMIT)
     assert "12 images measured; 2 left out: warm-up" in printed
     assert "HTTP, cloudevent: seconds" in printed
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import LIMIT
 
 from otel_kfs.cli import output
 from otel_kfs.errors import ConfigError
@@ -161,7 +162,7 @@ def test_a_fifo_s_reader_gets_all_of_it(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with subprocess.Popen(["cat", tmp_path / "fifo"], stdout=subprocess.PIPE) as reader:
         output.write("the new\n" * 20_000, tmp_path / "fifo")
-        read, _ = reader.communicate(timeout=60)
+        read, _ = reader.communicate(timeout=LIMIT)
     assert (read, stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)) == (b"the new\n" * 20_000, True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support import JPG, PHOTO, HttpServer, read_traces, start, without_ms
+from support import JPG, LIMIT, PHOTO, HttpServer, read_traces, start, without_ms
 
 from otel_kfs.cli import main
 from otel_kfs.demo.processes import free_port
@@ -120,7 +120,7 @@ def process(*arguments, **env):
     Path("cat.jpg").write_bytes(JPG)
     command = [sys.executable, "-m", "otel_kfs.cli", "send", "--transport", "http", *arguments]
     with start(command, **env) as running:
-        output, errors = running.communicate(timeout=60)
+        output, errors = running.communicate(timeout=LIMIT)
     return subprocess.CompletedProcess(arguments, running.returncode, output, TOOK.sub("0.0 ms", errors))
 
 

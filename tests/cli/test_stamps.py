@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support import LIMIT
 
 from otel_kfs.analysis.corrected_measurement import read
 from otel_kfs.cli import main
@@ -48,7 +49,7 @@ def test_the_document_s_commands_print_what_it_says():
 def test_the_example_s_program_writes_traces_that_its_stamps_measure(tmp_path):
 
     file = tmp_path / "orders.jsonl"
-    subprocess.run([sys.executable, str(EXAMPLE / "shop.py"), str(file)], check=True, timeout=60)
+    subprocess.run([sys.executable, str(EXAMPLE / "shop.py"), str(file)], check=True, timeout=LIMIT)
     result = run("tables", "--trace-query", str(file), "--stamps", str(EXAMPLE / "stamps.toml"))
     assert result.output.splitlines()[-1] == "8 paths measured"
 

@@ -5,7 +5,7 @@ import socket
 import sys
 
 import pytest
-from support import ERROR, JPG, HttpServer, read_traces, start, wait_until
+from support import ERROR, JPG, LIMIT, HttpServer, read_traces, start, wait_until
 
 from otel_kfs.cli import termination
 
@@ -48,7 +48,7 @@ def test_the_image_under_way_is_answered_and_the_others_are_named(model, tmp_pat
 
     model.answer = answer_after_sigterm
     with start([*SEND, *http(model), *IMAGES]) as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=LIMIT)
     assert (process.returncode, output.count("predictions")) == (143, 1)
     assert errors == "stopped by SIGTERM; 2 of 3 were not sent: b.jpg, c.jpg\n"
     assert [status for name, status in statuses(tmp_path) if name == "send image"] == [0]
@@ -59,7 +59,7 @@ def test_an_image_that_is_never_answered_is_cut_off(model, tmp_path):
     with start([*IMPATIENT, *SEND[3:], *http(model), *IMAGES]) as process:
         wait_until("the request", lambda: model.requests)
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=LIMIT)
     assert (process.returncode, output) == (143, "")
     assert errors == "stopped by SIGTERM; 3 of 3 were not sent: a.jpg, b.jpg, c.jpg\n"
     assert {name for name, status in statuses(tmp_path) if status == ERROR} == {"send image", "POST"}
@@ -72,7 +72,7 @@ def test_a_second_sigterm_ends_at_once(model):
         process.send_signal(signal.SIGTERM)
         wait_until("the handler", lambda: default_handler(process.pid))
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=LIMIT)
     assert process.returncode == -signal.SIGTERM  # 143, to a shell
 
 
@@ -85,7 +85,7 @@ def test_a_record_that_reaches_no_broker_is_cut_off_and_its_span_is_an_error(tmp
         with start([*IMPATIENT, *SEND[3:], *kafka, *IMAGES]) as process:
             wait_until("the image is on its way", lambda: statuses(tmp_path) == [("encode", 0)])
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 143
     assert errors == "stopped by SIGTERM; 3 of 3 were not sent: a.jpg, b.jpg, c.jpg\n"
     assert dict(statuses(tmp_path)) == {"send image": ERROR, "encode": 0, "send t": ERROR}

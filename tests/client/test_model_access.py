@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import JPG, HttpServer, connect_proxy, start, wait_until, without_ms
+from support import JPG, LIMIT, HttpServer, connect_proxy, start, wait_until, without_ms
 
 from otel_kfs import HttpSender
 from otel_kfs.client.model_access import model_session
@@ -49,7 +49,7 @@ def failure(server: HttpServer, **access) -> str:
 def cli(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     Path("cat.jpg").write_bytes(JPG)
     with start([sys.executable, "-m", "otel_kfs.cli", *arguments], OTEL_TRACES_EXPORTER="none", **env) as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=LIMIT)
     return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
 
@@ -291,7 +291,7 @@ def test_the_bridge_reaches_a_model_by_mutual_tls_with_a_token(certificates, mut
     with start([sys.executable, "-m", "otel_kfs.cli", *command], OTEL_TRACES_EXPORTER="none") as bridge:
         wait_until("the model's request", lambda: mutual.requests or bridge.poll() is not None)
         bridge.terminate()
-        _, errors = bridge.communicate(timeout=30)
+        _, errors = bridge.communicate(timeout=LIMIT)
     assert [request.headers["authorization"] for request in mutual.requests] == [f"Bearer {TOKEN}"], errors
 
 

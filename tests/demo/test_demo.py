@@ -13,7 +13,7 @@ from subprocess import Popen
 import pytest
 from demo_support import MARK, addresses_until_the_end, processes_of
 from jaeger_support import critical_path
-from support import CAT, PHOTO, SERVER, Written, read_traces, start, wait_until
+from support import CAT, LIMIT, PHOTO, SERVER, Written, read_traces, start, wait_until
 
 from otel_kfs.analysis.corrected_measurement import read
 from otel_kfs.report.answer import answer
@@ -133,10 +133,10 @@ def test_nothing_is_left_running(run):
 def test_ctrl_c_in_mid_run_ends_everything_with_130(serving, model, big_pictures, cache, tmp_path):
     mark = uuid.uuid4().hex
     with demo("--repeat", "500", "-o", "run", mark=mark, cache=cache) as process:
-        wait_until("the first image", lambda: read_traces(tmp_path / "run" / "traces" / "image-sender.jsonl"), 90)
+        wait_until("the first image", lambda: read_traces(tmp_path / "run" / "traces" / "image-sender.jsonl"))
         assert len(processes_of(mark)) > 4
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LIMIT)
     assert (process.returncode, errors.splitlines()[-1]) == (130, "stopped")
     assert processes_of(mark) == set()
 
@@ -160,7 +160,7 @@ def test_the_cat_is_a_cat_through_kafka_and_the_bridge_prints_it(mobilenet, brok
     with start([*command, "--traces-file", "bridge.jsonl"], **environment) as bridge:
         line = json.loads(bridge.stdout.readline())
         bridge.send_signal(signal.SIGINT)
-        bridge.communicate(timeout=30)
+        bridge.communicate(timeout=LIMIT)
     assert (line["topic"], line["partition"], line["offset"], line["refused"]) == (*place, None)
     assert line["answer"]["predictions"][0]["class"] == CAT
     found = [span.name for span in read_traces(Path("bridge.jsonl"))]

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from demo_support import MARK, processes_of
 from pty_support import on_a_drawable_terminal
-from support import wait_until
+from support import LIMIT, wait_until
 
 # Once, because it is not about the SDK: KServe's servers start sooner than KFServing's.
 pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve]
@@ -22,7 +22,7 @@ def test_the_figures_are_shown_while_the_demo_sends_and_summed_up_after_ctrl_c(
         wait_until("a measured image's row", lambda: re.search(r"^HTTP, \d+\.\dMB +1 ", terminal.text, re.M), 240)
         assert re.search(r"sending \d+\.\dMB over HTTP: \d+ of \d+; Ctrl-C ends", terminal.text)
         terminal.process.send_signal(signal.SIGINT)
-        assert terminal.process.wait(60) == 130
+        assert terminal.process.wait(LIMIT) == 130
     assert re.search(r"^An image .*takes .* over HTTP", terminal.after_the_screen, re.M)
     assert re.search(r"images? measured; .*\d+ left out: warm-up", terminal.after_the_screen)
     wait_until("no process is left", lambda: not processes_of(mark))

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from pages import PAGES, TOP, blocks
 from report_support import image
-from support import PHOTO, HttpServer, start
+from support import LIMIT, PHOTO, HttpServer, start
 from traces_builder import HTTP, KAFKA, otlp_line
 
 from otel_kfs import cli, semconv
@@ -165,7 +165,7 @@ def run(arguments):
     """Exit code, standard output and error; what sends has a process of its own, which ends with its spans."""
     if arguments[0] == "send":
         with start([sys.executable, "-m", "otel_kfs.cli", *arguments]) as process:
-            printed, errors = process.communicate(timeout=60)
+            printed, errors = process.communicate(timeout=LIMIT)
         return process.returncode, printed, errors
     result = CliRunner().invoke(cli.main, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception

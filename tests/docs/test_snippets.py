@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pages import PAGES, TOP, blocks
-from support import PHOTO, HttpServer
+from support import LIMIT, PHOTO, HttpServer
 
 SNIPPETS = {
     f"{page.stem}-{number}": code
@@ -82,6 +82,8 @@ def test_a_snippet_does_what_it_says(name, monkeypatch):
     monkeypatch.setenv("OTEL_KFS_TRACES_FILE", "spans.jsonl")
     with HttpServer().running() as server:
         code = SNIPPETS[name].replace("http://localhost:8080", server.url)
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
+        )
     assert (result.returncode, result.stderr) == (0, "")
     assert RUN[name] in result.stdout

@@ -12,7 +12,7 @@ import pytest
 import requests
 from mobilenet import MobileNet, fast_tensor, to_tensor
 from opentelemetry.trace import SpanKind
-from support import CAT, PHOTO, read_traces, start, wait_until
+from support import CAT, LIMIT, PHOTO, read_traces, start, wait_until
 
 from otel_kfs import GrpcSender, HttpSender, KafkaSender
 from otel_kfs.client.encodings.resizing import resize
@@ -207,7 +207,7 @@ def test_a_record_of_each_form_comes_through_the_bridge(fast, serving, broker, t
     with start([*command, "--traces-file", "bridge.jsonl"], PYTHONUNBUFFERED="1") as bridge:
         line = json.loads(bridge.stdout.readline())
         bridge.send_signal(signal.SIGINT)
-        bridge.communicate(timeout=30)
+        bridge.communicate(timeout=LIMIT)
     assert best(line["answer"]) == CAT
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import PHOTO, HttpServer, read_traces, start, wait_until
+from support import LIMIT, PHOTO, HttpServer, read_traces, start, wait_until
 
 README = Path(__file__).parents[2] / "README.md"
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)
@@ -36,7 +36,7 @@ def typed(arguments, server):
     arguments = [argument.replace(MODEL, f"127.0.0.1:{server.port}") for argument in arguments]
     nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "", "COLUMNS": "80"}
     with start([sys.executable, "-m", "otel_kfs.cli", *arguments[1:]], **nobody) as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
     return re.sub(r"\d+\.\d+", "#", output), re.sub(r"\d+\.\d+", "#", errors)
 
@@ -86,4 +86,4 @@ def started(snippet, *, server, broker="", topic="mobilenet"):
 def run(snippet, **places):
     """What a snippet printed, on both streams."""
     with started(snippet, **places) as process:
-        return process.communicate(timeout=60)
+        return process.communicate(timeout=LIMIT)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import CAT, EXAMPLE, PHOTO, read_traces, start
+from support import CAT, EXAMPLE, LIMIT, PHOTO, read_traces, start
 
 pytestmark = [pytest.mark.model, pytest.mark.kafka]
 
@@ -14,7 +14,7 @@ def run(script: str, *arguments: str) -> str:
     """What the script prints; its spans go to a file of its name."""
     command = [sys.executable, str(EXAMPLE / script), *arguments]
     with start(command, OTEL_KFS_TRACES_FILE=f"traces/{script}.jsonl") as process:
-        output, errors = process.communicate(timeout=90)
+        output, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
     return output
 

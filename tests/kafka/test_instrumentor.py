@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support import printed_json, read_traces, start
+from support import LIMIT, printed_json, read_traces, start
 
 import otel_kfs.kafka
 from otel_kfs.kafka import KafkaInstrumentor, process
@@ -351,7 +351,7 @@ def run(tmp_path, *command, **env):
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "confluent_kafka",
     }
     with start([*command, str(tmp_path / "app.py")], **{**environment, **env}) as process_:
-        output, errors = process_.communicate(timeout=60)
+        output, errors = process_.communicate(timeout=LIMIT)
     assert process_.returncode == 0, errors
     return output
 
@@ -382,7 +382,7 @@ def test_records_undelivered_at_the_program_s_end_have_their_spans_written(tmp_p
     if order == "made first":
         lines[3], lines[4] = lines[4], lines[3]
     with start([sys.executable, "-c", "\n".join(lines)]) as process_:
-        process_.communicate(timeout=60)
+        process_.communicate(timeout=LIMIT)
     (span,) = read_traces(tmp_path / "left.jsonl")
     assert (span.name, span.attributes["error.type"]) == ("send t", "abandoned")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from programs_support import EXEC
-from support import new_topic
+from support import LIMIT, new_topic
 
 from otel_kfs.traces import query
 from otel_kfs.traces.span import Kind
@@ -249,7 +249,7 @@ def test_a_signal_ends_a_program_that_waits_for_lines(kafka, topic, tmp_path, nu
         assert records(kafka, topic, 2)[0][1] == b"first"
         os.kill(running.pid, number)
         errors = running.stderr.read()
-        assert running.wait(60) == 128 + number
+        assert running.wait(LIMIT) == 128 + number
     assert b"Traceback" not in errors
     roots = [span for span in query.spans(str(tmp_path / "spans.jsonl")) if span.name == "send image"]
     assert [root.attributes.get("process.exit.code") for root in sorted(roots, key=lambda span: span.start)] == [

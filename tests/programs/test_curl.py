@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from programs_support import EXEC, comparable
+from support import LIMIT
 
 from otel_kfs.programs import curl_arguments
 from otel_kfs.programs.curl import relay, steps
@@ -201,7 +202,7 @@ def test_a_signal_goes_to_curl_and_its_end_is_in_the_trace(execute, tmp_path, nu
         with connection:
             assert connection.recv(4) == b"GET "
             os.kill(running.pid, number)
-            out, err = running.communicate(timeout=60)
+            out, err = running.communicate(timeout=LIMIT)
     assert (running.returncode, out) == (-number, b"")
     assert b"Traceback" not in err
     from otel_kfs.traces import query

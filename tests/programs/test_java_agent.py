@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 from programs_support import EXEC
+from support import LIMIT
 
 from otel_kfs.programs import console_arguments
 from otel_kfs.traces import query
@@ -34,7 +35,9 @@ def producer(tmp_path, monkeypatch):
 
     def run(**environment):
         command = [*EXEC, str(file), "--topic", "images", "--bootstrap-server", "127.0.0.1:1"]
-        subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, input=b"one\n", check=True, timeout=60)
+        subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, **environment}, input=b"one\n", check=True, timeout=LIMIT
+        )
         return (tmp_path / "variable").read_text().strip()
 
     return run

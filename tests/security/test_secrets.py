@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from collector_support import otlp_over_http
 from grpc_support import Servicer, run_cli
-from support import JPG, HttpServer, read_traces, run_python, start
+from support import JPG, LIMIT, HttpServer, read_traces, run_python, start
 
 from otel_kfs.cli import main
 from otel_kfs.demo.processes import free_port
@@ -46,7 +46,7 @@ def cli(*arguments: str, **env: str) -> tuple[int, str]:
     Path("token").write_text(TOKEN)
     command = [sys.executable, "-m", "otel_kfs.cli", "--verbose", *arguments]
     with start(command, OTEL_KFS_TRACES_FILE="traces.jsonl", **OTLP_ENVIRONMENT, **env) as process:
-        output, errors = process.communicate(timeout=90)
+        output, errors = process.communicate(timeout=LIMIT)
     return process.returncode, "\n".join([output, errors, written()])
 
 
@@ -315,7 +315,7 @@ def test_the_bridge_with_headers_and_baggage_of_a_record(model, broker, topic):
     with start(command, PYTHONUNBUFFERED="1", **OTLP_ENVIRONMENT) as bridge:
         line = bridge.stdout.readline()
         bridge.terminate()
-        output, errors = bridge.communicate(timeout=30)
+        output, errors = bridge.communicate(timeout=LIMIT)
     assert (bool(model.requests), leaks(line, output, errors, written())) == (True, {})
     assert f"process {topic}" in written()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Certificates
-from support import JPG, HttpServer, new_topic, read_traces, start, wait_until, without_ms
+from support import JPG, LIMIT, HttpServer, new_topic, read_traces, start, wait_until, without_ms
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "services"))
 
@@ -190,7 +190,7 @@ def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A command that may take so long as its own time-outs are; a refusal has to come before them."""
     Path("cat.jpg").write_bytes(JPG)
     with start([sys.executable, "-m", "otel_kfs.cli", *arguments], OTEL_KFS_TRACES_FILE="traces.jsonl") as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=LIMIT)
     return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
 
@@ -231,7 +231,7 @@ def test_the_bridge_consumes_with_such_a_file(kafka, certificates, topic, client
         with start([sys.executable, "-m", "otel_kfs.cli", *command], PYTHONUNBUFFERED="1") as bridge:
             line = bridge.stdout.readline()
             bridge.terminate()
-            _, errors = bridge.communicate(timeout=30)
+            _, errors = bridge.communicate(timeout=LIMIT)
     assert json.loads(line)["answer"] == {"predictions": [1]}, errors
     assert f"process {topic}" in [span.name for span in read_traces(Path("bridge.jsonl"))]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from support import CAT, CLIENT, JPG, PHOTO, read_traces, start
+from support import CAT, CLIENT, JPG, LIMIT, PHOTO, read_traces, start
 
 from otel_kfs import ClaimStore, HttpSender
 from otel_kfs.errors import InputError, SendError
@@ -113,7 +113,7 @@ def send(*options, s3):
     command = [sys.executable, "-m", "otel_kfs.cli", "-q", "send", "--encoding", "claim-check", "--bucket", BUCKET]
     command += ["--store-url", s3.url, "--traces-file", "traces/sender.jsonl", *options, "--image", str(PHOTO)]
     with start(command) as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
     return json.loads(output)
 
@@ -149,7 +149,7 @@ def test_an_experiment_s_embedded_servers_fetch_from_the_store(s3, serving, mode
     )
     command = [sys.executable, "-m", "otel_kfs.cli", "-q", "experiment", "experiment.toml", "-o", "run"]
     with start([*command, "--format", "json"], OTEL_KFS_CACHE=str(cache)) as process:
-        output, errors = process.communicate(timeout=150)
+        output, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
     assert {(one["transport"], one["cell"], one["n"]) for one in json.loads(output)["ranking"]} == {
         (transport, cell, 2) for transport in ("http", "kafka") for cell in ("cloudevent", "claim-check")
@@ -189,7 +189,7 @@ def test_through_kafka_the_record_is_the_reference(s3, transformer, broker, topi
     with start([*command, "--traces-file", "traces/bridge.jsonl"], PYTHONUNBUFFERED="1") as bridge:
         line = json.loads(bridge.stdout.readline())
         bridge.send_signal(signal.SIGINT)
-        bridge.communicate(timeout=30)
+        bridge.communicate(timeout=LIMIT)
     assert best(line["answer"]) == CAT
     (sent,) = [span for span in read_traces(Path("traces")) if span.name == f"send {topic}"]
     assert int(sent.attributes["messaging.message.body.size"]) < 200

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from support import HttpServer, Request, wait_until
+from support import LIMIT, HttpServer, Request, wait_until
 
 from otel_kfs import semconv
 from otel_kfs.traces import query
@@ -67,7 +67,7 @@ def store(request: pytest.FixtureRequest, run: Run) -> Iterator[str]:
 
 def tables(trace_query: str, *options: str) -> str:
     command = [sys.executable, "-m", "otel_kfs.cli", "-q", "tables", "--trace-query", trace_query, *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT).stdout
 
 
 def test_every_size_goes_both_ways_through_the_real_kafka(run: Run):

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from listening_support import addresses_of_port
-from support import CLIENT, ERROR, SERVER, Written, read_traces, wait_until
+from support import CLIENT, ERROR, LIMIT, SERVER, Written, read_traces, wait_until
 
 from otel_kfs import semconv
 from otel_kfs.demo.processes import Processes, free_port, python
@@ -163,7 +163,7 @@ def running(
                 },
             )
         for server, *_ in arguments:
-            processes.wait_until(server.service, lambda server=server: is_ready(server), 60)
+            processes.wait_until(server.service, lambda server=server: is_ready(server), LIMIT)
         yield servers
 
 
@@ -291,8 +291,8 @@ class Contract:
             waiting = http.client.HTTPConnection("127.0.0.1", servers.predictor.port, timeout=60)
             with closing(waiting):
                 headers = {"Content-Type": "application/json", "traceparent": traceparent(trace_id)}
-                waiting.request("POST", "/v1/models/blocks:predict", body, headers)
                 sent = time.monotonic()
+                waiting.request("POST", "/v1/models/blocks:predict", body, headers)
                 time.sleep(0.1)
                 (tmp_path / "go").touch()
                 assert waiting.getresponse().status == first.result()[0] == 200

@@ -6,7 +6,7 @@ import pytest
 import test_kfserving
 import test_kserve
 from contract import STEPS, Server, Servers, is_ready, shape
-from support import SERVER, printed_json, read_traces, wait_until
+from support import LIMIT, SERVER, printed_json, read_traces, wait_until
 
 from otel_kfs.demo.processes import Processes, python
 
@@ -49,7 +49,7 @@ def started(request, tmp_path_factory):
             environment = {"OTEL_KFS_TRACES_FILE": f"{folder}/traces/{number}.jsonl", "OTEL_SERVICE_NAME": name}
             processes.start(name, python("-m", "otel_kfs.demo.loopback", str(script), *options), environment)
         for name, server in servers.items():
-            processes.wait_until(name, lambda server=server: is_ready(server), 120)
+            processes.wait_until(name, lambda server=server: is_ready(server), LIMIT)
         yield Servers(folder / "traces"), servers
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from contract import EXPORT, INSTRUMENTED, NO_EXPORTERS, STEPS, Servers, is_ready, shape
 from listening_support import addresses_of_port
-from support import CLIENT, ERROR, SERVER, printed_json, wait_until
+from support import CLIENT, ERROR, LIMIT, SERVER, printed_json, wait_until
 
 from otel_kfs import semconv
 from otel_kfs.demo.processes import Processes, free_port, python
@@ -81,7 +81,7 @@ def running(folder, command):
             }
             processes.start(server.service, [*before, *python(*script, *options)], environment)
         for server in (servers.predictor, servers.transformer, servers.plain):
-            processes.wait_until(server.service, lambda server=server: is_ready(server), 60)
+            processes.wait_until(server.service, lambda server=server: is_ready(server), LIMIT)
         yield servers, ports
 
 

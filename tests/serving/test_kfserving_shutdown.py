@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import read_traces, wait_until
+from support import LIMIT, read_traces, wait_until
 
 from otel_kfs.demo.processes import Processes, free_port, python
 
@@ -53,7 +53,7 @@ def server(limit=300):
     with Processes(Path("logs")) as processes:
         command = python("-m", "otel_kfs.demo.loopback", "server.py", "--http_port", str(port))
         process = processes.start("server", command)
-        processes.wait_until("server", lambda: is_ready(port), 60)
+        processes.wait_until("server", lambda: is_ready(port), LIMIT)
         yield port, process
 
 
@@ -92,7 +92,7 @@ def test_the_request_under_way_is_answered_as_a_whole_and_its_spans_are_written(
         Path("over").touch()
         status, size, _ = answer(opened)
         assert (status, size) == (200, len(b'{"predictions": []}') + 100_000 * len(b"123456789, ") - 2)
-        assert process.wait(60) == -signal.SIGTERM
+        assert process.wait(LIMIT) == -signal.SIGTERM
     assert sorted(span.name for span in read_traces(Path("traces.jsonl"))) == [
         "POST /v1/models/{name}:predict",
         "decode",
@@ -117,7 +117,7 @@ def test_a_connection_that_waits_for_a_next_request_does_not_keep_the_server():
         kept = asked(port, "async")
         assert answer(kept)[0] == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == -signal.SIGTERM
+        assert process.wait(LIMIT) == -signal.SIGTERM
         kept.close()
 
 
@@ -127,7 +127,7 @@ def test_a_client_that_has_left_does_not_keep_the_server(model):
         asked(port, model).close()
         Path("over").touch()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == -signal.SIGTERM
+        assert process.wait(LIMIT) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("model", ["sync", "async"])
@@ -135,7 +135,7 @@ def test_what_is_never_answered_is_cut_off_by_the_limit(model):
     with server(limit=0.1) as (port, process):
         opened = asked(port, model)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == -signal.SIGTERM
+        assert process.wait(LIMIT) == -signal.SIGTERM
         with pytest.raises(ConnectionError):
             answer(opened)
     assert "preprocess" in [span.name for span in read_traces(Path("traces.jsonl"))]
@@ -147,6 +147,6 @@ def test_a_second_sigterm_ends_it_at_once():
         process.send_signal(signal.SIGTERM)
         wait_until("the closed port", lambda: refuses(port))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == -signal.SIGTERM
+        assert process.wait(LIMIT) == -signal.SIGTERM
         with pytest.raises(ConnectionError):
             answer(opened)

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 from contract import EXPORT, INSTRUMENTED, NO_EXPORTERS, STEPS, Server, shape, traceparent
-from support import SERVER, read_traces, wait_until
+from support import LIMIT, SERVER, read_traces, wait_until
 
 from otel_kfs.demo.processes import Processes, python
 
@@ -70,7 +70,7 @@ def started(tmp_path_factory):
         processes.start("traced", [*INSTRUMENTED, *python(*script, str(traced.port), "--workers", "2")], environment)
         processes.start("plain", python(*script, str(plain.port)))
         for server in (traced, plain):
-            processes.wait_until(server.service, lambda server=server: ready(server), 60)
+            processes.wait_until(server.service, lambda server=server: ready(server), LIMIT)
         yield traced, plain, folder / "traces"
 
 

@@ -9,7 +9,7 @@ import pytest
 from contract import EXPORT, INSTRUMENTED, NO_EXPORTERS, Server, answered, traceparent
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import ERROR, EXAMPLE, SERVER, read_traces, wait_until
+from support import ERROR, EXAMPLE, LIMIT, SERVER, read_traces, wait_until
 
 from otel_kfs import semconv
 from otel_kfs.demo.processes import Processes, python
@@ -188,7 +188,7 @@ def started(request, tmp_path_factory):
         processes.start("traced", [*request.param, *python(*run, *own, *options, str(traced.port))], environment)
         processes.start("plain", python(*run, *options, str(plain.port)), {"SEEN": f"{folder}/plain.seen"})
         for server in (traced, plain):
-            processes.wait_until(server.service, lambda server=server: is_ready(server), 60)
+            processes.wait_until(server.service, lambda server=server: is_ready(server), LIMIT)
         yield traced, plain, folder / "traces"
 
 

@@ -11,7 +11,7 @@ import pytest
 import test_kfserving
 import test_kserve
 from contract import Server, is_ready
-from support import CLIENT, JPG, SERVER, read_traces, wait_until
+from support import CLIENT, JPG, LIMIT, SERVER, read_traces, wait_until
 
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.critical_path import critical_paths
@@ -120,7 +120,7 @@ def mesh(request, sdk, tmp_path_factory):
         mesh.start("transformer", *serve, "--http_port", str(transformer.port), *behind)
         mesh.start("ingress", str(folder / "proxy.py"), str(ingress.port), f"127.0.0.1:{transformer.port}")
         for server in (hop, ingress):
-            processes.wait_until(server.service, lambda server=server: is_ready(server), 60)
+            processes.wait_until(server.service, lambda server=server: is_ready(server), LIMIT)
         yield mesh
 
 

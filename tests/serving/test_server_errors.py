@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from contract import Server, is_ready
+from support import LIMIT
 
 from otel_kfs.demo.processes import Processes, python
 
@@ -117,7 +118,7 @@ def servers(request, tmp_path_factory):
             found[part] = start(part, part)
             found[f"{part} transformer"] = start(f"{part} transformer", part, host)
         for name, server in found.items():
-            processes.wait_until(name, lambda server=server: is_ready(server), 120)
+            processes.wait_until(name, lambda server=server: is_ready(server), LIMIT)
         yield found, processes
 
 

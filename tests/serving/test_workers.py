@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from collector_support import collecting
 from contract import traceparent
-from support import wait_until
+from support import LIMIT, wait_until
 
 from otel_kfs.demo.processes import Processes, free_port, python
 
@@ -52,14 +52,14 @@ def serving(script, folder, **environment):
         command = python("-m", "otel_kfs.demo.loopback", str(folder / "server.py"), *options)
         server = processes.start("server", command, environment)
         try:
-            processes.wait_until("server", lambda: ready(port), 60)
+            processes.wait_until("server", lambda: ready(port), LIMIT)
             yield port, server
         finally:
             if script is KFSERVING:  # its parent would leave its children behind
                 os.killpg(server.pid, signal.SIGTERM)
             else:
                 server.terminate()
-            server.wait(60)
+            server.wait(LIMIT)
 
 
 def ready(port):
@@ -98,7 +98,7 @@ def answers_of_both(port):
         answered[trace_id] = int(body.partition(b"[")[2].partition(b"]")[0])
         return len(set(answered.values())) == 2
 
-    wait_until("an answer of each worker", both_have_answered, 60)
+    wait_until("an answer of each worker", both_have_answered)
     return answered
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from collector_support import collecting
-from support import read_traces, run_python, start_python, wait_until
+from support import LIMIT, read_traces, run_python, start_python, wait_until
 
 START = """
 import os, sys, otel_kfs
@@ -120,7 +120,7 @@ while not pathlib.Path("is exporting").exists():
         open("is exporting", "w").close()
         wait_until("the child's export", lambda: len(collector.requests) > 1)
         collector.stopping.set()
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0
     assert by_process(collector.spans(), output)[1] == ["in the child"]
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from support import HttpServer, read_traces, run_python, start_python
+from support import LIMIT, HttpServer, read_traces, run_python, start_python
 
 import otel_kfs
 from otel_kfs import configure, flush
@@ -38,7 +38,7 @@ def end_by(number: signal.Signals, script: str) -> int:
     with start_python(script, OTEL_KFS_TRACES_FILE="traces/spans.jsonl") as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=LIMIT)
     return process.returncode
 
 

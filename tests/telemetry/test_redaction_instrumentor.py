@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support import HttpServer, start
+from support import LIMIT, HttpServer, start
 
 from otel_kfs.telemetry import safe_tracer
 from otel_kfs.telemetry.redaction_instrumentor import RedactionInstrumentor
@@ -152,7 +152,7 @@ def run(**env: str) -> tuple[str, str]:
         # It knows no GET, and says so; what it answers does not matter here.
         url = server.url.replace("://", "://me:a-password@") + "/p?token=a-token"
         with start([*command, url], **exporters, **env) as process:
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
     return output, errors
 

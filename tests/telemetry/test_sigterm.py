@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from collector_support import collecting
-from support import read_traces, start_python, wait_until
+from support import LIMIT, read_traces, start_python, wait_until
 
 CONFIGURE = """
 import otel_kfs
@@ -99,7 +99,7 @@ def ended(program, before):
     with start_python(script) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=LIMIT)
     return process.returncode, output, errors
 
 
@@ -130,7 +130,7 @@ while "otel_kfs" in globals() and not pathlib.Path("traces.jsonl").stat().st_siz
 print(os.getpid(), "goes on")
 """
         command = [*UNSHARE, sys.executable, "-c", f"{before}\nwork()\n{program}"]
-        found.append(subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout)
+        found.append(subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT).stdout)
     assert found == ["1 goes on\n"] * 2
 
 
@@ -143,7 +143,7 @@ def test_a_collector_that_never_answers_is_waited_for_within_the_promised_time_a
         with start_python(script + "\ntime.sleep(600)", **collector.settings) as process:
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == -signal.SIGTERM
     where = f"{collector.url}/v1/traces"
     assert errors == f"1 of 1 spans were not exported to {where}: they had not left when the process ended\n"
@@ -152,10 +152,13 @@ def test_a_collector_that_never_answers_is_waited_for_within_the_promised_time_a
 def test_a_sigterm_while_the_program_ends_by_itself_ends_it_by_that_signal():
     with collecting() as collector:
         collector.hangs()
-        script = CONFIGURE.replace(', traces_file="traces.jsonl"', "") + "\nwork()"
+        # By itself, it would wait for that collector until the test is given up.
+        patient = "from otel_kfs.telemetry import sigterm; from otel_kfs.telemetry.export import exporter\n"
+        patient += "exporter.EXIT_SECONDS = sigterm._LIMIT_SECONDS = 3600.0\n"
+        script = patient + CONFIGURE.replace(', traces_file="traces.jsonl"', "") + "\nwork()"
         with start_python(script, **collector.settings) as process:
             wait_until("the last export", lambda: collector.requests)
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=5)  # alone, it takes 10 s
+            _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == -signal.SIGTERM
     assert errors.startswith("1 of 1 spans were not exported to ")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
-from support import start, wait_until
+from support import LIMIT, start, wait_until
 from traces_builder import HTTP, KAFKA, spans, with_options
 from watch_support import JSON, as_json, post
 
@@ -43,7 +43,7 @@ def test_ctrl_c_prints_the_same_sentence_as_the_traces_it_kept_give(tmp_path):
             post(url, as_json(spans((HTTP, KAFKA)[number % 2], f"t{number}")), JSON)
         post(url, as_json(spans(with_options(HTTP, "POST", "failed"), "f")), JSON)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=LIMIT)
     sentence = answer(read_sketches(str(kept), processes=1)).sentence
     assert output.splitlines() == [sentence, "4 images measured; 1 left out: the request failed"]
     assert (process.returncode, errors.split("\n")) == (130, ["", "stopped", ""])  # behind ^C a line ends
@@ -63,7 +63,7 @@ def test_killed_and_started_again_it_has_in_its_file_all_that_was_acknowledged(t
 def test_it_ends_and_says_so_when_nothing_came():
     with watch() as (process, _):
         process.terminate()
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=LIMIT)
     assert (output, errors.splitlines(), process.returncode) == (
         "no image was measured, of 0 spans\n",
         ["stopped by SIGTERM"],
@@ -76,7 +76,7 @@ def test_what_was_lost_is_said_at_the_end():
         post(url, as_json(spans(HTTP)), JSON)
         post(url, b"no json", JSON)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=LIMIT)
     assert errors.splitlines() == [
         "requests that were no OTLP: 1",
         "spans not handed on to http://127.0.0.1:9 (Connection refused): 16",
@@ -92,7 +92,7 @@ def test_hostile_names_reach_no_terminal():
     with watch() as (process, url):
         post(url, as_json([*root, *named]), JSON)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=LIMIT)
     assert [char for char in output + errors if not char.isprintable() and char != "\n"] == []
 
 

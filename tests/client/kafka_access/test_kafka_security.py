@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import start
+from support import LIMIT, start
 
 pytest.importorskip("confluent_kafka")
 
@@ -168,7 +168,7 @@ def left(*options: str) -> tuple[str, str]:
     """What a command that fails still holds of its client when it exits, after its exit code; and what it said."""
     Path("payload.json").write_text("{}")
     with start([sys.executable, "-c", LEFT, *options], OTEL_TRACES_EXPORTER="none") as process:
-        return process.communicate(timeout=60)
+        return process.communicate(timeout=LIMIT)
 
 
 def test_a_command_that_failed_has_let_go_of_its_client_when_it_exits():

@@ -210,7 +210,7 @@ def test_a_server_that_reads_slowly_is_given_up_too():
 def test_a_client_is_as_good_as_new_after_a_time_out(server):
     release = threading.Event()
     server.answer = lambda *_: (release.wait(20), (200, b"{}"))[1]
-    client = ModelClient(server.url, timeout=0.3)
+    client = ModelClient(server.url, timeout=1)
     failure(client)
     release.set()
     assert [client.post(b"{}") for _ in range(3)] == [{}, {}, {}]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import PHOTO, SOON_GIVEN_UP, HttpServer, read_traces, run_python, start_python
+from support import LIMIT, PHOTO, SOON_GIVEN_UP, HttpServer, read_traces, run_python, start_python
 
 from otel_kfs.telemetry.export.traces_file import TracesFile
 
@@ -59,14 +59,14 @@ def start_waiting(script):
 def test_a_file_that_was_removed_is_made_again(tmp_path):
     with start_waiting(WORK + "work('first'); wait(); work('second')") as process:
         (tmp_path / "spans.jsonl").unlink()
-        assert process.communicate("\n", timeout=60) == ("True\n", "")
+        assert process.communicate("\n", timeout=LIMIT) == ("True\n", "")
     assert names(tmp_path / "spans.jsonl") == ["second"]
 
 
 def test_a_file_that_was_rotated_is_made_again(tmp_path):
     with start_waiting(WORK + "work('first'); wait(); work('second')") as process:
         (tmp_path / "spans.jsonl").rename(tmp_path / "spans.1")
-        assert process.communicate("\n", timeout=60) == ("True\n", "")
+        assert process.communicate("\n", timeout=LIMIT) == ("True\n", "")
     assert (names(tmp_path / "spans.1"), names(tmp_path / "spans.jsonl")) == (["first"], ["second"])
 
 
@@ -74,7 +74,7 @@ def test_what_can_t_be_written_any_more_is_counted(tmp_path):
     with start_waiting(WORK + "work('first'); wait(); work('second')") as process:
         (tmp_path / "spans.jsonl").unlink()
         (tmp_path / "spans.jsonl").mkdir()
-        output, errors = process.communicate("\n", timeout=60)
+        output, errors = process.communicate("\n", timeout=LIMIT)
     assert output == "False\n"
     assert errors.splitlines()[-1].startswith("1 of 2 spans were not exported to spans.jsonl: ")
 
@@ -95,7 +95,7 @@ work("last")
     with start_waiting(WORK + limited) as process:
         assert process.stdout.readline() == "False\n"
         assert run_python(WORK + "work('another')").stdout == "True\n"
-        output, errors = process.communicate("\n", timeout=60)
+        output, errors = process.communicate("\n", timeout=LIMIT)
     assert (output, errors.splitlines()[-1][:30]) == ("True\n", "1 of 3 spans were not exported")
     lines = (tmp_path / "spans.jsonl").read_text().splitlines(keepends=True)
     whole = tmp_path / "whole.jsonl"
@@ -179,7 +179,7 @@ def test_send_ends_where_nobody_reads_its_fifo(tmp_path):
         options = ["--transport", "http", "--url", model.url, "--model", "m", "--traces-file", "fifo"]
         command = [sys.executable, "-c", SOON_GIVEN_UP + "from otel_kfs.cli import main; main()"]
         send = ["-q", "send", *options, "--image", str(PHOTO)]
-        done = subprocess.run([*command, *send], capture_output=True, check=False, text=True, timeout=60)
+        done = subprocess.run([*command, *send], capture_output=True, check=False, text=True, timeout=LIMIT)
     assert (done.returncode, done.stdout != "") == (0, True)
     assert done.stderr.endswith(" 4 of 4 spans were not exported to fifo: they had not left when the process ended\n")
 
@@ -190,7 +190,7 @@ def test_a_fifo_s_reader_may_come_late_and_gets_every_span(tmp_path):
     with start_python(script) as process:
         assert process.stdout.readline() == "1\n"
         (tmp_path / "read.jsonl").write_bytes((tmp_path / "fifo").read_bytes())
-        assert process.communicate(timeout=60)[1] == ""
+        assert process.communicate(timeout=LIMIT)[1] == ""
     assert sorted(map(int, names(tmp_path / "read.jsonl"))) == list(range(300))
 
 
@@ -207,7 +207,7 @@ def test_a_fifo_s_reader_that_goes_is_an_error_and_the_next_one_gets_what_follow
         read = []
         thread = threading.Thread(target=lambda: read.append((tmp_path / "fifo").read_text()))
         thread.start()
-        assert process.communicate("\n", timeout=60)[0] == "True\n"
+        assert process.communicate("\n", timeout=LIMIT)[0] == "True\n"
         thread.join(60)
     assert '"last"' in read[0]
 

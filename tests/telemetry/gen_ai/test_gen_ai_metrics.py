@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from support import LIMIT
 
 from otel_kfs.telemetry.gen_ai import gen_ai_metrics
 from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAICall, GenAIMetrics
@@ -140,7 +141,7 @@ call = GenAICall({}, Context(), 0, 3, pieces=range(2_000))
 metrics.record(call)
 atexit.register(metrics.record, call)  # by when no thread may begin any more
 """
-    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT, check=True)
     assert printed.stdout.count('"count": 3998,') == 1
     assert printed.stderr == ""
 
@@ -164,5 +165,5 @@ if os.fork() == 0:
     os._exit(0)
 print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
-    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT, check=True)
     assert (printed.stdout, printed.stderr) == ("0\n", "")

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from support import LIMIT
 
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.concurrent import concurrent_map
@@ -466,7 +467,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
     def work(number: int) -> int:
         if number % 2 == 0:
-            assert done[number + 1].wait(30)
+            assert done[number + 1].wait(LIMIT)
         done[number].set()
         return number
 

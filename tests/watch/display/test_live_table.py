@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from pty_support import on_a_drawable_terminal
 from rich.console import Console
 from sdk_spans_support import play
-from support import wait_until
+from support import LIMIT, wait_until
 from traces_builder import HTTP, KAFKA, STRAIGHT, spans
 
 from otel_kfs import semconv
@@ -139,6 +139,6 @@ def test_on_a_terminal_the_command_draws_the_table_follows_its_size_and_ends_wit
         terminal.forget()
         wait_until("a frame of the new size", lambda: "HTTP, 1.1MB" in terminal.text)
         terminal.process.send_signal(signal.SIGINT)
-        assert terminal.process.wait(30) == 130
+        assert terminal.process.wait(LIMIT) == 130
     assert "An image of 1.1MB takes 500.0 ms over HTTP" in terminal.after_the_screen
     assert "1 image measured" in terminal.after_the_screen

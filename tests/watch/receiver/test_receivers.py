@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import grpc
 import pytest
 import requests
-from support import wait_until
+from support import LIMIT, wait_until
 from traces_builder import HTTP, KAFKA, otlp_line, spans
 from watch_support import JSON, PROTOBUF, as_json, as_protobuf, begun, export, post, refusal, said
 
@@ -286,7 +286,7 @@ def test_a_large_request_that_takes_long_to_read_keeps_no_other_waiting(watching
 
     def slowly(content):
         reading.set()
-        assert others.wait(30)
+        assert others.wait(LIMIT)
         return read(content)
 
     monkeypatch.setattr(otlp_messages, "protobuf_of_json", slowly)
@@ -294,7 +294,7 @@ def test_a_large_request_that_takes_long_to_read_keeps_no_other_waiting(watching
     image, size = as_protobuf(IMAGE), http_receiver._AT_ONCE
     with ThreadPoolExecutor(1) as pool:
         large = pool.submit(post, watch.url, as_json(IMAGE) + b" " * size, JSON)
-        assert reading.wait(30)
+        assert reading.wait(LIMIT)
         assert post(watch.url, image).status_code == 200
         others.set()
         assert large.result().status_code == 200
