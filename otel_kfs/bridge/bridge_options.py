@@ -12,7 +12,8 @@ import requests
 from otel_kfs.bridge import outcomes
 from otel_kfs.bridge.outcomes import Policy
 from otel_kfs.bridge.retries import RetryPolicy
-from otel_kfs.client.model_request.answer_limits import DEFAULT_ANSWER_SIZE, new_session
+from otel_kfs.client.model_request.answer_limits import DEFAULT_ANSWER_SIZE
+from otel_kfs.client.model_request.model_session import ModelSession
 from otel_kfs.errors import ConfigError
 
 MOST_IN_BATCH = 128  # as many links as the SDK keeps of a span
@@ -59,7 +60,7 @@ class BridgeOptions:
     grace: float = 30.0  # for records being posted, at the end and before partitions go to another bridge
     redrive: bool = False
     # Makes the HTTP session of one worker: it brings credentials, certificates, proxies.
-    session: Callable[[], requests.Session] = field(default=new_session)
+    session: Callable[[], requests.Session] = field(default=ModelSession)
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch <= MOST_IN_BATCH:

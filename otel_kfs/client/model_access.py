@@ -14,6 +14,7 @@ from requests.utils import select_proxy
 
 from otel_kfs.client import tls
 from otel_kfs.client.model_request.answer_limits import DeadlineAdapter
+from otel_kfs.client.model_request.model_session import ModelSession
 from otel_kfs.errors import ConfigError
 
 ENV_TOKEN = "OTEL_KFS_MODEL_TOKEN"  # noqa: S105 - the variable's name
@@ -73,8 +74,7 @@ class ModelAccess:
 
     def session(self) -> requests.Session:
         """Make a session for HttpSender or Bridge; a token takes precedence over user and password in the URL."""
-        session = requests.Session()
-        session.mount("http://", DeadlineAdapter())
+        session = ModelSession()
         session.mount("https://", _Adapter(self.ca, self.identity))
         if self.authorization() is not None:
             session.auth = _Bearer(self)

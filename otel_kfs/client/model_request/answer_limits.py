@@ -102,6 +102,8 @@ class _BoundedBody:
 class DeadlineAdapter(HTTPAdapter):
     """A transport that gives up on a server whose status line and headers do not end."""
 
+    _last_pool: tuple[Any, Any] = (None, None)  # what it was asked for by, and the pool itself
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make connections that know the current request's deadline."""
         super().init_poolmanager(*args, **kwargs)
@@ -113,13 +115,21 @@ class DeadlineAdapter(HTTPAdapter):
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """Return the pool of a request's connections; the last one again, which is not looked up, for the same URL."""
+        wanted = request.url, verify, cert, dict(proxies or {})
+        known, pool = self._last_pool
+        if known != wanted:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            self._last_pool = wanted, pool
+        return pool
 
-def new_session() -> requests.Session:
-    """Make a session whose requests keep to their limits from the first byte of an answer on."""
-    session = requests.Session()
-    for prefix in ("http://", "https://"):
-        session.mount(prefix, DeadlineAdapter())
-    return session
+    def close(self) -> None:
+        """Close all connections; the next request makes new ones."""
+        self._last_pool = None, None
+        super().close()
 
 
 class _Connection(urllib3.connection.HTTPConnection):

@@ -18,8 +18,8 @@ from otel_kfs.client.model_request.answer_limits import (
     AnswerLimits,
     AnswerTooLargeError,
     RequestTimeoutError,
-    new_session,
 )
+from otel_kfs.client.model_request.model_session import ModelSession
 from otel_kfs.client.model_request.model_url import redact_url
 from otel_kfs.client.model_request.request_body import RequestBody
 from otel_kfs.errors import PayloadTooLargeError, SendError
@@ -64,7 +64,7 @@ class ModelClient:
         self.url = url
         self._timeout = timeout
         self._max_answer_size = max_answer_size
-        self._session = session or new_session()
+        self._session = session or ModelSession()
         self._found_settings: dict[str, Mapping[str, Any]] = {}  # by URL: the model's, and those it redirects to
         self._headers = {"Content-Type": "application/json"}
         if host:

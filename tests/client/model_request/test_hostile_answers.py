@@ -13,7 +13,6 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import HttpServer
 
 from otel_kfs.client.model_request.model_client import ModelClient
 from otel_kfs.errors import SendError
@@ -73,12 +72,6 @@ def answer(*pieces, **options):
     """What a client gets of a server that sends this."""
     with raw_server(*pieces, **options) as url:
         return ModelClient(url, timeout=20).post(b"{}")
-
-
-@pytest.fixture
-def server():
-    with HttpServer().running() as server:
-        yield server
 
 
 def redirecting(server, status, location):

@@ -5,7 +5,7 @@ import threading
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from support import HttpServer, closing_server
+from support import closing_server
 from urllib3.util import Retry
 
 from otel_kfs.client.model_request.model_client import ModelClient, megabytes
@@ -18,12 +18,6 @@ LIMITS = (
     "KFServing: --max_buffer_size of the transformer and the predictor (bytes, default 104857600); "
     "nginx ingress: client_max_body_size; Istio/Envoy: the buffer filter's max_request_bytes"
 )
-
-
-@pytest.fixture
-def server():
-    with HttpServer().running() as server:
-        yield server
 
 
 def failure(client: ModelClient, payload: bytes = b"{}") -> SendError:
