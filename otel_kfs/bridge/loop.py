@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, KafkaE
 from otel_kfs.bridge.bridge_options import BridgeOptions
 from otel_kfs.bridge.broker_errors import BrokerErrors
 from otel_kfs.bridge.dead_letters import DeadLetters
-from otel_kfs.bridge.offsets.offset_tracker import OffsetTracker
+from otel_kfs.bridge.offsets.offset_tracker import COMMIT_SECONDS, OffsetTracker
 from otel_kfs.bridge.outcomes import Answer, RunStats
 from otel_kfs.bridge.record_handler import Task
 from otel_kfs.bridge.record_workers import RecordWorkers
@@ -165,14 +165,14 @@ class _PollLoop:
                     self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
                 )
                 while not (stop.is_set() or self._workers.failure or self._is_redriven()):
-                    in_hand = self._workers.wait_for_fewer(self._limit, _PAUSE_AFTER_SECONDS)
+                    in_hand = self._wait_for_room()
                     self._poll(0 if self._polled else self._limit - in_hand)
                     if stop.is_set():
                         break  # meanwhile; what was polled is left to whoever comes next
                     if not self._polled:
                         self._offsets.commit()
                     elif self._dispatch():
-                        self._offsets.commit(self._ahead)  # while the model works
+                        self._offsets.commit_in_turn(self._ahead)  # while the model works
                     else:
                         stop.wait(_POLL_SECONDS)
                     self._stall_watch.check(in_hand, len(self._polled))
@@ -188,6 +188,14 @@ class _PollLoop:
                 self._consumer.close()
         if self._workers.failure is not None:
             raise self._workers.failure
+
+    def _wait_for_room(self) -> int:
+        """Return how many records are in hand, once there is room for another one or the time is over."""
+        in_hand = self._workers.wait_for_fewer(self._limit, COMMIT_SECONDS)
+        if in_hand >= self._limit:
+            self._offsets.commit(self._ahead)
+            in_hand = self._workers.wait_for_fewer(self._limit, _PAUSE_AFTER_SECONDS)
+        return in_hand
 
     def _leave_group(self) -> None:
         """Give all partitions back while they are polled for.

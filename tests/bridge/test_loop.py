@@ -56,6 +56,18 @@ def test_a_record_is_committed_after_its_answer(bridge, server, send, committed)
     assert committed().offset == 2
 
 
+@pytest.mark.parametrize("room", [1, 2])
+def test_an_answer_is_committed_while_the_next_record_is_at_the_model(bridge, server, send, committed, room):
+    def answer(request, _):
+        if request.body == b"2":
+            wait_until("the first record is committed", lambda: committed().offset == 1)
+        return 200, b"{}"
+
+    server.answer = answer
+    send(b"1", b"2")
+    assert len(run_until(bridge(server.url, max_in_flight=room), 2)) == 2
+
+
 def test_a_tombstone_is_posted_as_an_empty_body(bridge, server, send):
     send(None)
     run_until(bridge(server.url), 1)
