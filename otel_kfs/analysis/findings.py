@@ -226,14 +226,17 @@ def _growth(of: Mapping[tuple[Labels, str], _Series], parts: Parts, sizes: tuple
     order: tuple[Certainty, ...] = ("too few", "clocks", "noise", "differs")
     certainty = next(one for one in order if one in certain)
     difference = sum(more.total / more.n - less.total / less.n for less, more in pairs) / len(pairs)
+    doubt = sum(one.total_bound / one.n for pair in pairs for one in pair) / len(pairs)
     found = []
     for segment in dict.fromkeys(segment for pair in pairs for one in pair for segment in one.sums):
         grown = sum(more.sums.get(segment, 0) / more.n - less.sums.get(segment, 0) / less.n for less, more in pairs)
-        bound = sum(one.bounds.get(segment, 0) / one.n for pair in pairs for one in pair)
-        share = grown / len(pairs) / difference if difference > 0 else 0.0
+        grown /= len(pairs)
+        bound = sum(one.bounds.get(segment, 0) / one.n for pair in pairs for one in pair) / len(pairs)
+        share = grown / difference if difference > 0 else 0.0
         images = sum(more.images.get(segment, 0) for _, more in pairs)
         of_all = sum(more.n for _, more in pairs)
-        found.append(Part(segment, grown / len(pairs), share, images, of_all, bound / len(pairs)))
+        of_share = share_bound(grown, bound, difference, doubt)
+        found.append(Part(segment, grown, share, images, of_all, bound, of_share))
     largest = _largest(sorted(found, key=lambda part: -part.mean)) if certainty == "differs" else None
     return Growth(small, large, parts.labels, certainty, difference, largest)
 

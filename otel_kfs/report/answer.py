@@ -22,6 +22,7 @@ from otel_kfs.analysis.image_size import UNKNOWN
 from otel_kfs.analysis.measurement import Labels, by_labels
 from otel_kfs.analysis.paths.segment import UNTRACED
 from otel_kfs.report.coverage_lines import coverage_line
+from otel_kfs.report.enclosing import off, percent
 from otel_kfs.report.records.segment_records import bound_or_none, certainty, interval_record, size_record
 from otel_kfs.report.segment_names import segment_name
 
@@ -29,7 +30,8 @@ _FEW = 3  # ways of sending whose totals are all told
 _NAMED_AT_MOST = 3
 _ENOUGH = 0.8  # of the time: no further segment is named then
 _NAMED_FROM = 0.1  # of the time; after the first segment
-_TEN_SECONDS = 10_000_000_000  # ns
+_SECOND = 1_000_000_000  # ns
+_TEN_SECONDS = 10 * _SECOND
 _MILLISECOND = 1_000_000  # ns
 _PREPOSITIONS = {semconv.HTTP: "over", semconv.KAFKA: "through"}
 
@@ -105,7 +107,9 @@ def _shares_at(of: Parts, found: Findings, named: Sequence[Part]) -> str:
         return "no segment takes any time"
     if not named or (not of.largest and len(unknown) > _NAMED_AT_MOST):
         return f"the clocks leave open how the time{where} is spent"
-    first, *others = (f"{_percent(part)} {{}}`{segment_name(part.segment)}`{_rarity(part)}" for part in named)
+    first, *others = (
+        f"{percent(part.share, part.share_bound)} {{}}`{segment_name(part.segment)}`{_rarity(part)}" for part in named
+    )
     told = ", ".join([first.format(f"of the time{where} is "), *(one.format("") for one in others)])
     if not of.largest and unknown:
         names = _listed([f"`{segment_name(part.segment)}`" for part in unknown])
@@ -123,15 +127,15 @@ def _clauses(found: Findings, what: str) -> list[str]:
     if difference is not None and difference.certainty != "too few":
         told.append(_difference(difference, found))
     if growth is not None and growth.certainty == "differs":
-        if growth.largest is not None and growth.largest.share <= 1:
+        if growth.largest is not None and growth.largest.share <= 1 and not math.isinf(growth.largest.share_bound):
             told.append(
-                f"{growth.largest.share:.0%} of what {growth.large} takes longer than {growth.small} is "
-                f"`{segment_name(growth.largest.segment)}`{_rarity(growth.largest)}"
+                f"{percent(growth.largest.share, growth.largest.share_bound)} of what {growth.large} takes longer than "
+                f"{growth.small} is `{segment_name(growth.largest.segment)}`{_rarity(growth.largest)}"
             )
         elif growth.largest is not None:
             told.append(
                 f"what grows most from {growth.small} to {growth.large} is "
-                f"`{segment_name(growth.largest.segment)}`, by {_duration(growth.largest.mean)}"
+                f"`{segment_name(growth.largest.segment)}`, by {_duration(growth.largest.mean, growth.largest.bound)}"
             )
     elif growth is not None and growth.certainty == "noise":
         told.append(f"{growth.large} does not take longer than {growth.small} beyond noise")
@@ -148,7 +152,7 @@ def _clauses(found: Findings, what: str) -> list[str]:
 def _difference(of: LabelsDifference, found: Findings) -> str:
     slow, fast, size = _name(of.slow.labels), _name(of.fast.labels), _where(of.slow.size, found)
     if of.certainty == "differs":
-        return f"{fast} is {_duration(of.difference)} faster than {slow}{size}"
+        return f"{fast} is {_duration(of.difference, of.slow.bound + of.fast.bound)} faster than {slow}{size}"
     first, second = (slow, fast) if found.series.index(of.slow) < found.series.index(of.fast) else (fast, slow)
     if of.certainty == "noise":
         return f"{first} and {second} do not differ beyond noise{size}"
@@ -235,11 +239,6 @@ def _named(parts: Sequence[Part]) -> list[Part]:
     return named
 
 
-def _percent(part: Part) -> str:
-    bound = f" \u00b1{math.ceil(100 * part.share_bound)}%" if part.share_bound else ""
-    return f"{part.share:.0%}{bound}"
-
-
 def _rarity(part: Part) -> str:
     return f" (in {part.images} of {part.of})" if 2 * part.images < part.of else ""
 
@@ -254,9 +253,7 @@ def _counts(series: Iterable[SeriesFinding], what: str) -> str:
 
 
 def _total(of: SeriesFinding) -> str:
-    if math.isinf(of.bound):
-        return f"{_duration(of.p50)} \u00b1?"
-    return f"{_duration(of.p50)} \u00b1{_duration(of.bound)}" if of.bound else _duration(of.p50)
+    return _duration(of.p50, of.bound)
 
 
 def _ends(of_labels: Sequence[SeriesFinding]) -> list[SeriesFinding]:
@@ -287,11 +284,16 @@ def _how(labels: Labels) -> str:
     return f"{_PREPOSITIONS.get(labels.transport, 'in')} {_name(labels)}"
 
 
-def _duration(nanoseconds: float) -> str:
-    """Write a duration with the unit that suits it."""
+def _duration(nanoseconds: float, bound: float = 0) -> str:
+    """Write a duration with the unit that suits it, and what the clocks leave open of it: `12.3 ms \u00b10.4 ms`."""
     if abs(nanoseconds) >= _TEN_SECONDS:
-        return f"{nanoseconds / 1e9:.1f} s"
-    return f"{nanoseconds / 1e6:.{1 if abs(nanoseconds) >= _MILLISECOND else 3}f} ms"
+        unit, scale, digits = "s", _SECOND, 1
+    else:
+        unit, scale, digits = "ms", _MILLISECOND, 1 if abs(nanoseconds) >= _MILLISECOND else 3
+    text = f"{nanoseconds / scale:.{digits}f} {unit}"
+    if not bound:
+        return text
+    return f"{text} \u00b1{off(nanoseconds, bound, scale, digits)}{'' if math.isinf(bound) else f' {unit}'}"
 
 
 def _listed(words: Sequence[str]) -> str:

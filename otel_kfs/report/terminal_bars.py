@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,6 +11,7 @@ from otel_kfs.analysis.duration_sketch import AnySeries, Sketch
 from otel_kfs.analysis.findings import share_bound, sum_of_bounds
 from otel_kfs.analysis.measurement import by_labels
 from otel_kfs.analysis.paths.segment import TOTAL, Stretch, path_order
+from otel_kfs.report.enclosing import percent
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.report.tables.table_notes import milliseconds_off, worded
 
@@ -33,9 +33,8 @@ class Bar:
         """Return the shares of the drawn length, with what the clocks leave open; `?` where that is all of it."""
         whole, found = sum(self.parts), []
         for part, bound in zip_longest(self.parts, self.bounds, fillvalue=0):
-            off = share_bound(part, bound, whole, self.bound) if bound or self.bound else 0
-            text = "?" if math.isinf(off) else f"{part / whole if whole else 0:.0%}"
-            found.append(f"{text} \u00b1{math.ceil(100 * off)}%" if off and text != "?" else text)
+            of_share = share_bound(part, bound, whole, self.bound) if bound or self.bound else 0
+            found.append(percent(part / whole if whole else 0, of_share))
         return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from otel_kfs.report.charts.svg import text_width
+from otel_kfs.report.enclosing import off
 
 MS = 1e6  # ns
 
@@ -61,11 +62,7 @@ def within(nanoseconds: float, bound: float) -> str:
     text = milliseconds(nanoseconds)
     if not bound:
         return text
-    if math.isinf(bound):
-        return f"{text} \u00b1?"
-    digits = len(text.partition(".")[2])
-    rounded = abs(float(text.replace("\N{MINUS SIGN}", "-")) * MS - nanoseconds)
-    return f"{text} \u00b1{math.ceil((bound + rounded) / MS * 10**digits - 1e-9) / 10**digits:.{digits}f}"
+    return f"{text} \u00b1{off(nanoseconds, bound, MS, len(text.partition('.')[2]))}"
 
 
 def labelled(values: Sequence[float], unit: str) -> list[tuple[float, str]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import re
 from collections.abc import Iterable, Sequence
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -22,6 +21,7 @@ from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, milliseconds
 from otel_kfs.report.charts.legend import legend_name, letters
 from otel_kfs.report.contents import Row
+from otel_kfs.report.enclosing import off, percent
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.traces.printable import printable
 
@@ -138,22 +138,12 @@ def _figure(nanoseconds: float | None, digits: int = 1) -> str:
 
 def _share(row: Row, digits: int) -> str:
     """Write a row's share of the time, with what the clocks leave open of it; a question mark where that is all."""
-    if not row.share_is_known:
-        return "?"
-    text = f"{row.share:.{digits}%}".replace("-", "\N{MINUS SIGN}")
-    return f"{text} \u00b1{math.ceil(100 * row.share_bound)}%" if row.share_bound else text
+    return percent(row.share, row.share_bound, digits).replace("-", "\N{MINUS SIGN}")
 
 
 def _off(nanoseconds: float, bound: float, digits: int = 1) -> str:
     """Write how many milliseconds a figure may be off as `_figure` writes it; nothing if it is exact."""
-    if not bound:
-        return ""
-    if math.isinf(bound):
-        return "?"
-    digit = Decimal(1).scaleb(-digits)
-    exact = Decimal(nanoseconds) / Decimal(MS)
-    rounded = abs(exact - exact.quantize(digit, ROUND_HALF_EVEN))
-    return str((Decimal(bound) / Decimal(MS) + rounded).quantize(digit, ROUND_CEILING))
+    return off(nanoseconds, bound, MS, digits) if bound else ""
 
 
 def _hash(text: str) -> str:
