@@ -206,6 +206,66 @@ def test_messages_are_written_where_the_user_asks_for_them_a_picture_as_its_size
     assert json.loads(span.attributes[semconv.GEN_AI_OUTPUT_MESSAGES]) == said
 
 
+ASKED_FOR_TOOLS = [
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"at": "it"}'}}],
+    },
+    {"role": "tool", "tool_call_id": "1", "content": "a tail"},
+]
+TOOL_CALLS = [
+    {"type": "tool_call", "id": "2", "name": "look", "arguments": {"at": [1, 2]}},
+    {"type": "tool_call", "id": "3", "name": "rest", "arguments": "not json"},
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_calls_of_tools_are_messages_parts_too(spans, monkeypatch, stream):
+    def call(index, number, name, arguments):
+        return {"index": index, "id": number, "function": {"name": name, "arguments": arguments}}
+
+    async def pieces(_):
+        deltas = (
+            [call(0, "2", "look", '{"at"')],
+            [call(0, None, None, ": [1, 2]}"), call(1, "3", "rest", "not ")],
+            [call(1, None, None, "json")],
+        )
+        for delta in deltas:
+            yield f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'tool_calls': delta}}]})}\n\n"
+        yield f"data: {json.dumps({'choices': [{'index': 0, 'delta': {}, 'finish_reason': 'tool_calls'}]})}\n\n"
+
+    class Asks(Model):
+        async def create_chat_completion(self, request):
+            if request.stream:
+                return pieces(self)
+            calls = [call(None, "2", "look", '{"at": [1, 2]}'), call(None, "3", "rest", "not json")]
+            message = {"content": None, "tool_calls": calls}
+            return {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+
+    monkeypatch.setenv(SWITCH, "true")
+    model = Asks()
+    model_spans.trace_steps(model, lambda _: "predictor", None, openai_calls.OPERATIONS, openai_calls.OpenAICall)
+
+    async def main():
+        request = SimpleNamespace(model="m", stream=stream, messages=ASKED_FOR_TOOLS)
+        answer = await model.create_chat_completion(request)
+        return [piece async for piece in answer] if stream else answer
+
+    asyncio.run(main())
+    (span,) = spans.get_finished_spans()
+    assert json.loads(span.attributes[semconv.GEN_AI_INPUT_MESSAGES]) == [
+        {
+            "role": "assistant",
+            "parts": [{"type": "tool_call", "id": "1", "name": "look", "arguments": {"at": "it"}}],
+        },
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": "1", "response": "a tail"}]},
+    ]
+    assert json.loads(span.attributes[semconv.GEN_AI_OUTPUT_MESSAGES]) == [
+        {"role": "assistant", "parts": TOOL_CALLS, "finish_reason": "tool_calls"}
+    ]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("switch", ["", "false", "no_content", "event_only"])
 def test_messages_are_written_nowhere_else(spans, monkeypatch, switch, stream):

@@ -6,11 +6,13 @@ Source: OpenTelemetry's semantic conventions for generative AI, the JSON schemas
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Message = dict[str, Any]
+Field = Callable[[Any, str], Any]  # of a thing, the field of that name
 
 
 def captures_content() -> bool:
@@ -35,9 +37,51 @@ def input_messages(request: Mapping[str, Any]) -> list[Message]:
 
 
 def _message(message: Mapping[str, Any]) -> Message:
-    content = message.get("content")
-    parts = content if isinstance(content, list) else [content]  # no other iterable: it might be read only once
-    return {"role": str(message.get("role")), "parts": [part for given in parts if (part := _part(given)) is not None]}
+    content, role = message.get("content"), str(message.get("role"))
+    given = content if isinstance(content, list) else [content]  # no other iterable: it might be read only once
+    parts = [part for one in given if (part := _part(one)) is not None]
+    if role == "tool":
+        response = parts[0]["content"] if len(parts) == 1 and parts[0]["type"] == "text" else parts
+        return {
+            "role": role,
+            "parts": [{"type": "tool_call_response", "id": message.get("tool_call_id"), "response": response}],
+        }
+    calls = _ToolCalls()
+    calls.add(message.get("tool_calls"), lambda call, name: call.get(name) if isinstance(call, Mapping) else None)
+    return {"role": role, "parts": [*parts, *calls.parts()]}
+
+
+class _ToolCalls:
+    """The calls of tools that one message asks for; a stream brings each in pieces."""
+
+    def __init__(self) -> None:
+        self._heads: dict[int, Message] = {}
+        self._arguments: dict[int, list[str]] = {}
+
+    def add(self, calls: Any, field: Field) -> None:
+        """Add what a message, or a piece of one, holds; `field` gets at the fields."""
+        for place, call in enumerate(calls if isinstance(calls, list) else ()):
+            index = given if isinstance(given := field(call, "index"), int) else place
+            head = self._heads.setdefault(index, {"type": "tool_call", "id": None, "name": ""})
+            function = field(call, "function")
+            for key, value in (("id", field(call, "id")), ("name", field(function, "name"))):
+                if isinstance(value, str) and value:
+                    head[key] = value
+            if isinstance(arguments := field(function, "arguments"), str):
+                self._arguments.setdefault(index, []).append(arguments)
+
+    def parts(self) -> list[Message]:
+        """Return the calls, with their arguments as what they mean where they are JSON."""
+        return [
+            {**head, "arguments": _read("".join(self._arguments.get(index, ())))} for index, head in self._heads.items()
+        ]
+
+
+def _read(arguments: str) -> Any:
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
 
 
 def _part(part: Any) -> Message | None:
@@ -57,22 +101,28 @@ def _part(part: Any) -> Message | None:
     return {"type": "uri", "modality": "image", "uri": url}
 
 
-def output_messages(choices: Sequence[Any], field: Callable[[Any, str], Any]) -> list[Message]:
+def output_messages(choices: Sequence[Any], field: Field) -> list[Message]:
     """Return what an answer's choices say, the pieces of one choice put together; `field` gets at their fields."""
     texts: dict[int, list[str]] = {}
+    calls: dict[int, _ToolCalls] = {}
     reasons: dict[int, str] = {}
     for choice in choices:
         index = field(choice, "index") or 0
         said = field(choice, "message") or field(choice, "delta") or choice
         text = field(said, "content") or field(said, "text")
         texts.setdefault(index, []).append(text if isinstance(text, str) else "")
+        calls.setdefault(index, _ToolCalls()).add(field(said, "tool_calls"), field)
         if isinstance(reason := field(choice, "finish_reason"), str):
             reasons[index] = reason
     return [
         {
             "role": "assistant",
-            "parts": [{"type": "text", "content": "".join(pieces)}],
+            "parts": _said("".join(pieces), calls[index].parts()),
             "finish_reason": reasons.get(index, ""),
         }
         for index, pieces in texts.items()
     ]
+
+
+def _said(text: str, calls: list[Message]) -> list[Message]:
+    return [{"type": "text", "content": text}, *calls] if text or not calls else calls
