@@ -30,7 +30,7 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "metavar": "NAME",
             "multiple": True,
-            "help": "A service (service.name) that is a model server, where neither its routes nor its spans show it; "
+            "help": "The service.name of a model server, if neither its routes nor its spans tell that it is one; "
             "repeatable.",
         },
     ),
@@ -39,7 +39,8 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "type": FILE,
             "metavar": "FILE",
-            "help": "For traces of any program: which spans' edges are the stamps. See docs/reading-traces.md.",
+            "help": "For traces of any program: which spans' starts and ends are the stamps. See "
+            "docs/reading-traces.md.",
         },
     ),
     "strict": ("--strict", {"is_flag": True, "help": "Files: fail if anything can't be read, instead of warning."}),

@@ -44,7 +44,7 @@ def read(
             for `otel-kfs tables`; options may stand in it, too.
         run: Only the images of this run (send's `--run`).
         servers: Services (`service.name`) that are model servers, where neither their routes nor their spans show it.
-        stamps: For traces of any program: the TOML file that says which spans' edges are the stamps.
+        stamps: For traces of any program: the TOML file that says which spans' starts and ends are the stamps.
         strict: Files: fail if anything can't be read, instead of warning.
         lookback: Stores: how far back from `end`, as `"30m"`, `"1h"`, `"7d"` or a timedelta; by default one hour.
         start: Stores: the start of the window, instead of `lookback`: `"2026-01-31T12:00:00Z"` or a datetime; one

@@ -129,7 +129,7 @@ def _clauses(found: Findings, what: str) -> list[str]:
     if growth is not None and growth.certainty == "differs":
         if growth.largest is not None and growth.largest.share <= 1 and not math.isinf(growth.largest.share_bound):
             told.append(
-                f"{percent(growth.largest.share, growth.largest.share_bound)} of what {growth.large} takes longer than "
+                f"{percent(growth.largest.share, growth.largest.share_bound)} of the extra time of {growth.large} over "
                 f"{growth.small} is `{segment_name(growth.largest.segment)}`{_rarity(growth.largest)}"
             )
         elif growth.largest is not None:

@@ -57,7 +57,7 @@ def contents_line(contents: StoreContents, *, by_stamps: bool = False) -> str:
         "Compare the names, services, kinds and attributes that the file asks for with a span's"
         if by_stamps
         else "If one of the services is a model server, name it by --server; for any other program, say by --stamps "
-        "which spans' edges are the stamps"
+        "which spans' starts and ends are the stamps"
     )
     return (
         f"it has {_many_of(contents.spans, 'span')} of {_many_of(contents.traces, 'trace')}; services: "

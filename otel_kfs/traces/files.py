@@ -36,7 +36,8 @@ _OF_A_RUN = "traces"  # in the folder of a run of ours; beside it are its logs a
 _FEW = 16  # ids for which a line is searched before it is parsed
 _COPIED = 2**20  # bytes of a stream that are copied at a time
 _NO_SUCH = (
-    "give a path of OTLP-JSON traces, - for standard input, jaeger:URL or tempo:URL (see `otel-kfs tables --help`)"
+    "give a file, a folder or a pattern, - for standard input, jaeger:URL, tempo:URL or clickhouse:URL "
+    "(see `otel-kfs tables --help`)"
 )
 
 

@@ -25,7 +25,7 @@ OPTIONS = {
     "datasource": "the uid of the store's data source in Grafana",
     "run": "the run id of one measurement",
     "server": "a service that is a model server",
-    "stamps": "a TOML file that says which spans' edges are the stamps",
+    "stamps": "a TOML file that says which spans' starts and ends are the stamps",
     "strict": "1: what can't be read is an error",
     "expect": "how many images there should be; the store is asked until they are complete",
     "wait": "how long to wait for them, as 30s",

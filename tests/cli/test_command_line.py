@@ -323,7 +323,7 @@ def test_traces_without_any_image(tmp_path):
         f"no image was measured in {file}: there is no `send image` span, and no request to a model server; it has "
         "1 span of 1 trace; services: (without a name); traces begin with `GET` (a service without a name) 1 time. If "
         "one of the services is a model server, name it by --server; for any other program, say by --stamps "
-        "which spans' edges are the stamps (docs/no-images.md)"
+        "which spans' starts and ends are the stamps (docs/no-images.md)"
     )
 
 

@@ -35,6 +35,7 @@ MASKS = [
     (r"[█▉▊▋▌▍▎▏▐░▒▓■━╸╺]+", "<bar>"),
     (r"-?\d+\.\d+(?: ?±[\d.?]+)?", "#"),
     (r"\b\d+(?=%| %)", "#"),
+    (r"(#% of the time is `[^`]+`)(, #% `[^`]+`)+", r"\1"),  # a busy machine's client is worth naming, too
     (r"  +", "  "),  # columns are as wide as their figures
     (r"[ ─]+$", ""),
 ]

@@ -21,6 +21,12 @@ def test_a_sentence_is_the_same_wherever_it_is_broken():
     )
 
 
+def test_what_only_a_busy_machine_names_is_masked():
+    assert masked("9% of the time is `server (untraced)`, 8% `client`, 7% `upload`. No") == (
+        "#% of the time is `server (untraced)`. No"
+    )
+
+
 def test_figures_dates_and_bars_are_masked_and_words_are_not():
     printed = "p50 95.9 ms, 47% of it\n\ncat  ███▌ 12.3 ±0.4\nin otel-kfs-runs/2026-11-30-023717/traces, n = 20   \n"
     assert masked(printed) == "p50 # ms, #% of it\n\ncat  <bar> #\nin otel-kfs-runs/<time>/traces, n = 20\n"

@@ -89,7 +89,7 @@ def test_several_sizes():
     ]
     assert sentence(*paths) == (
         "An image takes 33.0 ms at 1.0MB and 213.0 ms at 10.0MB over HTTP (p50 of 7 images each): 94% of the time at "
-        "10.0MB is `transformer preprocess`. 100% of what 10.0MB takes longer than 1.0MB is `transformer preprocess`; "
+        "10.0MB is `transformer preprocess`. 100% of the extra time of 10.0MB over 1.0MB is `transformer preprocess`; "
         "most could be saved in `transformer preprocess`: up to 200.0 ms at 10.0MB."
     )
 

@@ -107,7 +107,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
 
 def test_nothing_at_the_path_is_an_error_that_names_it(tmp_path):
     assert refusal(tmp_path / "gone").startswith(
-        f"no file or folder {tmp_path / 'gone'}; give a path of OTLP-JSON traces"
+        f"no file or folder {tmp_path / 'gone'}; give a file, a folder or a pattern"
     )
 
 

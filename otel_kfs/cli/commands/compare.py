@@ -109,8 +109,8 @@ def compare(
 
     A and B are trace queries, as for `otel-kfs tables` (a path, jaeger:URL, tempo:URL or clickhouse:URL); options such
     as --lookback apply to both. Without QUERY_B, both sides come from QUERY_A, selected by --where-a and --where-b or
-    by --run-a and --run-b. Images are compared with images of the same size, transport, encoding, compression and cell;
-    what the sides have no value of in common is what is compared: HTTP with Kafka, a demo with an experiment's cells.
+    by --run-a and --run-b. Images are matched by size, transport, encoding, compression and cell. If the two sides
+    share no value of one of these, that one is compared: HTTP with Kafka, a demo with an experiment's cells.
     """
     from otel_kfs.analysis import comparison
     from otel_kfs.report import documents

@@ -169,13 +169,13 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
 
     The transport openai is HTTP, too: the image goes to a chat route, KServe's below --url, or another's whole URL.
 
-    Each line has the milliseconds that it took (`ms`); their median and largest stand at the end, on standard error. An
-    image that fails does not keep the others from being sent; the exit code is then 1.
+    Each line has the time that the image took, in milliseconds (`ms`); at the end, the median and the largest are
+    printed to standard error. An image that fails does not keep the others from being sent; the exit code is then 1.
 
-    Spans go where the standard OTEL_* variables say, or to --traces-file. Where nobody listens, they are kept in
-    a file of a new folder, otel-kfs-runs/<time>.
+    Spans go where the standard OTEL_* variables say, or to --traces-file. If nothing listens there, they are kept in a
+    file in a new folder, otel-kfs-runs/<time>.
 
-    Files after the options are of the kind that was given last (`--image *.jpg`).
+    Further files are of the kind that was given last (`--image *.jpg`).
     """
     from otel_kfs.client.grpc_sender import GrpcSender, is_encrypted
     from otel_kfs.client.http_sender import HttpSender

@@ -52,7 +52,7 @@ Examples:
 @option(
     "--wide",
     is_flag=True,
-    help="Text: let tables be as wide as they are. Without it, sizes that do not fit stand below one another.",
+    help="Text: do not fold wide tables. By default, columns that do not fit are shown below the others.",
 )
 @option(
     "--sketch",

@@ -152,7 +152,7 @@ def watch(
 ) -> None:
     """Receive spans by OTLP and show, while images are sent, where their time goes.
 
-    Any program with OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 can be watched; it takes no Collector and no
+    Any program with OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 can be watched, without a Collector or a
     trace store. Ctrl-C ends it and prints what was measured.
     """
     from functools import partial

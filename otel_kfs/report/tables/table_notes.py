@@ -78,12 +78,14 @@ def size_notes(all_series: Iterable[Sized]) -> list[str]:
 def rarity_notes(all_series: Sequence[AnySeries], by_size: Sequence[Mapping[Stretch, Summary]]) -> list[str]:
     """Name the segments that only some of the images have, with their numbers."""
     found = [
-        f"{segment_name(stretch)} in {of.n} of {len(series)} of {series.size}"
+        f"{segment_name(stretch)} in {of.n} of {len(series)} at {series.size}"
         for series, segments in zip(all_series, by_size, strict=True)
         for stretch, of in segments.items()
         if of.n < len(series)
     ]
-    return [f"not in all images, and the figures are of those that have it: {', '.join(found)}"] if found else []
+    if not found:
+        return []
+    return [f"not every image has each segment; the figures are of the images that do: {', '.join(found)}"]
 
 
 def stamp_notes(clocks: TwoClocks) -> list[str]:

@@ -138,7 +138,9 @@ def test_a_segment_that_few_of_many_images_have_has_no_p95():
 def test_the_segments_table_says_which_segments_few_images_have():
     drawn = [critical_path_of("client 10")] * 19 + [critical_path_of("client 10, retries 5")]
     (table,) = rows.segment_tables(cells(drawn))
-    assert table.notes == ("not in all images, and the figures are of those that have it: retries in 1 of 20 of 1.1MB",)
+    assert table.notes == (
+        "not every image has each segment; the figures are of the images that do: retries in 1 of 20 at 1.1MB",
+    )
 
 
 def test_rows_of_images_that_count_as_equal_say_so():
