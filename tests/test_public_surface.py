@@ -62,12 +62,12 @@ def is_ours(entry):
 
 def exit_codes():
     # A command's module has its command's name, which hides it in the package.
-    modules = ("commands.check", "commands.compare", "group")
-    check, compare, group = (importlib.import_module(f"otel_kfs.cli.{name}") for name in modules)
+    modules = ("commands.check", "commands.compare", "exit_codes")
+    check, compare, exit_codes = (importlib.import_module(f"otel_kfs.cli.{name}") for name in modules)
     return {
-        "stopped by Ctrl-C": group.SIGINT_EXIT,
-        "stopped by SIGTERM": group.SIGTERM_EXIT,
-        "nobody reads": group.SIGPIPE_EXIT,
+        "stopped by Ctrl-C": exit_codes.SIGINT_EXIT,
+        "stopped by SIGTERM": exit_codes.SIGTERM_EXIT,
+        "nobody reads": exit_codes.SIGPIPE_EXIT,
         "check: wrong columns": check.WRONG_EXIT,
         "check: unreadable": check.UNREADABLE_EXIT,
         "compare: slower": compare.SLOWER_EXIT,

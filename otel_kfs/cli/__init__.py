@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from otel_kfs.cli.exit_codes import SIGINT_EXIT
+
 try:
     import click
 
     import otel_kfs
     from otel_kfs.cli.group import Group, LazyCommands
 except KeyboardInterrupt:  # Ctrl-C before anything is there that could say so: the exit code of every command
-    raise SystemExit(130) from None
+    raise SystemExit(SIGINT_EXIT) from None
 
 _COMMANDS = LazyCommands(
     {

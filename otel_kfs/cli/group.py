@@ -17,13 +17,11 @@ from typing import Any, NoReturn
 import click
 
 from otel_kfs.cli.command import Command, Context, verbosity_options
+from otel_kfs.cli.exit_codes import SIGINT_EXIT, SIGPIPE_EXIT, SIGTERM_EXIT
 from otel_kfs.cli.messages import say
 from otel_kfs.errors import ConfigErrors, OtelKfsError
 from otel_kfs.traces.printable import printable
 
-SIGINT_EXIT = 130  # what a shell reports for a program that Ctrl-C ended
-SIGTERM_EXIT = 143  # and SIGTERM
-SIGPIPE_EXIT = 141  # and one that wrote to a pipe without a reader, such as `cat`
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 

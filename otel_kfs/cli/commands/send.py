@@ -15,7 +15,7 @@ import click
 
 from otel_kfs import semconv
 from otel_kfs.cli.command import command, old_name, option
-from otel_kfs.cli.group import SIGTERM_EXIT
+from otel_kfs.cli.exit_codes import SIGTERM_EXIT
 from otel_kfs.cli.messages import say
 from otel_kfs.cli.options import (
     config_errors,
