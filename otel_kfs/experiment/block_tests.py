@@ -126,7 +126,7 @@ def _resamples(of: InBlocks, seed: int) -> NDArray[float64]:
     import numpy
 
     names, block = numpy.unique(numpy.asarray(of.blocks), return_inverse=True)
-    if len(names) == len(of.values) and len(set(of.blocks)) == len(of.values):
+    if len(names) == len(of.values):
         return median_resamples(of.values, seed)
     values = numpy.asarray(of.values, dtype=numpy.float64)
     order = numpy.argsort(values, kind="stable")

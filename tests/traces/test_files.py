@@ -337,6 +337,35 @@ def test_a_file_of_other_json_among_traces_is_counted_and_the_others_are_read(fi
     assert refusal(f"{tmp_path}?strict=1").endswith("not traces (an object with the keys name)")
 
 
+def test_a_folder_below_that_cannot_be_read_is_counted_and_the_others_are_read(file, tmp_path, caplog, monkeypatch):
+    file.write_bytes(line("a"))
+    (tmp_path / "closed").mkdir()
+    close(tmp_path / "closed", monkeypatch)
+    assert names_of(tmp_path) == ["a"]
+    assert caplog.messages == [
+        f"folders passed over that can't be read: 1, the first: {tmp_path}/closed (Permission denied)"
+    ]
+    assert refusal(f"{tmp_path}?strict=1") == f"can't read {tmp_path}/closed: Permission denied"
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(file, tmp_path, monkeypatch):
+    file.write_bytes(line("a"))
+    close(tmp_path, monkeypatch)
+    assert refusal(tmp_path) == f"can't read {tmp_path}: Permission denied"
+
+
+def close(folder, monkeypatch):
+    """Let nobody list a folder, which permissions do not keep root from."""
+    scandir = os.scandir
+
+    def listed(place="."):
+        if os.fspath(place) == str(folder):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", listed)
+
+
 def test_of_an_array_all_documents_are_read_that_are_traces(file, caplog):
     file.write_bytes(b"[" + line("a") + b', {"b": 1}, ' + line("c") + b"]")
     assert names_of(file) == ["a", "c"]

@@ -1,12 +1,14 @@
 """Sentences in HTML: split, with the segments that they name beside their colours, and all else escaped."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from traces_builder import segment
 
 from otel_kfs.report.charts import palette
-from otel_kfs.report.html.html_file import coded, sentences
+from otel_kfs.report.html.html_file import coded, sentences, shared_values
 
 SEGMENTS = [segment("transformer decode")]
 
@@ -36,3 +38,19 @@ def test_no_text_becomes_markup(text):
 def test_a_text_is_split_into_its_sentences(text, found):
     assert [one if kept is not ... else ... for one, kept in zip(sentences(text), found, strict=True)] == found
     assert " ".join(sentences(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("figure", "bound", "shown"),
+    [
+        (12_340_000, 0, ("12.3", "")),
+        (12_340_000, math.inf, ("12.3", "?")),
+        (12_300_000, 400_000, ("12.3", "0.4")),
+        (12_340_000, 400_000, ("12.3", "0.5")),  # what was rounded off may be missing, too
+        (-40_000, 1, ("0.0", "0.1")),
+        (-12_300_000, 0, ("\N{MINUS SIGN}12.3", "")),
+    ],
+)
+def test_a_bound_holds_for_the_figure_as_it_is_written(figure, bound, shown):
+    write = shared_values([])
+    assert (write["figure"](figure), write["off"](figure, bound)) == shown
