@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
-from types import MappingProxyType
+from types import GeneratorType, MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -187,7 +187,7 @@ class StepSpan(CurrentSpan):
 
         `finish` awaits a coroutine inside the span.
         """
-        if isinstance(answer, Coroutine):
+        if not asyncio.isfuture(answer):
             awaited = finish(self, answer)
             weakref.finalize(awaited, self._drop)
             return awaited
@@ -348,7 +348,8 @@ class _TracedStep:
     def _call(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         with (call := self._open_step(self._name, model, self._role_of_model, args, kwargs)):
             answer = method(*args, **kwargs)
-            if not (isinstance(answer, Coroutine) or asyncio.isfuture(answer)):
+            is_own = not any(answer is given for given in args)  # else it is handed on, and made elsewhere
+            if not (is_own and (_is_coroutine(answer) or asyncio.isfuture(answer))):
                 return call.hand_over(answer)
             # The method is asynchronous after all: behind a decorator, compiled, or by way of a task or a thread.
             call.goes_on = True
@@ -367,6 +368,12 @@ def _is_coroutine_function(method: Any) -> bool:
     """Return whether a method is asynchronous; of a plain one its code says so, which is quicker than to inspect it."""
     flags = getattr(getattr(method, "__code__", None), "co_flags", 0)
     return bool(flags & inspect.CO_COROUTINE) or inspect.iscoroutinefunction(method)
+
+
+def _is_coroutine(answer: Any) -> bool:
+    """Return whether it is a coroutine, also one that is a generator (`types.coroutine`)."""
+    flags = answer.gi_code.co_flags if isinstance(answer, GeneratorType) else 0
+    return bool(flags & inspect.CO_ITERABLE_COROUTINE) or isinstance(answer, Coroutine)
 
 
 def role_of(has_predictor: bool) -> str:

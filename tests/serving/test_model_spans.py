@@ -105,13 +105,22 @@ class Prepares(Model):
     def explain(self, request):
         return asyncio.ensure_future(self.answer(request))
 
+    @types.coroutine
+    def preprocess(self, request):
+        return (yield from self.answer(request))
+
+    def postprocess(self, answer):
+        return answer
+
     async def answer(self, request):
         await asyncio.sleep(0.001)
         with TRACER.start_as_current_span("answer"):
             return sum(request)
 
 
-@pytest.mark.parametrize(("step", "below"), [("predict", ["prepare", "answer"]), ("explain", ["answer"])])
+@pytest.mark.parametrize(
+    ("step", "below"), [("predict", ["prepare", "answer"]), ("explain", ["answer"]), ("preprocess", ["answer"])]
+)
 def test_what_is_done_before_an_answer_is_awaited_is_below_the_same_span(spans, step, below):
     model = Prepares()
     trace_steps(model, lambda _: "predictor")
@@ -124,6 +133,19 @@ def test_what_is_done_before_an_answer_is_awaited_is_below_the_same_span(spans, 
     assert (whole.name, [span.name for span in inner]) == (step, below)
     assert {span.parent.span_id for span in inner} == {whole.context.span_id}
     assert whole.end_time >= inner[-1].end_time
+
+
+@pytest.mark.parametrize("step", ["predict", "explain"])
+def test_a_step_that_hands_on_what_another_returned_to_be_awaited_is_over_at_once(spans, step):
+    model = Prepares()
+    trace_steps(model, lambda _: "predictor")
+
+    async def main():
+        return await model.postprocess(getattr(model, step)([1, 2]))
+
+    assert asyncio.run(main()) == 3
+    ended = [span.name for span in spans.get_finished_spans() if span.parent is None]
+    assert ended == ["postprocess", step]
 
 
 def test_a_task_that_fails_or_is_cancelled_ends_the_span_with_that(spans):
