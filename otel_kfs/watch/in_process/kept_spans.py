@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
 from opentelemetry import trace
@@ -26,6 +26,7 @@ from otel_kfs.report.segment_names import segment_key, segment_name, step_name
 from otel_kfs.telemetry.safe_tracer import never_raises
 from otel_kfs.traces.batch import chunks
 from otel_kfs.traces.formats.sdk_spans import read_span
+from otel_kfs.traces.printable import printable
 from otel_kfs.traces.span import Span
 from otel_kfs.watch.in_process.image_stream import ImageStream
 from otel_kfs.watch.metrics.image_metrics import ImageMetrics
@@ -39,6 +40,7 @@ MOST_SPANS = 50_000  # some 3,000 images through transformer and predictor
 
 _PLACE = "this process"
 _LOOKS = 0.01  # seconds between two looks at whether all is there
+_NAMED = 3  # of the spans that have not ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,13 @@ class SegmentFigures:
     bound: float = 0
 
 
+class _Begun(NamedTuple):
+    """A span that has not ended."""
+
+    parent_id: int | None
+    name: str
+
+
 class KeptSpans:
     """Spans of this process, and what their images' paths say. Any thread may call any method.
 
@@ -80,12 +89,16 @@ class KeptSpans:
         self._kept = 0
         self._given_up = 0
         self._version = 0
-        self._open: dict[int, int | None] = {}  # by its id, the parent's, of each span that has begun and not ended
+        self._open: dict[int, _Begun] = {}  # by their ids, the spans that have begun and not ended
         self._measured: tuple[int, CorrectedMeasurement[Series]] | None = None
         self._stream: ImageStream | None = None
         if meter_provider is not None:
             self._stream = ImageStream([ImageMetrics([OtlpMetrics(meter_provider)])], max_spans)
         _all_kept.add(self)
+
+    def __repr__(self) -> str:
+        """Return how much there is."""
+        return f"<{type(self).__name__} of {self._kept} span{'s' * (self._kept != 1)}>"
 
     @property
     def given_up(self) -> int:
@@ -176,12 +189,12 @@ class KeptSpans:
                     lambda seen=seen: self._version != seen and self._open.keys() <= around,  # type: ignore[misc]
                     max(0.0, limit - time.monotonic()),
                 )
-                seen, still = self._version, self._open.keys() - around
+                seen, still = self._version, [one.name for key, one in self._open.items() if key not in around]
             found = self.measurement()
             if found.coverage.measured >= images and not still:
                 return found
             if time.monotonic() >= limit:
-                there = coverage_line(found.coverage) + (f"; {len(still)} spans have not ended" if still else "")
+                there = coverage_line(found.coverage) + _not_ended(still)
                 raise TimeoutError(f"waited {timeout:g} s for {images} image{'s' * (images != 1)}: {there}")
             time.sleep(_LOOKS)
 
@@ -189,7 +202,8 @@ class KeptSpans:
     def _began(self, span: ReadableSpan) -> None:
         if len(self._open) < self._most and (context := span.get_span_context()) is not None:
             with self._changed:
-                self._open[context.span_id] = None if span.parent is None else span.parent.span_id
+                parent_id = None if span.parent is None else span.parent.span_id
+                self._open[context.span_id] = _Begun(parent_id, span.name)
 
     @never_raises("watching a span that ends")
     def _ended(self, one: ReadableSpan) -> None:
@@ -234,8 +248,18 @@ class KeptSpans:
         with self._changed:
             while one is not None and one not in found:
                 found.add(one)
-                one = self._open.get(one)
+                begun = self._open.get(one)
+                one = None if begun is None else begun.parent_id
         return found
+
+
+def _not_ended(names: Sequence[str]) -> str:
+    """Return the end of a sentence that names some spans."""
+    if not names:
+        return ""
+    few = ", ".join(f"`{printable(name)}`" for name in dict.fromkeys(names[:_NAMED]))
+    more = ", ..." if len(names) > _NAMED else ""
+    return f"; {len(names)} span{'s have' if len(names) > 1 else ' has'} not ended: {few}{more}"
 
 
 _all_kept: WeakSet[KeptSpans] = WeakSet()

@@ -1,5 +1,6 @@
 """Spans of the process's own, measured in it: the same as from a file, from any thread, in bounded memory."""
 
+import re
 import threading
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, StaticSampler
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from sdk_spans_support import play
 from support import run_python, wait_until
-from traces_builder import HTTP, KAFKA, STRAIGHT
+from traces_builder import HTTP, KAFKA, STRAIGHT, spans
 
 import otel_kfs
 from otel_kfs.analysis import pipeline
@@ -216,6 +217,29 @@ def test_what_does_not_come_is_an_error_that_says_what_came(provider, segments):
     play(STRAIGHT, provider)
     with pytest.raises(TimeoutError, match=r"waited 0\.05 s for 2 images: 1 image measured$"):
         segments.wait(images=2, timeout=0.05)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["of another test"], "1 span has not ended: `of another test`"),
+        (["one", "two", "two"], "3 spans have not ended: `one`, `two`"),
+        (["one", "two", "three", "four"], "4 spans have not ended: `one`, `two`, `three`, ..."),
+    ],
+)
+def test_the_spans_that_are_waited_for_in_vain_are_named(provider, segments, names, told):
+    tracer = provider.get_tracer("a test")
+    still = [tracer.start_span(name) for name in names]
+    play(STRAIGHT, provider)
+    with pytest.raises(TimeoutError, match=f": 1 image measured; {re.escape(told)}$"):
+        segments.wait(images=1, timeout=0.05)
+    for span in still:
+        span.end()
+
+
+def test_what_is_kept_says_how_much_it_is(provider, segments):
+    play(STRAIGHT, provider)
+    assert repr(segments) == f"<SegmentProcessor of {len(spans(STRAIGHT))} spans>"
 
 
 FORK = """
