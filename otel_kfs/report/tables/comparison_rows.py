@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from otel_kfs.analysis.comparison import Comparison, Comparisons, Difference
+from otel_kfs.analysis.findings import share_bound
+from otel_kfs.report.enclosing import off
+from otel_kfs.report.enclosing import percent as percent_within
 from otel_kfs.report.segment_names import TOTAL_NAME, segment_name
 from otel_kfs.report.tables.table import Column, Table, bounded
 from otel_kfs.report.tables.table_notes import INTERVAL, clock_notes, milliseconds_off, size_notes
@@ -114,12 +117,14 @@ def unmatched_lines(found: Comparisons) -> list[str]:
 
 def folded_line(left: Sequence[Difference]) -> list[str]:
     """Return the line that stands for rows that do not differ, and one for those of which nobody can tell."""
-    known = [abs(one.difference) for one in left if not math.isinf(one.bound)]
+    known = [abs(one.difference) + one.bound for one in left if not math.isinf(one.bound)]
     lines = []
     if known:
         count = "1 more segment does" if len(known) == 1 else f"{len(known)} more segments do"
         shows = f"--all shows {'it' if len(known) == 1 else 'them'}"
-        lines.append(f"{count} not differ beyond noise, each by at most {_plain(max(known))} ms: {shows}")
+        lines.append(
+            f"{count} not differ beyond noise, each by at most {math.ceil(max(known) / 1e5) / 10:.1f} ms: {shows}"
+        )
     return [*lines, *unknown_line(left)]
 
 
@@ -160,7 +165,7 @@ def verdict(of: Comparison) -> str:
     if math.isinf(total.bound):
         return (
             f"{where}: {b} and {a} can't be compared, because nothing bounds the clocks between which the {TOTAL_NAME} "
-            f"lies; it differs by {_amount(total.difference)}, of which their clocks' difference is a part "
+            f"lies; it differs by {_amount(total)}, of which their clocks' difference is a part "
             f"(n = {of.n_a} and {of.n_b})"
         )
     if total.bound and abs(total.difference) <= total.bound:
@@ -168,18 +173,16 @@ def verdict(of: Comparison) -> str:
         though = f", though {_listed(changed[:_NAMED_AT_MOST])}" if changed else ""
         return (
             f"{where}: {b} and {a} do not differ beyond the uncertainty of clocks ({milliseconds_off(total.bound)}): "
-            f"{TOTAL_NAME} by {_amount(total.difference)} ({more}){though}"
+            f"{TOTAL_NAME} by {_amount(total)} ({more}){though}"
         )
     if not of.enough:
         return (
             f"{where}: too few images ({more}) to tell a difference from noise, it takes {of.needed} each; "
-            f"the {TOTAL_NAME} differs by {_amount(total.difference)}"
+            f"the {TOTAL_NAME} differs by {_amount(total)}"
         )
     changed = _largest_first(difference for difference in of.segments if difference.differs)
     though = f", though {_listed(changed[:_NAMED_AT_MOST])}" if changed else ""
-    return (
-        f"{where}: {b} and {a} do not differ beyond noise: {TOTAL_NAME} by {_amount(total.difference)} ({more}){though}"
-    )
+    return f"{where}: {b} and {a} do not differ beyond noise: {TOTAL_NAME} by {_amount(total)} ({more}){though}"
 
 
 def _row(of: Difference) -> tuple[Any, ...]:
@@ -218,15 +221,16 @@ def _explained(of: Comparison) -> str:
         opposite = [one for one in changed if one not in same and abs(one.difference) >= least][:_NAMED_AT_MOST]
         return _listed([*named, *opposite])
     first, *others = [f"`{segment_name(difference.segment)}`" for difference in named]
-    shares = [f"{difference.difference / whole:.0%}" for difference in named]
+    shares = [
+        percent_within(one.difference / whole, share_bound(abs(one.difference), one.bound, abs(whole), of.total.bound))
+        for one in named
+    ]
     text = f"{shares[0]} of it is {first}"
     return ", ".join([text, *(f"{share} {other}" for share, other in zip(shares[1:], others, strict=True))])
 
 
 def _listed(differences: Sequence[Difference]) -> str:
-    return ", ".join(
-        f"`{segment_name(difference.segment)}` is {_by(difference.difference)}" for difference in differences
-    )
+    return ", ".join(f"`{segment_name(difference.segment)}` is {_by(difference)}" for difference in differences)
 
 
 def _largest_first(differences: Iterable[Difference]) -> list[Difference]:
@@ -237,7 +241,7 @@ def _by_total(of: Difference) -> str:
     """Return `195.2 ms (34%) slower`."""
     share = of.relative(of.difference)
     beside = "" if share is None else f" ({_unsigned(share)})"
-    return f"{_plain(abs(of.difference))} ms{beside} {'slower' if of.difference >= 0 else 'faster'}"
+    return f"{_milliseconds(abs(of.difference), of.bound)}{beside} {'slower' if of.difference >= 0 else 'faster'}"
 
 
 def _unsigned(share: float) -> str:
@@ -245,12 +249,20 @@ def _unsigned(share: float) -> str:
     return "0%" if text == "0.0%" else text
 
 
-def _by(nanoseconds: int) -> str:
-    return f"{_plain(abs(nanoseconds))} ms {'slower' if nanoseconds >= 0 else 'faster'}"
+def _by(of: Difference) -> str:
+    return f"{_milliseconds(abs(of.difference), of.bound)} {'slower' if of.difference >= 0 else 'faster'}"
 
 
-def _amount(nanoseconds: int) -> str:
-    return f"{'+' if nanoseconds >= 0 else ''}{_plain(nanoseconds)} ms"
+def _amount(of: Difference) -> str:
+    return f"{'+' if of.difference >= 0 else ''}{_milliseconds(of.difference, of.bound)}"
+
+
+def _milliseconds(nanoseconds: int, bound: float) -> str:
+    """Write a difference with what two hosts' clocks leave open of it: `195.2 ms`, `195.2 ms \u00b10.4 ms`."""
+    text = f"{_plain(nanoseconds)} ms"
+    if not bound or math.isinf(bound):  # the words around it say so
+        return text
+    return f"{text} \u00b1{off(nanoseconds, bound, 1e6, 1)} ms"
 
 
 def _plain(nanoseconds: int) -> str:

@@ -130,6 +130,29 @@ def test_what_nothing_bounds_does_not_count_as_equal():
     assert comparison_rows.counted(found.of_sizes) == "Nothing bounds the clocks in 1 of 1 comparisons."
 
 
+def test_words_say_what_the_clocks_leave_open_of_a_difference():
+    a, b = ([drawn(f"client 10, broker {length}")] * 15 for length in (50, 100))
+    found = room.compare(all_series(*a), all_series(*b))
+    (of,) = found.of_sizes
+    client, broker = of.segments
+    of = replace(of, total=replace(of.total, bound=2_340_000), segments=(client, replace(broker, bound=2_340_000)))
+    assert comparison_rows.verdict(of) == (
+        "HTTP, 1.1MB: B is 50.0 ms \u00b12.4 ms (83%) slower than A (50.0 to 50.0, n = 15 and 15): 100% \u00b110% of "
+        "it is `broker`"
+    )
+    assert comparison_rows.verdict(replace(of, total=replace(of.total, p=1.0))).endswith(
+        "total (4-1) by +50.0 ms \u00b12.4 ms (50.0 to 50.0, n = 15 and 15), though `broker` is 50.0 ms \u00b12.4 ms "
+        "slower"
+    )
+
+
+def test_what_does_not_differ_differs_by_no_more_than_is_said():
+    found = room.compare(all_series(*[drawn("client 10")] * 15), all_series(*[drawn("client 10")] * 15))
+    (client,) = found.of_sizes[0].segments
+    (line,) = comparison_rows.folded_line([replace(client, difference=-120_000, bound=20_000.0)])
+    assert line.partition(" by ")[2] == "at most 0.2 ms: --all shows it"
+
+
 @settings(max_examples=25)
 @given(st.integers(6, 20), st.integers(0, 1000), st.sampled_from([{}, {"client": 30}, {"encode": -20}]))
 def test_no_row_is_marked_without_the_size_of_its_difference(n, seed, shift):
