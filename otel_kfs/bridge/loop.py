@@ -138,7 +138,6 @@ class _PollLoop:
         self._topics = options.consumed_topics
         self._dead_letter_topic = options.dead_letter_topic
         self._limit = options.in_flight_limit
-        self._ahead = options.at_model
         self._consumer = consumer
         self._offsets = offsets
         self._workers = workers
@@ -172,7 +171,7 @@ class _PollLoop:
                     if not self._polled:
                         self._offsets.commit()
                     elif self._dispatch():
-                        self._offsets.commit_in_turn(self._ahead)  # while the model works
+                        self._offsets.commit_in_turn(self._limit)  # while the model works
                     else:
                         stop.wait(_POLL_SECONDS)
                     self._stall_watch.check(in_hand, len(self._polled))
@@ -193,7 +192,7 @@ class _PollLoop:
         """Return how many records are in hand, once there is room for another one or the time is over."""
         in_hand = self._workers.wait_for_fewer(self._limit, COMMIT_SECONDS)
         if in_hand >= self._limit:
-            self._offsets.commit(self._ahead)
+            self._offsets.commit(self._limit)
             in_hand = self._workers.wait_for_fewer(self._limit, _PAUSE_AFTER_SECONDS)
         return in_hand
 
@@ -242,7 +241,7 @@ class _PollLoop:
 
     def _dispatch(self) -> bool:
         """Give what was polled to the workers; return False where the commit before that fails: it has to wait."""
-        dispatched = self._offsets.dispatch(self._polled, self._ahead)
+        dispatched = self._offsets.dispatch(self._polled, self._limit)
         if not dispatched:
             return False
         self._workers.submit([Task(record, *of) for record, of in zip(self._polled, dispatched, strict=True)])

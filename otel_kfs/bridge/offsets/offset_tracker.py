@@ -4,9 +4,9 @@ What is committed is the end of the contiguous part that is done. Its metadata s
 dispatched beyond it, so that the bridge that comes next knows which of them may be second deliveries. So a commit goes
 before records are dispatched, and is waited for: one that is only on its way is refused if the group is rebalanced
 meanwhile, or is lost with the broker. While records come one after another, it announces a few more than are dispatched
-so far: those need not wait for a commit of their own, and the next one is waited for while the model works. Where the
-model is so fast that a commit for each record would take as long, one is made every hundredth of a second. What this
-bridge dispatched it also remembers itself, for the partitions that it gets back.
+so far: those need not wait for a commit of their own, and the next one is waited for while the model works. A model may
+be so fast that a commit for each record would take as long: then one is made when what was announced is used up. What
+this bridge dispatched it also remembers itself, for the partitions that it gets back.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ _log = logging.getLogger(__name__)
 _COMMITTED_SECONDS = 10.0  # to ask for the committed offsets
 _PAUSE_SECONDS = 0.1  # before they are asked for once more
 
-# Between two commits while records come: who kills a bridge has those delivered again that were answered meanwhile.
-COMMIT_SECONDS = 0.01
+COMMIT_SECONDS = 0.01  # between two commits while records come, unless one has to go before a record
 
 
 class PartitionOffsets:
@@ -99,7 +98,7 @@ class OffsetTracker:
         self._partitions: dict[tuple[str, int], PartitionOffsets] = {}
         self._changed: set[tuple[str, int]] = set()
         self._ahead: set[tuple[str, int]] = set()  # where the last commit announced more than is dispatched
-        self._dispatched = 0  # records, since the last commit
+        self._is_used_up = False  # all that was announced has been dispatched
         self._committed_at = -math.inf
         self._released: dict[tuple[str, int], DeliveryCounts] = {}  # of partitions that this process no longer has
         self._consumer: Any = None
@@ -124,19 +123,18 @@ class OffsetTracker:
     def dispatch(self, records: Sequence[Any], ahead: int = 0) -> list[tuple[PartitionOffsets, int]]:
         """Return for each record its partition and which delivery it is, once a commit has said so.
 
-        That is this one, which announces `ahead` further records, or as many as were dispatched since the last one,
-        unless an earlier one announced all of them. Nothing, if it failed: nobody could tell that these records are
-        delivered again.
+        That is this one, which announces `ahead` further records, unless an earlier one announced all of them. Nothing,
+        if it failed: nobody could tell that these records are delivered again.
         """
         with self._lock:
-            self._dispatched += len(records)
-            dispatched, is_announced = [], True
+            dispatched, is_announced, self._is_used_up = [], True, False
             for record in records:
                 key = (record.topic(), record.partition())
                 if key not in self._partitions:
                     self._partitions[key] = PartitionOffsets(*key, DeliveryCounts())
                 partition = self._partitions[key]
                 is_announced = is_announced and partition.is_announced(record.offset())
+                self._is_used_up = self._is_used_up or not partition.is_announced(record.offset() + 1)
                 dispatched.append((partition, partition.dispatch(record.offset())))
                 self._changed.add(key)
         return dispatched if is_announced or self._commit(ahead) else []
@@ -154,8 +152,8 @@ class OffsetTracker:
                 self._changed.add((partition.topic, partition.partition))
 
     def commit_in_turn(self, ahead: int) -> None:
-        """Commit like `commit`, if the last time was not just now: records come one after another."""
-        if time.monotonic() - self._committed_at >= COMMIT_SECONDS:
+        """Commit like `commit` if the last time was not just now, or the next record would have to wait for it."""
+        if self._is_used_up or time.monotonic() - self._committed_at >= COMMIT_SECONDS:
             self.commit(ahead)
 
     def commit(self, ahead: int = 0) -> None:
@@ -211,9 +209,6 @@ class OffsetTracker:
 
     def _commit(self, ahead: int) -> bool:
         """Commit what has changed; tell whether that succeeded."""
-        if ahead:
-            ahead = max(ahead, self._dispatched)
-        self._dispatched = 0
         with self._lock:
             keys = self._changed | self._ahead
             partitions = [self._partitions[key] for key in keys]
@@ -225,6 +220,7 @@ class OffsetTracker:
         for partition in partitions:
             partition.announce(ahead)
         self._ahead = keys if ahead else set()
+        self._is_used_up = not ahead
         self._committed_at = time.monotonic()
         return True
 

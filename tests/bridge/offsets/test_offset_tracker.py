@@ -329,38 +329,29 @@ def test_records_that_a_commit_has_announced_need_none_of_their_own(broker):
     assert dispatched(another.offsets, 4, 5, 6, 7) == [2, 2, 2, 1]
 
 
-def test_the_faster_records_come_the_more_of_them_a_commit_announces(broker):
-    offsets = broker.offsets
-    announced = []
-    for number in range(4, 11):
-        offsets.dispatch([Record("t", number)], ahead=1)
-        announced.append(broker.stored["t", 0].metadata)
-    steps = [6, 6, 9, 9, 9, 13, 13]
-    assert announced == [f'{{"otel_kfs.handed_out":[[{end},1]]}}' for end in steps]
-
-
-def test_while_commits_fail_no_more_are_announced_than_there_are(broker):
-    offsets = broker.offsets
-    broker.away = AWAY
-    for _ in range(100):
-        assert offsets.dispatch([Record("t", 4)], ahead=1) == []
-    broker.away = None
-    offsets.dispatch([Record("t", 4)], ahead=1)
-    assert broker.stored["t", 0].metadata == '{"otel_kfs.handed_out":[[6,1]]}'
-
-
 def test_in_turn_a_commit_comes_a_while_after_the_one_before(broker, monkeypatch):
     now = 5.0
     monkeypatch.setattr(offset_tracker, "time", SimpleNamespace(monotonic=lambda: now))
     offsets = broker.offsets
-    offsets.dispatch([Record("t", 4)], ahead=1)
-    offsets.dispatch([Record("t", 5)], ahead=1)
-    offsets.commit_in_turn(1)
+    offsets.dispatch([Record("t", 4)], ahead=2)
+    offsets.dispatch([Record("t", 5)], ahead=2)
+    offsets.commit_in_turn(2)
     assert len(broker.waited) == 1
     now += 2 * offset_tracker.COMMIT_SECONDS
-    offsets.commit_in_turn(1)
-    offsets.commit_in_turn(1)
+    offsets.commit_in_turn(2)
+    offsets.commit_in_turn(2)
     assert len(broker.waited) == 2
+
+
+def test_in_turn_a_commit_comes_once_all_that_was_announced_is_dispatched(broker, monkeypatch):
+    monkeypatch.setattr(offset_tracker, "time", SimpleNamespace(monotonic=lambda: 5.0))
+    offsets, commits = broker.offsets, []
+    for number in range(4, 11):
+        offsets.dispatch([Record("t", number)], ahead=2)
+        offsets.commit_in_turn(2)
+        commits.append(len(broker.waited))
+    assert commits == [1, 1, 2, 2, 3, 3, 4]
+    assert broker.stored["t", 0].metadata == '{"otel_kfs.handed_out":[[13,1]]}'
 
 
 def test_what_was_announced_and_did_not_come_is_taken_back(broker):
