@@ -106,14 +106,15 @@ class RecordWorkers:
     def _work(self, number: int, tasks: Sequence[Task]) -> None:
         """Handle records: those that can share a request together, and if that fails, each of them by itself."""
         model = self._models[number]
-        for batch in batches(tasks):
-            earlier = 0
-            if len(batch) > 1 and all(self._starts(task) for task, _ in batch):
-                if self._is_answered_together(batch, model):
-                    continue
-                earlier = 1
-            for task, _ in batch:
-                self._handle(task, model, earlier)
+        with self._failing(*tasks):
+            for batch in batches(tasks):
+                earlier = 0
+                if len(batch) > 1 and all(self._starts(task) for task, _ in batch):
+                    if self._is_answered_together(batch, model):
+                        continue
+                    earlier = 1
+                for task, _ in batch:
+                    self._handle(task, model, earlier)
 
     def _is_answered_together(self, batch: Batch, model: ModelConnection) -> bool:
         tasks = [task for task, _ in batch]
@@ -145,19 +146,19 @@ class RecordWorkers:
             self._report(task, answer)
 
     @contextmanager
-    def _failing(self, task: Task) -> Iterator[None]:
-        """Take what is raised for the end of a record, and, unless it was given back, of the run."""
+    def _failing(self, *tasks: Task) -> Iterator[None]:
+        """Take what is raised for the end of these records, and, unless they were given back, of the run."""
         try:
             yield
         except Abandoned as error:
-            _log.info("%s: %s", task.place, error)
-            self._give_back([task])
+            _log.info("%s: %s", tasks[0].place, error)
+            self._give_back(tasks)
         except BaseException as failure:
             with self._reporting:
-                self._in_hand.discard(task)
+                self._in_hand.difference_update(tasks)
             if isinstance(failure, SendError | DeadLetterError):
                 failure.args = (
-                    f"{task.place} stays uncommitted and will be delivered again: {failure}",
+                    f"{tasks[0].place} stays uncommitted and will be delivered again: {failure}",
                     *failure.args[1:],
                 )
             # The first one counts: what follows it may be its consequence.

@@ -52,10 +52,13 @@ def handle_batch(batch: Batch, model: ModelConnection, options: BridgeOptions) -
     """Hand records to the model in one request.
 
     Raises:
-        SendError: it refused or did not answer that request, or the answer can't be taken apart.
+        SendError: there can be no such request, it refused or did not answer that, or the answer can't be taken apart.
     """
     records, started = [task.record for task, _ in batch], time.monotonic()
-    request = merged([part for _, part in batch if part is not None])
+    try:
+        request = merged([part for _, part in batch if part is not None])
+    except (ValueError, RecursionError) as error:  # nested as deeply as can just be read
+        raise SendError(f"no request of all of them can be written: {error}") from error
     with process_batch(records, group=options.group, trusted=options.trust_context) as span:
         answers = request.split(model.answer_once(request.body, request.headers))
         span.set_attribute(semconv.OUTCOME, outcomes.ANSWERED)

@@ -63,17 +63,19 @@ def _parsed(body: bytes, headers: Mapping[str, str]) -> Part | None:
     shapes = []
     for tensor in tensors:
         size = (tensor.get("parameters") or {}).get("binary_data_size")
+        rows, *row = shape = tensor["shape"]
+        # One with other values than its shape says would move those of the records behind it to other rows.
         if size is not None:
-            size = int(tensor["parameters"].pop("binary_data_size"))
-            binary.append(body[end : end + size])
-            end += size
+            content = body[end : end + int(tensor["parameters"].pop("binary_data_size"))]
+            binary.append(content)
+            end += len(content)
+            is_nested, fits = False, v2.count(tensor["datatype"], content) == math.prod(shape)
         else:
             binary.append(None)
-        rows, *row = tensor["shape"]
-        data = tensor.get("data")
-        if size is None and len(data) not in {rows, math.prod(tensor["shape"])}:
+            is_nested = isinstance(tensor["data"][0], list)
+            fits = _has_shape(tensor["data"], shape if is_nested else [math.prod(shape)])
+        if not fits:
             return None
-        is_nested = size is None and isinstance(data[0], list)
         extra = {key: value for key, value in tensor.items() if key not in {"shape", "data"}}
         shapes.append((rows, row, is_nested, size is None, extra))
     counts = {rows for rows, *_ in shapes}
@@ -82,6 +84,15 @@ def _parsed(body: bytes, headers: Mapping[str, str]) -> Part | None:
     kind = (_V2, content_type, _text(rest), _text([others for _, *others in shapes]))
     # The record's own id goes back into its answer.
     return Part(kind, count, len(body), request, tensors=tensors, binary=binary, content_type=content_type)
+
+
+def _has_shape(data: Any, shape: Sequence[int]) -> bool:
+    """Tell whether these are lists of exactly such lengths, one within another, with no more of them below."""
+    if not isinstance(data, list) or len(data) != shape[0]:
+        return False
+    if len(shape) > 1:
+        return all(_has_shape(one, shape[1:]) for one in data)
+    return list not in set(map(type, data))
 
 
 def _dumps(value: Any) -> bytes:

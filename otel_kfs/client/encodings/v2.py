@@ -71,6 +71,19 @@ def read_answer(content: bytes, json_length: str) -> dict[str, Any]:
     return answer
 
 
+def count(datatype: str, content: bytes) -> int | None:
+    """Return how many elements a binary tensor has; None if its bytes are not exactly so many, or of no known type."""
+    if datatype != "BYTES":
+        form = _FORMATS.get(datatype)
+        elements, left = divmod(len(content), struct.calcsize(f"<{form}")) if form else (0, 1)
+        return None if left else elements
+    elements = at = 0
+    while at <= len(content) - _LENGTH.size:
+        at += _LENGTH.size + _LENGTH.unpack_from(content, at)[0]
+        elements += 1
+    return elements if at == len(content) else None
+
+
 def values(datatype: str, content: bytes) -> list[Any]:
     """Return the elements of a binary tensor, as a flat list."""
     if datatype != "BYTES":

@@ -1,10 +1,14 @@
 """Records that share a request: each is answered, committed and parked for itself, and none falls with another."""
 
 import json
+import threading
 
 import pytest
+import requests
 from bridge_support import run_until, spans_of
+from support import wait_until
 
+from otel_kfs.bridge.batches import batch_handler
 from otel_kfs.errors import ConfigError, SendError
 
 pytestmark = pytest.mark.kafka
@@ -109,6 +113,42 @@ def test_a_server_that_fails_is_asked_again_for_each_record_and_both_requests_co
     answers = run_until(bridge(server.url, batch=2), 2)
     assert told(answers) == [(0, "answered", [1]), (1, "answered", [1])]
     assert [one.requests for one in answers] == [2, 2]
+
+
+def test_what_can_be_read_but_not_written_together_goes_one_by_one(bridge, model, send, monkeypatch):
+    def merged(_):
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(batch_handler, "merged", merged)
+    send(value(0), value(1))
+    assert told(run_until(bridge(model.url, batch=2), 2)) == [(0, "answered", [0]), (1, "answered", [2])]
+    assert model.asked == [[0], [1]]
+
+
+def test_what_is_no_failure_of_a_request_ends_the_bridge_with_its_records_uncommitted(bridge, model, send, committed):
+    def session():
+        made = requests.Session()
+        made.auth = unreadable
+        return made
+
+    send(value(0), value(1))
+    ended = []
+
+    def run():
+        try:
+            bridge(model.url, batch=2, session=session).run(ended.append)
+        except ConfigError as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    wait_until("the bridge's end", lambda: not thread.is_alive())
+    assert ended == ["can't read token"]
+    assert committed().offset <= 0
+
+
+def unreadable(_):
+    raise ConfigError("can't read token")
 
 
 def test_records_of_several_topics_share_a_request(spans, broker, make_topic, group, model):

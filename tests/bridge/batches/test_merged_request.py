@@ -1,12 +1,14 @@
 """Requests of several records as one: a model that answers each row by itself answers each record as if alone."""
 
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_kfs.bridge.batches.merged_request import merged, parsed
+from otel_kfs.client.encodings import v2 as v2_tensors
 from otel_kfs.errors import SendError
 
 JSON = {"content-type": "application/json"}
@@ -128,10 +130,62 @@ def test_ids_and_the_number_of_rows_make_no_difference():
         b'{"inputs": [{"shape": [1], "data": [1]}, {"shape": [2], "data": [1, 2]}]}',
         b'{"inputs": [{"shape": ["1"], "data": [1]}]}',
         b'{"inputs": [{"shape": [1], "parameters": {"binary_data_size": 8}}]}',
+        b'{"inputs": [{"shape": [2, 2], "data": [1, 2]}]}',
+        b'{"inputs": [{"shape": [1, 2], "data": [[1, 2, 3]]}]}',
+        b'{"inputs": [{"shape": [2], "data": [1, [2, 3]]}]}',
+        b'{"inputs": [{"shape": [2], "data": "ab"}]}',
     ],
 )
 def test_what_is_no_request_that_can_be_merged_is_left_to_the_server(body):
     assert parsed(body, JSON) is None
+
+
+def flat(data):
+    """The values of lists within lists."""
+    return [value for one in data for value in flat(one)] if isinstance(data, list) else [data]
+
+
+def served(body, headers):
+    """What a server answers that looks at the number of values alone: each row, as one value; None where it refuses."""
+    head = int(headers.get(LENGTH, len(body)))
+    (tensor,) = json.loads(body[:head])["inputs"]
+    rows, *row = tensor["shape"]
+    width = math.prod(row)
+    values = flat(tensor["data"]) if "data" in tensor else v2_tensors.values(tensor["datatype"], body[head:])
+    if len(values) != rows * width:
+        return None
+    each = [str(values[at * width : at * width + width]) for at in range(rows)]
+    return {"outputs": [{"name": "row", "datatype": "BYTES", "shape": [rows, 1], "data": each}]}
+
+
+lengths = st.sampled_from([1, 2, 3])
+tensors = st.builds(
+    lambda rows, width, data: ({"shape": [rows, width], "datatype": "INT64", "data": data}, b""),
+    lengths,
+    lengths,
+    st.lists(st.integers(0, 9) | st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=6),
+) | st.builds(
+    lambda rows, datatype, content: (
+        {"shape": [rows, 1], "datatype": datatype, "parameters": {"binary_data_size": len(content)}},
+        content,
+    ),
+    lengths,
+    st.sampled_from(["INT16", "BYTES", "FP32", "BF16"]),
+    st.lists(st.sampled_from([b"\0\0\0\0", b"\1\0", b"\1\0\0\0a", b"\0\0"]), max_size=4).map(b"".join),
+)
+
+
+@given(st.lists(tensors, min_size=2, max_size=5))
+def test_values_that_do_not_fit_their_shape_move_nobody_else_s(records):
+    by_kind = {}
+    for tensor, content in records:
+        head = json.dumps({"inputs": [{"name": "x", **tensor}]}).encode()
+        headers = {LENGTH: str(len(head))} if content else {}
+        if (part := parsed(head + content, headers)) is not None:
+            by_kind.setdefault(part.kind, []).append((part, served(head + content, headers)))
+    for each in by_kind.values():
+        request = merged([part for part, _ in each])
+        assert request.split(served(request.body, request.headers)) == [alone for _, alone in each]
 
 
 @given(
