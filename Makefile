@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 shared = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 INSTALLED = pyproject.toml requirements-weights.txt requirements-clickhouse.txt $(if $(CI),$(wildcard .ci/constraints-*.txt))
 
-.PHONY: help demo test environments newcomer docs picture test-oldest test-services test-faults test-deploy dist services record-traces record-tempo validate-deploy bench findings soak fuzz lint audit format clean constraints
+.PHONY: help demo test environments newcomer docs picture test-long test-oldest test-services test-faults test-deploy dist services record-traces record-tempo validate-deploy bench findings soak fuzz lint audit format clean constraints
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -34,9 +34,9 @@ demo: $(VENV)/installed  ## Run the main job here (broker, model servers, four p
 	$(VENV)/bin/otel-kfs demo $(DEMO)
 
 test: environments  ## Run all tests, with each serving SDK in an environment of its own
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(NOTEBOOK),$(REQUIRE) $(VENV)/bin/pytest $(shared) -m 'not services and not faults and not containers' $(TESTS)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,clickhouse,types,sketch,$(SERVING),$(NOTEBOOK),$(REQUIRE) $(VENV)/bin/pytest $(shared) -m 'not services and not faults and not containers and not long' $(TESTS)
 ifeq ($(SERVING),kfserving)
-	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve,notebook $(KSERVE_VENV)/bin/pytest $(shared) -m beside_kserve tests/serving tests/demo tests/examples tests/reader tests/report/records tests/cli/test_images_layout.py
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve,notebook $(KSERVE_VENV)/bin/pytest $(shared) -m 'beside_kserve and not long' tests/serving tests/demo tests/examples tests/reader tests/report/records tests/cli/test_images_layout.py
 else
 	@echo "Left out: the tests of KFServing, which needs Python 3.11 or older (this is $$($(PYTHON) --version))."
 endif
@@ -44,7 +44,7 @@ endif
 	@command -v curl > /dev/null || echo "Left out: the tests of the real curl, for lack of curl."
 	@for program in java mvn go; do command -v $$program > /dev/null || echo "make test-services lacks $$program"; done
 	@for program in go mvn node; do command -v $$program > /dev/null || echo "make validate-deploy lacks $$program"; done
-	@echo "Left out: the tests on real services (make test-services) and those of deploy/ (make validate-deploy, make test-deploy)."
+	@echo "Left out: the demo in its other forms (make test-long), the tests on real services (make test-services) and those of deploy/ (make validate-deploy, make test-deploy)."
 
 environments:
 	$(MAKE) --no-print-directory --jobs 2 $(VENV)/installed $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV)/installed)
@@ -63,6 +63,9 @@ picture: $(VENV)/installed $(DOCS_VENV)/installed  ## Record docs/terminal.svg, 
 
 test-oldest: $(OLDEST_VENV)/installed  ## Run the tests of telemetry and the Kafka clients with the oldest versions that pyproject.toml allows
 	OTEL_KFS_TESTS_REQUIRED=kafka $(OLDEST_VENV)/bin/pytest $(shared) tests/kafka tests/telemetry $(TESTS)
+
+test-long: environments  ## Run the tests that start the whole demo once more, in its other forms (variants side by side, watched)
+	OTEL_KFS_TESTS_REQUIRED=kafka,model,demo,kserve $(if $(filter kfserving,$(SERVING)),$(KSERVE_VENV),$(VENV))/bin/pytest $(shared) -m long tests/demo
 
 test-services: $(VENV)/installed  ## Run the tests on the real Kafka (needs Java 17 and Maven), Jaeger and Prometheus (Go), and on Tempo where it is
 	$(VENV)/bin/python deploy/services/services.py fetch kafka s3 jaeger prometheus

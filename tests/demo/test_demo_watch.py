@@ -10,7 +10,7 @@ from pty_support import on_a_drawable_terminal
 from support import LIMIT, wait_until
 
 # Once, because it is not about the SDK: KServe's servers start sooner than KFServing's.
-pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve]
+pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve, pytest.mark.long]
 
 
 def test_the_figures_are_shown_while_the_demo_sends_and_summed_up_after_ctrl_c(

@@ -8,7 +8,7 @@ import pytest
 from support import read_traces, start
 
 # Once, because it is not about the SDK: KServe's servers start sooner than KFServing's.
-pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve]
+pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve, pytest.mark.long]
 
 
 @pytest.mark.timeout(400)
