@@ -31,5 +31,5 @@ def addresses_until_the_end(process: Popen[str], mark: str) -> set[str]:
         found.update(addresses_of_processes(processes_of(mark)))
         return process.poll() is not None
 
-    wait_until("the run's end", ended, 240, pause=0.2)  # a look at all processes takes what the run needs itself
+    wait_until("the run's end", ended, 500, pause=0.2)  # a look at all processes takes what the run needs itself
     return found

@@ -19,7 +19,7 @@ from otel_kfs.analysis.corrected_measurement import read
 from otel_kfs.report.answer import answer
 from otel_kfs.report.segment_names import segment_name
 
-pytestmark = [pytest.mark.demo, pytest.mark.model]
+pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.timeout(600)]
 
 SIZES = ("1.1MB", "3.3MB", "4.7MB", "10.2MB")
 

@@ -10,7 +10,7 @@ from pty_support import on_a_drawable_terminal
 from support import LIMIT, wait_until
 
 # Once, because it is not about the SDK: KServe's servers start sooner than KFServing's.
-pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve, pytest.mark.long]
+pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def test_the_figures_are_shown_while_the_demo_sends_and_summed_up_after_ctrl_c(
@@ -19,7 +19,7 @@ def test_the_figures_are_shown_while_the_demo_sends_and_summed_up_after_ctrl_c(
     mark = uuid.uuid4().hex
     env = {"OTEL_KFS_CACHE": str(cache), MARK: mark}
     with on_a_drawable_terminal("demo", "--watch", "--repeat", "50", "-o", str(tmp_path / "run"), **env) as terminal:
-        wait_until("a measured image's row", lambda: re.search(r"^HTTP, \d+\.\dMB +1 ", terminal.text, re.M), 240)
+        wait_until("a measured image's row", lambda: re.search(r"^HTTP, \d+\.\dMB +1 ", terminal.text, re.M), 600)
         assert re.search(r"sending \d+\.\dMB over HTTP: \d+ of \d+; Ctrl-C ends", terminal.text)
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.process.wait(LIMIT) == 130

@@ -9,7 +9,7 @@ import pytest
 from demo_support import MARK, addresses_until_the_end
 from support import PHOTO, SERVER, read_traces, start
 
-pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve, pytest.mark.analysis]
+pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve, pytest.mark.analysis, pytest.mark.timeout(600)]
 
 EXPERIMENT = f"""
 images = ["{PHOTO}", "10.2MB"]

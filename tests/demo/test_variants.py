@@ -11,12 +11,12 @@ from support import read_traces, start
 pytestmark = [pytest.mark.demo, pytest.mark.model, pytest.mark.kserve, pytest.mark.long]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_variants_run_side_by_side_and_have_tables_of_their_own(serving, model, big_pictures, cache, tmp_path):
     command = [sys.executable, "-m", "otel_kfs.cli", "demo", "--repeat", "1", "-o", "run"]
     variants = ["--way", "seed", "--way", "fast", "--way", "small", "--way", "fast"]
     with start([*command, *variants], OTEL_KFS_CACHE=str(cache)) as process:
-        output, errors = process.communicate(timeout=350)
+        output, errors = process.communicate(timeout=800)
     assert process.returncode == 0, errors
     titles = Counter(re.findall(r"^((?:HTTP|Kafka)[^:\n]*): segments", output, re.M))
     assert titles == dict.fromkeys(
