@@ -118,7 +118,7 @@ def test_a_collector_that_never_answers_does_not_keep_a_process_from_ending(coll
 def test_what_a_full_queue_drops_is_counted(collector):
     collector.hangs()
     script = (
-        START
+        PATIENT
         + """
 spans(512)  # the first batch, which the collector keeps
 while not os.path.exists("kept"): time.sleep(0.01)
@@ -126,7 +126,7 @@ spans(3000)
 open("dropped", "w").close()
 """
     )
-    with start_python(script, **otlp(collector.url)) as process:
+    with start_python(script, **otlp(collector.url, OTEL_EXPORTER_OTLP_TIMEOUT="3600")) as process:
         wait_until("the first batch", lambda: collector.requests)
         Path("kept").touch()
         wait_until("the rest", Path("dropped").exists)
