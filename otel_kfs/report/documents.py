@@ -47,14 +47,19 @@ _EXTRA = {"jinja2": "Jinja2", "markupsafe": "Jinja2", "numpy": "numpy", "scipy":
 
 def blocks(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> list[Table | Chart]:
     """Return tables and bars, to be printed as text or Markdown."""
-    bounds = measurement.bounds
-    of_layout: dict[Layout, Callable[[], Sequence[Table | Chart]]] = {
-        "seed": lambda: rows.seed_tables(_samples(measurement)),
-        "segments": lambda: rows.segment_tables(measurement.series, bounds),
-        "statistics": lambda: rows.statistics_tables(measurement.series, bounds),
-        "bars": lambda: bar_charts(measurement.series),
-    }
-    return [block for layout in layouts for block in of_layout[layout]()]
+    found: list[Table | Chart] = []
+    for layout in layouts:
+        if layout == "seed":
+            found += rows.seed_tables(_samples(measurement))
+        elif layout == "segments":
+            found += rows.segment_tables(measurement.series, measurement.bounds)
+        elif layout == "statistics":
+            found += rows.statistics_tables(measurement.series, measurement.bounds)
+        elif layout == "bars":
+            found += bar_charts(measurement.series)
+        else:
+            raise ValueError(f"the layout {layout} has records, no tables")
+    return found
 
 
 def answer_block(measurement: AnyMeasurement) -> Table:
