@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 from report_support import SIZES, contents_of, image, measurement_of_both_transports
-from traces_builder import HTTP, MS, with_options
+from traces_builder import HTTP, KAFKA, MS, spans, with_options
 
 from otel_kfs import semconv
 from otel_kfs.report.contents import Trace
@@ -42,6 +42,17 @@ def test_the_largest_segments_come_first(found):
         "transformer preprocess",
         "encode",
     ]
+
+
+def test_the_largest_segments_come_first_though_a_clock_that_nothing_bounds_makes_the_total_negative():
+    drawn = spans(KAFKA.replace("330 1000", "330 1000 @other"), "a")
+    back = [
+        replace(one, start=one.start - 5000 * MS, end=one.end - 5000 * MS) if one.host == "other" else one
+        for one in drawn
+    ]
+    (series,) = contents_of([back]).series
+    assert series.total.mean < 0
+    assert [row.name for row in series.largest] == ["deliver", "transformer preprocess", "encode"]
 
 
 def test_every_series_has_the_spans_of_its_median_image(found):

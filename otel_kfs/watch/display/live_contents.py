@@ -36,7 +36,7 @@ class LiveSeries:
     @property
     def largest(self) -> list[Row]:
         """The three segments that take most of the time."""
-        return sorted(self.rows, key=lambda row: -row.share)[:3]
+        return sorted(self.rows, key=lambda row: -row.mean)[:3]
 
 
 class LiveLabels(NamedTuple):

@@ -160,7 +160,7 @@ def _figures(window: Window, series: SketchedSeries | None) -> Mapping[Stretch, 
 def _shares(series: SketchedSeries) -> dict[Segment, float]:
     """Return what share of all images' time each segment is, in the order of the path."""
     columns: Mapping[Stretch, Sketch] = series.columns()
-    whole = columns[TOTAL].total or 1
+    whole = abs(columns[TOTAL].total) or 1  # which may be negative where nothing bounds the clocks
     return {one: sketch.total / whole for one, sketch in columns.items() if isinstance(one, Segment)}
 
 

@@ -47,12 +47,12 @@ def lines(frame, width=80, height=40):
 
 
 @cache
-def unbounded():
-    """A record that passes to a host of whose clock, 5 s ahead, nothing is known."""
+def unbounded(seconds=5):
+    """A record that passes to a host of whose clock, so many seconds ahead, nothing is known."""
     live = LiveMeasurement(0.0)
     for number in range(20):
         for span in spans(KAFKA.replace("330 1000", "330 1000 @other"), f"{number:032x}"):
-            ahead = 5_000_000_000 * (span.host == "other")
+            ahead = seconds * 1_000_000_000 * (span.host == "other")
             live.add([replace(span, start=span.start + ahead, end=span.end + ahead)], number / 10)
     return live.snapshot(3.0)
 
@@ -64,6 +64,17 @@ def test_no_figure_that_nothing_bounds_and_no_share_of_it_is_without_a_mark():
     assert broker == ["broker", *["20", "5040.0", "\u00b1?", "5040.0", "\u00b1?"] * 2, "?"]
     assert table[0] == ["Kafka,", "1.1MB", *["20", "6000.0", "\u00b1?", "6000.0", "\u00b1?"] * 2]
     assert {line[-1] for line in table[1:]} == {"?"}
+
+
+def test_the_largest_segments_are_named_though_such_a_clock_makes_the_total_negative():
+    said = [line[:26].strip() for line in lines(Frame(unbounded(-5)), width=100, height=12)]
+    assert said[said.index("Kafka, 1.1MB") + 1 :] == [
+        "encode",
+        "deliver",
+        "transformer preprocess",
+        "transformer serialise",
+        "17 more segments",
+    ]
 
 
 def test_what_the_table_says_of_an_image():
