@@ -30,6 +30,7 @@ CORRUPT = (zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _HEAD = 8
+_PEEKED = 32
 _LENGTH = 4  # bytes of a message's length
 _PROTOBUF = b"\x0a"  # the first byte of a TracesData: field 1, with a length
 # Traces hold random ids, which can't be compressed: what grows more than this is a decompression bomb.
@@ -48,6 +49,11 @@ def decompressed(raw: io.BufferedReader) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, inside)
     else:
         yield raw
+
+
+def peeked(inside: BinaryIO) -> bytes:
+    """Return how a file's content begins, without consuming it."""
+    return cast(io.BufferedReader, inside).peek(_PEEKED)[:_PEEKED]
 
 
 def is_compressed(head: bytes) -> bool:

@@ -38,6 +38,7 @@ _BEGINNINGS = frozenset({b"{", b"["})
 _INSIDE = {bytes([one]) for one in b'"{}[],:-0123456789tfn'}  # what a further line of a JSON document may begin with
 _UNFINISHED = frozenset({b",", b"[", b":"})  # after these a value follows
 _METER = 2**20  # bytes between two looks at how far a file is read
+_SHOWN = 40  # characters of what is not JSON
 _BUFFER = 2**20  # lines are long: put together from Python's 8 kB, they take five times as long to read
 
 
@@ -140,7 +141,7 @@ class FileReader:
                 else:
                     raw.seek(self._begin)
                     with decompression.decompressed(raw) as inside:
-                        yield from self._documents(_Lines(self._lines(inside, self._meter(raw))))
+                        yield from self._unframed(inside, self._meter(raw))
         except EOFError:
             self._warnings.add(_CUT, self._file)
         except CORRUPT as error:
@@ -150,6 +151,20 @@ class FileReader:
         is_all = self._is_alone and self._begin == 0 and self._end is None and self._wanted is None
         if self._first_complaint is not None and is_all and not self._has_read:
             raise TraceQueryError(self._first_complaint)
+
+    def _unframed(self, inside: BinaryIO, meter: Callable[[int], None]) -> Iterator[list[Span]]:
+        """Yield the spans of one message in protobuf, as an answer of Tempo's is saved, or of text."""
+        if self._begin == 0 and otlp_protobuf.begins_like_traces(decompression.peeked(inside)):
+            message = inside.read(decompression.longest() + 1)
+            if len(message) > decompression.longest():
+                raise TraceQueryError(f"{self._file}: {decompression.too_long('it')}")
+            meter(len(message))
+            if otlp_protobuf.is_traces(message):
+                spans = otlp_protobuf.spans_of(message, self._warnings, self._position)
+                yield from self._read(self._chunks(spans))
+                return
+            inside = io.BytesIO(message)
+        yield from self._documents(_Lines(self._lines(inside, meter)))
 
     def _documents(self, lines: _Lines) -> Iterator[list[Span]]:
         for line in lines:
@@ -174,7 +189,7 @@ class FileReader:
             if text != line and (read := self._with_types(text)) is not None:
                 yield from self._read(*read)
             else:
-                yield from self._several(text, error, is_last=not lines.peek())
+                yield from self._several(text, error, lines.peek())
         else:
             yield from self._spans(document)
 
@@ -193,8 +208,11 @@ class FileReader:
                 )
         return bytes(text)
 
-    def _several(self, text: bytes, error: orjson.JSONDecodeError, *, is_last: bool) -> Iterator[list[Span]]:
-        """Yield the spans of a text that is not one JSON document: perhaps it is several, one after another."""
+    def _several(self, text: bytes, error: orjson.JSONDecodeError, ahead: bytes) -> Iterator[list[Span]]:
+        """Yield the spans of a text that is not one JSON document: perhaps it is several, one after another.
+
+        `ahead` is the line after it.
+        """
         begin = self._position.number
         try:
             for document, line in detect.documents(text):
@@ -202,15 +220,19 @@ class FileReader:
                 yield from self._spans(document)
         except detect.NotJson as no:
             self._position.number = begin + text.count(b"\n", 0, no.at)
-            yield from self._broken(text[no.at :], no.reason or error.msg, is_cut=no.is_cut and is_last)
+            rest = text[no.at :]
+            name = other_formats.name_of_text(rest + ahead[:_SHOWN])
+            reason = no.reason or error.msg
+            if rest.lstrip()[:1] not in _BEGINNINGS:
+                reason = _beginning(rest)
+            yield from self._broken(rest, name, reason, is_cut=no.is_cut and not ahead)
 
-    def _broken(self, text: bytes, reason: str, *, is_cut: bool) -> Iterator[list[Span]]:
+    def _broken(self, text: bytes, name: str | None, reason: str, *, is_cut: bool) -> Iterator[list[Span]]:
         """Count a text that is not JSON; yield the spans of complete documents within it.
 
         They follow what a writer left incomplete when it was stopped: on the same line, or on lines of their own.
         """
         swallowed = text.rfind(_EXPORT, 1)
-        name = other_formats.name_of_text(text)
         is_cut = (is_cut and b"\n" in text.strip()) or b"\n" not in text  # a line with its end is broken
         if text[:1] in _BEGINNINGS and is_cut and swallowed < 0 and name is None:
             self._warnings.add(_CUT, self._position)
@@ -321,6 +343,13 @@ class FileReader:
             self._progress(f"reading {self._file}: {100 * at // size} %")
 
         return look
+
+
+def _beginning(text: bytes) -> str:
+    """Say how a text begins that is no JSON at all."""
+    shown = text[:_SHOWN].decode("utf-8", "ignore")
+    is_text = len(shown.encode()) > len(text[:_SHOWN]) - 4 and "\0" not in shown  # a character may be cut
+    return f"it begins `{excerpt(shown.strip(), _SHOWN)}`" if is_text else "binary data"
 
 
 def _line_ends_before(path: str, end: int) -> int:

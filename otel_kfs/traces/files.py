@@ -182,6 +182,8 @@ def _is_certain(file: Path) -> bool:
                 message = decompression.inflated(next(decompression.messages(raw)))
                 return detect.begins_like_traces(message) or otlp_protobuf.is_traces(message)
             with decompression.decompressed(raw) as inside:
+                if otlp_protobuf.begins_like_traces(decompression.peeked(inside)):
+                    return otlp_protobuf.is_traces(inside.read(decompression.longest()))
                 return detect.begins_like_traces(inside.read(_HEAD))
     except (OSError, EOFError, TraceQueryError, *decompression.CORRUPT):
         return False

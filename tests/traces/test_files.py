@@ -7,10 +7,12 @@ import io
 import json
 import os
 import pickle
+import re
 import sys
 import tempfile
 import threading
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -241,11 +243,83 @@ def test_a_file_that_is_no_json_at_all_is_an_error_that_names_file_and_line(file
         (line("a").decode().encode("utf-16-le"), "text in UTF-16: convert it to UTF-8 first"),
         (line("a").decode().encode("utf-16-be"), "text in UTF-16: convert it to UTF-8 first"),
         (b"Timestamp,trace.trace_id,name\n2026,a,POST\n", "a table of separated values"),
+        (b"# HELP up 1\n# TYPE up gauge\nup 1\n", "metrics of Prometheus"),
+        (
+            b"ResourceSpans #0\nResource SchemaURL: \n",
+            "what the Collector's debug exporter prints: use its file exporter",
+        ),
+        *(
+            (printed, "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP")
+            for printed in (
+                b"{\n  resource: {\n    attributes: {}\n  },\n  traceId: 'a'\n}\n",
+                b"Activity.TraceId:            a\nActivity.SpanId: b\n",
+                b"Spans\nResource\n\t ->  service.name=String(a)\n",
+                b"[otel.javaagent 2026-01-31 12:00:00:000 +0000] INFO a.LoggingSpanExporter - 'POST' : a b CLIENT\n",
+            )
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_called_by_its_name(file, content, name):
     file.write_bytes(content)
     assert refusal(file) == f"{file}, line 1: not traces, but {name}"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (
+            b"curl: (7) Failed to connect to localhost port 16686\n",
+            "it begins `curl: (7) Failed to connect to localhost`",
+        ),
+        (("a" + 30 * "\u00df").encode(), "it begins `a" + 19 * "\u00df" + "`"),
+        (b"\x80\x04\x95\xff\x00\x01", "binary data"),
+    ],
+)
+def test_of_what_is_no_json_at_all_it_is_said_how_it_begins(file, content, what):
+    file.write_bytes(content)
+    assert refusal(file) == f"{file}, line 1: not JSON ({what})"
+
+
+def in_snake_case(export):
+    if isinstance(export, list):
+        return [in_snake_case(one) for one in export]
+    if isinstance(export, dict):
+        spelled = {re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), key): key for key in export}
+        return {snake: in_snake_case(export[key]) for snake, key in spelled.items()}
+    return export
+
+
+@pytest.mark.parametrize("name", ["traces.json", "traces.out"])
+def test_otlp_in_snake_case_is_read_as_in_camel_case(tmp_path, name):
+    document = json.loads(LINES[0])
+    (tmp_path / name).write_text(json.dumps(in_snake_case(document)))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "camel.json").write_text(json.dumps(document))
+    assert list(query.spans(str(tmp_path / name))) == list(query.spans(str(tmp_path / "other")))
+    assert len(list(query.spans(str(tmp_path)))) == 2 * len(list(query.spans(str(tmp_path / name))))
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress, zstd.compress])
+@pytest.mark.parametrize("name", ["traces.json", "trace.pb"])
+def test_one_message_in_protobuf_is_read_whatever_its_file_is_called(tmp_path, name, packed):
+    (tmp_path / name).write_bytes(packed(protobuf("a") + protobuf("b")))
+    assert names_of(tmp_path / name) == names_of(tmp_path) == ["a", "b"]
+    assert [span.name for span in spans_in(query.open_store(str(tmp_path / name)).parts())] == ["a", "b"]
+
+
+@given(st.binary(max_size=60))
+def test_whatever_follows_a_line_s_end_is_refused_or_read(tmp_path_factory, content):
+    file = tmp_path_factory.mktemp("x") / "t.jsonl"
+    file.write_bytes(b"\n" + content)
+    with suppress(TraceQueryError):
+        names_of(file)
+
+
+def test_a_document_after_an_empty_line_is_read(file):
+    file.write_bytes(b"\n" + json.dumps(export(span("a")), indent=1).encode())
+    assert names_of(file) == ["a"]
+    file.write_bytes(b"\n{\n\n\n" + line("b")[1:])
+    assert names_of(file) == ["b"]
 
 
 NOT_TRACES = [
@@ -274,12 +348,19 @@ NOT_TRACES = [
         {"name": "a", "context": {"trace_id": "0x1"}, "start_time": "2026"},
         "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP",
     ),
+    (
+        {"Name": "POST", "SpanContext": {"TraceID": "a"}, "StartTime": "2026"},
+        "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP",
+    ),
     ({"hits": {"hits": []}, "_shards": {}}, "an answer of Elasticsearch"),
+    (
+        {"data": ["web"], "total": 1, "limit": 0, "offset": 0, "errors": None},
+        "an answer of Jaeger's that has no traces, as its list of services",
+    ),
     (
         [{"traceId": "a", "id": "b", "name": "get", "annotations": [{"value": "cs", "endpoint": {}}]}],
         "Zipkin's JSON of version 1: save it by /api/v2",
     ),
-    ({"resource_spans": []}, "OTLP whose keys are in snake_case: JSON's are in lowerCamelCase, as resourceSpans"),
     (
         {"traceId": "a", "spanId": "b", "startTimeUnixNano": "1"},
         "single spans of OTLP, without the resource that they are of",

@@ -18,6 +18,7 @@ from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.formats import jaeger_json, other_formats, otlp, zipkin_json
 from otel_kfs.traces.host_identity import IDENTITY
+from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.span import Span
 from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, valid_spans
 
@@ -26,13 +27,14 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 
 MALFORMED = "spans left out that can't be read"
 INCOMPLETE = "traces of which Tempo had only a part"
+ERRORS = "answers in which Jaeger told of an error"
 OTHER_SIGNALS = "exports of logs, metrics or profiles skipped"
 
 UNREAD = "keys that are not read"
 
 # How traces begin that are certainly such, whatever their file is called.
 _BEGINNING = re.compile(
-    rb'(?:\xef\xbb\xbf)?\s*\[?\s*\{\s*"(?:resourceSpans"|result"\s*:\s*\{\s*"resourceSpans"'
+    rb'(?:\xef\xbb\xbf)?\s*\[?\s*\{\s*"(?:resource(?:Spans|_spans)"|result"\s*:\s*\{\s*"resourceSpans"'
     rb'|(?:batches"|trace"\s*:\s*\{\s*"(?:resourceSpans|batches)")\s*:\s*\[\s*\{\s*"(?:resource|scopeSpans)"'
     rb'|data"\s*:\s*\[\s*\{\s*"traceID")'
 )
@@ -70,7 +72,7 @@ class NotJson(ValueError):
 def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[Span]:
     """Yield the spans of one document, or of an array of such.
 
-    - `{"resourceSpans": [...]}`: OTLP-JSON
+    - `{"resourceSpans": [...]}`: OTLP-JSON; also with keys in snake_case
     - `{"result": {...}}`: an answer of Jaeger's v3 API
     - `{"data": [...]}`: an answer of its older one, and what its UI downloads; or one trace of those
     - `{"trace": {...}}`, `{"batches": [...]}`: answers of Tempo's v2 and v1 API
@@ -88,6 +90,8 @@ def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[S
         if zipkin_json.is_spans(one):
             yield from _zipkin_spans(one, warnings, where)
             continue
+        if isinstance(one, dict) and _is_in_snake_case(one):
+            one = otlp.in_camel_case(one)  # noqa: PLW2901
         if not is_known(one):
             raise UnknownFormatError(one)
         _note_unread(one, warnings, where)
@@ -95,6 +99,8 @@ def spans_of(document: Any, warnings: ReadWarnings, where: object) -> Iterator[S
         if export is not None:
             yield from otlp_spans(export, warnings, where)
         elif "data" in one:
+            for error in one.get("errors") or ():
+                warnings.add(ERRORS, where, excerpt(str(error.get("msg") if isinstance(error, dict) else error)))
             for trace in one["data"] or ():
                 yield from older_spans(trace, warnings, where)
         elif "spans" in one:
@@ -130,7 +136,12 @@ def is_known(document: Any) -> bool:
         or not _SCOPES.isdisjoint(document)
         or not document.keys().isdisjoint(_SIGNALS)
         or zipkin_json.is_spans(document)
+        or _is_in_snake_case(document)
     )
+
+
+def _is_in_snake_case(document: dict[str, Any]) -> bool:
+    return "resource_spans" in document and _container(document) is None
 
 
 def _container(document: dict[str, Any]) -> str | None:

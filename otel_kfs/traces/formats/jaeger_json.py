@@ -148,15 +148,22 @@ class _Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
+_NO_ERRORS = frozenset({b"", b"null", b"[]"})
 _TRACE = msgspec.json.Decoder(_Trace)
 
 
 def traces_in(text: bytes) -> list[msgspec.Raw] | None:
-    """Return each trace of an answer (`{"data": [...]}`) as the bytes that it is; None if it is no such answer."""
+    """Return each trace of an answer (`{"data": [...]}`) as the bytes that it is; None if it is no such answer.
+
+    Nor is it one with anything else than objects, or with errors, which are to be told.
+    """
     try:
-        return _ANSWER.decode(text).data or []
+        answer = _ANSWER.decode(text)
     except (ValueError, RecursionError):
         return None
+    found = answer.data or []
+    is_one = bytes(answer.errors) in _NO_ERRORS and all(memoryview(trace)[:1].tobytes() == b"{" for trace in found)
+    return found if is_one else None
 
 
 def read_trace(trace: msgspec.Raw) -> list[Span] | None:

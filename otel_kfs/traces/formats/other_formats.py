@@ -24,6 +24,8 @@ _MAGIC = {
     b"<!": "a web page or XML",
     b"<html": "a web page or XML",
     b"<?xml": "a web page or XML",
+    b"# HELP ": "metrics of Prometheus",
+    b"# TYPE ": "metrics of Prometheus",
 }
 _TAR_AT = slice(257, 262)  # POSIX: where a tar archive has its magic number
 _SHOWN = 8  # keys
@@ -38,13 +40,18 @@ _LOG = re.compile(
     rb"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d)"
 )
 _CONSOLE = "what OpenTelemetry's console exporter prints: use --traces-file, or OTLP"
-_OF_NODE = re.compile(rb"\{\s+(?:resource|instrumentationScope|traceId): ")  # whose console exporter inspects objects
+# What the console exporters of Node, .NET, Rust and Java print; Go's and Python's are JSON.
+_CONSOLES = re.compile(
+    rb"\{\s+(?:resource|instrumentationScope|traceId): |Activity\.TraceId: |Spans\r?\nResource\r?\n"
+    rb"|.*LoggingSpanExporter - '"
+)
+_OF_COLLECTOR = re.compile(rb"(?:.*\t)?ResourceSpans #\d")
 _SEPARATED = re.compile(rb'[\w."\- ]+(?:[,;\t][\w."\- ]+)+\r?$', re.MULTILINE)
 
 # Keys that a JSON object of another program has, all of them.
 _OBJECTS = {
     ("context", "name", "start_time"): _CONSOLE,
-    ("resource_spans",): "OTLP whose keys are in snake_case: JSON's are in lowerCamelCase, as resourceSpans",
+    ("SpanContext", "Name", "StartTime"): _CONSOLE,
     ("traceId", "spanId", "startTimeUnixNano"): "single spans of OTLP, without the resource that they are of",
     ("traces", "metrics"): "the answer of a Tempo's search: save the traces, by /api/v2/traces/ID",
     ("traceId", "id", "binaryAnnotations"): "Zipkin's JSON of version 1: save it by /api/v2",
@@ -65,6 +72,8 @@ _OBJECTS = {
     ("results",): "an answer of Grafana's: download the trace instead",
     ("event_id", "contexts"): "an event of Sentry's",
     ("topic", "value"): "records of Kafka",
+    ("observations", "scores"): "Langfuse's JSON",
+    ("data", "total", "limit", "offset"): "an answer of Jaeger's that has no traces, as its list of services",
     ("status", "errorType"): "the answer of a server that could not do what it was asked for",
     ("status", "data"): "an answer of Prometheus or Loki",
     ("level", "msg"): "a log",
@@ -83,8 +92,10 @@ def name_of_text(text: bytes) -> str | None:
     found = next((name for magic, name in _MAGIC.items() if text.startswith(magic)), None)
     if found is None and [bool(byte) for byte in text[:4]] in ([True, False] * 2, [False, True] * 2):
         return "text in UTF-16: convert it to UTF-8 first"
-    if found is None and _OF_NODE.match(text):
+    if found is None and _CONSOLES.match(text):
         return _CONSOLE
+    if found is None and _OF_COLLECTOR.match(text):
+        return "what the Collector's debug exporter prints: use its file exporter"
     if found is None and _LOG.match(text):
         return "a log"
     return "a table of separated values" if found is None and _SEPARATED.match(text) else found

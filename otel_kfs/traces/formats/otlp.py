@@ -85,6 +85,20 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
                 )
 
 
+def in_camel_case(export: Any) -> Any:
+    """Return an export whose keys are in snake_case, as protobuf's libraries write them if told so, with OTLP's own."""
+    if isinstance(export, list):
+        return [in_camel_case(one) for one in export]
+    if isinstance(export, dict):
+        return {_camel_case(key): in_camel_case(value) for key, value in export.items()}
+    return export
+
+
+def _camel_case(key: str) -> str:
+    first, *others = key.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
 def scopes_of(resource_spans: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what an export has of each scope of a resource."""
     for key in SCOPES:

@@ -136,6 +136,33 @@ def exported_spans(content: bytes) -> tuple[list[Span], Counter[str]]:
     return found, left_out
 
 
+def begins_like_traces(head: bytes) -> bool:
+    """Whether some bytes may be the beginning of a TracesData: what a length announces fits into what is around it.
+
+    Text may begin with the same byte, a line's end.
+    """
+    tag, rest = head[:1], head[1:]
+    whole, rest = _length(rest)
+    if tag != b"\x0a" or not rest:
+        return False
+    if rest[:1] == b"\x12":  # its spans
+        return True
+    inner, inside = _length(rest[1:])
+    # A resource begins with attributes, their number, or entities; an empty one is followed by its spans.
+    expected = {b"\x12"} if inner == 0 else {b"\x0a", b"\x10", b"\x1a"}
+    return rest[:1] == b"\x0a" and inner < whole and inside[:1] in expected
+
+
+def _length(content: bytes) -> tuple[int, bytes]:
+    """Return a number as protobuf writes it, and what follows it; nothing if it does not end within 5 bytes."""
+    value = 0
+    for place, byte in enumerate(content[:5]):
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value, content[place + 1 :]
+    return value, b""
+
+
 def is_traces(content: bytes) -> bool:
     """Whether bytes are certainly a TracesData: they have spans, all with ids of the right length."""
     spans = []
