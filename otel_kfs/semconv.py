@@ -133,6 +133,13 @@ EMBEDDINGS: Final = "embeddings"
 RERANK: Final = "rerank"  # the conventions have no word for it
 GENERATE_CONTENT: Final = "generate_content"  # of other programs' clients
 ASKS_A_MODEL: Final = (CHAT, TEXT_COMPLETION, EMBEDDINGS, RERANK, GENERATE_CONTENT)  # those of a request to a model
+# By which values of which attributes a client's span says that it is a request to a model: by the conventions,
+# OpenLLMetry's before it had those, and OpenInference's, whose spans are all INTERNAL.
+CLIENTS_OF_MODELS: Final = {
+    GEN_AI_OPERATION_NAME: ASKS_A_MODEL,
+    "llm.request.type": ("chat", "completion", "embedding", "rerank"),
+    "openinference.span.kind": ("LLM", "EMBEDDING", "RERANKER"),
+}
 
 # --- ours ---
 TRANSPORT: Final = "otel_kfs.transport"  # on `send image`: "http" or "kafka"
@@ -189,8 +196,13 @@ MODEL_ROUTE: Final = (
     r"|(?:^| |://[^/ ]+)/(?:invocations|generate|generate_stream)(?:$|[? ])"
     r"|\bGRPCInferenceService/Model(?:Stream)?Infer\b"
     r"|\bPredictionService/Predict\b|\bInferenceAPIsService/(?:Stream)?Predictions\b"
+    r"|\b(?:SageMaker ?Runtime\WInvokeEndpoint|Bedrock ?Runtime\W(?:InvokeModel|Converse))"
 )
-ROUTE_KEYS: Final = (HTTP_ROUTE, URL_FULL, URL_PATH, HTTP_TARGET, HTTP_URL, "http.path")  # the last is Zipkin's
+ROUTE_KEYS: Final = (
+    *(HTTP_ROUTE, URL_FULL, URL_PATH, HTTP_TARGET, HTTP_URL),
+    "http.path",  # of Zipkin's libraries
+    "uri",  # Spring's: the template of a path
+)
 # How large a body is, by the names of now and of before the conventions were stable.
 BODY_SIZE_KEYS: Final = (
     HTTP_REQUEST_BODY_SIZE,
@@ -207,8 +219,8 @@ GEN_AI_LATENCIES: Final = (
     "gen_ai.latency.time_to_first_token",
 )
 
-# What other programs call what the tables are made of, besides: OpenTelemetry's
-# instrumentations of ASGI and Kafka's Java clients, Envoy, vLLM, Zipkin's libraries.
+# What other programs call what the tables are made of, besides: OpenTelemetry's instrumentations of ASGI and Kafka's
+# Java clients, Envoy, vLLM, Zipkin's libraries, Spring, OpenLLMetry, OpenInference.
 OF_OTHERS: Final = frozenset(
     {
         "asgi.event.type",
@@ -218,6 +230,8 @@ OF_OTHERS: Final = frozenset(
         "http.request_content_length",
         "messaging.message_payload_size_bytes",
         "messaging.kafka.consumer.group",
+        *CLIENTS_OF_MODELS,
+        "uri",
     }
 )
 
@@ -241,6 +255,7 @@ READ = OF_OTHERS | frozenset(
         MESSAGING_KAFKA_MESSAGE_OFFSET,
         MESSAGING_KAFKA_OFFSET,
         MESSAGING_MESSAGE_BODY_SIZE,
+        MESSAGING_SYSTEM,
         PAYLOAD_SIZE,
         PROCESS_EXECUTABLE_NAME,
         REQUEST_QUEUE_TIME,

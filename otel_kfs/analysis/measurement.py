@@ -37,11 +37,24 @@ class Labels(NamedTuple):
     @property
     def label(self) -> str:
         """For people: `HTTP`, `Kafka, raw, gzip`."""
-        transport = _TRANSPORTS.get(self.transport, self.transport)
+        transport = TRANSPORTS.get(self.transport, self.transport)
         return ", ".join(filter(None, (transport, self.cell or self.encoding, "" if self.cell else self.compression)))
 
 
-_TRANSPORTS = {semconv.HTTP: "HTTP", semconv.KAFKA: "Kafka"}
+# Of other systems than Kafka those whose names, in OpenTelemetry's conventions, are not what people call them.
+TRANSPORTS = {
+    semconv.HTTP: "HTTP",
+    semconv.KAFKA: "Kafka",
+    "activemq": "ActiveMQ",
+    "aws_sqs": "SQS",
+    "gcp_pubsub": "Pub/Sub",
+    "jms": "JMS",
+    "nats": "NATS",
+    "pulsar": "Pulsar",
+    "rabbitmq": "RabbitMQ",
+    "rocketmq": "RocketMQ",
+    "servicebus": "Service Bus",
+}
 
 
 class Crossing(NamedTuple):

@@ -19,7 +19,7 @@ from otel_kfs.analysis.findings import (
     findings,
 )
 from otel_kfs.analysis.image_size import UNKNOWN
-from otel_kfs.analysis.measurement import Labels, by_labels
+from otel_kfs.analysis.measurement import TRANSPORTS, Labels, by_labels
 from otel_kfs.analysis.paths.segment import UNTRACED
 from otel_kfs.report.coverage_lines import coverage_line
 from otel_kfs.report.enclosing import off, percent
@@ -33,7 +33,6 @@ _NAMED_FROM = 0.1  # of the time; after the first segment
 _SECOND = 1_000_000_000  # ns
 _TEN_SECONDS = 10 * _SECOND
 _MILLISECOND = 1_000_000  # ns
-_PREPOSITIONS = {semconv.HTTP: "over", semconv.KAFKA: "through"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +280,8 @@ def _name(labels: Labels) -> str:
 
 def _how(labels: Labels) -> str:
     """Write `over HTTP (raw, gzip)`."""
-    return f"{_PREPOSITIONS.get(labels.transport, 'in')} {_name(labels)}"
+    preposition = "over" if labels.transport == semconv.HTTP else "through" if labels.transport in TRANSPORTS else "in"
+    return f"{preposition} {_name(labels)}"
 
 
 def _duration(nanoseconds: float, bound: float = 0) -> str:

@@ -77,7 +77,7 @@ class SpanGraph:
     """
 
     def __init__(self, spans: Iterable[Span]) -> None:
-        read = list(spans)
+        read = _with_what_others_say([*spans])
         self._spans = {(span.trace_id, span.span_id): span for span in read}
         if len(self._spans) < len(read):
             self._spans = {span.key: span for span in _told_apart(read)}
@@ -163,6 +163,10 @@ class SpanGraph:
         """Return the span of that trace and id, if it is there."""
         return self._spans.get(key)
 
+    def parent(self, span: Span) -> Span | None:
+        """Return the span that it names as its parent, if that is there."""
+        return None if span.parent_id is None else self._spans.get((span.trace_id, span.parent_id))
+
     def children(self, span: Span) -> list[Span]:
         """Return the span's children, by their start."""
         return self._children.get((span.trace_id, span.span_id), [])
@@ -198,6 +202,36 @@ class SpanGraph:
             nearest.sort(key=_by_start)
         return nearest
 
+
+def _with_what_others_say(spans: list[Span]) -> list[Span]:
+    """Return the spans, those of some programs as others would have written them.
+
+    OpenInference's requests to a model are INTERNAL: they are a client's. Where records were taken together, what was
+    done with them may be the span above theirs, which link to them and have nothing below: Node's kafkajs. It links to
+    them all.
+    """
+    links: dict[Key, list[Span]] = {}
+    for number, span in enumerate(spans):
+        if span.attributes.get(_OPENINFERENCE) in _OF_MODELS and span.kind in _WITHOUT_KIND:
+            spans[number] = replace(span, kind=Kind.CLIENT)
+        if span.links and span.parent_id is not None and span.kind is Kind.CONSUMER:
+            links.setdefault((span.trace_id, span.parent_id), []).append(span)
+    if not links:
+        return spans
+    above = {(span.trace_id, span.parent_id) for span in spans}
+    for number, span in enumerate(spans):
+        records = links.get(span.key)
+        if records and not span.links and span.kind in _TAKES and not any(one.key in above for one in records):
+            linked = tuple(link for one in records for link in one.links)
+            traces = tuple(trace for one in records for trace in one.linked_traces)
+            spans[number] = replace(span, kind=Kind.CONSUMER, links=linked, linked_traces=traces)
+    return spans
+
+
+_OPENINFERENCE = "openinference.span.kind"
+_OF_MODELS = frozenset(semconv.CLIENTS_OF_MODELS[_OPENINFERENCE])
+_WITHOUT_KIND = frozenset({Kind.INTERNAL, Kind.UNSPECIFIED})
+_TAKES = frozenset({Kind.CONSUMER, Kind.CLIENT})  # of a span that took several records
 
 _AT_MOST = 100  # spans among which one is looked for that holds another
 

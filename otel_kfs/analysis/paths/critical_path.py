@@ -34,6 +34,7 @@ from dataclasses import dataclass
 
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.coverage import Coverage, LeftOut
+from otel_kfs.analysis.paths.deliveries import lasting
 from otel_kfs.analysis.paths.image_roots import image_roots
 from otel_kfs.analysis.paths.model_calls import ModelCall, ModelCalls, failed, first_named
 from otel_kfs.analysis.paths.path_builder import HappensBefore, PathBuilder, Section
@@ -132,13 +133,12 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         consumers = [span for span in leaving if span.kind is Kind.CONSUMER]  # their records' spans are not there
         consumers = [] if any(calls.route_from(span).reaches for span in requests) else consumers
     if producer is None and not consumers:
-        last = root
         model_calls = calls.calls(requests)
+        last = lasting(root, model_calls, calls.graph)
         _through_sender(path, root, model_calls, calls.graph)
         served = through_requests(path, last, CLIENT, requests, model_calls, calls)
     else:
-        consumers, deliveries, served = _through_records(path, producer, consumers, requests, calls)
-        last = consumers[-1]
+        consumers, deliveries, last, served = _through_records(path, producer, consumers, requests, calls)
     if path.at != last.end:  # spans of other kinds than their names have
         raise LeftOut(f"`{last.name}` is out of order")
     stamps = (began, served.arrived, served.preprocessed, last.end)
@@ -147,12 +147,14 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
     path.check_sums()
     ours = root.name == semconv.SEND_IMAGE
     payload = _size_in_bytes(root, semconv.PAYLOAD_SIZE)
+    batch = _shared_by(consumers[-1]) if consumers else 1
     if not ours:
         passed_on = [call.span for one in leaving for call in calls.route_from(one).proxies]
-        payload = _body_size(root, *leaving, *passed_on, *consumers, served.server, graph=calls.graph)
+        asked = [*consumers, served.server] if batch == 1 else []  # the bodies of others may be among theirs
+        payload = _body_size(root, *leaving, *passed_on, *asked, graph=calls.graph)
     return CriticalPath(
         trace_id=root.trace_id,
-        transport=semconv.KAFKA if consumers else semconv.HTTP,
+        transport=_messaging_system(producer, *consumers) if consumers else semconv.HTTP,
         image_size=_size_in_bytes(root, semconv.IMAGE_SIZE),
         payload_size=payload,
         stamps=stamps,
@@ -160,7 +162,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         sections=tuple(path.sections),
         requests=1 + path.retries,
         deliveries=deliveries,
-        batch=max(1, last.batch),
+        batch=batch,
         encoding=_text(root, semconv.ENCODING),
         compression=_text(root, semconv.COMPRESSION),
         cell=_text(root, semconv.CELL),
@@ -175,11 +177,11 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
 
 def _through_records(
     path: PathBuilder, producer: Span | None, consumers: list[Span], requests: list[Span], calls: ModelCalls
-) -> tuple[list[Span], int, Served]:
+) -> tuple[list[Span], int, Span, Served]:
     """Go through the topic, and through those behind it, to the model that the last record was sent to.
 
-    Return the spans that took the record from the last topic, the most deliveries from any topic, and what the model's
-    server did.
+    Return the spans that took the record from the last topic, the most deliveries from any topic, with which span's end
+    the path ends, and what the model's server did.
     """
     root, deliveries = path.root, 1
     _through_sender(path, root, [], calls.graph)
@@ -196,9 +198,14 @@ def _through_records(
         # An event source (Knative's) posted the record: nobody waits for the answer, so it is back when it is sent.
         if failed(last):
             raise LeftOut("the request failed")
-        return consumers, deliveries, through_servers(path, calls.route_from(last), last, calls, arrival=EVENT_SOURCE)
+        served = through_servers(path, calls.route_from(last), last, calls, arrival=EVENT_SOURCE)
+        return consumers, deliveries, last, served
     requests = [last] if last.kind is Kind.CLIENT else calls.requests(last)
-    return consumers, deliveries, through_requests(path, last, BRIDGE, requests, calls.calls(requests), calls)
+    model_calls = calls.calls(requests)
+    if failed(last) and model_calls:
+        raise LeftOut("the request failed")
+    last = lasting(last, model_calls, calls.graph)
+    return consumers, deliveries, last, through_requests(path, last, BRIDGE, requests, model_calls, calls)
 
 
 def _beginning(root: Span, graph: SpanGraph) -> int:
@@ -238,6 +245,17 @@ def _body_size(*spans: Span | None, graph: SpanGraph) -> int | None:
                 if (size := _size_in_bytes(one, key)) is not None:
                     return size
     return None
+
+
+def _shared_by(consumer: Span) -> int:
+    """Return how many records were processed together, by their count or, where none is given, by its links."""
+    return max(1, consumer.batch or len(consumer.links))
+
+
+def _messaging_system(*spans: Span | None) -> str:
+    """Return by what a record was sent: Kafka, unless a span says otherwise."""
+    named = (_text(span, semconv.MESSAGING_SYSTEM).lower() for span in spans if span is not None)
+    return next(filter(None, named), semconv.KAFKA)
 
 
 def _size_in_bytes(span: Span, key: str) -> int | None:

@@ -17,14 +17,10 @@ def image_roots(graph: SpanGraph, calls: ModelCalls) -> tuple[list[Span], int]:
     ours = {root.trace_id for root in roots}
     others = [span for span in graph if span.trace_id not in ours]
     lost = {key: children for key, children in graph.orphans() if any(one.name in _OF_SENDERS for one in children)}
-    roots += [
-        span
-        for span in others
-        if graph.begins(span)
-        and not _is_of_ours(span, calls)
-        and _parent(span) not in lost
-        and calls.leads_to_model(span)
-    ]
+    for span in others:
+        begins = graph.begins(span) and not _is_of_ours(span, calls) and _parent(span) not in lost
+        if begins and calls.leads_to_model(span):
+            roots += _records(span, calls) or [span]
     if len(roots) > 1:
         roots.sort(key=lambda span: (span.start, span.trace_id, span.span_id))
     if not others and not lost:
@@ -34,6 +30,22 @@ def image_roots(graph: SpanGraph, calls: ModelCalls) -> tuple[list[Span], int]:
     )
     without = _without_root(others, graph, {root.trace_id for root in roots}) - of_traces.keys()
     return roots, len(without) + sum(of_traces.values())
+
+
+def _records(root: Span, calls: ModelCalls) -> list[Span]:
+    """Return the records that somebody sent to one topic, if a model was asked for several: each is an image.
+
+    Nobody waits for what becomes of a record, so what sent them all is part of none.
+    """
+    if root.kind is Kind.PRODUCER:
+        return []
+    sent = [span for span in calls.leaving(root) if span.kind is Kind.PRODUCER]
+    leading = [span for span in sent if calls.leads_to_model(span)]
+    if len(leading) < 2 or (first := calls.record(leading, surely=True)) is None:
+        return []
+    if sum(span.name == first.name for span in leading) < 2:
+        return []
+    return [span for span in sent if span.name == first.name]
 
 
 _OF_SENDERS = frozenset({semconv.ENCODE, semconv.LATE_START, semconv.START_PROGRAM})

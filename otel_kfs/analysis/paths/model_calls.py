@@ -35,13 +35,15 @@ class Route(NamedTuple):
     """From a request to the model server that it reached: the spans passed on the way, outermost first.
 
     Where several were asked in turn, `legs` are the ways to each. `known`: whether anything says that it is a model
-    server; otherwise it is what nothing leaves.
+    server; otherwise it is what nothing leaves. `tried`: how it was asked before in vain, if the client's span of that
+    is one for all attempts, as gRPC's.
     """
 
     proxies: Sequence[ModelCall] = ()
     server: Span | None = None
     legs: Sequence[Route] = ()
     known: bool = False
+    tried: Sequence[Span] = ()
 
     @property
     def reaches(self) -> bool:
@@ -161,7 +163,7 @@ class ModelCalls:
 
         Source: OpenTelemetry's conventions for generative AI: it covers all retries of what it asks for.
         """
-        if span.kind is not Kind.CLIENT or semconv.GEN_AI_OPERATION_NAME not in span.attributes:
+        if span.kind is not Kind.CLIENT or semconv.CLIENTS_OF_MODELS.keys().isdisjoint(span.attributes):
             return False
         below = self.graph.nearest_descendants(span, _is_hop)
         return any(one.kind is Kind.CLIENT and one_process(span, one) for one in below)
@@ -189,6 +191,10 @@ class ModelCalls:
         return names_a_model(hop) or (
             hop.kind is Kind.SERVER and (hop.service in self.servers or self.is_model_server_of_ours(hop))
         )
+
+    def asks_a_model(self, span: Span) -> bool:
+        """Return whether a request to a model was made within a span, or is what it is about."""
+        return any(self._from(one).known for one in ([span] if _is_hop(span) else self.requests(span)))
 
     def record(self, leaving: Sequence[Span], *, surely: bool) -> Span | None:
         """Return the record that leads to a model, of those that were sent; the first if none does.
@@ -305,7 +311,7 @@ class ModelCalls:
         """Return the route that leads through the span that was called, or ends there."""
         route = call.route
         if route.server is call.span:
-            return route
+            return route._replace(tried=call.attempts[:-1])
         return route._replace(proxies=(call, *route.proxies))
 
     def _from(self, span: Span) -> Route:

@@ -14,6 +14,7 @@ from otel_kfs.analysis.paths.model_calls import (
     Proxy,
     Route,
     failed,
+    first_named,
     is_step_or_request,
     is_store,
 )
@@ -67,7 +68,7 @@ def through_requests(
         if answered.kind is Kind.SERVER:  # the request has no span
             found = through_servers(path, calls.route_from(answered), last, calls, first=served is None, back=False)
         else:
-            if answered is not last:
+            if answered is not last or path.at != call.attempts[0].start:
                 path.until(segment_at(caller), RETRIES, call.attempts)
             uploads: list[Span] = []
             for attempt in call.attempts:
@@ -144,7 +145,9 @@ def through_servers(
         ]
         path.handed_on = handed_on
         through = _through_steps if ours else _through_own_steps
-        served = through(path, route.server, steps, server, arrival or segment_at(server, "request"), caller, calls)
+        arrival = arrival or segment_at(server, "request")
+        _through_attempts(path, route, steps, arrival)
+        served = through(path, route.server, steps, server, arrival, caller, calls)
         answering = path.at if served.answering is None else served.answering
         path.handed_on = handed_on
         path.answered(caller, answering)
@@ -161,6 +164,15 @@ def through_servers(
     elif route.server is not None and not passed and (end := _not_after(route.server, caller)) > path.at:
         path.to(waiting, end, route.server)
     return served
+
+
+def _through_attempts(path: PathBuilder, route: Route, steps: Sequence[Span], arrival: Segment) -> None:
+    """Go to when a server had the attempt that it answered, if there were others within one request."""
+    if route.server is None or not route.tried:
+        return
+    received = first_named(steps, semconv.RECEIVE)
+    had = received if received is not None and received.start < route.server.start else route.server
+    path.until(arrival, RETRIES, [*route.tried, had])
 
 
 def _back_past(path: PathBuilder, passed: Sequence[tuple[Place, Proxy]], waiting: Segment, caller: Span) -> Segment:

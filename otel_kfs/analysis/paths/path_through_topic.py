@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from otel_kfs import semconv
 from otel_kfs.analysis.paths.coverage import NOT_PROCESSED, LeftOut
+from otel_kfs.analysis.paths.deliveries import takers
 from otel_kfs.analysis.paths.model_calls import ModelCalls, failed, first_named
 from otel_kfs.analysis.paths.path_builder import PathBuilder
 from otel_kfs.analysis.paths.segment import (
@@ -36,7 +37,7 @@ def through_topic(
             raise LeftOut("not delivered to the broker")
         if producer is not path.root:
             path.to(segment_at(sender), producer.start, producer)
-        requests, consumers = consumers, calls.graph.nearest_descendants(producer, _takes_records)
+        requests, consumers = consumers, takers(producer, calls)
         if not consumers:  # a request to a model may have lost the span of the record that it is for
             consumers = [call.span for call in calls.calls(requests, guess=False) if call.span.start >= producer.start]
     if not consumers:
@@ -85,7 +86,3 @@ def _sees_acknowledgement(producer: Span) -> bool:
         return seen
     offsets = (semconv.MESSAGING_KAFKA_OFFSET, semconv.MESSAGING_KAFKA_MESSAGE_OFFSET)
     return producer.name.startswith(semconv.send("")) or any(key in producer.attributes for key in offsets)
-
-
-def _takes_records(span: Span) -> bool:
-    return span.kind is Kind.CONSUMER or span.kind is Kind.SERVER

@@ -21,6 +21,7 @@ from otel_kfs import semconv
 from otel_kfs.analysis.paths.segment import GENERATE
 from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
+_OF_CLIENTS = tuple(semconv.CLIENTS_OF_MODELS.items())
 STEPS = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})
 
 _ROUTE = re.compile(semconv.MODEL_ROUTE)
@@ -58,7 +59,7 @@ def names_a_model(span: Span) -> bool:
     """
     if span.name in _OF_MODEL_SERVERS or _is_route(span.name):
         return True
-    if span.kind is Kind.CLIENT and span.attributes.get(semconv.GEN_AI_OPERATION_NAME) in semconv.ASKS_A_MODEL:
+    if span.kind is Kind.CLIENT and any(span.attributes.get(key) in of for key, of in _OF_CLIENTS):
         return True
     texts = (span.attributes.get(key) for key in semconv.ROUTE_KEYS)
     return any(isinstance(text, str) and _is_route(text) for text in texts)

@@ -26,13 +26,15 @@ _STEPS = (semconv.RECEIVE, semconv.DECODE, semconv.PREPROCESS, semconv.PREDICT, 
 _ALL_STEPS = ", ".join(f"'{name}'" for name in (*_STEPS, semconv.EXPLAIN))
 # Model servers that are not ours, as `otel_kfs/analysis/paths/server_spans.py` knows them.
 _OF_OTHERS = ", ".join(f"'{name}'" for name in semconv.MODEL_SERVERS_SPANS)
-_OPERATIONS = ", ".join(f"'{name}'" for name in semconv.ASKS_A_MODEL)
+_CLIENTS = " OR ".join(
+    f"SpanAttributes['{key}'] IN ({', '.join(map(repr, names))})" for key, names in semconv.CLIENTS_OF_MODELS.items()
+)
 _WHERE = ", ' ', ".join(f"SpanAttributes['{key}']" for key in semconv.ROUTE_KEYS)
 _ROUTE = semconv.MODEL_ROUTE.replace("\\", "\\\\")
 _OF_AN_IMAGE = (
     f"(SpanName IN ({_ALL_STEPS}) OR ({_KIND} = 'consumer' AND startsWith(SpanName, '{semconv.process('')}'))"
     f" OR SpanName IN ({_OF_OTHERS}) OR ServiceName IN {{servers:Array(String)}}"
-    f" OR ({_KIND} = 'client' AND SpanAttributes['{semconv.GEN_AI_OPERATION_NAME}'] IN ({_OPERATIONS}))"
+    f" OR ({_KIND} != 'server' AND ({_CLIENTS}))"
     f" OR match(concat(SpanName, ' ', {_WHERE}), '{_ROUTE}'))"
 )
 

@@ -27,7 +27,8 @@ _IMAGES = f'name = "{semconv.SEND_IMAGE}"'
 _ROUTES = (
     ".*(/v[12]/models/.+[:/](predict|explain|classify|regress|infer|generate)"
     "|/openai/v1/|/completions|/v1/(embeddings|responses|rerank)|/(predictions|explanations|wfpredict|invocations)"
-    "|/generate|/Model(Stream)?Infer|PredictionService/Predict|/(Stream)?Predictions).*"
+    "|/generate|/Model(Stream)?Infer|PredictionService/Predict|/(Stream)?Predictions"
+    r"|Runtime\W(InvokeEndpoint|InvokeModel|Converse)).*"
 )
 _PROTOBUF = "application/protobuf"  # a fraction of the work that JSON is, on both sides
 # Tempo searches 7 days at a time (query_frontend.search.max_duration), and in whole seconds.
@@ -62,7 +63,7 @@ def _any_client(servers: Sequence[str]) -> str:
     conditions = [
         *(f"name = {_quoted(name)}" for name in semconv.MODEL_SERVERS_SPANS),
         *(f"{key} =~ {_quoted(_ROUTES)}" for key in ("name", *(f"span.{key}" for key in semconv.ROUTE_KEYS))),
-        f"span.{semconv.GEN_AI_OPERATION_NAME} =~ {_quoted('|'.join(semconv.ASKS_A_MODEL))}",
+        *(f"span.{key} =~ {_quoted('|'.join(names))}" for key, names in semconv.CLIENTS_OF_MODELS.items()),
         *(f"resource.{semconv.SERVICE_NAME} = {_quoted(server)}" for server in servers),
     ]
     return f"{{ {' || '.join(conditions)} }}"
