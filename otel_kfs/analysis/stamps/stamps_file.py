@@ -29,7 +29,7 @@ between them, and any others without a number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -172,10 +172,11 @@ class _Checked:
         if not isinstance(given, Mapping):
             self._not_allowed(f"{where}.attributes", given, 'give a table, like { "http.route" = "/orders" }')
             return ()
-        for key, value in given.items():
+        attributes = dict(_with_dots(given))
+        for key, value in attributes.items():
             if not isinstance(value, str | int | float):
                 self._not_allowed(f"{where}.attributes.{key}", value, "give text, a number, true or false")
-        return tuple((key, as_text(value)) for key, value in given.items())
+        return tuple((key, as_text(value)) for key, value in attributes.items())
 
     def _check_order(self, stamps: list[Stamp]) -> None:
         numbers = [stamp.number for stamp in stamps if stamp.number is not None]
@@ -226,3 +227,12 @@ class _Checked:
 
 def _full(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
+
+
+def _with_dots(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield attributes by their whole names: TOML takes `http.route` without quotes for a table in a table."""
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value:
+            yield from _with_dots(value, f"{before}{key}.")
+        else:
+            yield before + key, value

@@ -73,6 +73,11 @@ def test_without_a_title_it_is_the_file_s_name(tmp_path):
     assert load(written(tmp_path, FIRST + LAST)).title == "stamps"
 
 
+def test_an_attribute_s_name_needs_no_quotes(tmp_path):
+    text = FIRST + "attributes.http.route = '/orders'\nattributes.retry = true\n" + LAST
+    assert load(written(tmp_path, text)).stamps[0].attributes == (("http.route", "/orders"), ("retry", "true"))
+
+
 def test_the_keys_are_the_attributes_that_are_asked_for(tmp_path):
     keys = {"order.items", "payment.method", "http.route", "retry", "http.response.status_code"}
     assert load(written(tmp_path, RIGHT)).keys == keys
