@@ -91,6 +91,8 @@ DRAWINGS: list[str] = [
     "poll images  CLIENT  0  9",
     # Requests to a model that only a client's span tells, and others.
     "chat llama  CLIENT  0  9  .gen_ai.operation.name=chat",
+    "openai.chat  CLIENT  0  9  .llm.request.type=chat",
+    "workflow  INTERNAL  0  10  .llm.request.type=chat\n  ChatOpenAI  INTERNAL  0  9  .openinference.span.kind=LLM",
     *(f"post  CLIENT  0  9  .{key}=/predictions/m" for key in semconv.ROUTE_KEYS),
     *(
         f"POST {path}  CLIENT  0  9  size=7"
