@@ -22,7 +22,7 @@ class ModelSession(requests.Session):
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """Prepare a request with the outcome that it has in the base class: its URL once, if the next ones have it too.
 
-        In the base class this takes a third of the time of a small request.
+        In the base class this takes a quarter of the time of a small request.
         """
         if request.params or request.files or request.json is not None or request.cookies or self.params:
             return super().prepare_request(request)
