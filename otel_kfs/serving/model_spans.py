@@ -13,9 +13,9 @@ import functools
 import inspect
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
-from types import GeneratorType, MappingProxyType
+from types import FunctionType, GeneratorType, MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -173,8 +173,9 @@ class StepSpan(CurrentSpan):
 
         A `postprocess` that returns what `predict` did, as KServe's own does, makes none of the pieces.
         """
-        if is_in_pieces(answer) and not (self.name == semconv.POSTPROCESS and is_handed_on(answer)):
-            answer = self._in_pieces(answer)
+        if not _is_plain(answer) and is_in_pieces(answer):
+            is_given = self.name == semconv.POSTPROCESS and is_handed_on(answer)
+            answer = answer if is_given else self._in_pieces(answer)
         if self.streamed is None:
             self.take(answer)
         return answer
@@ -348,8 +349,8 @@ class _TracedStep:
     def _call(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         with (call := self._open_step(self._name, model, self._role_of_model, args, kwargs)):
             answer = method(*args, **kwargs)
-            is_own = not any(answer is given for given in args)  # else it is handed on, and made elsewhere
-            if not (is_own and (_is_coroutine(answer) or asyncio.isfuture(answer))):
+            is_plain = _is_plain(answer) or any(answer is given for given in args)  # which it only hands on
+            if is_plain or not (_is_coroutine(answer) or asyncio.isfuture(answer)):
                 return call.hand_over(answer)
             # The method is asynchronous after all: behind a decorator, compiled, or by way of a task or a thread.
             call.goes_on = True
@@ -366,8 +367,26 @@ class _TracedStep:
 
 def _is_coroutine_function(method: Any) -> bool:
     """Return whether a method is asynchronous; of a plain one its code says so, which is quicker than to inspect it."""
-    flags = getattr(getattr(method, "__code__", None), "co_flags", 0)
-    return bool(flags & inspect.CO_COROUTINE) or inspect.iscoroutinefunction(method)
+    function = getattr(method, "__func__", method)
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    if flags & inspect.CO_COROUTINE:
+        return True
+    is_as_written = type(function) is FunctionType and not vars(function)  # neither marked as one nor around another
+    return not is_as_written and inspect.iscoroutinefunction(method)
+
+
+def _is_plain(answer: Any) -> bool:
+    """Return whether an answer is there, and whole: most are, and what the others are takes longer to find out."""
+    cls: Any = type(answer)
+    try:
+        return _is_class_of_plain(cls)
+    except TypeError:  # a class that can't be hashed
+        return True
+
+
+@functools.lru_cache(1000)
+def _is_class_of_plain(cls: Any) -> bool:
+    return not issubclass(cls, GeneratorType | AsyncIterator | Coroutine | asyncio.Future)
 
 
 def _is_coroutine(answer: Any) -> bool:

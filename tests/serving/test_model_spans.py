@@ -135,6 +135,20 @@ def test_what_is_done_before_an_answer_is_awaited_is_below_the_same_span(spans, 
     assert whole.end_time >= inner[-1].end_time
 
 
+def test_an_answer_of_a_class_that_can_t_be_hashed_is_returned(spans):
+    class Unhashable(type):
+        __hash__ = None
+
+    class Answers(Model):
+        def predict(self, request):
+            return Unhashable("Answer", (), {})()
+
+    model = Answers()
+    trace_steps(model, lambda _: "predictor")
+    assert type(model.predict(1)).__name__ == "Answer"
+    assert seen(spans) == [("predict", STEP)]
+
+
 @pytest.mark.parametrize("step", ["predict", "explain"])
 def test_a_step_that_hands_on_what_another_returned_to_be_awaited_is_over_at_once(spans, step):
     model = Prepares()
