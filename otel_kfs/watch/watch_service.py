@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
+import os
 import socket
 import sys
 import threading
@@ -21,6 +23,7 @@ from starlette.routing import BaseRoute
 
 from otel_kfs.analysis.paths.critical_path import PathFinder, critical_paths
 from otel_kfs.errors import ConfigError
+from otel_kfs.traces.printable import printable
 from otel_kfs.watch.core.live_measurement import LiveMeasurement
 from otel_kfs.watch.core.open_traces import TraceBounds
 from otel_kfs.watch.core.snapshot import Observer, Snapshot
@@ -39,6 +42,7 @@ _SNAPSHOT = 1.0  # seconds between two, at least
 _SHARE = 20  # times as long as one took
 _GRACE = 0.5  # seconds for requests that are under way at the end
 _CONCURRENT = 512  # HTTP requests at once
+_NO_ADDRESS = "no address of this machine; choose another by --listen"
 
 Latest = Callable[[], Snapshot]
 
@@ -293,6 +297,13 @@ def _reason(error: OSError | ValueError) -> str:
 def _listen(host: str, port: int, option: str) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"can't listen on {printable(host)}: {_NO_ADDRESS}") from error
+    try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise ConfigError(f"can't listen on {host}:{port}: {_reason(error)}; choose another by {option}") from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(f"can't listen on {host}: {_NO_ADDRESS}") from error
+        # Python's own text has the address again.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigError(f"can't listen on {host}:{port}: {reason}; choose another by {option}") from error
