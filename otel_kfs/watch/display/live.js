@@ -2,16 +2,24 @@
 "use strict";
 const live = document.getElementById("live");
 const connection = document.getElementById("connection");
-const events = new EventSource("events");
 
-events.addEventListener("open", () => { connection.hidden = true; });
-events.addEventListener("error", () => { connection.hidden = false; });
-events.addEventListener("message", (event) => {
-  const next = new DOMParser().parseFromString(JSON.parse(event.data).html, "text/html");
-  for (const part of [...next.body.children]) {
-    const old = document.getElementById(part.id);
-    if (old === null) live.append(part);
-    else if (old.outerHTML !== part.outerHTML) old.replaceWith(part);
-  }
-  live.dataset.updates = String(Number(live.dataset.updates || 0) + 1);
-});
+function connect() {
+  const events = new EventSource("events");
+  events.addEventListener("open", () => { connection.hidden = true; });
+  events.addEventListener("error", () => {
+    connection.hidden = false;
+    // A browser connects again by itself, but not after an answer that is no stream, as of a proxy without its watch.
+    if (events.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+  });
+  events.addEventListener("message", (event) => {
+    const next = new DOMParser().parseFromString(JSON.parse(event.data).html, "text/html");
+    for (const part of [...next.body.children]) {
+      const old = document.getElementById(part.id);
+      if (old === null) live.append(part);
+      else if (old.outerHTML !== part.outerHTML) old.replaceWith(part);
+    }
+    live.dataset.updates = String(Number(live.dataset.updates || 0) + 1);
+  });
+}
+
+connect();

@@ -17,6 +17,7 @@ from watching_support import get, watching
 
 from otel_kfs import semconv
 from otel_kfs.watch.core.live_measurement import LiveMeasurement
+from otel_kfs.watch.display import live_page
 from otel_kfs.watch.display.live_page import MOST_BROWSERS, LivePage
 from otel_kfs.watch.display.page_output import PageOutput
 
@@ -87,6 +88,17 @@ def test_the_page_changes_while_images_are_sent_and_asks_nobody_else(chromium, s
     service.stop()
     wait_until("the page notices", lambda: text(chromium).startswith("Not connected: the watch has ended"))
     assert "HTTP, 3.3MB" in text(chromium)
+
+
+@pytest.mark.chromium
+def test_a_page_that_was_refused_connects_again(chromium, service, monkeypatch):
+    monkeypatch.setattr(live_page, "MOST_BROWSERS", 0)
+    chromium.get(url(service))
+    wait_until("the page notices", lambda: text(chromium).startswith("Not connected"))
+    monkeypatch.setattr(live_page, "MOST_BROWSERS", MOST_BROWSERS)
+    send(service, STRAIGHT)
+    wait_until("the image", lambda: "1 image measured" in text(chromium))
+    assert "Not connected" not in text(chromium)
 
 
 @pytest.mark.chromium
