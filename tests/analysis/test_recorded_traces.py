@@ -198,6 +198,15 @@ PATHS = {
         *ANSWERED,
     ],
     **{f"node-{client}": from_client("node-client") for client in ("fetch", "undici", "http")},
+    "kafkajs-message": [
+        (None, "kafkajs-producer", "send mobilenet", START),
+        ("deliver", "kafkajs-producer", "send mobilenet", END),
+        ("broker", "kafkajs-consumer", "process mobilenet", START),
+        ("bridge", "kafkajs-consumer", "POST", START),
+        *SERVERS,
+        ("transformer response", "kafkajs-consumer", "POST", END),
+        ("bridge", "kafkajs-consumer", "process mobilenet", END),
+    ],
     "httpx": from_client("httpx-client"),
     "aiohttp": from_client("aiohttp-client"),
     # The agent's span lasts until the acknowledgement, a second of the console producer's linger included.
@@ -221,6 +230,8 @@ PATHS = {
 }
 # Records that nobody asked a model with.
 NO_MODEL = {"java-console-consumer"}
+# Whose paths lead from several traces into one.
+TOGETHER = {"kafkajs-batch"}
 
 
 def spans_of(name):
@@ -275,7 +286,7 @@ def by_hand(name):
 
 
 def test_every_recording_is_told_of():
-    assert set(NAMES) == {*PATHS, *NO_MODEL}
+    assert set(NAMES) == {*PATHS, *NO_MODEL, *TOGETHER}
 
 
 @pytest.mark.parametrize("name", sorted(PATHS))
@@ -288,6 +299,17 @@ def test_every_segment_lies_between_the_edges_that_a_person_finds_in_the_file(na
             of_image[segment_name(section.segment)] += section.end - section.start
     assert found == by_hand(name)
     assert (coverage.measured, dict(coverage.left_out)) == (2, {})
+
+
+def test_each_record_of_a_batch_is_an_image_from_when_it_was_sent_until_all_are_processed():
+    traces = spans_of("kafkajs-batch").values()
+    (polled,) = [span for found in traces for _, _, span in found if span["name"] == "poll mobilenet"]
+    sent = [span for found in traces for _, _, span in found if span["name"] == "send mobilenet"]
+    paths, coverage = critical_paths(SpanGraph(query.spans(str(RECORDED / "kafkajs-batch.jsonl"))))
+    assert sorted((path.stamps[0], path.stamps[3]) for path in paths) == sorted(
+        (int(span[START]), int(polled[END])) for span in sent
+    )
+    assert (coverage.measured, coverage.in_batches, dict(coverage.left_out)) == (2, 2, {})
 
 
 @pytest.mark.parametrize("name", NAMES)
