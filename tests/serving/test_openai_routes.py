@@ -400,7 +400,6 @@ def test_a_call_that_a_task_answers_is_what_the_task_is(started, traces, trace_i
     assert ask(started[0], "completions", body, trace_id) == ask(started[1], "completions", body)
     call = next(span for span in traces(trace_id) if span.name == "text_completion later")
     assert (call.attributes.get("error.type"), call.attributes.get("gen_ai.usage.output_tokens")) == told
-    assert call.end - call.start >= 1_000_000
 
 
 def test_an_exception_that_kserve_can_t_answer_is_answered_by_the_server_as_without_us(started, traces, trace_id):
