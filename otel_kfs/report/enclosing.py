@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 
-_NOISE = Decimal("1e-9")  # of floats: 100 * 0.1 is no reason to print 11
 
-
-def off(figure: float, bound: float, scale: float, digits: int) -> str:
+def off(figure: float | Decimal, bound: float | Decimal, scale: float, digits: int) -> str:
     """Write the bound of a figure that is printed in units of `scale` with so many digits; `?` if nothing bounds it."""
     if math.isinf(bound):
         return "?"
     digit, unit = Decimal(1).scaleb(-digits), Decimal(scale)
     exact = Decimal(figure) / unit
     rounded = abs(exact - exact.quantize(digit, ROUND_HALF_EVEN))
-    return str((Decimal(bound) / unit + rounded - _NOISE).quantize(digit, ROUND_CEILING) + 0)  # + 0: never -0.0
+    return str((Decimal(bound) / unit + rounded).quantize(digit, ROUND_CEILING) + 0)  # + 0: never -0.0
 
 
 def percent(share: float, bound: float, digits: int = 0) -> str:
@@ -23,4 +21,6 @@ def percent(share: float, bound: float, digits: int = 0) -> str:
     if math.isinf(bound):
         return "?"
     text = f"{share:.{digits}%}"
-    return f"{text} \u00b1{off(100 * share, 100 * bound, 1, digits)}%" if bound else text
+    # Floats are not exact: 100 * 0.28 is a little more than 28, and no reason to print a wider bound.
+    figure, half = (Decimal(f"{100 * value:.9f}") for value in (share, bound))
+    return f"{text} \u00b1{off(figure, half, 1, digits)}%" if bound else text

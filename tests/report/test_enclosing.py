@@ -14,6 +14,7 @@ from otel_kfs.report.enclosing import off, percent
 @given(st.integers(-(10**13), 10**13), st.integers(1, 10**12))
 @example(141_084_430, 3_047_411)  # by itself 141.1 and 3.0
 @example(12_345_600_000, 47_000)
+@example(312_500_000_000, 1)
 def test_a_duration_in_a_sentence_lies_within_what_is_printed(nanoseconds, bound):
     figure, unit, half, _ = _duration(nanoseconds, bound).replace("\u00b1", "").split()
     middle, width = (Fraction(text) * {"ms": 10**6, "s": 10**9}[unit] for text in (figure, half))
