@@ -240,7 +240,7 @@ def _holding(spans: Iterable[Span], orphans: Collection[Key]) -> dict[Key, Key]:
     """Return for orphans the shortest span that holds it in time, if there is one."""
     found: dict[Key, Key] = {}
     open_: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+    for span in sorted(spans, key=lambda span: (span.start, -span.end, span.span_id)):
         if span.key in orphans:
             while open_ and open_[-1].end <= span.start:
                 open_.pop()

@@ -202,3 +202,14 @@ def test_of_a_span_that_was_read_twice_and_differs_the_longer_counts_whichever_i
 def test_siblings_that_start_together_come_in_one_order_whichever_is_read_first():
     root, *twins = spans("root  INTERNAL  0  9\n  a  CLIENT  1  5\n  b  CLIENT  1  5")
     assert SpanGraph([root, *twins]).children(root) == SpanGraph([*reversed(twins), root]).children(root) == twins
+
+
+def test_a_span_that_has_lost_its_parent_has_the_same_one_whichever_of_two_that_hold_it_alike_is_read_first():
+    root, *twins, orphan = spans("root  INTERNAL  0  9\n  a  CLIENT  1  5\n  b  CLIENT  1  5\n  c  SERVER  2  4")
+    read = [root, *twins, replace(orphan, parent_id="lost")]
+
+    def above(order):
+        graph = SpanGraph(order)
+        return [one.name for one in twins if graph.children(one)]
+
+    assert {tuple(above(order)) for order in itertools.permutations(read)} == {("a",)}
