@@ -212,7 +212,8 @@ def _with_what_others_say(spans: list[Span]) -> list[Span]:
     """
     links: dict[Key, list[Span]] = {}
     for number, span in enumerate(spans):
-        if span.attributes.get(_OPENINFERENCE) in _OF_MODELS and span.kind in _WITHOUT_KIND:
+        attributes = span.attributes
+        if _OPENINFERENCE in attributes and attributes[_OPENINFERENCE] in _OF_MODELS and span.kind in _WITHOUT_KIND:
             spans[number] = replace(span, kind=Kind.CLIENT)
         if span.links and span.parent_id is not None and span.kind is Kind.CONSUMER:
             links.setdefault((span.trace_id, span.parent_id), []).append(span)
@@ -229,7 +230,7 @@ def _with_what_others_say(spans: list[Span]) -> list[Span]:
 
 
 _OPENINFERENCE = "openinference.span.kind"
-_OF_MODELS = frozenset(semconv.CLIENTS_OF_MODELS[_OPENINFERENCE])
+_OF_MODELS = semconv.CLIENTS_OF_MODELS[_OPENINFERENCE]  # a tuple: an attribute may be a list
 _WITHOUT_KIND = frozenset({Kind.INTERNAL, Kind.UNSPECIFIED})
 _TAKES = frozenset({Kind.CONSUMER, Kind.CLIENT})  # of a span that took several records
 

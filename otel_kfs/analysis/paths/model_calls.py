@@ -114,6 +114,7 @@ class ModelCalls:
         self.servers = frozenset(servers)
         self._routes: dict[Key, Route] = {}
         self._leading: dict[Key, bool] = {}
+        self._asking: dict[Key, bool] = {}
 
     def leaving(self, below: Span) -> list[Span]:
         """Return what left the process below a span, or came from it where no span says so, but for parts of a step.
@@ -194,7 +195,11 @@ class ModelCalls:
 
     def asks_a_model(self, span: Span) -> bool:
         """Return whether a request to a model was made within a span, or is what it is about."""
-        return any(self._from(one).known for one in ([span] if _is_hop(span) else self.requests(span)))
+        known = self._asking.get(span.key)
+        if known is None:
+            requests = [span] if _is_hop(span) else self.requests(span)
+            known = self._asking[span.key] = any(self._from(one).known for one in requests)
+        return known
 
     def record(self, leaving: Sequence[Span], *, surely: bool) -> Span | None:
         """Return the record that leads to a model, of those that were sent; the first if none does.

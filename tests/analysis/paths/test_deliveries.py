@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from path_support import one, reasons, text_of
 from traces_builder import HTTP, MS, at, spans
 
@@ -124,3 +125,8 @@ def test_an_image_of_ours_over_http_that_ends_before_its_answer_is_out_of_order(
     assert reasons(*spans(HTTP.replace("INTERNAL    0 1000", "INTERNAL    0  900"))) == {
         "`send image` is out of order": 1
     }
+
+
+def test_an_attribute_that_says_of_whom_a_call_is_may_be_anything():
+    strange = [replace(span, attributes={"openinference.span.kind": ["LLM"]}) for span in spans(PROCESSED)]
+    assert len(SpanGraph(strange)) == 4
