@@ -216,11 +216,8 @@ class StepSpan(CurrentSpan):
     def _in_pieces(self, answer: Any) -> Any:
         try:
             if self.watches():
-                stream = self.stream()
-                handed = handed_on(answer, stream)
-                if handed is not None:
-                    self.streamed = stream
-                    return handed
+                self.streamed = self.stream()
+                return handed_on(answer, self.streamed)
         except Exception:
             report_failure("an answer in pieces")
         return answer

@@ -1,10 +1,8 @@
-"""An answer that a model makes piece by piece, in a generator or an iterator: its span goes on until the last piece.
+"""An answer that a model makes piece by piece, in a generator: its span goes on until the last piece.
 
 A model's method that returns a generator has done nothing yet; what it does is done when somebody asks for the next
 piece, if anybody does. So the generator is put into another one, which lets the span be current while a piece is made,
-and which ends it: with the last piece, with an exception, when it is closed early, or when it is dropped unread. An
-asynchronous iterator of another kind, which may have more to it than its pieces, stays the object that it is: until it
-has ended, it is of a class that is derived from its own and does the same.
+and which ends it: with the last piece, with an exception, when it is closed early, or when it is dropped unread.
 
 Source: PEP 479 and PEP 525 for what generators let through; OpenTelemetry's conventions for generative AI, by which a
 span ends "when the response is fully received or the operation is terminated due to an error or cancellation".
@@ -12,12 +10,10 @@ span ends "when the response is fully received or the operation is terminated du
 
 from __future__ import annotations
 
-import functools
 import time
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import suppress
-from types import AsyncGeneratorType, GeneratorType, new_class
+from collections.abc import AsyncGenerator, Generator
+from types import GeneratorType
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -77,34 +73,24 @@ class StreamedAnswer:
 
 
 def is_in_pieces(answer: Any) -> bool:
-    """Return whether it is a generator, or an asynchronous iterator of another kind.
+    """Return whether it is a generator, or has all that an asynchronous generator has (KServe streams both).
 
     No other iterator: a file is one, or an array, and no server sends its pieces one by one.
     """
-    return isinstance(answer, GeneratorType | AsyncIterator)
+    return isinstance(answer, GeneratorType | AsyncGenerator)
 
 
 def handed_on(answer: Any, stream: StreamedAnswer) -> Any:
-    """Return what hands on the pieces of an answer, and does with it what is done with the other.
-
-    None if an iterator is of a class in C, or is followed already: then its pieces are not seen.
-    """
-    wrapper: Any
-    if isinstance(answer, AsyncGeneratorType):
-        wrapper = _asynchronous(answer, stream)
-    elif isinstance(answer, GeneratorType):
-        wrapper = _synchronous(answer, stream)
-    else:
-        return _iterated(answer, stream)
-    wrapper.__name__, wrapper.__qualname__ = answer.__name__, answer.__qualname__
+    """Return a generator that hands on the pieces of an answer, and does with it what is done with the other."""
+    wrapper: Any = (_synchronous if isinstance(answer, GeneratorType) else _asynchronous)(answer, stream)
+    named = answer if hasattr(answer, "__qualname__") else type(answer)
+    wrapper.__name__, wrapper.__qualname__ = named.__name__, named.__qualname__
     weakref.finalize(wrapper, stream.leave)
     return wrapper
 
 
 def is_handed_on(answer: Any) -> bool:
-    """Return whether it is one of ours, for an answer whose pieces are in another span already."""
-    if hasattr(type(answer), _OWN_CLASS):
-        return True
+    """Return whether it is a generator of ours, for an answer whose pieces are in another span already."""
     code = getattr(answer, "ag_code", None) or getattr(answer, "gi_code", None)
     return code is _asynchronous.__code__ or code is _synchronous.__code__
 
@@ -168,71 +154,3 @@ def _synchronous(answer: Generator[Any, Any, Any], stream: StreamedAnswer) -> Ge
     except BaseException as error:
         stream.end(error)
         raise
-
-
-_OWN_CLASS = "_otel_kfs_own_class"  # an attribute of a derived class
-
-_iterators: dict[int, StreamedAnswer] = {}  # what is seen of those that have not ended, by their ids
-
-
-def _iterated(answer: Any, stream: StreamedAnswer) -> Any:
-    """Return an asynchronous iterator whose pieces are seen from now on; None if they can't be."""
-    cls: Any = type(answer)
-    number = id(answer)
-    if hasattr(cls, _OWN_CLASS):
-        return None
-    try:
-        weakref.finalize(answer, _drop, number)
-        object.__setattr__(answer, "__class__", _derived(cls))
-    except Exception:  # a class in C, one with slots alone, or one that lets nobody derive from it
-        return None
-    _iterators[number] = stream
-    return answer
-
-
-def _drop(number: int) -> None:
-    stream = _iterators.pop(number, None)
-    if stream is not None:
-        stream.leave()
-
-
-@functools.lru_cache(100)
-def _derived(cls: Any) -> type[Any]:
-    """Return a class derived from one of asynchronous iterators; its objects are of that one again when they end."""
-
-    def leave(self: Any) -> None:
-        _iterators.pop(id(self), None)
-        with suppress(Exception):
-            object.__setattr__(self, "__class__", cls)
-
-    def aiter(self: Any) -> Any:
-        iterator, stream = cls.__aiter__(self), _iterators.get(id(self))
-        if iterator is self or stream is None:
-            return iterator
-        leave(self)
-        handed = handed_on(iterator, stream)
-        if handed is None:
-            stream.end()
-            return iterator
-        return handed
-
-    async def anext(self: Any) -> Any:
-        stream = _iterators.get(id(self))
-        if stream is None:
-            return await cls.__anext__(self)
-        token = otel_context.attach(stream.context)
-        try:
-            piece = await cls.__anext__(self)
-        except BaseException as error:
-            leave(self)
-            stream.end(None if isinstance(error, StopAsyncIteration) else error)
-            raise
-        finally:
-            stream.context = otel_context.get_current()
-            otel_context.detach(token)
-        stream.take(piece)
-        return piece
-
-    names: dict[str, Any] = {name: getattr(cls, name) for name in ("__module__", "__qualname__")}
-    names |= {"__slots__": (), "__aiter__": aiter, "__anext__": anext, _OWN_CLASS: cls}
-    return new_class(cls.__name__, (cls,), exec_body=lambda own: own.update(names))
