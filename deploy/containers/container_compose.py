@@ -1,4 +1,7 @@
-"""deploy/compose.yaml as it stands, run by Docker Compose or by podman-compose, and what its containers say."""
+"""deploy/compose.yaml as it stands, run by Docker Compose or by podman-compose, and what its containers say.
+
+podman-compose takes compose.podman.yaml besides, which has addresses alone.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ import validate
 COMPOSE_FILE = HERE.parent / "compose.yaml"
 # What is added to it: two watches, and Prometheus.
 WATCH_FILE = HERE.parent / "compose.watch.yaml"
+PODMAN_FILE = HERE / "compose.podman.yaml"
 PROJECT = "otel-kfs"
 LIMIT = 300.0
 LINES_SHOWN = 60
@@ -32,9 +36,11 @@ class Compose:
         self.engine = engine
         self._environment = {**engine.environment, **(environment or {})}
         self._separator = "-" if engine.name == "docker" else "_"
+        self._files = [COMPOSE_FILE]
         if engine.name == "docker":
             self._command = ["docker", "compose"]
         else:
+            self._files.append(PODMAN_FILE)
             self._command = [sys.executable, "-m", "podman_compose", "--in-pod=false"]
             self._command += ["--podman-path", str(HERE / "podman_for_compose.py")]
             self._environment["PYTHONPATH"] = str(validate.folder("podman-compose"))
@@ -75,6 +81,15 @@ class Compose:
         """Return all that the engine knows of a service's container."""
         (found,) = json.loads(self.engine.output("container", "inspect", self.container(service)))
         return dict(found)
+
+    def names(self, service: str) -> list[str]:
+        """Return the options that give another container the names that a service's own has in /etc/hosts."""
+        return [f"--add-host={each}" for each in self.inspect(service)["HostConfig"]["ExtraHosts"] or ()]
+
+    def address(self, container: str) -> str:
+        """Return a container's address in the network of the services."""
+        (found,) = json.loads(self.engine.output("container", "inspect", container))
+        return str(found["NetworkSettings"]["Networks"][self.network]["IPAddress"])
 
     def execute(self, service: str, *command: str) -> str:
         """Return what a command prints inside of a service's container."""
@@ -156,7 +171,7 @@ class Compose:
     def _run(
         self, *arguments: str, limit: float, environment: Mapping[str, str] | None = None, watches: bool = False
     ) -> None:
-        files = [COMPOSE_FILE, WATCH_FILE] if watches else [COMPOSE_FILE]
+        files = [*self._files, WATCH_FILE] if watches else self._files
         command = [*self._command, *(f"--file={file}" for file in files), *arguments]
         with subprocess.Popen(
             command,

@@ -67,7 +67,8 @@ class Engine:
             **{"capture_output": "stdout" not in options, "stdin": subprocess.DEVNULL, **options},
         )
         if check and done.returncode != 0:
-            last = (done.stderr or "").strip().splitlines()[-5:]
+            # One who asks for both streams in one has them in `stdout`.
+            last = (done.stderr or done.stdout or "").strip().splitlines()[-5:]
             raise ContainerError(f"failed with exit code {done.returncode}: {' '.join(command[:6])}: {' '.join(last)}")
         return done
 

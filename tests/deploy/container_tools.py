@@ -97,6 +97,7 @@ def beside(compose: Compose, service: str, *options: str) -> list[str]:
         "--network",
         compose.network,
         "--read-only",
+        *compose.names(service),
         *options,
         compose.inspect(service)["Config"]["Image"],
     ]
