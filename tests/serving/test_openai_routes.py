@@ -342,7 +342,7 @@ STREAMED, UNREAD, SHORT = ("3", None), ("0", "GeneratorExit"), (None, None)
         ("streams", V1, 200, STREAMED, SHORT),
         ("marks", V1, 200, STREAMED, STREAMED),
         ("gathers", V1, 200, STREAMED, SHORT),
-        ("iterates-v1", V1, 200, STREAMED, SHORT),
+        ("iterates-v1", V1, 200, SHORT, SHORT),  # an iterator is no generator
         ("gathers", V2, 200, STREAMED, SHORT),
         # KServe 0.21's own V2 route knows no answers in pieces, nor does its V1 route if they are not asynchronous.
         ("streams", V2, 500, UNREAD, SHORT),
