@@ -5,9 +5,9 @@ KSERVE_VENV ?= .venv-kserve
 AUDIT_VENV ?= .venv-audit
 OLDEST_VENV ?= .venv-oldest
 DOCS_VENV ?= .venv-docs
-# Processes that share the tests: make test WORKERS=4; with 0 there is one, which pytest's --pdb needs. There are more
+# Processes that share the tests: make test WORKERS=2; with 0 there is one, which pytest's --pdb needs. There are more
 # than cores, because tests wait for programs and for time-outs.
-WORKERS ?= 3
+WORKERS ?= 4
 
 # kfserving 0.5.1 needs Python 3.11 or older; where it can't be had, the demo and the tests use KServe alone.
 SERVING := $(shell $(PYTHON) -c 'import sys; print("kfserving" if sys.version_info < (3, 12) else "kserve")')
