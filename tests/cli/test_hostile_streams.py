@@ -79,10 +79,14 @@ def test_verbose_shows_the_traceback(model):
 
 
 def test_spans_that_could_not_be_kept_are_not_said_to_be_there(model, tmp_path):
-    """`ulimit -f 1`: a file of at most one block."""
-    nobody = "http://127.0.0.1:9"
+    """`ulimit -f 1`: a file of at most one block, which Python would cut its byte code off at, too."""
+    settings = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     command = f"cd {tmp_path}; ulimit -f 1; {send(model)} --repeat 3"
-    code, out, errors = shell(command, OTEL_EXPORTER_OTLP_ENDPOINT=nobody, OTEL_TRACES_EXPORTER="otlp")
+    code, out, errors = shell(command, **settings)
     assert (code, out.count("\n")) == (0, 3)
     assert "spans were not exported to otel-kfs-runs/" in errors
     assert "the spans are in" not in errors

@@ -189,8 +189,9 @@ def test_spans_name_the_package_its_version_and_their_conventions(spans):
 def test_a_full_disk_is_said_and_costs_no_line_but_the_one_cut_off(tmp_path):
     # A limit of the process's own stands for the disk's.
     script = """
-import resource, signal, otel_kfs
+import resource, signal, sys, otel_kfs
 from opentelemetry import trace
+sys.dont_write_bytecode = True  # it would be cut off, too
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 otel_kfs.configure("a-service", traces_file="spans.jsonl")
 tracer = trace.get_tracer("a test")

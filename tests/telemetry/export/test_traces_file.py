@@ -80,9 +80,10 @@ def test_what_can_t_be_written_any_more_is_counted(tmp_path):
 
 
 def test_what_one_process_cut_off_on_a_full_disk_costs_no_line_of_another(tmp_path):
-    # A limit of the process's own stands for the disk's.
+    # A limit of the process's own stands for the disk's; byte code would be cut off, too.
     limited = """
-import resource, signal
+import resource, signal, sys
+sys.dont_write_bytecode = True
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 work("first")
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
