@@ -44,7 +44,7 @@ class Layout:
 
 
 _HOLLOW = {"fill_opacity": _UNKNOWN, "stroke": "currentColor", "stroke_dasharray": "4 3"}
-WIDE = Layout(width=880, left=70, right=150, step=36, ticks=6)
+WIDE = Layout(width=880, left=70, right=175, step=36, ticks=6)
 NARROW = Layout(width=358, left=0, right=18, step=56, ticks=3, beside=False)
 WIDTH = WIDE.width
 
@@ -126,7 +126,8 @@ def _bar(
         letter,
     )
     figures = svg.mark(parent, "text", tip(report, report.total), x=x, y=base, font_size=12)
-    svg.add(figures, "tspan", f"{within(total.p50, total.bound)} ms", font_weight=600)
+    svg.add(figures, "tspan", "p50", class_="muted", font_size=11)
+    svg.add(figures, "tspan", f"{within(total.p50, total.bound)} ms", dx=4, font_weight=600)
     svg.add(figures, "tspan", tailed, dx=6, class_="muted", font_size=11)
     marker = f"M{p50 - 3.5:.1f} {top - 5.5:.1f}h7l-3.5 5z"
     svg.add(parent, "path", d=marker, class_="inkfill")
