@@ -13,7 +13,7 @@ import functools
 import inspect
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
 from types import FunctionType, GeneratorType, MappingProxyType
 from typing import Any
@@ -383,7 +383,7 @@ def _is_plain(answer: Any) -> bool:
 
 @functools.lru_cache(1000)
 def _is_class_of_plain(cls: Any) -> bool:
-    return not issubclass(cls, GeneratorType | AsyncIterator | Coroutine | asyncio.Future)
+    return not issubclass(cls, GeneratorType | AsyncGenerator | Coroutine | asyncio.Future)
 
 
 def _is_coroutine(answer: Any) -> bool:

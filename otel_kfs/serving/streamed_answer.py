@@ -32,7 +32,7 @@ class StreamedAnswer:
         self.start = start
         self.count = 0
         self.context = otel_context.get_current()  # of the generator, from one piece to the next
-        self.has_ended = False
+        self._ended = False
 
     def take(self, _: Any) -> None:
         """Take note of a piece, as it is handed on."""
@@ -47,9 +47,9 @@ class StreamedAnswer:
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span, which failed if the generator raised."""
-        if self.has_ended:
+        if self._ended:
             return
-        self.has_ended = True
+        self._ended = True
         try:
             self.finish(error)
         except Exception:
