@@ -39,32 +39,101 @@ def _encode(model: str, prompt: str, stream: bool, image: bytes, media_type: str
 def read_stream(content: bytes) -> dict[str, Any]:
     """Return a streamed answer as the one that would have come in one piece.
 
+    Source: OpenAI's API reference, "The chat completion chunk object", and its Python client's `accumulate_delta`.
+
     Raises:
         ValueError: it breaks off before its `[DONE]`, says that the model failed, or is no such stream.
+        RecursionError: it is nested too deeply.
     """
     answer: dict[str, Any] = {}
-    texts: dict[int, list[str]] = {}
-    reasons: dict[int, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
     for event in _events(content):
-        if "error" in event:
+        if event.get("error") is not None:
             raise ValueError(f"the model failed in mid-stream: {event['error']}")
         answer |= {key: value for key, value in event.items() if key != "choices" and value is not None}
-        for choice in _mappings(event.get("choices")):
-            index = number if isinstance(number := choice.get("index"), int) else 0
-            delta = choice.get("delta")
-            text = delta.get("content") if isinstance(delta, Mapping) else None
-            texts.setdefault(index, []).append(text if isinstance(text, str) else "")
-            reasons[index] = choice.get("finish_reason") or reasons.get(index)
-    answer["object"] = "chat.completion"
-    answer["choices"] = [
-        {
-            "index": index,
-            "message": {"role": "assistant", "content": "".join(pieces)},
-            "finish_reason": reasons[index],
-        }
-        for index, pieces in texts.items()
-    ]
+        for piece in _mappings(event.get("choices")):
+            choice = choices.setdefault(_index(piece) or 0, {"finish_reason": None})
+            for key, value in piece.items():
+                if key in {"delta", "logprobs", "text"}:
+                    choice[key] = _continued(choice.get(key), value)
+                elif value is not None:
+                    choice[key] = value
+    kind = answer.get("object")
+    answer["object"] = kind.removesuffix(".chunk") if isinstance(kind, str) else "chat.completion"
+    answer["choices"] = [_whole_choice(index, choices[index]) for index in sorted(choices)]
     return answer
+
+
+class _Pieces(list[str]):
+    """A text that further pieces may continue."""
+
+
+class _Entries:
+    """A list that further pieces may continue: entries with an `index` each for itself, others by new ones."""
+
+    def __init__(self) -> None:
+        self._indexed: dict[int, Any] = {}
+        self._others: list[Any] = []
+
+    def add(self, entries: list[Any]) -> None:
+        for entry in entries:
+            if (index := _index(entry)) is None:
+                self._others.append(entry)
+            else:
+                known = self._indexed.get(index)
+                self._indexed[index] = _continued(known, {key: entry[key] for key in entry if key != "index"})
+
+    def whole(self) -> list[Any]:
+        return [*(_whole(self._indexed[index]) for index in sorted(self._indexed)), *self._others]
+
+
+_NOT_CONTINUED = frozenset({"id", "role", "type"})  # some servers repeat them in each piece
+
+
+def _continued(known: Any, piece: Any) -> Any:
+    """Return a part of a message, of which `known` came before, with what a piece adds to it."""
+    if isinstance(piece, dict):
+        parts = known if isinstance(known, dict) else {}
+        for key, value in piece.items():
+            if key not in _NOT_CONTINUED:
+                parts[key] = _continued(parts.get(key), value)
+            elif value or key not in parts:
+                parts[key] = value
+        return parts
+    if isinstance(piece, str):
+        texts = known if isinstance(known, _Pieces) else _Pieces()
+        texts.append(piece)
+        return texts
+    if isinstance(piece, list):
+        entries = known if isinstance(known, _Entries) else _Entries()
+        entries.add(piece)
+        return entries
+    return known if piece is None else piece
+
+
+def _whole(part: Any) -> Any:
+    """Return what a part of a message is once all its pieces are there."""
+    if isinstance(part, dict):
+        return {key: _whole(value) for key, value in part.items()}
+    if isinstance(part, _Pieces):
+        return "".join(part)
+    return part.whole() if isinstance(part, _Entries) else part
+
+
+def _whole_choice(index: int, choice: dict[str, Any]) -> dict[str, Any]:
+    whole = {**_whole(choice), "index": index}
+    said = whole.pop("delta", None)
+    if "text" in whole:  # of a completion, which has no message
+        return whole
+    message = dict(said) if isinstance(said, dict) else {}
+    role, is_empty = message.pop("role", None) or "assistant", not message
+    # Beside a call of a tool, say, the content is null.
+    return {"message": {"role": role, "content": "" if is_empty else None, **message}, **whole}
+
+
+def _index(entry: Any) -> int | None:
+    index = entry.get("index") if isinstance(entry, Mapping) else None
+    return index if isinstance(index, int) else None
 
 
 def _events(content: bytes) -> Iterator[dict[str, Any]]:

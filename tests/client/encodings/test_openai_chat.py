@@ -55,6 +55,108 @@ def test_the_pieces_of_each_choice_are_put_together(texts):
     assert answer == {"id": "1", "object": "chat.completion", "usage": usage}
 
 
+def deltas(*pieces, index=0):
+    return [{"choices": [{"index": index, "delta": piece}]} for piece in pieces]
+
+
+def message_of(events):
+    (choice,) = read_stream(stream(events))["choices"]
+    return choice["message"]
+
+
+def call_piece(index, arguments, **head):
+    function = {"name": head.pop("name"), "arguments": arguments} if "name" in head else {"arguments": arguments}
+    return {"index": index, **head, "function": function}
+
+
+def test_calls_of_tools_are_put_together_by_their_index():
+    events = deltas(
+        {"role": "assistant", "content": None, "tool_calls": None},
+        {"tool_calls": [call_piece(0, "", id="a", type="function", name="look")]},
+        {"tool_calls": [call_piece(1, '{"b"', id="b", type="function", name="zoom"), call_piece(0, '{"a":')]},
+        {"tool_calls": [call_piece(0, "1}", id=None, type="function")]},
+        {"tool_calls": [call_piece(1, ":2}", id="b")]},
+    )
+    assert message_of(events) == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "a", "type": "function", "function": {"name": "look", "arguments": '{"a":1}'}},
+            {"id": "b", "type": "function", "function": {"name": "zoom", "arguments": '{"b":2}'}},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        ([{"refusal": "I "}, {"refusal": "can't"}], {"content": None, "refusal": "I can't"}),
+        (
+            [{"function_call": {"name": "f", "arguments": "{"}}, {"function_call": {"arguments": "}"}}],
+            {"content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        ),
+        (
+            [{"reasoning_content": "it is "}, {"reasoning_content": "a cat"}, {"content": "cat"}],
+            {"content": "cat", "reasoning_content": "it is a cat"},
+        ),
+        ([{"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}], {"content": "ab"}),
+        ([{"role": None, "content": "a"}, {"content": None}], {"content": "a"}),
+        (  # without an index, as some servers send whole calls
+            [{"tool_calls": [{"id": "a"}]}, {"tool_calls": [{"id": "b"}]}],
+            {"content": None, "tool_calls": [{"id": "a"}, {"id": "b"}]},
+        ),
+        ([None, "text", 3], {"content": ""}),
+    ],
+)
+def test_a_message_has_all_that_its_pieces_have(pieces, message):
+    assert message_of(deltas(*pieces)) == {"role": "assistant", **message}
+
+
+def test_log_probabilities_follow_one_another():
+    events = [
+        {"choices": [{"delta": {"content": text}, "logprobs": {"content": [{"token": text}], "refusal": None}}]}
+        for text in "ab"
+    ]
+    (choice,) = read_stream(stream(events))["choices"]
+    assert choice["logprobs"] == {"content": [{"token": "a"}, {"token": "b"}], "refusal": None}
+
+
+def test_the_pieces_of_a_completion_are_one_text():
+    events = [{"object": "text_completion", "choices": [{"index": 0, "text": text}]} for text in ("a ", "cat")]
+    assert read_stream(stream(events)) == {
+        "object": "text_completion",
+        "choices": [{"index": 0, "text": "a cat", "finish_reason": None}],
+    }
+
+
+CALLS = st.lists(st.tuples(st.text(), st.lists(st.text(), max_size=4)), min_size=1, max_size=3)
+
+
+@given(choices=st.lists(CALLS, min_size=1, max_size=3), data=st.data())
+def test_calls_of_tools_are_whole_however_they_are_cut_and_take_turns(choices, data):
+    queues = [
+        [
+            {"choices": [{"index": at, "delta": {"tool_calls": [call_piece(number, text, **head)]}}]}
+            for text, head in [
+                ("", {"id": f"{at}-{number}", "type": "function", "name": name}),
+                *((a, {}) for a in texts),
+            ]
+        ]
+        for at, calls in enumerate(choices)
+        for number, (name, texts) in enumerate(calls)
+    ]
+    events = []
+    while queues := [queue for queue in queues if queue]:
+        events.append(data.draw(st.sampled_from(queues)).pop(0))
+    assert [choice["message"]["tool_calls"] for choice in read_stream(stream(events))["choices"]] == [
+        [
+            {"id": f"{at}-{number}", "type": "function", "function": {"name": name, "arguments": "".join(texts)}}
+            for number, (name, texts) in enumerate(calls)
+        ]
+        for at, calls in enumerate(choices)
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
