@@ -260,13 +260,13 @@ class _Lines:
 
     @cached_property
     def _limited(self) -> tuple[float, float]:
-        """The same, with a limit on both sides."""
+        """The same of two clocks that run: with a limit on both sides, where the points give none, or one too far."""
         flattest, steepest = self.rates
         if not math.isfinite(flattest):
-            flattest = min(-_RATE, steepest)
+            flattest = -_RATE if steepest >= -_RATE else -FASTEST
         if not math.isfinite(steepest):
-            steepest = max(_RATE, flattest)
-        return flattest, steepest
+            steepest = _RATE if flattest <= _RATE else FASTEST
+        return max(flattest, -FASTEST), min(steepest, FASTEST)
 
     def high(self, at: int) -> float:
         """Return how high a line can be there, where there is one."""

@@ -48,8 +48,7 @@ NO_BOUNDS: Bounds = MappingProxyType({})
 _BETWEEN_STAMPS = ("2-1", "3-2", "4-3", TOTAL)
 _SAME = SkewBound(0, 0)  # of one clock with itself
 _UNKNOWN = SkewBound(-math.inf, math.inf)
-# ns, 73 years: a bound beyond that says nothing. What was all seen within a millisecond fits clocks of any rate, which
-# may be centuries apart a minute later.
+# ns, 73 years: no clock that was set is off by so much, and what is moved by it may not fit 64 bits.
 _FURTHEST = 2**61
 
 

@@ -87,6 +87,16 @@ def test_a_step_that_only_an_impossible_drift_would_explain_is_no_drift(step):
     assert clocks.bounds("client", "server", [client.shows(0), client.shows(SECOND)]) == [None, None]
 
 
+def test_requests_of_one_moment_leave_open_only_the_rates_at_which_clocks_can_run():
+    clocks, client, server = Clocks(), Host("client"), Host("server", SECOND)
+    for sent in (0, 10):
+        ask(clocks, client, server, (sent, sent + MS, sent + 2 * MS, sent + 3 * MS))
+    hour = client.shows(3600 * SECOND)
+    (bound,) = clocks.bounds("client", "server", [hour])
+    # 1 ms each way and 1 ms in between fit a clock that loses 2 s a second; and nothing says how much it may gain.
+    assert bound == SkewBound(pytest.approx(-71 * SECOND, abs=3 * MS), pytest.approx(4.6 * SECOND, abs=3 * MS))
+
+
 @given(st.integers(-5 * SECOND, 5 * SECOND), st.integers(-MS, MS), overlapping())
 @settings(max_examples=50)
 def test_where_requests_overlap_a_clock_s_rate_is_limited_by_what_clocks_can_do(offset, drift, run):

@@ -221,10 +221,12 @@ def compared_within(nanoseconds, at_the_end=0):
     return later, bounds[later.labels, later.size, TOTAL]
 
 
-def test_clocks_that_were_compared_within_a_nanosecond_are_not_taken_to_be_centuries_apart_an_hour_later():
+def test_clocks_that_were_compared_within_a_nanosecond_are_2_percent_of_an_hour_apart_an_hour_later_at_most():
     later, bound = compared_within(1)
-    # Any delay fits the difference that the clocks may have by then: it stays as it was read.
-    assert (later.totals(), bound) == ([500 * MS], math.inf)
+    (total,) = later.totals()
+    # That fits clocks of any rate; none that runs is off by more than 72 s after an hour.
+    assert total - bound <= 500 * MS <= total + bound
+    assert bound <= 36.1 * SECOND
 
 
 def test_a_corrected_stamp_that_does_not_fit_64_bits_is_the_last_that_does():
