@@ -6,8 +6,7 @@ the others are one row.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,12 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from otel_kfs.analysis.corrected_measurement import CorrectedMeasurement
-from otel_kfs.analysis.duration_sketch import Sketch, SketchedSeries
+from otel_kfs.analysis.duration_sketch import SketchedSeries
+from otel_kfs.analysis.findings import share_bound, sum_of_bounds
 from otel_kfs.analysis.measurement import Labels
 from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
 from otel_kfs.analysis.statistics import Summary, summary
 from otel_kfs.report.answer import answer
 from otel_kfs.report.coverage_lines import coverage_line
+from otel_kfs.report.enclosing import percent
 from otel_kfs.report.render import cell
 from otel_kfs.report.segment_names import segment_name
 from otel_kfs.report.tables.rows import as_read
@@ -87,13 +88,11 @@ def table(snapshot: Snapshot, width: int, rows: int) -> RenderableType:
         drawn.add_row(title, *_cells(last, since, TOTAL, width), "", style="bold")
         for segment in shown:
             name = Text("  " + printable(segment_name(segment)))
-            share = _percent(shares[segment], [segment], since)
-            drawn.add_row(name, *_cells(last, since, segment, width), share)
+            drawn.add_row(name, *_cells(last, since, segment, width), _percent(series, [segment]))
         if rest and named:
             blank = [""] * (len(drawn.columns) - 2)
             count = f"  {len(rest)} more segment{'s' * (len(rest) > 1)}"
-            share = _percent(sum(shares[one] for one in rest), rest, since)
-            drawn.add_row(Text(count, style="dim"), *blank, share)
+            drawn.add_row(Text(count, style="dim"), *blank, _percent(series, rest))
     if more := len(snapshot.since_start.series) - len(all_series):
         drawn.add_row(Text(f"{more} more series", style="dim"))
     return drawn
@@ -159,7 +158,7 @@ def _figures(window: Window, series: SketchedSeries | None) -> Mapping[Stretch, 
 
 def _shares(series: SketchedSeries) -> dict[Segment, float]:
     """Return what share of all images' time each segment is, in the order of the path."""
-    columns: Mapping[Stretch, Sketch] = series.columns()
+    columns = series.columns()
     whole = abs(columns[TOTAL].total) or 1  # which may be negative where nothing bounds the clocks
     return {one: sketch.total / whole for one, sketch in columns.items() if isinstance(one, Segment)}
 
@@ -182,8 +181,11 @@ def _cells(
             yield "" if found is None else cell(as_read(found, found.p95), "milliseconds")
 
 
-def _percent(share: float, of: Iterable[Stretch], figures: Mapping[Stretch, Summary]) -> str:
-    """Write the share of some segments; a question mark where nothing bounds one of them, or the total."""
-    if any(math.isinf(figures[one].bound) for one in (TOTAL, *of)):
-        return "?"
-    return f"{100 * share:.0f}"
+def _percent(series: SketchedSeries, segments: Sequence[Segment]) -> str:
+    """Write the share of some segments together, with what the clocks leave open of it; `?` where that is all of it."""
+    columns = series.columns()
+    stretches: list[Stretch] = [*segments, TOTAL]
+    *doubts, doubt_of_total = (sum_of_bounds(series.bounds(one), len(columns[one])) for one in stretches)
+    time, total, doubt = sum(columns[one].total for one in segments), columns[TOTAL].total, sum(doubts)
+    of_share = share_bound(time, doubt, total, doubt_of_total) if doubt or doubt_of_total else 0
+    return percent(time / (total or 1), of_share).replace("%", "")

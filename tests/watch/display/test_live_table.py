@@ -66,6 +66,18 @@ def test_no_figure_that_nothing_bounds_and_no_share_of_it_is_without_a_mark():
     assert {line[-1] for line in table[1:]} == {"?"}
 
 
+def test_a_share_of_what_lies_between_two_hosts_has_its_bound():
+    live = LiveMeasurement(0.0)
+    live.add(spans(STRAIGHT.replace("200  470", "200  470  @other")), 0.0)
+    said = {line[:26].strip(): line[-5:].strip() for line in lines(Frame(live.snapshot(1.0)), width=100)}
+    # 25.4 of 500 ms, and what is rounded off.
+    assert (said["predictor request"], said["predictor predict"], said["predictor response"]) == (
+        "5 \u00b16",
+        "26",
+        "5 \u00b16",
+    )
+
+
 def test_the_largest_segments_are_named_though_such_a_clock_makes_the_total_negative():
     said = [line[:26].strip() for line in lines(Frame(unbounded(-5)), width=100, height=12)]
     assert said[said.index("Kafka, 1.1MB") + 1 :] == [
