@@ -36,17 +36,19 @@ def spans_of(spans: Any, name: str) -> list[Any]:
     return sorted(found, key=lambda span: span.start_time)
 
 
-def unmarked_repeats(deliveries: Mapping[int, list[tuple[int, int]]], requested: Mapping[int, int]) -> set[int]:
-    """The records that were delivered again, though each of their deliveries poses as the first.
+def unmarked_repeats(
+    deliveries: Mapping[int, list[tuple[int, int]]], requested: Mapping[int, int]
+) -> dict[int, tuple[list[tuple[int, int]], int]]:
+    """The records that were delivered again, though each of their deliveries poses as the first; with what tells so.
 
     `deliveries` are those that bridges reported, as (attempt, requests); the model was also asked by those that ended
     before they could report, and they come first.
     """
-    found = set()
+    found = {}
     for record, reported in deliveries.items():
         firsts = [requests for attempt, requests in reported if attempt == 1]
         if len(firsts) > 1 or (len(firsts) == len(reported) and requested[record] > sum(firsts)):
-            found.add(record)
+            found[record] = reported, requested[record]
     return found
 
 

@@ -120,15 +120,16 @@ class Ledger:
                 assert one.answer == {"predictions": [self.numbers[one.partition, one.offset]]}
         return {number_in(one.answer) for one in self.answers if one.outcome == "answered"}
 
-    def unmarked(self, requested: Counter[int]) -> set[int]:
-        """The numbers of the records that were delivered again, though each of their deliveries poses as the first."""
+    def unmarked(self, requested: Counter[int]) -> dict[int, Any]:
+        """Return the records whose second delivery poses as a first one, by number, with what tells so."""
         deliveries = defaultdict(list)
         for one in self.answers:
             number = self.numbers[one.partition, one.offset] if one.topic == TOPIC else number_in(one.answer)
             deliveries[number].append((one.attempt, one.requests))
         # Two records of one number are two first deliveries.
         twice = {number for number, times in Counter(self.numbers.values()).items() if times > 1}
-        return unmarked_repeats(deliveries, requested) - twice
+        found = unmarked_repeats(deliveries, requested)
+        return {number: why for number, why in found.items() if number not in twice}
 
     def check_commit(self, offsets: list[TopicPartition]) -> None:
         """Note a commit of a record that no bridge has reported."""
@@ -397,7 +398,7 @@ class BridgeUnderFaults(RuleBasedStateMachine):
         assert self.ledger.wrong == []
         self.ledger.numbers = self._records()
         assert self.ledger.answered() == set(self.ledger.numbers.values()) == set(range(self.produced))
-        assert self.ledger.unmarked(Counter(self.model.received)) == set()
+        assert self.ledger.unmarked(Counter(self.model.received)) == {}
 
     def _records(self) -> dict[tuple[int, int], int]:
         """The numbers of all records in the topic, by partition and offset."""

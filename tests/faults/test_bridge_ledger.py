@@ -114,7 +114,7 @@ def test_of_900_records_none_is_lost_stuck_or_repeated_without_a_mark(kafka, mod
         for line in told:
             number = numbers[line["partition"], line["offset"]]
             deliveries[number].append((line["attempt"], line["requests"]))
-        assert unmarked_repeats(deliveries, Counter(model.received)) == set()
+        assert unmarked_repeats(deliveries, Counter(model.received)) == {}
         redrive = start_bridge("--redrive", "--dead-letter-topic", dead)
         assert redrive.end() == 0
         assert {number_in(line) for line in redrive.told} == parked

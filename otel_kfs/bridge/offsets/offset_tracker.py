@@ -42,7 +42,7 @@ class PartitionOffsets:
         self._open: dict[int, None] = {}  # dispatched, not done, in the order of offsets
         self._dispatched: int | None = None  # one past the last record dispatched
         self._started = 0  # one past the last record that a worker began
-        self._announced = 0  # the broker knows that the records below this may have been delivered
+        self._announced = 0  # the broker surely knows that the records below this may have been delivered
 
     def dispatch(self, offset: int) -> int:
         """Note a record as dispatched; return which delivery it is: 1, or more where it may have been one before."""
@@ -73,6 +73,11 @@ class PartitionOffsets:
         position = next(iter(self._open), self._dispatched)
         counts = self._earlier.with_delivery(self._started if last else self._dispatched + ahead)
         return TopicPartition(self.topic, self.partition, position, counts.beyond(position).to_metadata())
+
+    def ask(self, ahead: int) -> None:
+        """Note that the broker may have what `committable` returned, or still what it had before."""
+        if self._dispatched is not None:
+            self._announced = min(self._announced, self._dispatched + ahead)
 
     def announce(self, ahead: int) -> None:
         """Note that the broker has what `committable` returned."""
@@ -214,6 +219,9 @@ class OffsetTracker:
             partitions = [self._partitions[key] for key in keys]
             offsets = [at for partition in partitions if (at := partition.committable(ahead)) is not None]
             self._changed.clear()
+        # A commit that fails may have been taken: only its answer was lost, with the connection or the coordinator.
+        for partition in partitions:
+            partition.ask(ahead)
         if offsets and (error := self._send(offsets)) is not None:
             self._commit_failed(error)
             return False

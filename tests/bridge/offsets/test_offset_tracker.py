@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka_support import MOCK
 from support import wait_until
@@ -232,12 +232,13 @@ class Broker:
 
     def __init__(self, offsets):
         self.offsets, self.away, self.stored = offsets, None, {}
+        self.loses_answers = False
         self.waited: list[bool] = []
         offsets.attach(self)
 
     def commit(self, offsets, asynchronous):
         self.waited.append(not asynchronous)
-        if self.away is None:
+        if self.away is None or self.loses_answers:
             self.stored = {(at.topic, at.partition): at for at in offsets}
         if not asynchronous and self.away is not None:
             raise KafkaException(self.away)
@@ -373,6 +374,52 @@ def test_a_commit_that_failed_announces_nothing(broker):
     broker.away = AWAY
     assert broker.offsets.dispatch([Record("t", 4)], ahead=8) == []
     assert dispatched(broker.offsets, 5) == []
+
+
+def test_a_commit_that_was_taken_though_its_answer_was_lost_leaves_no_announcement_to_rely_on(broker):
+    offsets = broker.offsets
+    ((partition, _),) = offsets.dispatch([Record("t", 4)], ahead=2)
+    offsets.complete(partition, 4)
+    broker.away, broker.loses_answers = AWAY, True
+    offsets.commit()
+    assert broker.stored["t", 0].metadata == ""
+    broker.loses_answers = False
+    assert dispatched(offsets, 5) == []
+    broker.away = None
+    assert dispatched(offsets, 5) == [1]
+    assert broker.stored["t", 0].metadata == '{"otel_kfs.handed_out":[[6,1]]}'
+
+
+STEPS = st.tuples(
+    st.sampled_from(["dispatch", "complete", "commit", "commit in turn"]),
+    st.sampled_from(["well", "away", "loses answers"]),
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(STEPS, min_size=8, max_size=20), st.integers(1, 3))
+def test_whatever_becomes_of_commits_the_broker_knows_of_every_record_that_was_begun(steps, ahead):
+    broker = Broker(OffsetTracker())
+    offsets = broker.offsets
+    offsets.assign(PARTITIONS)
+    at, begun = 0, []
+    for step, health in steps:
+        broker.away, broker.loses_answers = None if health == "well" else AWAY, health == "loses answers"
+        if step == "dispatch":
+            for partition, _ in offsets.dispatch([Record("t", at)], ahead):
+                offsets.start(partition, at)
+                begun.append((partition, at))
+                at += 1
+        elif step == "complete" and begun:
+            offsets.complete(*begun.pop(0))
+        elif step == "commit":
+            offsets.commit()
+        elif step == "commit in turn":
+            offsets.commit_in_turn(ahead)
+        if begun:
+            stored = broker.stored["t", 0]
+            counts = DeliveryCounts.from_metadata(stored.metadata)
+            assert [number for _, number in begun if number >= stored.offset and not counts.of(number)] == []
 
 
 def test_partitions_without_a_record_announce_nothing_with_others(broker):
