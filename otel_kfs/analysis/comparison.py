@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, chain, zip_longest
 from typing import Any
 
@@ -159,41 +159,15 @@ def compare(
     if not pairs:
         raise ConfigError(f"{_nothing_in_common(a, b, unclear)}: A has {_list(a)}; B has {_list(b)}")
     labels = _size_labels([*(of_a for of_a, _ in pairs), *only_a, *only_b])
-    columns = [(durations_by_segment(of_a), durations_by_segment(of_b)) for of_a, of_b in pairs]
-    names = [sorted({*in_a, *in_b}, key=path_order) for in_a, in_b in columns]
-    raw = {
-        (number, name): cautious_rank_test(
-            _column(in_a, of_a, name), _column(in_b, of_b, name), _doubts(of_a, name), _doubts(of_b, name)
-        )
-        for number, ((of_a, of_b), (in_a, in_b), of_series) in enumerate(zip(pairs, columns, names, strict=True))
-        for name in of_series
-    }
-    corrected = _corrected(raw)
+    both = [_Both(_Side(of_a, bounds_a), _Side(of_b, bounds_b)) for of_a, of_b in pairs]
+    ps = {(number, name): of.p(name) for number, of in enumerate(both) for name in of.stretches}
+    corrected = _corrected(ps)
     # As `_corrected` shares the false alarms out: half for 4-1 of every size, half for all segments.
-    tests, segment_tests = 2 * len(pairs), 2 * (len(raw) - len(pairs))
+    tests, segment_tests = 2 * len(pairs), 2 * (len(ps) - len(pairs))
     found = []
-    for number, ((series_a, series_b), (in_a, in_b), of_series) in enumerate(zip(pairs, columns, names, strict=True)):
-        differences = [
-            _difference(name, series_a, series_b, in_a, in_b, corrected[number, name], bounds_a, bounds_b)
-            for name in of_series
-        ]
-        found.append(
-            Comparison(
-                series_a.labels,
-                series_b.labels,
-                labels[number],
-                series_a.size_range and series_a.size_range.widen(series_b.size_range),
-                len(series_a),
-                len(series_b),
-                differences[-1],
-                tuple(differences[:-1]),
-                enough=_least_p(len(series_a), len(series_b)) * tests <= FALSE_ALARMS,
-                needed=_needed(tests),
-                enough_for_segments=_least_p(len(series_a), len(series_b)) * segment_tests <= FALSE_ALARMS,
-                segments_need=_needed(segment_tests),
-                two_clocks=two_clocks([series_a], bounds_a) | two_clocks([series_b], bounds_b),
-            )
-        )
+    for number, of in enumerate(both):
+        *segments, total = (of.difference(name, corrected[number, name]) for name in of.stretches)
+        found.append(_comparison(of, labels[number], segments, total, tests, segment_tests))
     alone = [*(("A", series) for series in only_a), *(("B", series) for series in only_b)]
     unmatched = [
         f"only {side} has {series.labels.label}, {label} (n = {len(series)})"
@@ -345,36 +319,6 @@ def _corrected(ps: Mapping[tuple[Any, Stretch], float]) -> dict[tuple[Any, Stret
     return found
 
 
-def _difference(
-    name: Stretch,
-    series_a: Series,
-    series_b: Series,
-    in_a: Mapping[Stretch, Sequence[int]],
-    in_b: Mapping[Stretch, Sequence[int]],
-    p: float,
-    bounds_a: Bounds,
-    bounds_b: Bounds,
-) -> Difference:
-    a, b = _column(in_a, series_a, name), _column(in_b, series_b, name)
-    p50_a, p50_b = statistics.median(a), statistics.median(b)
-    bound_a, bound_b = _bound(series_a, name, a, bounds_a), _bound(series_b, name, b, bounds_b)
-    return Difference(
-        segment=name,
-        images_a=_images(series_a, name),
-        images_b=_images(series_b, name),
-        p50_a=round(p50_a),
-        p50_b=round(p50_b),
-        difference=round(p50_b - p50_a),
-        interval=difference_interval(b, a),
-        p=p,
-        bound=bound_a + bound_b,
-        bound_a=bound_a,
-        bound_b=bound_b,
-        mean_a=statistics.fmean(a),
-        mean_b=statistics.fmean(b),
-    )
-
-
 def durations_by_segment(series: Series) -> dict[Stretch, list[int]]:
     """Return every segment's duration in every image, and the whole."""
     columns: dict[Stretch, list[int]] = {TOTAL: series.totals()}
@@ -385,33 +329,112 @@ def durations_by_segment(series: Series) -> dict[Stretch, list[int]]:
     return columns
 
 
-def _column(columns: Mapping[Stretch, Sequence[int]], series: Series, stretch: Stretch) -> Sequence[int]:
-    return columns.get(stretch) or [0] * len(series)
+def _comparison(
+    of: _Both, size: str, segments: Sequence[Difference], total: Difference, tests: int, segment_tests: int
+) -> Comparison:
+    """Return the comparison of a pair of series among so many tests of 4-1, and so many of segments."""
+    a, b = of.a.series, of.b.series
+    least = _least_p(len(a), len(b))
+    return Comparison(
+        a.labels,
+        b.labels,
+        size,
+        a.size_range and a.size_range.widen(b.size_range),
+        len(a),
+        len(b),
+        total,
+        tuple(segments),
+        enough=least * tests <= FALSE_ALARMS,
+        needed=_needed(tests),
+        enough_for_segments=least * segment_tests <= FALSE_ALARMS,
+        segments_need=_needed(segment_tests),
+        two_clocks=two_clocks([a], of.a.bounds) | two_clocks([b], of.b.bounds),
+    )
 
 
-def _doubts(series: Series, stretch: Stretch) -> Sequence[float]:
-    """Return how far off each image's duration may be; an image that lacks the segment is exact."""
-    if isinstance(stretch, str):
-        return series.bounds(stretch)
-    durations = series.segments.get(stretch)
-    if durations is None or not durations.bounds:
-        return ()
-    found = [0.0] * len(series)
-    for image, bound in zip(durations.images, durations.bounds, strict=True):
-        found[image] = bound
-    return found
+@dataclass(frozen=True)
+class _Side:
+    """One series that is compared, and how far off its medians may be."""
+
+    series: Series
+    bounds: Bounds
+
+    @cached_property
+    def columns(self) -> Mapping[Stretch, Sequence[int]]:
+        return durations_by_segment(self.series)
+
+    def durations(self, stretch: Stretch) -> Sequence[int]:
+        return self.columns.get(stretch) or [0] * len(self.series)
+
+    def doubts(self, stretch: Stretch) -> Sequence[float]:
+        """Return how far off each image's duration may be; an image that lacks the segment is exact."""
+        if isinstance(stretch, str):
+            return self.series.bounds(stretch)
+        durations = self.series.segments.get(stretch)
+        if durations is None or not durations.bounds:
+            return ()
+        found = [0.0] * len(self.series)
+        for image, bound in zip(durations.images, durations.bounds, strict=True):
+            found[image] = bound
+        return found
+
+    def bound(self, stretch: Stretch) -> float:
+        """Return how far off the median of all images' durations may be."""
+        if doubts := self.doubts(stretch):
+            return median_bound(self.durations(stretch), doubts)
+        return self.bounds.get((self.series.labels, self.series.size, stretch), 0)
+
+    def images(self, stretch: Stretch) -> int:
+        """Return how many images have it."""
+        if isinstance(stretch, str):
+            return len(self.series)
+        return len(self.series.segments[stretch]) if stretch in self.series.segments else 0
 
 
-def _bound(series: Series, stretch: Stretch, durations: Sequence[int], bounds: Bounds) -> float:
-    """Return how far off the median of all images' durations may be."""
-    doubts = _doubts(series, stretch)
-    return median_bound(durations, doubts) if doubts else bounds.get((series.labels, series.size, stretch), 0)
+@dataclass(frozen=True)
+class _Both:
+    """Two series of equal size."""
 
+    a: _Side
+    b: _Side
 
-def _images(series: Series, stretch: Stretch) -> int:
-    if isinstance(stretch, str):
-        return len(series)
-    return len(series.segments[stretch]) if stretch in series.segments else 0
+    @cached_property
+    def stretches(self) -> Sequence[Stretch]:
+        """The segments of either, in the order of the path, and the whole."""
+        return sorted({*self.a.columns, *self.b.columns}, key=path_order)
+
+    def ends_alike(self, stretch: Stretch) -> bool:
+        """Return whether a segment that both have is cut where the next one ends on both sides, or on neither."""
+        if not self.a.images(stretch) or not self.b.images(stretch):
+            return True
+        return (stretch in self.a.series.uncut) == (stretch in self.b.series.uncut)
+
+    def p(self, stretch: Stretch) -> float:
+        """Return the p of the rank test, not corrected."""
+        if not self.ends_alike(stretch):
+            return 1.0
+        a, b = self.a, self.b
+        return cautious_rank_test(a.durations(stretch), b.durations(stretch), a.doubts(stretch), b.doubts(stretch))
+
+    def difference(self, stretch: Stretch, p: float) -> Difference:
+        a, b = self.a.durations(stretch), self.b.durations(stretch)
+        p50_a, p50_b = statistics.median(a), statistics.median(b)
+        bound_a, bound_b = self.a.bound(stretch), self.b.bound(stretch)
+        return Difference(
+            segment=stretch,
+            images_a=self.a.images(stretch),
+            images_b=self.b.images(stretch),
+            p50_a=round(p50_a),
+            p50_b=round(p50_b),
+            difference=round(p50_b - p50_a),
+            interval=difference_interval(b, a),
+            p=p,
+            bound=bound_a + bound_b if self.ends_alike(stretch) else math.inf,
+            bound_a=bound_a,
+            bound_b=bound_b,
+            mean_a=statistics.fmean(a),
+            mean_b=statistics.fmean(b),
+        )
 
 
 @lru_cache

@@ -155,6 +155,8 @@ class Series:
     crossings: list[array[int]] = field(default_factory=list)
     # Of 2-1, 3-2, 4-3 and 4-1, as `Durations.bounds`; empty if each is exact.
     stamp_bounds: dict[str, array[float]] = field(default_factory=dict)
+    # Segments that would be over when the next one ends, and end with their spans, as nothing bounds that one's clock.
+    uncut: frozenset[Segment] = frozenset()
 
     def __len__(self) -> int:
         return len(self.trace_ids)

@@ -32,7 +32,7 @@ from otel_kfs.analysis.measurement import (
     Series,
     crossing,
 )
-from otel_kfs.analysis.paths.segment import TOTAL, Stretch
+from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch
 
 if TYPE_CHECKING:
     from otel_kfs.analysis.duration_sketch import AnySeries
@@ -181,6 +181,7 @@ def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Serie
     stamps = [array("q", column) for column in series.stamps]
     stamp_bounds = {name: array("d", bytes(8 * len(series))) for name in _BETWEEN_STAMPS}
     moved: dict[Stretch, dict[int, list[tuple[int, float]]]] = {}  # by segment and image: by how much, and its bound
+    uncut: set[Segment] = set()
     for number, numbers in by_route.items():
         route = routes[number]
         images = _images(
@@ -199,6 +200,8 @@ def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Serie
             for place, one in enumerate(route.crossings):
                 by = found.durations[place] - (moments[2 * place + 1] - moments[2 * place])
                 moved.setdefault(one.segment, {}).setdefault(image, []).append((by, found.bounds[place]))
+                if one.gives_way and any(map(math.isinf, found.bounds[place + 1 : place + 2])):
+                    uncut.add(one.segment)
     segments = {
         segment: _moved(durations, moved[segment]) if segment in moved else durations
         for segment, durations in series.segments.items()
@@ -209,6 +212,7 @@ def _corrected(series: Series, routes: Sequence[Route], clocks: Clocks) -> Serie
         segments=segments,
         stamps=(first, second, third, fourth),
         stamp_bounds={name: column for name, column in stamp_bounds.items() if any(column)},
+        uncut=frozenset(uncut),
     )
 
 

@@ -8,12 +8,15 @@ import pytest
 from comparison_support import MB, all_series, compared, drawn, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traces_builder import MS, critical_path, segment
+from traces_builder import KAFKA, MS, critical_path, segment, spans
 
 from otel_kfs.analysis import comparison as room
 from otel_kfs.analysis.measurement import Labels, measured
-from otel_kfs.analysis.paths.segment import BROKER
+from otel_kfs.analysis.paths.critical_path import critical_paths
+from otel_kfs.analysis.paths.segment import BROKER, DELIVER
+from otel_kfs.analysis.skew_correction import correct_skew
 from otel_kfs.errors import ConfigError, MissingExtra
+from otel_kfs.traces.span import SpanGraph
 
 pytestmark = pytest.mark.analysis
 
@@ -250,6 +253,30 @@ def test_what_nothing_bounds_is_never_different():
         (250 * MS, math.inf, False),
     ]
     assert of.slower_by() is None
+
+
+def acknowledged_late(host):
+    """Images whose record is acknowledged 20 ms after the consumer, on a host, has it."""
+    drawing = KAFKA.replace("130  290", "130  350").replace("330 1000", f"330 1000  {host}")
+    found, _ = critical_paths(SpanGraph([one for number in range(15) for one in spans(drawing, f"{number:032x}")]))
+    return correct_skew(measured(found))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        # Until the consumer has it, and, as nothing bounds the consumer's clock, until it is acknowledged.
+        ("", "@other", (20 * MS, math.inf, False)),
+        ("@other", "", (-20 * MS, math.inf, False)),
+        ("@other", "@other", (0, 0, False)),
+        ("", "", (0, 0, False)),
+    ],
+)
+def test_a_delivery_until_the_acknowledgement_is_not_compared_with_one_until_the_consumer(a, b, expected):
+    (in_a, bounds_a), (in_b, bounds_b) = acknowledged_late(a), acknowledged_late(b)
+    (of,) = room.compare(in_a, in_b, bounds_a, bounds_b).of_sizes
+    deliver = next(one for one in of.segments if one.segment == DELIVER)
+    assert (deliver.difference, deliver.bound, deliver.differs) == expected
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=6, max_size=30, unique=True), st.integers(0, 10**6))
