@@ -88,8 +88,11 @@ class Comparison:
     two_clocks: TwoClocks
 
     def slower_by(self) -> float | None:
-        """Return what share of A's 4-1 B takes longer; None where that is not beyond noise."""
-        return self.total.relative(self.total.difference) if self.total.differs else None
+        """Return by what share of A's 4-1 B takes longer at least, by all clocks; None where it is not beyond noise."""
+        total = self.total
+        if not total.differs or total.difference < 0 or total.p50_a + total.bound_a <= 0:
+            return None
+        return (total.difference - total.bound) / (total.p50_a + total.bound_a)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -21,7 +21,10 @@ from otel_kfs.report.render import FORMATS, Format
 from otel_kfs.traces.query_url import is_stdin, joined
 
 if TYPE_CHECKING:
+    from otel_kfs.analysis.comparison import Comparisons
     from otel_kfs.analysis.measurement import Series
+
+    _AllSeries = Sequence[Series]
 
 SLOWER_EXIT = 3  # with --fail-if-slower; 1 and 2 are errors
 
@@ -114,65 +117,63 @@ def compare(
     """
     from otel_kfs.analysis import comparison
     from otel_kfs.report import documents
-    from otel_kfs.report.records import comparison_records
     from otel_kfs.report.tables import comparison_rows
 
     queries = given_queries(queries, trace_query, most=2)
     if not queries:
         raise no_query()
-    query_a, query_b = queries[0], queries[1] if len(queries) > 1 else None
-    if query_b is None and where_a == where_b and run_a == run_b:
+    if len(queries) == 1 and where_a == where_b and run_a == run_b:
         raise click.UsageError(
             "nothing to compare: give QUERY_B, or different --where-a and --where-b or --run-a and --run-b"
         )
     if format_ == "html":
         documents.load_libraries(format_)
-    one_query = query_b is None and run_a == run_b
-    query_a, query_b = _side(query_a, parts, run_a), _side(query_b or query_a, parts, run_b)
+    query_a, query_b = _side(queries[0], parts, run_a), _side(queries[-1], parts, run_b)
+    one_query = len(queries) == 1 and run_a == run_b
     if not one_query and is_stdin(query_a) and is_stdin(query_b):
         raise click.UsageError("standard input can be read only once: give - for A or for B")
     quiet = obj["quiet"]
     in_a, line_a = read_measurement(query_a, quiet=quiet)
     in_b, line_b = (in_a, line_a) if one_query else read_measurement(query_b, quiet=quiet)
-    of_a, of_b = (
-        comparison.select(in_a.series, where | where_a),
-        comparison.select(in_b.series, where | where_b),
-    )
+    of_a = comparison.select(in_a.series, where | where_a)
+    of_b = comparison.select(in_b.series, where | where_b)
     found = comparison.compare(of_a, of_b, in_a.bounds, in_b.bounds)
     if limit is not None and (why := found.too_few()):
         raise ConfigError(f"--fail-if-slower {why}")
-    lines = [
-        f"{_chosen(chosen, by)}{line}"
-        for line, chosen, by in ((line_a, of_a, where | where_a), (line_b, of_b, where | where_b))
-    ]
+    line_a, line_b = _chosen(of_a, where | where_a) + line_a, _chosen(of_b, where | where_b) + line_b
     if format_ == "html":
         made_by = _command(dict.fromkeys([query_a, query_b]), where=where, where_a=where_a, where_b=where_b)
-        page = documents.comparison_file(found, (query_a, lines[0]), (query_b, lines[1]), command=made_by)
-        write(page, output)
+        write(documents.comparison_file(found, (query_a, line_a), (query_b, line_b), command=made_by), output)
     elif format_ in {"text", "md"}:
         print_blocks(comparison_rows.comparison_tables(found, whole=whole), format_, output)
     else:
-        records = comparison_records.comparison_records(found)
-        verdicts = [comparison_rows.verdict(of) for of in found.of_sizes]
-        document = {
-            "comparison": records,
-            "verdicts": verdicts,
-            "unmatched": list(found.unmatched),
-            "overlapping": list(found.overlapping),
-            "images": {
-                side: {"measured": sum(map(len, measured)), "chosen": sum(map(len, chosen))}
-                for side, measured, chosen in (("a", in_a.series, of_a), ("b", in_b.series, of_b))
-            },
-        }
-        print_records(records, document, format_, output)
+        document = _document(found, (in_a.series, of_a), (in_b.series, of_b))
+        print_records(document["comparison"], document, format_, output)
     if not quiet:
-        for side, line in zip("AB", lines, strict=True):
+        for side, line in (("A", line_a), ("B", line_b)):
             say(f"{side}: {line}", err=format_ != "text" or output is not None)
     slower = [] if limit is None else found.slower(limit)
     for of in slower:
         say(f"slower than --fail-if-slower allows: {comparison_rows.verdict(of)}")
     if slower:
         sys.exit(SLOWER_EXIT)
+
+
+def _document(found: Comparisons, a: tuple[_AllSeries, _AllSeries], b: tuple[_AllSeries, _AllSeries]) -> dict[str, Any]:
+    """Return what JSON has of a comparison; of each side the series that were measured, and those that were chosen."""
+    from otel_kfs.report.records import comparison_records
+    from otel_kfs.report.tables import comparison_rows
+
+    return {
+        "comparison": comparison_records.comparison_records(found),
+        "verdicts": [comparison_rows.verdict(of) for of in found.of_sizes],
+        "unmatched": list(found.unmatched),
+        "overlapping": list(found.overlapping),
+        "images": {
+            side: {"measured": sum(map(len, measured)), "chosen": sum(map(len, chosen))}
+            for side, (measured, chosen) in (("a", a), ("b", b))
+        },
+    }
 
 
 def _command(queries: Iterable[str], **chosen: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ from otel_kfs.report.charts.axis import MS, Axis, axis, milliseconds, within
 from otel_kfs.report.charts.legend import letters
 from otel_kfs.report.charts.stacked_bars import Part, milliseconds_axis, stack
 from otel_kfs.report.segment_names import segment_name
-from otel_kfs.report.tables.comparison_rows import mark, percent
+from otel_kfs.report.tables.comparison_rows import mark, share_of_a
 
 _BAR, _STEP, _HEADING = 24, 29, 30
 _ROW = 24
@@ -120,7 +120,7 @@ def _difference(chart: Element, of: Comparison, one: Difference, scale: Axis, y:
     base = y + 15
     beyond = mark(one)
     figures = f"{_amount(one)} ms"
-    share = percent(one.relative(one.difference))
+    share = share_of_a(one)
     interval = one.interval if one.interval and not math.isinf(one.bound) else None
     sides = f"{within(one.p50_a, one.bound_a)} ms in A, {within(one.p50_b, one.bound_b)} ms in B"
     tip = f"{name} \u00b7 {_heading(of)}: {sides}, {figures}"

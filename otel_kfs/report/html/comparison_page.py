@@ -52,7 +52,7 @@ def comparison_page(found: Comparisons, a: Side, b: Side, origin: Origin) -> str
         ],
         rows=[(of, one) for of in found.of_sizes for one in (*of.segments, of.total)],
         mark=comparison_rows.mark,
-        share=comparison_rows.percent,
+        share=comparison_rows.share_of_a,
     )
 
 

@@ -144,6 +144,18 @@ def percent(share: float | None) -> str | None:
     return text if text == "0%" else sign + text
 
 
+def share_of_a(of: Difference, *, signed: bool = True) -> str | None:
+    """Write a difference as a share of A's p50, with what the clocks leave open: `+12% ±3%`; `?` where that is all."""
+    share = of.relative(of.difference)
+    if share is None or not of.bound:
+        return percent(share) if signed or share is None else _unsigned(share)
+    of_share = share_bound(abs(of.difference), of.bound, of.p50_a, of.bound_a)
+    if math.isinf(of_share):
+        return "?"
+    text = percent(share) if signed else _unsigned(share)
+    return f"{text} \u00b1{off(100 * abs(share), 100 * of_share, 1, _digits(share))}%"
+
+
 def mark(of: Difference) -> str:
     """Return `slower` or `faster` where B differs from A beyond noise; the difference stands beside it."""
     return "" if not of.differs else "slower" if of.difference > 0 else "faster"
@@ -192,7 +204,7 @@ def _row(of: Difference) -> tuple[Any, ...]:
         bounded(of.p50_b, of.bound_b),
         bounded(of.difference, of.bound),
         None if math.isinf(of.bound) else of.interval,
-        None if math.isinf(of.bound) else percent(of.relative(of.difference)),
+        None if math.isinf(of.bound) else share_of_a(of),
         mark(of),
     )
 
@@ -239,14 +251,18 @@ def _largest_first(differences: Iterable[Difference]) -> list[Difference]:
 
 def _by_total(of: Difference) -> str:
     """Return `195.2 ms (34%) slower`."""
-    share = of.relative(of.difference)
-    beside = "" if share is None else f" ({_unsigned(share)})"
+    share = share_of_a(of, signed=False)
+    beside = "" if share is None else f" ({share})"
     return f"{_milliseconds(abs(of.difference), of.bound)}{beside} {'slower' if of.difference >= 0 else 'faster'}"
 
 
 def _unsigned(share: float) -> str:
-    text = f"{abs(share):.{0 if abs(share) >= 0.0995 else 1}%}"
+    text = f"{abs(share):.{_digits(share)}%}"
     return "0%" if text == "0.0%" else text
+
+
+def _digits(share: float) -> int:
+    return 0 if abs(share) >= 0.0995 else 1
 
 
 def _by(of: Difference) -> str:

@@ -11,7 +11,8 @@ from traces_builder import MS, critical_path_of
 
 from otel_kfs.analysis import comparison as room
 from otel_kfs.analysis.corrected_measurement import corrected
-from otel_kfs.analysis.measurement import measured
+from otel_kfs.analysis.measurement import Labels, measured
+from otel_kfs.analysis.paths.segment import TOTAL
 from otel_kfs.analysis.skew_correction import correct_skew
 from otel_kfs.report.records import comparison_records
 from otel_kfs.report.tables import comparison_rows
@@ -67,6 +68,19 @@ def test_equals_do_not_differ_beyond_noise():
         True,
         None,
     )
+
+
+def test_what_clocks_leave_open_of_a_share_is_told_and_only_what_they_do_not_is_slower():
+    a, b = (measured([drawn(f"client {length}")] * 15).all_series() for length in (100, 150))
+    key = (Labels("http"), "1.1MB", TOTAL)
+    found = room.compare(a, b, {key: 10 * MS}, {key: 10 * MS})
+    (of,) = found.of_sizes
+    # 30 to 70 ms more than 90 to 110.
+    assert comparison_rows.verdict(of).startswith(
+        "HTTP, 1.1MB: B is 50.0 ms \u00b120.0 ms (50% \u00b128%) slower than A ("
+    )
+    assert comparison_rows.share_of_a(of.total) == "+50% \u00b128%"
+    assert (found.slower(0.27), found.slower(0.28)) == ([of], [])
 
 
 def test_segments_that_cancel_out_are_told_beside_an_equal_whole():
@@ -137,8 +151,8 @@ def test_words_say_what_the_clocks_leave_open_of_a_difference():
     client, broker = of.segments
     of = replace(of, total=replace(of.total, bound=2_340_000), segments=(client, replace(broker, bound=2_340_000)))
     assert comparison_rows.verdict(of) == (
-        "HTTP, 1.1MB: B is 50.0 ms \u00b12.4 ms (83%) slower than A (50.0 to 50.0, n = 15 and 15): 100% \u00b110% of "
-        "it is `broker`"
+        "HTTP, 1.1MB: B is 50.0 ms \u00b12.4 ms (83% \u00b15%) slower than A (50.0 to 50.0, n = 15 and 15): "
+        "100% \u00b110% of it is `broker`"
     )
     assert comparison_rows.verdict(replace(of, total=replace(of.total, p=1.0))).endswith(
         "total (4-1) by +50.0 ms \u00b12.4 ms (50.0 to 50.0, n = 15 and 15), though `broker` is 50.0 ms \u00b12.4 ms "
