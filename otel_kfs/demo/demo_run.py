@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -35,6 +35,21 @@ class ProgressBar(Protocol):
     ) -> AbstractContextManager[Callable[[str], None]]:
         """Show a bar of `total` steps of what `description` says."""
         ...
+
+
+class _Broker(NamedTuple):
+    """Where Kafka is, the topic of each variant's suffix, and what consumers need to be told beyond that."""
+
+    servers: str
+    topics: Mapping[str, str]
+    consumer_settings: Mapping[str, str]
+
+
+class _Servers(NamedTuple):
+    """A variant's servers, the one that images are sent to first, and the bridge to it, if it has one."""
+
+    urls: tuple[str, ...]
+    bridge: BridgeProcess | None
 
 
 class _Senders(NamedTuple):
@@ -79,42 +94,51 @@ def demo(
     except (RuntimeError, ImportError) as error:
         raise DemoError(str(error)) from error
     export_to(otlp_endpoint)
-    with (
-        Processes(output / "logs") as processes,
-        _broker(processes, bootstrap_servers, [one.suffix for one in chosen if not one.chat], say) as (brokers, topics),
-    ):
-        if topics:
-            say(f"Starting {serving} predictor and transformer, bridge ...")
-        settings = {} if bootstrap_servers else embedded_broker.CONSUMER_SETTINGS
-        urls: list[str] = []
-        served: dict[str, tuple[str, BridgeProcess | None]] = {}  # by a variant's suffix: transformer and bridge
-        for variant in chosen:
-            if variant.chat:
-                say(example.CHAT_STAND_IN)
-                served[variant.suffix] = start_chat(processes, traces), None
-                urls.append(served[variant.suffix][0])
-            elif variant.suffix not in served:
-                transformer, predictor = start_serving(processes, serving, traces, fast=variant.fast)
-                urls += [transformer, predictor]
-                options = {"--bootstrap-servers": brokers, "--topic": topics[variant.suffix], "--model": MODEL}
-                name = f"bridge{variant.suffix}"
-                started = BridgeProcess(processes, name, traces, transformer, options, settings)
-                served[variant.suffix] = transformer, started
+    suffixes = [one.suffix for one in chosen if not one.chat]
+    with Processes(output / "logs") as processes, _broker(processes, bootstrap_servers, suffixes, say) as broker:
+        servers = _start_servers(chosen, serving, processes, traces, broker, say)
         provider.configure("image-sender", traces_file=traces / "image-sender.jsonl")
         run_id = uuid.uuid4().hex
-        senders = []
-        for variant in chosen:
-            transformer, bridge = served[variant.suffix]
-            http = HttpSender(transformer, model=MODEL, run_id=run_id, **variant.payload)
-            kafka = None
-            if bridge is not None:
-                kafka = KafkaSender(brokers, topics[variant.suffix], run_id=run_id, **variant.payload)
-            senders.append(_Senders(variant, http, kafka, bridge))
+        senders = [_senders(variant, servers[variant.suffix], broker, run_id) for variant in chosen]
         _send_all(pictures, senders, repeat, processes, progress)
-        settle(urls)
+        settle(url for of_variant in servers.values() for url in of_variant.urls)
     _flush(otlp_endpoint, say)
     # Stopped, every process has written its last span.
     return traces
+
+
+def _start_servers(
+    chosen: Sequence[Variant],
+    serving: str,
+    processes: Processes,
+    traces: Path,
+    broker: _Broker,
+    say: Callable[[str], None],
+) -> dict[str, _Servers]:
+    """Start the servers of all variants, and a bridge to each but a chat; return them by the variants' suffixes."""
+    if broker.topics:
+        say(f"Starting {serving} predictor and transformer, bridge ...")
+    started: dict[str, _Servers] = {}
+    for variant in chosen:
+        if variant.chat:
+            say(example.CHAT_STAND_IN)
+            started[variant.suffix] = _Servers((start_chat(processes, traces),), None)
+        elif variant.suffix not in started:
+            urls = start_serving(processes, serving, traces, fast=variant.fast)
+            topic = broker.topics[variant.suffix]
+            options = {"--bootstrap-servers": broker.servers, "--topic": topic, "--model": MODEL}
+            name = f"bridge{variant.suffix}"
+            bridge = BridgeProcess(processes, name, traces, urls[0], options, broker.consumer_settings)
+            started[variant.suffix] = _Servers(urls, bridge)
+    return started
+
+
+def _senders(variant: Variant, servers: _Servers, broker: _Broker, run_id: str) -> _Senders:
+    http = HttpSender(servers.urls[0], model=MODEL, run_id=run_id, **variant.payload)
+    if servers.bridge is None:
+        return _Senders(variant, http, None, None)
+    kafka = KafkaSender(broker.servers, broker.topics[variant.suffix], run_id=run_id, **variant.payload)
+    return _Senders(variant, http, kafka, servers.bridge)
 
 
 def _send_all(
@@ -148,18 +172,19 @@ def _flush(otlp_endpoint: str | None, say: Callable[[str], None]) -> None:
 @contextmanager
 def _broker(
     processes: Processes, bootstrap_servers: str | None, suffixes: Iterable[str], say: Callable[[str], None]
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the broker to use, and a topic on it for each suffix, which last as long as the run."""
+) -> Iterator[_Broker]:
+    """Yield the broker to use, with a topic for each suffix, which last as long as the run."""
     stem = MODEL if bootstrap_servers is None else f"otel-kfs-demo-{uuid.uuid4().hex[:8]}"
     topics = {suffix: f"{stem}{suffix}" for suffix in suffixes}
     if not topics:
-        yield "", {}
+        yield _Broker("", {}, {})
     elif bootstrap_servers is None:
         say(f"Starting broker ({BROKER}) ...")
-        yield embedded_broker.start(processes, *topics.values()), topics
+        servers = embedded_broker.start(processes, *topics.values())
+        yield _Broker(servers, topics, embedded_broker.CONSUMER_SETTINGS)
     else:
         with embedded_broker.temporary_topics(processes, bootstrap_servers, topics.values()):
-            yield bootstrap_servers, topics
+            yield _Broker(bootstrap_servers, topics, {})
 
 
 def _new_folder(output: Path | None) -> Path:

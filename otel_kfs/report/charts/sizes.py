@@ -66,9 +66,26 @@ def _draw(
     svg.add(
         parent, "text", "size of the image, MB", x=right, y=bottom + 36, font_size=11, text_anchor="end", class_="muted"
     )
+    _points(parent, contents, x, y)
+    labels = []
+    for group in contents.by_labels:
+        line = group.fits.total
+        if line is None:
+            continue
+        _line(parent, group, line, x, y)
+        labels.append((y(line.at(x.high * MEGABYTE) / MS), group, line))
+    if beside:
+        for at, group, line in _apart(labels, 34):
+            _label_beside(parent, group, line, right + 10, at)
+    else:
+        for number, (_, group, line) in enumerate(labels):
+            _label_above(parent, group, line, 12 + number * _ABOVE)
+
+
+def _points(parent: Element, contents: Contents, x: Axis, y: Axis) -> None:
+    """Draw the images; labels stand side by side, so that none hides another, and images of one size apart."""
     count = len(contents.by_labels)
     for group in contents.by_labels:
-        # Labels stand side by side, so that none hides another; images of one size are spread a little.
         aside = (group.number - (count - 1) / 2) * min(11.0, 34 / count)
         for report in group.series:
             sizes, totals = report.series.image_sizes, report.series.totals()
@@ -86,30 +103,13 @@ def _draw(
                     class_=palette.labels_class(group.number),
                     opacity="0.45" if len(totals) > _FEW else "0.7",
                 )
-    labels = []
-    for group in contents.by_labels:
-        line = group.fits.total
-        if line is None:
-            continue
-        _line(parent, group, line, x, y)
-        labels.append((y(line.at(x.high * MEGABYTE) / MS), group, line))
-    if not beside:
-        for number, (_, group, line) in enumerate(labels):
-            _label_above(parent, group, line, 12 + number * _ABOVE)
-        return
-    for at, group, line in _apart(labels, 34):
-        colour = palette.labels_class(group.number)
-        svg.add(
-            parent,
-            "text",
-            svg.fitted(group.labels.label, 178, 13.5),
-            x=right + 10,
-            y=at,
-            font_size=12,
-            font_weight=600,
-            class_=colour,
-        )
-        svg.add(parent, "text", cost(line), x=right + 10, y=at + 15, font_size=11, class_=colour)
+
+
+def _label_beside(parent: Element, group: LabelsReport, line: Line, x: float, y: float) -> None:
+    colour = palette.labels_class(group.number)
+    label = svg.fitted(group.labels.label, 178, 13.5)
+    svg.add(parent, "text", label, x=x, y=y, font_size=12, font_weight=600, class_=colour)
+    svg.add(parent, "text", cost(line), x=x, y=y + 15, font_size=11, class_=colour)
 
 
 def _label_above(parent: Element, group: LabelsReport, line: Line, y: float) -> None:

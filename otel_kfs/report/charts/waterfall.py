@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from xml.etree.ElementTree import Element
 
 from otel_kfs import semconv
+from otel_kfs.analysis.paths.path_builder import Section
 from otel_kfs.analysis.paths.segment import DELIVER, ENCODE, Place, Segment
 from otel_kfs.report.charts import palette, svg
 from otel_kfs.report.charts.axis import MS, Axis, axis, labelled, milliseconds
@@ -16,6 +18,7 @@ from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
 MOST = 150  # spans drawn of one trace
 _SHORTEST = 1.2  # pixels
+_TOP = 44  # pixels above the spans: for the stamps' numbers and the segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,17 @@ class SpanRow:
         return layout.row if self.links_to is None else 2 * layout.row
 
 
+@dataclass(frozen=True, slots=True)
+class _TimeAxis:
+    """Where moments lie, pixels; its ticks are in ms since the `first`."""
+
+    axis: Axis
+    first: int  # ns since the epoch
+
+    def __call__(self, moment: int) -> float:
+        return self.axis((moment - self.first) / MS)
+
+
 def span_rows(graph: SpanGraph, root: Span) -> list[SpanRow]:
     """Return the root and all below it, each below its parent, by their starts."""
     found: list[SpanRow] = []
@@ -76,16 +90,8 @@ def waterfall(drawn: MedianPath, layout: Layout = WIDE) -> Element:
     """Draw the chart."""
     rows = span_rows(drawn.graph, drawn.root)
     shown = rows[:MOST]
-    first = drawn.root.start
-    scale = axis(
-        [(moment - first) / MS for row in shown for moment in (row.span.start, row.span.end)]
-        + [(drawn.path.stamps[3] - first) / MS],
-        layout.left,
-        layout.width - layout.right,
-        about=layout.ticks,
-    )
-    top = 44
-    ends = list(accumulate((row.height(layout) for row in shown), initial=top))[1:]
+    scale = _time_axis(drawn, shown, layout)
+    ends = list(accumulate((row.height(layout) for row in shown), initial=_TOP))[1:]
     bottom = ends[-1] + 4
     left_out = len(rows) - len(shown)
     chart = svg.drawing(
@@ -93,30 +99,13 @@ def waterfall(drawn: MedianPath, layout: Layout = WIDE) -> Element:
         bottom + 20 + (16 if left_out else 0),
         f"Spans of the median image: {drawn.of.title}",
         f"Trace {' and linked trace '.join(trace.trace_id for trace in drawn.of.median.whole)}: "
-        f"{len(rows)} spans over {milliseconds(drawn.path.stamps[3] - first)} ms.",
+        f"{len(rows)} spans over {milliseconds(drawn.path.stamps[3] - drawn.root.start)} ms.",
     )
-    for value, label in labelled(scale.ticks(), "ms"):
-        x = scale(value)
-        anchor = "start" if x < svg.text_width(label, 10.5) / 2 else "middle"
-        svg.add(chart, "line", x1=x, x2=x, y1=top - 2, y2=bottom, class_="grid")
-        svg.add(chart, "text", label, x=x, y=bottom + 14, font_size=10.5, text_anchor=anchor, class_="muted")
+    _grid(chart, scale.axis, bottom)
     if layout.beside:
         svg.add(chart, "text", "segments", x=0, y=31, font_size=11, class_="muted")
-    for section in drawn.path.sections:
-        x, end = scale((section.start - first) / MS), scale((section.end - first) / MS)
-        if end - x >= 0.2:
-            svg.mark(
-                chart,
-                "rect",
-                f"{segment_name(section.segment)}: {milliseconds(section.duration)} ms",
-                x=x,
-                y=20,
-                width=round(end - x, 2),
-                height=15,
-                class_=palette.segment_class(section.segment),
-                data_segment=segment_name(section.segment),
-            )
-    _stamps(chart, [None if stamp is None else scale((stamp - first) / MS) for stamp in drawn.path.stamps], bottom)
+    _segments(chart, drawn.path.sections, scale)
+    _stamps(chart, [None if stamp is None else scale(stamp) for stamp in drawn.path.stamps], bottom)
     hosts = {row.span.host for row in rows}
     colours = _service_classes(rows)
     above = ""
@@ -132,11 +121,46 @@ def waterfall(drawn: MedianPath, layout: Layout = WIDE) -> Element:
             svg.add(chart, "line", x1=layout.trace, x2=layout.trace, y1=begin, y2=end, class_="ink")
         if at != above and layout.beside:
             svg.add(chart, "text", svg.fitted(at, 128, 11), x=0, y=y + 13, font_size=11, class_="muted")
-        _span(chart, row, y, at, colours[row.span.service], scale, first, layout, names_service=at != above)
+        _span(chart, row, y, at, colours[row.span.service], scale, layout, names_service=at != above)
         above = at
     if left_out:
         svg.add(chart, "text", f"and {left_out} more spans", x=0, y=bottom + 32, font_size=11, class_="muted")
     return chart
+
+
+def _time_axis(drawn: MedianPath, shown: Sequence[SpanRow], layout: Layout) -> _TimeAxis:
+    """Make an axis that holds the spans that are drawn, and the image's last stamp."""
+    first = drawn.root.start
+    moments = [moment for row in shown for moment in (row.span.start, row.span.end)] + [drawn.path.stamps[3]]
+    values = [(moment - first) / MS for moment in moments]
+    return _TimeAxis(axis(values, layout.left, layout.width - layout.right, about=layout.ticks), first)
+
+
+def _grid(chart: Element, scale: Axis, bottom: float) -> None:
+    for value, label in labelled(scale.ticks(), "ms"):
+        x = scale(value)
+        anchor = "start" if x < svg.text_width(label, 10.5) / 2 else "middle"
+        svg.add(chart, "line", x1=x, x2=x, y1=_TOP - 2, y2=bottom, class_="grid")
+        svg.add(chart, "text", label, x=x, y=bottom + 14, font_size=10.5, text_anchor=anchor, class_="muted")
+
+
+def _segments(chart: Element, sections: Iterable[Section], scale: _TimeAxis) -> None:
+    """Draw the path's segments in a row above the spans."""
+    for section in sections:
+        x, end = scale(section.start), scale(section.end)
+        if end - x >= 0.2:
+            name = segment_name(section.segment)
+            svg.mark(
+                chart,
+                "rect",
+                f"{name}: {milliseconds(section.duration)} ms",
+                x=x,
+                y=20,
+                width=round(end - x, 2),
+                height=15,
+                class_=palette.segment_class(section.segment),
+                data_segment=name,
+            )
 
 
 def _beginning(chart: Element, span: Span, links_to: Span, y: float, layout: Layout) -> None:
@@ -156,8 +180,7 @@ def _span(
     y: float,
     at: str,
     colour: str,
-    scale: Axis,
-    first: int,
+    scale: _TimeAxis,
     layout: Layout,
     *,
     names_service: bool,
@@ -165,7 +188,7 @@ def _span(
     span = row.span
     duration = span.end - span.start
     tip = (
-        f"{span.name} · {at} · {span.kind.name}: starts at {milliseconds(span.start - first)} ms, "
+        f"{span.name} · {at} · {span.kind.name}: starts at {milliseconds(span.start - scale.first)} ms, "
         f"takes {milliseconds(duration)} ms{', failed' if span.failed else ''}"
     )
     base = y + 13
@@ -174,7 +197,7 @@ def _span(
     room = (layout.left - 14 if layout.beside else layout.width - 60) - indent
     name = svg.fitted(("✕ " if span.failed else "") + span.name, room, 11.5)
     svg.add(chart, "text", name, x=indent, y=base, font_size=11.5)
-    x, end = scale((span.start - first) / MS), scale((span.end - first) / MS)
+    x, end = scale(span.start), scale(span.end)
     bar = {"x": x, "y": y + 4, "height": 11} if layout.beside else {"x": x, "y": y + 17, "height": 8}
     svg.mark(chart, "rect", tip, width=round(max(end - x, _SHORTEST), 2), rx=1, class_=colour, **bar)
     if not layout.beside:
