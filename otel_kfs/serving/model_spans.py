@@ -59,9 +59,9 @@ def use_provider(provider: TracerProvider | None) -> None:
     _tracer, _is_global = _new_tracer(provider), provider is None
 
 
-def tracer() -> Tracer:
-    """Return the tracer of a request's steps, whose spans may raise."""
-    own = otel_context.get_value(_SERVER_S) if _is_global else None
+def tracer(context: Context | None = None) -> Tracer:
+    """Return the tracer of a request's steps, whose spans may raise; `context` is the current one, if it is known."""
+    own = otel_context.get_value(_SERVER_S, context) if _is_global else None
     return own if isinstance(own, Tracer) else _tracer
 
 
@@ -112,8 +112,8 @@ def record_decode() -> None:
     body_complete = _body_complete.get()
     if body_complete is not None:
         _body_complete.set(None)
-        now = time.time_ns()
-        tracer().start_span(semconv.DECODE, start_time=min(body_complete + _APART, now)).end(now)
+        now, current = time.time_ns(), otel_context.get_current()
+        tracer(current).start_span(semconv.DECODE, current, start_time=min(body_complete + _APART, now)).end(now)
 
 
 class StepSpan(CurrentSpan):
@@ -152,9 +152,10 @@ class StepSpan(CurrentSpan):
         """Start the span in the current context; None where the step is to have none."""
         if self.name == semconv.PREPROCESS:
             record_decode()
+        current = otel_context.get_current()  # once: the SDK would look for it twice more
         self.started = time.time_ns()
-        span = tracer().start_span(self.name, attributes=self.attributes(), start_time=self.started)
-        return span, self.inside(otel_context.get_current())
+        span = tracer(current).start_span(self.name, current, attributes=self.attributes(), start_time=self.started)
+        return span, self.inside(current)
 
     def inside(self, context: Context) -> Context:
         """Return what holds inside the `with`, beside the span, where `context` holds outside."""

@@ -94,7 +94,7 @@ class OpenAICall(StepSpan):
         self.started = time.time_ns()
         name = semconv.gen_ai(operation, asked)
         attributes = {**self.attributes(), **self._shared}
-        span = tracer().start_span(name, attributes=attributes, start_time=self.started)
+        span = tracer(current).start_span(name, current, attributes=attributes, start_time=self.started)
         if span.is_recording():
             self._write_request(span)
         return span, self.inside(current)
