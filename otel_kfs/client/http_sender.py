@@ -9,8 +9,8 @@ from otel_kfs import semconv
 from otel_kfs.client.encodings import openai_chat
 from otel_kfs.client.model_request.answer_limits import DEFAULT_ANSWER_SIZE
 from otel_kfs.client.model_request.chat_call import ChatCalls
-from otel_kfs.client.model_request.model_client import ModelClient
-from otel_kfs.client.model_request.model_url import predict_url
+from otel_kfs.client.model_request.model_client import EXCERPT_LENGTH, ModelClient
+from otel_kfs.client.model_request.model_url import predict_url, redact_url
 from otel_kfs.client.sender import Sender
 from otel_kfs.errors import ConfigError, SendError
 from otel_kfs.telemetry import provider
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from otel_kfs.client.payload_options import PayloadKeywords
-
-# What servers answer to a body that they do not understand; KFServing's 500 is its JSON reader's, of bytes that are no
-# text.
-_NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 500, 501})
 
 
 class HttpSender(Sender[dict[str, Any]]):
@@ -85,6 +81,9 @@ class HttpSender(Sender[dict[str, Any]]):
         with self._chats.call(payload, is_given=is_given) as call:
             answer = self._post(payload, headers, call.watch)
             call.answered(answer)
+        if answer.get("error") is not None:
+            what = repr(answer["error"])[:EXCERPT_LENGTH]
+            raise SendError(f"{redact_url(self._client.url)} answered 200 with an error: {what}", 200)
         return answer
 
     def _post(
@@ -93,6 +92,6 @@ class HttpSender(Sender[dict[str, Any]]):
         try:
             return self._client.post(payload, headers, watch=watch)
         except SendError as error:
-            if error.status in _NOT_UNDERSTOOD and (hint := self._options.hint()):
+            if hint := self._options.hint(error.status):
                 raise SendError(f"{error}; {hint}", error.status) from error
             raise

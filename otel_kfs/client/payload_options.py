@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from otel_kfs import semconv
 from otel_kfs.client import encodings
-from otel_kfs.client.encodings import Encoding, resizing
+from otel_kfs.client.encodings import Encoding, openai_chat, resizing
 from otel_kfs.client.encodings.compression import compressor
 from otel_kfs.errors import ConfigError
 
@@ -18,8 +18,15 @@ _HINTS = {
         "KFServing does not take the encoding v2, and KServe 0.21's own reader of it refuses a JPG's bytes: choose "
         "json or cloudevent"
     ),
-    "openai": "a server has the chat route only if its model answers it, and KServe's only where vLLM is installed",
+    "openai": (
+        "a server has the chat route only if its model answers it, and KServe's only where vLLM is installed; of "
+        "another server give the route's whole URL, as in http://host:8000/v1/chat/completions"
+    ),
 }
+# What servers answer to a body that they do not understand; KFServing's 500 is its JSON reader's, of bytes that are no
+# text. Whoever has a chat's route says himself what he does not understand.
+_NOT_UNDERSTOOD = frozenset({400, 404, 405, 415, 422, 500, 501})
+_NO_ROUTE = frozenset({404, 405, 501})
 
 
 class PayloadKeywords(TypedDict, total=False):
@@ -53,16 +60,18 @@ class PayloadOptions:
             found[semconv.CELL] = self.cell
         return found
 
-    def hint(self) -> str:
-        """Say which servers take this form, for the message of one that did not; nothing where all do."""
+    def hint(self, status: int | None) -> str:
+        """Say which servers take this form, for the message of one that answered `status`; nothing where all do."""
+        if status not in _NOT_UNDERSTOOD:
+            return ""
         if self.compression:
             return (
                 "no model server inflates a request by itself: send without compression, or to one that was taught to "
                 "(as examples/mobilenet's fast transformers were)"
             )
-        if self.encoding.name in _HINTS:
-            return _HINTS[self.encoding.name]
-        return ""
+        if self.encoding.protocol == openai_chat.NAME and status not in _NO_ROUTE:
+            return ""
+        return _HINTS.get(self.encoding.name, "")
 
 
 def payload_options(

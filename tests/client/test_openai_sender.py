@@ -255,6 +255,46 @@ def test_a_stream_that_breaks_off_is_an_error_that_says_so(server):
     )
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_an_error_is_one_whatever_its_status(spans, server, stream):
+    error = {"message": "no room", "type": "server_error", "code": 507}
+    if stream:
+        streams(server, DELTAS[0], {"error": error})
+    else:
+        server.answers(200, json.dumps({"error": error}).encode())
+    with pytest.raises(SendError) as raised:
+        sender(server, stream=stream).send(JPG)
+    told = f"answered 200 with an error: {error}"
+    if stream:
+        told = f"answered 200 with a stream that can't be read: the model failed in mid-stream: {error}"
+    assert str(raised.value) == f"{server.url}/openai/v1/chat/completions {told}"
+    call, root = chat_of(spans), by_name(spans)["send image"]
+    kinds = ("SendError" if stream else "507", "SendError")
+    assert tuple(span.attributes["error.type"] for span in (call, root)) == kinds
+
+
+def test_an_answer_that_says_that_there_is_no_error_is_one(server):
+    answer = {"error": None, "choices": []}
+    server.answers(200, json.dumps(answer).encode())
+    assert sender(server).send(JPG) == answer
+
+
+def test_an_answer_that_is_no_json_asks_whether_the_url_is_a_chat_route_s(server):
+    server.answers(200, b"<html>")
+    with pytest.raises(SendError) as raised:
+        sender(server).send(JPG)
+    what = "answered 200 but not with JSON ('<html>'); is it a model's chat route?"
+    assert str(raised.value) == f"{server.url}/openai/v1/chat/completions {what}"
+
+
+@pytest.mark.parametrize("status", [400, 401, 415, 422, 429, 500, 503])
+def test_a_server_that_has_the_route_gets_no_hint(server, status):
+    server.answers(status, b"the reason")
+    with pytest.raises(SendError) as raised:
+        sender(server).send(JPG)
+    assert str(raised.value).endswith("the reason")
+
+
 def test_a_server_without_the_route_is_an_error_with_a_hint(server):
     server.answers(404, b'{"detail": "Not Found"}')
     with pytest.raises(SendError, match="KServe's only where vLLM is installed"):

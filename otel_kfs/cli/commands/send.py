@@ -194,25 +194,25 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
     kafka = {"bootstrap_servers": bootstrap_servers, "topic": topic}
     payload: dict[str, Any] = {"encoding": encoding, "compression": compression, "resize": resize, "cell": cell}
     if transport == "kafka":
-        _needs(**kafka)
+        _needs("this transport", **kafka)
         _without("--transport kafka", url=url, model=model, host=host, **given_model_access())
     else:
-        _needs(url=url)
+        _needs("this transport", url=url)
         _without(f"--transport {transport}", **kafka, producer_config=producer_config)
     if transport == "grpc":
         quiet_grpc()
-        _needs(model=model)
+        _needs("this transport", model=model)
         if not is_encrypted(str(url)):
             certificates = {name: given for name, given in given_model_access().items() if name != "model_token_file"}
             _without("a plain --url; for TLS write it as https://host:port", **certificates)
         _without("--transport grpc", host=host, encoding=payload.pop("encoding"), json=payloads)
     if transport == OPENAI:
-        _needs(model=model)
+        _needs("this transport", model=model)
         _without("--transport openai", encoding=encoding, json=payloads)
     else:
         _without(f"--transport {transport}", prompt=prompt, stream=stream)
     if encoding == CLAIM_CHECK:
-        _needs(bucket=bucket)
+        _needs("this encoding", bucket=bucket)
     else:
         _without(f"--encoding {encoding or 'json'}", bucket=bucket, store_url=store_url)
     if payloads:
@@ -332,10 +332,10 @@ def _summary(times: Sequence[float], failed: int, transport: str) -> str:
     return f"{len(times)} sent {_BY[transport]}: {took}; {failed or 'none'} failed"
 
 
-def _needs(**options: object) -> None:
+def _needs(choice: str, **options: object) -> None:
     for name, value in options.items():
         if not value:
-            raise click.UsageError(f"this transport needs --{name.replace('_', '-')}")
+            raise click.UsageError(f"{choice} needs --{name.replace('_', '-')}")
 
 
 def _without(choice: str, **options: object) -> None:

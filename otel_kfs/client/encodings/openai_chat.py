@@ -18,7 +18,8 @@ from otel_kfs.client.encodings.encoded import Encoded, Encoding
 
 NAME: Final = "openai"
 PROMPT: Final = "What does this picture show?"
-PATH: Final = "openai/v1/chat/completions"  # of KServe, below the server's URL
+ROUTE: Final = "/chat/completions"  # how the path of every server's ends
+PATH: Final = f"openai/v1{ROUTE}"  # of KServe, below the server's URL
 EVENT_STREAM: Final = "text/event-stream"
 
 
@@ -128,7 +129,8 @@ def _whole_choice(index: int, choice: dict[str, Any]) -> dict[str, Any]:
     message = dict(said) if isinstance(said, dict) else {}
     role, is_empty = message.pop("role", None) or "assistant", not message
     # Beside a call of a tool, say, the content is null.
-    return {"message": {"role": role, "content": "" if is_empty else None, **message}, **whole}
+    del whole["index"]
+    return {"index": index, "message": {"role": role, "content": "" if is_empty else None, **message}, **whole}
 
 
 def _index(entry: Any) -> int | None:
@@ -144,7 +146,10 @@ def _events(content: bytes) -> Iterator[dict[str, Any]]:
             continue
         if value.strip() == b"[DONE]":
             return
-        event = answer_json.loads(value)
+        try:
+            event = answer_json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"an event of the stream is no JSON ({error})") from error
         if not isinstance(event, dict):
             raise ValueError("an event of the stream is no JSON object")  # noqa: TRY004 - it is not the caller's type
         yield event

@@ -106,7 +106,7 @@ class ModelClient:
                 ) from error
             raise SendError(
                 f"{redact_url(self.url)} answered {response.status_code} but not with JSON ({_excerpt(response)!r}); "
-                "is it a model's :predict URL?",
+                f"is it {self._kind_of_url()}?",
                 response.status_code,
             ) from error
         return answer if isinstance(answer, dict) else {"answer": answer}
@@ -160,7 +160,7 @@ class ModelClient:
         except _TRANSPORT_ERRORS as error:
             if time.monotonic() >= limits.deadline:
                 raise self._timeout_error() from error
-            raise self._transport_error(error, len(payload)) from error
+            raise self._broken_answer_error(error) or self._transport_error(error, len(payload)) from error
         return response, location
 
     def _settings(self, url: str) -> Mapping[str, Any]:
@@ -172,6 +172,10 @@ class ModelClient:
             self._found_settings[url] = self._session.merge_environment_settings(url, {}, None, None, None)
         return self._found_settings[url]
 
+    def _kind_of_url(self) -> str:
+        is_chat = urlsplit(self.url).path.endswith(openai_chat.ROUTE)
+        return "a model's chat route" if is_chat else "a model's :predict URL"
+
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
@@ -181,6 +185,14 @@ class ModelClient:
             f"no answer from {redact_url(self.url)} within {self._timeout:g} s; raise --timeout if the model needs "
             "longer"
         )
+
+    def _broken_answer_error(self, error: Exception) -> SendError | None:
+        url = redact_url(self.url)
+        if isinstance(error, requests.exceptions.ChunkedEncodingError):
+            return SendError(f"{url} broke off its answer; the server's log may say why")
+        if isinstance(error, requests.exceptions.ContentDecodingError):
+            return SendError(f"{url} answered with a body that can't be decompressed: {_innermost(error)}")
+        return None
 
     def _transport_error(self, error: Exception, size: int) -> SendError:
         url = redact_url(self.url)

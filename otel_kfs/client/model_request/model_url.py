@@ -27,7 +27,7 @@ def predict_url(url: str, model: str | None, protocol: str = "v1") -> str:
     if not model:
         return url
     if protocol == openai_chat.NAME:
-        return url if parts.path.endswith("/chat/completions") else f"{url.rstrip('/')}/{openai_chat.PATH}"
+        return url if parts.path.endswith(openai_chat.ROUTE) else f"{url.rstrip('/')}/{openai_chat.PATH}"
     path = f"v2/models/{model}/infer" if protocol == "v2" else f"v1/models/{model}:predict"
     return f"{url.rstrip('/')}/{path}"
 

@@ -74,6 +74,25 @@ def answer(*pieces, **options):
         return ModelClient(url, timeout=20).post(b"{}")
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        [b"Content-Length: 100\r\n\r\n", b'{"pred'],
+        [b"Transfer-Encoding: chunked\r\n\r\n", b'6\r\n{"pred\r\n'],
+        [b"Transfer-Encoding: chunked\r\n\r\n", b"no size\r\n"],
+    ],
+)
+def test_an_answer_that_breaks_off_says_so(broken):
+    with raw_server(OK, *broken) as url:
+        assert str(failure(ModelClient(url))) == f"{url} broke off its answer; the server's log may say why"
+
+
+def test_an_answer_that_can_t_be_decompressed_says_so():
+    with raw_server(OK, b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n", b"none") as url:
+        text = str(failure(ModelClient(url)))  # whose end is the library's
+        assert text.startswith(f"{url} answered with a body that can't be decompressed: Error -3 ")
+
+
 def redirecting(server, status, location):
     """Let a server redirect the first request, and answer all others as a health page does."""
 
