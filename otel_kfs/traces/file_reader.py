@@ -17,7 +17,7 @@ from otel_kfs.traces.decompression import CORRUPT
 from otel_kfs.traces.formats import detect, other_formats, otlp_protobuf
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import NOT_TRACES, ReadProgress, ReadWarnings
+from otel_kfs.traces.store import NOT_TRACES, ReadProgress, ReadWarnings, why_malformed
 
 BOM = b"\xef\xbb\xbf"
 
@@ -233,7 +233,7 @@ class FileReader:
         They follow what a writer left incomplete when it was stopped: on the same line, or on lines of their own.
         """
         swallowed = text.rfind(_EXPORT, 1)
-        is_cut = (is_cut and b"\n" in text.strip()) or b"\n" not in text  # a line with its end is broken
+        is_cut = is_cut and (b"\n" in text.strip() or b"\n" not in text)  # a line with its end is broken
         if text[:1] in _BEGINNINGS and is_cut and swallowed < 0 and name is None:
             self._warnings.add(_CUT, self._position)
             return
@@ -289,7 +289,7 @@ class FileReader:
         except detect.UnknownFormatError as error:
             self._complain(OTHER, f"{error}")
         except NOT_TRACES as error:
-            self._complain(OTHER, f"JSON, but not traces ({excerpt(f'{type(error).__name__}: {error}')})")
+            self._complain(OTHER, f"JSON, but not traces ({excerpt(why_malformed(error))})")
 
     def _look_at_times(self, batch: list[Span], unit: int) -> None:
         earliest = min((span.start for span in batch), default=0) // unit

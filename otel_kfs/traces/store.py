@@ -38,6 +38,15 @@ _log = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 
+class MalformedError(ValueError):
+    """What says in words where a document of a known format is not as it should be."""
+
+
+def why_malformed(error: Exception) -> str:
+    """Return what one of NOT_TRACES says."""
+    return str(error) if isinstance(error, MalformedError) else f"{type(error).__name__}: {error}"
+
+
 class TraceStore(Protocol):
     """Where spans come from."""
 

@@ -14,16 +14,16 @@ from typing import Any
 import msgspec
 import orjson
 
-from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.formats import jaeger_json, other_formats, otlp, zipkin_json
-from otel_kfs.traces.host_identity import IDENTITY
 from otel_kfs.traces.printable import excerpt
 from otel_kfs.traces.span import Span
-from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, valid_spans
+from otel_kfs.traces.store import NOT_TRACES, ReadWarnings, valid_spans, why_malformed
 
 _MICROSECOND = 1000  # ns
 _BLANKS = re.compile(r"[ \t\r\n]*")
+# Of a value that ends too soon: what a decoder can't go on with.
+_BEGUN = re.compile(r"(?:t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?|-|\.|[eE][+-]?|\\?u?[0-9a-fA-F]{0,4})?\s*")
 
 MALFORMED = "spans left out that can't be read"
 INCOMPLETE = "traces of which Tempo had only a part"
@@ -41,7 +41,6 @@ _BEGINNING = re.compile(
 _OF_RESOURCES = ("resourceSpans", "batches")
 _SCOPES = frozenset(otlp.SCOPES)
 _SIGNALS = ("resourceMetrics", "resourceLogs", "resourceProfiles")
-_OF_RESOURCE = {semconv.SERVICE_NAME, *IDENTITY}
 
 
 # What a document of each shape has besides its spans.
@@ -230,7 +229,7 @@ def otlp_spans(export: dict[str, Any], warnings: ReadWarnings, where: object) ->
     try:
         spans: Iterable[Span] = list(otlp.read_export(export))
     except NOT_TRACES:
-        spans = _one_by_one(_single_exports(export), warnings, where)
+        spans = _one_by_one(otlp.readers(export), warnings, where)
     return valid_spans(spans, warnings, where)
 
 
@@ -240,7 +239,7 @@ def older_spans(trace: dict[str, Any], warnings: ReadWarnings, where: object) ->
     Raises:
         NOT_TRACES: it is none.
     """
-    readers = list(jaeger_json.readers(trace))
+    readers = jaeger_json.readers(trace)
     for key in _unknown(jaeger_json.unknown_keys(trace)):
         warnings.add(UNREAD, where, key)
     return valid_spans(_one_by_one(readers, warnings, where), warnings, where)
@@ -265,21 +264,32 @@ def documents(text: bytes) -> Iterator[tuple[Any, int]]:
         NotJson: what follows the last of them is no JSON.
     """
     # A byte a character, so that a position in one is a position in the other.
-    decoder, letters = json.JSONDecoder(), text.decode("latin-1")
+    decoder, letters = json.JSONDecoder(parse_constant=_no_number), text.decode("latin-1")
     line, counted, at = 1, 0, 0
     while (begin := _BLANKS.match(letters, at).end()) < len(letters):  # type: ignore[union-attr]
         if letters[begin] not in "{[":
             raise NotJson("Expecting value", begin)  # a log's line may well begin with a number
         try:
             _, at = decoder.raw_decode(letters, begin)
-            document = orjson.loads(text[begin:at])  # the stricter one: text is UTF-8, and there is no NaN
         except json.JSONDecodeError as error:
-            is_cut = error.pos >= len(letters.rstrip()) or error.msg.startswith("Unterminated")
-            raise NotJson(error.msg, begin, is_cut=is_cut) from error
+            raise NotJson(error.msg, begin, is_cut=_is_cut(error)) from error
         except (ValueError, RecursionError) as error:
             raise NotJson(str(error), begin) from error
+        try:
+            document = orjson.loads(text[begin:at])  # the stricter one: text is UTF-8, and no number is infinite
+        except json.JSONDecodeError as error:
+            raise NotJson(error.msg, begin) from error
         line, counted = line + text.count(b"\n", counted, begin), begin
         yield document, line
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _is_cut(error: json.JSONDecodeError) -> bool:
+    """Return whether a text that is no JSON is the beginning of some."""
+    return error.msg.startswith("Unterminated") or _BEGUN.fullmatch(error.doc, error.pos) is not None
 
 
 def _one_by_one(readers: Iterable[Callable[[], Span]], warnings: ReadWarnings, where: object) -> Iterator[Span]:
@@ -287,16 +297,4 @@ def _one_by_one(readers: Iterable[Callable[[], Span]], warnings: ReadWarnings, w
         try:
             yield read()
         except NOT_TRACES as error:
-            warnings.add(MALFORMED, where, f"{type(error).__name__}: {error}")
-
-
-def _single_exports(export: dict[str, Any]) -> Iterator[Callable[[], Span]]:
-    """For each span of an export, what reads it alone."""
-    for resource_spans in export["resourceSpans"] or ():
-        resource = resource_spans.get("resource") or {}
-        # Each span brings its resource along, so that must be small.
-        wanted = [pair for pair in resource.get("attributes") or () if pair.get("key") in _OF_RESOURCE]
-        for scope_spans in otlp.scopes_of(resource_spans):
-            for span in scope_spans.get("spans") or ():
-                one = {"resource": {"attributes": wanted}, "scopeSpans": [{"spans": [span]}]}
-                yield lambda one=one: next(otlp.read_export({"resourceSpans": [one]}))  # type: ignore[misc]
+            warnings.add(MALFORMED, where, why_malformed(error))

@@ -14,6 +14,7 @@ import msgspec
 from otel_kfs import semconv
 from otel_kfs.traces.batch import is_plain
 from otel_kfs.traces.formats import known_keys, span_events
+from otel_kfs.traces.formats.mistakes import in_words
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Key, Kind, Span
 
@@ -24,18 +25,32 @@ Processes = Mapping[str, tuple[str, str]]  # an id, the service and the host
 
 
 def readers(trace: dict[str, Any]) -> Iterator[Callable[[], Span]]:
-    """For each span of one trace, what reads it."""
-    processes = {
-        key: _service_and_host(str(process.get("serviceName", "")), _tags(process.get("tags")))
-        for key, process in (trace.get("processes") or {}).items()
-    }
-    for span in trace["spans"] or ():
-        yield partial(_span, span, processes)
+    """For each span of one trace, what reads it.
+
+    Raises:
+        MalformedError: the trace or its processes are not as they should be.
+    """
+    with in_words(trace, _Trace):
+        given, spans = trace.get("processes") or {}, trace["spans"] or []
+    with in_words({"spans": [], "processes": given}, _Trace):
+        processes = {
+            key: _service_and_host(str(process.get("serviceName", "")), _tags(process.get("tags")))
+            for key, process in given.items()
+        }
+    if not isinstance(spans, list):
+        with in_words({"spans": spans}, _Trace):
+            raise TypeError
+    return (partial(_read, span, processes) for span in spans)
 
 
 def unknown_keys(trace: dict[str, Any]) -> Iterator[str]:
     """Yield the keys of a trace that Jaeger's JSON does not have, and under which there is something."""
     yield from known_keys.unknown_keys(trace, _Trace)
+
+
+def _read(span: dict[str, Any], processes: Processes) -> Span:
+    with in_words(span, _SpanOf):
+        return _span(span, processes)
 
 
 def _span(span: dict[str, Any], processes: Processes) -> Span:

@@ -7,14 +7,16 @@ specification (JSON lines).
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import Annotated, Any
 
 import msgspec
 
 from otel_kfs import semconv
 from otel_kfs.traces.formats import known_keys, span_events
+from otel_kfs.traces.formats.mistakes import in_words
 from otel_kfs.traces.host_identity import IDENTITY, host_of
 from otel_kfs.traces.span import Kind, Span
 
@@ -62,7 +64,7 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
     """
     for resource_spans in export["resourceSpans"] or ():
         resource = _attributes((resource_spans.get("resource") or {}).get("attributes"))
-        service = str(resource.get(semconv.SERVICE_NAME, ""))
+        service = str(resource.get(semconv.SERVICE_NAME) or "")
         host = host_of(resource, service)
         for scope_spans in scopes_of(resource_spans):
             for span in scope_spans.get("spans") or ():
@@ -72,7 +74,7 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
                     span_id=_id(span["spanId"], 16),
                     parent_id=_id(span.get("parentSpanId") or "", 16) or None,
                     name=span.get("name") or "",
-                    kind=_KINDS[span.get("kind")],
+                    kind=_kind(span.get("kind")),
                     start=int(span.get("startTimeUnixNano") or 0),
                     end=int(span.get("endTimeUnixNano") or 0),
                     service=service,
@@ -83,6 +85,60 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
                     linked_traces=tuple(_id(link.get("traceId") or "", 32) for link in links),
                     events=span_events.of_otlp(span.get("events")),
                 )
+
+
+def readers(export: dict[str, Any]) -> Iterator[Callable[[], Span]]:
+    """For each span of an export, and for what is none where one should be, what reads it alone or says what it is.
+
+    Raises:
+        MalformedError: the export is no list.
+    """
+    listed = export["resourceSpans"] or ()
+    if not isinstance(listed, list | tuple):
+        with in_words(export, _ResourceSpansAlone):
+            raise TypeError
+    for of_resource in listed:
+        if not isinstance(of_resource, dict):
+            yield partial(_read_alone, of_resource)
+            continue
+        resource = _small(of_resource.get("resource"))
+        for key in SCOPES:
+            of_scopes = of_resource.get(key) or ()
+            if not isinstance(of_scopes, list | tuple):
+                yield partial(_read_alone, {key: of_scopes})
+                continue
+            for of_scope in of_scopes:
+                spans = (of_scope.get("spans") or ()) if isinstance(of_scope, dict) else None
+                if not isinstance(spans, list | tuple):
+                    yield partial(_read_alone, {key: [of_scope]})
+                    continue
+                for span in spans:
+                    yield partial(_read_alone, {"resource": resource, key: [{"spans": [span]}]})
+
+
+def _read_alone(of_resource: Any) -> Span:
+    """Return the one span of a resource.
+
+    Raises:
+        MalformedError: it is none.
+    """
+    export = {"resourceSpans": [of_resource]}
+    with in_words(export, _ResourceSpansAlone):
+        (span,) = read_export(export)
+    return span
+
+
+def _small(resource: Any) -> Any:
+    """Return what is read of a resource, since each span brings it along; of a malformed one what shows that it is."""
+    if not isinstance(resource, dict):
+        return resource[:1] if isinstance(resource, list | str) else resource
+    attributes = resource.get("attributes") or ()
+    if isinstance(attributes, dict | str):
+        return {"attributes": [*attributes][:1]}
+    if not isinstance(attributes, list | tuple):
+        return {"attributes": attributes}
+    odd = [pair for pair in attributes if not isinstance(pair, dict) or isinstance(pair.get("key"), list | dict)]
+    return {"attributes": odd[:1] or [pair for pair in attributes if pair.get("key") in _OF_RESOURCE]}
 
 
 def in_camel_case(export: Any) -> Any:
@@ -113,7 +169,21 @@ def unknown_keys(export: dict[str, Any]) -> Iterator[str]:
 @lru_cache(10_000)  # a trace's is in each of its spans, and a span's in all of its children
 def _id(text: str, digits: int) -> str:
     """Return an id as lower-case hex; Tempo writes protobuf's own JSON, whose bytes are base64."""
-    return text.lower() if len(text) in {0, digits} else base64.b64decode(text, validate=True).hex()
+    with suppress(ValueError):  # what is no id is told apart as such by whoever checks them
+        return text.lower() if len(text) in {0, digits} else base64.b64decode(text, validate=True).hex()
+    return text
+
+
+def _kind(kind: int | str | None) -> Kind:
+    """Return a span's kind.
+
+    Raises:
+        ValueError: OTLP has no such.
+    """
+    found = _KINDS.get(kind)
+    if found is None:
+        raise ValueError(f"its kind, {kind!r}, is none of OTLP's")
+    return found
 
 
 def _attributes(pairs: Iterable[dict[str, Any]] | None) -> dict[str, Any]:

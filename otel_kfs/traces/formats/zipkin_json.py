@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from otel_kfs import semconv
 from otel_kfs.traces.batch import trimmed
 from otel_kfs.traces.formats import known_keys, span_events
+from otel_kfs.traces.formats.mistakes import in_words
 from otel_kfs.traces.formats.text_values import value_of
 from otel_kfs.traces.host_identity import host_of
 from otel_kfs.traces.span import Key, Kind, Span
@@ -127,7 +128,8 @@ def _read(document: dict[str, Any]) -> Span:
     known = {key: document[key] for key in document.keys() & _READ}
     if isinstance(endpoint := known.get("localEndpoint"), dict):
         known["localEndpoint"] = {"serviceName": endpoint.get("serviceName")}
-    read = _span(msgspec.convert(known, _SpanOf), for_tables=False)
+    with in_words(known, _SpanOf):
+        read = _span(msgspec.convert(known, _SpanOf), for_tables=False)
     return replace(read, events=span_events.of_zipkin(document.get("annotations")))
 
 

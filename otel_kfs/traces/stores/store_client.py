@@ -25,7 +25,7 @@ from urllib3.util import Retry
 from otel_kfs.errors import TraceQueryError
 from otel_kfs.traces.concurrent import CONCURRENCY, with_timeout
 from otel_kfs.traces.printable import excerpt
-from otel_kfs.traces.store import NOT_TRACES, AnswerTooLarge
+from otel_kfs.traces.store import NOT_TRACES, AnswerTooLarge, why_malformed
 
 ENV_HEADERS = "OTEL_KFS_TRACE_STORE_HEADERS"  # key=value,key=value: credentials, kept out of command lines
 ENV_HEADERS_FILE = "OTEL_KFS_TRACE_STORE_HEADERS_FILE"  # a file with key=value lines, read again when they are refused
@@ -133,7 +133,7 @@ class StoreClient:
         try:
             yield
         except NOT_TRACES as error:
-            what = self.said(f"{type(error).__name__}: {error}", 300)
+            what = self.said(why_malformed(error), 300)
             raise TraceQueryError(f"{self} did not answer with traces ({what}); is it the query API's URL?") from error
 
     @contextmanager

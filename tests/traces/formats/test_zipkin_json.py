@@ -191,7 +191,7 @@ def test_a_span_that_is_none_is_left_out_and_counted(
 def test_what_never_ended_is_said_to_be_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "t.json").write_text(json.dumps([{"traceId": "a", "id": "b", "timestamp": 1}]))
     assert list(query.spans(str(tmp_path))) == []
-    assert caplog.messages[0].endswith("(ValueError: it has no timestamp or no duration: it may never have ended)")
+    assert caplog.messages[0].endswith("(it has no timestamp or no duration: it may never have ended)")
 
 
 @pytest.mark.parametrize("text", [b"", b"3", b"[]", b"[[]]", b"[[[]]]", b"{}", b'[{"traceId": "a"}]', b"[" * 100_000])

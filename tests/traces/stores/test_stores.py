@@ -707,10 +707,7 @@ def test_credentials_come_from_the_environment_and_are_not_shown(store: Store, m
 @pytest.mark.parametrize(
     ("scheme", "body"),
     [
-        *[
-            ("jaeger", body)
-            for body in (b"<html>", b"[1]", b'{"result": 3}', b'{"resourceSpans": [{"scopeSpans": 1}]}')
-        ],
+        *[("jaeger", body) for body in (b"<html>", b"[1]", b'{"result": 3}', b'{"resourceSpans": 1}')],
         *[("tempo", body) for body in (b"<html>", b"[1]", b'{"traces": 3}', b'{"traces": [{}]}', b"\xff")],
     ],
 )
