@@ -14,7 +14,9 @@ from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, Status
+from opentelemetry.trace import Link
+
+from otel_kfs.telemetry.span_copy import changed_parts, copied, plain, with_attributes
 
 REDACTED = "REDACTED"  # the semantic conventions' word
 
@@ -58,35 +60,16 @@ _last_resource: tuple[Resource | None, Resource] = (None, Resource.get_empty())
 
 def without_secrets(span: ReadableSpan, resource: Resource | None = None) -> ReadableSpan:
     """Return the span itself, or one that is the same without what may be a secret, or of another resource."""
-    changed = _changed(span.attributes)
-    old_events, old_links = span.events, span.links  # the SDK copies them at each look
-    events = [_event(event) for event in old_events]
-    links = [_link(link) for link in old_links]
-    name, resource = text(span.name), _resource(resource or span.resource)
-    said = span.status.description
-    description = said and text(said)
-    if (
-        not changed
-        and description == said
-        and name == span.name
-        and resource is span.resource
-        and all(new is old for new, old in zip(events, old_events, strict=True))
-        and all(new is old for new, old in zip(links, old_links, strict=True))
-    ):
-        return span
-    return ReadableSpan(
-        name=name,
-        context=span.context,
-        parent=span.parent,
-        resource=resource,
-        attributes={**(span.attributes or {}), **changed},
-        events=events,
-        links=links,
-        kind=span.kind,
-        status=Status(span.status.status_code, description),
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
+    description = span.status.description
+    return copied(
+        span,
+        name=text(span.name),
+        description=description and text(description),
+        resource=_resource(resource or span.resource),
+        scope=span.instrumentation_scope,
+        attributes=_attributes(span.attributes),
+        events=changed_parts(span.events, _event),
+        links=changed_parts(span.links, _link),
     )
 
 
@@ -116,19 +99,19 @@ def _resource(resource: Resource) -> Resource:
     global _last_resource  # noqa: PLW0603 - a process has one resource, and its spans are many
     seen, clean = _last_resource
     if seen is not resource:
-        changed = _changed(resource.attributes)
-        clean = Resource({**resource.attributes, **changed}, resource.schema_url) if changed else resource
+        attributes = _attributes(resource.attributes)
+        clean = resource if attributes is None else Resource(attributes, resource.schema_url)
         _last_resource = resource, clean
     return clean
 
 
-def _changed(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return those attributes that hold what may be a secret, without it."""
+def _attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return attributes without what may be a secret; None where none is."""
     if not attributes:
-        return {}
-    copy = getattr(attributes, "copy", None)  # the SDK's own mappings are slow to walk through
-    items = (copy() if copy is not None else dict(attributes)).items()
-    return {key: new for key, old in items if (new := _value(key, old)) != old}
+        return None
+    old = plain(attributes)
+    changed = {key: new for key, value in old.items() if (new := _value(key, value)) != value}
+    return {**old, **changed} if changed else None
 
 
 @functools.lru_cache(maxsize=1000)
@@ -165,10 +148,9 @@ def _query(value: str) -> str:
 
 
 def _event(event: Event) -> Event:
-    changed = _changed(event.attributes)
-    return Event(event.name, {**(event.attributes or {}), **changed}, event.timestamp) if changed else event
+    attributes = _attributes(event.attributes)
+    return event if attributes is None else Event(event.name, attributes, event.timestamp)
 
 
 def _link(link: Link) -> Link:
-    changed = _changed(link.attributes)
-    return Link(link.context, {**(link.attributes or {}), **changed}) if changed else link
+    return with_attributes(link, _attributes(link.attributes))

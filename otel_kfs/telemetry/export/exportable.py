@@ -7,7 +7,7 @@ quotes megabytes of input makes a request that collectors refuse: either costs a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from opentelemetry.sdk.environment_variables import (
@@ -17,7 +17,9 @@ from opentelemetry.sdk.environment_variables import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, Status
+from opentelemetry.trace import Link
+
+from otel_kfs.telemetry.span_copy import changed_parts, copied, plain, with_attributes
 
 DEFAULT_CHARACTERS = 16 * 1024
 _NO_LIMIT = 1 << 62
@@ -57,37 +59,16 @@ def limits_of_environment() -> TextLimits:
 
 def exportable(span: ReadableSpan, limits: TextLimits) -> ReadableSpan:
     """Return the span itself, or where needed one with its text repaired and cut, and numbers that fit into 64 bits."""
-    attributes = _attributes(span.attributes, limits.attribute)
-    old_events, old_links = span.events, span.links  # the SDK copies them at each look
-    events = _all(old_events, _event, limits.other)
-    links = _all(old_links, _link, limits.other)
-    resource = _resource(span.resource, limits.other)
-    scope = _scope(span.instrumentation_scope, limits.other)
-    name, description = _text(span.name, limits.other), span.status.description
-    status = description and _text(description, limits.other)
-    if (
-        attributes is None
-        and events is None
-        and links is None
-        and name is span.name
-        and status is description
-        and resource is span.resource
-        and scope is span.instrumentation_scope
-    ):
-        return span
-    return ReadableSpan(
-        name=name,
-        context=span.context,
-        parent=span.parent,
-        resource=resource,
-        attributes=span.attributes if attributes is None else attributes,
-        events=old_events if events is None else events,
-        links=old_links if links is None else links,
-        kind=span.kind,
-        status=Status(span.status.status_code, status),
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=scope,
+    description = span.status.description
+    return copied(
+        span,
+        name=_text(span.name, limits.other),
+        description=description and _text(description, limits.other),
+        resource=_resource(span.resource, limits.other),
+        scope=_scope(span.instrumentation_scope, limits.other),
+        attributes=_attributes(span.attributes, limits.attribute),
+        events=changed_parts(span.events, lambda event: _event(event, limits.other)),
+        links=changed_parts(span.links, lambda link: _link(link, limits.other)),
     )
 
 
@@ -105,7 +86,7 @@ def may_be_large(span: ReadableSpan) -> bool:
     """Return at once whether a span may hold text that is long: for the thread that ends it."""
     if span.events or span.status.description:
         return True
-    for value in _plain(span.attributes or {}).values():
+    for value in plain(span.attributes or {}).values():
         if type(value) is tuple or (type(value) is str and len(value) > DEFAULT_CHARACTERS):
             return True
     return False
@@ -115,7 +96,7 @@ def _attributes_bytes(attributes: Mapping[str, Any] | None) -> int:
     if not attributes:
         return 0
     size = 0
-    for key, value in _plain(attributes).items():
+    for key, value in plain(attributes).items():
         size += 20 + len(key) + (len(value) if type(value) is str and value.isascii() else _bytes(value))
     return size
 
@@ -132,20 +113,6 @@ def _bytes(value: Any) -> int:
     return sum(10 + _bytes(item) for item in value) if isinstance(value, Sequence) else 10
 
 
-def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dictionary: the SDK's own mappings are slow to walk through."""
-    copy = getattr(attributes, "copy", None)
-    return copy() if copy is not None else dict(attributes)
-
-
-def _all(items: Sequence[Any], change: Callable[[Any, int], Any], limit: int) -> list[Any] | None:
-    """Return the items, changed; None where none is."""
-    if not items:
-        return None
-    changed = [change(item, limit) for item in items]
-    return changed if any(new is not old for new, old in zip(changed, items, strict=True)) else None
-
-
 def _event(event: Event, limit: int) -> Event:
     name, attributes = _text(event.name, limit), _attributes(event.attributes, limit)
     if name is event.name and attributes is None:
@@ -154,8 +121,7 @@ def _event(event: Event, limit: int) -> Event:
 
 
 def _link(link: Link, limit: int) -> Link:
-    attributes = _attributes(link.attributes, limit)
-    return link if attributes is None else Link(link.context, attributes)
+    return with_attributes(link, _attributes(link.attributes, limit))
 
 
 _resources: dict[int, tuple[Resource, Resource]] = {}  # a process has one, and its spans are many
@@ -187,7 +153,7 @@ def _attributes(attributes: Mapping[str, Any] | None, limit: int) -> dict[str, A
         return None
     changed: dict[str, Any] = {}
     is_changed = False
-    for key, value in _plain(attributes).items():
+    for key, value in plain(attributes).items():
         new_key, new = _text(key, limit), _value(value, limit)
         changed[new_key] = new
         is_changed = is_changed or new is not value or new_key is not key
