@@ -16,7 +16,9 @@ from otel_kfs import semconv
 from otel_kfs.serving import model_spans
 from otel_kfs.serving.kserve import openai_calls
 from otel_kfs.telemetry.gen_ai import gen_ai_metrics
+from otel_kfs.telemetry.gen_ai.answered_call import field_of
 from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAIMetrics
+from otel_kfs.telemetry.gen_ai.message_content import output_messages
 
 SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
@@ -264,6 +266,32 @@ def test_calls_of_tools_are_messages_parts_too(spans, monkeypatch, stream):
     assert json.loads(span.attributes[semconv.GEN_AI_OUTPUT_MESSAGES]) == [
         {"role": "assistant", "parts": TOOL_CALLS, "finish_reason": "tool_calls"}
     ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        ({"refusal": "I can't"}, [{"type": "refusal", "content": "I can't"}]),
+        (
+            {"content": "a cat", "reasoning_content": "a tail"},
+            [{"type": "reasoning", "content": "a tail"}, {"type": "text", "content": "a cat"}],
+        ),
+        (
+            {"content": None, "function_call": {"name": "look", "arguments": "[1]"}},
+            [{"type": "tool_call", "id": None, "name": "look", "arguments": [1]}],
+        ),
+        ({"content": ""}, [{"type": "text", "content": ""}]),
+        ({"content": 3, "function_call": 3, "tool_calls": 3, "refusal": 3}, [{"type": "text", "content": ""}]),
+    ],
+)
+def test_all_that_an_answer_says_is_written_where_the_user_asks_for_it(said, parts, stream):
+    pieces = [{"index": 0, "delta" if stream else "message": said}]
+    if stream:  # each text in two pieces
+        cut = {name: text for name, text in said.items() if isinstance(text, str)}
+        pieces = [{"index": 0, "delta": {**said, **{name: text[:2] for name, text in cut.items()}}}]
+        pieces.append({"index": 0, "delta": {name: text[2:] for name, text in cut.items()}})
+    assert output_messages(pieces, field_of) == [{"role": "assistant", "parts": parts, "finish_reason": ""}]
 
 
 @pytest.mark.parametrize("stream", [False, True])

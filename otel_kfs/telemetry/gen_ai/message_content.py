@@ -47,7 +47,7 @@ def _message(message: Mapping[str, Any]) -> Message:
             "parts": [{"type": "tool_call_response", "id": message.get("tool_call_id"), "response": response}],
         }
     calls = _ToolCalls()
-    calls.add(message.get("tool_calls"), lambda call, name: call.get(name) if isinstance(call, Mapping) else None)
+    calls.add(message, lambda call, name: call.get(name) if isinstance(call, Mapping) else None)
     return {"role": role, "parts": [*parts, *calls.parts()]}
 
 
@@ -58,15 +58,20 @@ class _ToolCalls:
         self._heads: dict[int, Message] = {}
         self._arguments: dict[int, list[str]] = {}
 
-    def add(self, calls: Any, field: Field) -> None:
+    def add(self, message: Any, field: Field) -> None:
         """Add what a message, or a piece of one, holds; `field` gets at the fields."""
-        for place, call in enumerate(calls if isinstance(calls, list) else ()):
+        calls = given if isinstance(given := field(message, "tool_calls"), list) else []
+        only = field(message, "function_call")  # of OpenAI's older messages
+        if isinstance(field(only, "name"), str) or isinstance(field(only, "arguments"), str):
+            calls = [*calls, {"function": only}]
+        for place, call in enumerate(calls):
             index = given if isinstance(given := field(call, "index"), int) else place
             head = self._heads.setdefault(index, {"type": "tool_call", "id": None, "name": ""})
             function = field(call, "function")
-            for key, value in (("id", field(call, "id")), ("name", field(function, "name"))):
-                if isinstance(value, str) and value:
-                    head[key] = value
+            if isinstance(identity := field(call, "id"), str) and identity:
+                head["id"] = identity
+            if isinstance(name := field(function, "name"), str):
+                head["name"] += name
             if isinstance(arguments := field(function, "arguments"), str):
                 self._arguments.setdefault(index, []).append(arguments)
 
@@ -101,28 +106,42 @@ def _part(part: Any) -> Message | None:
     return {"type": "uri", "modality": "image", "uri": url}
 
 
+# The texts of an answer, and the type of the part that each is.
+_TEXTS = {
+    "reasoning_content": "reasoning",  # of vLLM and others, which call it by either name
+    "reasoning": "reasoning",
+    "content": "text",
+    "text": "text",  # of a completion
+    "refusal": "refusal",
+}
+
+
 def output_messages(choices: Sequence[Any], field: Field) -> list[Message]:
     """Return what an answer's choices say, the pieces of one choice put together; `field` gets at their fields."""
-    texts: dict[int, list[str]] = {}
+    texts: dict[int, list[tuple[str, str]]] = {}
     calls: dict[int, _ToolCalls] = {}
     reasons: dict[int, str] = {}
     for choice in choices:
         index = field(choice, "index") or 0
         said = field(choice, "message") or field(choice, "delta") or choice
-        text = field(said, "content") or field(said, "text")
-        texts.setdefault(index, []).append(text if isinstance(text, str) else "")
-        calls.setdefault(index, _ToolCalls()).add(field(said, "tool_calls"), field)
+        found = texts.setdefault(index, [])
+        for name, kind in _TEXTS.items():
+            if isinstance(text := field(said, name), str):
+                found.append((kind, text))
+        calls.setdefault(index, _ToolCalls()).add(said, field)
         if isinstance(reason := field(choice, "finish_reason"), str):
             reasons[index] = reason
     return [
         {
             "role": "assistant",
-            "parts": _said("".join(pieces), calls[index].parts()),
+            "parts": _said(pieces, calls[index].parts()),
             "finish_reason": reasons.get(index, ""),
         }
         for index, pieces in texts.items()
     ]
 
 
-def _said(text: str, calls: list[Message]) -> list[Message]:
-    return [{"type": "text", "content": text}, *calls] if text or not calls else calls
+def _said(pieces: Sequence[tuple[str, str]], calls: list[Message]) -> list[Message]:
+    whole = {kind: "".join(text for one, text in pieces if one == kind) for kind in dict.fromkeys(_TEXTS.values())}
+    parts = [{"type": kind, "content": text} for kind, text in whole.items() if text]
+    return [*parts, *calls] or [{"type": "text", "content": ""}]
