@@ -127,6 +127,7 @@ class ConsumerTelemetry:
         self.process = process_operation(config)
         # Whether each record will have a `process` span: then a poll needs none to show one that no producer traced.
         self.processes_all = False
+        self._wants_poll_spans = wants_poll_spans()
 
     def received(self, records: Sequence[Any], start: int) -> None:
         """Leave the spans of a call that began at `start` (ns since the epoch) and has brought `records`. Never raises.
@@ -135,7 +136,7 @@ class ConsumerTelemetry:
         """
         try:
             end = time.time_ns()
-            if not is_instrumentation_enabled():
+            if self._says_nothing_of(records) or not is_instrumentation_enabled():
                 return
             by_topic: dict[str, list[Any]] = {}
             for record in records:
@@ -147,6 +148,15 @@ class ConsumerTelemetry:
         except Exception:
             report_failure("Kafka's poll")
 
+    def _says_nothing_of(self, records: Sequence[Any]) -> bool:
+        """Tell at once that there is neither a span nor a metric of these, as of most that a bridge polls."""
+        return (
+            self.processes_all
+            and not self._wants_poll_spans
+            and not client_telemetry.current.metrics.enabled
+            and all(record.error() is None for record in records)
+        )
+
     def _received(self, topic: str, batch: Sequence[Any], start: int, end: int) -> None:
         name, attributes, metric_attributes = self.poll[topic]
         good = [record for record in batch if record.error() is None]
@@ -155,7 +165,7 @@ class ConsumerTelemetry:
         if len(good) < len(batch):
             error = next(record.error() for record in batch if record.error() is not None)
             failure = (error.name(), error.str())
-        is_wanted = failure is not None or wants_poll_spans()
+        is_wanted = failure is not None or self._wants_poll_spans
         links: list[Link] = []
         if is_wanted or not self.processes_all:
             links = [Link(creation) for record in good if (creation := creation_context(record)).is_valid]

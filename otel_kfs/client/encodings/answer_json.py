@@ -48,14 +48,17 @@ def _writable(value: Any) -> Any:
 
 
 def _dumps(value: Any) -> bytes:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_bytes)
     try:
-        return text.encode()
+        return _unicode.encode(value).encode()
     except UnicodeEncodeError:  # a lone surrogate has no UTF-8, but an escape
-        return json.dumps(value, separators=(",", ":"), default=_bytes).encode()
+        return _ascii.encode(value).encode()
 
 
 def _bytes(value: Any) -> dict[str, str]:
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode()}
     raise TypeError(f"JSON has no value of type {type(value).__name__}")
+
+
+_unicode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=_bytes)
+_ascii = json.JSONEncoder(separators=(",", ":"), default=_bytes)
