@@ -31,7 +31,16 @@ def coverage_line(coverage: Coverage) -> str:
         parts.append(f"{coverage.in_batches} shared a request with others, of which each has all of the time")
     if coverage.roots:
         parts.append(_others_line(coverage.roots))
+    parts += [_lacking_line(what, count, coverage) for what, count in sorted(coverage.lacking.items())]
     return "; ".join(parts)
+
+
+def _lacking_line(what: str, count: int, coverage: Coverage) -> str:
+    """Say that paths lack an attribute that the stamps file names, and what to do where all do."""
+    if count < coverage.measured:
+        return f"{count} without {what}"
+    next_step = "correct the name in the stamps file, or add a stamp for a span that has it"
+    return f"none of the stamps' spans has {what}: {next_step}"
 
 
 def _others_line(roots: Mapping[str, int]) -> str:

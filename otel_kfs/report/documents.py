@@ -114,6 +114,8 @@ def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str
     }
     if coverage.roots:  # what images began with that no sender of ours sent
         counts["roots"] = dict(coverage.roots)
+    if coverage.lacking:  # of what a stamps file names
+        counts["lacking"] = dict(coverage.lacking)
     found: dict[str, Any] = {"answer": answer(measurement).data}
     found |= {layout: records(measurement, layout) for layout in layouts}
     found |= {"account": counts, "size_tolerance": TOLERANCE, "clocks": clock_records(measurement.offsets)}

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _LONGEST_WORD = 100
+# How alike two words are, from 0 to 1. Of different lengths, short ones without any likeness are at the lower: `id`,
+# `kind`; of one length, those with a letter replaced are: `urI`, `url`.
+_ALIKE, _ALIKE_AND_AS_LONG = 0.7, 0.6
 
 
 def printable(text: str) -> str:
@@ -23,7 +26,10 @@ def nearest(given: str, allowed: Iterable[str]) -> str | None:
     import difflib  # takes as long as all of a command's own module
 
     by_lower = {word.lower(): word for word in allowed}
-    found = difflib.get_close_matches(given[:_LONGEST_WORD].lower(), by_lower, n=1)
+    word = given[:_LONGEST_WORD].lower()
+    as_long = [one for one in by_lower if len(one) == len(word)]
+    found = difflib.get_close_matches(word, by_lower, 1, _ALIKE)
+    found = found or difflib.get_close_matches(word, as_long, 1, _ALIKE_AND_AS_LONG)
     return by_lower[found[0]] if found else None
 
 

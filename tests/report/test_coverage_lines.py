@@ -25,3 +25,11 @@ def test_of_very_many_reasons_the_commonest_are_named():
         8,
         True,
     )
+
+
+def test_what_a_stamps_file_names_in_vain_is_told_with_what_to_do():
+    lacking = Counter({"`order.itemz` (size)": 8, "`payment.method` (group)": 2})
+    assert coverage_line(Coverage(measured=8, what="path", lacking=lacking)) == (
+        "8 paths measured; none of the stamps' spans has `order.itemz` (size): correct the name in the stamps file, or "
+        "add a stamp for a span that has it; 2 without `payment.method` (group)"
+    )

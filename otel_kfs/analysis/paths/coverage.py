@@ -22,6 +22,9 @@ class Coverage:
     redelivered: int = 0
     in_batches: int = 0  # that shared a request with others
     roots: Counter[str] = field(default_factory=Counter)  # what images began with that no sender of ours sent
+    lacking: Counter[str] = field(
+        default_factory=Counter
+    )  # what a stamps file names that no stamp's span of a path has
     what: str = "image"  # in English: what was measured; a `path` where a stamps file says which
 
     def merge(self, other: Coverage) -> None:
@@ -32,5 +35,6 @@ class Coverage:
         self.redelivered += other.redelivered
         self.in_batches += other.in_batches
         self.roots.update(other.roots)
+        self.lacking.update(other.lacking)
         if other.measured or other.left_out:
             self.what = other.what

@@ -31,14 +31,19 @@ def stamped_paths(graph: SpanGraph, stamps_file: StampsFile) -> tuple[list[Criti
     inner = {span.key for span in _below(fitting, graph)}
     # Where parents are a circle none is the outermost.
     beginnings = [span for span in fitting if span.key not in inner] or fitting[:1]
+    named = {"size": stamps_file.size, "group": stamps_file.group}
     for span in beginnings:
         spans = [*graph] if len(beginnings) == 1 else [span, *_below([span], graph)]
         try:
-            found.append(_path(span, spans, graph, stamps_file))
+            path, stamped = _path(span, spans, graph, stamps_file)
         except LeftOut as reason:
             coverage.left_out[str(reason)] += 1
         else:
+            found.append(path)
             coverage.measured += 1
+            for what, key in named.items():
+                if key and _attribute(stamped, key) is None:
+                    coverage.lacking[f"`{key}` ({what})"] += 1
     return found, coverage
 
 
@@ -54,7 +59,10 @@ def _below(spans: Iterable[Span], graph: SpanGraph) -> list[Span]:
     return found
 
 
-def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file: StampsFile) -> CriticalPath:
+def _path(
+    beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file: StampsFile
+) -> tuple[CriticalPath, list[Span]]:
+    """Return the path, and the spans whose edges its stamps are."""
     first, *others = stamps_file.stamps
     path = PathBuilder(beginning)
     path.at = first.at(beginning)
@@ -85,7 +93,7 @@ def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file:
     path.check_sums()
     size = _attribute(stamped, stamps_file.size)
     in_bytes = None if stamps_file.unit else _in_bytes(size)
-    return CriticalPath(
+    path_found = CriticalPath(
         trace_id=beginning.trace_id,
         transport=stamps_file.title,
         image_size=in_bytes,
@@ -99,6 +107,7 @@ def _path(beginning: Span, spans: Sequence[Span], graph: SpanGraph, stamps_file:
         root_id=beginning.span_id,
         row="" if in_bytes is not None else _row(size, stamps_file),
     )
+    return path_found, stamped
 
 
 def _span_of(stamp: Stamp, spans: Iterable[Span], path: PathBuilder) -> Span | None:

@@ -49,6 +49,25 @@ _TOP = ("title", "size", "unit", "group", "stamp")
 _STAMP = ("number", "segment", "edge", "span", "service", "kind", "attributes", "which")
 _WHO = ("span", "service", "kind", "attributes")  # one of them at least
 _MOST_STAMPS = 50
+# What the keys are called elsewhere: by OpenTelemetry, Jaeger, Zipkin and SQL.
+_ELSEWHERE = {
+    "name": "span",
+    "span_name": "span",
+    "operation": "span",
+    "operationName": "span",
+    "resource": "service",
+    "span_kind": "kind",
+    "type": "kind",
+    "tags": "attributes",
+    "attrs": "attributes",
+    "at": "edge",
+    "when": "edge",
+    "id": "number",
+    "stage": "segment",
+    "step": "segment",
+    "label": "segment",
+}
+_ELSEWHERE_AT_TOP = {"name": "title", "label": "title", "group_by": "group", "groupby": "group", "spans": "stamp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +216,13 @@ class _Checked:
                 self._error(key, f"stamp {other} has it, too: give each a name of its own")
 
     def _check_keys(self, table: Mapping[str, Any], where: str, keys: tuple[str, ...]) -> None:
-        for key in table:
+        elsewhere = _ELSEWHERE if where else _ELSEWHERE_AT_TOP
+        for key, value in table.items():
             if key not in keys:
-                what = f"unknown key{did_you_mean(key, keys)}; the keys are {', '.join(keys)}"
-                self._error(_full(where, key), what)
+                meant = did_you_mean(elsewhere.get(key, key), keys)
+                if where and not meant and ("." in key or isinstance(value, Mapping)):
+                    meant = " (an attribute? give it under attributes)"
+                self._error(_full(where, key), f"unknown key{meant}; the keys are {', '.join(keys)}")
 
     def _text(self, table: Mapping[str, Any], where: str, key: str) -> str:
         value = table.get(key, "")

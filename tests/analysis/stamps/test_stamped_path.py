@@ -207,3 +207,9 @@ def test_an_attribute_is_that_of_the_first_stamp_s_span_that_has_it():
     drawn[0] = replace(drawn[0], attributes={})
     paths, _ = stamped_paths(SpanGraph(drawn), StampsFile("Orders", STAMPS, size="items", unit="items"))
     assert paths[0].row == "1 items"  # of `charge`
+
+
+def test_a_size_or_group_that_no_stamp_s_span_has_is_counted():
+    sized = ORDER.replace("service=shop", "service=shop .order.items=3", 1)
+    _, coverage = found(sized, size="order.items", group="payment.method")
+    assert coverage == Coverage(measured=1, what="path", lacking={"`payment.method` (group)": 1})

@@ -112,6 +112,36 @@ def test_a_span_fits_if_it_is_all_that_is_asked_for(stamp, fits):
             "titel = 'x'\n" + FIRST + LAST,
             ["titel: unknown key (did you mean title?); the keys are title, size, unit, group, stamp"],
         ),
+        (
+            "name = 'x'\n" + FIRST + LAST,
+            ["name: unknown key (did you mean title?); the keys are title, size, unit, group, stamp"],
+        ),
+        *(
+            (
+                FIRST + f"{key} = 'x'\n" + LAST,
+                [
+                    f"stamp 1.{key}: unknown key{meant}; the keys are number, segment, edge, span, service, kind, "
+                    "attributes, which"
+                ],
+            )
+            for key, meant in {
+                "name": " (did you mean span?)",
+                "operationName": " (did you mean span?)",
+                "span_kind": " (did you mean kind?)",
+                "service_name": " (did you mean service?)",
+                "tags": " (did you mean attributes?)",
+                "http": "",
+                "moment": "",
+                "index": "",
+            }.items()
+        ),
+        (
+            FIRST + "http.method = 'x'\n" + LAST,
+            [
+                "stamp 1.http: unknown key (an attribute? give it under attributes); the keys are number, segment, "
+                "edge, span, service, kind, attributes, which"
+            ],
+        ),
         ("title = 3\n" + FIRST + LAST, ["title: 3 is not allowed; give text"]),
         ("size = ' '\n" + FIRST + LAST, ["size: ' ' is not allowed; give text"]),
         (
