@@ -8,7 +8,6 @@ import errno
 import gc
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -246,16 +245,13 @@ def _run_in_loop(main: Coroutine[Any, Any, None]) -> None:
         from uvloop import run
     except ImportError:
         from asyncio import run
-    before, interval = gc.get_threshold(), sys.getswitchinterval()
+    before = gc.get_threshold()
     # Spans and paths make no cycles, and there are very many of them, which it takes long to look through in vain.
     gc.set_threshold(100_000, *before[1:])
-    # A request passes several threads, of which each waits so long while images are measured.
-    sys.setswitchinterval(0.0005)
     try:
         run(main)
     finally:
         gc.set_threshold(*before)
-        sys.setswitchinterval(interval)
 
 
 def _server(app: Starlette, options: WatchOptions, option: str, port: int) -> tuple[Any, int]:

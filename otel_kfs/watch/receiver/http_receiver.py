@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +22,7 @@ from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 _BODY_SECONDS = 30.0  # for a whole body to arrive
+_LOOK = 0.01  # seconds between two looks for room
 _WINDOWS = {"gzip": 31, "deflate": 15}  # zlib's `wbits` for each Content-Encoding: that format alone
 _AT_ONCE = 100_000  # bytes; larger requests, which may take seconds to read, are read in a thread
 # google.rpc's codes of these statuses.
@@ -52,7 +54,13 @@ def otlp_app(intake: Intake, security: ReceiverSecurity, largest: int, more: Seq
         except Busy as error:
             raise HttpError(429, str(error)) from error
 
+    async def room() -> None:
+        limit = time.monotonic() + intake.patience
+        while not intake.has_room and time.monotonic() < limit:
+            await asyncio.sleep(_LOOK)
+
     async def traces(request: Request) -> Response:
+        await room()
         content = await _content(request, largest)
         if len(content) > _AT_ONCE:
             left_out = await asyncio.to_thread(taken, content, _media_type(request))

@@ -12,6 +12,7 @@ from otel_kfs.traces.formats.otlp_protobuf import exported_spans
 from otel_kfs.traces.span import Span
 
 RETRY_AFTER = 1.0  # seconds, for a sender that is told to slow down
+PATIENCE = 1.0  # seconds that a request waits for room until it is refused: no longer than it would stay away
 
 
 class Refused(Exception):
@@ -49,16 +50,32 @@ class Intake:
     """Takes requests as bytes, in any thread, and keeps their spans until they are measured."""
 
     def __init__(self, most_waiting: int = 50_000, keep: Sink | None = None, hand_on: Sink | None = None) -> None:
-        """Refuse requests while `most_waiting` spans wait to be measured.
+        """Refuse requests while `most_waiting` spans wait to be measured, if that lasts for `patience`.
 
         `keep` is called before a request is acknowledged, which it is not if that fails; then `hand_on`.
         """
         self.counts = IntakeCounts()
         self.waiting = 0  # spans that are not measured yet
+        self.patience = PATIENCE
         self.arrived: Callable[[], None] = lambda: None
         self._most_waiting, self._keep, self._hand_on = most_waiting, keep, hand_on
         self._batches: deque[list[Span]] = deque()
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a request would be taken now."""
+        return self.waiting <= self._most_waiting
+
+    def wait_for_room(self) -> None:
+        """Wait in a sender's place until there is room, while patience lasts.
+
+        A sender that is refused comes again with all that it sent, or drops what it can't keep meanwhile.
+        """
+        if not self.has_room:
+            with self._room:
+                self._room.wait_for(lambda: self.has_room, self.patience)
 
     def take(self, request: bytes) -> Counter[str]:
         """Take one ExportTraceServiceRequest; return why how many of its spans are left out.
@@ -67,7 +84,7 @@ class Intake:
             MalformedRequest: it is none.
             Busy: too many spans wait to be measured, or they can't be written.
         """
-        if self.waiting > self._most_waiting:
+        if not self.has_room:
             self.counts.refused += 1
             raise Busy("too many spans wait to be measured")
         try:
@@ -99,4 +116,6 @@ class Intake:
                 return None
             spans = self._batches.popleft()
             self.waiting -= len(spans)
+            if self.has_room:
+                self._room.notify_all()
             return spans

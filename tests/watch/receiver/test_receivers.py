@@ -307,9 +307,10 @@ def test_a_large_request_that_takes_long_to_read_keeps_no_other_waiting(watching
 
 @pytest.fixture
 def full(watching, monkeypatch):
-    """A watch in which too many spans wait."""
+    """A watch in which too many spans wait, and that waits for nobody."""
     watch = watching()
     monkeypatch.setattr(watch.service.intake, "_most_waiting", -1)
+    monkeypatch.setattr(watch.service.intake, "patience", 0.0)
     return watch
 
 
@@ -336,6 +337,31 @@ def test_what_was_refused_and_sent_again_is_measured_once(full, monkeypatch):
     assert post(full.url, as_protobuf(IMAGE)).status_code == 200
     snapshot = full.close()
     assert (measured(snapshot), snapshot.counts.spans, full.service.intake.counts.refused) == (1, len(IMAGE), 1)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_request_waits_for_room_and_is_taken_when_something_is_measured(full, monkeypatch, protocol):
+    intake, looked, room = full.service.intake, threading.Event(), Intake.has_room.fget
+
+    def has_room(intake_):
+        found = room(intake_)
+        if not found:
+            looked.set()
+        return found
+
+    monkeypatch.setattr(Intake, "has_room", property(has_room))
+    monkeypatch.setattr(intake, "patience", LIMIT)
+    with ThreadPoolExecutor() as pool:
+        if protocol == "grpc":
+            asked = pool.submit(export, full.grpc, as_protobuf(IMAGE))
+        else:
+            asked = pool.submit(post, full.url, as_protobuf(IMAGE))
+        assert looked.wait(LIMIT)
+        monkeypatch.setattr(intake, "_most_waiting", 1000)
+        export(full.grpc, as_protobuf(IMAGE))
+        asked.result(LIMIT)
+    snapshot = full.close()
+    assert (measured(snapshot), snapshot.counts.duplicates, intake.counts.refused) == (1, len(IMAGE), 0)
 
 
 def test_what_can_t_be_kept_is_not_acknowledged():
