@@ -4,46 +4,17 @@ import logging
 
 import confluent_kafka
 import pytest
+from broken_telemetry_support import Broken, BrokenFields, BrokenPropagator, BrokenSampler, fail, processor
 from kafka_support import MOCK
 from opentelemetry import context as otel_context
 from opentelemetry import propagate
-from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otel_kfs.kafka import Producer, process, processing
 from otel_kfs.kafka.process_spans import process_span
 
 pytestmark = pytest.mark.kafka
-
-
-class Broken(Exception):
-    """What our own part fails with."""
-
-
-def fail(*_, **__):
-    raise Broken
-
-
-class BrokenSampler(Sampler):
-    should_sample = fail
-
-    def get_description(self):
-        return "broken"
-
-
-class BrokenPropagator(TextMapPropagator):
-    extract = inject = fail
-    fields = frozenset({"traceparent"})
-
-
-class BrokenFields(BrokenPropagator):
-    fields = property(fail)
-
-
-def processor(**methods):
-    return type("BrokenProcessor", (SpanProcessor,), methods)()
 
 
 class BrokenExporter(SpanExporter):

@@ -3,15 +3,15 @@
 import gc
 
 import pytest
+from broken_telemetry_support import BrokenFields, BrokenSampler, fail, processor
 from grpc_support import Servicer
 from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.botocore import BotocoreInstrumentor
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
-from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from support import JPG, HttpServer, run_python
 
 import otel_kfs
@@ -20,32 +20,11 @@ from otel_kfs.programs.program_span import ProgramSpans, headers
 from otel_kfs.telemetry import provider as telemetry_provider
 from otel_kfs.telemetry import safe_tracer
 
-
-def fail(*_, **__):
-    raise RuntimeError("broken telemetry")
-
-
-class BrokenSampler(Sampler):
-    should_sample = fail
-
-    def get_description(self):
-        return "broken"
-
-
-class BrokenPropagator(TextMapPropagator):
-    extract = inject = fail
-    fields = property(fail)
-
-
-def processor(**methods):
-    return type("BrokenProcessor", (SpanProcessor,), methods)()
-
-
 PARTS = {
     "sampler": {"sampler": BrokenSampler()},
     "span start": {"processor": processor(on_start=fail)},
     "span end": {"processor": processor(on_end=fail)},
-    "propagator": {"propagator": BrokenPropagator()},
+    "propagator": {"propagator": BrokenFields()},
 }
 
 
@@ -184,7 +163,7 @@ def test_a_second_part_that_fails_is_logged_too(restored, server, caplog, monkey
     def fail_elsewhere(*_, **__):
         raise RuntimeError("broken in another place")
 
-    broken = type("Broken", (BrokenPropagator,), {"inject": fail_elsewhere})()
+    broken = type("Broken", (BrokenFields,), {"inject": fail_elsewhere})()
     use(monkeypatch, processor=processor(on_end=fail), propagator=broken)
     sender = otel_kfs.HttpSender(server.url, model="m")
     assert [sender.send(JPG) for _ in range(3)] == [{"predictions": [1]}] * 3
