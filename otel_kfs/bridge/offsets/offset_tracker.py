@@ -32,15 +32,17 @@ COMMIT_SECONDS = 0.01  # between two commits while records come, unless one has 
 
 
 class PartitionOffsets:
-    """One partition, from its assignment to its end."""
+    """One partition, from its assignment to its end, or until the consumer goes back to records before."""
 
     def __init__(self, topic: str, partition: int, earlier: DeliveryCounts) -> None:
         self.topic = topic
         self.partition = partition
-        self.revoked = threading.Event()  # this bridge no longer has the partition: nobody waits for its records
+        # This bridge no longer has the partition, or has begun it anew: nobody waits for these records.
+        self.revoked = threading.Event()
         self._earlier = earlier
         self._open: dict[int, None] = {}  # dispatched, not done, in the order of offsets
         self._dispatched: int | None = None  # one past the last record dispatched
+        self._delivered = 0  # one past the last record that workers were given
         self._started = 0  # one past the last record that a worker began
         self._announced = 0  # the broker surely knows that the records below this may have been delivered
 
@@ -53,6 +55,14 @@ class PartitionOffsets:
     def is_announced(self, offset: int) -> bool:
         """Tell whether the broker knows that this record may have been delivered."""
         return offset < self._announced
+
+    def deliver(self) -> None:
+        """Note that workers are given what is dispatched."""
+        self._delivered = self._dispatched or 0
+
+    def is_delivered(self, offset: int) -> bool:
+        """Tell whether workers were given this record, or one behind it."""
+        return offset < self._delivered
 
     def start(self, offset: int) -> None:
         """Note that a worker begins with a record."""
@@ -121,8 +131,9 @@ class OffsetTracker:
                 # What was dispatched as the broker died may be known here alone.
                 committed = DeliveryCounts.from_metadata(getattr(at, "metadata", None))
                 counts = committed.merge(self._released.pop(key, DeliveryCounts()))
-                # What is committed does not come again: its counts would only grow, by a step per assignment.
-                self._partitions[key] = PartitionOffsets(*key, counts.beyond(at.offset))
+                # What is committed rarely comes again: its counts would only grow, by a step per assignment.
+                counts = counts.beyond(at.offset).merge(DeliveryCounts(((at.offset, 1),) if at.offset > 0 else ()))
+                self._partitions[key] = PartitionOffsets(*key, counts)
         return found
 
     def dispatch(self, records: Sequence[Any], ahead: int = 0) -> list[tuple[PartitionOffsets, int]]:
@@ -135,14 +146,22 @@ class OffsetTracker:
             dispatched, is_announced, self._is_used_up = [], True, False
             for record in records:
                 key = (record.topic(), record.partition())
-                if key not in self._partitions:
-                    self._partitions[key] = PartitionOffsets(*key, DeliveryCounts())
-                partition = self._partitions[key]
+                partition = self._partitions.get(key)
+                if partition is None:
+                    partition = self._partitions[key] = PartitionOffsets(*key, DeliveryCounts())
+                elif partition.is_delivered(record.offset()):
+                    # The log was truncated, or its offsets are lost: the consumer begins anew where its settings say.
+                    partition.revoked.set()
+                    partition = self._partitions[key] = PartitionOffsets(*key, partition.started_counts())
                 is_announced = is_announced and partition.is_announced(record.offset())
                 self._is_used_up = self._is_used_up or not partition.is_announced(record.offset() + 1)
                 dispatched.append((partition, partition.dispatch(record.offset())))
                 self._changed.add(key)
-        return dispatched if is_announced or self._commit(ahead) else []
+        if not is_announced and not self._commit(ahead):
+            return []
+        for partition, _ in dispatched:
+            partition.deliver()
+        return dispatched
 
     def start(self, partition: PartitionOffsets, offset: int) -> None:
         """Note that a worker begins with a record."""

@@ -391,7 +391,7 @@ def test_a_commit_that_was_taken_though_its_answer_was_lost_leaves_no_announceme
 
 
 STEPS = st.tuples(
-    st.sampled_from(["dispatch", "complete", "commit", "commit in turn"]),
+    st.sampled_from(["dispatch", "complete", "commit", "commit in turn", "go back"]),
     st.sampled_from(["well", "away", "loses answers"]),
 )
 
@@ -402,12 +402,14 @@ def test_whatever_becomes_of_commits_the_broker_knows_of_every_record_that_was_b
     broker = Broker(OffsetTracker())
     offsets = broker.offsets
     offsets.assign(PARTITIONS)
-    at, begun = 0, []
+    at, begun, was_begun = 0, [], set()
     for step, health in steps:
         broker.away, broker.loses_answers = None if health == "well" else AWAY, health == "loses answers"
         if step == "dispatch":
-            for partition, _ in offsets.dispatch([Record("t", at)], ahead):
+            for partition, delivery in offsets.dispatch([Record("t", at)], ahead):
+                assert (delivery > 1) == (at in was_begun)
                 offsets.start(partition, at)
+                was_begun.add(at)
                 begun.append((partition, at))
                 at += 1
         elif step == "complete" and begun:
@@ -416,10 +418,38 @@ def test_whatever_becomes_of_commits_the_broker_knows_of_every_record_that_was_b
             offsets.commit()
         elif step == "commit in turn":
             offsets.commit_in_turn(ahead)
+        elif step == "go back":
+            at = max(0, at - 2)
         if begun:
             stored = broker.stored["t", 0]
             counts = DeliveryCounts.from_metadata(stored.metadata)
             assert [number for _, number in begun if number >= stored.offset and not counts.of(number)] == []
+
+
+def test_records_before_the_committed_offset_that_come_after_all_were_delivered_before(broker):
+    offsets = broker.offsets
+    offsets.assign([TopicPartition("t", 0, 3)])
+    assert dispatched(offsets, 1, 2, 3) == [2, 2, 1]
+
+
+def test_a_consumer_that_goes_back_begins_its_partition_anew(broker):
+    offsets = broker.offsets
+    (first, _), (second, _) = offsets.dispatch([Record("t", 4), Record("t", 5)], ahead=8)
+    offsets.start(first, 4)
+    offsets.complete(first, 4)
+    (again, delivery), (unbegun, first_delivery) = offsets.dispatch([Record("t", 4), Record("t", 5)], ahead=8)
+    assert (delivery, first_delivery) == (2, 1)
+    assert first is second
+    assert again is unbegun
+    assert (first.revoked.is_set(), again.revoked.is_set()) == (True, False)
+    assert (broker.stored["t", 0].offset, broker.stored["t", 0].metadata) == (
+        4,
+        '{"otel_kfs.handed_out":[[5,2],[14,1]]}',
+    )
+    offsets.complete(second, 5)
+    offsets.complete(again, 4)
+    offsets.commit()
+    assert broker.stored["t", 0].offset == 5
 
 
 def test_partitions_without_a_record_announce_nothing_with_others(broker):
@@ -457,7 +487,7 @@ def test_records_are_not_dispatched_while_a_part_of_the_commit_that_is_waited_fo
     assert dispatched(offsets, 4) == []
 
 
-def test_what_is_committed_is_no_longer_counted_however_often_a_partition_comes_back(broker):
+def test_what_is_committed_takes_one_count_however_often_a_partition_comes_back(broker):
     offsets = broker.offsets
     for number in range(300):
         assert dispatched(offsets, number) == [1]
@@ -466,7 +496,7 @@ def test_what_is_committed_is_no_longer_counted_however_often_a_partition_comes_
         offsets.release(PARTITIONS)
         offsets.assign(PARTITIONS)
     ((partition, _),) = offsets.dispatch([Record("t", 300)])
-    assert partition.started_counts().steps == ()
+    assert partition.started_counts().steps == ((300, 1),)
 
 
 def test_second_deliveries_are_known_though_the_first_question_for_what_is_committed_fails(broker, monkeypatch):
