@@ -13,7 +13,8 @@ from otel_kfs.bridge.outcomes import Answer
 from otel_kfs.bridge.record_handler import ModelConnection, Task
 from otel_kfs.errors import SendError
 from otel_kfs.kafka.headers import headers_of
-from otel_kfs.kafka.process_spans.batch_span import process_batch
+from otel_kfs.kafka.process_spans.batch_span import ProcessBatch
+from otel_kfs.kafka.process_spans.process_span import operation_of
 
 _MOST_BYTES = 64_000_000  # in one request: KFServing takes 100 MB
 
@@ -59,9 +60,11 @@ def handle_batch(batch: Batch, model: ModelConnection, options: BridgeOptions) -
         request = merged([part for _, part in batch if part is not None])
     except (ValueError, RecursionError) as error:  # nested as deeply as can just be read
         raise SendError(f"no request of all of them can be written: {error}") from error
-    with process_batch(records, group=options.group, trusted=options.trust_context) as span:
+    batch_spans = ProcessBatch(records, operation_of(None, options.group), options.trust_context)
+    with batch_spans:
         answers = request.split(model.answer_once(request.body, request.headers))
-        span.set_attribute(semconv.OUTCOME, outcomes.ANSWERED)
+        for span in batch_spans.spans:  # of several topics the outermost is the trace's root, and it is searched for
+            span.set_attribute(semconv.OUTCOME, outcomes.ANSWERED)
     duration = time.monotonic() - started
     return [
         Answer(record.topic(), record.partition(), record.offset(), outcomes.ANSWERED, answer=answer, duration=duration)

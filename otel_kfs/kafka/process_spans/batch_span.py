@@ -48,22 +48,22 @@ def process_batch(
         # An iterator is not looked into: its records would be gone.
         _say_no_batch(type(records).__name__)
         return nullcontext(INVALID_SPAN)
-    return _ProcessBatch(records, operation_of(consumer, group), trusted)
+    return ProcessBatch(records, operation_of(consumer, group), trusted)
 
 
-class _ProcessBatch:
-    """The processing of several records, of any topics."""
+class ProcessBatch:
+    """The processing of several records, of any topics; `spans` are those of the topics, the outermost first."""
 
-    __slots__ = ("_operation", "_records", "_spans", "_trusted")
+    __slots__ = ("_entered", "_operation", "_records", "_trusted", "spans")
 
     def __init__(self, records: Collection[Any], operation: Operation, trusted: bool) -> None:
         self._records = records
         self._operation = operation
         self._trusted = trusted
-        self._spans = ExitStack()
+        self._entered = ExitStack()
+        self.spans: list[Span] = []
 
     def __enter__(self) -> Span:
-        span: Span = INVALID_SPAN
         by_topic: dict[str, list[Any]] = {}
         try:
             by_topic = _by_topic(self._records)
@@ -72,13 +72,13 @@ class _ProcessBatch:
         started = time.time_ns()
         for number, (topic, records) in enumerate(by_topic.items()):
             of_topic = _OfTopic(topic, records, self._operation, self._trusted, started, is_outermost=number == 0)
-            span = self._spans.enter_context(of_topic)
-        return span
+            self.spans.append(self._entered.enter_context(of_topic))
+        return self.spans[-1] if self.spans else INVALID_SPAN
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._spans.__exit__(kind, error, traceback)
+        self._entered.__exit__(kind, error, traceback)
 
 
 class _OfTopic(CurrentSpan):

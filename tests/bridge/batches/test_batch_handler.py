@@ -1,14 +1,21 @@
 """Records that share a request: each is answered, committed and parked for itself, and none falls with another."""
 
 import json
+import logging
 import threading
 
+import confluent_kafka
 import pytest
 import requests
 from bridge_support import run_until, spans_of
 from support import wait_until
 
 from otel_kfs.bridge.batches import batch_handler
+from otel_kfs.bridge.bridge_options import BridgeOptions
+from otel_kfs.bridge.offsets.delivery_counts import DeliveryCounts
+from otel_kfs.bridge.offsets.offset_tracker import PartitionOffsets
+from otel_kfs.bridge.record_handler import ModelConnection, Task
+from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import ConfigError, SendError
 
 pytestmark = pytest.mark.kafka
@@ -19,6 +26,8 @@ def value(number):
 
 
 POISON = value("poison")
+NONE = DeliveryCounts()
+LOG = logging.getLogger(__name__)
 
 
 @pytest.fixture
@@ -164,6 +173,24 @@ def test_records_of_several_topics_share_a_request(spans, broker, make_topic, gr
     config = {**SOON_JOINED, "topic.metadata.refresh.interval.ms": 500}
     answers = run_until(Bridge(broker, topics, model.url, group=group, batch=2, config=config), 2)
     assert sorted(one.topic for one in answers) == sorted(topics)
+
+
+def test_the_span_of_each_topic_says_what_became_of_the_records_that_shared_a_request(spans, model):
+    options = BridgeOptions("localhost:9", ["t", "u"], model.url, batch=3)
+    tasks = [
+        Task(confluent_kafka.Message(topic, 0, offset, value=value(offset)), PartitionOffsets(topic, 0, NONE), 1)
+        for topic, offset in [("t", 0), ("u", 0), ("t", 1)]
+    ]
+    (batch,) = batch_handler.batches(tasks)
+    answers = batch_handler.handle_batch(batch, ModelConnection(options, OutageLog(LOG, "no model")), options)
+    assert [(one.topic, *one_told) for one, one_told in zip(answers, told(answers), strict=True)] == [
+        ("t", 0, "answered", [0]),
+        ("u", 0, "answered", [0]),
+        ("t", 1, "answered", [2]),
+    ]
+    (root,), (below,) = spans_of(spans, "process t"), spans_of(spans, "process u")
+    assert (root.parent, below.parent.span_id) == (None, root.context.span_id)
+    assert [span.attributes["otel_kfs.outcome"] for span in (root, below)] == ["answered", "answered"]
 
 
 @pytest.mark.parametrize("wrong", [0, 129])
