@@ -190,7 +190,7 @@ class StepSpan(CurrentSpan):
         `finish` awaits a coroutine inside the span.
         """
         if not asyncio.isfuture(answer):
-            awaited = finish(self, answer)
+            awaited = _named(finish(self, answer), answer)
             weakref.finalize(awaited, self._drop)
             return awaited
         try:
@@ -356,11 +356,20 @@ class _TracedStep:
 
     def _call_async(self, model: Any, method: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
         call = self._open_step(self._name, model, self._role_of_model, args, kwargs)
-        return self._finish(call, method(*args, **kwargs))
+        answer = method(*args, **kwargs)
+        return _named(self._finish(call, answer), answer)
 
     async def _finish(self, call: StepSpan, answer: Coroutine[Any, Any, Any]) -> Any:
         with call:
             return call.hand_over(await answer)
+
+
+def _named(awaited: Any, answer: Any) -> Any:
+    """Give a coroutine of ours the name of the one that it awaits: it may be shown, as KServe does in an error."""
+    name = getattr(answer, "__name__", None)
+    if isinstance(name, str):
+        awaited.__name__, awaited.__qualname__ = name, getattr(answer, "__qualname__", name)
+    return awaited
 
 
 def _is_coroutine_function(method: Any) -> bool:

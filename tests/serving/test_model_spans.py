@@ -65,6 +65,30 @@ def test_an_async_step_stays_async_and_returns_what_it_returned(spans, model):
     assert seen(spans) == [("predict", STEP)]
 
 
+def test_a_coroutine_that_a_step_returns_has_the_name_of_the_model_s():
+    class Called:
+        async def __call__(self, request):
+            return request
+
+    class Named(Model):
+        explain = Called()
+
+        def postprocess(self, request):
+            return self.explain(request)
+
+    def names(model):
+        answers = [getattr(model, step)([1]) for step in ("predict", "explain", "postprocess")]
+        found = [(answer.__name__, answer.__qualname__) for answer in answers]
+        for answer in answers:
+            asyncio.run(answer)
+        return found
+
+    plain, traced = Named(), Named()
+    untraced = names(plain)
+    trace_steps(traced, lambda _: "predictor")
+    assert names(traced) == untraced
+
+
 def test_a_step_that_is_asynchronous_behind_a_decorator_lasts_until_it_is_awaited(spans):
     class Decorated(Model):
         def predict(self, request):
