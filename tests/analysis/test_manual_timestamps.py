@@ -288,7 +288,7 @@ def test_tables_with_what_clocks_leave_open_follow_from_their_own_stamps(written
         critical_path(0, 1000 + n, 1200, 1500, image_size=(n + 1) * 10**6, hosts=hosts, before=before) for n in range(3)
     ]
     printed = written(rows.seed_tables(corrected(measured(paths)).series))
-    assert ("\u00b11.201" in printed, "\u00b1?" in printed) == (bool(before), not before)
+    assert ("\u00b10.604" in printed, "\u00b1?" in printed) == (bool(before), not before)
     assert [one.text for one in room.check(room.blocks(printed)) if one.wrong] == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
-from traces_builder import HTTP, otlp_line, spans
+from traces_builder import HTTP, KAFKA, otlp_line, spans
 
 from otel_kfs import cli
 from otel_kfs.report.tables.table_notes import ONE_CLOCK
@@ -143,6 +143,19 @@ def test_the_figures_beside_are_those_of_tables_with_their_bounds_and_notes(two_
     assert ONE_CLOCK in lines
     assert err.split("\n")[0].startswith("clocks: servers is 4")
     assert err.split("\n")[1:] == ["traced: 3 images measured", ""]
+
+
+def test_a_csv_of_tables_follows_from_its_own_stamps_and_finds_its_own_sizes(two_hosts, tmp_path):
+    kafka = tmp_path / "kafka.jsonl"
+    kafka.write_text(otlp_line(spans(KAFKA, "b0")) + "\n")
+    query, own = f"{two_hosts.parent}/*.jsonl", tmp_path / "own.csv"
+    made = CliRunner().invoke(cli.main, ["tables", query, "--layout", "seed", "--format", "csv", "-o", str(own)])
+    assert (made.exit_code, len(own.read_text().splitlines())) == (0, 3)
+    code, out, _ = check(own, "--trace-query", query)
+    lines = out.splitlines()
+    assert (code, lines.count("All columns follow from the stamps")) == (0, 1)
+    assert [line.split()[0] for line in lines if line.startswith("1.1MB")] == ["1.1MB", "1.1MB"]
+    assert [line.split(":")[0] for line in lines if "by hand and traced" in line] == ["http", "kafka"]
 
 
 def test_json_has_the_bounds_of_the_figures_beside(two_hosts):

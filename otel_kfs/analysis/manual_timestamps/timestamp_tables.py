@@ -70,6 +70,10 @@ _EPOCH = (Decimal(6) * 10**8, Decimal(6) * 10**9)  # seconds: the years 1989 to 
 _DIFFERENCE = re.compile(r"(\D*)\d+\s*(?:-|\u2212|\u2013|minus)\s*\1\d+", re.IGNORECASE)  # 4-1, t4 - t1
 _NOTHING = {"", "-", "n/a", "na", "none", "null"}
 _COUNTS = {"n", "count", "runs", "repeat"}
+# What `tables --format csv` has beside stamps and durations.
+_NO_DURATION = re.compile(r"(?:\w+[_ ])?(?:id|bytes)|clock_bound\w*[\d-]*", re.IGNORECASE)
+_TRANSPORT = "transport"
+_SIZE = "size"
 
 
 def blocks(text: str) -> list[Block]:
@@ -83,7 +87,7 @@ def blocks(text: str) -> list[Block]:
         InputError: there is no table, no stamps, or a cell that is no number; or a table has more columns or longer
             cells than anybody stamps by hand.
     """
-    grids = _joined(_grids(text))
+    grids = [part for grid in _joined(_grids(text)) for part in _by_transport(grid)]
     if not grids:
         raise InputError("there is no table: neither Markdown, nor CSV, nor columns separated by two spaces")
     found: list[tuple[int, Block]] = []
@@ -124,6 +128,23 @@ def _goes_on(before: Grid, grid: Grid) -> bool:
     """Return whether a table has the same first column as the one before, and otherwise none of its columns."""
     firsts = [[one.headings[0], *(row[0] for row in one.rows)] for one in (before, grid)]
     return firsts[0] == firsts[1] and not {*before.headings} & {*grid.headings[1:]}
+
+
+def _by_transport(grid: Grid) -> Iterator[Grid]:
+    """Yield a table whose rows say by which transport an image was sent as one of each, which it is the section of."""
+    column = next(
+        (number for number, heading in enumerate(grid.headings) if _bare(heading).lower() == _TRANSPORT), None
+    )
+    if column is None:
+        yield grid
+        return
+    for transport in dict.fromkeys(row[column] for row in grid.rows):
+        yield replace(grid, section=transport, rows=tuple(row for row in grid.rows if row[column] == transport))
+
+
+def _column(grid: Grid, name: str) -> int | None:
+    """Return the number of the column of that name."""
+    return next((number for number, heading in enumerate(grid.headings) if _bare(heading).lower() == name), None)
 
 
 def _nearest(found: Sequence[tuple[int, Block]], number: int) -> Block | None:
@@ -249,7 +270,7 @@ def _add_durations(block: Block, grid: Grid) -> None:
         present = [cell for cell in cells if cell is not None]
         if not present or _bare(heading).lower() in _COUNTS or 2 * len(present) < len(cells):
             continue
-        if number in stamps:
+        if number in stamps or _NO_DURATION.fullmatch(_bare(heading)) or _repeats_a_stamp(block, cells):
             continue
         if any(word and word.lower() not in _UNITS for _, word in present):
             continue  # sizes
@@ -267,6 +288,19 @@ def _add_durations(block: Block, grid: Grid) -> None:
         block.durations[heading] = [None if v is None else v.scaleb(-_SECONDS_OF[unit or inferred]) for v in values]
         block.duration_digit[heading] = _digit(block.durations[heading])
     block.duration_labels = _labels(grid, set())
+
+
+def _repeats_a_stamp(block: Block, cells: Sequence[tuple[Decimal, str] | None]) -> bool:
+    """Return whether a column has the moments of a column of stamps, in a unit of its own."""
+    for number in range(len(block.headings)):
+        stamps = [of_row[number] for of_row in block.stamps]
+        for digits in _SECONDS_OF.values():
+            values = [None if cell is None else cell[0].scaleb(-digits) for cell in cells]
+            digit = max(block.digit, _digit(values))
+            pairs = [(one, two) for one, two in zip(values, stamps, strict=True) if one is not None and two is not None]
+            if pairs and all(abs(one - two) <= digit for one, two in pairs):
+                return True
+    return False
 
 
 def _fits(block: Block, columns: Sequence[Sequence[Decimal | None]], unit: str) -> int:
@@ -316,10 +350,11 @@ def _digit(values: Iterable[Decimal | None]) -> Decimal:
 
 
 def _labels(grid: Grid, but: set[int]) -> tuple[str, ...]:
-    """Return the first column, if it is neither stamps nor a plain number."""
-    first = [row[0] for row in grid.rows]
-    plain = all((number := _number(cell)) is not None and not number[1] for cell in first)
-    return ("",) * len(first) if 0 in but or plain else tuple(first)
+    """Return the column of sizes, else the first one, if it is neither stamps nor a plain number."""
+    column = _column(grid, _SIZE) or 0
+    cells = [row[column] for row in grid.rows]
+    plain = all((number := _number(cell)) is not None and not number[1] for cell in cells)
+    return ("",) * len(cells) if column in but or plain else tuple(cells)
 
 
 def _bare(heading: str) -> str:
