@@ -13,6 +13,7 @@ from confluent_kafka import Message
 from otel_kfs.kafka import aio, consumer, producer, real_classes
 from otel_kfs.kafka.attributes import configuration
 from otel_kfs.kafka.consumer import ConsumerTelemetry
+from otel_kfs.kafka.real_classes import refused_by
 from otel_kfs.kafka.send_span import DeliveryCallback, ProducerTelemetry, abandon
 
 C = TypeVar("C")
@@ -71,6 +72,10 @@ def _reports(config: Config) -> bool:
     return config is not None and config.get(producer.ONLY_ERRORS) is not True
 
 
+def _produce_untraced(proxy: Any, *args: Any, **kwargs: Any) -> Any:
+    return proxy.__wrapped__.produce(*args, **kwargs)
+
+
 class _ProducerProxy(wrapt.ObjectProxy):  # type: ignore[type-arg]
     """A producer of the class in C; batches stay untraced."""
 
@@ -85,6 +90,7 @@ class _ProducerProxy(wrapt.ObjectProxy):  # type: ignore[type-arg]
     def _kfs(self) -> ProducerTelemetry:
         return self._self_kfs
 
+    @refused_by(_produce_untraced)
     def produce(
         self,
         topic: str,

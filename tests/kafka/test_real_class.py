@@ -82,6 +82,19 @@ def test_produce_does_and_refuses_what_the_real_one_does(pair, by_place, by_name
     same(pair, lambda producer: producer.produce(*by_place, **by_name))
 
 
+@pytest.fixture(scope="module")
+def earlier_pair():
+    """The real class's producer, and one that was made before and is traced now."""
+    config = {**MOCK, "on_delivery": heard("default")}
+    real, earlier = (confluent_kafka.Producer(config) for _ in range(2))
+    return [real, otel_kfs.kafka.KafkaInstrumentor.instrument_client(earlier, config)]
+
+
+@given(*record_of(heard))
+def test_a_producer_made_earlier_does_and_refuses_what_it_did(earlier_pair, by_place, by_name):
+    same(earlier_pair, lambda producer: producer.produce(*by_place, **by_name))
+
+
 @given(st.tuples(st.just("t"), st.just(b"v")), record_of(heard)[1])
 def test_produce_reports_to_whom_the_real_one_does(pair, by_place, by_name):
     named = {key: value for key, value in by_name.items() if key in {"callback", "on_delivery", "headers"}}
