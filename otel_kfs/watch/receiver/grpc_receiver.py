@@ -96,8 +96,8 @@ def _trace_service(
     def export(messages: Iterator[bytes], context: Any) -> bytes:
         if security.token and not security.allows(dict(context.invocation_metadata()).get("authorization")):
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "a bearer token is needed, and this is not it")
-        intake.wait_for_room()  # before the message is read, so that its sender is held up by HTTP/2's own means
         try:
+            intake.wait_for_room(intake.patience)  # HTTP/2 holds up who sends a message that is not read
             left_out = intake.take(unfinished.message(messages, context))
         except MalformedRequest as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))

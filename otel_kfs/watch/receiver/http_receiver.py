@@ -58,6 +58,10 @@ def otlp_app(intake: Intake, security: ReceiverSecurity, largest: int, more: Seq
         limit = time.monotonic() + intake.patience
         while not intake.has_room and time.monotonic() < limit:
             await asyncio.sleep(_LOOK)
+        try:
+            intake.wait_for_room(0)
+        except Busy as error:
+            raise HttpError(429, str(error)) from error
 
     async def traces(request: Request) -> Response:
         await room()

@@ -50,7 +50,7 @@ class Intake:
     """Takes requests as bytes, in any thread, and keeps their spans until they are measured."""
 
     def __init__(self, most_waiting: int = 50_000, keep: Sink | None = None, hand_on: Sink | None = None) -> None:
-        """Refuse requests while `most_waiting` spans wait to be measured, if that lasts for `patience`.
+        """No request is to be read while more than `most_waiting` spans wait to be measured.
 
         `keep` is called before a request is acknowledged, which it is not if that fails; then `hand_on`.
         """
@@ -65,28 +65,32 @@ class Intake:
 
     @property
     def has_room(self) -> bool:
-        """Whether a request would be taken now."""
+        """Whether a request may be read now."""
         return self.waiting <= self._most_waiting
 
-    def wait_for_room(self) -> None:
-        """Wait in a sender's place until there is room, while patience lasts.
+    def wait_for_room(self, seconds: float) -> None:
+        """Wait in a sender's place until there is room; to be called before its request is read.
 
         A sender that is refused comes again with all that it sent, or drops what it can't keep meanwhile.
+
+        Raises:
+            Busy: too many spans wait to be measured, and still did after so many seconds.
         """
-        if not self.has_room:
-            with self._room:
-                self._room.wait_for(lambda: self.has_room, self.patience)
+        if self.has_room:
+            return
+        with self._room:
+            if self._room.wait_for(lambda: self.has_room, seconds):
+                return
+            self.counts.refused += 1
+        raise Busy("too many spans wait to be measured")
 
     def take(self, request: bytes) -> Counter[str]:
         """Take one ExportTraceServiceRequest; return why how many of its spans are left out.
 
         Raises:
             MalformedRequest: it is none.
-            Busy: too many spans wait to be measured, or they can't be written.
+            Busy: the spans can't be written.
         """
-        if not self.has_room:
-            self.counts.refused += 1
-            raise Busy("too many spans wait to be measured")
         try:
             spans, left_out = exported_spans(request)
         except ValueError as error:
