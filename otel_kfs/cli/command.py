@@ -20,7 +20,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _USUAL = "Options"
 _HYPHEN = "\u2011"  # where no line breaks
 _VERBOSITY = {
-    "verbose": (["-v", "--verbose"], "Log to standard error what happens."),
+    "verbose": (["-v", "--verbose"], "Write a log to standard error."),
     "quiet": (["-q", "--quiet"], "Print results and errors only."),
 }
 

@@ -30,8 +30,7 @@ _PARTS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "metavar": "NAME",
             "multiple": True,
-            "help": "The service.name of a model server, if neither its routes nor its spans tell that it is one; "
-            "repeatable.",
+            "help": "The service.name of a model server, if neither its routes nor its spans show it; repeatable.",
         },
     ),
     "stamps": (

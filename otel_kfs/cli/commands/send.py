@@ -127,7 +127,7 @@ line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
     help="More settings, in Kafka's properties format.",
 )
 @option("--prompt", group=_CHAT, metavar="TEXT", help=f"What to ask the model.  [default: {PROMPT}]")
-@option("--stream", group=_CHAT, is_flag=True, help="Let the answer come piece by piece.")
+@option("--stream", group=_CHAT, is_flag=True, help="Ask for the answer piece by piece.")
 @option("--bucket", group=_CLAIM_CHECK, metavar="NAME", help="The bucket to put images into.")
 @option(
     "--store-url",
@@ -175,7 +175,7 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
     Spans go where the standard OTEL_* variables say, or to --traces-file. If nothing listens there, they are kept in a
     file in a new folder, otel-kfs-runs/<time>.
 
-    Further files are of the kind that was given last (`--image *.jpg`).
+    A FILE without an option is an image; if only --json is given, it is JSON, too.
     """
     from otel_kfs.client.grpc_sender import GrpcSender, is_encrypted
     from otel_kfs.client.http_sender import HttpSender

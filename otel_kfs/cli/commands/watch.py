@@ -48,7 +48,7 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",
-    help="The address at which to listen; 0.0.0.0 is every one of this machine.",
+    help="The address to listen on; 0.0.0.0 is all of this machine's.",
 )
 @option(
     "--grpc-port",
@@ -71,12 +71,12 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
     type=Duration(or_zero=True),
     default="10s",
     show_default=True,
-    help="How long to wait, after a trace's last span, for what its images still lack.",
+    help="How long to wait, after a trace's last span, for those that its images still lack.",
 )
 @option(
     "--forward",
     metavar="URL",
-    help="Hand every span on to this Collector, Jaeger or Tempo, with the headers of OTEL_EXPORTER_OTLP_HEADERS.",
+    help="Forward every span to this Collector, Jaeger or Tempo, with the headers of OTEL_EXPORTER_OTLP_HEADERS.",
 )
 @option(
     "--traces-file", type=_FILE, metavar="FILE", help="Keep every span in this file, which `otel-kfs tables` reads."
@@ -85,7 +85,7 @@ Exit code: 1 after an error, 2 if the command line is wrong, 130 after Ctrl-C,
     "--max-file",
     type=click.FloatRange(0, min_open=True),
     metavar="MB",
-    help="Begin a new traces file before this one is larger; FILE.1 is the one before.  [default: never]",
+    help="Begin a new traces file before this one grows larger; FILE.1 is the previous one.  [default: never]",
 )
 @option(
     "--keep-files",
