@@ -5,14 +5,13 @@ import logging
 from typing import Any
 
 from confluent_kafka import cimpl
-
-from otel_kfs.demo.processes import free_port
+from support import unserved_port
 
 # librdkafka's own broker, inside the producer that is made with these: enough where nobody else reads the records.
 MOCK = {"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "linger.ms": 0}
 
 # A producer of these never delivers anything.
-UNREACHABLE = {"bootstrap.servers": f"127.0.0.1:{free_port()}", "logger": logging.getLogger("unreachable")}
+UNREACHABLE = {"bootstrap.servers": f"127.0.0.1:{unserved_port()}", "logger": logging.getLogger("unreachable")}
 
 
 def named(spans: Any, name: str) -> list[Any]:

@@ -49,6 +49,18 @@ def wait_for_count(what: str, counted: Callable[[], int], enough: int) -> None:
             most, limit = now, time.monotonic() + LIMIT
 
 
+_kept_ports: list[socket.socket] = []
+
+
+def unserved_port() -> int:
+    """A TCP port of 127.0.0.1 that refuses connections for as long as this process runs: nobody else can take it."""
+    kept = socket.socket()
+    kept.bind(("127.0.0.1", 0))  # and never listens
+    _kept_ports.append(kept)
+    port: int = kept.getsockname()[1]
+    return port
+
+
 # --- trace files ---
 
 

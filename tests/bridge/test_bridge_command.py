@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from bridge_support import SOON_JOINED
 from kafka_support import produce_with_header
-from support import LIMIT, read_traces, start, wait_until
+from support import LIMIT, read_traces, start, unserved_port, wait_until
 
 from otel_kfs.bridge.outcomes import Answer, as_json
-from otel_kfs.demo.processes import free_port
 
 pytestmark = pytest.mark.kafka
 
@@ -181,7 +180,7 @@ def test_the_grace_bounds_how_long_a_record_in_hand_is_waited_for(run, server, s
 
 def test_a_model_that_can_t_be_reached_ends_it_with_one_line_and_exit_code_1(run, send, committed, topic):
     send(b"1")
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{unserved_port()}"
     bridge = run("--url", url, "--retries", "3")
     output, errors = bridge.communicate(timeout=LIMIT)
     assert (bridge.returncode, output) == (1, "")
@@ -232,7 +231,7 @@ def test_a_redrive_of_a_topic_that_is_not_there_ends_with_one_line(run, broker):
 
 
 def test_a_broker_that_is_not_there_is_said_in_one_line(run):
-    servers = f"127.0.0.1:{free_port()}"
+    servers = f"127.0.0.1:{unserved_port()}"
     bridge = run("--grace", "0", servers=servers)
     lines = []
     threading.Thread(target=lambda: lines.extend(iter(bridge.stderr.readline, "")), daemon=True).start()

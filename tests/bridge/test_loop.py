@@ -6,11 +6,10 @@ from dataclasses import replace
 import confluent_kafka
 import pytest
 from bridge_support import SOON_JOINED, run_until, spans_of
-from support import LIMIT, closing_server, wait_until
+from support import LIMIT, closing_server, unserved_port, wait_until
 
 from otel_kfs.bridge.loop import Answer
 from otel_kfs.demo.embedded_broker import CONSUMER_SETTINGS
-from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
 from otel_kfs.kafka import Bridge
 
@@ -152,7 +151,7 @@ def test_on_unanswered_skip_passes_it_over(bridge, server, topic, send, committe
 def test_a_record_whose_server_can_t_be_reached_stays_uncommitted(bridge, send, committed, closing):
     send(b"1")
     with closing_server() as closing_url, pytest.raises(SendError) as raised:
-        run_until(bridge(closing_url if closing else f"http://127.0.0.1:{free_port()}", retries=1), 1)
+        run_until(bridge(closing_url if closing else f"http://127.0.0.1:{unserved_port()}", retries=1), 1)
     assert isinstance(raised.value, PayloadTooLargeError) is closing
     assert committed().offset <= 0
 
@@ -323,7 +322,7 @@ def test_a_slow_model_does_not_get_the_bridge_thrown_out_of_its_group(bridge, se
 
 
 def test_a_broker_that_is_not_there_is_waited_for(server, caplog):
-    servers = f"127.0.0.1:{free_port()}"
+    servers = f"127.0.0.1:{unserved_port()}"
     assert_said_and_still_running(
         Bridge(servers, ["t"], server.url), caplog, f"no broker reached at {servers}, trying again: "
     )

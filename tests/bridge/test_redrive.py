@@ -7,11 +7,10 @@ import confluent_kafka
 import pytest
 from bridge_support import SOON_JOINED
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from support import wait_until
+from support import unserved_port, wait_until
 
 from otel_kfs.bridge import redrive as module
 from otel_kfs.bridge.redrive import Redrive
-from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError
 from otel_kfs.kafka import Bridge
 
@@ -203,7 +202,7 @@ def test_two_redrives_hand_over_every_letter_between_them(start, server, assigno
 
 def test_a_redrive_without_a_broker_ends_with_one_line(monkeypatch):
     monkeypatch.setattr(module, "_ASK_SECONDS", 0.5)  # of 10, which a command waits
-    servers = f"127.0.0.1:{free_port()}"
+    servers = f"127.0.0.1:{unserved_port()}"
     bridge = Bridge(servers, [], "http://127.0.0.1:1", dead_letter_topic="d", redrive=True)
     with pytest.raises(ConfigError) as raised:
         bridge.run(print)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support import JPG, LIMIT, PHOTO, HttpServer, read_traces, start, without_ms
+from support import JPG, LIMIT, PHOTO, HttpServer, read_traces, start, unserved_port, without_ms
 
 from otel_kfs.cli import main
-from otel_kfs.demo.processes import free_port
 
 # The command must find the tests' provider set, because a process can't change it.
 pytestmark = pytest.mark.usefixtures("spans")
@@ -125,7 +124,7 @@ def process(*arguments, **env):
 
 
 def nobody():
-    return f"http://127.0.0.1:{free_port()}"
+    return f"http://127.0.0.1:{unserved_port()}"
 
 
 def test_every_image_is_timed_and_the_end_sums_them_up(server):

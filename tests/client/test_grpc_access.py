@@ -9,11 +9,10 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_support import Servicer, run_cli, server_credentials
-from support import JPG, connect_proxy, without_ms
+from support import JPG, connect_proxy, unserved_port, without_ms
 
 from otel_kfs import GrpcSender
 from otel_kfs.client.model_access import ModelAccess
-from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, SendError
 from otel_kfs.experiment.config.config_file import load
 from otel_kfs.experiment.runner import run
@@ -118,7 +117,7 @@ def test_a_server_without_tls_is_named(certificates, listening):
 
 
 def test_where_nothing_listens_it_is_not_tls_that_is_blamed(certificates):
-    target = f"https://127.0.0.1:{free_port()}"
+    target = f"https://127.0.0.1:{unserved_port()}"
     with pytest.raises(SendError, match=rf"^can't reach {target} by gRPC; check host, port and that it runs: "):
         send(target, ca=certificates.ca)
 

@@ -4,10 +4,9 @@ import grpc
 import pytest
 from grpc_support import Servicer
 from opentelemetry.trace import StatusCode
-from support import JPG
+from support import JPG, unserved_port
 
 from otel_kfs import GrpcSender
-from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, InputError, SendError
 
 
@@ -72,7 +71,7 @@ def test_a_refusal_is_one_line_with_the_server_s_words(spans, servicer, target, 
 
 
 def test_where_nothing_listens_the_message_asks_for_host_and_port():
-    target = f"127.0.0.1:{free_port()}"
+    target = f"127.0.0.1:{unserved_port()}"
     advice = f"check host, port and that it runs, and if it wants TLS, write https://{target}: "
     with pytest.raises(SendError, match=f"^can't reach {target} by gRPC; {advice}"):
         GrpcSender(target, "m").send(JPG)

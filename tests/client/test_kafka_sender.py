@@ -3,10 +3,9 @@
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 from sender_support import PAYLOAD, by_name
-from support import JPG
+from support import JPG, unserved_port
 
 from otel_kfs import KafkaSender
-from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import PayloadTooLargeError, SendError
 
 pytestmark = pytest.mark.kafka
@@ -106,7 +105,7 @@ def test_a_record_over_the_producer_s_limit_names_the_setting(kafka_sender, topi
 
 
 def test_a_broker_that_is_not_there_ends_in_an_error_within_the_timeout(spans):
-    servers = f"127.0.0.1:{free_port()}"
+    servers = f"127.0.0.1:{unserved_port()}"
     with pytest.raises(SendError) as raised:
         KafkaSender(servers, "mobilenet", timeout=0.3).send(JPG)
     assert str(raised.value) == (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from collector_support import collecting, otlp_over_http
-from support import LIMIT, PHOTO, HttpServer, run_python, start_python, wait_until
+from support import LIMIT, PHOTO, HttpServer, run_python, start_python, unserved_port, wait_until
 
 from otel_kfs.demo.processes import free_port
 
@@ -57,7 +57,7 @@ def parted(errors):
 
 
 def test_nobody_there_is_said_at_the_end_beside_the_exporter_s_own_log():
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{unserved_port()}"
     ended = run_python(PATIENT + "spans(3)", **otlp(url))
     assert (ended.returncode, ended.stdout) == (0, "")
     said, log = parted(ended.stderr)
@@ -66,7 +66,7 @@ def test_nobody_there_is_said_at_the_end_beside_the_exporter_s_own_log():
 
 
 def test_credentials_in_the_endpoint_are_not_shown():
-    port = free_port()
+    port = unserved_port()
     ended = run_python(START + "spans(1)", **otlp(f"http://me:secret@127.0.0.1:{port}"))
     said, _ = parted(ended.stderr)
     assert said == f"1 of 1 spans were not exported to http://127.0.0.1:{port}/v1/traces: nobody listens there"
@@ -96,7 +96,7 @@ def test_every_image_is_answered_whatever_the_collector_does(collector, fault):
     collector.answers(503)
     if fault == "hangs":
         collector.hangs()
-    url = f"http://127.0.0.1:{free_port()}" if fault == "is absent" else collector.url
+    url = f"http://127.0.0.1:{unserved_port()}" if fault == "is absent" else collector.url
     with HttpServer().running() as model:
         sent = run_python(SENDS % (model.url, str(PHOTO)), **otlp(url))
         assert len(model.requests) == 200

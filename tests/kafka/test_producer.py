@@ -9,8 +9,8 @@ import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode
+from support import unserved_port
 
-from otel_kfs.demo.processes import free_port
 from otel_kfs.kafka import Producer
 
 pytestmark = pytest.mark.kafka
@@ -28,7 +28,7 @@ def unreachable():
     made = []
 
     def make(**config):
-        settings = {"bootstrap.servers": f"127.0.0.1:{free_port()}", "logger": logging.getLogger("unreachable")}
+        settings = {"bootstrap.servers": f"127.0.0.1:{unserved_port()}", "logger": logging.getLogger("unreachable")}
         made.append(Producer({**settings, **{key.replace("_", "."): value for key, value in config.items()}}))
         return made[-1]
 
@@ -203,7 +203,9 @@ def test_purged_records_end_their_spans_as_errors(spans, unreachable):
 
 
 def test_a_dropped_producer_ends_its_spans_as_errors(spans):
-    producer = Producer({"bootstrap.servers": f"127.0.0.1:{free_port()}", "logger": logging.getLogger("unreachable")})
+    producer = Producer(
+        {"bootstrap.servers": f"127.0.0.1:{unserved_port()}", "logger": logging.getLogger("unreachable")}
+    )
     producer.produce("t", b"1")
     producer.produce("t", b"2")
     del producer

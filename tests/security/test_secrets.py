@@ -11,10 +11,9 @@ import pytest
 from click.testing import CliRunner
 from collector_support import otlp_over_http
 from grpc_support import Servicer, run_cli
-from support import JPG, LIMIT, HttpServer, read_traces, run_python, start
+from support import JPG, LIMIT, HttpServer, read_traces, run_python, start, unserved_port
 
 from otel_kfs.cli import main
-from otel_kfs.demo.processes import free_port
 
 # Each is found as it is, and none is part of another. The user's name counts as one, too.
 URL_USER, URL_PASSWORD, URL_QUERY = "cl4ra-of-the-url", "pw-in-the-url-81", "q-in-the-url-82"
@@ -106,7 +105,7 @@ def test_a_send_that_is_not_answered_with_json(model, sends_to):
 
 
 def test_a_send_to_nobody(sends_to):
-    code, output = sends_to(with_secrets(f"http://127.0.0.1:{free_port()}"))
+    code, output = sends_to(with_secrets(f"http://127.0.0.1:{unserved_port()}"))
     assert (code, leaks(output)) == (1, {})
     assert "exception.stacktrace" in output
 
@@ -162,7 +161,7 @@ def test_a_refusal_by_grpc_that_repeats_the_token_is_in_no_span():
 
 @pytest.mark.parametrize("scheme", ["", "https://"])
 def test_a_send_by_grpc_to_nobody(scheme):
-    code, output = sends_by_grpc(f"{scheme}127.0.0.1:{free_port()}")
+    code, output = sends_by_grpc(f"{scheme}127.0.0.1:{unserved_port()}")
     assert (code, leaks(output)) == (1, {})
 
 
@@ -204,7 +203,7 @@ otel_kfs.HttpSender({with_secrets(model.url)!r}).send({JPG!r})
 
 def test_an_otlp_receiver_that_is_not_there(model):
     script = f"import otel_kfs; otel_kfs.configure('s'); otel_kfs.HttpSender({model.url!r}).send({JPG!r})"
-    nobody = f"http://{URL_USER}:{URL_PASSWORD}@127.0.0.1:{free_port()}/?token={URL_QUERY}"
+    nobody = f"http://{URL_USER}:{URL_PASSWORD}@127.0.0.1:{unserved_port()}/?token={URL_QUERY}"
     done = run_python(script, **otlp_over_http(nobody), OTEL_EXPORTER_OTLP_TIMEOUT="1", **OTLP_ENVIRONMENT)
     assert "spans were not exported" in done.stderr
     assert leaks(done.stdout, done.stderr) == {}
@@ -239,7 +238,7 @@ def test_tables_from_a_store(kind, answer):
             handler.end_headers(),
             handler.wfile.write(answer[1]),
         )
-        url = store.url if answer else f"http://127.0.0.1:{free_port()}"
+        url = store.url if answer else f"http://127.0.0.1:{unserved_port()}"
         url = url.replace("://", f"://{URL_USER}:{URL_PASSWORD}@")
         code, output = cli("tables", "--trace-query", f"{kind}:{url}?service=image-sender", **environment)
     assert (code, leaks(output)) == (1, {})
@@ -258,7 +257,7 @@ def test_the_real_curl(model):
 @pytest.mark.curl
 def test_the_real_curl_to_nobody():
     Path("body.json").write_text("{}")
-    url = with_secrets(f"http://127.0.0.1:{free_port()}")
+    url = with_secrets(f"http://127.0.0.1:{unserved_port()}")
     code, output = cli("exec", "--", "curl", "-s", "-u", f"me:{TOKEN}", "-d", "@body.json", url)
     assert (code, leaks(output)) == (7, {})
 

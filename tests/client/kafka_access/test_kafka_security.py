@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import LIMIT, start
+from support import LIMIT, start, unserved_port
 
 pytest.importorskip("confluent_kafka")
 
@@ -12,7 +12,6 @@ from confluent_kafka import KafkaError
 
 from otel_kfs.client.kafka_access.kafka_security import Refusals, config_errors
 from otel_kfs.client.kafka_access.kafka_settings import read_properties
-from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError
 from otel_kfs.kafka import Producer
 
@@ -173,7 +172,7 @@ def left(*options: str) -> tuple[str, str]:
 
 def test_a_command_that_failed_has_let_go_of_its_client_when_it_exits():
     """Closed by the interpreter's very end, a client crashed now and then: exit code -11."""
-    printed, said = left("--bootstrap-servers", f"127.0.0.1:{free_port()}", "--timeout", "1")
+    printed, said = left("--bootstrap-servers", f"127.0.0.1:{unserved_port()}", "--timeout", "1")
     assert (printed, said.count("\n")) == ("1 []\n", 1)
 
 

@@ -5,12 +5,11 @@ import threading
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from support import closing_server
+from support import closing_server, unserved_port
 from urllib3.util import Retry
 
 from otel_kfs.client.model_request.model_client import ModelClient, megabytes
 from otel_kfs.client.model_request.model_url import predict_url, redact_url
-from otel_kfs.demo.processes import free_port
 from otel_kfs.errors import ConfigError, PayloadTooLargeError, SendError
 from otel_kfs.telemetry import provider
 
@@ -100,7 +99,7 @@ def test_an_answer_that_is_not_json_asks_for_the_predict_url(server):
 
 
 def test_where_nothing_listens_the_message_asks_for_url_and_server():
-    port = free_port()
+    port = unserved_port()
     error = failure(ModelClient(f"http://me:secret@127.0.0.1:{port}/p?token=secret"))
     assert (type(error), error.status) == (SendError, None)
     assert str(error) == (
