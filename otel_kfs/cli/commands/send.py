@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,6 +40,7 @@ from otel_kfs.errors import InputError, SendError
 
 if TYPE_CHECKING:
     from otel_kfs.client.model_access import ModelAccess
+    from otel_kfs.client.sender import Sender
 
 _CHAT = f"Chat (--transport {OPENAI})"
 _CLAIM_CHECK = f"Claim check (--encoding {CLAIM_CHECK})"
@@ -138,32 +140,15 @@ line is wrong, 130 after Ctrl-C, 143 after SIGTERM.
 @model_access
 @click.argument("more_files", nargs=-1, type=FILE, metavar="[FILE]...")
 @click.pass_obj
-def send(  # noqa: PLR0912, PLR0915 - a branch a transport
+def send(
     obj: dict[str, bool],
-    transport: str | None,
-    encoding: str | None,
-    compression: str | None,
-    resize: int | None,
-    bucket: str | None,
-    store_url: str | None,
-    cell: str | None,
+    /,
     images: tuple[str, ...],
     payloads: tuple[str, ...],
-    url: str | None,
-    model: str | None,
-    prompt: str | None,
-    stream: bool,
-    host: str | None,
-    access: Callable[[], ModelAccess],
-    bootstrap_servers: str | None,
-    topic: str | None,
-    producer_config: str | None,
-    repeat: int,
-    run: str | None,
-    timeout: float,
-    max_answer_size: int,
-    traces_file: str | None,
     more_files: tuple[str, ...],
+    repeat: int,
+    traces_file: str | None,
+    **options: Any,
 ) -> None:
     """Send images (or JSON payloads) and print each one's answer, or its place in Kafka, as a line of JSON.
 
@@ -177,70 +162,19 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
 
     A FILE without an option is an image; if only --json is given, it is JSON, too.
     """
-    from otel_kfs.client.grpc_sender import GrpcSender, is_encrypted
-    from otel_kfs.client.http_sender import HttpSender
-    from otel_kfs.client.kafka_sender import KafkaSender
-    from otel_kfs.client.sender import Sender
-
     if payloads and not images:
         payloads += more_files
     else:
         images += more_files
     if not images and not payloads:
         raise click.UsageError("nothing to send: give --image FILE or --json FILE")
-    if not transport and not url and not bootstrap_servers:
-        raise click.UsageError("nowhere to send to: give --url, or --bootstrap-servers and --topic for Kafka")
-    transport = transport or ("kafka" if bootstrap_servers else "http")
-    kafka = {"bootstrap_servers": bootstrap_servers, "topic": topic}
-    payload: dict[str, Any] = {"encoding": encoding, "compression": compression, "resize": resize, "cell": cell}
-    if transport == "kafka":
-        _needs("this transport", **kafka)
-        _without("--transport kafka", url=url, model=model, host=host, **given_model_access())
-    else:
-        _needs("this transport", url=url)
-        _without(f"--transport {transport}", **kafka, producer_config=producer_config)
-    if transport == "grpc":
-        quiet_grpc()
-        _needs("this transport", model=model)
-        if not is_encrypted(str(url)):
-            certificates = {name: given for name, given in given_model_access().items() if name != "model_token_file"}
-            _without("a plain --url; for TLS write it as https://host:port", **certificates)
-        _without("--transport grpc", host=host, encoding=payload.pop("encoding"), json=payloads)
-    if transport == OPENAI:
-        _needs("this transport", model=model)
-        _without("--transport openai", encoding=encoding, json=payloads)
-    else:
-        _without(f"--transport {transport}", prompt=prompt, stream=stream)
-    if encoding == CLAIM_CHECK:
-        _needs("this encoding", bucket=bucket)
-    else:
-        _without(f"--encoding {encoding or 'json'}", bucket=bucket, store_url=store_url)
-    if payloads:
-        _without("--json", encoding=encoding, resize=resize)
+    given = _Given(**options)
+    transport = given.chosen_transport()
+    _check_destination(transport, given)
+    _check_form(transport, given, payloads)
 
     kept = _configure(traces_file)
-    if transport != "grpc":
-        payload["encoding"] = ClaimStore(bucket, endpoint_url=store_url).encoding if bucket else encoding or "json"
-    sender_options: dict[str, Any] = {"timeout": timeout, "run_id": run, **payload}
-    sender: Sender
-    if transport == OPENAI:
-        sender_options |= {"encoding": OPENAI, "prompt": prompt, "stream": stream}
-    if transport in {"http", OPENAI}:
-        sender = HttpSender(
-            str(url),
-            model=model,
-            host=host,
-            session=access().session(),
-            max_answer_size=max_answer_size,
-            **sender_options,
-        )
-    elif transport == "grpc":
-        sender = GrpcSender(str(url), str(model), access=access(), **sender_options)
-    else:
-        with config_errors(producer_config):
-            sender = KafkaSender(
-                str(bootstrap_servers), str(topic), config=properties(producer_config), **sender_options
-            )
+    sender = _sender(transport, given)
     jobs = [
         (deliver, file)
         for deliver, files in ((sender.send, images), (sender.send_json, payloads))
@@ -248,6 +182,115 @@ def send(  # noqa: PLR0912, PLR0915 - a branch a transport
         for _ in range(repeat)
     ]
     _send_all(jobs, transport, kept, quiet=obj["quiet"])
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the command line says of where to send, and in which form."""
+
+    transport: str | None
+    url: str | None
+    model: str | None
+    host: str | None
+    access: Callable[[], ModelAccess]
+    bootstrap_servers: str | None
+    topic: str | None
+    producer_config: str | None
+    encoding: str | None
+    compression: str | None
+    resize: int | None
+    cell: str | None
+    bucket: str | None
+    store_url: str | None
+    prompt: str | None
+    stream: bool
+    run: str | None
+    timeout: float
+    max_answer_size: int
+
+    def chosen_transport(self) -> str:
+        if not self.transport and not self.url and not self.bootstrap_servers:
+            raise click.UsageError("nowhere to send to: give --url, or --bootstrap-servers and --topic for Kafka")
+        return self.transport or ("kafka" if self.bootstrap_servers else "http")
+
+
+def _check_destination(transport: str, given: _Given) -> None:
+    """Refuse what says of another transport's destination, and too little of this one's."""
+    this, kafka = "this transport", {"bootstrap_servers": given.bootstrap_servers, "topic": given.topic}
+    if transport == "kafka":
+        _needs(this, **kafka)
+        others = {"url": given.url, "model": given.model, "host": given.host}
+        _without("--transport kafka", **others, **given_model_access())
+        return
+    _needs(this, url=given.url)
+    _without(f"--transport {transport}", **kafka, producer_config=given.producer_config)
+    if transport != "http":
+        _needs(this, model=given.model)
+    if transport == "grpc":
+        from otel_kfs.client.grpc_sender import is_encrypted
+
+        if not is_encrypted(str(given.url)):
+            certificates = {name: file for name, file in given_model_access().items() if name != "model_token_file"}
+            _without("a plain --url; for TLS write it as https://host:port", **certificates)
+        _without("--transport grpc", host=given.host)
+
+
+def _check_form(transport: str, given: _Given, payloads: Sequence[str]) -> None:
+    """Refuse what a transport or an encoding can't do with an image or a payload."""
+    if transport in {"grpc", OPENAI}:
+        _without(f"--transport {transport}", encoding=given.encoding, json=payloads)
+    if transport != OPENAI:
+        _without(f"--transport {transport}", prompt=given.prompt, stream=given.stream)
+    if given.encoding == CLAIM_CHECK:
+        _needs("this encoding", bucket=given.bucket)
+    else:
+        _without(f"--encoding {given.encoding or 'json'}", bucket=given.bucket, store_url=given.store_url)
+    if payloads:
+        _without("--json", encoding=given.encoding, resize=given.resize)
+
+
+def _sender(transport: str, given: _Given) -> Sender:
+    common: dict[str, Any] = {
+        "timeout": given.timeout,
+        "run_id": given.run,
+        "compression": given.compression,
+        "resize": given.resize,
+        "cell": given.cell,
+    }
+    if transport == "grpc":
+        from otel_kfs.client.grpc_sender import GrpcSender
+
+        quiet_grpc()
+        return GrpcSender(str(given.url), str(given.model), access=given.access(), **common)
+    if transport == OPENAI:
+        return _http_sender(given, encoding=OPENAI, prompt=given.prompt, stream=given.stream, **common)
+    is_claim_check = given.encoding == CLAIM_CHECK
+    common["encoding"] = (
+        ClaimStore(str(given.bucket), endpoint_url=given.store_url).encoding
+        if is_claim_check
+        else given.encoding or encodings.JSON.name
+    )
+    if transport == "http":
+        return _http_sender(given, **common)
+    from otel_kfs.client.kafka_sender import KafkaSender
+
+    with config_errors(given.producer_config):
+        config = properties(given.producer_config)
+        return KafkaSender(str(given.bootstrap_servers), str(given.topic), config=config, **common)
+
+
+def _http_sender(given: _Given, **options: Any) -> Sender:
+    from otel_kfs.client.http_sender import HttpSender
+
+    session = given.access().session()
+    return HttpSender(
+        str(given.url),
+        model=given.model,
+        host=given.host,
+        session=session,
+        max_answer_size=given.max_answer_size,
+        **options,
+    )
 
 
 class _Kept(NamedTuple):
