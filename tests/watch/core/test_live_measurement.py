@@ -3,8 +3,10 @@
 import random
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from drawn_worlds import repeated, request, world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -16,6 +18,7 @@ from otel_kfs.analysis import pipeline
 from otel_kfs.analysis.duration_sketch import ACCURACY
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.analysis.skew_correction import offsets
+from otel_kfs.traces.formats.otlp_protobuf import exported_spans
 from otel_kfs.traces.query import open_store
 from otel_kfs.watch.core.live_measurement import LiveMeasurement
 from otel_kfs.watch.core.open_traces import TraceBounds
@@ -39,7 +42,11 @@ DRAWN = {
 
 def of_tables(drawn):
     """What `tables --sketch` shows of spans: exact figures, percentiles, what was left out, clocks."""
-    sketches = pipeline.read_sketches(Store(drawn), processes=1)
+    return of_store(Store(drawn))
+
+
+def of_store(store):
+    sketches = pipeline.read_sketches(store, processes=1)
     return shown(*sketches.correct_skew(), sketches.coverage, offsets(sketches))
 
 
@@ -98,6 +105,23 @@ def test_in_any_order_pieces_and_repetition_the_end_is_as_tables_have_it(name, s
     assert_as_tables(snapshot, expected(name))
     # Each span is kept or was there already.
     assert (snapshot.counts.spans, snapshot.counts.duplicates + snapshot.kept_spans) == (len(sent), len(sent))
+
+
+@given(st.integers(0, 2**32))
+def test_whatever_comes_by_otlp_the_end_is_as_tables_have_it_of_the_same_requests_in_a_file(seed):
+    draw = random.Random(seed)
+    requests = [*map(request, batches(repeated(world(draw), draw), draw))]
+    live, now = LiveMeasurement(0.0, TraceBounds(linger=draw.choice((1.0, 10.0, 1000.0)), remember=1e9)), 0.0
+    for one in requests:
+        live.add(exported_spans(one)[0], now)
+        now += draw.choice((0.0, 0.1, 4.0, 200.0))
+        if draw.random() < 0.2:
+            live.snapshot(now)
+    draw.shuffle(requests)
+    with TemporaryDirectory() as folder:
+        kept = Path(folder) / "watch.otlp"
+        kept.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in requests))
+        assert_as_tables(live.finish(now), of_store(open_store(str(kept))))
 
 
 @settings(max_examples=4)
