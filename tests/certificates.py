@@ -46,6 +46,13 @@ class Certificates:
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
         return self._write(f"{name}.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + chain)
 
+    def in_two_files(self, pem: Path) -> tuple[Path, Path]:
+        """The certificate and the key of a PEM file, each in a file of its own."""
+        content = pem.read_bytes()
+        at = content.index(b"-----BEGIN CERTIFICATE")
+        certificate = self._write(f"{pem.stem}-certificate.pem", content[at:])
+        return certificate, self._write(f"{pem.stem}-key.pem", content[:at])
+
     def pkcs12(self, pem: Path, password: str) -> Path:
         """The key and certificate of a PEM file in a PKCS #12 store."""
         content = pem.read_bytes()

@@ -118,34 +118,34 @@ def _span(match: re.Match[str], trace: str, span_id: str, parent: Span | None) -
 
 def otlp_line(drawn: list[Span]) -> str:
     """One OTLP-JSON line with the spans; ids are made as long as OTLP's."""
-
-    def attribute(key: str, value: Any) -> dict[str, Any]:
-        kind = "boolValue" if isinstance(value, bool) else "intValue" if isinstance(value, int) else "stringValue"
-        return {"key": key, "value": {kind: value}}
-
-    def identity(text: str, digits: int) -> str:
-        return text.encode().hex().rjust(digits, "0")
-
-    exported = [
-        {
-            "traceId": identity(span.trace_id, 32),
-            "spanId": identity(span.span_id, 16),
-            "parentSpanId": identity(span.parent_id, 16) if span.parent_id else "",
-            "name": span.name,
-            "kind": int(span.kind),
-            "startTimeUnixNano": str(span.start),
-            "endTimeUnixNano": str(span.end),
-            "attributes": [attribute(*pair) for pair in span.attributes.items()],
-            "links": [
-                {"traceId": identity(trace, 32), "spanId": identity(link, 16)}
-                for trace, link in zip(span.linked_traces, span.links, strict=True)
-            ],
-            "status": {"code": 2} if span.failed else {},
-            "events": [{"name": name, "timeUnixNano": str(time)} for name, time in span.events],
-        }
-        for span in drawn
-    ]
+    exported = [otlp_span(span, lambda text, digits: text.encode().hex().rjust(digits, "0")) for span in drawn]
     return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": exported}]}]}) + "\n"
+
+
+def otlp_span(span: Span, as_id: Callable[[str, int], str]) -> dict[str, Any]:
+    """A span as OTLP-JSON has it; `as_id` makes an id of so many digits of a drawn one."""
+    return {
+        "traceId": as_id(span.trace_id, 32),
+        "spanId": as_id(span.span_id, 16),
+        "parentSpanId": as_id(span.parent_id, 16) if span.parent_id else "",
+        "name": span.name,
+        "kind": int(span.kind),
+        "startTimeUnixNano": str(span.start),
+        "endTimeUnixNano": str(span.end),
+        "attributes": [otlp_attribute(*pair) for pair in span.attributes.items()],
+        "links": [
+            {"traceId": as_id(trace, 32), "spanId": as_id(link, 16)}
+            for trace, link in zip(span.linked_traces, span.links, strict=True)
+        ],
+        "status": {"code": 2} if span.failed else {},
+        "events": [{"name": name, "timeUnixNano": str(time)} for name, time in span.events],
+    }
+
+
+def otlp_attribute(key: str, value: Any) -> dict[str, Any]:
+    """An attribute as OTLP-JSON has it, whose integers are text."""
+    kind = "boolValue" if isinstance(value, bool) else "intValue" if isinstance(value, int) else "stringValue"
+    return {"key": key, "value": {kind: value if isinstance(value, bool | str) else str(value)}}
 
 
 def without(drawing: str, name: str) -> str:

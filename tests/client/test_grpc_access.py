@@ -126,12 +126,9 @@ def test_a_client_certificate_and_its_key_in_one_file(certificates, mutual):
     assert send(mutual, ca=certificates.ca, cert=certificates.client) == ANSWER
 
 
-def test_a_client_certificate_and_its_key_in_two_files(certificates, mutual, tmp_path):
-    content = certificates.client.read_bytes()
-    at = content.index(b"-----BEGIN CERTIFICATE")
-    (tmp_path / "key.pem").write_bytes(content[:at])
-    (tmp_path / "cert.pem").write_bytes(content[at:])
-    assert send(mutual, ca=certificates.ca, cert=tmp_path / "cert.pem", key=tmp_path / "key.pem") == ANSWER
+def test_a_client_certificate_and_its_key_in_two_files(certificates, mutual):
+    cert, key = certificates.in_two_files(certificates.client)
+    assert send(mutual, ca=certificates.ca, cert=cert, key=key) == ANSWER
 
 
 @pytest.mark.parametrize("access", [{}, {"cert": "stranger"}])

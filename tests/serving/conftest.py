@@ -1,6 +1,11 @@
 """Makes the contract's fixtures known, and its asserts as telling as a test module's."""
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_kfs.serving import model_spans
 
 pytest.register_assert_rewrite("contract")
 
@@ -13,6 +18,14 @@ __all__ = ["trace_id"]
 def untraced():
     """Leaves no class of models traced for the next test."""
     yield
-    from otel_kfs.serving.model_spans import untrace_all
+    model_spans.untrace_all()
 
-    untrace_all()
+
+@pytest.fixture
+def spans():
+    """The exporter that has the spans of models in this process."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    model_spans.use_provider(provider)
+    yield exporter
+    model_spans.use_provider(None)

@@ -8,8 +8,6 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_kfs import semconv
@@ -51,15 +49,6 @@ class Model:
         ends = [{"index": index, "delta": {}, "finish_reason": "stop"} for index in (0, 1)]
         yield f"data: {json.dumps({'choices': ends, 'usage': USAGE})}\n\n".encode()
         yield "data: [DONE]\n\n"
-
-
-@pytest.fixture
-def spans():
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    model_spans.use_provider(provider)
-    yield exporter
-    model_spans.use_provider(None)
 
 
 @pytest.fixture

@@ -50,15 +50,6 @@ class Model:
         return pieces()
 
 
-@pytest.fixture
-def spans():
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    model_spans.use_provider(provider)
-    yield exporter
-    model_spans.use_provider(None)
-
-
 def traced(**settings):
     model = Model(**settings)
     model_spans.trace_steps(model, lambda _: semconv.PREDICTOR)

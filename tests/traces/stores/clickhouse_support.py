@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from msgspec.structs import replace
+from traces_builder import otlp_attribute, otlp_span
 
 from otel_kfs.traces.span import Kind, Span
 
@@ -183,29 +184,14 @@ def otlp(drawn: Iterable[Span]) -> dict[str, Any]:
     """Drawn spans as one export, with ids as OTLP has them."""
     resources = []
     for (service, host), spans in groupby(drawn, key=lambda span: (span.service, span.host)):
-        attributes = [_pair("service.name", service)] + ([_pair("host.name", host)] if host else [])
+        attributes = [otlp_attribute("service.name", service)] + ([otlp_attribute("host.name", host)] if host else [])
         resources.append(
-            {"resource": {"attributes": attributes}, "scopeSpans": [{"spans": [_exported(span) for span in spans]}]}
+            {
+                "resource": {"attributes": attributes},
+                "scopeSpans": [{"spans": [otlp_span(span, _id) for span in spans]}],
+            }
         )
     return {"resourceSpans": resources}
-
-
-def _exported(span: Span) -> dict[str, Any]:
-    span = with_real_ids(span)
-    return {
-        "traceId": span.trace_id,
-        "spanId": span.span_id,
-        "parentSpanId": span.parent_id or "",
-        "name": span.name,
-        "kind": int(span.kind),
-        "startTimeUnixNano": str(span.start),
-        "endTimeUnixNano": str(span.end),
-        "attributes": [_pair(*pair) for pair in span.attributes.items()],
-        "links": [
-            {"traceId": trace, "spanId": link} for trace, link in zip(span.linked_traces, span.links, strict=True)
-        ],
-        "status": {"code": 2} if span.failed else {},
-    }
 
 
 def with_real_ids(span: Span) -> Span:
@@ -222,8 +208,3 @@ def with_real_ids(span: Span) -> Span:
 
 def _id(text: str, digits: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
-
-
-def _pair(key: str, value: Any) -> dict[str, Any]:
-    kind = "boolValue" if isinstance(value, bool) else "intValue" if isinstance(value, int) else "stringValue"
-    return {"key": key, "value": {kind: value if isinstance(value, bool | str) else str(value)}}
