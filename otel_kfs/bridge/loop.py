@@ -215,6 +215,7 @@ class _PollLoop:
             and not self._polled
             and self._redrive.is_finished()
             and self._workers.wait_for_fewer(1, _POLL_SECONDS) == 0
+            and self._offsets.commit()  # else what it delivered last would be delivered again, after a rebalance
         )
 
     def _poll(self, room: int) -> None:

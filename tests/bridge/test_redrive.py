@@ -7,12 +7,13 @@ import confluent_kafka
 import pytest
 from bridge_support import SOON_JOINED
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from support import unserved_port, wait_until
+from support import LIMIT, unserved_port, wait_until
 
+from otel_kfs.bridge import loop
 from otel_kfs.bridge import redrive as module
 from otel_kfs.bridge.redrive import Redrive
 from otel_kfs.errors import ConfigError
-from otel_kfs.kafka import Bridge
+from otel_kfs.kafka import Bridge, Consumer
 
 pytestmark = pytest.mark.kafka
 
@@ -164,7 +165,14 @@ def start(broker, group, server, make_topic):
         wait_until("its partitions", lambda: member.assignment() or (member.poll(0.1) and False))
         member.close()
 
-    start_.join = join
+    def committed():
+        reader = confluent_kafka.Consumer({"bootstrap.servers": broker, "group.id": group})
+        places = [TopicPartition(dead, number) for number in range(PARTITIONS)]
+        found = [place.offset for place in reader.committed(places, timeout=30)]
+        reader.close()
+        return found
+
+    start_.join, start_.committed = join, committed
     return start_
 
 
@@ -181,7 +189,7 @@ def test_a_redrive_hands_over_every_letter_though_another_member_comes_and_goes(
     threading.Timer(3, ready.set).start()  # while the other one is there, which waits for the letter in hand
     start.join(assignor)
     ready.set()
-    thread.join(60)
+    thread.join(LIMIT)
     assert not thread.is_alive()
     assert len(letters(answers)) == LETTERS
 
@@ -195,9 +203,25 @@ def test_two_redrives_hand_over_every_letter_between_them(start, server, assigno
     threads.append(start(answers[1], assignor))
     threading.Timer(3, ready.set).start()
     for thread in threads:
-        thread.join(60)
+        thread.join(LIMIT)
         assert not thread.is_alive()
     assert len(letters(*answers)) == LETTERS
+
+
+def test_a_redrive_ends_when_its_last_letters_are_committed_though_that_fails_at_first(start, monkeypatch):
+    answers, failures = [], [KafkaError(KafkaError.REBALANCE_IN_PROGRESS)] * 3
+
+    class Rebalancing(Consumer):
+        def commit(self, *args, **kwargs):
+            if failures and len(letters(answers)) == LETTERS:
+                raise KafkaException(failures.pop())
+            return super().commit(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "Consumer", Rebalancing)
+    thread = start(answers, "range,roundrobin")
+    thread.join(LIMIT)
+    assert not thread.is_alive()
+    assert (failures, start.committed()) == ([], [LETTERS // PARTITIONS] * PARTITIONS)
 
 
 def test_a_redrive_without_a_broker_ends_with_one_line(monkeypatch):

@@ -180,13 +180,12 @@ class OffsetTracker:
         if self._is_used_up or time.monotonic() - self._committed_at >= COMMIT_SECONDS:
             self.commit(ahead)
 
-    def commit(self, ahead: int = 0) -> None:
+    def commit(self, ahead: int = 0) -> bool:
         """Commit what is done since the last time, and announce `ahead` records beyond what is dispatched; 0: no more.
 
-        What could not be committed, the next commit says.
+        Return whether the broker has it now; what could not be committed, the next commit says.
         """
-        if self._changed or (self._ahead and not ahead):
-            self._commit(ahead)
+        return self._commit(ahead) if self._changed or (self._ahead and not ahead) else True
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> list[PartitionOffsets]:
         """Let nobody here wait for the records of these any longer; `release` still commits what is done."""
