@@ -16,7 +16,7 @@ from otel_kfs.analysis.clock_skew import Clocks
 from otel_kfs.analysis.image_size import SizeRange, group_labels, rounded_size
 from otel_kfs.analysis.paths.coverage import Coverage
 from otel_kfs.analysis.paths.critical_path import CriticalPath
-from otel_kfs.analysis.paths.segment import TOTAL, Segment, Stretch, path_order
+from otel_kfs.analysis.paths.segment import TOTAL, UNNAMED_SYSTEM, Segment, Stretch, path_order
 from otel_kfs.traces.span import Key
 
 MOST_RUNS = 1000  # ids that are kept
@@ -45,6 +45,7 @@ class Labels(NamedTuple):
 TRANSPORTS = {
     semconv.HTTP: "HTTP",
     semconv.KAFKA: "Kafka",
+    UNNAMED_SYSTEM: "Messaging",
     "activemq": "ActiveMQ",
     "aws_sqs": "SQS",
     "gcp_pubsub": "Pub/Sub",

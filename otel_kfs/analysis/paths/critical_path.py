@@ -40,7 +40,15 @@ from otel_kfs.analysis.paths.model_calls import ModelCall, ModelCalls, failed, f
 from otel_kfs.analysis.paths.path_builder import HappensBefore, PathBuilder, Section
 from otel_kfs.analysis.paths.path_through_servers import Served, through_requests, through_servers, through_stores
 from otel_kfs.analysis.paths.path_through_topic import through_topic
-from otel_kfs.analysis.paths.segment import BRIDGE, CLIENT, EVENT_SOURCE, LATE_START, PROGRAM_START, segment_at
+from otel_kfs.analysis.paths.segment import (
+    BRIDGE,
+    CLIENT,
+    EVENT_SOURCE,
+    LATE_START,
+    PROGRAM_START,
+    UNNAMED_SYSTEM,
+    segment_at,
+)
 from otel_kfs.analysis.paths.server_spans import own_steps
 from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
@@ -79,6 +87,8 @@ class CriticalPath:
         """What tells the image from all others."""
         return self.trace_id, self.root_id
 
+
+_OF_KAFKA = "messaging.kafka."
 
 PathFinder = Callable[[SpanGraph], tuple[list[CriticalPath], Coverage]]
 
@@ -154,7 +164,7 @@ def _critical_path(root: Span, calls: ModelCalls) -> CriticalPath:
         payload = _body_size(root, *leaving, *passed_on, *asked, graph=calls.graph)
     return CriticalPath(
         trace_id=root.trace_id,
-        transport=_messaging_system(producer, *consumers) if consumers else semconv.HTTP,
+        transport=_messaging_system(root, producer, *consumers) if consumers else semconv.HTTP,
         image_size=_size_in_bytes(root, semconv.IMAGE_SIZE),
         payload_size=payload,
         stamps=stamps,
@@ -252,10 +262,14 @@ def _shared_by(consumer: Span) -> int:
     return max(1, consumer.batch or len(consumer.links))
 
 
-def _messaging_system(*spans: Span | None) -> str:
-    """Return by what a record was sent: Kafka, unless a span says otherwise."""
-    named = (_text(span, semconv.MESSAGING_SYSTEM).lower() for span in spans if span is not None)
-    return next(filter(None, named), semconv.KAFKA)
+def _messaging_system(root: Span, *spans: Span | None) -> str:
+    """Return by what a record was sent: our senders use Kafka; the conventions want others' spans to say what."""
+    of_record = [span for span in spans if span is not None]
+    named = (_text(span, semconv.MESSAGING_SYSTEM).lower() for span in of_record)
+    if system := next(filter(None, named), ""):
+        return system
+    of_kafka = any(key.startswith(_OF_KAFKA) for span in of_record for key in span.attributes)
+    return semconv.KAFKA if root.name == semconv.SEND_IMAGE or of_kafka else UNNAMED_SYSTEM
 
 
 def _size_in_bytes(span: Span, key: str) -> int | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from otel_kfs import semconv
-from otel_kfs.analysis.paths.model_calls import ModelCalls
+from otel_kfs.analysis.paths.model_calls import ModelCalls, failed, url_of
 from otel_kfs.analysis.paths.server_spans import is_step
 from otel_kfs.traces.span import Key, Kind, Span, SpanGraph
 
@@ -20,7 +20,7 @@ def image_roots(graph: SpanGraph, calls: ModelCalls) -> tuple[list[Span], int]:
     for span in others:
         begins = graph.begins(span) and not _is_of_ours(span, calls) and _parent(span) not in lost
         if begins and calls.leads_to_model(span):
-            roots += _records(span, calls) or [span]
+            roots += _records(span, calls) or _of_a_job(span, calls) or [span]
     if len(roots) > 1:
         roots.sort(key=lambda span: (span.start, span.trace_id, span.span_id))
     if not others and not lost:
@@ -48,6 +48,33 @@ def _records(root: Span, calls: ModelCalls) -> list[Span]:
     return [span for span in sent if span.name == first.name]
 
 
+def _of_a_job(root: Span, calls: ModelCalls) -> list[Span]:
+    """Return what a job did once for each of its images, if it asked one model for several: a span a request.
+
+    They are of one name and lead to one URL. A chain of models has several, a retry one answer, and who talks with a
+    generative model asks it several times for one thing.
+    """
+    passed = {root.key}
+    leading = [root]
+    while len(leading) == 1 and leading[0].kind in _WITHOUT_KIND:
+        leading = [one for one in calls.graph.children(leading[0]) if calls.leads_to_model(one)]
+        if not passed.isdisjoint(one.key for one in leading):
+            return []  # parents in a circle
+        passed.update(one.key for one in leading)
+    if len({one.name for one in leading}) != 1 or sum(not failed(one) for one in leading) < 2:
+        return []
+    if any(one.kind not in _WITHOUT_KIND and one.kind is not Kind.CLIENT for one in leading):
+        return []
+    asked = [[one] if one.kind is Kind.CLIENT else calls.requests(one) for one in leading]
+    to_model = [[span for span in spans if calls.leads_to_model(span)] for spans in asked]
+    urls = {url_of(span) for spans in to_model for span in spans}
+    is_talk = any(
+        not semconv.CLIENTS_OF_MODELS.keys().isdisjoint(span.attributes) for spans in to_model for span in spans
+    )
+    return leading if len(urls) == 1 and "" not in urls and not is_talk else []
+
+
+_WITHOUT_KIND = frozenset({Kind.INTERNAL, Kind.UNSPECIFIED})
 _OF_SENDERS = frozenset({semconv.ENCODE, semconv.LATE_START, semconv.START_PROGRAM})
 
 

@@ -412,7 +412,7 @@ def _somewhere(span: Span) -> Span:
 
 def _same(one: Span, other: Span) -> bool:
     """Return whether two are the same request: one name, and one URL as far as they have one."""
-    urls = {url for url in (_url(one), _url(other)) if url}
+    urls = {url for url in (url_of(one), url_of(other)) if url}
     return one.name == other.name and len(urls) < 2
 
 
@@ -423,6 +423,7 @@ def _group(consumer: Span) -> str:
     return str(found or consumer.service)
 
 
-def _url(span: Span) -> str:
+def url_of(span: Span) -> str:
+    """Return the URL that was asked, without its query; "" if the span has none."""
     url = span.attributes.get(semconv.URL_FULL) or span.attributes.get(semconv.HTTP_URL)
     return str(url or "").partition("?")[0]

@@ -50,6 +50,7 @@ def segment_at(place: Place, step: str = "") -> Segment:
 TOTAL: Final = "4-1"
 Stretch = Segment | str  # a segment, or the time between two stamps: "2-1", "4-3", TOTAL
 
+UNNAMED_SYSTEM: Final = "messaging"  # the transport of a record whose spans do not say by what it was sent
 OWN_STAMPS: Final = "own stamps"  # the place of segments between stamps of a stamps file, in whose order they occur
 CLIENT, KAFKA, BRIDGE = Place("client"), Place("kafka"), Place("bridge")
 INGRESS, ACTIVATOR, QUEUE_PROXY, PROXY = "ingress", "activator", "queue-proxy", "proxy"

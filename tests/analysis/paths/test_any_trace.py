@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from otel_kfs import semconv
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.traces.span import Kind, Span, SpanGraph
 
@@ -126,9 +127,12 @@ def test_below_something_that_is_not_there_it_is_the_same_and_one_image_whatever
 
 
 @settings(max_examples=60, deadline=None)
-@given(traces(), st.integers(1, 4), st.booleans(), st.booleans())
-def test_what_a_worker_does_with_records_is_measured_for_each_whoever_sent_and_polled_them(drawn, records, web, polled):
+@given(traces(), st.integers(1, 4), st.booleans(), st.booleans(), st.sampled_from([None, "kafka", "rabbitmq"]))
+def test_what_a_worker_does_with_records_is_measured_for_each_whoever_sent_and_polled_them(
+    drawn, records, web, polled, system
+):
     spans = []
+    of_system = {semconv.MESSAGING_SYSTEM: system} if system else {}
     for number in range(records):
         trace = f"sent{number}"
         parent = None
@@ -138,7 +142,7 @@ def test_what_a_worker_does_with_records_is_measured_for_each_whoever_sent_and_p
             )
             parent = "web"
         times = EPOCH - 80 + number, EPOCH - 30
-        spans.append(Span(trace, "sent", parent, "images publish", Kind.PRODUCER, *times, "web", "h", False, {}))
+        spans.append(Span(trace, "sent", parent, "images publish", Kind.PRODUCER, *times, "web", "h", False, of_system))
         root, *others = [replace(span, span_id=f"{trace}{span.span_id}") for span in drawn.spans]
         others = [replace(span, parent_id=f"{trace}{span.parent_id}") for span in others]
         worker = Span(
@@ -154,7 +158,8 @@ def test_what_a_worker_does_with_records_is_measured_for_each_whoever_sent_and_p
     assert (len(found), coverage.left_out) == (records, {})
     for number, path in enumerate(found):
         began = EPOCH - 90 if web else EPOCH - 80 + number
-        assert (path.transport, path.stamps[0], path.stamps[3]) == ("kafka", began, drawn.spans[0].end + 5)
+        expected = system or "messaging", began, drawn.spans[0].end + 5
+        assert (path.transport, path.stamps[0], path.stamps[3]) == expected
         assert sum(section.duration for section in path.sections) == path.stamps[3] - path.stamps[0]
         assert of_models(path) == drawn.models
 

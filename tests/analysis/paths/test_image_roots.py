@@ -83,8 +83,25 @@ def test_a_record_of_any_producer_is_followed_to_the_end_of_its_processing():
 def test_a_record_that_came_without_its_producer_is_measured_from_its_processing_on():
     drawing = KAFKA[KAFKA.index("    process images") :]
     path = one(*spans(drawing))
-    assert (path.transport, path.stamps[0], path.stamps[3]) == ("kafka", at(330), at(1000))
+    assert (path.transport, path.stamps[0], path.stamps[3]) == ("messaging", at(330), at(1000))
     assert text_of(drawing).startswith("bridge 20, transformer request 10, ")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "transport"),
+    [
+        ("", "messaging"),
+        (".messaging.system=kafka", "kafka"),
+        (".messaging.system=aws_sqs", "aws_sqs"),
+        ("group=bridge", "messaging"),
+        (".messaging.kafka.consumer.group=bridge", "kafka"),
+        ("offset=3", "kafka"),
+    ],
+)
+def test_a_record_of_others_is_kafka_s_where_something_says_so(attributes, transport):
+    (process, *below) = spans(KAFKA[KAFKA.index("    process images") :])
+    said = spans(f"process images  CONSUMER  330  1000  {attributes}")[0].attributes
+    assert one(replace(process, attributes=said), *below).transport == transport
 
 
 def test_a_client_s_call_to_a_model_s_route_is_measured_though_its_server_is_not_traced():
@@ -94,8 +111,8 @@ def test_a_client_s_call_to_a_model_s_route_is_measured_though_its_server_is_not
 
 
 def test_a_client_s_further_calls_of_untraced_servers_are_the_same_segment():
-    call = "  POST  CLIENT  {}  {}  url=http://triton/v2/models/m/infer"
-    drawing = "\n".join(["classify  INTERNAL  0  100", call.format(10, 40), call.format(50, 90)])
+    call = "  POST  CLIENT  {}  {}  url=http://triton/v2/models/{}/infer"
+    drawing = "\n".join(["classify  INTERNAL  0  100", call.format(10, 40, "m"), call.format(50, 90, "n")])
     assert text_of(drawing) == "client 10, server (untraced) 30, client 10, server (untraced) 40, client 10"
 
 
@@ -362,3 +379,51 @@ def test_without_any_one_span_of_a_record_s_way_the_image_is_measured_and_adds_u
         assert path.stamps[0] == at(0)
         assert path.stamps[3] == (at(990) if whole[number].name == "process images" else at(1000))
         assert sum(section.duration for section in path.sections) == path.stamps[3] - path.stamps[0]
+
+
+PREDICT = "http://m/v1/models/m:predict"
+
+
+def test_each_request_of_a_job_is_an_image():
+    job = "job  INTERNAL  0  100\n" + "".join(
+        f"  POST  CLIENT  {10 * n}  {10 * n + 8}  url={PREDICT}\n"
+        f"    POST /v1/models/m:predict  SERVER  {10 * n + 2}  {10 * n + 6}\n"
+        for n in range(4)
+    )
+    found, coverage = critical_paths(SpanGraph(spans(job)))
+    assert [path.stamps[::3] for path in found] == [(at(10 * n), at(10 * n + 8)) for n in range(4)]
+    assert coverage == Coverage(measured=4, roots={"`POST` (service)": 4})
+
+
+def test_what_a_job_does_for_each_image_is_part_of_it():
+    job = "cron  INTERNAL  0  100\n  run  INTERNAL  1  99\n" + "".join(
+        f"    resize and ask  INTERNAL  {10 * n}  {10 * n + 9}\n"
+        f"      POST  CLIENT  {10 * n + 2}  {10 * n + 8}  url={PREDICT}\n"
+        for n in range(1, 4)
+    )
+    found, _ = critical_paths(SpanGraph(spans(job)))
+    assert [path.stamps[::3] for path in found] == [(at(10 * n), at(10 * n + 9)) for n in range(1, 4)]
+
+
+@pytest.mark.parametrize(
+    ("below", "stamps"),
+    [
+        (f"  POST  CLIENT  1  8  failed url={PREDICT}\n  POST  CLIENT  10  18  url={PREDICT}\n", (0, 100)),
+        (f"  POST  CLIENT  1  8  url={PREDICT}\n  POST  CLIENT  10  18  url=http://m/v1/models/n:predict\n", (0, 100)),
+        ("  POST /v1/models/m:predict  CLIENT  1  8\n  POST /v1/models/m:predict  CLIENT  10  18\n", (0, 100)),
+        (
+            "  chat m  CLIENT  1  8  .gen_ai.operation.name=chat url=http://m/v1/chat/completions\n"
+            "  chat m  CLIENT  10  18  .gen_ai.operation.name=chat url=http://m/v1/chat/completions\n",
+            (0, 100),
+        ),
+    ],
+)
+def test_retries_models_in_a_row_and_a_talk_are_one(below, stamps):
+    (path,), _ = critical_paths(SpanGraph(spans(f"job  INTERNAL  0  100\n{below}")))
+    assert path.stamps[::3] == tuple(map(at, stamps))
+
+
+def test_what_asks_a_model_several_times_to_answer_a_request_is_one_image():
+    asked = "".join(f"  POST  CLIENT  {10 * n}  {10 * n + 8}  url={PREDICT}\n" for n in range(1, 3))
+    (path,), _ = critical_paths(SpanGraph(spans(f"POST /album  SERVER  0  100\n{asked}")))
+    assert path.stamps[::3] == (at(0), at(100))
