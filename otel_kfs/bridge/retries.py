@@ -69,7 +69,24 @@ class Retrier:
             SendError: the last one, of a refusal, or when a limit is reached.
             Abandoned: `stopped` said so.
         """
-        self.requests = 0
+        self.requests, begun = 0, time.monotonic()
+
+        def counted() -> T:
+            self.requests += 1
+            self.retry_after = None
+            return request()
+
+        try:
+            return counted()  # as most are answered: tenacity would take as long as a span does
+        except SendError as error:
+            if is_refusal(error):
+                raise
+            failed = [error]
+
+        def again() -> T:
+            if failed:
+                raise failed.pop()
+            return counted()
 
         def sleep(seconds: float) -> None:
             if stopped(seconds):
@@ -77,21 +94,16 @@ class Retrier:
                     f"returned uncommitted after {self.requests} requests: the bridge is stopping or rebalancing"
                 )
 
+        left = policy.seconds - (time.monotonic() - begun)
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, SendError) and not is_refusal(error)),
             wait=_Wait(self),
-            stop=stop_any(stop_after_attempt(policy.retries + 1), stop_before_delay(policy.seconds)),
+            stop=stop_any(stop_after_attempt(policy.retries + 1), stop_before_delay(left)),
             before_sleep=lambda state: self._outages.report(str(state.outcome and state.outcome.exception())),
             sleep=sleep,
             reraise=True,
         )
-
-        def counted() -> T:
-            self.requests += 1
-            self.retry_after = None
-            return request()
-
-        return retrying(counted)
+        return retrying(again)
 
 
 class _Wait(wait_base):

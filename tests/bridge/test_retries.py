@@ -1,15 +1,18 @@
 """Requests that were not answered are repeated, each in a span of its own, within limits, and not sooner than asked."""
 
 import email.utils
+import logging
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
+import requests
 from bridge_support import run_until, spans_of
 
 from otel_kfs.bridge import retries
-from otel_kfs.bridge.retries import is_refusal, retry_after_seconds, wait_for_any
+from otel_kfs.bridge.retries import Retrier, RetryPolicy, is_refusal, retry_after_seconds, wait_for_any
+from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import SendError
 
 pytestmark = pytest.mark.kafka
@@ -94,6 +97,21 @@ def test_no_retry_beyond_the_time_limit(bridge, server, send):
     with pytest.raises(SendError):
         run_until(bridge(server.url, retry_for=10), 1)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("first_took", "requests_made"), [(10.0, 2), (3601.0, 1)])
+def test_what_the_first_request_took_counts_for_the_limit(monkeypatch, first_took, requests_made):
+    moments = iter([0.0, first_took])
+    monkeypatch.setattr(retries, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr(retries._Wait, "__call__", lambda *_: 0.0)
+    retrier = Retrier(requests.Session(), OutageLog(logging.getLogger(__name__), "no model"))
+
+    def request():
+        raise SendError("it failed", 503)
+
+    with pytest.raises(SendError, match="it failed"):
+        retrier.call(request, RetryPolicy(retries=1, seconds=3600.0), lambda _: False)
+    assert retrier.requests == requests_made
 
 
 def test_a_retry_does_not_come_before_the_server_s_retry_after(bridge, server, send):
