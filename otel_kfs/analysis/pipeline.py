@@ -46,9 +46,9 @@ def read(
 ) -> Measurement:
     """Return the measurement of all images in a store, or of those whose paths `find` finds.
 
-    At most `processes` read side by side (default: one for each core that this one may use); `progress` is told in a
-    few words what is done. New processes import the main module, as ever in Python: a script that calls this does so
-    under `if __name__ == "__main__"`.
+    At most `processes` read side by side (default: one for each core that this one may use); `progress` is called
+    with a few words on what is done. New processes import the main module, as always in Python: a script that calls
+    this does so under `if __name__ == "__main__"`.
 
     Raises:
         TraceQueryError: the store can't be read, or holds something else than traces.

@@ -94,7 +94,7 @@ def old_name(old: str, now: str) -> Callable[[_Function], _Function]:
 
 
 class Command(click.Command):
-    """A command of ours; the decorated function finds in `obj["quiet"]` whether to print results and errors only."""
+    """One of our commands; the decorated function finds in `obj["quiet"]` whether to print results and errors only."""
 
     context_class = Context
 

@@ -16,7 +16,7 @@ from otel_kfs.errors import MissingExtra
 if TYPE_CHECKING:
     from otel_kfs.demo.demo_run import ProgressBar
 
-_DELAY_MILLIS = "500"  # until spans leave the demo's processes; OpenTelemetry's own 5 s suit nobody who looks on
+_DELAY_MILLIS = "500"  # until spans leave the demo's processes; OpenTelemetry's own 5 s are too long to look on
 
 
 class Shown(NamedTuple):

@@ -77,7 +77,7 @@ class Group(click.Group):
         """Run a command."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()  # here, where a failure is told, and not while the interpreter shuts down
+            sys.stdout.flush()  # here, where a failure is reported, not while the interpreter shuts down
         except BrokenPipeError as error:
             raise _NoReader from error  # click would exit with 1
         return result
@@ -111,7 +111,7 @@ class Group(click.Group):
         except SystemExit as ending:
             code = ending.code
         except OSError as error:
-            if error.filename is not None:  # what nobody foresaw of a file or folder
+            if error.filename is not None:  # an unforeseen error with a file or folder
                 _log.info("%s", error, exc_info=True)
                 say(f"Error: can't use {error.filename}: {error.strerror}")
             elif error.errno in _NO_ROOM:

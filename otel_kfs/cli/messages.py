@@ -60,7 +60,7 @@ class OneLine(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # not generic before Python 3.11
-    """Ours, to tell it from a handler of whoever runs a command within another program."""
+    """Our handler, told by its class from those of a program that runs a command within itself."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)

@@ -1,4 +1,4 @@
-"""Writing results to the terminal or, in one step, to a file; and showing progress meanwhile."""
+"""Writing results to the terminal or, in one step, to a file; and showing progress."""
 
 from __future__ import annotations
 

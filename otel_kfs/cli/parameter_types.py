@@ -9,7 +9,7 @@ import click
 from otel_kfs.traces.printable import nearest
 from otel_kfs.traces.query_url import DURATIONS, parse_seconds
 
-# A file's name, which shells complete; what is wrong with the file is said by who reads or writes it.
+# A file's name, which shells complete; an error with the file comes from its reader or writer.
 FILE = click.Path(readable=False)
 
 _LONGEST_DAYS = 36_500  # longer than any clock, socket or lock can wait for is refused here, in words

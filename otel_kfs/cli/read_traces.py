@@ -50,7 +50,7 @@ def read_sketches(trace_query: str, *, quiet: bool) -> tuple[CorrectedMeasuremen
 
 
 def covered(coverage: Coverage, trace_query: str, store: TraceStore | None = None) -> str:
-    """Return one line on what was measured and left out; if nothing was, `store` is looked at for what there is.
+    """Return one line on what was measured and left out; if nothing was, on what `store` has instead.
 
     Raises:
         OtelKfsError: no image was measured.

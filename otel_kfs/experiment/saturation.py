@@ -52,7 +52,7 @@ def measure_saturation(cell: Cell, series: Series | None, stages: Iterable[Trial
             images += len(due) - 1
             due_for += max(due) - min(due)
             answered_for += max(answered) - min(answered)
-            last = max(due) if stage.last_due is None else stage.last_due  # a journal of an earlier version
+            last = max(due) if stage.last_due is None else stage.last_due  # a log of an earlier version
             backlog = max(backlog, sum(moment > last for moment in answered) + stage.unsent)
     return Saturation(
         cell,

@@ -1,4 +1,4 @@
-"""The servers of a run: the demo's own, started here, or the user's; with a bridge from each topic that is ours."""
+"""The servers of a run: the demo's own, started here, or the user's; with a bridge from each topic made here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PORT_SECONDS = 30.0  # for a server that answers over HTTP to open its gRPC por
 
 @dataclass(frozen=True)
 class WayServers:
-    """The servers of one way. `bridge` is None where no bridge of ours leads from the topic."""
+    """The servers of one way. `bridge` is None where the topic has a bridge of the user's."""
 
     endpoints: Endpoints
     bridge: BridgeProcess | None = None
@@ -32,7 +32,7 @@ class WayServers:
 
 @dataclass(frozen=True)
 class RunningServers:
-    """All of a run's. `check` raises if a process of ours has died; `settle` waits for the servers' last spans."""
+    """All of a run's. `check` raises if a process started here has died; `settle` waits for the servers' last spans."""
 
     by_way: dict[str, WayServers]
     images: dict[str, Path]  # the files of the configuration's images

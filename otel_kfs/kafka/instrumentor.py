@@ -27,7 +27,7 @@ C = TypeVar("C")
 
 _log = logging.getLogger(__name__)
 
-# In C: nothing can be changed in these classes themselves, so whoever holds one from before holds the untraced one.
+# In C: nothing can be changed in these classes themselves, so a name imported before is the untraced one.
 _IN_C: dict[type[Any], type[Any]] = {
     real_classes.Producer: Producer,
     real_classes.Consumer: Consumer,

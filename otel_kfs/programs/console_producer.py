@@ -79,7 +79,7 @@ def run(command: Sequence[str], run_id: str | None = None) -> int:
             code, _ = program.wait_during(partial(_feed, pipe, records))
             records.end(time.time_ns(), shell_code(code))
     if began_at is not None and not records.any_taken:
-        os.lseek(_STDIN, began_at, os.SEEK_SET)  # whoever reads after it finds what it left
+        os.lseek(_STDIN, began_at, os.SEEK_SET)  # the next reader finds what it left
     return code
 
 

@@ -46,7 +46,7 @@ from otel_kfs.telemetry.safe_tracer import mark_failed
 _log = logging.getLogger(__name__)
 
 _STDOUT, _STDERR = 1, 2
-_OWN_DESCRIPTORS = Path("/proc/self/fd")  # where there is none, nobody else can open a pipe of ours
+_OWN_DESCRIPTORS = Path("/proc/self/fd")  # without it no other process can open our pipes
 
 
 def run(command: Sequence[str], run_id: str | None = None) -> int:
@@ -123,7 +123,7 @@ class _Reports:
 
     @property
     def streams(self) -> dict[int, int]:
-        """The streams of curl's that are ours."""
+        """The streams that curl shares with us."""
         return {_STDERR: self._write} if self.mark and not self._direct else {}
 
     def started(self) -> None:

@@ -37,7 +37,7 @@ _CHANGED_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
 
 @contextmanager
 def signals_for_main_thread() -> Iterator[None]:
-    """Have the threads that are started meanwhile leave all signals to this one, which is the main thread."""
+    """Leave all signals to this, the main thread: threads started within the block get none."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield
@@ -68,7 +68,7 @@ class Program:
                 os.kill(self.pid, number)
 
     def wait_during(self, work: Callable[[], T], at_end: Callable[[], None] = lambda: None) -> tuple[int, T]:
-        """Do some work in another thread meanwhile; call `at_end` at the program's end, which has to end the work."""
+        """Do some work in another thread while the program runs; `at_end`, called at its end, ends it."""
         with ThreadPoolExecutor(1) as threads:
             result = threads.submit(work)
             try:
@@ -138,9 +138,9 @@ def shell_code(code: int) -> int:
 
 
 def end_by(number: int) -> NoReturn:
-    """Export the last spans, and end by that signal, which whoever started us then sees."""
+    """Export the last spans, and end by that signal, which our parent process then sees."""
     if (shutdown := getattr(trace.get_tracer_provider(), "shutdown", None)) is not None:
-        with suppress(KeyboardInterrupt, SystemExit):  # whoever asks once more does not want to wait
+        with suppress(KeyboardInterrupt, SystemExit):  # a second one asks not to wait
             shutdown()
     sys.stdout.flush()
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # the program left one
@@ -153,7 +153,7 @@ def end_by(number: int) -> NoReturn:
 
 def _next(signals: set[int]) -> tuple[int, int]:
     """Wait for a signal; return its number and who sent it."""
-    if not hasattr(signal, "sigwaitinfo"):  # macOS: the terminal's come twice there, which nobody notices
+    if not hasattr(signal, "sigwaitinfo"):  # macOS: the terminal's signals come twice there, without effect
         return signal.sigwait(signals), 0
     info = signal.sigwaitinfo(signals)
     return info.si_signo, info.si_code

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def need_images(coverage: Coverage, trace_query: str, store: TraceStore | None = None) -> None:
-    """Raise an error where nothing was measured; `store` is looked at for what there is.
+    """Raise an error if nothing was measured; it says what `store` has instead.
 
     Raises:
         OtelKfsError: no image was measured.

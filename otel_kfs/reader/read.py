@@ -41,7 +41,7 @@ def read(
 
     Args:
         query: Where the traces are: a file, a folder or a pattern, `jaeger:URL`, `tempo:URL` or `clickhouse:URL`, as
-            for `otel-kfs tables`; options may stand in it, too.
+            for `otel-kfs tables`; options may be in it, too.
         run: Only the images of this run (send's `--run`).
         servers: Services (`service.name`) that are model servers, where neither their routes nor their spans show it.
         stamps: For traces of any program: the TOML file that says which spans' starts and ends are the stamps.
@@ -50,7 +50,7 @@ def read(
         start: Stores: the start of the window, instead of `lookback`: `"2026-01-31T12:00:00Z"` or a datetime; one
             without a time zone is UTC.
         end: Stores: its end, in the same way; by default now.
-        expect: Stores: wait until there are so many complete images, and fail if there never are.
+        expect: Stores: wait until there are this many complete images, and fail if there never are.
         wait: Stores: with `expect`, wait at most that long; by default 30 s.
         tenant: Stores: the tenant, if there are several.
         services: Jaeger: services in the traces; by default `image-sender`, or all if that has none.
@@ -61,9 +61,9 @@ def read(
         table: ClickHouse: the table there.
         sketch: Keep sketches instead of every duration, for very many images: percentiles are then within 1 %, and
             there are `summary()`, `segments()` and `answer` alone.
-        processes: At most so many read side by side; None is one for each core. New processes import the main module,
+        processes: How many read side by side, at most; None is one for each core. New processes import the main module,
             as ever in Python: a script that asks for more than one does so under `if __name__ == "__main__"`.
-        progress: Told in a few words what is done.
+        progress: Called with a few words on what is done.
 
     Returns:
         The reading, of at least one image.

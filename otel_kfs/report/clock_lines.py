@@ -12,7 +12,7 @@ from otel_kfs.report.tables.table_notes import milliseconds_off
 from otel_kfs.traces.host_identity import is_unnamed, name_before
 
 _CONTRADICTORY = "contradictory"
-_FEW = 4  # pairs of hosts, and hosts, that are told one by one
+_FEW = 4  # pairs of hosts, and hosts, that are named one by one
 
 
 def clock_lines(offsets: Mapping[tuple[str, str], ClockOffset | None]) -> list[str]:

@@ -44,7 +44,7 @@ def _lacking_line(what: str, count: int, coverage: Coverage) -> str:
 
 
 def _others_line(roots: Mapping[str, int]) -> str:
-    """Say what images began with that were not sent by a sender of ours."""
+    """Say what images began with that our senders did not send."""
     commonest = sorted(roots.items(), key=lambda item: (-item[1], item[0]))
     shown = ", ".join(excerpt(name, 2 * _NAME) for name, _ in commonest[:3])
     more = f" and {len(commonest) - 3} others" if len(commonest) > 3 else ""

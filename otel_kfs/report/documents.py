@@ -112,7 +112,7 @@ def document(measurement: AnyMeasurement, layouts: Iterable[Layout]) -> dict[str
         "redelivered": coverage.redelivered,
         "in_batches": coverage.in_batches,
     }
-    if coverage.roots:  # what images began with that no sender of ours sent
+    if coverage.roots:  # what images began with that our senders did not send
         counts["roots"] = dict(coverage.roots)
     if coverage.lacking:  # of what a stamps file names
         counts["lacking"] = dict(coverage.lacking)

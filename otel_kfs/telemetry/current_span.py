@@ -103,7 +103,7 @@ class CurrentSpan:
                 return
         else:
             if current is inside:
-                if token.old_value is not self._before:  # of which the span has ended meanwhile
+                if token.old_value is not self._before:  # its span has ended by now
                     otel_context.attach(self._before)
                 return
             otel_context.attach(current)

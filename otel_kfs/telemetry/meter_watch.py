@@ -1,4 +1,4 @@
-"""Whether anybody listens to metrics, so that nothing is computed where nobody does."""
+"""Whether a meter provider is set, so that nothing is computed without one."""
 
 from __future__ import annotations
 

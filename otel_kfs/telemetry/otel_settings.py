@@ -32,7 +32,7 @@ class ExporterChoice(NamedTuple):
     make: Callable[[], SpanExporter]
     where: str = ""  # where it exports to, for people: without the credentials that a URL may hold
     explain: Callable[[], str] = str  # why it fails, where that can be told, or nothing
-    is_absent: Callable[[], bool] = bool  # whether nobody listens there, where "there" is this machine
+    is_absent: Callable[[], bool] = bool  # whether it is on this machine, and nothing listens there
 
 
 def exporter_choices() -> Iterator[ExporterChoice]:
@@ -61,7 +61,7 @@ def exporter_choices() -> Iterator[ExporterChoice]:
 
 
 def absent_endpoint() -> str:
-    """Return the endpoint of this machine that spans are to go to and where nobody listens; nothing where they can go.
+    """Return the endpoint for spans if it is on this machine and nothing listens there; else "".
 
     Raises:
         ConfigError: a setting of the exporters can't be used.

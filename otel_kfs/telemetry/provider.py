@@ -80,7 +80,7 @@ def configure(service_name: str | None = None, *, traces_file: str | os.PathLike
 
 
 def configure_command(name: str, *, traces_file: str | os.PathLike[str] | None = None) -> None:
-    """Do the same for a command of ours, whose name is a guess: `service.name` in the environment goes before it."""
+    """Do the same for one of our commands, whose name is a guess: `service.name` in the environment goes before it."""
     _set_up(name, traces_file, is_guess=True)
 
 

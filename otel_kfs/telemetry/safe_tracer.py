@@ -38,7 +38,7 @@ _failed: set[Any] = set()
 def report_failure(what: str) -> None:
     """Log the exception at hand, the first time that this part of telemetry fails in this process.
 
-    What fails at a place of its own code that failed before is the same failure, whoever met it.
+    An exception from a place in the code that raised before is the same failure, whichever span met it.
     """
     place = _place(sys.exc_info()[2])
     if what not in _failed and place not in _failed:
@@ -98,7 +98,7 @@ _SAFE_METHODS = ("end", "record_exception")
 
 
 def make_safe(span: Any, record: Callable[..., None] = record_exception) -> None:
-    """Let a span end and take an exception without raising, whoever does it; `record` is how it takes one."""
+    """Let a span end and record exceptions without raising, whoever calls it; `record` records one."""
     if span.is_recording() and "end" not in vars(span):
         span.end = functools.partial(_end, span)
         span.record_exception = functools.partial(record, span)

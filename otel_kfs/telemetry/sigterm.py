@@ -23,7 +23,7 @@ _flush: Callable[[], Any]
 
 
 class _CutOff(BaseException):
-    """A second SIGTERM: nobody wants to wait any longer."""
+    """A second SIGTERM, which asks not to wait any longer."""
 
 
 def at_end(action: Callable[[], Any]) -> None:

@@ -32,7 +32,7 @@ PART_SIZE = 16 * 2**20  # bytes of a plain file
 _log = logging.getLogger(__name__)
 
 _HEAD = 4096  # bytes that tell what a file is
-_OF_A_RUN = "traces"  # in the folder of a run of ours; beside it are its logs and results, which are no traces
+_OF_A_RUN = "traces"  # in a run's folder; its logs and results lie beside it
 _FEW = 16  # ids for which a line is searched before it is parsed
 _COPIED = 2**20  # bytes of a stream that are copied at a time
 _NO_SUCH = (

@@ -32,7 +32,7 @@ Waiting = Callable[[TraceStore, int, timedelta, ReadProgress], TraceStore]
 
 
 def open_store(query: str, say: Callable[[str], None] | None = None, *, waiting: Waiting | None = None) -> TraceStore:
-    """Return the store that a query names; `say` is told in a few words what it is doing.
+    """Return the store that a query names; `say` is called with a few words on what it is doing.
 
     `waiting` wraps a store into one that waits for a number of images; callers that measure images pass it.
 

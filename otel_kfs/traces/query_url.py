@@ -94,7 +94,7 @@ def split(scheme: str, rest: str) -> QueryUrl:
 
 
 def split_path(query: str) -> QueryUrl:
-    """Return the path of a query without a scheme, and its options: `?` begins them only before names that are ours."""
+    """Return the path of a query without a scheme, and its options, if a `?` is followed by the name of one."""
     match = _TAIL.fullmatch(query)
     if match is not None:
         query_url = split("files", f"x?{match['options']}")

@@ -59,7 +59,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """What `otel-kfs watch` is told; ports may be 0, for any that is free."""
+    """The options of `otel-kfs watch`; a port of 0 takes a free one."""
 
     host: str = "127.0.0.1"
     grpc_port: int = 4317
@@ -246,7 +246,7 @@ def _run_in_loop(main: Coroutine[Any, Any, None]) -> None:
     except ImportError:
         from asyncio import run
     before = gc.get_threshold()
-    # Spans and paths make no cycles, and there are very many of them, which it takes long to look through in vain.
+    # Spans and paths make no cycles, and there are very many of them: collecting garbage takes long and finds none.
     gc.set_threshold(100_000, *before[1:])
     try:
         run(main)

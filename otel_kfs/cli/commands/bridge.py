@@ -254,7 +254,7 @@ def _signals(seconds: float) -> Iterator[_Signals]:
         until = math.inf
         while not over.is_set():
             info = signal.sigtimedwait(numbers, _LOOK_SECONDS)
-            # Cut short and too late, as in a process that was stopped meanwhile, it returns what nobody filled in.
+            # Cut short, as in a process that was stopped for a while, it returns offsets that were never filled in.
             if info is not None and info.si_signo in numbers:
                 signals.receive(info.si_signo)
             if signals.received is not None:

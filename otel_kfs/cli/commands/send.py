@@ -294,14 +294,14 @@ def _http_sender(given: _Given, **options: Any) -> Sender:
 
 
 class _Kept(NamedTuple):
-    """The file that spans are kept in, because nobody listens at the endpoint."""
+    """The file that spans are kept in, because nothing listens at the endpoint."""
 
     file: Path
     endpoint: str
 
 
 def _configure(traces_file: str | None) -> _Kept | None:
-    """Set up where spans go; return the file of this run that takes them where nobody else would."""
+    """Set up where spans go; return the file that takes them where nothing listens."""
     from opentelemetry import trace
 
     from otel_kfs.telemetry import otel_settings, provider
@@ -311,7 +311,7 @@ def _configure(traces_file: str | None) -> _Kept | None:
     is_ours = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     if is_ours and not traces_file and not os.environ.get(semconv.ENV_TRACES_FILE):
         endpoint = otel_settings.absent_endpoint()
-        with suppress(OSError):  # a folder that can't be written to: spans are lost, and that is said
+        with suppress(OSError):  # a folder that can't be written to: spans are lost, which is reported
             kept = _Kept(new_run_folder() / "traces" / "image-sender.jsonl", endpoint) if endpoint else None
     provider.configure_command("image-sender", traces_file=kept.file if kept else traces_file)
     return kept

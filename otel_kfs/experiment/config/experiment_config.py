@@ -65,10 +65,10 @@ class Endpoints:
     host: str | None = None
     grpc: str | None = None  # host:port, or https://host:port for TLS
     bootstrap_servers: str | None = None
-    topic: str | None = None  # without it, a topic is made, and a bridge of ours leads from it to `url`
+    topic: str | None = None  # without it, a topic is made, with a bridge of our own from it to `url`
     pause: float | None = None  # seconds after a record of a topic whose bridge is not ours
     producer_config: str | None = None
-    consumer_config: str | None = None  # of the bridge of ours
+    consumer_config: str | None = None  # of our own bridge
     ca: str | None = None
     cert: str | None = None
     key: str | None = None

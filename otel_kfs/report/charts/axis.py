@@ -66,14 +66,14 @@ def within(nanoseconds: float, bound: float) -> str:
 
 
 def labelled(values: Sequence[float], unit: str) -> list[tuple[float, str]]:
-    """Return ticks with their labels; the last one bears the unit: `0`, `500`, `1000 ms`."""
+    """Return ticks with their labels; the last one has the unit: `0`, `500`, `1000 ms`."""
     return [(value, tick(value) + (f" {unit}" if value == values[-1] else "")) for value in values]
 
 
 def apart(ticks: Sequence[tuple[float, str]], scale: Axis, size: float, edge: float) -> list[tuple[float, str, str]]:
     """Return where labels below an axis stand, pixels, with their text anchors; the last one ends at `edge` at most.
 
-    A label that the last one, which bears the unit, would touch is left out.
+    A label that would touch the last one, which has the unit, is left out.
     """
     *others, (last, unit) = ticks
     half = text_width(unit, size) / 2

@@ -146,7 +146,7 @@ def stack(
 ) -> None:
     """Draw one bar of segments.
 
-    A segment bears the name of its step where there is room for that, else its letter.
+    A segment has the name of its step where there is room for that, else its letter.
     """
     at = 0.0
     for segment, mean, words, is_rare, is_unknown in parts:
@@ -157,7 +157,7 @@ def stack(
         at += duration
         if right - left < _THINNEST:
             continue
-        # A hairline of the page's colour parts two neighbours, where there is room for it.
+        # A hairline of the page's colour separates two neighbours, where there is room for it.
         gap = 1.0 if right - left > 3 else 0
         svg.mark(
             parent,

@@ -39,7 +39,7 @@ def html_file(template: str, segments: Iterable[Segment], **values: Any) -> str:
     css, script = style(), (_HERE / "page.js").read_text(encoding="utf-8")
     found.globals |= {
         **shared_values(segments),
-        # Files of ours, without a figure or a name in them.
+        # Our own files, without a figure or a name in them.
         "style": Markup(css),  # noqa: S704
         "script": Markup(script),  # noqa: S704
         "style_hash": _hash(css),

@@ -78,7 +78,7 @@ def folded(of: Comparison) -> tuple[Sequence[Difference], Sequence[Difference]]:
 
 
 def counted(compared: Sequence[Comparison]) -> str:
-    """Say in how many comparisons B is slower, faster, neither, or nobody can tell."""
+    """Say in how many comparisons B is slower, faster, neither, or undecided."""
     marks = [_UNKNOWN if math.isinf(of.total.bound) else mark(of.total) for of in compared]
     told = [
         f"{words} in {marks.count(marked)} of {len(marks)} comparisons"
@@ -116,7 +116,7 @@ def unmatched_lines(found: Comparisons) -> list[str]:
 
 
 def folded_line(left: Sequence[Difference]) -> list[str]:
-    """Return the line that stands for rows that do not differ, and one for those of which nobody can tell."""
+    """Return the line that stands for rows that do not differ, and one for those that the clocks leave undecided."""
     known = [abs(one.difference) + one.bound for one in left if not math.isinf(one.bound)]
     lines = []
     if known:
@@ -129,7 +129,7 @@ def folded_line(left: Sequence[Difference]) -> list[str]:
 
 
 def unknown_line(differences: Sequence[Difference]) -> list[str]:
-    """Name the segments of which nobody can tell whether they differ, as nothing bounds their clocks."""
+    """Name the segments that are undecided because nothing bounds their clocks."""
     names = [f"`{segment_name(one.segment)}`" for one in differences if math.isinf(one.bound)]
     differ = "it differs" if len(names) == 1 else "they differ"
     return [f"nothing bounds the clocks of {', '.join(names)}: whether {differ} is unknown"] if names else []

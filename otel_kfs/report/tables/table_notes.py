@@ -24,7 +24,7 @@ WIDER = (
     f"run's ends; {_NARROWER}; in single images, and so in a row's other figures, it is up to "
 )
 ONE_CLOCK = "all stamps are by the clock of stamp 1's host; \u00b1 is the uncertainty of the other clocks"
-_FEW = 4  # segments that are told one by one
+_FEW = 4  # segments that are named one by one
 STAMPS = "1 sent, 2 arrived, 3 preprocessed, 4 answered; 2-1 is the time from 1 to 2"
 SPANS_START = (
     "where no span says when a server had the whole request, stamp 2 is the start of the server's span; "
@@ -89,12 +89,12 @@ def rarity_notes(all_series: Sequence[AnySeries], by_size: Sequence[Mapping[Stre
 
 
 def stamp_notes(clocks: TwoClocks) -> list[str]:
-    """Return what must be said of stamps that are given by two hosts' clocks."""
+    """Return the note on stamps that are by two hosts' clocks."""
     return [ONE_CLOCK] * (TwoClocks.BOUNDED in clocks) + [CLOCKS] * (TwoClocks.UNBOUNDED in clocks)
 
 
 def clock_notes(clocks: TwoClocks, summaries: Iterable[tuple[str, Summary]] = ()) -> list[str]:
-    """Return what must be said of segments that lie between two hosts; `summaries`: theirs, each with its name."""
+    """Return the notes on segments that lie between two hosts; `summaries`: theirs, each with its name."""
     wider = [
         f"{milliseconds_off(of.widest)} for {name}"
         for name, of in sorted(summaries, key=lambda one: -one[1].widest)

@@ -201,7 +201,7 @@ class _Collection:
         self._room = max(limit, DEFAULT_CHARACTERS)
 
     def part_of(self, value: Any, depth: int) -> Any:
-        """Return what there is room for."""
+        """Return as much of it as there is room for."""
         if isinstance(value, Mapping):
             pairs = {_text(key, self._limit): item for key, item in self._items(value.items(), depth)}
             same = len(pairs) == len(value) and all(

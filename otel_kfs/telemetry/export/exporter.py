@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 # What a process's last spans may take at its end: an orchestrator kills after 30 s, and the program ends work, too.
 EXIT_SECONDS = 10.0
 EXPLAIN_SECONDS = 3.0  # of these, to look for the reason of failures
-ABSENT_SECONDS = 1.0  # and so long where nobody listens, on this machine
+ABSENT_SECONDS = 1.0  # the same where nothing listens, on this machine
 
-# A forked child's spans leave so long after they ended, and then not again for so long.
+# How soon after its end a forked child's span is exported, and the pause before the next export.
 _SOON_SECONDS, _PAUSE_SECONDS = 0.01, 0.5
 
-# What one request may hold: gRPC servers refuse more than 4 MB, unless they are told otherwise.
+# What one request may hold: gRPC servers refuse more than 4 MB by default.
 _REQUEST_BYTES = 3_000_000
 # A failure of less than this was not for its size: the smallest limit in use is 1 MB, nginx's.
 _SMALL_BYTES = 512_000
@@ -157,7 +157,7 @@ class CountingExporter(SpanExporter):
             self.why = self.reason or self.why
 
     def is_absent(self) -> bool:
-        """Return whether nobody is there to export to, and have it said so."""
+        """Return whether nothing is there to export to, and keep that as the reason."""
         is_absent = self._is_absent()
         if is_absent:
             self.reason = self.why = "nobody listens there"
@@ -316,6 +316,6 @@ def _is_encodable(span: ReadableSpan) -> bool:
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:
-    """Take out of an exporter's log what may be a secret: it logs the query of a URL where nobody answers."""
+    """Take out of an exporter's log what may be a secret: it logs the query of a URL that does not answer."""
     record.msg, record.args = text(record.getMessage()), ()
     return True

@@ -27,7 +27,7 @@ def says_of_http(url: str) -> str:
 
 
 def is_absent(url: str) -> bool:
-    """Return whether the endpoint would be on this machine's loopback interface, and nobody listens there."""
+    """Return whether the endpoint would be on this machine's loopback interface, and nothing listens there."""
     parts = _parts(url)
     try:
         host, port = parts.hostname or "", parts.port or _port(parts)

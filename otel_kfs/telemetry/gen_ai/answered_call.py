@@ -34,7 +34,7 @@ def record_answer(
     pieces: Sequence[int] = (),
     captures: bool = False,
 ) -> None:
-    """Write down an answer, or what there is instead of it.
+    """Record an answer, or the failure in its place.
 
     `start`, and when each of its `pieces` was there, are in ns since the epoch. `asked` are the attributes that are
     known of the call before. With `captures` the answer's texts are written, too.

@@ -64,7 +64,7 @@ class GenAICall:
 
 
 class GenAIMetrics:
-    """The instruments; ask `enabled` first, so that nothing is computed where nobody listens."""
+    """The instruments; ask `enabled` first, so that nothing is computed without a reader."""
 
     def __init__(self, provider: MeterProvider | None = None, *, of_server: bool = False) -> None:
         """Create the instruments; with `of_server` those of a model server, too."""
@@ -131,7 +131,7 @@ class GenAIMetrics:
 
 
 def _seconds(start: int, end: int) -> float:
-    """Return the seconds between two moments in ns; none if the clock was set back meanwhile."""
+    """Return the seconds between two moments in ns; none if the clock was set back in between."""
     return max(0, end - start) / 1e9
 
 

@@ -180,7 +180,7 @@ def is_json(text: bytes) -> bool:
 
 
 def _note_unread(document: dict[str, Any], warnings: ReadWarnings, where: object) -> None:
-    """Count what a document has beside its traces that nobody reads."""
+    """Count what a document has besides its traces, which is not read."""
     shape = _container(document)
     if shape is None and document.keys().isdisjoint(_SIGNALS):
         return  # the traces themselves, whose reader says what it does not know
@@ -252,7 +252,7 @@ def _zipkin_spans(document: Any, warnings: ReadWarnings, where: object) -> Itera
 
 
 def _unknown(keys: Iterator[str]) -> Iterator[str]:
-    """Yield keys, as far as what they stand in is what it should be; whoever reads that says where it is not."""
+    """Yield keys up to where the document is malformed, which its reader reports."""
     with suppress(*NOT_TRACES):
         yield from keys
 

@@ -1,4 +1,4 @@
-"""Which keys of a parsed document nobody reads: those that the structs of its format do not have."""
+"""Keys of a parsed document that are not read: those that the structs of its format do not have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Shape = dict[str, Any] | list[Any] | None
 def unknown_keys(document: Any, struct: type[msgspec.Struct]) -> Iterator[str]:
     """Yield the keys that the struct, or one within it, does not have, and under which there is something.
 
-    What is not of the struct's shape is passed over: whoever reads it says so.
+    What is not of the struct's shape is passed over: its reader reports it.
     """
     return _unknown(document, _shape(struct))
 

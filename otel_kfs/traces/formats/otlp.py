@@ -32,7 +32,7 @@ _END_OF_TIME = 2**64  # OTLP's times are unsigned 64-bit integers
 
 
 def read_line(line: bytes) -> list[Span] | None:
-    """Return the spans of one export in JSON, or None if any of it is not as OTLP wants it.
+    """Return the spans of one export in JSON, or None if any of it does not follow OTLP.
 
     Such a line has to be looked at by parts. Only what is read of a span is made into objects: this takes a fraction of
     the time of `read_export`, whose spans have attributes of other programs, too.
@@ -169,7 +169,7 @@ def unknown_keys(export: dict[str, Any]) -> Iterator[str]:
 @lru_cache(10_000)  # a trace's is in each of its spans, and a span's in all of its children
 def _id(text: str, digits: int) -> str:
     """Return an id as lower-case hex; Tempo writes protobuf's own JSON, whose bytes are base64."""
-    with suppress(ValueError):  # what is no id is told apart as such by whoever checks them
+    with suppress(ValueError):  # the check of ids reports those that are none
         return text.lower() if len(text) in {0, digits} else base64.b64decode(text, validate=True).hex()
     return text
 

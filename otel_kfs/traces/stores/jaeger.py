@@ -62,7 +62,7 @@ class Jaeger:
         # A trace that only links to an image's has no run id: several services are asked for such traces, too.
         self._run = run if len(services) < 2 else None
         self._progress = progress or ReadProgress()
-        self._has_remarked = False
+        self._has_warned = False
 
     def spans(self) -> Iterator[Span]:
         """Yield all spans of the traces that contain one of the services, and of the traces that these link to."""
@@ -114,8 +114,8 @@ class Jaeger:
             yield trace
         if found or self._services or not (others := self._listed()):
             return
-        if not self._has_remarked:  # once, for however many looks
-            self._has_remarked = True
+        if not self._has_warned:  # once, however often it is asked
+            self._has_warned = True
             self._say_all_are_read(others)
         yield from self._of_services(others, warnings, for_tables=for_tables)
 

@@ -96,7 +96,7 @@ class Tempo:
         self._http = StoreClient("Tempo", url, {"X-Scope-OrgID": tenant} if tenant else None)
         self._query, self._otherwise, self._window = query, otherwise, window
         self._grafana, self._datasource = grafana, datasource
-        self._has_remarked = False
+        self._has_warned = False
         self._progress = progress or ReadProgress()
 
     def spans(self) -> Iterator[Span]:
@@ -104,8 +104,8 @@ class Tempo:
         found = self._found(self._query)
         if not found and self._otherwise:
             found = self._found(self._otherwise)
-            if found and not self._has_remarked:  # once, for however many looks
-                self._has_remarked = True
+            if found and not self._has_warned:  # once, however often it is asked
+                self._has_warned = True
                 _log.warning(
                     "%s has no `%s` span in that time, so all traces with a request to a model are read; "
                     "--traceql finds others",

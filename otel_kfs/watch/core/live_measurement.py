@@ -169,7 +169,7 @@ class LiveMeasurement:
         """Return a trace's graph, and what images it holds."""
         try:
             return self._searched(trace.all())
-        except Exception:  # noqa: BLE001 - one trace that nobody foresaw must not end the measuring of all others
+        except Exception:  # noqa: BLE001 - one unforeseen trace must not end the measuring of all others
             _log.exception("a trace can't be measured: %s", next(iter(trace.ids)))
             return SpanGraph(()), Found((), Coverage(left_out=Counter({_UNFORESEEN: 1})), frozenset())
 

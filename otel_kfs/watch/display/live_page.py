@@ -59,7 +59,7 @@ _HEADERS = {
 
 
 class LivePage:
-    """Draws snapshots, each once for however many browsers look."""
+    """Draws snapshots, each once for all browsers."""
 
     def __init__(
         self, latest: Callable[[], Snapshot], losses: Callable[[], Sequence[str]], is_over: Callable[[], bool]

@@ -139,7 +139,7 @@ def _age(seconds: float) -> str:
 
 
 def _left_out(snapshot: Snapshot) -> list[str]:
-    """Return what is said of images beside that they were measured, since the start and in the last minute."""
+    """Return what was counted besides measured images, since the start and in the last minute."""
     coverage = snapshot.since_start.coverage
     if not coverage.left_out and not coverage.retried and not coverage.redelivered:
         return []

@@ -1,4 +1,4 @@
-"""A SegmentProcessor on the process's own tracer provider, for as long as somebody wants the tables."""
+"""A SegmentProcessor on the process's own tracer provider, for as long as its spans are wanted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Switch(SpanProcessor):
-    """Hands spans on to whoever listens now, because a provider can be given a processor and never rid of one."""
+    """Hands spans on to the current listener, because a provider can't remove a processor."""
 
     def __init__(self) -> None:
         self.listeners: tuple[SegmentProcessor, ...] = ()
@@ -40,7 +40,7 @@ _switches: WeakKeyDictionary[TracerProvider, _Switch] = WeakKeyDictionary()
 
 @contextmanager
 def attached_processor() -> Iterator[SegmentProcessor]:
-    """Keep the spans that end meanwhile in the process's tracer provider; where none is set, one is.
+    """Keep the spans that end within the block, of the process's tracer provider; set one where there is none.
 
     Raises:
         ConfigError: the provider that is set is not OpenTelemetry's SDK's.

@@ -35,7 +35,7 @@ class MetricsOutput:
 
     @property
     def observers(self) -> Sequence[Observer]:
-        """Return what is to be told of each image; nothing where nobody wants metrics."""
+        """Return the observers of each image; none where no metrics are wanted."""
         return [ImageMetrics(self._recorders)] if self._recorders else []
 
     def follow(self, service: WatchService) -> None:
@@ -44,6 +44,6 @@ class MetricsOutput:
             recorder.add(partial(running_counts, service))
 
     def close(self) -> None:
-        """Send what is not sent yet; nobody waits long for a target that is not there."""
+        """Send what is not sent yet, without waiting long for a target that is away."""
         if self._provider is not None:
             self._provider.shutdown(_CLOSE_MILLIS)

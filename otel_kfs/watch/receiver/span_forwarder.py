@@ -68,12 +68,12 @@ class SpanForwarder:
             self._changed.notify()
 
     def close(self, seconds: float = 1.0) -> None:
-        """Hand on what waits, for so long; what is left then is dropped."""
+        """Hand on what waits, for at most so many seconds; drop the rest."""
         limit = time.monotonic() + seconds
         with self._changed:
             self._changed.wait_for(lambda: not self._spans, timeout=max(0.0, limit - time.monotonic()))
             self._stopping.set()
-            self.counts.dropped += self._spans  # what is under way may arrive, which nobody can tell
+            self.counts.dropped += self._spans  # what is under way may still arrive, unseen
             self._changed.notify_all()
 
     def _run(self) -> None:
