@@ -34,6 +34,9 @@ def trace_model(model: M, role: str | None = None) -> M:
         from otel_kfs.serving import kserve
 
         kserve.trace(model, role)
+    elif isinstance(model, type):
+        name = model.__qualname__
+        raise ConfigError(f"{name} is a class: trace the model that is made of it, as in trace_model({name}(...))")
     else:
         cls = type(model).__qualname__
         raise ConfigError(f"{cls} is neither a kfserving.KFModel nor a kserve.Model or OpenAIModel")

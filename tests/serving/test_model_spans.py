@@ -330,6 +330,12 @@ def test_what_is_no_model_of_an_sdk_is_refused(model):
     assert str(raised.value) == f"{name} is neither a kfserving.KFModel nor a kserve.Model or OpenAIModel"
 
 
+def test_a_class_of_models_is_refused_with_what_to_trace():
+    with pytest.raises(ConfigError) as raised:
+        trace_model(Model)
+    assert str(raised.value) == "Model is a class: trace the model that is made of it, as in trace_model(Model(...))"
+
+
 def test_a_function_set_on_the_model_is_called_with_what_it_takes_and_looks_like_itself(spans):
     model = Model()
     model.predict = lambda request, headers=None: (request, headers)
