@@ -157,6 +157,22 @@ def test_a_payload_of_the_user_s_own_says_itself_which_model_is_asked(spans, ser
     assert (call.name, call.attributes.get("gen_ai.request.model")) == (name, name.partition(" ")[2] or None)
 
 
+def test_a_payload_of_the_user_s_own_says_what_is_asked_of_the_model(spans, server):
+    asked = {"max_tokens": 7, "temperature": 0.5, "top_p": True, "n": 2, "stop": ["a", 3], "seed": None}
+    asked |= {"response_format": {"type": "json_schema"}, "messages": [{"role": "user", "content": "a secret"}]}
+    sender(server).send_json(json.dumps({"model": "m", **asked}).encode())
+    assert dict(chat_of(spans).attributes) == asked_of(
+        server,
+        **{
+            "gen_ai.request.max_tokens": 7,
+            "gen_ai.request.temperature": 0.5,
+            "gen_ai.request.choice.count": 2,
+            "gen_ai.request.stop_sequences": ("a",),
+            "gen_ai.output.type": "json",
+        },
+    )
+
+
 SWITCH = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 

@@ -26,6 +26,7 @@ from otel_kfs.telemetry import provider
 from otel_kfs.telemetry.gen_ai.answered_call import record_answer
 from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAIMetrics
 from otel_kfs.telemetry.gen_ai.message_content import captures_content, input_messages
+from otel_kfs.telemetry.gen_ai.request_attributes import request_attributes
 from otel_kfs.telemetry.safe_tracer import mark_failed, never_raises
 
 metrics = GenAIMetrics()
@@ -70,8 +71,8 @@ class ChatCalls:
         with provider.tracer().start_as_current_span(
             name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as call.span:
-            if captures and call.span.is_recording():
-                call.write_messages(body)
+            if body and call.span.is_recording():
+                call.write_request(body)
             try:
                 yield call
             except BaseException as error:
@@ -106,10 +107,12 @@ class ChatCall:
             if line.startswith(_DATA) and line[len(_DATA) : _LINE_START].strip() != b"[DONE]":
                 self._pieces.append(now)
 
-    @never_raises("the messages of a chat")
-    def write_messages(self, body: Mapping[str, Any]) -> None:
-        """Write the prompt on the span, and what the picture is."""
-        self.span.set_attribute(semconv.GEN_AI_INPUT_MESSAGES, json.dumps(input_messages(body)))
+    @never_raises("the request of a chat")
+    def write_request(self, body: Mapping[str, Any]) -> None:
+        """Write on the span what the request sets; where the user asks for it, prompt and kind of picture, too."""
+        self.span.set_attributes(request_attributes(body, body))
+        if self._captures:
+            self.span.set_attribute(semconv.GEN_AI_INPUT_MESSAGES, json.dumps(input_messages(body)))
 
     @never_raises("the answer of a chat")
     def answered(self, answer: Any) -> None:

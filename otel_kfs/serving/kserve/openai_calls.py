@@ -28,6 +28,7 @@ from otel_kfs.serving.streamed_answer import StreamedAnswer
 from otel_kfs.telemetry.gen_ai.answered_call import choices_of, field_of, record_answer
 from otel_kfs.telemetry.gen_ai.gen_ai_metrics import GenAIMetrics
 from otel_kfs.telemetry.gen_ai.message_content import captures_content, input_messages
+from otel_kfs.telemetry.gen_ai.request_attributes import request_attributes
 
 OPERATIONS = {
     "create_completion": semconv.TEXT_COMPLETION,
@@ -35,20 +36,6 @@ OPERATIONS = {
     "create_embedding": semconv.EMBEDDINGS,
     "create_rerank": semconv.RERANK,
 }
-
-# The fields of a request that are attributes, where the caller has set them.
-_OPTIONS = {
-    "max_tokens": semconv.GEN_AI_REQUEST_MAX_TOKENS,
-    "max_completion_tokens": semconv.GEN_AI_REQUEST_MAX_TOKENS,
-    "temperature": semconv.GEN_AI_REQUEST_TEMPERATURE,
-    "top_p": semconv.GEN_AI_REQUEST_TOP_P,
-    "top_k": semconv.GEN_AI_REQUEST_TOP_K,
-    "seed": semconv.GEN_AI_REQUEST_SEED,
-    "frequency_penalty": semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY,
-    "presence_penalty": semconv.GEN_AI_REQUEST_PRESENCE_PENALTY,
-    "dimensions": semconv.GEN_AI_EMBEDDINGS_DIMENSION_COUNT,
-}
-_OUTPUT_TYPES = {"text": "text", "json_object": "json", "json_schema": "json"}  # by a response_format's type
 
 _CALLED = otel_context.create_key("otel_kfs_openai_model")  # in a context: the model that is being called
 _LARGEST_PIECE = 65_536  # bytes or characters of a streamed piece that is looked into
@@ -138,22 +125,7 @@ class OpenAICall(StepSpan):
         # A server's request is an object, and another model's in the same process may be what its JSON holds.
         fields = self._request if isinstance(self._request, Mapping) else vars(self._request)
         given = getattr(self._request, "model_fields_set", fields)
-        for field, key in _OPTIONS.items():
-            if field in given and isinstance(fields.get(field), int | float):
-                span.set_attribute(key, fields[field])
-        if fields.get("stream") is True:
-            span.set_attribute(semconv.GEN_AI_REQUEST_STREAM, True)
-        if isinstance(choices := fields.get("n"), int) and choices != 1:
-            span.set_attribute(semconv.GEN_AI_REQUEST_CHOICE_COUNT, choices)
-        stops = fields.get("stop")
-        if "stop" in given and isinstance(stops, str | list) and stops:
-            texts = [stops] if isinstance(stops, str) else [text for text in stops if isinstance(text, str)]
-            span.set_attribute(semconv.GEN_AI_REQUEST_STOP_SEQUENCES, texts)
-        if "encoding_format" in given and isinstance(encoding := fields.get("encoding_format"), str):
-            span.set_attribute(semconv.GEN_AI_REQUEST_ENCODING_FORMATS, [encoding])
-        output = field_of(fields.get("response_format"), "type")
-        if isinstance(output, str) and output in _OUTPUT_TYPES:
-            span.set_attribute(semconv.GEN_AI_OUTPUT_TYPE, _OUTPUT_TYPES[output])
+        span.set_attributes(request_attributes(fields, given))
         self._captures = captures_content()
         if self._captures:
             span.set_attribute(semconv.GEN_AI_INPUT_MESSAGES, json.dumps(input_messages(fields)))
