@@ -292,6 +292,35 @@ def test_tables_with_what_clocks_leave_open_follow_from_their_own_stamps(written
     assert [one.text for one in room.check(room.blocks(printed)) if one.wrong] == []
 
 
+@pytest.mark.parametrize("heading", ["sd", "p95", "mean", "size_low_bytes", "clock_bound_2-1", "trace_id"])
+def test_a_column_of_something_else_than_a_row_s_own_time_need_not_follow(heading):
+    assert wrong(table(["1", "2", "2-1", heading], [T, f"{T}.2", "0.2", "0.05"])) == []
+
+
+def test_stamps_that_are_repeated_in_another_unit_are_no_durations():
+    (block,) = room.blocks(
+        table(["a", "b", "a in ns", "b in ns", "b - a"], [T, f"{T}.2", f"{T}{0:09}", f"{T}2{0:08}", "0.2"])
+    )
+    assert [*block.durations] == ["b - a"]
+
+
+@pytest.mark.parametrize("cell", ["~0.2", "<0.3", "0,2"])
+def test_a_column_that_is_headed_as_a_difference_is_not_passed_over_for_what_is_no_number(cell):
+    with pytest.raises(InputError, match=f"'{cell}' in the column '2-1' is no number"):
+        room.blocks(table(["1", "2", "2-1"], [T, f"{T}.2", cell]))
+
+
+def test_in_markdown_a_caption_is_not_also_that_of_the_next_table():
+    stamps, durations = table(["", "1", "2"], ["x", T, f"{T}.2"]), table(["", "2-1"], ["x", "0.2"])
+    assert wrong(f"Measured in ms\n\n{stamps}\n{durations}") == []
+
+
+@pytest.mark.parametrize("mark", ["**", "`"])
+def test_what_is_set_off_in_a_cell_is_a_number_and_a_quoted_table_is_a_table(mark):
+    rows = [["1", "2", "2-1"], [f"{mark}{T}{mark}", f"{mark}{T}.2{mark}", f"{mark}0.5{mark}"]]
+    assert wrong("".join(f"> {line}\n" for line in table(*rows).splitlines())) != []
+
+
 @pytest.mark.parametrize("cell", ["0.2 \u00b10.1", "0.2 +/-0.1", "200 \u00b1100 ms", "200 ms \u00b1 ?", "0.2\u00b1?"])
 def test_what_a_duration_may_be_off_does_not_count(cell):
     assert wrong(table(["1", "2", "2-1"], [T, f"{T}.2", cell])) == []

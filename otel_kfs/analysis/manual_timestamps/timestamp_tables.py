@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from operator import itemgetter
 
 from otel_kfs.errors import InputError
@@ -63,13 +63,15 @@ _LONGEST_NUMBER = 60  # characters; a unix time in ns has 19 digits
 _LONGEST_CELL = 1000  # characters of a number and its unit
 _LARGEST_EXPONENT = 30  # beyond it nothing is a time or a size
 _MOST_COLUMNS = 40  # of a table that somebody stamped by hand
+_QUOTED = re.compile(r"[ \t]{0,3}>[> \t]*")
 _RULE = re.compile(r"[\s|:+-]+")
 _WORD = re.compile(r"[(\[]?[^\W\d_]+(?:['\u2019][^\W\d_]+)*[)\]]?")
 _AMBIGUOUS = {"s", "sec", "second"}
 _EPOCH = (Decimal(6) * 10**8, Decimal(6) * 10**9)  # seconds: the years 1989 to 2160
 _DIFFERENCE = re.compile(r"(\D*)\d+\s*(?:-|\u2212|\u2013|minus)\s*\1\d+", re.IGNORECASE)  # 4-1, t4 - t1
 _NOTHING = {"", "-", "n/a", "na", "none", "null"}
-_COUNTS = {"n", "count", "runs", "repeat"}
+_OF_OTHERS = {"n", "count", "runs", "repeat", "mean", "median", "sd", "std", "stdev", "min", "max"}  # images
+_PERCENTILE = re.compile(r"p\d+(?:\.\d+)?", re.IGNORECASE)
 # What `tables --format csv` has beside stamps and durations.
 _NO_DURATION = re.compile(r"(?:\w+[_ ])?(?:id|bytes)|clock_bound\w*[\d-]*", re.IGNORECASE)
 _TRANSPORT = "transport"
@@ -87,7 +89,7 @@ def blocks(text: str) -> list[Block]:
         InputError: there is no table, no stamps, or a cell that is no number; or a table has more columns or longer
             cells than anybody stamps by hand.
     """
-    grids = [part for grid in _joined(_grids(text)) for part in _by_transport(grid)]
+    grids = [part for grid in _grids(text) for part in _by_transport(grid)]
     if not grids:
         raise InputError("there is no table: neither Markdown, nor CSV, nor columns separated by two spaces")
     found: list[tuple[int, Block]] = []
@@ -160,11 +162,18 @@ def _subject(grid: Grid) -> str:
     return subject.strip() if colon else ""
 
 
-def _grids(text: str) -> Iterator[Grid]:
+def _grids(text: str) -> Sequence[Grid]:
+    """Find the tables in a text."""
+    lines = [_QUOTED.sub("", line) for line in text.splitlines()]
+    markdown = any(map(_is_rule, lines))
+    found = [*_grids_of(lines, markdown)]
+    return found if markdown else _joined(found)
+
+
+def _grids_of(lines: Sequence[str], markdown: bool) -> Iterator[Grid]:
     section, caption = "", ""
-    markdown = any(_is_rule(line) for line in text.splitlines())
     paragraph: list[str] = []
-    for line in [*text.splitlines(), ""]:
+    for line in [*lines, ""]:
         if paragraph and (("|" not in line) if markdown else not line.strip()):
             if not markdown:
                 above, paragraph = _without_words(paragraph)
@@ -268,15 +277,19 @@ def _add_durations(block: Block, grid: Grid) -> None:
     for number, heading in enumerate(grid.headings):
         cells = [_number(row[number]) for row in grid.rows]
         present = [cell for cell in cells if cell is not None]
-        if not present or _bare(heading).lower() in _COUNTS or 2 * len(present) < len(cells):
+        # A heading such as 4-1 says that all cells are durations; else a few numbers make no column of them.
+        is_said = _DIFFERENCE.fullmatch(_bare(heading)) is not None
+        if number in stamps or (not is_said and (2 * len(present) < len(cells) or _is_no_duration(heading))):
             continue
-        if number in stamps or _NO_DURATION.fullmatch(_bare(heading)) or _repeats_a_stamp(block, cells):
+        if present and _repeats_a_stamp(block, cells):
             continue
         if any(word and word.lower() not in _UNITS for _, word in present):
             continue  # sizes
         for row, cell in zip(grid.rows, cells, strict=True):
             if cell is None and row[number].lower() not in _NOTHING:
                 raise InputError(f"{_shown(row[number])} in the column {_shown(heading)} is no number")
+        if not present:
+            continue
         said = next((_UNITS[word.lower()] for _, word in present if word), None)
         unit = said or unit_of(heading) or unit_of(grid.caption)
         durations[_bare(heading)] = unit, [None if cell is None else cell[0] for cell in cells]
@@ -290,16 +303,24 @@ def _add_durations(block: Block, grid: Grid) -> None:
     block.duration_labels = _labels(grid, set())
 
 
+def _is_no_duration(heading: str) -> bool:
+    """Return whether a column tells of something else than a row's own time."""
+    text = _bare(heading)
+    return text.lower() in _OF_OTHERS or any(one.fullmatch(text) for one in (_PERCENTILE, _NO_DURATION))
+
+
 def _repeats_a_stamp(block: Block, cells: Sequence[tuple[Decimal, str] | None]) -> bool:
     """Return whether a column has the moments of a column of stamps, in a unit of its own."""
-    for number in range(len(block.headings)):
-        stamps = [of_row[number] for of_row in block.stamps]
-        for digits in _SECONDS_OF.values():
-            values = [None if cell is None else cell[0].scaleb(-digits) for cell in cells]
-            digit = max(block.digit, _digit(values))
-            pairs = [(one, two) for one, two in zip(values, stamps, strict=True) if one is not None and two is not None]
-            if pairs and all(abs(one - two) <= digit for one, two in pairs):
-                return True
+    own = _digit(cell and cell[0] for cell in cells)
+    for number, digits in product(range(len(block.headings)), _SECONDS_OF.values()):
+        digit = max(block.digit, own.scaleb(-digits))
+        near = (
+            abs(cell[0].scaleb(-digits) - stamp) <= digit
+            for cell, stamps in zip(cells, block.stamps, strict=True)
+            if cell is not None and (stamp := stamps[number]) is not None
+        )
+        if next(near, False) and all(near):
+            return True
     return False
 
 
@@ -324,7 +345,7 @@ def _number(cell: str) -> tuple[Decimal, str] | None:
         before, _, behind = cell.partition(sign)
         if (doubt := _DOUBT.fullmatch(behind.strip())) is not None:
             cell = f"{before} {doubt[1]}"
-    match = _NUMBER.fullmatch(cell.strip())
+    match = _NUMBER.fullmatch(cell.strip().strip("*`"))
     if match is None or len(match[1]) > _LONGEST_NUMBER:
         return None
     try:
