@@ -3,6 +3,21 @@
 const live = document.getElementById("live");
 const connection = document.getElementById("connection");
 
+// Puts `part` in the place of `old`, with what somebody scrolls, and has the focus on, as it was.
+function replace(old, part) {
+  const was = new Map();
+  for (const one of old.querySelectorAll("[tabindex]")) {
+    was.set(one.getAttribute("aria-label"), { left: one.scrollLeft, focused: one === document.activeElement });
+  }
+  old.replaceWith(part);
+  for (const one of part.querySelectorAll("[tabindex]")) {
+    const before = was.get(one.getAttribute("aria-label"));
+    if (before === undefined) continue;
+    one.scrollLeft = before.left;
+    if (before.focused) one.focus({ preventScroll: true });
+  }
+}
+
 function connect() {
   const events = new EventSource("events");
   events.addEventListener("open", () => { connection.hidden = true; });
@@ -16,7 +31,7 @@ function connect() {
     for (const part of [...next.body.children]) {
       const old = document.getElementById(part.id);
       if (old === null) live.append(part);
-      else if (old.outerHTML !== part.outerHTML) old.replaceWith(part);
+      else if (old.outerHTML !== part.outerHTML) replace(old, part);
     }
     live.dataset.updates = String(Number(live.dataset.updates || 0) + 1);
   });

@@ -91,6 +91,52 @@ def test_the_page_changes_while_images_are_sent_and_asks_nobody_else(chromium, s
 
 
 @pytest.mark.chromium
+def test_who_reads_a_table_by_keyboard_stays_in_it_where_it_was_while_figures_change(chromium, service):
+    send(service, HTTP)
+    chromium.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
+    chromium.get(url(service))
+    wait_until("the image", lambda: "1 image measured" in text(chromium))
+    chromium.execute_script("""
+        const table = document.querySelector("#figures .scroll");
+        table.focus();
+        table.scrollLeft = 120;
+        table.dataset.old = "yes";
+    """)
+    send(service, HTTP)
+    wait_until("the next image", lambda: "2 images measured" in text(chromium))
+    assert chromium.execute_script("""
+        const table = document.querySelector("#figures .scroll");
+        return [table.dataset.old, table === document.activeElement, table.scrollLeft];
+    """) == [None, True, 120]
+
+
+@pytest.mark.chromium
+def test_in_a_dark_scheme_the_page_is_dark_and_its_text_can_be_read(chromium, service):
+    def luminance(colour):
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    send(service, HTTP)
+    chromium.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"media": "", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    chromium.get(url(service))
+    wait_until("the image", lambda: "1 image measured" in text(chromium))
+    page = luminance(chromium.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    colours = chromium.execute_script("""
+        const holds = (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        return [...document.querySelectorAll("#live *:not(svg *):not(.chip *)")].filter(holds)
+            .map((one) => getComputedStyle(one).color);
+    """)
+    assert page < 0.05
+    # WCAG 2.2, 1.4.3: a contrast of 4.5 to 1.
+    assert {colour for colour in colours if (luminance(colour) + 0.05) / (page + 0.05) < 4.5} == set()
+
+
+@pytest.mark.chromium
 def test_a_page_that_was_refused_connects_again(chromium, service, monkeypatch):
     monkeypatch.setattr(live_page, "MOST_BROWSERS", 0)
     chromium.get(url(service))
