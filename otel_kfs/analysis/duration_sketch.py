@@ -199,7 +199,7 @@ class Sketches:
         measurement.linked.clear()
 
     def close(self, measurement: Measurement) -> Sketches:
-        """Take over, besides, what a measurement knows that was emptied as often as was wanted."""
+        """Take over what else a measurement has, once its images were taken."""
         self.coverage.merge(measurement.coverage)
         self.clocks.merge(measurement.clocks)
         self.pairs.update(measurement.pairs)

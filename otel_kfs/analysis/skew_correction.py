@@ -346,7 +346,7 @@ def _middle(bound: SkewBound) -> int:
 
 
 def _off(by: int, bound: SkewBound) -> float:
-    """Return how far off a duration is that was moved by so much."""
+    """Return how far off a duration may be that was moved by so much."""
     return _widest(by, bound.low, bound.high)
 
 

@@ -77,7 +77,7 @@ class RecordWorkers:
         self._warn_of(self._finish(lambda _: True, self._options.grace))
 
     def close(self) -> None:
-        """Let the workers end after what they are at."""
+        """Let the workers end after their current task."""
         self._pool.close()
         for model in self._models:
             model.close()

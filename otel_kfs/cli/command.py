@@ -45,21 +45,21 @@ class Context(click.Context):
 
 
 class Option(click.Option):
-    """An option that stands in a `group` of its command's help; without one, it is among the usual ones."""
+    """An option in a `group` of its command's help; without one, among the general options."""
 
     def __init__(self, *args: Any, group: str = _USUAL, **settings: Any) -> None:
         self.group = group
         super().__init__(*args, **settings)
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """Leave out click's `x>=1`: the text says what is allowed where that is not plain."""
+        """Leave out click's `x>=1`: the help text says what is allowed where that is not obvious."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         return extra
 
 
 class OldName(click.Option):
-    """An option's old name: not in the help, it goes on working, and says the new one."""
+    """An option's old name: it is not in the help, still works, and warns with the new name."""
 
     def __init__(self, *args: Any, now: str, **settings: Any) -> None:
         self.now = now
@@ -128,7 +128,7 @@ def command(name: str | None = None, **settings: Any) -> Callable[[Callable[...,
 
 
 def verbosity_options() -> list[click.Parameter]:
-    """Return --verbose and --quiet, which stand before or after a command's name and mean the same there."""
+    """Return --verbose and --quiet, which mean the same before and after a command's name."""
     return [
         Option(names, is_flag=True, expose_value=False, callback=_set_verbosity, help=text)
         for names, text in _VERBOSITY.values()
@@ -136,7 +136,7 @@ def verbosity_options() -> list[click.Parameter]:
 
 
 def _set_verbosity(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
-    """Note it for the command, and log accordingly; what was given before the command's name stays."""
+    """Store it for the command, and log accordingly; an option before the command's name stays in force."""
     chosen = ctx.ensure_object(dict)
     for name in _VERBOSITY:
         chosen.setdefault(name, False)

@@ -49,7 +49,7 @@ class InBlocks:
         return {block: median(values) for block, values in sorted(found.items())}
 
     def only(self, blocks: set[int]) -> InBlocks:
-        """Return what is in these blocks."""
+        """Return the values of these blocks alone."""
         kept = [(value, block) for value, block in zip(self.values, self.blocks, strict=True) if block in blocks]
         return InBlocks([value for value, _ in kept], [block for _, block in kept])
 

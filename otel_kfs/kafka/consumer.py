@@ -149,7 +149,7 @@ class ConsumerTelemetry:
             report_failure("Kafka's poll")
 
     def _says_nothing_of(self, records: Sequence[Any]) -> bool:
-        """Tell at once that there is neither a span nor a metric of these, as of most that a bridge polls."""
+        """Return whether these need neither span nor metric, as most that a bridge polls."""
         return (
             self.processes_all
             and not self._wants_poll_spans

@@ -22,7 +22,7 @@ Config = Mapping[str, Any] | None
 
 
 def traced(client: C, config: Config = None) -> C:
-    """Return a client that does all that `client` does, with spans; `config` is what it was made with, if known.
+    """Return a client that does all that `client` does, with spans; `config`: its settings, if known.
 
     Raises:
         TypeError: it is no client of confluent_kafka's.

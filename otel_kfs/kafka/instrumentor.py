@@ -153,7 +153,7 @@ def _rebase(cls: type[Any], original: type[Any], ours: type[Any], patches: Patch
 
 
 def _derived(original: type[Any]) -> list[type[Any]]:
-    """Return the classes that have been derived so far from one of confluent_kafka's, but for those that have ours.
+    """Return the subclasses of one of confluent_kafka's classes, but for those of ours.
 
     The library itself derives some when they are imported: Avro's.
     """

@@ -21,7 +21,7 @@ Attributes = Mapping[str, Any]
 
 
 class Metrics:
-    """The instruments of one meter; ask `enabled` first, so that nothing is computed where nobody listens."""
+    """The instruments of one meter; ask `enabled` first, so that nothing is computed without a reader."""
 
     def __init__(self, meter: Meter, provider: MeterProvider | None = None) -> None:
         """Create the instruments; `provider` is the meter's own where that is not the global one."""

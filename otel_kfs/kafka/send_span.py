@@ -146,7 +146,7 @@ class PendingBatch(PendingRecord):
         self._records = self._left = records
 
     def report_to(self, callback: DeliveryCallback | None) -> DeliveryCallback:
-        """Return the callback for the records whose own is `callback`."""
+        """Return the callback to pass on for records whose own is `callback`."""
 
         def report(error: Any, record: Any) -> None:
             self.one_done(None if error is None else (error.name(), error.str()))

@@ -86,7 +86,7 @@ def is_curl(command: Sequence[str]) -> bool:
 
 
 def ask(program: str) -> Curl:
-    """Ask a curl what it can do.
+    """Ask curl for its version and features.
 
     Raises:
         ConfigError: it can't be started, or is not curl.

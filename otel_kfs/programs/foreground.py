@@ -46,7 +46,7 @@ def signals_for_main_thread() -> Iterator[None]:
 
 
 class Program:
-    """A program that was started, whose end somebody has to wait for."""
+    """A running program, which has to be waited for."""
 
     def __init__(self, pid: int, held: set[int]) -> None:
         self.pid = pid

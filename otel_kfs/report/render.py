@@ -178,7 +178,7 @@ def _indented(value: Any) -> str:
 
 
 def _within(text: str) -> str:
-    """Return JSON as it stands within a document, which is indented once more."""
+    """Return JSON as a part of a document, indented once more."""
     return "  " + text.replace("\n", "\n  ")
 
 

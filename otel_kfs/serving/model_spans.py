@@ -158,7 +158,7 @@ class StepSpan(CurrentSpan):
         return span, self.inside(current)
 
     def inside(self, context: Context) -> Context:
-        """Return what holds inside the `with`, beside the span, where `context` holds outside."""
+        """Return the context inside the `with`, without the span; `context` is the one outside."""
         return context
 
     def attributes(self) -> dict[str, Any]:
@@ -228,11 +228,11 @@ class StepSpan(CurrentSpan):
         return self.span.is_recording()
 
     def stream(self) -> StreamedAnswer:
-        """Return what is to end the span of an answer in pieces."""
+        """Return what ends the span of a streamed answer."""
         return StreamedAnswer(self.span, self.started)
 
     def finish(self, span: Span, error: BaseException | None) -> None:
-        """Mark the span with what the step raised, and end it, unless it goes on or an answer in pieces ends it."""
+        """Mark the span with what the step raised, and end it, unless it continues or a streamed answer ends it."""
         if error is not None:
             fail(span, error)
         if self.streamed is None and not self.goes_on:
@@ -306,7 +306,7 @@ class _TracedStep:
         setattr(cls, name, self)
 
     def remove(self) -> None:
-        """Give the class back what it had, unless somebody has replaced it since."""
+        """Restore the class's own attribute, unless it has been replaced since."""
         if vars(self.cls).get(self._name) is not self:
             return
         if self._before is _ABSENT:

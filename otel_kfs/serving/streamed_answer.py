@@ -1,4 +1,4 @@
-"""An answer that a model makes piece by piece, in a generator: its span goes on until the last piece.
+"""A model's streamed answer, a generator: its span lasts until the last piece.
 
 A model's method that returns a generator has done nothing yet; what it does is done when somebody asks for the next
 piece, if anybody does. So the generator is put into another one, which lets the span be current while a piece is made,
@@ -35,7 +35,7 @@ class StreamedAnswer:
         self._ended = False
 
     def take(self, _: Any) -> None:
-        """Take note of a piece, as it is handed on."""
+        """Note a piece as it is passed on."""
         self.count += 1
         if self.count == 1:
             self.first((time.time_ns() - self.start) / 1e9)
@@ -81,7 +81,7 @@ def is_in_pieces(answer: Any) -> bool:
 
 
 def handed_on(answer: Any, stream: StreamedAnswer) -> Any:
-    """Return a generator that hands on the pieces of an answer, and does with it what is done with the other."""
+    """Return a generator that passes on the pieces of an answer, and what its consumer sends or throws."""
     wrapper: Any = (_synchronous if isinstance(answer, GeneratorType) else _asynchronous)(answer, stream)
     named = answer if hasattr(answer, "__qualname__") else type(answer)
     wrapper.__name__, wrapper.__qualname__ = named.__name__, named.__qualname__

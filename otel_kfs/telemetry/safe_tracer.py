@@ -71,7 +71,7 @@ def never_raises(what: str) -> Callable[[Callable[..., R]], Callable[..., R | No
 
 
 def mark_failed(span: Span, kind: str, description: str) -> None:
-    """Let a span say that it failed, of what (`error.type`), and in which words."""
+    """Mark a span as failed: its status with a description, and `error.type`."""
     span.set_attribute(semconv.ERROR_TYPE, kind)
     span.set_status(Status(StatusCode.ERROR, description))
 
@@ -86,7 +86,7 @@ def describe(error: BaseException) -> str:
 
 
 def record_exception(span: Span, error: BaseException, *args: Any, **kwargs: Any) -> None:
-    """Let a span take an exception as an event, of which its type is all where its text can't be had."""
+    """Record an exception as a span's event; only its type where its text can't be read."""
     try:
         type(span).record_exception(span, error, *args, **kwargs)
     except Exception:

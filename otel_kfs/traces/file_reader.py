@@ -330,7 +330,7 @@ class FileReader:
             yield line
 
     def _meter(self, raw: io.BufferedReader) -> Callable[[int], None]:
-        """Return the function to call with the number of decompressed bytes read so far."""
+        """Return the function that is called with the number of decompressed bytes read so far."""
         size = max(1, os.fstat(raw.fileno()).st_size)
         origin = raw.tell()
 

@@ -1,4 +1,4 @@
-"""A store seen through what every query may ask besides: the traces of one run's images alone."""
+"""A store limited to the traces of one run's images, which every query may ask for."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RunFilter:
 
 
 class KeepAttributes:
-    """A store whose parts keep attributes that tables of images are not made of; whole spans are read for that."""
+    """A store whose parts keep all attributes of spans, not only those that tables are made of."""
 
     def __init__(self, store: TraceStore, keys: Collection[str]) -> None:
         self._store, self._keys = store, semconv.READ.union(keys)

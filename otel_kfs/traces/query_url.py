@@ -194,5 +194,5 @@ def parse_seconds(text: str) -> float:
 
 
 def without_credentials(text: str) -> str:
-    """Return a query or a command without what stands before a host's `@` in its URLs."""
+    """Return a query or a command without the user and password of its URLs."""
     return re.sub(r"(?<=://)[^/?#\s'\"]*@", "", text)

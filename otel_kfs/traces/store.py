@@ -130,7 +130,7 @@ class ReadWarnings:
             self.counts[what] += 1
 
     def say(self) -> None:
-        """Log a line for each reason, unless what is read was read before."""
+        """Log a line for each reason, unless this is a second reading."""
         if _READ_AGAIN.get():
             return
         for what, count in self.counts.items():

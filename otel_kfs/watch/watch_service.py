@@ -141,7 +141,7 @@ class WatchService:
 
     @property
     def is_stopping(self) -> bool:
-        """Return whether it takes nothing any more: what is streamed ends then."""
+        """Return whether it accepts nothing any more, which ends streams."""
         return self._stop.is_set()
 
     def latest(self) -> Snapshot:
@@ -202,7 +202,7 @@ class WatchService:
                 self._loop.call_soon_threadsafe(self._measure)
 
     def _measure(self) -> None:
-        """Measure for a slice of time; then requests are answered before it goes on."""
+        """Measure for a slice of time, then let requests be answered."""
         now = time.monotonic()
         until = now + _SLICE
         try:

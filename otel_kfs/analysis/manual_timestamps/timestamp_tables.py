@@ -16,7 +16,7 @@ from otel_kfs.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table as it stands in a text: its heading, the line above it, its columns' headings and its cells."""
+    """A table found in a text: its heading, the line above it, its columns' headings and its cells."""
 
     section: str
     caption: str

@@ -30,7 +30,7 @@ class Completeness:
 
 
 def completeness(graph: SpanGraph, paths: Sequence[CriticalPath], coverage: Coverage) -> Completeness:
-    """Tell what is there of the images that were found in a graph."""
+    """Return how complete the images found in a graph are."""
     pending = {reason: count for reason, count in coverage.left_out.items() if is_pending(reason)}
     traces = {trace for path in paths for trace in _traces(path)}
     roots = {path.key: path for path in paths}

@@ -53,5 +53,5 @@ def contents_of(store: TraceStore) -> StoreContents:
 
 
 def _counted(counter: Counter[_Name], name: _Name) -> list[_Name]:
-    """Return a name as what is counted, unless there are very many others already."""
+    """Return a name to count, unless very many others are counted already."""
     return [name] if name in counter or len(counter) < _MOST_NAMES else []

@@ -188,7 +188,7 @@ class OffsetTracker:
         return self._commit(ahead) if self._changed or (self._ahead and not ahead) else True
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> list[PartitionOffsets]:
-        """Let nobody here wait for the records of these any longer; `release` still commits what is done."""
+        """Stop waiting for the records of these partitions; `release` still commits what is done."""
         with self._lock:
             revoked = [self._partitions[key] for key in self._keys(partitions)]
         for partition in revoked:
@@ -210,7 +210,7 @@ class OffsetTracker:
             _log.warning("the last offsets were not committed; those records will be delivered again: %s", error.str())
 
     def _committed(self, partitions: Sequence[TopicPartition]) -> Sequence[TopicPartition] | None:
-        """Return what is committed, with its metadata; for some time, ask again where that fails. None: it did."""
+        """Return what is committed, with its metadata, asking again for a while; None if all attempts failed."""
         until = time.monotonic() + _COMMITTED_SECONDS
         while True:
             try:

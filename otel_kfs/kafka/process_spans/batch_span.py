@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 def process_batch(
     records: Collection[Record], *, consumer: object = None, group: str | None = None, trusted: bool = True
 ) -> AbstractContextManager[Span]:
-    """Bound what is done with several records at once: a `process {topic}` span that links to all their `send` spans.
+    """Trace the processing of several records at once: a `process {topic}` span that links to all their `send` spans.
 
     It begins a trace of its own, since each record has one, and is current inside the `with`; `otel-kfs tables` takes
     it for a part of each record's. Where topics are mixed there is a span a topic, one within another, of which the

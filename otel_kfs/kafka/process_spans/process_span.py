@@ -37,7 +37,7 @@ _TIMESTAMP_TYPES = {
 def process(
     record: Record, *, consumer: object = None, group: str | None = None, links: bool = False, trusted: bool = True
 ) -> AbstractContextManager[Span]:
-    """Bound what is done with one record: a `process {topic}` span, current inside the `with`.
+    """Trace the processing of one record: a `process {topic}` span, current inside the `with`.
 
     The span is a child of the record's `send` span, so that one record is one trace; with `links=True` it starts a
     trace of its own, linked to the producer's. An exception from inside marks the span and passes through unchanged.
@@ -46,10 +46,10 @@ def process(
 
     `consumer` (one of this package's) or `group` (a consumer group's id) is for the span's attributes alone.
 
-    With `trusted=False` the record's headers come from somebody who is not believed: a new trace, as with `links`,
+    With `trusted=False` the record's headers are not believed: a new trace, as with `links`,
     whose span and link are marked with `otel_kfs.context.trusted`, and which the record's baggage does not enter.
 
-    What is no record (a list of them, None) leaves no span; that is logged. For several there is `process_batch`.
+    Anything but a record (a list, None) has no span, which is logged. For several records use `process_batch`.
     """
     if not hasattr(record, "topic"):
         _say_no_record(type(record).__name__)

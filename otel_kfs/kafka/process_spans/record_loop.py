@@ -1,4 +1,4 @@
-"""Loops over a consumer's records, of which each round has its `process` span: it covers exactly the loop's body."""
+"""Loops over a consumer's records, with a `process` span for each round that covers exactly the loop's body."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Processing(Generic[R]):
         self.close(error)
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the span of what is at hand, if there is one; `error` is what the loop's body raised."""
+        """End the current record's span, if there is one; `error` is what the loop's body raised."""
         opened, self._open = self._open, None
         if opened is not None:
             opened.__exit__(None if error is None else type(error), error, None)

@@ -100,7 +100,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """
 
     def __init__(self, steps: Tracer | None = None) -> None:
-        """Take the tracer of what is below another's SERVER span, where that one's provider is known."""
+        """Use the provider of another instrumentation's SERVER span for what is below it, where it is known."""
         self._steps = steps
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:

@@ -99,7 +99,7 @@ class OpenAICall(StepSpan):
         return bool(self._shared) and (super().watches() or metrics.enabled)
 
     def stream(self) -> StreamedAnswer:
-        """Return what is to end the span of an answer in pieces."""
+        """Return the callback that ends the span of a streamed answer."""
         choices = field_of(self._request, "n")
         choices = min(choices, _MOST_CHOICES) if isinstance(choices, int) and choices > 0 else 1
         kept = None if self._captures else choices + _LAST_PIECES

@@ -274,7 +274,7 @@ class RequestWatch:
 
 @never_raises("an exception without a text")
 def _keep_from_instrumentation(error: Exception) -> None:
-    """Let the instrumentation find no span for an exception whose text can't be had: it asks for it, and so fails."""
+    """Hide the span from the instrumentation for an exception whose text can't be read: it would read it, and fail."""
     if not has_text(error):
         fail(trace.get_current_span(), error)
         attach(Context())  # what is around it goes back to its own context

@@ -54,7 +54,7 @@ class TracesFile(io.TextIOBase):
         raise FileNotFoundError(errno.ENOENT, "the file is removed again and again", str(self._path))
 
     def _current(self) -> io.FileIO:
-        """Return what is open, or what the path leads to by now: a file may be removed, or renamed by rotation."""
+        """Return the open file, or the one at the path by now: a file may be removed, or renamed by rotation."""
         if self._file is not None and _is_regular(self._file):
             with suppress(OSError):
                 if os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):

@@ -88,7 +88,7 @@ def read_export(export: dict[str, Any]) -> Iterator[Span]:
 
 
 def readers(export: dict[str, Any]) -> Iterator[Callable[[], Span]]:
-    """For each span of an export, and for what is none where one should be, what reads it alone or says what it is.
+    """Return a reader for each span of an export; that of something else raises what is wrong with it.
 
     Raises:
         MalformedError: the export is no list.

@@ -50,7 +50,7 @@ class ImageBlock:
         return [*self._changing]
 
     def put(self, trace: OpenTrace, found: Found) -> None:
-        """Count a trace's images in, in place of what it had before."""
+        """Count a trace's images, in place of those counted for it before."""
         before = self._changing.get(trace)
         self.images += len(found.paths) - (len(before.paths) if before else 0)
         self._changing[trace] = found
@@ -62,7 +62,7 @@ class ImageBlock:
         self._sketches = None
 
     def fix(self, trace: OpenTrace) -> None:
-        """Keep of a trace that is forgotten what its images took."""
+        """Keep what the images of a trace took that is forgotten now."""
         _add(self._fixed, self._changing.pop(trace))
 
     def release(self) -> None:

@@ -56,7 +56,7 @@ class Observer(Protocol):
         """Take one image, its clocks corrected as far as they are known by now."""
 
     def left_out(self, reason: str, count: int) -> None:
-        """Take why so many images can't be measured; -1: one of them was measured after all."""
+        """Count images that can't be measured, by reason; -1: one of them was measured after all."""
 
     def corrected(self, before: CriticalPath, after: CriticalPath | None) -> None:
         """Take what late spans made of an image that was told; None: it is not measured any more."""

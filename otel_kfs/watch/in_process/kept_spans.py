@@ -78,7 +78,7 @@ class KeptSpans:
     """
 
     def __init__(self, max_spans: int = MOST_SPANS, *, meter_provider: MeterProvider | None = None) -> None:
-        """Tell `meter_provider` of every image, too: the metrics of `otel-kfs watch`, `otel_kfs.segment.duration`.
+        """Record every image with `meter_provider`, too: the metrics of `otel-kfs watch`, `otel_kfs.segment.duration`.
 
         Raises:
             MissingExtra: ddsketch is not installed, with `meter_provider`.

@@ -1,4 +1,4 @@
-"""OpenTelemetry's exporter and processor by which a process keeps its own spans, and has the tables of them at once.
+"""An exporter and a processor by which a process keeps its own spans, and has their tables at once.
 
 For a program in which whole traces are: a test, a notebook, a pipeline in one process.
 

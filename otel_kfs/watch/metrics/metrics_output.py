@@ -39,7 +39,7 @@ class MetricsOutput:
         return [ImageMetrics(self._recorders)] if self._recorders else []
 
     def follow(self, service: WatchService) -> None:
-        """Tell what the service counts, too."""
+        """Export the service's own counts, too."""
         for recorder in self._recorders:
             recorder.add(partial(running_counts, service))
 

@@ -1,4 +1,4 @@
-"""Intake: what is done with one request, whichever protocol brought it, before it is acknowledged."""
+"""Intake: what happens to a request, by whichever protocol, before it is acknowledged."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Intake:
         raise Busy("too many spans wait to be measured")
 
     def take(self, request: bytes) -> Counter[str]:
-        """Take one ExportTraceServiceRequest; return why how many of its spans are left out.
+        """Accept an ExportTraceServiceRequest; return how many of its spans are left out, by reason.
 
         Raises:
             MalformedRequest: it is none.
