@@ -283,6 +283,13 @@ def test_all_that_an_answer_says_is_written_where_the_user_asks_for_it(said, par
     assert output_messages(pieces, field_of) == [{"role": "assistant", "parts": parts, "finish_reason": ""}]
 
 
+@pytest.mark.parametrize("index", [None, [1], {}, "0", 0.5])
+def test_a_choice_whose_index_is_none_is_the_first(index):
+    choices = [{"index": given, "delta": {"content": text}} for given, text in ((0, "a "), (index, "cat"))]
+    (message,) = output_messages(choices, field_of)
+    assert message["parts"] == [{"type": "text", "content": "a cat"}]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("switch", ["", "false", "no_content", "event_only"])
 def test_messages_are_written_nowhere_else(spans, monkeypatch, switch, stream):

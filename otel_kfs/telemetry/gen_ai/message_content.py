@@ -122,7 +122,7 @@ def output_messages(choices: Sequence[Any], field: Field) -> list[Message]:
     calls: dict[int, _ToolCalls] = {}
     reasons: dict[int, str] = {}
     for choice in choices:
-        index = field(choice, "index") or 0
+        index = given if isinstance(given := field(choice, "index"), int) else 0
         said = field(choice, "message") or field(choice, "delta") or choice
         found = texts.setdefault(index, [])
         for name, kind in _TEXTS.items():
