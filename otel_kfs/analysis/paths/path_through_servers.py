@@ -120,17 +120,8 @@ def through_servers(
     steps = calls.graph.nearest_descendants(route.server, is_step_or_request) if route.server else []
     ours = bool(steps) and (is_step(steps[0]) or any(map(is_step, steps)))
     server = path.meet(_role(route, steps, ours, first, calls))
-    passed = []
-    for proxy in calls.proxies(caller, route) if route.proxies else ():
-        place = path.meet(proxy.name, None if first else server)
-        passed.append((place, proxy))
-        before, retries = arrival or segment_at(place, "request"), segment_at(place, "retries")
-        if proxy.inner is None:
-            path.until(before, retries, [*proxy.failed, proxy.outer])
-        else:
-            path.to(before, proxy.outer.start, proxy.outer)
-            path.until(segment_at(place), retries, [*proxy.failed, proxy.inner])
-        arrival = None
+    passed = _past_proxies(path, calls.proxies(caller, route), None if first else server, arrival)
+    arrival = None if passed else arrival
     served = Served()
     waiting = segment_at(server)
     if route.legs:
@@ -164,6 +155,28 @@ def through_servers(
     elif route.server is not None and not passed and (end := _not_after(route.server, caller)) > path.at:
         path.to(waiting, end, route.server)
     return served
+
+
+def _past_proxies(
+    path: PathBuilder, proxies: Sequence[Proxy], behind: Place | None, arrival: Segment | None
+) -> list[tuple[Place, Proxy]]:
+    """Go with the request to the last of the proxies; return each with its place.
+
+    `behind`: the server that they stand before, if that is not the first; `arrival`: the time until the outermost has
+    the request.
+    """
+    passed = []
+    for proxy in proxies:
+        place = path.meet(proxy.name, behind)
+        before, retries = arrival or segment_at(place, "request"), segment_at(place, "retries")
+        if proxy.inner is None:
+            path.until(before, retries, [*proxy.failed, proxy.outer])
+        else:
+            path.to(before, proxy.outer.start, proxy.outer)
+            path.until(segment_at(place), retries, [*proxy.failed, proxy.inner])
+        passed.append((place, proxy))
+        arrival = None
+    return passed
 
 
 def _through_attempts(path: PathBuilder, route: Route, steps: Sequence[Span], arrival: Segment) -> None:
