@@ -14,6 +14,7 @@ def losses(service: WatchService) -> list[str]:
         "traces measured before they were complete, for lack of room (--max-spans)": counts.given_up,
         "requests that were no OTLP": intake.malformed,
         "requests that were told to come again": intake.refused,
+        f"requests that were told to come again ({intake.unkept_reason})": intake.unkept,
     }
     told |= {f"spans left out for {why}": count for why, count in [*intake.left_out.items()]}
     if (forwarder := service.forwarder) is not None:

@@ -33,6 +33,7 @@ def running_counts(service: WatchService) -> Iterable[CurrentValue]:
         yield CurrentValue(DROPPED, count, ((REASON, excerpt(reason, 100)),))
     yield CurrentValue(REFUSED, intake.malformed, ((REASON, "malformed"),))
     yield CurrentValue(REFUSED, intake.refused, ((REASON, "busy"),))
+    yield CurrentValue(REFUSED, intake.unkept, ((REASON, "not kept"),))
     if service.forwarder is not None:
         yield CurrentValue(NOT_FORWARDED, service.forwarder.counts.dropped)
     yield CurrentValue(INCOMPLETE, counts.incomplete, ((REASON, "linger"),))

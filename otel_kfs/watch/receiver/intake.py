@@ -43,7 +43,9 @@ class IntakeCounts:
     spans: int = 0  # in these
     left_out: Counter[str] = field(default_factory=Counter)  # spans that can't be read, by reason
     malformed: int = 0  # requests that are none
-    refused: int = 0  # that were told to try again
+    refused: int = 0  # that were told to try again, because too much waited
+    unkept: int = 0  # that were told so, because they could not be written
+    unkept_reason: str = ""  # why the last of them could not
 
 
 class Intake:
@@ -101,8 +103,9 @@ class Intake:
                 try:
                     self._keep(request, len(spans))
                 except OSError as error:
-                    self.counts.refused += 1
-                    raise Busy(f"the spans can't be kept: {error.strerror or error}") from error
+                    self.counts.unkept += 1
+                    self.counts.unkept_reason = error.strerror or str(error)
+                    raise Busy(f"the spans can't be kept: {self.counts.unkept_reason}") from error
             if self._hand_on is not None:
                 self._hand_on(request, len(spans))
             self.counts.requests += 1

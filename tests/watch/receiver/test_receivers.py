@@ -16,6 +16,7 @@ from support import LIMIT, wait_until
 from traces_builder import HTTP, KAFKA, otlp_line, spans
 from watch_support import JSON, PROTOBUF, as_json, as_protobuf, begun, export, post, refusal, said
 
+from otel_kfs.watch.display.losses import losses
 from otel_kfs.watch.receiver import grpc_receiver, http_connection, http_receiver, otlp_messages
 from otel_kfs.watch.receiver.intake import Intake
 from otel_kfs.watch.receiver.receiver_security import ReceiverSecurity
@@ -364,16 +365,20 @@ def test_a_request_waits_for_room_and_is_taken_when_something_is_measured(full, 
     assert (measured(snapshot), snapshot.counts.duplicates, intake.counts.refused) == (1, len(IMAGE), 0)
 
 
-def test_what_can_t_be_kept_is_not_acknowledged():
-    from otel_kfs.watch.receiver.intake import Busy
-
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_what_can_t_be_kept_is_not_acknowledged_and_the_watch_says_why(watching, monkeypatch, protocol):
     def no_room(request, spans_):
         raise OSError(28, "No space left on device")
 
-    intake = Intake(keep=no_room)
-    with pytest.raises(Busy, match=re.escape("the spans can't be kept: No space left on device")):
-        intake.take(as_protobuf(IMAGE))
-    assert (intake.next(), intake.counts.spans) == (None, 0)
+    watch, message = watching(), "the spans can't be kept: No space left on device"
+    monkeypatch.setattr(watch.service.intake, "_keep", no_room)
+    if protocol == "grpc":
+        error = refusal(watch.grpc, as_protobuf(IMAGE))
+        assert (error.code(), error.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+    else:
+        assert said(post(watch.url, as_protobuf(IMAGE))) == (429, message)
+    assert watch.close().counts.spans == 0
+    assert losses(watch.service) == ["requests that were told to come again (No space left on device): 1"]
 
 
 # --- who may send ---
