@@ -6,7 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from recorders import record_clients, record_envoy, record_java, record_mlserver, record_node, record_queue_proxy
+from recorders import (
+    record_clients,
+    record_envoy,
+    record_java,
+    record_mlserver,
+    record_node,
+    record_queue_proxy,
+    record_servers,
+)
 from recorders.recording import Recorder, record
 from service_process import HERE, ServiceError, say
 
@@ -21,6 +29,7 @@ RECORDINGS: dict[str, Recorder] = {
     **record_node.RECORDINGS,
     **record_queue_proxy.RECORDINGS,
     **record_clients.RECORDINGS,
+    **record_servers.RECORDINGS,
 }
 
 

@@ -28,6 +28,7 @@ GATEWAY, SIDECAR, QUEUE_PROXY, MLSERVER = (
     "mobilenet",
     "mlserver",
 )
+CLASSIFY, CHAT = "POST /classify", "POST /v1/chat/completions"
 PREDICT, INFER = "POST /v1/models/{model_name}:predict", "POST /v2/models/{model_name}/infer"
 START, END = "startTimeUnixNano", "endTimeUnixNano"
 LAST = -1
@@ -98,6 +99,23 @@ FROM_BRIDGE = [
 ]
 ACKNOWLEDGED, NOT_SEEN = ("deliver", "broker"), ("hand over", "deliver + broker")
 ENVOY_ROUTE = "mobilenet-transformer.default.svc.cluster.local:80/*"
+
+
+def from_httpx(service, *received):
+    """A path from httpx to a server with a route of its own; ASGI's instrumentation says when it had the body."""
+    answered = (f"{CLASSIFY} http send", START) if received else (CLASSIFY, END)
+    return [
+        (None, "httpx-client", "POST", START),
+        ("predictor request", service, CLASSIFY, START),
+        *received,
+        ("predictor", service, *answered),
+        ("predictor response", "httpx-client", "POST", END),
+    ]
+
+
+def from_httpx_by_asgi(service):
+    return from_httpx(service, ("predictor receive", service, f"{CLASSIFY} http receive", END, LAST))
+
 
 PATHS = {
     # One SERVER span a request: there is no time inside that its spans tell of.
@@ -224,10 +242,27 @@ PATHS = {
     # contrib's spans of a record end when the client has taken it, which is not when the broker has it.
     "kafka-python-producer": from_producer("kafka-python-producer", "mobilenet send", NOT_SEEN),
     "aiokafka-producer": from_producer("aiokafka-producer", "mobilenet send", NOT_SEEN),
+    # Routes that their users wrote, so that they have to be named by `--server`.
+    "flask": from_httpx("flask"),
+    "fastapi": from_httpx_by_asgi("fastapi"),
+    "litserve": from_httpx_by_asgi("litserve"),
+    "bentoml": from_httpx_by_asgi("bentoml"),
+    # OpenAI's client: a span of the call, by the conventions for generative AI, around that of its request.
+    "openai-client": [
+        (None, "openai-client", "chat vision", START),
+        ("client", "openai-client", "POST", START),
+        ("predictor request", "chat", CHAT, START),
+        ("predictor receive", "chat", f"{CHAT} http receive", END, LAST),
+        ("predictor", "chat", f"{CHAT} http send", START),
+        ("predictor response", "openai-client", "POST", END),
+        ("client", "openai-client", "chat vision", END),
+    ],
     # contrib's consumers do not make their span current while the record is handled: the request is a trace of its own.
     "kafka-python-consumer": from_client("kafka-python-consumer"),
     "aiokafka-consumer": from_client("aiokafka-consumer"),
 }
+# Servers of which nothing but their name says that they are a model's.
+SERVERS_BY_NAME = {"flask", "fastapi", "litserve", "bentoml"}
 # Records that nobody asked a model with.
 NO_MODEL = {"java-console-consumer"}
 # Whose paths lead from several traces into one.
@@ -291,7 +326,8 @@ def test_every_recording_is_told_of():
 
 @pytest.mark.parametrize("name", sorted(PATHS))
 def test_every_segment_lies_between_the_edges_that_a_person_finds_in_the_file(name):
-    paths, coverage = critical_paths(SpanGraph(query.spans(str(RECORDED / f"{name}.jsonl"))))
+    servers = {name} & SERVERS_BY_NAME
+    paths, coverage = critical_paths(SpanGraph(query.spans(str(RECORDED / f"{name}.jsonl"))), servers=servers)
     found = {}
     for path in paths:
         of_image = found[path.trace_id] = Counter()
@@ -314,9 +350,10 @@ def test_each_record_of_a_batch_is_an_image_from_when_it_was_sent_until_all_are_
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_prints_what_stands_beside_the_recording(name):
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(
-        main, ["tables", "--trace-query", str(RECORDED / f"{name}.jsonl")]
-    )
+    arguments = ["tables", "--trace-query", str(RECORDED / f"{name}.jsonl")]
+    for server in {name} & SERVERS_BY_NAME:
+        arguments += ["--server", server]
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, arguments)
     printed = result.output.replace(str(RECORDED), "recorded")
     assert printed == (RECORDED / f"{name}.txt").read_text("utf-8")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from service_kafka import kafka
 from service_process import HERE
@@ -58,13 +59,13 @@ RECORDINGS = {
 
 
 def _run(recording: Recording, service: str, script: str, *arguments: str) -> None:
-    """Run a script to its end, instrumented as OpenTelemetry's own command does it."""
-    bin_folder = environment_for("clients", FILES / "requirements.txt")
-    command = [str(bin_folder / "opentelemetry-instrument"), str(bin_folder / "python"), str(FILES / script)]
-    environment = {
-        **recording.environment(service),
-        "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "host",  # by default Python's SDK does not say where it runs
-        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",  # the new names of HTTP's attributes, instead of the old ones
-        "PYTHONPATH": "",
-    }
-    recording.run(service, [*command, *arguments], environment)
+    run_instrumented(recording, service, "clients", FILES, script, *arguments)
+
+
+def run_instrumented(
+    recording: Recording, service: str, environment: str, folder: Path, script: str, *arguments: str
+) -> None:
+    """Run a folder's script to its end, in an environment with its requirements, under OpenTelemetry's own command."""
+    bin_folder = environment_for(environment, folder / "requirements.txt")
+    command = [str(bin_folder / "opentelemetry-instrument"), str(bin_folder / "python"), str(folder / script)]
+    recording.run(service, [*command, *arguments], recording.instrumented(service))

@@ -74,6 +74,15 @@ class Recording:
             "OTEL_LOGS_EXPORTER": "none",
         }
 
+    def instrumented(self, service: str) -> dict[str, str]:
+        """Return the same for Python's programs under OpenTelemetry's own command."""
+        return {
+            **self.environment(service),
+            "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "host",  # by default Python's SDK does not say where it runs
+            "OTEL_SEMCONV_STABILITY_OPT_IN": "http",  # the new names of HTTP's attributes, instead of the old ones
+            "PYTHONPATH": "",
+        }
+
     def pictures(self) -> list[Path]:
         """Return the images that are sent."""
         return [picture for picture in example.make_pictures(lambda _: None) if picture.name in PICTURES]
