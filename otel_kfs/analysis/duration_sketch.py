@@ -60,11 +60,11 @@ class Sketch:
     """Some durations, ns; `quantiles`, a DDSketch, has what is not exact."""
 
     quantiles: Any
-    n: int = 0
-    total: int = 0
-    squares: int = 0
-    least: int = 0
-    most: int = 0
+    n: int
+    total: int
+    squares: int
+    least: int
+    most: int
 
     @classmethod
     def of(cls, durations: Sequence[int]) -> Sketch:
