@@ -16,7 +16,6 @@ from otel_kfs.bridge.offsets.offset_tracker import PartitionOffsets
 from otel_kfs.bridge.outcomes import Answer, Outcome
 from otel_kfs.bridge.retries import Retrier, RetryPolicy, is_refusal, wait_for_any
 from otel_kfs.client.model_request.model_client import ModelClient
-from otel_kfs.client.model_request.request_body import SOCKET_BUFFER_BYTES
 from otel_kfs.client.outage_log import OutageLog
 from otel_kfs.errors import SendError
 from otel_kfs.kafka.headers import headers_of
@@ -49,7 +48,6 @@ class ModelConnection:
             timeout=options.timeout,
             session=session,
             max_answer_size=options.max_answer_size,
-            uploads_from=SOCKET_BUFFER_BYTES,  # what it takes to make a span is much of what a small record costs
         )
 
     def answer(self, record: Any, policy: RetryPolicy, stopped: Callable[[float], bool]) -> dict[str, Any]:

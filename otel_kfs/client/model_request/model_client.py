@@ -54,19 +54,16 @@ class ModelClient:
         timeout: float = 600.0,
         session: requests.Session | None = None,
         max_answer_size: int = DEFAULT_ANSWER_SIZE,
-        uploads_from: int = 0,
     ) -> None:
         """Make a client; `host` is the Host header by which an ingress finds the model.
 
         `timeout` is in seconds, for the whole of one request; `max_answer_size` in bytes, of an answer once inflated.
-        A payload of fewer than `uploads_from` bytes has `upload` spans only if the session sends it again. With a
-        `session` of yours whose adapter is no DeadlineAdapter, the time-out of a server that sends its headers byte by
-        byte is that of each byte.
+        With a `session` of yours whose adapter is no DeadlineAdapter, the time-out of a server that sends its headers
+        byte by byte is that of each byte.
         """
         self.url = url
         self._timeout = timeout
         self._max_answer_size = max_answer_size
-        self._uploads_from = uploads_from
         self._session = session or ModelSession()
         self._found_settings: dict[str, Mapping[str, Any]] = {}  # by URL: the model's, and those it redirects to
         self._headers = {"Content-Type": "application/json"}
@@ -143,7 +140,7 @@ class ModelClient:
         hooks = {"response": [*self._session.hooks.get("response", []), look]}
         try:
             with limits.for_headers():
-                body = RequestBody(payload, before_piece=limits.left, traced_from=self._uploads_from)
+                body = RequestBody(payload, before_piece=limits.left)
                 # (A tombstone's body is no body: an empty one would be sent in chunks.)
                 request = requests.Request("POST", url, headers=headers, data=body or {}, hooks=hooks)
                 response = self._session.send(

@@ -1,7 +1,7 @@
 """A request's body that is sent in an `upload` span, which lies in the request's own CLIENT span.
 
 The upload ends when the last piece is in the kernel's hands: of a small body that says nothing, of a large one all but
-what the socket's buffers hold has then reached the server. So whoever sends many small bodies may do without the span.
+what the socket's buffers hold has then reached the server.
 
 What follows until the answer has no span of its own: beside the server's spans, and ending after them, it would be all
 that a trace viewer's critical path shows.
@@ -21,9 +21,6 @@ from otel_kfs.telemetry.safe_tracer import never_raises
 
 _PIECE_SIZE = 1 << 20  # bytes that are handed to the client at a time
 
-# A new connection's buffer holds as much (Linux: tcp_wmem's default), so that the kernel has it at once.
-SOCKET_BUFFER_BYTES = 1 << 14
-
 
 class _TracedBody:
     """What both kinds of bodies share: their length, and their spans."""
@@ -34,16 +31,10 @@ class _TracedBody:
         headers: Mapping[str, str] | None = None,
         *,
         before_piece: Callable[[], object] | None = None,
-        traced_from: int = 0,
     ) -> None:
-        """Make a body; `before_piece` is called before each piece leaves, and may raise to end the request.
-
-        One of fewer than `traced_from` bytes has `upload` spans only if it is sent again: they tell how often it was.
-        """
+        """Make a body; `before_piece` is called before each piece leaves, and may raise to end the request."""
         self._payload = payload
         self._before_piece = before_piece
-        self._is_traced = len(payload) >= traced_from
-        self._first: tuple[Context, int, int] | None = None  # an upload that is a span if there is another one
         self._attempts = 0  # a session's own retries send the body again, within one CLIENT span
         # Without the length, clients that are given pieces send chunks, which not every server takes.
         self.headers: Mapping[str, str] = {**(headers or {}), "content-length": str(len(payload))}
@@ -60,21 +51,13 @@ class _TracedBody:
                 self._before_piece()
             # Every client takes a memoryview, and their types know only bytes.
             yield cast("bytes", whole[offset : offset + _PIECE_SIZE])
-        upload = context, start, time.time_ns()
-        if not self._is_traced and self._attempts == 1:
-            self._first = upload
-            return
-        if self._first is not None:
-            _record_upload(*self._first, 0)
-            self._first = None
-        _record_upload(*upload, self._attempts - 1)
+        self._record_upload(context, start)
 
-
-@never_raises("the upload span")
-def _record_upload(context: Context, start: int, end: int, resent: int) -> None:
-    attributes = {semconv.HTTP_REQUEST_RESEND_COUNT: resent} if resent else None
-    span = provider.tracer().start_span(semconv.UPLOAD, context=context, start_time=start, attributes=attributes)
-    span.end(end)
+    @never_raises("the upload span")
+    def _record_upload(self, context: Context, start: int) -> None:
+        end, tracer = time.time_ns(), provider.tracer()
+        resent = {semconv.HTTP_REQUEST_RESEND_COUNT: self._attempts - 1} if self._attempts > 1 else None
+        tracer.start_span(semconv.UPLOAD, context=context, start_time=start, attributes=resent).end(end)
 
 
 class RequestBody(_TracedBody):

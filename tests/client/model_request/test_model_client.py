@@ -204,26 +204,18 @@ def test_an_answer_that_is_not_v2_though_it_says_so_is_one_line(server, length):
     assert "answered 200 but not with JSON" in str(failure(ModelClient(server.url)))
 
 
-@pytest.mark.parametrize("uploads_from", [0, 3])
-def test_a_session_s_own_retries_are_attempts_with_an_upload_each(server, spans, caplog, uploads_from):
+def test_a_session_s_own_retries_are_attempts_with_an_upload_each(server, spans, caplog):
     statuses = [503, 503, 200]
     server.answer = lambda *_: (statuses.pop(0), b"{}")
     session = requests.Session()
     retry = Retry(total=3, allowed_methods=None, status_forcelist=[503], backoff_factor=0.05)
     session.mount("http://", HTTPAdapter(max_retries=retry))
     provider.instrument_requests()
-    ModelClient(server.url, session=session, uploads_from=uploads_from).post(b"{}")
+    ModelClient(server.url, session=session).post(b"{}")
     uploads = [span for span in spans.get_finished_spans() if span.name == "upload"]
     assert [span.attributes.get("http.request.resend_count") for span in uploads] == [None, 1, 2]
     names = [span.name for span in spans.get_finished_spans()]
     assert (names, caplog.messages) == (["upload"] * 3 + ["POST"], [])
-
-
-@pytest.mark.parametrize(("size", "names"), [(2, ["POST"]), (3, ["upload", "POST"])])
-def test_a_payload_below_the_size_given_has_no_upload(server, spans, size, names):
-    provider.instrument_requests()
-    ModelClient(server.url, uploads_from=3).post(bytes(size))
-    assert [span.name for span in spans.get_finished_spans()] == names
 
 
 def test_requests_share_the_one_thread_that_watches_their_time(server):
