@@ -25,6 +25,7 @@ _OF_CLIENTS = tuple(semconv.CLIENTS_OF_MODELS.items())
 STEPS = frozenset({semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS})
 
 _ROUTE = re.compile(semconv.MODEL_ROUTE)
+_OTHER_METHODS = re.compile(r"(?:HTTP )?(?:GET|HEAD|OPTIONS|DELETE)\b")  # models are asked by POST, or gRPC
 _OF_MODEL_SERVERS = frozenset(semconv.MODEL_SERVERS_SPANS)
 
 _COMPUTE = "compute"
@@ -55,8 +56,11 @@ def is_generation(span: Span) -> bool:
 def names_a_model(span: Span) -> bool:
     """Return whether its name, route or URL is one by which models are asked, or its name one of a model server's.
 
-    A client of a model by an API of its own names the operation, by the conventions for generative AI.
+    A client of a model by an API of its own names the operation, by the conventions for generative AI. A browser that
+    asks by OPTIONS whether it may ask, or a list of models, is no request to one.
     """
+    if _is_other(span.name):
+        return False
     if span.name in _OF_MODEL_SERVERS or _is_route(span.name):
         return True
     if span.kind is Kind.CLIENT and any(span.attributes.get(key) in of for key, of in _OF_CLIENTS):
@@ -73,6 +77,8 @@ def is_model_servers(span: Span) -> bool:
     """
     if span.name in _OF_MODEL_SERVERS:
         return True
+    if _is_other(span.name):
+        return False
     route = span.attributes.get(semconv.HTTP_ROUTE)
     named = "{" in span.name or "Service/" in span.name
     return (isinstance(route, str) and _is_route(route)) or (named and _is_route(span.name))
@@ -81,6 +87,11 @@ def is_model_servers(span: Span) -> bool:
 @lru_cache(4096)
 def _is_route(text: str) -> bool:
     return _ROUTE.search(text) is not None
+
+
+@lru_cache(4096)
+def _is_other(name: str) -> bool:
+    return _OTHER_METHODS.match(name) is not None
 
 
 def one_process(one: Span, other: Span) -> bool:

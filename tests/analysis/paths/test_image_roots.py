@@ -427,3 +427,17 @@ def test_what_asks_a_model_several_times_to_answer_a_request_is_one_image():
     asked = "".join(f"  POST  CLIENT  {10 * n}  {10 * n + 8}  url={PREDICT}\n" for n in range(1, 3))
     (path,), _ = critical_paths(SpanGraph(spans(f"POST /album  SERVER  0  100\n{asked}")))
     assert path.stamps[::3] == (at(0), at(100))
+
+
+@pytest.mark.parametrize("name", ["OPTIONS", "HTTP OPTIONS", "OPTIONS /v1/models/{model_name}:predict", "HEAD", "GET"])
+def test_what_a_browser_asks_before_it_may_ask_a_model_is_the_caller_s_own_time(name):
+    page = f"""
+click                               INTERNAL    0  210
+  {name}                            CLIENT      2   20  url={PREDICT}
+    {name}                          SERVER      5   15  service=model .http.route=/v1/models/{{name}}:predict
+  POST                              CLIENT     22  200  url={PREDICT}
+    POST /v1/models/{{name}}:predict  SERVER     30  170  service=model
+"""
+    assert text_of(page) == "client 22, predictor request 8, predictor 140, predictor response 30, client 10"
+    alone = "".join(f"{line}\n" for line in page.splitlines() if "POST" not in line)
+    assert critical_paths(SpanGraph(spans(alone))) == ([], Coverage())
