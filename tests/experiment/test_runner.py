@@ -189,11 +189,11 @@ def test_images_are_due_at_their_times_though_the_server_is_slow(server, spans):
         return 200, b"{}"
 
     server.answer = answer
-    more = "[arrivals]\npattern = 'constant'\nrates = [4]\nduration = 1\nworkers = 1"
+    more = "[arrivals]\npattern = 'constant'\nrates = [5]\nduration = 1\nworkers = 1"
     (stage,) = ran(configured(text(server, more, "repeat = 1\nwarmups = 1\n"))).results
-    assert (stage.sent, stage.failed, stage.unsent, stage.seconds) == (4, 0, 0, 1)
+    assert (stage.sent, stage.failed, stage.unsent, stage.seconds) == (5, 0, 0, 1)
     found = [span for span in roots(spans) if semconv.WARMUP not in span.attributes]
-    assert [span.start_time - stage.start for span in found] == [number * 250_000_000 for number in range(4)]
+    assert [span.start_time - stage.start for span in found] == [number * 200_000_000 for number in range(5)]
     # The second was due while the first was under way: it was sent after it, and its trace says how late.
     late = [span for span in spans.get_finished_spans() if span.name == semconv.LATE_START]
     late.sort(key=lambda span: span.start_time)
