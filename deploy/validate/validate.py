@@ -88,8 +88,11 @@ def go_tool(package: str) -> Callable[[Path], None]:
     return install
 
 
-def collector(target: Path) -> None:
-    _run("go", "build", "-trimpath", "-o", target / "otelcol", ".", cwd=HERE / "collector")
+def go_program(name: str, program: str) -> tuple[list[str | Path], Callable[[Path], None]]:
+    def build(target: Path) -> None:
+        _run("go", "build", "-trimpath", "-o", target / program, ".", cwd=HERE / name)
+
+    return [HERE / name / "main.go", HERE / name / "go.mod"], build
 
 
 def node_package(package: str) -> Callable[[Path], None]:
@@ -123,7 +126,8 @@ TOOLS: dict[str, tuple[list[str | Path], Callable[[Path], None]]] = {
     "python": ([HERE / "requirements.txt", sys.version[:4]], python_packages),
     "kustomize": ([KUSTOMIZE], go_tool(KUSTOMIZE)),
     "compose": ([COMPOSE], go_tool(COMPOSE)),
-    "collector": ([HERE / "collector" / "main.go", HERE / "collector" / "go.mod"], collector),
+    "collector": go_program("collector", "otelcol"),
+    "dashboards": go_program("dashboards", "dashboards"),
     "podman-compose": ([PODMAN_COMPOSE, sys.version[:4]], python_package(PODMAN_COMPOSE)),
     "traceql": ([TRACEQL], node_package(TRACEQL)),
     "promql": ([PROMQL], node_package(PROMQL)),

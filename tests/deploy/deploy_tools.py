@@ -35,7 +35,7 @@ KUBERNETES = "1.37"
 
 
 # Where in its folder a tool's executable is.
-EXECUTABLES = {"kustomize": "kustomize", "compose": "cmd", "collector": "otelcol"}
+EXECUTABLES = {"kustomize": "kustomize", "compose": "cmd", "collector": "otelcol", "dashboards": "dashboards"}
 
 
 def tool(name: str) -> Path:

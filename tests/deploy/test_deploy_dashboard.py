@@ -1,3 +1,4 @@
+import copy
 import json
 import re
 import time
@@ -30,6 +31,26 @@ def test_spans_are_those_that_are_written():
     words = {found for query in QUERIES for found in re.findall(r'name =~? "([^"]+)"', query)}
     asked = {name for found in words for name in found.split("|")}
     assert asked <= {semconv.SEND_IMAGE, semconv.ENCODE, semconv.RECEIVE, semconv.DECODE, *semconv.MODEL_STEPS}
+
+
+def test_grafanas_schemas_know_and_miss_no_field_of_the_dashboards():
+    assert run(tool("dashboards"), *sorted(DEPLOY.glob("grafana/dashboards/*.json"))) == ""
+
+
+def test_grafanas_schemas_find_what_is_wrong_in_a_dashboard(tmp_path):
+    (first, second, third), file = copy.deepcopy(DASHBOARD["panels"][:3]), tmp_path / "broken.json"
+    first["options"]["nope"] = first["targets"][0]["nope"] = first["fieldConfig"]["defaults"]["custom"]["nope"] = 1
+    second["options"] = {}
+    third["type"] = "nope"
+    file.write_text(json.dumps(DASHBOARD | {"panels": [first, second, third]}))
+    found = [line.split(": ", 1) for line in run(tool("dashboards"), file).splitlines()]
+    assert [where for where, what in found if what == "unexpected field 'nope'"] == [
+        "panels[0].targets[0].Dataquery",
+        "panels[0].options.Options",
+        "panels[0].fieldConfig.defaults.custom.GraphFieldConfig",
+    ]
+    assert ["panels[1].options.reduceOptions", "required field is missing from input"] in found
+    assert found[-1] == ["panels[2].type", "unexpected value 'nope'"]
 
 
 def test_panels_do_not_overlap():
