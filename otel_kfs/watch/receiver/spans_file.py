@@ -64,7 +64,8 @@ class SpansFile:
         fresh = self._path.with_name(f".{self._path.name}.new")
         descriptor = _opened(fresh)
         try:
-            free = next((number for number in range(1, self._kept) if not self._older(number).exists()), self._kept)
+            # Number 0 is free where the last step failed before: all others have their new names then.
+            free = next((number for number in range(self._kept) if not self._older(number).exists()), self._kept)
             for number in range(free, 0, -1):
                 with suppress(FileNotFoundError):
                     os.replace(self._older(number - 1), self._older(number))
