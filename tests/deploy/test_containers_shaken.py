@@ -62,15 +62,40 @@ def test_a_network_that_is_away_for_a_while_costs_no_image_and_no_span(compose, 
         with compose.without_network(service):
             time.sleep(AWAY)
 
-    def from_both():
-        return [tables(query, run) for query in (JAEGER, collector_files(compose, tmp_path))]
-
     run = f"away-{service}"
     send_during(compose, run, fault)
+    assert_every_span_is_in_both(compose, tmp_path, run)
+
+
+def assert_every_span_is_in_both(compose, folder, run):
+    """Assert that Jaeger and the Collector's file have every picture of a run, and that nobody has lost a span."""
+
+    def from_both():
+        return [tables(query, run) for query in (JAEGER, collector_files(compose, folder))]
+
     found, _ = wait_for(from_both, lambda both: both[0] == both[1] and is_whole(both[0], len(IMAGES)))
     assert every_image(found)
     assert found["account"]["left_out"] == {}
     assert [each for each in EXPORTERS if "not exported" in compose.logs(each)] == []
+
+
+def test_a_collector_whose_network_is_away_for_a_while_costs_no_span_of_what_goes_on(compose, tmp_path):
+    run = "away-collector"
+    compose.engine.run("stop", "--time", "60", compose.container("bridge"))
+    # A sender that ends meanwhile does not wait so long: this one has sent, and exported, before.
+    compose.start_sender("sender-kafka", RUN_ID=run, REPEAT="1")
+    assert compose.wait_for_end("sender-kafka") == 0
+    with compose.without_network("collector"):
+        compose.engine.run("start", compose.container("bridge"))
+        time.sleep(AWAY)
+    assert_every_span_is_in_both(compose, tmp_path, run)
+
+
+def test_a_sender_that_ends_while_the_collectors_network_is_away_says_what_it_could_not_export(compose):
+    with compose.without_network("collector"):
+        lines = send(compose, "unheard", "--env=OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318")
+    found = lines_of(lines, r" 12 of 12 spans were not exported to http://collector:4318/v1/traces: ")
+    assert found == (["1.1MB.jpg"] * 3, 1, 1)
 
 
 def test_a_bridge_that_the_kernel_kills_for_its_memory_is_started_again_and_costs_no_image(compose):
