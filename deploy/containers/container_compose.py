@@ -53,16 +53,10 @@ class Compose:
     def up_with_watches(self) -> None:
         """Add what compose.watch.yaml has to what is running: its services, and the Collector anew before them."""
         options = ("up", "--detach", "--no-build", "--no-deps")
-        for services in (("watch-1", "watch-2", "prometheus"), ("--force-recreate", "collector")):
+        # podman-compose starts anew what depends on the Collector, too: here all do.
+        anew = ("--force-recreate", "collector", "predictor", "transformer")
+        for services in (("watch-1", "watch-2", "prometheus"), anew):
             self._run(*options, *services, limit=LIMIT, watches=True)
-
-    def without_watches(self) -> None:
-        """Take that away again."""
-        self._run("up", "--detach", "--no-build", "--no-deps", "--force-recreate", "collector", limit=LIMIT)
-        for service in ("watch-1", "watch-2", "prometheus"):
-            self.engine.run("rm", "--force", self.container(service), check=False)
-        for service in ("predictor", "transformer"):  # podman-compose starts anew what depends on the Collector, too
-            self.wait_until_healthy(service)
 
     def start_sender(self, service: str, **environment: str) -> None:
         """Start a sender anew, alone, with what compose.yaml reads of this environment."""

@@ -3,10 +3,10 @@
 python deploy/containers/kube_play.py kafka > pods.yaml && podman kube play --network otel-kfs_default pods.yaml
 
 Deployments and ConfigMaps stay as kustomize builds them. A Job becomes the Pod of its template, and so do an
-InferenceService's transformer and predictor, with the arguments that KServe adds. Variables get the values that the
-kubelet would give them, which Podman does in part. Kafka, the Collector and the ingress are what a cluster's operators
-make; compose.yaml has them here, by other addresses. Kinds that Podman does not know are left out. It needs kustomize
-and PyYAML.
+InferenceService's transformer and predictor, the former with the arguments that KServe adds. Variables get the values
+that the kubelet would give them, which Podman does in part. Kafka and the Collector are what a cluster's operators
+make; compose.yaml has them here, by other addresses, and in the ingress' place the model's own pod is asked. Kinds that
+Podman does not know are left out. It needs kustomize and PyYAML.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from pathlib import Path
 from typing import Any
 
 KUBERNETES = Path(__file__).resolve().parents[1] / "kubernetes"
-# What answers at the addresses of a cluster: the containers of compose.yaml, and the pods themselves.
+# Which containers of compose.yaml answer at the addresses of a cluster.
 ADDRESSES = {
     "images-kafka-bootstrap:9092": "kafka:19092",
     "http://traces-collector.otel-kfs:4318": "http://collector:4318",
-    "http://mobilenet.otel-kfs.svc.cluster.local": "http://mobilenet-transformer:8080",
-    "http://istio-ingressgateway.istio-system.svc.cluster.local": "http://mobilenet-transformer:8080",
 }
+# Where a cluster answers for its InferenceServices, besides their own names.
+GATEWAYS = ("istio-ingressgateway.istio-system", "images.envoy-gateway-system")
+# An InferenceService's, whichever clients ask first.
+PARTS = ("transformer", "predictor")
 # What the API server would say of a Job's pod.
-JOB_LABELS = {"batch.kubernetes.io/controller-uid": "kube-play"}
+JOB_UID = "batch.kubernetes.io/controller-uid"
 JOB_ANNOTATIONS = {"batch.kubernetes.io/job-completion-index": "0"}
 
 
 def playable(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what Podman takes of an overlay's resources."""
     text = json.dumps([each for resource in resources for each in _played(resource)])
-    for cluster, here in ADDRESSES.items():
+    for cluster, here in (ADDRESSES | _models(resources)).items():
         text = text.replace(cluster, here)
     found: list[dict[str, Any]] = json.loads(text)
     maps = {each["metadata"]["name"]: each["data"] for each in found if each["kind"] == "ConfigMap"}
@@ -49,20 +51,30 @@ def playable(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def _models(resources: list[dict[str, Any]]) -> dict[str, str]:
+    """Return which pod answers where a cluster answers for an overlay's InferenceService."""
+    found = {}
+    for resource in resources:
+        if resource["kind"] == "InferenceService":
+            name, front = resource["metadata"]["name"], next(part for part in PARTS if part in resource["spec"])
+            for service in (*GATEWAYS, f"{name}.otel-kfs"):
+                found[f"http://{service}.svc.cluster.local"] = f"http://{name}-{front}:8080"
+    return found
+
+
 def _played(resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
     name = resource["metadata"]["name"]
     if resource["kind"] in ("ConfigMap", "Deployment"):
         yield resource
     elif resource["kind"] == "Job":
-        yield _pod(name, resource["spec"]["template"]["spec"], JOB_LABELS, JOB_ANNOTATIONS)
+        yield _pod(name, resource["spec"]["template"]["spec"], {JOB_UID: f"kube-play-{name}"}, JOB_ANNOTATIONS)
     elif resource["kind"] == "InferenceService":
-        arguments = [f"--model_name={name}", "--http_port=8080"]
-        for part in ("predictor", "transformer"):
-            if part in resource["spec"]:
-                (container,) = resource["spec"][part]["containers"]
-                container = {**container, "args": [*container.get("args", ()), *arguments]}
-                yield _pod(f"{name}-{part}", {"containers": [container]}, {}, {})
-                arguments = [*arguments, f"--predictor_host={name}-predictor:8080"]
+        for part in (part for part in PARTS if part in resource["spec"]):
+            (container,) = resource["spec"][part]["containers"]
+            if part == "transformer":
+                added = ["--model_name", name, "--predictor_host", f"{name}-predictor:8080", "--http_port", "8080"]
+                container = {**container, "args": [*container.get("args", ()), *added]}
+            yield _pod(f"{name}-{part}", {"containers": [container]}, {}, {})
 
 
 def _pod(name: str, spec: dict[str, Any], labels: dict[str, str], annotations: dict[str, str]) -> dict[str, Any]:

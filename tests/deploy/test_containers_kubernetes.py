@@ -3,18 +3,18 @@
 import json
 
 import pytest
-from container_tools import IMAGES, JAEGER, is_whole, playable, tables, wait_for
+from container_tools import IMAGES, JAEGER, playable, tables, wait_for
 from deploy_tools import overlay
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
 KILLED = 137
 SERVERS = ["mobilenet-predictor", "mobilenet-transformer"]
-# What a Job's label gives as the run.
-RUN = "kube-play"
 METRICS = "http://127.0.0.1:9464/metrics"
-# As the overlay's sender does.
-REPEAT = 5
+# What every overlay's sender sends.
+SENT = 5 * len(IMAGES)
+# A request is made again where Podman's name server is away: a pod has its names from there alone.
+COUNTED = {"measured": SENT, "left_out": {}, "redelivered": 0, "in_batches": 0}
 
 
 @pytest.fixture(scope="module")
@@ -37,39 +37,71 @@ def play(compose, tmp_path_factory):
     compose.engine.run("start", compose.container("bridge"))
 
 
-def test_the_pods_of_the_overlay_for_kafka_measure_every_image(compose, play):
-    pods = {each["metadata"]["name"]: each for each in playable(overlay("kafka"))}
-    sender = pods.pop("sender-kafka")
-    assert sorted(pods) == ["bridge", *SERVERS]
+@pytest.fixture(scope="module")
+def servers(compose, play):
+    """Transformer and predictor as pods, which all overlays but that for OpenAI's routes have."""
+    pods = pods_of("kafka")
     play("servers", [pods[name] for name in SERVERS])
     for name in SERVERS:
-        wait_for(lambda name=name: ready(compose, name), bool)
-    play("bridge", [pods["bridge"]])
-    play("sender", [sender])
-    images = len(IMAGES) * REPEAT
-    assert compose.engine.output("wait", "sender-kafka-sender") == "0"
-    found = wait_for(lambda: tables(JAEGER, RUN), lambda found: is_whole(found, images))
-    # A request is made again where Podman's name server is away: a pod has its names from there alone.
-    assert found["account"] | {"retried": 0} == {
-        "measured": images,
-        "left_out": {},
-        "retried": 0,
-        "redelivered": 0,
-        "in_batches": 0,
-    }
-    # Pods of one node have one clock, though each has a host name of its own.
-    assert {row["clocks_4-1"] for row in found["seed"]} == {"exact"}
+        wait_for(lambda name=name: ready(compose, name, "/v1/models/mobilenet"), bool)
 
 
-def ready(compose, name):
+def pods_of(name):
+    """What Podman takes of an overlay, by name."""
+    return {each["metadata"]["name"]: each for each in playable(overlay(name))}
+
+
+def ready(compose, name, path):
     """Whether a server's readiness probe would succeed."""
-    return answers(compose, f"{name}-kserve-container", "http://127.0.0.1:8080/v1/models/mobilenet")
+    return answers(compose, f"{name}-kserve-container", f"http://127.0.0.1:8080{path}")
 
 
 def answers(compose, container, url):
     """Whether a container can be asked, from inside."""
     script = f"import urllib.request; urllib.request.urlopen('{url}')"
     return compose.engine.run("exec", container, "python", "-c", script, check=False).returncode == 0
+
+
+def account_of_sender(compose, play, sender):
+    """Let a Job's pod send, and return the account of what was measured of its run."""
+    name = sender["metadata"]["name"]
+    play(name, [sender])
+    assert compose.engine.output("wait", f"{name}-sender") == "0"
+    found = wait_for(
+        lambda: tables(JAEGER, f"kube-play-{name}"), lambda found: found.get("account", {}).get("measured") == SENT
+    )
+    # Pods of one node have one clock, though each has a host name of its own.
+    assert {row["clocks_4-1"] for row in found["seed"]} == {"exact"}
+    return {key: value for key, value in found["account"].items() if key != "retried"}
+
+
+def knowing(compose, sender, server):
+    """A sender's pod with the addresses that it needs in /etc/hosts: it does not ask for a name again."""
+    infra = json.loads(compose.engine.output("pod", "inspect", server))["InfraContainerID"]
+    addresses = {server: compose.address(infra), "collector": compose.address(compose.container("collector"))}
+    sender["spec"]["hostAliases"] = [{"ip": at, "hostnames": [name]} for name, at in addresses.items()]
+    return sender
+
+
+def test_the_pods_of_the_overlay_for_kafka_measure_every_image(compose, play, servers):
+    pods = pods_of("kafka")
+    assert sorted(pods) == ["bridge", *SERVERS, "sender-kafka"]
+    play("bridge", [pods["bridge"]])
+    assert account_of_sender(compose, play, pods["sender-kafka"]) == COUNTED
+
+
+def test_the_pods_of_the_overlay_for_an_ingress_measure_every_image(compose, play, servers):
+    pods = pods_of("ingress")
+    sender = knowing(compose, pods["sender-http"], "mobilenet-transformer")
+    assert account_of_sender(compose, play, sender) == COUNTED
+
+
+def test_the_pods_of_the_overlay_for_openais_routes_measure_every_image(compose, play):
+    pods = pods_of("openai")
+    play("chat", [pods["chat-predictor"]])
+    wait_for(lambda: ready(compose, "chat-predictor", "/openai/v1/models/mobilenet"), bool)
+    sender = knowing(compose, pods["sender-chat"], "chat-predictor")
+    assert account_of_sender(compose, play, sender) == COUNTED
 
 
 def test_the_pods_of_the_component_for_watches_are_ready(compose, play):

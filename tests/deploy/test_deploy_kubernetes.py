@@ -1,7 +1,9 @@
 import json
 import os
+import re
 
 import pytest
+from container_tools import playable
 from deploy_tools import (
     DEPLOY,
     KUBERNETES,
@@ -121,6 +123,17 @@ def test_spans_say_where_and_by_which_version_they_were_written(name):
             "k8s.node.name": "$(NODE)",
             "service.version": otel_kfs.__version__,
         }
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_podman_plays_of_an_overlay_asks_for_nothing_that_only_a_cluster_has(name):
+    played = playable(overlay(name))
+    assert {each["kind"] for each in played} <= {"ConfigMap", "Deployment", "Pod"}
+    of_cluster = (".svc", "traces-collector", "kafka-bootstrap", "valueFrom", "$(")
+    assert [each for each in of_cluster if each in json.dumps(played)] == []
+    pods = {each["metadata"]["name"] for each in played}
+    asked = re.findall(r"--url=http://([\w-]+):8080", json.dumps(played))
+    assert set(asked) <= pods, "the model that is asked is not there"
 
 
 def test_the_bridge_and_what_scales_it_agree():

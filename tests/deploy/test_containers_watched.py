@@ -19,16 +19,12 @@ IMAGES = 12  # of one size, four times three
 def watched(compose):
     """The containers with watches, and images sent through them."""
     compose.up_with_watches()
-    try:
-        # podman-compose starts anew what depends on the Collector, too.
-        for service in ("watch-1", "watch-2", "predictor", "transformer"):
-            compose.wait_until_healthy(service)
-        wait_for(lambda: asked("up"), lambda found: sorted(found) == [1, 1])
-        for _ in range(IMAGES // 3):
-            send(compose, RUN, *SENDER)
-        yield compose
-    finally:
-        compose.without_watches()
+    for service in ("watch-1", "watch-2", "predictor", "transformer"):
+        compose.wait_until_healthy(service)
+    wait_for(lambda: asked("up"), lambda found: sorted(found) == [1, 1])
+    for _ in range(IMAGES // 3):
+        send(compose, RUN, *SENDER)
+    return compose
 
 
 def asked(query):
