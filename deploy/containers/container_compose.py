@@ -124,9 +124,10 @@ class Compose:
 
     def logs(self, service: str) -> str:
         """Return all that a service has printed."""
-        done = self.engine.run(
-            "logs", self.container(service), check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        return self._printed(self.container(service))
+
+    def _printed(self, container: str) -> str:
+        done = self.engine.run("logs", container, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return done.stdout
 
     def is_healthy(self, service: str) -> bool:
@@ -151,16 +152,19 @@ class Compose:
             time.sleep(1)
 
     def last_lines(self, *services: str) -> str:
-        """Return what these services printed last, or all of them did."""
-        every = services or self._services()
+        """Return what these services printed last, or all containers did."""
+        every = [self.container(service) for service in services] or self._containers()
         return "\n".join(
-            f"--- {service}\n" + "\n".join(self.logs(service).splitlines()[-LINES_SHOWN:]) for service in every
+            f"--- {container}\n" + "\n".join(self._printed(container).splitlines()[-LINES_SHOWN:])
+            for container in every
         )
 
-    def _services(self) -> list[str]:
+    def _containers(self) -> list[str]:
+        """Return the names of the project's containers, and of all others, such as pods', in a storage that is ours."""
         names = self.engine.output("ps", "--all", "--format", "{{.Names}}").split()
-        start = f"{PROJECT}{self._separator}"
-        return [name.removeprefix(start).rpartition(self._separator)[0] for name in names if name.startswith(start)]
+        return [
+            name for name in names if self.engine.name == "podman" or name.startswith(f"{PROJECT}{self._separator}")
+        ]
 
     def _run(
         self, *arguments: str, limit: float, environment: Mapping[str, str] | None = None, watches: bool = False
