@@ -66,7 +66,7 @@ def is_whole(found: dict[str, Any], images: int) -> bool:
     )
 
 
-def wait_for(read: Callable[[], Any], accept: Callable[[Any], bool], limit: float = 180.0) -> Any:
+def wait_for(read: Callable[[], Any], accept: Callable[[Any], bool], limit: float = 300.0) -> Any:
     """What is read once it is accepted: the bridge, all exporters and the Collector are behind the sender."""
     until = time.monotonic() + limit
     while True:
