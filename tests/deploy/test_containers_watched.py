@@ -12,7 +12,7 @@ SENDER = (
     "--env=OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318",
     "--env=OTEL_RESOURCE_ATTRIBUTES=host.name=compose",
 )
-IMAGES = 12  # of one size, four times three
+IMAGES = 12  # of one size
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,7 @@ def watched(compose):
     for service in ("watch-1", "watch-2", "predictor", "transformer"):
         compose.wait_until_healthy(service)
     wait_for(lambda: asked("up"), lambda found: sorted(found) == [1, 1])
-    for _ in range(IMAGES // 3):
-        send(compose, RUN, *SENDER)
+    send(compose, RUN, *SENDER, arguments=(f"--repeat={IMAGES}",))
     return compose
 
 
