@@ -6,6 +6,7 @@ after a second build from nothing has given the same image.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -157,6 +158,8 @@ def say(text: str) -> None:
 
 def main(serving: str, constraints: list[str]) -> int:
     """Build and check everything, and return the exit code."""
+    # Whoever stops it finds no container and no folder left.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     shutil.rmtree(DIST, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="otel-kfs-dist-") as scratch:
         packages(Path(scratch), serving, constraints)
