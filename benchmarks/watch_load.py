@@ -202,7 +202,7 @@ def load(name: str, address: str, process: subprocess.Popen[str], arguments: arg
     middle = memory(process)
     found = [json.loads(sender.communicate()[0]) for sender in senders]
     seconds = time.monotonic() - begin
-    time.sleep(1)  # for what is acknowledged and waits
+    time.sleep(3)  # for what is acknowledged and waits
     used, end = cpu(process) - before, memory(process)
     latencies = sorted(latency for one in found for latency in one["latencies"])
     spans = SPANS * arguments.images * len(latencies)
