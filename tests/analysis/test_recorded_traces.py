@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from recorded_support import servers_of
 
 from otel_kfs.analysis.paths.critical_path import critical_paths
 from otel_kfs.cli import main
@@ -261,8 +262,6 @@ PATHS = {
     "kafka-python-consumer": from_client("kafka-python-consumer"),
     "aiokafka-consumer": from_client("aiokafka-consumer"),
 }
-# Servers of which nothing but their name says that they are a model's.
-SERVERS_BY_NAME = {"flask", "fastapi", "litserve", "bentoml"}
 # Records that nobody asked a model with.
 NO_MODEL = {"java-console-consumer"}
 # Whose paths lead from several traces into one.
@@ -326,8 +325,8 @@ def test_every_recording_is_told_of():
 
 @pytest.mark.parametrize("name", sorted(PATHS))
 def test_every_segment_lies_between_the_edges_that_a_person_finds_in_the_file(name):
-    servers = {name} & SERVERS_BY_NAME
-    paths, coverage = critical_paths(SpanGraph(query.spans(str(RECORDED / f"{name}.jsonl"))), servers=servers)
+    file = RECORDED / f"{name}.jsonl"
+    paths, coverage = critical_paths(SpanGraph(query.spans(str(file))), servers=servers_of(file))
     found = {}
     for path in paths:
         of_image = found[path.trace_id] = Counter()
@@ -351,7 +350,7 @@ def test_each_record_of_a_batch_is_an_image_from_when_it_was_sent_until_all_are_
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_prints_what_stands_beside_the_recording(name):
     arguments = ["tables", "--trace-query", str(RECORDED / f"{name}.jsonl")]
-    for server in {name} & SERVERS_BY_NAME:
+    for server in servers_of(RECORDED / f"{name}.jsonl"):
         arguments += ["--server", server]
     result = CliRunner(env={"COLUMNS": "200"}).invoke(main, arguments)
     printed = result.output.replace(str(RECORDED), "recorded")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from recorded_support import servers_of
 from traces_builder import HTTP, KAFKA, otlp_line, spans, with_options
 
 import otel_kfs
@@ -36,8 +37,10 @@ def tables(*arguments: object) -> object:
     "path", [path for path in RECORDED if not path.match(WITHOUT_AN_IMAGE)], ids=lambda path: path.stem
 )
 def test_the_rows_are_those_of_the_command_line(path):
-    reading = otel_kfs.read(path)
-    printed = tables(path, "--layout", "segments", "--layout", "images")
+    servers = servers_of(path)
+    reading = otel_kfs.read(path, servers=servers)
+    named = [argument for server in servers for argument in ("--server", server)]
+    printed = tables(path, *named, "--layout", "segments", "--layout", "images")
     assert reading.segments() == printed["segments"]
     assert list(reading.images()) == printed["images"]
     assert reading.left_out == printed["account"]["left_out"]

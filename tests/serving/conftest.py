@@ -22,8 +22,8 @@ def untraced():
 
 
 @pytest.fixture
-def spans():
-    """The exporter that has the spans of models in this process."""
+def spans_of_models():
+    """The exporter of a provider that models alone have."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     model_spans.use_provider(provider)

@@ -52,6 +52,11 @@ class Model:
 
 
 @pytest.fixture
+def spans(spans_of_models):
+    return spans_of_models
+
+
+@pytest.fixture
 def points(monkeypatch):
     """What has been measured: by metric, each point's attributes, and how many values it is of."""
     reader = InMemoryMetricReader()

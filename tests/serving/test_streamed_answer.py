@@ -50,6 +50,11 @@ class Model:
         return pieces()
 
 
+@pytest.fixture
+def spans(spans_of_models):
+    return spans_of_models
+
+
 def traced(**settings):
     model = Model(**settings)
     model_spans.trace_steps(model, lambda _: semconv.PREDICTOR)

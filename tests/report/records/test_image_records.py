@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from recorded_support import servers_of
 from report_support import HOSTILE
 from traces_builder import HTTP, MS, at, critical_path, critical_path_of, sections, spans
 
@@ -110,7 +111,8 @@ def test_a_duration_that_nothing_bounds_says_so():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_figures_of_all_images_are_those_of_the_tables(name):
     """Of every saved recording: statistics made of the records by the standard library alone."""
-    measurement = read(str(DATA / name))
+    servers = "&".join(f"server={server}" for server in servers_of(DATA / name))
+    measurement = read(f"{DATA / name}?{servers}" if servers else str(DATA / name))
     records = list(documents.records(measurement, "images"))
     assert (not records) == (name in WITHOUT_AN_IMAGE)
     rows = {
