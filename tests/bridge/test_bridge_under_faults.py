@@ -211,6 +211,7 @@ class BridgeUnderFaults(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
+        self.threads_before = set(threading.enumerate())
         self.cluster = MockCluster(BROKERS)
         self.stack.callback(self.cluster.close)
         self.cluster.create_topic(TOPIC, PARTITIONS)
@@ -259,7 +260,7 @@ class BridgeUnderFaults(RuleBasedStateMachine):
             "config": self.config,
             "dead_letter_topic": DEAD,
         }
-        self.keyed = keyed
+        self.assignment, self.keyed = assignment, keyed
         self.model.is_now(health)
         self.produce(24)
         self.start()
@@ -390,6 +391,9 @@ class BridgeUnderFaults(RuleBasedStateMachine):
             each.stop.set()
         for each in [*self.bridges, *self.redrives]:
             each.end()
+        # A bridge whose grace is over waits for its workers no longer. Here, its process goes on, and so do they: one
+        # may still write a dead letter.
+        wait_until("the last worker", lambda: not self._workers(), LIMIT)
         # What failed again is behind the end of the redrive that met it.
         last = len(self.redrives)
         self.start(redrive=True)
@@ -398,7 +402,14 @@ class BridgeUnderFaults(RuleBasedStateMachine):
         assert self.ledger.wrong == []
         self.ledger.numbers = self._records()
         assert self.ledger.answered() == set(self.ledger.numbers.values()) == set(range(self.produced))
-        assert self.ledger.unmarked(Counter(self.model.received)) == {}
+        # A rebalance of the mock cluster waits half a second for members, and goes on with what it last heard of those
+        # that are late: cooperative ones keep what it gives to others, and both deliver it. A broker puts them out.
+        if self.assignment == "range":
+            assert self.ledger.unmarked(Counter(self.model.received)) == {}
+
+    def _workers(self) -> list[threading.Thread]:
+        """The threads of this example's bridges that are at work."""
+        return [one for one in set(threading.enumerate()) - self.threads_before if one.name.startswith("bridge-")]
 
     def _records(self) -> dict[tuple[int, int], int]:
         """The numbers of all records in the topic, by partition and offset."""
