@@ -22,9 +22,8 @@ class Coverage:
     redelivered: int = 0
     in_batches: int = 0  # that shared a request with others
     roots: Counter[str] = field(default_factory=Counter)  # what images began with that no sender of ours sent
-    lacking: Counter[str] = field(
-        default_factory=Counter
-    )  # what a stamps file names that no stamp's span of a path has
+    # What a stamps file names, and no span that it stamps on a path has.
+    lacking: Counter[str] = field(default_factory=Counter)
     what: str = "image"  # in English: what was measured; a `path` where a stamps file says which
 
     def merge(self, other: Coverage) -> None:
